@@ -1,0 +1,80 @@
+"""fusionbench: a benchmark suite for multimodal fusion. This is the public API for plugin authors."""
+
+from __future__ import annotations
+
+from fusionbench.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
+from fusionbench.hookspecs import hookimpl
+from fusionbench.interfaces import (
+    Dataset,
+    FitContext,
+    FittedModality,
+    FusionModel,
+    MemberFit,
+    Metric,
+    Modality,
+    Options,
+    Predictor,
+    RestoreContext,
+    State,
+)
+from fusionbench.types import (
+    Bag,
+    Batch,
+    Case,
+    CaseSet,
+    DatasetInfo,
+    Fold,
+    Member,
+    ModalitySpec,
+    ModalityUse,
+    PluginRef,
+    PreparedBag,
+    PreparedCase,
+    RawBag,
+    Source,
+    SurvivalPrediction,
+    SurvivalTarget,
+    SurvivalTargets,
+    Task,
+)
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bag",
+    "Batch",
+    "Case",
+    "CaseSet",
+    "DataError",
+    "Dataset",
+    "DatasetInfo",
+    "FitContext",
+    "FittedModality",
+    "Fold",
+    "FusionBenchError",
+    "FusionModel",
+    "Member",
+    "MemberFit",
+    "Metric",
+    "Modality",
+    "ModalitySpec",
+    "ModalityUse",
+    "Options",
+    "PluginError",
+    "PluginRef",
+    "Predictor",
+    "PreparedBag",
+    "PreparedCase",
+    "RawBag",
+    "RestoreContext",
+    "Source",
+    "State",
+    "SuiteError",
+    "SurvivalPrediction",
+    "SurvivalTarget",
+    "SurvivalTargets",
+    "Task",
+    "UndefinedMetric",
+    "__version__",
+    "hookimpl",
+]

@@ -1,0 +1,267 @@
+"""What a plugin implements, and what the harness hands it. The base classes hold defaults, no machinery."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from fusionbench.types import (
+    Case,
+    CaseSet,
+    DatasetInfo,
+    Fold,
+    Member,
+    ModalityKind,
+    ModalitySpec,
+    ModalityUse,
+    RawBag,
+    Source,
+    SurvivalPrediction,
+    SurvivalTargets,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+State = Mapping[str, "NDArray[Any]"]
+"""Named arrays that are a fitted model; stored as safetensors, never pickled."""
+
+
+class Options(BaseModel):
+    """Strict, immutable options: an unknown or ill-typed one is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Options = Options  # the classes below have an attribute of the same name
+
+
+class Modality(ABC):
+    """Reads one kind of data and fits its preprocessing on training cases."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    kind: ClassVar[ModalityKind]
+    Options: ClassVar[type[_Options]] = _Options
+
+    def __init__(self, name: str, use: ModalityUse, options: _Options) -> None:
+        """`name` is the dataset's name for the modality (`clinical`); `use` is what the dataset declared."""
+        self.label, self.use, self.options = name, use, options
+
+    @abstractmethod
+    def load(self, ref: Any) -> RawBag:
+        """Read one case.
+
+        Raises:
+            DataError: naming file or case, what was seen and what was expected (width, NaN, no instance).
+        """
+
+    def check(self, ref: Any) -> None:
+        """Cheap validation before any compute; by default it loads. Override where loading is expensive."""
+        self.load(ref)
+
+    @abstractmethod
+    def fit(self, train: Iterable[RawBag]) -> FittedModality:
+        """Fit on training cases only; `train` may be iterated once and is lazy."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> FittedModality:
+        """The inverse of `FittedModality.state`."""
+
+
+class FittedModality(ABC):
+    """Preprocessing that knows training cases only."""
+
+    spec: ModalitySpec
+
+    @abstractmethod
+    def __call__(self, raw: RawBag) -> Tensor:
+        """(instance, feature) float32, finite; width `spec.dim`."""
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """(feature,) float32: the prepared training mean, used where the harness imputes a missing modality."""
+
+    @abstractmethod
+    def state(self) -> Mapping[str, Any]:
+        """Everything needed to restore it, as JSON values."""
+
+
+class Dataset(ABC):
+    """A cohort. `home` is the data home; nothing is read or downloaded before `cases` or `info`."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Options: ClassVar[type[_Options]] = _Options
+
+    def __init__(self, options: _Options, home: Path) -> None:
+        self.options, self.home = options, home
+
+    @abstractmethod
+    def info(self) -> DatasetInfo: ...
+
+    @abstractmethod
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        """All cases, in a stable order; times in months.
+
+        Raises:
+            DataError: a file is missing (naming the command that fetches it), damaged or inconsistent.
+        """
+
+    def folds(self) -> Sequence[Fold] | None:
+        """The cohort's published folds over patients (`val` empty where none is published), or None."""
+        return None
+
+    def sources(self) -> Sequence[Source]:
+        """The files `fusionbench data fetch` downloads for these options."""
+        return ()
+
+    def convert(self, raw_dir: Path, out_dir: Path) -> None:
+        """Turn downloaded files into the tidy files that `cases` reads; called after a fetch."""
+
+
+class Predictor(ABC):
+    """A fitted model."""
+
+    @abstractmethod
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        """One prediction per case, in order. `cases.targets` is None. Each case has at least one modality."""
+
+    def predict_validation(self, val: CaseSet) -> SurvivalPrediction:
+        """Out-of-sample predictions on the validation cases.
+
+        Override in a model that fits on the validation cases too (out-of-bag, cross-fitted).
+        """
+        return self.predict(val)
+
+    def attention(self, cases: CaseSet) -> Mapping[str, Tensor] | None:
+        """Attention per modality, or None for a model without attention."""
+        return None
+
+    @abstractmethod
+    def state(self) -> State:
+        """Named arrays from which `FusionModel.restore` makes an equal predictor."""
+
+
+class FitContext(Protocol):
+    """What the harness lends a model while it fits."""
+
+    task: Task
+    specs: Mapping[str, ModalitySpec]
+    seed: int
+    device: torch.device
+
+    def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
+        ...
+
+    def member(self, member: Member) -> MemberFit:
+        """A model declared by `members`, fitted on this fold already."""
+        ...
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Quantities by step; they end in history.parquet and MLflow."""
+        ...
+
+
+class MemberFit(Protocol):
+    """A fitted member.
+
+    Attributes:
+        predictor: predicts on any CaseSet whose specs hold the member's modalities; hand it
+            `cases.restrict(modalities)` of the cases that have at least one of them.
+        validation: its out-of-sample predictions on those validation cases that have one of its modalities.
+        prior: training-mean prediction, for cases that have none of its modalities (one row, id "prior").
+        validation_loss: its best validation NLL, or NaN where it has none.
+    """
+
+    predictor: Predictor
+    validation: SurvivalPrediction
+    prior: SurvivalPrediction
+    validation_loss: float
+
+
+class RestoreContext(Protocol):
+    """What the harness lends a model while it is restored from disk."""
+
+    task: Task
+    specs: Mapping[str, ModalitySpec]
+    device: torch.device
+
+    def module(self, module: nn.Module, state: State) -> Predictor:
+        """The inverse of `FitContext.train(...).state()`."""
+        ...
+
+    def member(self, member: Member) -> MemberFit: ...
+
+
+class FusionModel(ABC):
+    """A way to fuse modalities into a survival prediction.
+
+    Attributes:
+        missing: "native" = takes cases with a proper subset of the modalities; "impute" = the harness fills a
+            missing modality with its training mean (one instance for a bag); printed in the policy column.
+        licence: of the implementation.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Options: ClassVar[type[_Options]] = _Options
+    missing: ClassVar[Literal["native", "impute"]] = "impute"
+
+    def __init__(self, options: _Options) -> None:
+        self.options = options
+
+    def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
+        """Why this model cannot take these modalities, in words a user understands; None where it can.
+
+        Called while planning, with the raw widths; `task.edges` is empty then.
+        """
+        return None
+
+    def members(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Member]:
+        """Models whose predictions this one builds on; the harness fits each once per fold, whoever needs it."""
+        return ()
+
+    @abstractmethod
+    def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor: ...
+
+    @abstractmethod
+    def restore(self, state: State, ctx: RestoreContext) -> Predictor: ...
+
+
+class Metric(ABC):
+    """A score of predictions on test cases.
+
+    Attributes:
+        higher_is_better: None where the value has no direction and is never ranked (a p-value).
+        horizon: "tau" = the harness censors the test targets just beyond the dataset's horizon and gives S on the
+            dataset's time grid, whose last point is tau; "own" = targets as they are and S at the model's times.
+        range: smallest and largest possible value.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    higher_is_better: ClassVar[bool | None] = True
+    horizon: ClassVar[Literal["own", "tau"]] = "own"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abstractmethod
+    def __call__(
+        self,
+        prediction: SurvivalPrediction,
+        test: SurvivalTargets[NDArray[Any]],
+        train: SurvivalTargets[NDArray[Any]],
+    ) -> float:
+        """One value; `train` (train + validation) serves inverse-probability-of-censoring weights.
+
+        Raises:
+            UndefinedMetric: with the reason; the harness stores NaN.
+        """

@@ -1,0 +1,49 @@
+"""What comes with fusionbench, through the same hooks a stranger uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionbench.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from fusionbench.interfaces import Dataset, Metric, Modality
+
+
+@hookimpl
+def fusionbench_modalities() -> Iterable[type[Modality]]:
+    from fusionbench.builtin.bag import Bag
+    from fusionbench.builtin.grid import Grid
+    from fusionbench.builtin.vector import Vector
+
+    return [Vector, Bag, Grid]
+
+
+@hookimpl
+def fusionbench_datasets() -> Iterable[type[Dataset]]:
+    from fusionbench.builtin.breast_cancer import BreastCancer
+    from fusionbench.builtin.synthetic import Synthetic
+
+    return [Synthetic, BreastCancer]
+
+
+@hookimpl
+def fusionbench_metrics() -> Iterable[type[Metric]]:
+    from fusionbench.builtin.metrics import METRICS
+
+    return METRICS
+
+
+@hookimpl
+def fusionbench_suites() -> Iterable[Traversable]:
+    return sorted((f for f in _suite_folder().iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
+
+
+def _suite_folder() -> Traversable:
+    """`benchmarks/` lies inside the package in a wheel and beside it in a checkout."""
+    shipped = files("fusionbench") / "_suites"
+    return shipped if shipped.is_dir() else Path(__file__).parents[2] / "benchmarks"

@@ -1,1 +1,34 @@
+"""HEALNet: a shared latent array that is updated by one modality after the other (Hemker et al. 2024).
 
+The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `load_official`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fusionbench import FusionModel, hookimpl
+
+if TYPE_CHECKING:
+    from fusionbench_healnet.model import Healnet as Healnet
+    from fusionbench_healnet.network import HealNet as HealNet
+    from fusionbench_healnet.official import load_official as load_official
+    from fusionbench_healnet.options import HealnetOptions as HealnetOptions
+
+_HOMES = {"HealNet": "network", "Healnet": "model", "HealnetOptions": "options", "load_official": "official"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch on first use only."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+@hookimpl
+def fusionbench_models() -> Iterable[type[FusionModel]]:
+    from fusionbench_healnet.model import Healnet
+
+    return [Healnet]

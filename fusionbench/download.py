@@ -1,0 +1,160 @@
+"""The data home: where a cohort's files lie, whether they are the published ones, and how they get there.
+
+A file appears under its final name only after its sha256 has been compared, so an interrupted or damaged download
+leaves nothing behind that a later run could take for data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+from urllib.parse import urljoin, urlsplit
+
+from fusionbench.errors import DataError
+from fusionbench.types import Source
+
+ENVIRONMENT = "FUSIONBENCH_DATA"
+State = Literal["present", "missing", "damaged", "unverified"]
+
+_TIMEOUT = 60.0  # seconds without a byte from the server
+_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
+
+
+def data_home() -> Path:
+    """The folder of all cohorts: environment variable FUSIONBENCH_DATA, else the user's cache folder."""
+    chosen = os.environ.get(ENVIRONMENT)
+    if chosen:
+        return Path(chosen).expanduser()
+    from platformdirs import user_cache_path
+
+    return user_cache_path("fusionbench")
+
+
+def sha256_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def place(home: Path, source: Source) -> Path:
+    """Where `source` lies under `home`.
+
+    Raises:
+        DataError: its path is absolute or leads out of the data home.
+    """
+    path = PurePosixPath(source.path)
+    if path.is_absolute() or ".." in path.parts or "\\" in source.path:
+        raise DataError(f"source path {source.path!r} leads out of the data home; a plugin must use a relative path")
+    return home / path
+
+
+def state(home: Path, source: Source, *, full: bool = True) -> State:
+    """Whether a file is there and is the published one.
+
+    Args:
+        full: compare the sha256; otherwise only the size, where it is known.
+
+    Returns:
+        "unverified" for a file whose checksum nobody published: it is there, and taken as it is.
+    """
+    path = place(home, source)
+    if not path.is_file():
+        return "missing"
+    if not source.sha256:
+        return "unverified"
+    wrong_size = source.size > 0 and path.stat().st_size != source.size
+    return "damaged" if wrong_size or (full and sha256_of(path) != source.sha256) else "present"
+
+
+def verify(home: Path, sources: Iterable[Source], dataset: str = "NAME") -> dict[str, str]:
+    """Checksums of the files, each compared with the published one where there is one.
+
+    Args:
+        dataset: the name to put into the command of an error message.
+
+    Raises:
+        DataError: a file is missing, truncated or altered; names the file, both sums and the command that fetches it.
+    """
+    return {source.path: _verified(home, source, dataset) for source in sources}
+
+
+def _verified(home: Path, source: Source, dataset: str) -> str:
+    path = place(home, source)
+    if not path.is_file():
+        raise DataError(f"{path} is missing; {remedy(source, dataset)}")
+    seen = sha256_of(path)
+    if source.sha256 and seen != source.sha256:
+        raise DataError(
+            f"{path} is damaged: expected sha256 {source.sha256}, found {seen} ({path.stat().st_size} bytes); "
+            f"{remedy(source, dataset)}"
+        )
+    return seen
+
+
+def remedy(source: Source, dataset: str) -> str:
+    """What to do about a missing file, in words."""
+    if source.url:
+        return f"run: fusionbench data fetch {dataset}"
+    return f"this file has no public download here: put your own at this place ({source.terms})"
+
+
+def fetch(
+    home: Path,
+    source: Source,
+    *,
+    retries: int = 3,
+    allow_loopback_http: bool = False,
+) -> Path:
+    """Download one file, compare its sha256, and only then give it its name.
+
+    Args:
+        retries: further attempts after a broken connection, a server error or a wrong checksum.
+        allow_loopback_http: accept plain http from this very machine (a mirror, a test); otherwise https only.
+
+    Raises:
+        DataError: no address, not https, refused by the server, or still damaged after all attempts.
+    """
+    path = place(home, source)
+    if not source.url or not source.sha256:
+        raise DataError(f"{path} cannot be downloaded; {remedy(source, 'NAME')}")
+    _check_address(source.url, allow_loopback_http)
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("ERROR")  # its own lines about retries; ours are one per file
+    downloader = pooch.HTTPDownloader(
+        timeout=_TIMEOUT, hooks={"response": lambda response, **_: _check_response(response, allow_loopback_http)}
+    )
+    try:
+        store = pooch.create(
+            home, "", registry={source.path: f"sha256:{source.sha256}"}, urls={source.path: source.url}
+        )
+        store.retry_if_failed = retries
+        store.fetch(source.path, downloader=downloader)
+    except (requests.RequestException, ValueError) as error:
+        raise DataError(f"{source.url} could not be downloaded in {retries + 1} attempts: {_line(error)}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be written: {_line(error)}; set {ENVIRONMENT} to a folder of yours") from error
+    return path
+
+
+def _check_address(url: str, allow_loopback_http: bool) -> None:
+    parts = urlsplit(url)
+    if parts.scheme == "https" or (allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        return
+    raise DataError(f"refused to download {url}: only https addresses are fetched")
+
+
+def _check_response(response: Any, allow_loopback_http: bool) -> None:
+    """Refuse redirects away from https, and answers that another attempt will not change."""
+    if response.is_redirect:
+        _check_address(urljoin(response.url, response.headers["location"]), allow_loopback_http)
+    if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
+        raise DataError(f"{response.url} answered {response.status_code} {response.reason}: the file is not there")
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

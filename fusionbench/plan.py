@@ -1,0 +1,358 @@
+"""expand(suite, registry) -> the cells of a suite: what runs, what is skipped and why, and each cell's stable key."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench import missing, splits, suites
+from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.registry import Registry
+from fusionbench.seeds import derive
+from fusionbench.types import Case, Fold, Member, PluginRef, Task
+
+if TYPE_CHECKING:
+    from fusionbench.cohort import Cohort
+    from fusionbench.interfaces import FusionModel
+
+RESULTS_VERSION = 1
+"""Bumped when a change of floors 1 to 3 changes results; part of every key."""
+
+ORACLE = "oracle"
+"""The row of true hazards, where a cohort knows them; a yardstick, no model."""
+
+Cohorts = Callable[[PluginRef, str], "Cohort"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one fold; everything `run_cell` needs beside the cohort and the registry.
+
+    Attributes:
+        patterns: missing-modality patterns of its test fold, expanded.
+        tau, the dataset's horizon in months, and `split` are frozen into the key.
+        members: models it builds on, with the keys of their cells.
+        skip: why it does not run; empty where it does.
+        listed: False for a cell that runs only because another one builds on it.
+    """
+
+    dataset: PluginRef
+    model: PluginRef
+    modalities: tuple[str, ...]
+    variant: str
+    repeat: int
+    fold: int
+    protocol: Protocol
+    recipe: TrainRecipe
+    seed: int
+    patterns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    tau: float
+    split: Fold
+    policy: str = ""
+    members: tuple[tuple[Member, str], ...] = ()
+    skip: str = ""
+    listed: bool = True
+    key: str = ""
+
+    @property
+    def label(self) -> str:
+        where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
+        variant = "" if self.variant == suites.BASE else f" · {self.variant}"
+        return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What a table row is: dataset, model, modalities, variant."""
+        return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
+
+    @property
+    def n_outputs(self) -> int:
+        return 1 if self.recipe.loss == "cox" else self.protocol.bins
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a suite, members included, in an order in which members come first."""
+
+    suite: suites.Suite
+    cells: tuple[Cell, ...]
+
+    @property
+    def listed(self) -> tuple[Cell, ...]:
+        """The cells that are table rows; skipped ones included."""
+        return tuple(c for c in self.cells if c.listed)
+
+    def todo(self) -> tuple[Cell, ...]:
+        """What runs: each key once, members first."""
+        unique: dict[str, Cell] = {}
+        for cell in self.cells:
+            if not cell.skip:
+                unique.setdefault(cell.key, cell)
+        return tuple(unique.values())
+
+    def select(self, chosen: Iterable[Cell]) -> Plan:
+        """Some of the listed cells with the members they need."""
+        keep = {id(c) for c in chosen}
+        wanted = {c.key for c in self.cells if id(c) in keep and not c.skip}
+        for cell in reversed(self.todo()):
+            if cell.key in wanted:
+                wanted |= {key for _, key in cell.members}
+        cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
+        # A needed member may itself be a listed row outside the selection: it runs, but unlisted.
+        have = {c.key for c in cells if not c.skip}
+        extra = [replace(c, listed=False) for c in self.todo() if c.key in wanted - have]
+        return replace(self, cells=(*extra, *cells))
+
+
+def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
+    """Every cell of a suite, in running order.
+
+    Raises:
+        SuiteError: names, options or modalities that do not exist; all at once, before any compute.
+        DataError: a cohort cannot be read or folded.
+    """
+    suites.check_names(suite, registry)
+    _check_modalities(suite, cohorts)
+    rows = [
+        cell
+        for dataset in suite.datasets
+        for variant in suite.variants()
+        if not variant.only.datasets or dataset.name in variant.only.datasets
+        for cell in _variant_cells(suite, variant, dataset, registry, cohorts)
+    ]
+    return Plan(suite, tuple(_ordered(rows)))
+
+
+def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
+    """Folds of one dataset together (their preprocessing is shared), cells before those that build on them."""
+    depth: dict[str, int] = {}
+    for cell in rows:  # members are always appended before the cell that needs them
+        depth[cell.key] = 1 + max((depth[k] for _, k in cell.members), default=-1)
+    places = {str(d): i for i, d in enumerate(dict.fromkeys(c.dataset for c in rows))}
+    yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold, depth[c.key] if not c.skip else 0))
+
+
+def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
+    known = {d.name: tuple(cohorts(d, suite.protocol.unit).info.modalities) for d in suite.datasets}
+    problems = []
+    for dataset, names in known.items():
+        for name in {m for wanted in suite.sets_of(dataset) for m in wanted}:
+            everywhere = {n for other in known.values() for n in other}
+            choices = names if not isinstance(suite.modalities, tuple) else everywhere
+            if name not in choices:
+                problems.append(did_you_mean(f"modality (dataset {dataset!r})", name, choices))
+    for dataset in known:
+        for wanted in suite.sets_of(dataset):
+            if not wanted or len(set(wanted)) < len(wanted):
+                problems.append(f"modality set {list(wanted)} of dataset {dataset!r} is empty or names one twice")
+    if problems:
+        raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
+
+
+def _variant_cells(
+    suite: suites.Suite, variant: suites.Variant, dataset: PluginRef, registry: Registry, cohorts: Cohorts
+) -> Iterator[Cell]:
+    protocol: Protocol = overlay(suite.protocol, variant.protocol)
+    recipe: TrainRecipe = overlay(suite.train, variant.train)
+    cohort = cohorts(dataset, protocol.unit)
+    try:
+        folds = [
+            splits.make_folds(cohort.cases, protocol, suite.seed, repeat, cohort.folds)
+            for repeat in range(protocol.repeats)
+        ]
+    except FusionBenchError as error:
+        raise type(error)(f"dataset {dataset}: {error}") from error
+    maker = _Maker(
+        registry, cohort, dataset, variant.name, protocol, recipe, suite, horizon(cohort.cases, folds[0], protocol)
+    )
+    models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
+    for repeat, of_repeat in enumerate(folds):
+        for number, fold in enumerate(of_repeat):
+            for modalities in suite.sets_of(dataset.name):
+                for model in models:
+                    ref = model.with_options(variant.model.get(model.name, {}))
+                    yield from maker.cells(ref, modalities, repeat, number, fold)
+            if cohort.info.true_risk is not None:
+                yield maker.oracle(repeat, number, fold)
+
+
+def horizon(cases: Sequence[Case], folds: Sequence[Fold], protocol: Protocol) -> float:
+    """tau in months: the smallest over folds of the 90th percentile of training follow-up, at most the protocol's.
+
+    Taken over the first repeat's folds, so that asking for more repeats leaves finished cells valid.
+    """
+    time = {c.id: c.target.time for c in cases if c.target is not None}
+    tails = [float(np.percentile([time[i] for i in fold.train], 90)) for fold in folds]
+    return min(protocol.horizon, *tails)
+
+
+class _Maker:
+    """Makes the cells of one dataset x variant; holds what they share."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        cohort: Cohort,
+        dataset: PluginRef,
+        variant: str,
+        protocol: Protocol,
+        recipe: TrainRecipe,
+        suite: suites.Suite,
+        tau: float,
+    ) -> None:
+        self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
+        self.protocol, self.recipe, self.suite, self.tau = protocol, recipe, suite, tau
+        self.mask_hashes: dict[tuple[Any, ...], str] = {}
+        self.described = cache(self._describe)
+
+    def cells(
+        self, model: PluginRef, modalities: tuple[str, ...], repeat: int, fold: int, split: Fold, listed: bool = True
+    ) -> Iterator[Cell]:
+        """A cell, after the cells of its members."""
+        cell = Cell(
+            dataset=self.dataset,
+            model=model,
+            modalities=modalities,
+            variant=self.variant,
+            repeat=repeat,
+            fold=fold,
+            protocol=self.protocol,
+            recipe=self.recipe,
+            seed=self.suite.seed,
+            patterns=missing.expand_patterns(self.protocol.test_patterns, modalities),
+            metrics=self.suite.metrics,
+            tau=self.tau,
+            split=split,
+            listed=listed,
+        )
+        skip, policy, members = self.described(model, modalities)
+        if skip:
+            yield replace(cell, skip=skip, policy=policy, key=_skip_key(cell))
+            return
+        made: list[tuple[Member, str]] = []
+        for member in members:
+            of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, listed=False))
+            made.append((member, of_member[-1].key))
+            yield from of_member
+        cell = replace(cell, policy=policy, members=tuple(made))
+        yield replace(cell, key=self.key(cell))
+
+    def oracle(self, repeat: int, fold: int, split: Fold) -> Cell:
+        """The row of the cohort's true hazards."""
+        cell = Cell(
+            dataset=self.dataset,
+            model=PluginRef(ORACLE),
+            modalities=tuple(self.cohort.info.modalities),
+            variant=self.variant,
+            repeat=repeat,
+            fold=fold,
+            protocol=self.protocol,
+            recipe=self.recipe,
+            seed=self.suite.seed,
+            patterns=("full",),
+            metrics=self.suite.metrics,
+            tau=self.tau,
+            split=split,
+            policy="true hazards",
+        )
+        return replace(cell, key=self.key(cell))
+
+    def _describe(self, ref: PluginRef, modalities: tuple[str, ...]) -> tuple[str, str, tuple[Member, ...]]:
+        """(skip reason, missing policy, members) of a model on a modality set."""
+        absent = [m for m in modalities if m not in self.cohort.info.modalities]
+        if absent:
+            return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
+        model = self.model(ref)
+        specs = {m: self.cohort.specs_raw[m] for m in modalities}
+        task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
+        reason = model.skip(task, specs)
+        members = () if reason else tuple(model.members(task, specs))
+        for member in members:
+            inner = self.described(member.model, member.modalities)[0]
+            if inner:
+                reason = f"its member {member.model} on {'+'.join(member.modalities)} cannot run: {inner}"
+        return reason or "", model.missing, members
+
+    def model(self, ref: PluginRef) -> FusionModel:
+        return self.registry.model(ref.name)(suites.options(self.registry, "models", ref))
+
+    def _mask_hash(self, cell: Cell) -> str:
+        """Hash of the fold's test masks; made once for all models."""
+        known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
+        if known not in self.mask_hashes:
+            self.mask_hashes[known] = missing.mask_hash(
+                [m for of_pattern in test_masks(cell, self.cohort.cases).values() for m in of_pattern]
+            )
+        return self.mask_hashes[known]
+
+    def key(self, cell: Cell) -> str:
+        """Hash of canonical JSON of everything that decides the cell's numbers."""
+        return hashlib.sha256(canonical(self.ingredients(cell)).encode()).hexdigest()[:20]
+
+    def ingredients(self, cell: Cell) -> dict[str, Any]:
+        """What the key is the hash of; stored in cell.json, so that a later run can say what changed."""
+        dataset = self.registry.dataset(cell.dataset.name)
+        about_model: dict[str, Any] = {"name": cell.model.name}
+        if cell.model.name != ORACLE:
+            cls = self.registry.model(cell.model.name)
+            chosen = suites.options(self.registry, "models", cell.model).model_dump(mode="json")
+            about_model |= {"version": cls.version, "options": chosen}
+        uses = {m: self.cohort.info.modalities[m] for m in cell.modalities}
+        return {
+            "results_version": RESULTS_VERSION,
+            "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint},
+            "model": about_model,
+            "modalities": {
+                m: {
+                    "kind": use.modality,
+                    "version": self.registry.modalities[use.modality].version,
+                    "options": dict(use.options),
+                }
+                for m, use in uses.items()
+            },
+            "modality_order": list(cell.modalities),
+            "recipe": cell.recipe.model_dump(mode="json"),
+            "protocol": cell.protocol.model_dump(
+                mode="json", include={"unit", "bins", "train_pattern", "mask_draws", "base"}
+            ),
+            "patterns": list(cell.patterns),
+            "tau": cell.tau,
+            "split": splits.fold_hash(cell.split),
+            "masks": self._mask_hash(cell),
+            "seed": cell.seed,
+            "repeat": cell.repeat,
+            "fold": cell.fold,
+            "members": [key for _, key in cell.members],
+        }
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, exact floats."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _skip_key(cell: Cell) -> str:
+    content = [*cell.row, cell.repeat, cell.fold]
+    return "skip-" + hashlib.sha256(canonical(content).encode()).hexdigest()[:15]
+
+
+def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[missing.Mask]]:
+    """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
+    test = set(cell.split.test)
+    present = present_modalities((c for c in cases if c.id in test), cell.modalities)
+    root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
+    draws = cell.protocol.mask_draws
+    return {p: missing.make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
+
+
+def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Case id to those of `modalities` it has."""
+    return {case.id: tuple(m for m in modalities if m in case.refs) for case in cases}

@@ -1,0 +1,151 @@
+"""What is installed: entry points of group `fusionbench`, each loaded, checked and called inside its own try."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
+from pathlib import PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import pluggy
+
+from fusionbench import hookspecs
+from fusionbench.errors import PluginError, SuiteError, did_you_mean
+
+if TYPE_CHECKING:
+    from fusionbench.interfaces import Dataset, FusionModel, Metric, Modality
+
+GROUP = "fusionbench"
+ALL_KINDS = frozenset(hookspecs.HOOKS)
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """One row of `fusionbench plugins`.
+
+    Attributes:
+        name: the entry point's name; `fusionbench check` takes it.
+        provides: kind (models, datasets, ...) to the names it brings.
+        reason: why it is broken; empty where it is not.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    licence: str
+    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    status: Literal["ok", "broken"] = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A frozen view of the installed plugins. `found` maps kind to name to (thing, plugin name)."""
+
+    plugins: tuple[PluginRecord, ...]
+    found: Mapping[str, Mapping[str, tuple[Any, str]]]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        return tuple(sorted(self.found.get(kind, {})))
+
+    def get(self, kind: str, name: str) -> Any:
+        """The thing called `name`.
+
+        Raises:
+            SuiteError: unknown; says neighbours, every choice, and which plugins are broken and why.
+        """
+        things = self.found.get(kind, {})
+        if name in things:
+            return things[name][0]
+        singular = {"modalities": "modality kind"}.get(kind, kind.removesuffix("s"))
+        message = did_you_mean(singular, name, things)
+        broken = [f"{p.name} ({p.reason})" for p in self.plugins if p.status == "broken"]
+        if broken:
+            message += f". Plugins that could not be loaded: {'; '.join(broken)}"
+        raise SuiteError(message)
+
+    def model(self, name: str) -> type[FusionModel]:
+        cls: type[FusionModel] = self.get("models", name)
+        return cls
+
+    def dataset(self, name: str) -> type[Dataset]:
+        cls: type[Dataset] = self.get("datasets", name)
+        return cls
+
+    def metric(self, name: str) -> type[Metric]:
+        cls: type[Metric] = self.get("metrics", name)
+        return cls
+
+    @property
+    def modalities(self) -> Mapping[str, type[Modality]]:
+        return {name: thing for name, (thing, _) in self.found.get("modalities", {}).items()}
+
+    def suite(self, name: str) -> Traversable:
+        path: Traversable = self.get("suites", name)
+        return path
+
+    def provider(self, kind: str, name: str) -> PluginRecord:
+        """The plugin that brings a thing; its version goes into the cell key and the lock."""
+        plugin = self.found[kind][name][1]
+        return next(p for p in self.plugins if p.name == plugin)
+
+
+def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:
+    """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
+
+    Raises:
+        PluginError: if two plugins bring the same name; it names both distributions.
+    """
+    records: list[PluginRecord] = []
+    found: dict[str, dict[str, tuple[Any, str]]] = {kind: {} for kind in sorted(kinds)}
+    for point in sorted(points if points is not None else entry_points(group=GROUP), key=lambda p: p.name):
+        record, things = _load(point, kinds)
+        for kind, by_name in things.items():
+            for name, thing in by_name.items():
+                if name in found[kind]:
+                    other = next(r for r in records if r.name == found[kind][name][1])
+                    raise PluginError(
+                        f"{kind}: {name!r} is provided twice, by plugin {other.name!r} of {other.distribution} and "
+                        f"by plugin {record.name!r} of {record.distribution}; uninstall one or rename it"
+                    )
+                found[kind][name] = (thing, record.name)
+        records.append(record)
+    return Registry(tuple(records), MappingProxyType({k: MappingProxyType(v) for k, v in found.items()}))
+
+
+def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict[str, dict[str, Any]]]:
+    dist = point.dist
+    meta = dist.metadata if dist is not None else None
+    name, version = (meta["Name"], dist.version) if dist is not None and meta is not None else ("unknown", "unknown")
+    record = PluginRecord(point.name, name, version, _licence(meta) if meta is not None else "unknown")
+    try:
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(point.load(), name=point.name)
+        manager.check_pending()
+        things = {kind: _call(manager, kind) for kind in sorted(kinds)}
+    # A plugin is a stranger's code and may fail in any way; its failure is a row with a reason, not ours to raise.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".replace("\n", " ")
+        return replace(record, status="broken", reason=reason), {}
+    return replace(record, provides={k: tuple(sorted(v)) for k, v in things.items() if v}), things
+
+
+def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
+    by_name: dict[str, Any] = {}
+    for result in getattr(manager.hook, hookspecs.HOOKS[kind])():
+        for thing in list(result):
+            name = PurePosixPath(thing.name).stem if kind == "suites" else getattr(thing, "name", None)
+            if not isinstance(name, str) or not name:
+                raise PluginError(f"{hookspecs.HOOKS[kind]} returned {thing!r}, which has no name")
+            if name in by_name:
+                raise PluginError(f"{hookspecs.HOOKS[kind]} returned {name!r} twice")
+            by_name[name] = thing
+    return by_name
+
+
+def _licence(meta: Any) -> str:
+    return str(meta["License-Expression"] or meta["License"] or "not stated").splitlines()[0]

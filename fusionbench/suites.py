@@ -1,0 +1,242 @@
+"""Find and parse `benchmarks/<name>.toml`; every problem of a suite in one SuiteError, before any compute."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.registry import Registry
+from fusionbench.types import PluginRef
+
+BASE = "base"
+
+
+def _ref(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return PluginRef.parse(value)
+    except SuiteError as error:
+        raise ValueError(str(error)) from error
+
+
+Ref = Annotated[PluginRef, BeforeValidator(_ref)]
+ModalitySets = tuple[tuple[str, ...], ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Scope(_Strict):
+    """What a variant is limited to; empty means everything."""
+
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+class Variant(_Strict):
+    """A named change of the suite.
+
+    Attributes:
+        protocol, train: keys to change.
+        model: model name to options to change.
+    """
+
+    name: str
+    protocol: Mapping[str, Any] = Field(default_factory=dict)
+    train: Mapping[str, Any] = Field(default_factory=dict)
+    model: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    only: Scope = Scope()
+
+
+class Suite(_Strict):
+    """A benchmark suite as written.
+
+    Attributes:
+        modalities: the same sets for every dataset, or one list of sets per dataset name.
+        base: whether the unchanged suite runs beside its variants.
+        reference: file name of published numbers beside the suite.
+    """
+
+    name: str
+    title: str
+    datasets: tuple[Ref, ...] = Field(min_length=1)
+    models: tuple[Ref, ...] = Field(min_length=1)
+    modalities: ModalitySets | Mapping[str, ModalitySets]
+    metrics: tuple[str, ...] = ("harrell_c_index",)
+    reference: str | None = None
+    seed: int = Field(0, ge=0)
+    protocol: Protocol = Protocol()
+    train: TrainRecipe = TrainRecipe()
+    variant: tuple[Variant, ...] = ()
+    base: bool = True
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant to run, the unchanged suite first."""
+        base = (Variant(name=BASE),) if self.base or not self.variant else ()
+        return (*base, *self.variant)
+
+    def sets_of(self, dataset: str) -> ModalitySets:
+        """The modality sets asked of one dataset."""
+        return self.modalities.get(dataset, ()) if isinstance(self.modalities, Mapping) else self.modalities
+
+
+def load(registry: Registry, name: str) -> Suite:
+    """The suite called `name`.
+
+    Raises:
+        SuiteError: unknown name, TOML syntax (file and line), or every problem of its content at once.
+    """
+    path = registry.suite(name)
+    return parse(name, path.read_text(encoding="utf-8"), str(path))
+
+
+def parse(name: str, text: str, where: str) -> Suite:
+    """A suite from its text; `where` names the file in messages."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{where}: not valid TOML: {error}") from error
+    if "name" in raw:
+        raise SuiteError(f"{where}: key 'name' is not allowed; a suite's name is its file's name")
+    try:
+        suite = Suite.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise SuiteError(_problems(where, [_line(e) for e in error.errors()])) from error
+    problems = _variant_problems(suite)
+    if problems:
+        raise SuiteError(_problems(where, problems))
+    return suite
+
+
+def _problems(where: str, problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)
+
+
+def _line(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        parent = error["loc"][:-1]
+        places: dict[str, type[BaseModel]] = {"protocol": Protocol, "train": TrainRecipe, "variant": Variant}
+        known = set(places.get(str(parent[0]) if parent else "", Suite).model_fields) - {"name"}
+        return f"{key}: {did_you_mean('key', str(error['loc'][-1]), known)}"
+    seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
+
+
+def _variant_problems(suite: Suite) -> list[str]:
+    problems = []
+    names = [v.name for v in suite.variants()]
+    problems += [f"variant {n!r} is named twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    for variant in suite.variant:
+        for part, value in (("protocol", suite.protocol), ("train", suite.train)):
+            try:
+                overlay(value, getattr(variant, part))
+            except ValidationError as error:
+                problems += [f"variant {variant.name!r}: {part}.{_line(e)}" for e in error.errors()]
+        known_models = {m.name for m in suite.models}
+        known_datasets = {d.name for d in suite.datasets}
+        scopes = [
+            *(("model", m, known_models) for m in (*variant.model, *variant.only.models)),
+            *(("dataset", d, known_datasets) for d in variant.only.datasets),
+        ]
+        for kind, name, known in scopes:
+            if name not in known:
+                problems.append(f"variant {variant.name!r}: {did_you_mean(kind + ' of this suite', name, known)}")
+    return problems
+
+
+def narrow(
+    suite: Suite,
+    *,
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    repeats: int | None = None,
+    seed: int | None = None,
+) -> Suite:
+    """A suite narrowed by the command line; a reference with `[...]` is added as a further row.
+
+    Raises:
+        SuiteError: a name is neither in the suite nor written with options.
+    """
+    changes: dict[str, Any] = {}
+    if datasets:
+        changes["datasets"] = _narrowed("dataset", datasets, suite.datasets)
+    if models:
+        changes["models"] = _narrowed("model", models, suite.models)
+    if repeats is not None:
+        changes["protocol"] = overlay(suite.protocol, {"repeats": repeats})
+    if seed is not None:
+        changes["seed"] = seed
+    return suite.model_copy(update=changes)
+
+
+def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
+    chosen: list[PluginRef] = []
+    for text in wanted:
+        ref = PluginRef.parse(text)
+        same = [r for r in have if r == ref or (not ref.options and r.name == ref.name)]
+        if not same and not any(r.name == ref.name for r in have) and not ref.options:
+            raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
+        chosen += same or [ref]
+    return tuple(dict.fromkeys(chosen))
+
+
+def check_names(suite: Suite, registry: Registry) -> None:
+    """Every name and option of the suite against what is installed.
+
+    Raises:
+        SuiteError: with all problems at once.
+    """
+    problems = [*_ref_problems(registry, "datasets", suite.datasets), *_ref_problems(registry, "models", suite.models)]
+    for variant in suite.variants():
+        changed = [m.with_options(variant.model[m.name]) for m in suite.models if m.name in variant.model]
+        problems += [f"variant {variant.name!r}: {p}" for p in _ref_problems(registry, "models", changed)]
+    for metric in suite.metrics:
+        if metric not in registry.names("metrics"):
+            problems.append(did_you_mean("metric", metric, registry.names("metrics")))
+    if isinstance(suite.modalities, Mapping):
+        known = {d.name for d in suite.datasets}
+        problems += [
+            did_you_mean("dataset of this suite (in modalities)", d, known) for d in suite.modalities if d not in known
+        ]
+    if problems:
+        raise SuiteError(_problems(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
+
+
+def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> list[str]:
+    problems = []
+    for ref in refs:
+        try:
+            options(registry, kind, ref)
+        except FusionBenchError as error:
+            problems.append(str(error))
+    return problems
+
+
+def options(registry: Registry, kind: str, ref: PluginRef) -> Any:
+    """The plugin's validated Options for a reference.
+
+    Raises:
+        SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
+    """
+    cls = registry.get(kind, ref.name)
+    try:
+        return cls.Options.model_validate(dict(ref.options))
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = ".".join(str(part) for part in e["loc"])
+            if e["type"] == "extra_forbidden":
+                lines.append(did_you_mean("option", key, cls.Options.model_fields))
+            else:
+                lines.append(f"option {key!r}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})")
+        raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error

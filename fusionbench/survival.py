@@ -1,0 +1,242 @@
+"""Discrete-time survival: bins, losses from logits, and the way from logits to survival curves and risks.
+
+What a loss needs: `discrete_hazard_nll` and `cross_entropy_survival` take one logit per time bin and any batch; they give
+one value per case. `cox_partial_likelihood` takes one output per case and compares the cases of a batch with one another,
+so it needs at least two cases, one of them with an observed event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+from fusionbench.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def time_bins(time: NDArray[Any], event: NDArray[Any], n_bins: int) -> tuple[float, ...]:
+    """Inner edges of `n_bins` time bins: quantiles of the uncensored cases; the outer edges are open.
+
+    Tied quantiles are merged, and an edge at the earliest event is dropped since no event lies before it, so fewer
+    than n_bins - 1 edges may come back. Hand in training cases only.
+
+    Args:
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+
+    Raises:
+        DataError: if no case has an observed event.
+    """
+    observed = np.asarray(time, dtype=np.float64)[np.asarray(event, dtype=bool)]
+    if observed.size == 0:
+        raise DataError(f"none of the {len(time)} training cases has an observed event, so time bins have no edges")
+    edges = np.unique(np.quantile(observed, np.arange(1, n_bins) / n_bins))
+    return tuple(float(edge) for edge in edges if edge > observed.min())
+
+
+def assign_bins(time: NDArray[Any], edges: Sequence[float]) -> NDArray[np.int64]:
+    """(case,) bin of each time: the number of inner edges <= time, so bins are closed on the left."""
+    return np.searchsorted(np.asarray(edges, dtype=np.float64), time, side="right").astype(np.int64)
+
+
+def class_weights(
+    time_bin: NDArray[Any], n_bins: int, kind: Literal["none", "inverse", "inverse_root"]
+) -> NDArray[np.float64]:
+    """(bin,) weights from the bin counts n_k, scaled so that sum_k n_k w_k / N = 1; an empty bin has weight 0.
+
+    Args:
+        time_bin: (case,) bins of the training cases.
+        kind: "none" is flat, "inverse" is 1 / n_k, "inverse_root" is 1 / sqrt(n_k).
+    """
+    power = {"none": 0.0, "inverse": -1.0, "inverse_root": -0.5}[kind]
+    counts = np.bincount(time_bin, minlength=n_bins).astype(np.float64)
+    raw = np.where(counts > 0, np.maximum(counts, 1.0) ** power, 0.0)
+    return np.asarray(raw * counts.sum() / (raw * counts).sum(), dtype=np.float64)
+
+
+def discrete_hazard_nll(
+    logits: Tensor,
+    time_bin: Tensor,
+    event: Tensor,
+    *,
+    alpha: float = 0.0,
+    clamp: float | None = None,
+    weights: Tensor | None = None,
+    weight_on: Literal["all", "likelihood"] = "all",
+) -> Tensor:
+    """Negative log-likelihood of discrete-time hazards, one value per case.
+
+    With u = -(log S before the bin + log h in it) for events and v = -log S after the bin for censored cases, the value
+    is (1 - alpha) w (u + v) + alpha w u.
+
+    Args:
+        logits: (case, bin); hazard = sigmoid(logit).
+        time_bin: (case,) int64, bin of event or censoring.
+        event: (case,) bool, True = observed (MCAT and Porpoise write c = 1 - event).
+        alpha: weight taken off the censored cases, in [0, 1].
+        clamp: lower bound of probabilities; None is exact, 1e-7 is what MCAT and Porpoise publish (no gradient below).
+        weights: (bin,) class weights w, or None for 1.
+        weight_on: "likelihood" leaves w off the alpha term, as HEALNet publishes it (with weights of sum 1).
+
+    Raises:
+        ValueError: if a bin lies outside the logits' bins.
+
+    Source: Zadeh and Schmid 2021, computed from logits so that saturated hazards stay finite.
+    """
+    here = _in_bin(logits, time_bin)
+    floor = -math.inf if clamp is None else math.log(clamp)
+    before = _pick(_log_survival(logits, before=True), here).clamp(min=floor)
+    after = _pick(_log_survival(logits), here).clamp(min=floor)
+    hazard = _pick(logsigmoid(logits), here).clamp(min=floor)
+    uncensored = torch.where(event, -(before + hazard), 0.0)
+    censored = torch.where(event, 0.0, -after)
+    weight = 1.0 if weights is None else weights.to(logits)[time_bin]
+    extra = alpha * uncensored * (weight if weight_on == "all" else 1.0)
+    return (1 - alpha) * weight * (uncensored + censored) + extra
+
+
+def cross_entropy_survival(
+    logits: Tensor,
+    time_bin: Tensor,
+    event: Tensor,
+    *,
+    alpha: float = 0.0,
+    clamp: float | None = None,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy of survival past the bin, mixed with the uncensored likelihood, one value per case.
+
+    (1 - alpha) L + alpha R, where L is the cross-entropy of S after the bin against "censored", and R the negative
+    log-likelihood of the events. Finite for all finite logits: 1 - S is the sum of the probabilities of the bins so far.
+
+    Args:
+        logits: (case, bin); hazard = sigmoid(logit).
+        time_bin: (case,) int64.
+        event: (case,) bool, True = observed.
+        alpha: weight of the uncensored likelihood, in [0, 1].
+        clamp: lower bound of probabilities; None is exact, 1e-7 gives the published values where those are finite
+            (they are inf or NaN for S = 1; here 1 - S is bounded too).
+        weights: (bin,) class weights, or None for 1.
+
+    Raises:
+        ValueError: if a bin lies outside the logits' bins.
+
+    Source: Zadeh and Schmid 2021.
+    """
+    here = _in_bin(logits, time_bin)
+    log_hazard, log_before = logsigmoid(logits), _log_survival(logits, before=True)
+    hazard, before, after = (_pick(x, here) for x in (log_hazard, log_before, _log_survival(logits)))
+    if clamp is None:
+        so_far = torch.arange(logits.shape[1], device=logits.device) <= time_bin.unsqueeze(1)
+        died = (log_hazard + log_before).masked_fill(~so_far, -math.inf).logsumexp(dim=1)
+    else:
+        survived = after.exp().clamp(min=clamp)
+        after, died = survived.log(), (1 - survived).clamp(min=clamp).log()
+        hazard, before = hazard.clamp(min=math.log(clamp)), (before.exp() + clamp).log()
+    entropy = -torch.where(event, died, after)
+    value = (1 - alpha) * entropy + alpha * torch.where(event, -(before + hazard), 0.0)
+    return value if weights is None else value * weights.to(logits)[time_bin]
+
+
+def cox_partial_likelihood(
+    log_risk: Tensor, time: Tensor, event: Tensor, *, reduction: Literal["events", "cases"] = "events"
+) -> Tensor:
+    """Negative log partial likelihood of the cases of a batch, one scalar; the risk set of t_i is all t_j >= t_i.
+
+    Args:
+        log_risk: (case,) log relative hazard; higher = earlier event.
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+        reduction: divide by the number of events, or by the number of cases as Porpoise publishes it.
+
+    Raises:
+        ValueError: if there are fewer than two cases or no event: the likelihood compares cases.
+
+    Source: Cox 1972, with Breslow's treatment of ties.
+    """
+    if log_risk.ndim != 1 or len(log_risk) < 2:
+        raise ValueError(
+            f"the Cox loss compares cases: needs log_risk (case,) of 2 or more, got {tuple(log_risk.shape)}"
+        )
+    if not bool(event.any()):
+        raise ValueError(f"the Cox loss needs an observed event among its {len(event)} cases")
+    at_risk = time.unsqueeze(0) >= time[event].unsqueeze(1)
+    pool = log_risk.unsqueeze(0).masked_fill(~at_risk, -math.inf).logsumexp(dim=1)
+    total = (pool - log_risk[event]).sum()
+    return total / (event.sum() if reduction == "events" else len(event))
+
+
+def hazards_to_survival(logits: Tensor) -> Tensor:
+    """(case, bin) logits of hazards -> (case, bin) probability to survive each bin."""
+    return _log_survival(logits).exp()
+
+
+def risk_from_survival(survival: Tensor) -> Tensor:
+    """(case, bin) survival -> (case,) risk: minus the sum over the bins; higher = earlier event."""
+    return -survival.sum(dim=-1)
+
+
+def interpolate_survival(survival: Floats, times: Floats, grid: Floats) -> Floats:
+    """(case, time) S at `times` -> (case, grid): linear through S(0) = 1 and `times`, flat behind the last.
+
+    Args:
+        survival: non-increasing along time; so is the result.
+        times: (time,) positive and ascending, in the unit of `grid`.
+    """
+    knots = np.concatenate([[0.0], times])
+    values = np.concatenate([np.ones((len(survival), 1)), survival], axis=1)
+    left = np.clip(np.searchsorted(knots, grid, side="right") - 1, 0, len(knots) - 2)
+    share = np.clip((grid - knots[left]) / (knots[left + 1] - knots[left]), 0.0, 1.0)
+    start, end = values[:, left], values[:, left + 1]
+    return np.asarray(np.maximum(start + (end - start) * share, end), dtype=np.float64)
+
+
+def breslow_baseline(log_risk: NDArray[Any], time: NDArray[Any], event: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Breslow's cumulative baseline hazard H; S(t | x) = exp(-H(t) exp(log_risk)).
+
+    Args:
+        log_risk: (case,) of the training cases; higher = earlier event.
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+
+    Returns:
+        times: (event time,) distinct times of observed events, ascending; H at them, a right-continuous step function.
+
+    Source: Breslow 1972.
+    """
+    log_risk, time = np.asarray(log_risk, dtype=np.float64), np.asarray(time, dtype=np.float64)
+    times, deaths = np.unique(time[np.asarray(event, dtype=bool)], return_counts=True)
+    shift = log_risk.max()
+    at_risk = (time[None, :] >= times[:, None]) @ np.exp(log_risk - shift)
+    return times, np.cumsum(deaths / at_risk) * np.exp(-shift)
+
+
+def _in_bin(logits: Tensor, time_bin: Tensor) -> Tensor:
+    """(case, bin) bool, True in each case's own bin."""
+    n_bins = logits.shape[1]
+    if len(time_bin) and not 0 <= int(time_bin.min()) <= int(time_bin.max()) < n_bins:
+        seen = f"{int(time_bin.min())}..{int(time_bin.max())}"
+        raise ValueError(f"time bins {seen} lie outside the {n_bins} bins of the logits")
+    return torch.arange(n_bins, device=logits.device) == time_bin.unsqueeze(1)
+
+
+def _pick(values: Tensor, here: Tensor) -> Tensor:
+    """(case,) the entry of each case's own bin; `where`, since the backward of `gather` is not deterministic on CUDA."""
+    return torch.where(here, values, 0.0).sum(dim=1)
+
+
+def _log_survival(logits: Tensor, *, before: bool = False) -> Tensor:
+    """(case, bin) log S after (or before) each bin, as a masked sum: `cumsum` is not deterministic on CUDA."""
+    bins = torch.arange(logits.shape[1], device=logits.device)
+    counted = bins < bins.unsqueeze(1) if before else bins <= bins.unsqueeze(1)
+    return torch.where(counted, logsigmoid(-logits).unsqueeze(1), 0.0).sum(dim=2)

@@ -1,0 +1,157 @@
+"""From a modality of a batch to tokens: which cases have it, what a token is, and where it stands."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fusionbench import Bag, ModalitySpec
+
+if TYPE_CHECKING:
+    from fusionbench_healnet.options import HealnetOptions
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of the cases that have a modality.
+
+    Attributes:
+        rows: (row,) int64, positions of those cases in the batch.
+        values: (row, token, channel).
+        mask: (row, token) bool, True = real.
+    """
+
+    rows: Tensor
+    values: Tensor
+    mask: Tensor
+
+
+def fourier_features(positions: Tensor, bands: int, max_frequency: float) -> Tensor:
+    """sin, cos and the position itself, per axis and then side by side.
+
+    Args:
+        positions: (..., axis) in [-1, 1].
+        bands: frequencies w, evenly spaced from 1 to max_frequency / 2; the features are sin(pi p w), cos(pi p w), p.
+
+    Returns:
+        (..., axis * (2 * bands + 1)).
+
+    Source: Jaegle et al. 2021, as HEALNet's repository orders them.
+    """
+    w = torch.linspace(1.0, max_frequency / 2, bands, dtype=positions.dtype, device=positions.device)
+    angle = positions.unsqueeze(-1) * w * math.pi
+    return torch.cat([angle.sin(), angle.cos(), positions.unsqueeze(-1)], dim=-1).flatten(start_dim=-2)
+
+
+def grid_positions(mask: Tensor, shape: Tensor | None) -> Tensor:
+    """Where each instance stands, from -1 to 1 along each axis; an axis of one position is at -1.
+
+    Args:
+        mask: (case, instance) bool.
+        shape: (case, axis) extents of row-major grids; None = one axis over the case's real instances, so that
+            padding does not move them.
+
+    Returns:
+        (case, instance, axis) float32.
+    """
+    if shape is None:
+        index = (mask.long().cumsum(dim=1) - 1).unsqueeze(-1)
+        extent = mask.sum(dim=1)[:, None, None]
+    else:
+        steps = torch.arange(mask.shape[1], device=mask.device)[None, :, None]
+        stride = shape.flip(1).cumprod(dim=1).flip(1) // shape.clamp(min=1)
+        index = steps // stride[:, None].clamp(min=1) % shape[:, None].clamp(min=1)
+        extent = shape[:, None]
+    return index.float() * (2.0 / (extent - 1).clamp(min=1)) - 1.0
+
+
+class FeatureEmbedding(nn.Module):
+    """(case, 1, feature) -> (case, feature, channel): each feature's own direction, scaled by its value, plus a bias.
+
+    Source: Gorishniy et al. 2021 (feature tokeniser), with their uniform(+-1/sqrt(channel)) start.
+    """
+
+    def __init__(self, features: int, dim: int) -> None:
+        super().__init__()
+        bound = dim**-0.5
+        self.weight = nn.Parameter(torch.empty(features, dim).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(features, dim).uniform_(-bound, bound))
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.transpose(1, 2) * self.weight + self.bias
+
+
+class GroupEmbedding(nn.Module):
+    """(case, 1, feature) -> (case, group, channel): a linear map of each group's columns."""
+
+    def __init__(self, groups: Sequence[Sequence[int]], dim: int) -> None:
+        super().__init__()
+        self.projections = nn.ModuleList(nn.Linear(len(columns), dim) for columns in groups)
+        for i, columns in enumerate(groups):
+            self.register_buffer(f"columns_{i}", torch.tensor(columns), persistent=False)
+
+    def forward(self, values: Tensor) -> Tensor:
+        parts = (values[:, 0, self.get_buffer(f"columns_{i}")] for i in range(len(self.projections)))
+        return torch.stack([f(x) for f, x in zip(self.projections, parts, strict=True)], dim=1)
+
+
+def group_columns(spec: ModalitySpec) -> list[tuple[int, ...]]:
+    """Columns of each token under tokens="group": the non-empty groups, then the columns outside all of them."""
+    groups = [tuple(columns) for columns in spec.groups.values() if columns]
+    grouped = {column for columns in groups for column in columns}
+    rest = tuple(column for column in range(spec.dim) if column not in grouped)
+    return [*groups, rest] if rest else groups
+
+
+class Tokenizer(nn.Module):
+    """A modality's bag -> Tokens.
+
+    Attributes:
+        dim: channels of a token.
+        count: tokens of every case, or None where it differs between cases.
+    """
+
+    def __init__(self, spec: ModalitySpec, options: HealnetOptions) -> None:
+        super().__init__()
+        self.bands, self.max_frequency = options.bands, options.max_frequency
+        self.encode = options.positions == "all" or (options.positions == "grids" and spec.kind == "grid")
+        self.embed: nn.Module = nn.Identity()
+        self.dim, self.count = spec.dim, 1 if spec.kind == "vector" else None
+        if spec.kind == "vector" and options.tokens != "single":
+            self._cut(spec, options)
+        if self.encode:
+            self.dim += max(spec.axes, 1) * (2 * self.bands + 1)
+
+    def _cut(self, spec: ModalitySpec, options: HealnetOptions) -> None:
+        groups = group_columns(spec) if options.tokens == "group" else []
+        if len(groups) > 1:
+            self.embed, self.dim, self.count = GroupEmbedding(groups, options.token_dim), options.token_dim, len(groups)
+        elif options.tokens == "feature" and self.encode:
+            # The encoded index says which feature it is, as in the repository; no embedding is needed.
+            self.embed, self.dim, self.count = _Transpose(), 1, spec.dim
+        elif options.tokens == "feature":
+            self.embed = FeatureEmbedding(spec.dim, options.token_dim)
+            self.dim, self.count = options.token_dim, spec.dim
+
+    def forward(self, bag: Bag) -> Tokens:
+        rows = bag.present.nonzero().flatten()
+        pick = slice(None) if len(rows) == len(bag.mask) else rows
+        values, mask = self.embed(bag.values[pick]), bag.mask[pick]
+        if self.count is not None:
+            mask = mask.any(dim=1, keepdim=True).expand(-1, self.count)
+        if self.encode:
+            where = grid_positions(mask, None if bag.shape is None else bag.shape[pick])
+            values = torch.cat([values, fourier_features(where, self.bands, self.max_frequency)], dim=-1)
+        return Tokens(rows, values, mask)
+
+
+class _Transpose(nn.Module):
+    """(case, 1, feature) -> (case, feature, 1)."""
+
+    def forward(self, values: Tensor) -> Tensor:
+        return values.transpose(1, 2)

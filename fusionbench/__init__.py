@@ -1,42 +1,49 @@
-"""fusionbench: a benchmark suite for multimodal fusion. This is the public API for plugin authors."""
+"""fusionbench: a benchmark suite for multimodal fusion. This is the public API for plugin authors.
+
+Names are loaded when first used, so that the command line answers quickly.
+"""
 
 from __future__ import annotations
 
-from fusionbench.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
-from fusionbench.hookspecs import hookimpl
-from fusionbench.interfaces import (
-    Dataset,
-    FitContext,
-    FittedModality,
-    FusionModel,
-    MemberFit,
-    Metric,
-    Modality,
-    Options,
-    Predictor,
-    RestoreContext,
-    State,
-)
-from fusionbench.types import (
-    Bag,
-    Batch,
-    Case,
-    CaseSet,
-    DatasetInfo,
-    Fold,
-    Member,
-    ModalitySpec,
-    ModalityUse,
-    PluginRef,
-    PreparedBag,
-    PreparedCase,
-    RawBag,
-    Source,
-    SurvivalPrediction,
-    SurvivalTarget,
-    SurvivalTargets,
-    Task,
-)
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusionbench.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
+    from fusionbench.hookspecs import hookimpl
+    from fusionbench.interfaces import (
+        Dataset,
+        FitContext,
+        FittedModality,
+        FusionModel,
+        MemberFit,
+        Metric,
+        Modality,
+        Options,
+        Predictor,
+        RestoreContext,
+        State,
+    )
+    from fusionbench.types import (
+        Bag,
+        Batch,
+        Case,
+        CaseSet,
+        DatasetInfo,
+        Fold,
+        Member,
+        ModalitySpec,
+        ModalityUse,
+        PluginRef,
+        PreparedBag,
+        PreparedCase,
+        RawBag,
+        Source,
+        SurvivalPrediction,
+        SurvivalTarget,
+        SurvivalTargets,
+        Task,
+    )
 
 __version__ = "0.1.0"
 
@@ -78,3 +85,13 @@ __all__ = [
     "__version__",
     "hookimpl",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in __all__:
+        for home in ("errors", "types", "hookspecs", "interfaces"):
+            module = import_module(f"fusionbench.{home}")
+            if hasattr(module, name):
+                globals()[name] = getattr(module, name)
+                return globals()[name]
+    raise AttributeError(f"module 'fusionbench' has no attribute {name!r}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench import download
+from fusionbench.cohort import dataset_label
 from fusionbench.errors import DataError
 from fusionbench.interfaces import Dataset
-from fusionbench.types import PluginRef, Source
+from fusionbench.types import Source
 
 Progress = Callable[[str], None]
 
@@ -47,11 +49,6 @@ class FileRow:
     terms: str
 
 
-def describe(dataset: Dataset) -> str:
-    """The dataset with those options that differ from their defaults, as a suite would write it."""
-    return str(PluginRef.of(dataset.name, **dataset.options.model_dump(exclude_defaults=True)))
-
-
 def rows(datasets: Iterable[Dataset]) -> list[DataRow]:
     """The table of `data ls`. Compares sizes only, so it stays quick; `check` compares checksums."""
     return [_row(dataset) for dataset in datasets]
@@ -62,7 +59,7 @@ def _row(dataset: Dataset) -> DataRow:
     states = {s.path: download.state(dataset.home, s, full=False) for s in sources}
     worst = [s for s in ("missing", "damaged", "unverified", "present") if s in states.values()]
     return DataRow(
-        dataset=describe(dataset),
+        dataset=dataset_label(dataset),
         files=len(sources),
         size=sum(s.size for s in sources),
         state=worst[0] if worst else "bundled",
@@ -103,7 +100,9 @@ def fetch(
         done.append(download.fetch(dataset.home, source, retries=retries, allow_loopback_http=allow_loopback_http))
     for source in wanted:
         if not source.url:
-            raise DataError(f"{dataset.home / source.path} is missing; {download.remedy(source, describe(dataset))}")
+            raise DataError(
+                f"{dataset.home / source.path} is missing; {download.remedy(source, dataset_label(dataset))}"
+            )
     if sources:
         dataset.convert(dataset.home, dataset.home)
     return done
@@ -113,8 +112,8 @@ def _check_terms(dataset: Dataset, sources: Sequence[Source], accept: bool) -> N
     terms = dict.fromkeys(s.terms for s in sources if s.needs_accept)
     if terms and not accept:
         raise DataError(
-            f"{describe(dataset)} comes under terms of its own: {'; '.join(terms)}. "
-            f"If you agree, run: fusionbench data fetch {describe(dataset)} --accept"
+            f"{dataset_label(dataset)} comes under terms of its own: {'; '.join(terms)}. "
+            f"If you agree, run: fusionbench data fetch {shlex.quote(dataset_label(dataset))} --accept"
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
@@ -97,8 +98,8 @@ def _verified(home: Path, source: Source, dataset: str) -> str:
 def remedy(source: Source, dataset: str) -> str:
     """What to do about a missing file, in words."""
     if source.url:
-        return f"run: fusionbench data fetch {dataset}"
-    return f"this file has no public download here: put your own at this place ({source.terms})"
+        return f"run: fusionbench data fetch {shlex.quote(dataset)}"
+    return f"there is no download for it: put your own at this place ({source.terms})"
 
 
 def fetch(
@@ -153,7 +154,9 @@ def _check_response(response: Any, allow_loopback_http: bool) -> None:
     if response.is_redirect:
         _check_address(urljoin(response.url, response.headers["location"]), allow_loopback_http)
     if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
-        raise DataError(f"{response.url} answered {response.status_code} {response.reason}: the file is not there")
+        raise DataError(
+            f"{response.url} answered {response.status_code} {response.reason}; bring the file yourself, or update"
+        )
 
 
 def _line(error: Exception) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
-    from fusionbench.interfaces import Dataset, FusionModel, Metric, Modality
+    from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality
 
 PROJECT = "fusionbench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -51,7 +51,7 @@ def fusionbench_suites() -> Iterable[Traversable]:
 
 
 @hookspec
-def fusionbench_executors() -> Iterable[type[Any]]:
+def fusionbench_executors() -> Iterable[type[Executor]]:
     """Ways to run cells."""
     raise NotImplementedError
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "NDArray[Any]"]
 """Named arrays that are a fitted model; stored as safetensors, never pickled."""
+
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Options(BaseModel):
@@ -153,10 +157,14 @@ class Predictor(ABC):
 class FitContext(Protocol):
     """What the harness lends a model while it fits."""
 
-    task: Task
-    specs: Mapping[str, ModalitySpec]
-    seed: int
-    device: torch.device
+    @property
+    def task(self) -> Task: ...
+    @property
+    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
@@ -182,18 +190,25 @@ class MemberFit(Protocol):
         validation_loss: its best validation NLL, or NaN where it has none.
     """
 
-    predictor: Predictor
-    validation: SurvivalPrediction
-    prior: SurvivalPrediction
-    validation_loss: float
+    @property
+    def predictor(self) -> Predictor: ...
+    @property
+    def validation(self) -> SurvivalPrediction: ...
+    @property
+    def prior(self) -> SurvivalPrediction: ...
+    @property
+    def validation_loss(self) -> float: ...
 
 
 class RestoreContext(Protocol):
     """What the harness lends a model while it is restored from disk."""
 
-    task: Task
-    specs: Mapping[str, ModalitySpec]
-    device: torch.device
+    @property
+    def task(self) -> Task: ...
+    @property
+    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    @property
+    def device(self) -> torch.device: ...
 
     def module(self, module: nn.Module, state: State) -> Predictor:
         """The inverse of `FitContext.train(...).state()`."""
@@ -265,3 +280,13 @@ class Metric(ABC):
         Raises:
             UndefinedMetric: with the reason; the harness stores NaN.
         """
+
+
+class Executor(ABC):
+    """Where tasks run."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+        """Each task with what `work` made of it, as they finish; `work` does not raise for a task's own fault."""

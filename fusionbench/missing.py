@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fusionbench.errors import SuiteError
+from fusionbench.errors import SuiteError, did_you_mean
 from fusionbench.seeds import derive
 
 Present = Mapping[str, tuple[str, ...]]
@@ -36,21 +37,47 @@ def expand_patterns(patterns: Sequence[str], modalities: Sequence[str]) -> tuple
     """
     expanded: list[str] = []
     for pattern in patterns:
-        kind, _, what = pattern.partition(":")
-        if kind in ("only", "drop") and what == "*":
+        kind, what = _parts(pattern)
+        if what == "*":
             expanded += [f"{kind}:{name}" for name in modalities]
-        elif kind in ("only", "drop") and what:
-            expanded += [pattern] if what in modalities else []
-        elif pattern in ("full", "half") or (kind == "rate" and _is_rate(what)):
+        elif kind not in ("only", "drop") or what in modalities:
             expanded.append(pattern)
-        else:
-            raise SuiteError(
-                f"unknown missing-modality pattern {pattern!r}; choices: full, half, only:<modality>, only:*, "
-                "drop:<modality>, drop:*, rate:<p> with 0 < p < 1"
-            )
     if len(modalities) < 2:
         return ("full",)
     return tuple(dict.fromkeys(["full", *expanded]))
+
+
+def check_pattern(pattern: str, modalities: Sequence[str], *, single: bool = False) -> None:
+    """Refuse a pattern that says nothing about any of a suite's modalities.
+
+    Args:
+        single: refuse `only:*` and `drop:*`, too (training has one pattern).
+
+    Raises:
+        SuiteError: unknown pattern, rate out of (0, 1), unknown modality.
+    """
+    kind, what = _single(pattern) if single else _parts(pattern)
+    if kind in ("only", "drop") and what not in ("*", *modalities):
+        raise SuiteError(f"missing-modality pattern {pattern!r}: {did_you_mean('modality', what, modalities)}")
+
+
+def _parts(pattern: str) -> tuple[str, str]:
+    """`only:omic` as ("only", "omic")."""
+    kind, _, what = pattern.partition(":")
+    named = kind in ("only", "drop") and what
+    if not (named or pattern in ("full", "half") or (kind == "rate" and _is_rate(what))):
+        raise SuiteError(
+            f"unknown missing-modality pattern {pattern!r}; choices: full, half, only:<modality>, only:*, "
+            "drop:<modality>, drop:*, rate:<p> with 0 < p < 1"
+        )
+    return kind, what
+
+
+def _single(pattern: str) -> tuple[str, str]:
+    kind, what = _parts(pattern)
+    if what == "*":
+        raise SuiteError(f"missing-modality pattern {pattern!r} stands for several; name one modality")
+    return kind, what
 
 
 def _is_rate(text: str) -> bool:
@@ -61,8 +88,12 @@ def _is_rate(text: str) -> bool:
 
 
 def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws: int, seed: int) -> list[Mask]:
-    """All draws of one pattern (one where nothing is random)."""
-    kind, _, what = pattern.partition(":")
+    """All draws of one expanded pattern (one where nothing is random).
+
+    Raises:
+        SuiteError: unknown pattern, or one that stands for several.
+    """
+    kind, what = _single(pattern)
     if kind == "full":
         return [Mask(pattern, 0, {})]
     if kind in ("only", "drop"):
@@ -79,21 +110,39 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
 
 
 def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set[str]]:
-    """Each case keeps exactly one of its modalities; the groups' sizes are balanced to one where that is possible."""
+    """Each case keeps exactly one of its modalities; the groups' sizes are as level as what is there allows."""
     ids = sorted(present)
-    counts: dict[str, int] = {}
-    keep: dict[str, set[str]] = {}
+    kept: dict[str, str] = {}
+    sizes: Counter[str] = Counter()
     shuffled = [ids[i] for i in rng.permutation(len(ids))]
     # Cases with least choice first, so that the others can level the groups.
     for case in sorted(shuffled, key=lambda i: len(present[i])):
         has = [present[case][j] for j in rng.permutation(len(present[case]))]
-        if not has:
-            keep[case] = set()
-            continue
-        chosen = min(has, key=lambda m: counts.get(m, 0))
-        counts[chosen] = counts.get(chosen, 0) + 1
-        keep[case] = {chosen}
-    return keep
+        if has:
+            kept[case] = min(has, key=sizes.__getitem__)
+            sizes[kept[case]] += 1
+    while moves := _levelling(kept, present):
+        kept |= moves
+    return {case: {kept[case]} if case in kept else set() for case in ids}
+
+
+def _levelling(kept: Mapping[str, str], present: Present) -> dict[str, str]:
+    """Moves that take one case from a group to one smaller by two or more, through other groups where need be.
+
+    Where there are none, no other choice is more level (Harvey et al. 2003, semi-matchings).
+    """
+    sizes = Counter(kept.values())
+    for start, size in sizes.most_common():
+        reached: dict[str, dict[str, str]] = {start: {}}
+        for here in (queue := [start]):
+            for case in (c for c, own in kept.items() if own == here):
+                for there in (m for m in present[case] if m not in reached):
+                    reached[there] = {**reached[here], case: there}
+                    queue.append(there)
+        smallest = min(reached, key=sizes.__getitem__)
+        if size - sizes[smallest] > 1:
+            return reached[smallest]
+    return {}
 
 
 def _rate(present: Present, rng: np.random.Generator, rate: float) -> dict[str, set[str]]:

@@ -91,11 +91,11 @@ class Plan:
         return tuple(c for c in self.cells if c.listed)
 
     def todo(self) -> tuple[Cell, ...]:
-        """What runs: each key once, members first."""
+        """What runs: each key once, members first; as the listed cell where it is a row, too."""
         unique: dict[str, Cell] = {}
         for cell in self.cells:
-            if not cell.skip:
-                unique.setdefault(cell.key, cell)
+            if not cell.skip and (cell.key not in unique or (cell.listed and not unique[cell.key].listed)):
+                unique[cell.key] = cell
         return tuple(unique.values())
 
     def select(self, chosen: Iterable[Cell]) -> Plan:
@@ -105,11 +105,9 @@ class Plan:
         for cell in reversed(self.todo()):
             if cell.key in wanted:
                 wanted |= {key for _, key in cell.members}
+        # A member has an unlisted cell of its own, also where it is a listed row outside the selection.
         cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
-        # A needed member may itself be a listed row outside the selection: it runs, but unlisted.
-        have = {c.key for c in cells if not c.skip}
-        extra = [replace(c, listed=False) for c in self.todo() if c.key in wanted - have]
-        return replace(self, cells=(*extra, *cells))
+        return replace(self, cells=tuple(cells))
 
 
 def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
@@ -141,20 +139,35 @@ def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
 
 
 def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
-    known = {d.name: tuple(cohorts(d, suite.protocol.unit).info.modalities) for d in suite.datasets}
+    """Modality sets and missing-modality patterns against what the datasets have; all problems at once."""
+    of_name: dict[str, tuple[str, ...]] = {}
+    for ref in suite.datasets:
+        names = cohorts(ref, suite.protocol.unit).info.modalities
+        of_name[ref.name] = (*of_name.get(ref.name, ()), *names)
+    everywhere = tuple(dict.fromkeys(m for names in of_name.values() for m in names))
     problems = []
-    for dataset, names in known.items():
-        for name in {m for wanted in suite.sets_of(dataset) for m in wanted}:
-            everywhere = {n for other in known.values() for n in other}
-            choices = names if not isinstance(suite.modalities, tuple) else everywhere
-            if name not in choices:
-                problems.append(did_you_mean(f"modality (dataset {dataset!r})", name, choices))
-    for dataset in known:
+    for dataset, own in of_name.items():
+        # Sets for all datasets may name what only another one has: those rows are skipped with that reason.
+        choices = everywhere if isinstance(suite.modalities, tuple) else own
         for wanted in suite.sets_of(dataset):
+            problems += [
+                did_you_mean(f"modality (dataset {dataset!r})", m, choices) for m in wanted if m not in choices
+            ]
             if not wanted or len(set(wanted)) < len(wanted):
                 problems.append(f"modality set {list(wanted)} of dataset {dataset!r} is empty or names one twice")
+    problems += _pattern_problems(suite, everywhere)
     if problems:
         raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
+
+
+def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterator[str]:
+    for variant in suite.variants():
+        protocol: Protocol = overlay(suite.protocol, variant.protocol)
+        for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
+            try:
+                missing.check_pattern(pattern, modalities, single=single)
+            except SuiteError as error:
+                yield str(error)
 
 
 def _variant_cells(
@@ -270,13 +283,19 @@ class _Maker:
         absent = [m for m in modalities if m not in self.cohort.info.modalities]
         if absent:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
+        pattern = self.protocol.train_pattern
+        if len(modalities) > 1 and pattern.startswith("only:") and pattern.removeprefix("only:") not in modalities:
+            return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on", "", ()
         model = self.model(ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
         reason = model.skip(task, specs)
         members = () if reason else tuple(model.members(task, specs))
         for member in members:
-            inner = self.described(member.model, member.modalities)[0]
+            try:
+                inner = self.described(member.model, member.modalities)[0]
+            except SuiteError as error:
+                raise SuiteError(f"model {ref} is built on {member.model}: {error}") from error
             if inner:
                 reason = f"its member {member.model} on {'+'.join(member.modalities)} cannot run: {inner}"
         return reason or "", model.missing, members
@@ -298,9 +317,9 @@ class _Maker:
         return hashlib.sha256(canonical(self.ingredients(cell)).encode()).hexdigest()[:20]
 
     def ingredients(self, cell: Cell) -> dict[str, Any]:
-        """What the key is the hash of; stored in cell.json, so that a later run can say what changed."""
+        """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
         dataset = self.registry.dataset(cell.dataset.name)
-        about_model: dict[str, Any] = {"name": cell.model.name}
+        about_model: dict[str, Any] = {"name": cell.model.name, "written": str(cell.model)}
         if cell.model.name != ORACLE:
             cls = self.registry.model(cell.model.name)
             chosen = suites.options(self.registry, "models", cell.model).model_dump(mode="json")
@@ -308,7 +327,12 @@ class _Maker:
         uses = {m: self.cohort.info.modalities[m] for m in cell.modalities}
         return {
             "results_version": RESULTS_VERSION,
-            "dataset": {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint},
+            "dataset": {
+                "name": dataset.name,
+                "version": dataset.version,
+                "fingerprint": self.cohort.fingerprint,
+                "written": str(cell.dataset),
+            },
             "model": about_model,
             "modalities": {
                 m: {

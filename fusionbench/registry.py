@@ -8,18 +8,23 @@ from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import pluggy
 
 from fusionbench import hookspecs
 from fusionbench.errors import PluginError, SuiteError, did_you_mean
-
-if TYPE_CHECKING:
-    from fusionbench.interfaces import Dataset, FusionModel, Metric, Modality
+from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
 ALL_KINDS = frozenset(hookspecs.HOOKS)
+BASES: Mapping[str, type] = {
+    "modalities": Modality,
+    "datasets": Dataset,
+    "models": FusionModel,
+    "metrics": Metric,
+    "executors": Executor,
+}
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,18 @@ def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] 
     """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
 
     Raises:
-        PluginError: if two plugins bring the same name; it names both distributions.
+        PluginError: if two plugins have or bring the same name; it names both distributions.
     """
     records: list[PluginRecord] = []
     found: dict[str, dict[str, tuple[Any, str]]] = {kind: {} for kind in sorted(kinds)}
     for point in sorted(points if points is not None else entry_points(group=GROUP), key=lambda p: p.name):
         record, things = _load(point, kinds)
+        for other in records:
+            if other.name == record.name:
+                raise PluginError(
+                    f"two plugins are called {record.name!r}, one of {other.distribution} and one of "
+                    f"{record.distribution}; uninstall one or rename its entry point"
+                )
         for kind, by_name in things.items():
             for name, thing in by_name.items():
                 if name in found[kind]:
@@ -118,9 +129,8 @@ def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] 
 
 def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict[str, dict[str, Any]]]:
     dist = point.dist
-    meta = dist.metadata if dist is not None else None
-    name, version = (meta["Name"], dist.version) if dist is not None and meta is not None else ("unknown", "unknown")
-    record = PluginRecord(point.name, name, version, _licence(meta) if meta is not None else "unknown")
+    meta: Any = dist.metadata if dist is not None else {}
+    record = PluginRecord(point.name, meta.get("Name") or "unknown", meta.get("Version") or "unknown", _licence(meta))
     try:
         manager = pluggy.PluginManager(hookspecs.PROJECT)
         manager.add_hookspecs(hookspecs)
@@ -135,17 +145,33 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
 
 
 def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
+    hook = hookspecs.HOOKS[kind]
+    caller = getattr(manager.hook, hook)
+    results = caller()
+    if len(results) < len(caller.get_hookimpls()):  # pluggy leaves out what is None
+        raise PluginError(f"{hook} returned None; return a list, also where it is empty")
     by_name: dict[str, Any] = {}
-    for result in getattr(manager.hook, hookspecs.HOOKS[kind])():
+    for result in results:
         for thing in list(result):
             name = PurePosixPath(thing.name).stem if kind == "suites" else getattr(thing, "name", None)
             if not isinstance(name, str) or not name:
-                raise PluginError(f"{hookspecs.HOOKS[kind]} returned {thing!r}, which has no name")
+                raise PluginError(f"{hook} returned {thing!r}, which has no name")
             if name in by_name:
-                raise PluginError(f"{hookspecs.HOOKS[kind]} returned {name!r} twice")
+                raise PluginError(f"{hook} returned {name!r} twice")
+            if kind in BASES:
+                _check_class(hook, thing, BASES[kind])
             by_name[name] = thing
     return by_name
 
 
+def _check_class(hook: str, thing: Any, base: type) -> None:
+    if not (isinstance(thing, type) and issubclass(thing, base)):
+        raise PluginError(f"{hook} returned {thing!r}; a subclass of {base.__name__} is needed")
+    lacking = sorted(getattr(thing, "__abstractmethods__", ()))
+    if lacking:
+        raise PluginError(f"{hook} returned {thing!r}, which does not implement {', '.join(lacking)}")
+
+
 def _licence(meta: Any) -> str:
-    return str(meta["License-Expression"] or meta["License"] or "not stated").splitlines()[0]
+    stated = str(meta.get("License-Expression") or meta.get("License") or "").strip()
+    return stated.splitlines()[0] if stated else "not stated"

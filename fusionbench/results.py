@@ -37,13 +37,19 @@ class PatternPrediction:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric on one pattern of one cell, averaged over the pattern's draws; NaN carries its reason."""
+    """One metric on one pattern of one cell, averaged over the pattern's draws; NaN carries its reason.
+
+    Attributes:
+        n_cases: test cases scored.
+        n_prior: those of them that had no visible modality and were given the training-mean risk.
+    """
 
     pattern: str
     metric: str
     value: float
     reason: str
     n_cases: int
+    n_prior: int = 0
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionbench.errors import ResultsError
 from fusionbench.results import CellResult, PatternPrediction, Score
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
 PREPROCESS, WEIGHTS = "preprocess.json", "model.safetensors"
+RECORD = {"key", "status", "reason", "scores", "grid", "patterns", "record"}
+ABOUT_S = ("n", "survival")
+T = TypeVar("T")
 
 
 class Store:
@@ -47,7 +50,7 @@ class Store:
                 f"results folder {self.folder} cannot be written: {error.strerror or error}; choose another with --out"
             ) from error
         for old in self.cells.glob(".tmp-*"):
-            if not _alive(old):
+            if _abandoned(old):
                 shutil.rmtree(old, ignore_errors=True)
 
     def has(self, key: str) -> bool:
@@ -66,9 +69,9 @@ class Store:
         try:
             record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise ResultsError(
-                f"{path}: cannot be read ({error}); remove the folder and run the suite again"
-            ) from error
+            raise _unreadable(path, error) from error
+        if not isinstance(record, dict) or not record.keys() >= RECORD:
+            raise _unreadable(path, "it is not what a run writes there")
         return record
 
     def write(self, result: CellResult) -> Path:
@@ -79,29 +82,35 @@ class Store:
         """
         final = self.cells / result.key
         temporary = self.cells / f".tmp-{os.getpid()}-{result.key}"
+        replaced = self.cells / f".tmp-{os.getpid()}-old-{result.key}"
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
+            for leftover in (temporary, replaced):
+                shutil.rmtree(leftover, ignore_errors=True)
             temporary.mkdir(parents=True)
             _write_parts(temporary, result)
-            for part in temporary.iterdir():
+            for part in (*temporary.iterdir(), temporary):
                 _fsync(part)
             if final.exists():
-                replaced = self.cells / f".tmp-{os.getpid()}-old-{result.key}"
                 final.rename(replaced)
-                temporary.rename(final)
-                shutil.rmtree(replaced)
-            else:
-                temporary.rename(final)
+            temporary.rename(final)
             _fsync(self.cells)
         except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
             raise ResultsError(
                 f"cell {result.key} could not be written to {final}: {error.strerror or error}"
             ) from error
+        finally:
+            if replaced.exists() and not final.exists():
+                replaced.rename(final)
+            for leftover in (temporary, replaced):
+                shutil.rmtree(leftover, ignore_errors=True)
         return final
 
     def load(self, key: str, *, weights: bool = True) -> CellResult:
-        """A stored cell as the value it was; without its weights where they are not wanted."""
+        """A stored cell as the value it was; without its weights where they are not wanted.
+
+        Raises:
+            ResultsError: a file is missing or damaged; says which and what to do.
+        """
         record = self.record(key)
         folder = self.cells / key
         ok = record["status"] == "ok"
@@ -109,25 +118,21 @@ class Store:
             key=key,
             status=record["status"],
             reason=record["reason"],
-            predictions=tuple(_read_predictions(folder, record)) if ok else (),
+            predictions=tuple(_split_predictions(self.predictions(key), record)) if ok else (),
             scores=tuple(_score(s) for s in record["scores"]),
-            history=_read_history(folder) if ok else (),
+            history=tuple(self.history(key).itertuples(index=False, name=None)) if ok else (),
             record=record["record"],
-            preprocess=json.loads((folder / PREPROCESS).read_text(encoding="utf-8")) if ok else {},
-            state=_read_weights(folder) if ok and weights else {},
+            preprocess=_read(folder / PREPROCESS, _read_json) if ok else {},
+            state=_read(folder / WEIGHTS, _read_weights) if ok and weights else {},
         )
 
     def predictions(self, key: str) -> pd.DataFrame:
         """predictions.parquet: split, pattern, draw, case, risk, S_<month>."""
-        import pandas as pd
-
-        return pd.read_parquet(self.cells / key / PREDICTIONS)
+        return _read(self.cells / key / PREDICTIONS, _read_frame)
 
     def history(self, key: str) -> pd.DataFrame:
         """history.parquet: epoch, split, quantity, value."""
-        import pandas as pd
-
-        return pd.read_parquet(self.cells / key / HISTORY)
+        return _read(self.cells / key / HISTORY, _read_frame)
 
     def write_text(self, name: str, text: str) -> Path:
         """A file of the suite's folder, replaced whole."""
@@ -152,8 +157,9 @@ def _replacing(path: Path) -> Iterator[Path]:
         _fsync(temporary)
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ResultsError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _fsync(path: Path) -> None:
@@ -164,18 +170,12 @@ def _fsync(path: Path) -> None:
         os.close(handle)
 
 
-def _alive(temporary: Path) -> bool:
-    """Whether the process that writes a temporary folder still runs (here); an hour's age settles other machines."""
-    pid = temporary.name.split("-")[1]
-    if pid.isdigit() and int(pid) != os.getpid():
-        try:
-            os.kill(int(pid), 0)
-        except ProcessLookupError:
-            return False
-        except PermissionError:
-            return True
-        return True
-    return pid.isdigit() or time.time() - temporary.stat().st_mtime < 3600
+def _abandoned(temporary: Path) -> bool:
+    """An hour old: no cell takes that long to write, here or on another machine that shares the folder."""
+    try:
+        return time.time() - temporary.stat().st_mtime > 3600
+    except FileNotFoundError:  # its writer has just renamed it
+        return False
 
 
 def _write_parts(folder: Path, result: CellResult) -> None:
@@ -199,7 +199,7 @@ def _write_parts(folder: Path, result: CellResult) -> None:
 
 def _about(p: PatternPrediction) -> dict[str, Any]:
     fields = {"split": p.split, "pattern": p.pattern, "draw": p.draw, "n_prior": p.n_prior, "realised": p.realised}
-    return fields | {"n": len(p.prediction.ids)}
+    return fields | {"n": len(p.prediction.ids), "survival": p.prediction.survival is not None}
 
 
 def _score(stored: Mapping[str, Any]) -> Score:
@@ -231,11 +231,9 @@ def _write_predictions(path: Path, predictions: tuple[PatternPrediction, ...]) -
     return grid
 
 
-def _read_predictions(folder: Path, record: Mapping[str, Any]) -> Iterator[PatternPrediction]:
+def _split_predictions(frame: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[PatternPrediction]:
     import numpy as np
-    import pandas as pd
 
-    frame = pd.read_parquet(folder / PREDICTIONS)
     times = np.asarray(record["grid"], dtype=np.float64)
     columns = [survival_column(t) for t in record["grid"]]
     start = 0
@@ -245,10 +243,10 @@ def _read_predictions(folder: Path, record: Mapping[str, Any]) -> Iterator[Patte
         prediction = SurvivalPrediction(
             ids=tuple(part["case"]),
             risk=part["risk"].to_numpy(np.float64),
-            survival=part[columns].to_numpy(np.float64) if columns else None,
-            times=times if columns else None,
+            survival=part[columns].to_numpy(np.float64) if about["survival"] else None,
+            times=times if about["survival"] else None,
         )
-        yield PatternPrediction(prediction=prediction, **{k: v for k, v in about.items() if k != "n"})
+        yield PatternPrediction(prediction=prediction, **{k: v for k, v in about.items() if k not in ABOUT_S})
 
 
 def _write_history(path: Path, history: tuple[tuple[int, str, str, float], ...]) -> None:
@@ -258,21 +256,44 @@ def _write_history(path: Path, history: tuple[tuple[int, str, str, float], ...])
     rows.astype({"epoch": "int64", "split": "str", "quantity": "str", "value": "float64"}).to_parquet(path, index=False)
 
 
-def _read_history(folder: Path) -> tuple[tuple[int, str, str, float], ...]:
-    import pandas as pd
-
-    frame = pd.read_parquet(folder / HISTORY)
-    return tuple(zip(frame["epoch"], frame["split"], frame["quantity"], frame["value"], strict=True))
-
-
 def _write_weights(path: Path, state: Mapping[str, Any]) -> None:
     import numpy as np
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file({name: np.ascontiguousarray(array) for name, array in state.items()}, path)
+    # Not `save_file`, whose error on a full disk is no OSError; not `ascontiguousarray`, which gives scalars an axis.
+    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in state.items()}))
 
 
-def _read_weights(folder: Path) -> dict[str, Any]:
-    from safetensors.numpy import load_file
+def _read(path: Path, reader: Callable[[Path], T]) -> T:
+    """What `reader` makes of a file of a stored cell.
 
-    return dict(load_file(folder / WEIGHTS))
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return reader(path)
+    except (OSError, ValueError, SafetensorError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise _unreadable(path, error) from error
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def _read_frame(path: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(path)
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    return dict(load(path.read_bytes()))
+
+
+def _unreadable(path: Path, why: object) -> ResultsError:
+    return ResultsError(f"{path}: cannot be read ({why}); remove the folder and run the suite again")

@@ -25,6 +25,15 @@ def _ref(value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
+def _sets(value: Any) -> Any:
+    """Refuse what is neither a list of lists nor a table of them, before the union makes two riddles of it."""
+    for sets in value.values() if isinstance(value, Mapping) else [value]:
+        lists = isinstance(sets, (list, tuple)) and all(isinstance(s, (list, tuple)) for s in sets)
+        if not lists or not sets or not all(isinstance(name, str) for s in sets for name in s):
+            raise ValueError('write lists of names, [["clinical"], ["clinical", "omic"]], or such lists per dataset')
+    return value
+
+
 Ref = Annotated[PluginRef, BeforeValidator(_ref)]
 ModalitySets = tuple[tuple[str, ...], ...]
 
@@ -68,8 +77,8 @@ class Suite(_Strict):
     title: str
     datasets: tuple[Ref, ...] = Field(min_length=1)
     models: tuple[Ref, ...] = Field(min_length=1)
-    modalities: ModalitySets | Mapping[str, ModalitySets]
-    metrics: tuple[str, ...] = ("harrell_c_index",)
+    modalities: Annotated[ModalitySets | Mapping[str, ModalitySets], BeforeValidator(_sets)]
+    metrics: tuple[str, ...] = Field(("harrell_c_index",), min_length=1)
     reference: str | None = None
     seed: int = Field(0, ge=0)
     protocol: Protocol = Protocol()
@@ -94,7 +103,10 @@ def load(registry: Registry, name: str) -> Suite:
         SuiteError: unknown name, TOML syntax (file and line), or every problem of its content at once.
     """
     path = registry.suite(name)
-    return parse(name, path.read_text(encoding="utf-8"), str(path))
+    try:
+        return parse(name, path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
 
 
 def parse(name: str, text: str, where: str) -> Suite:
@@ -108,8 +120,8 @@ def parse(name: str, text: str, where: str) -> Suite:
     try:
         suite = Suite.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise SuiteError(_problems(where, [_line(e) for e in error.errors()])) from error
-    problems = _variant_problems(suite)
+        raise SuiteError(_problems(where, _lines(error, Suite))) from error
+    problems = [*_list_problems(suite), *_variant_problems(suite)]
     if problems:
         raise SuiteError(_problems(where, problems))
     return suite
@@ -121,15 +133,43 @@ def _problems(where: str, problems: Sequence[str]) -> str:
     return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)
 
 
-def _line(error: Any) -> str:
+def _lines(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """One line a fault of what was to become a `root`."""
+    errors = error.errors()
+    at_fault = {e["loc"][:1] for e in errors if len(e["loc"]) > 1}
+    # A list whose only items are faulty is also called too short.
+    return [_line(e, root) for e in errors if e["type"] != "too_short" or e["loc"] not in at_fault]
+
+
+def _line(error: Any, root: type[BaseModel]) -> str:
     key = ".".join(str(part) for part in error["loc"])
     if error["type"] == "extra_forbidden":
-        parent = error["loc"][:-1]
-        places: dict[str, type[BaseModel]] = {"protocol": Protocol, "train": TrainRecipe, "variant": Variant}
-        known = set(places.get(str(parent[0]) if parent else "", Suite).model_fields) - {"name"}
+        place = root
+        for part in error["loc"][:-1]:  # positions in lists stay where they are
+            place = _PLACES.get(str(part), place)
+        known = set(place.model_fields) - ({"name"} if place is Suite else set())
         return f"{key}: {did_you_mean('key', str(error['loc'][-1]), known)}"
     seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
     return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
+
+
+_PLACES: Mapping[str, type[BaseModel]] = {"protocol": Protocol, "train": TrainRecipe, "variant": Variant, "only": Scope}
+
+
+def _list_problems(suite: Suite) -> list[str]:
+    """What is listed twice, and modality sets of datasets that are not listed."""
+    lists: dict[str, Sequence[Any]] = {"datasets": suite.datasets, "models": suite.models, "metrics": suite.metrics}
+    problems = []
+    if isinstance(suite.modalities, Mapping):
+        known = {d.name for d in suite.datasets}
+        lists |= {f"modalities.{name}": sets for name, sets in suite.modalities.items()}
+        problems += [f"modalities: {did_you_mean('dataset', d, known)}" for d in suite.modalities if d not in known]
+    else:
+        lists["modalities"] = suite.modalities
+    for part, items in lists.items():
+        shown = [str(i) if isinstance(i, PluginRef) else i for i in items]
+        problems += [f"{part}: {i!r} is listed twice" for i in dict.fromkeys(shown) if shown.count(i) > 1]
+    return problems
 
 
 def _variant_problems(suite: Suite) -> list[str]:
@@ -141,7 +181,7 @@ def _variant_problems(suite: Suite) -> list[str]:
             try:
                 overlay(value, getattr(variant, part))
             except ValidationError as error:
-                problems += [f"variant {variant.name!r}: {part}.{_line(e)}" for e in error.errors()]
+                problems += [f"variant {variant.name!r}: {part}.{line}" for line in _lines(error, type(value))]
         known_models = {m.name for m in suite.models}
         known_datasets = {d.name for d in suite.datasets}
         scopes = [
@@ -165,9 +205,12 @@ def narrow(
     """A suite narrowed by the command line; a reference with `[...]` is added as a further row.
 
     Raises:
-        SuiteError: a name is neither in the suite nor written with options.
+        SuiteError: a name is neither in the suite nor written with options; repeats or seed out of range.
     """
     changes: dict[str, Any] = {}
+    for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise SuiteError(f"{name} is {value}; it must be at least {least}")
     if datasets:
         changes["datasets"] = _narrowed("dataset", datasets, suite.datasets)
     if models:
@@ -184,7 +227,7 @@ def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tu
     for text in wanted:
         ref = PluginRef.parse(text)
         same = [r for r in have if r == ref or (not ref.options and r.name == ref.name)]
-        if not same and not any(r.name == ref.name for r in have) and not ref.options:
+        if not same and not ref.options:
             raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
         chosen += same or [ref]
     return tuple(dict.fromkeys(chosen))
@@ -203,11 +246,7 @@ def check_names(suite: Suite, registry: Registry) -> None:
     for metric in suite.metrics:
         if metric not in registry.names("metrics"):
             problems.append(did_you_mean("metric", metric, registry.names("metrics")))
-    if isinstance(suite.modalities, Mapping):
-        known = {d.name for d in suite.datasets}
-        problems += [
-            did_you_mean("dataset of this suite (in modalities)", d, known) for d in suite.modalities if d not in known
-        ]
+    problems += [f"modalities: none given for dataset {d.name!r}" for d in suite.datasets if not suite.sets_of(d.name)]
     if problems:
         raise SuiteError(_problems(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
 
@@ -235,8 +274,9 @@ def options(registry: Registry, kind: str, ref: PluginRef) -> Any:
         lines = []
         for e in error.errors():
             key = ".".join(str(part) for part in e["loc"])
+            message = e["msg"].removeprefix("Value error, ")
             if e["type"] == "extra_forbidden":
                 lines.append(did_you_mean("option", key, cls.Options.model_fields))
             else:
-                lines.append(f"option {key!r}: {e['msg'].removeprefix('Value error, ')} (got {e['input']!r})")
+                lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
         raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error

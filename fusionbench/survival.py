@@ -1,8 +1,8 @@
 """Discrete-time survival: bins, losses from logits, and the way from logits to survival curves and risks.
 
-What a loss needs: `discrete_hazard_nll` and `cross_entropy_survival` take one logit per time bin and any batch; they give
-one value per case. `cox_partial_likelihood` takes one output per case and compares the cases of a batch with one another,
-so it needs at least two cases, one of them with an observed event.
+What a loss needs: `discrete_hazard_nll` and `cross_entropy_survival` take one logit per time bin and any batch, and
+give one value per case. `cox_partial_likelihood` takes one output per case and compares the cases of a batch with one
+another, so it needs at least two cases, one of them with an observed event.
 """
 
 from __future__ import annotations
@@ -93,11 +93,11 @@ def discrete_hazard_nll(
 
     Source: Zadeh and Schmid 2021, computed from logits so that saturated hazards stay finite.
     """
-    here = _in_bin(logits, time_bin)
+    bins, own = _bins(logits, time_bin)
     floor = -math.inf if clamp is None else math.log(clamp)
-    before = _pick(_log_survival(logits, before=True), here).clamp(min=floor)
-    after = _pick(_log_survival(logits), here).clamp(min=floor)
-    hazard = _pick(logsigmoid(logits), here).clamp(min=floor)
+    log_alive = logsigmoid(-logits)
+    before, after = (_sum(log_alive, past).clamp(min=floor) for past in (bins < own, bins <= own))
+    hazard = _sum(logsigmoid(logits), bins == own).clamp(min=floor)
     uncensored = torch.where(event, -(before + hazard), 0.0)
     censored = torch.where(event, 0.0, -after)
     weight = 1.0 if weights is None else weights.to(logits)[time_bin]
@@ -117,7 +117,8 @@ def cross_entropy_survival(
     """Cross-entropy of survival past the bin, mixed with the uncensored likelihood, one value per case.
 
     (1 - alpha) L + alpha R, where L is the cross-entropy of S after the bin against "censored", and R the negative
-    log-likelihood of the events. Finite for all finite logits: 1 - S is the sum of the probabilities of the bins so far.
+    log-likelihood of the events. Finite for all finite logits: 1 - S is the sum of the probabilities of the bins up to
+    the case's own.
 
     Args:
         logits: (case, bin); hazard = sigmoid(logit).
@@ -133,12 +134,12 @@ def cross_entropy_survival(
 
     Source: Zadeh and Schmid 2021.
     """
-    here = _in_bin(logits, time_bin)
-    log_hazard, log_before = logsigmoid(logits), _log_survival(logits, before=True)
-    hazard, before, after = (_pick(x, here) for x in (log_hazard, log_before, _log_survival(logits)))
+    bins, own = _bins(logits, time_bin)
+    log_hazard, log_after = logsigmoid(logits), _log_survival(logits)
+    log_before = log_after - logsigmoid(-logits)
+    hazard, before, after = (_sum(x, bins == own) for x in (log_hazard, log_before, log_after))
     if clamp is None:
-        so_far = torch.arange(logits.shape[1], device=logits.device) <= time_bin.unsqueeze(1)
-        died = (log_hazard + log_before).masked_fill(~so_far, -math.inf).logsumexp(dim=1)
+        died = (log_hazard + log_before).masked_fill(bins > own, -math.inf).logsumexp(dim=1)
     else:
         survived = after.exp().clamp(min=clamp)
         after, died = survived.log(), (1 - survived).clamp(min=clamp).log()
@@ -221,22 +222,21 @@ def breslow_baseline(log_risk: NDArray[Any], time: NDArray[Any], event: NDArray[
     return times, np.cumsum(deaths / at_risk) * np.exp(-shift)
 
 
-def _in_bin(logits: Tensor, time_bin: Tensor) -> Tensor:
-    """(case, bin) bool, True in each case's own bin."""
+def _bins(logits: Tensor, time_bin: Tensor) -> tuple[Tensor, Tensor]:
+    """(bin,) bins and (case, 1) each case's own, to compare with one another."""
     n_bins = logits.shape[1]
     if len(time_bin) and not 0 <= int(time_bin.min()) <= int(time_bin.max()) < n_bins:
         seen = f"{int(time_bin.min())}..{int(time_bin.max())}"
         raise ValueError(f"time bins {seen} lie outside the {n_bins} bins of the logits")
-    return torch.arange(n_bins, device=logits.device) == time_bin.unsqueeze(1)
+    return torch.arange(n_bins, device=logits.device), time_bin.unsqueeze(1)
 
 
-def _pick(values: Tensor, here: Tensor) -> Tensor:
-    """(case,) the entry of each case's own bin; `where`, since the backward of `gather` is not deterministic on CUDA."""
-    return torch.where(here, values, 0.0).sum(dim=1)
+def _sum(values: Tensor, where: Tensor) -> Tensor:
+    """(case, bin) -> (case,); not `gather`, whose backward is not deterministic on CUDA."""
+    return torch.where(where, values, 0.0).sum(dim=-1)
 
 
-def _log_survival(logits: Tensor, *, before: bool = False) -> Tensor:
-    """(case, bin) log S after (or before) each bin, as a masked sum: `cumsum` is not deterministic on CUDA."""
+def _log_survival(logits: Tensor) -> Tensor:
+    """(case, bin) log S after each bin; not `cumsum`, which is not deterministic on CUDA."""
     bins = torch.arange(logits.shape[1], device=logits.device)
-    counted = bins < bins.unsqueeze(1) if before else bins <= bins.unsqueeze(1)
-    return torch.where(counted, logsigmoid(-logits).unsqueeze(1), 0.0).sum(dim=2)
+    return _sum(logsigmoid(-logits).unsqueeze(1), bins <= bins.unsqueeze(1))

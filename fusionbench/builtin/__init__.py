@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from fusionbench.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from fusionbench.interfaces import Dataset, Metric, Modality
+    from fusionbench.interfaces import Dataset, Executor, Metric, Modality
 
 
 @hookimpl
@@ -36,6 +36,13 @@ def fusionbench_metrics() -> Iterable[type[Metric]]:
     from fusionbench.builtin.metrics import METRICS
 
     return METRICS
+
+
+@hookimpl
+def fusionbench_executors() -> Iterable[type[Executor]]:
+    from fusionbench.executors.serial import Serial
+
+    return [Serial]
 
 
 @hookimpl

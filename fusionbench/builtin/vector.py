@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from pydantic import Field
 
+from fusionbench.builtin.columns import Numbers, fit_numbers
 from fusionbench.errors import DataError
-from fusionbench.interfaces import FittedModality, Modality, Options
+from fusionbench.interfaces import FittedModality, Modality
+from fusionbench.interfaces import Options as BaseOptions
 from fusionbench.types import ModalitySpec, ModalityUse, RawBag
 
 if TYPE_CHECKING:
@@ -19,16 +22,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-Levels = Mapping[int, tuple[float, ...]]
 
-
-class VectorOptions(Options):
+class VectorOptions(BaseOptions):
     """Preprocessing of columns.
 
     Attributes:
-        clip: largest distance from the median, in interquartile ranges; None = no clipping. At 5 a normal column
-            is untouched (6.7 sd), while on the RNA columns of TCGA BLCA, BRCA and KIRP 2 % of the cells are clipped
-            and the columns whose variance is mostly one cell's fall from 11-16 % to about 1 %.
+        clip: largest distance from the median, in interquartile ranges (`columns.clip_unit`); None = no clipping.
+            At 5 a normal column is untouched (6.7 sd). On the RNA columns of TCGA BLCA, BRCA and KIRP it cuts 2 % of
+            the cells, and the columns that owe most of their variance to one cell fall from 11-16 % to about 1 %.
         scale: to mean 0 and standard deviation 1.
     """
 
@@ -49,7 +50,7 @@ class Vector(Modality):
     Options = VectorOptions
     options: VectorOptions
 
-    def __init__(self, name: str, use: ModalityUse, options: Options) -> None:
+    def __init__(self, name: str, use: ModalityUse, options: BaseOptions) -> None:
         super().__init__(name, use, options)
         _check_declaration(name, use)
 
@@ -58,24 +59,26 @@ class Vector(Modality):
         if values.dtype.kind not in "fiub":
             raise DataError(f"expected numbers, got {values.dtype}; code levels as numbers and missing cells as NaN")
         if values.shape != (self.use.dim,):
-            raise DataError(f"expected {self.use.dim} columns, got an array of shape {values.shape}")
+            raise DataError(f"expected one row of {self.use.dim} columns, got an array of shape {values.shape}")
         values = values.astype(np.float64, copy=False)
-        if np.isinf(values).any():
-            column = self._column(int(np.flatnonzero(np.isinf(values))[0]))
-            raise DataError(f"column {column} is infinite; write NaN for a missing cell")
+        infinite = np.flatnonzero(np.isinf(values))
+        if infinite.size:
+            raise DataError(f"column {self._column(int(infinite[0]))} is infinite; write NaN for a missing cell")
         return RawBag(values[np.newaxis])
 
     def fit(self, train: Iterable[RawBag]) -> FittedVector:
         rows = [raw.values for raw in train]
         if not rows:
-            raise DataError("no training case has it; leave the modality out or use other folds")
-        x = np.concatenate(rows)
-        numbers = _fit_numbers(x, self.options)
-        levels = {i: _levels(x[:, i]) for i, c in enumerate(self.use.features) if c in self.use.categorical}
+            raise DataError("no training case has it; leave the modality out or take other folds")
+        x = np.concatenate(rows).astype(np.float64, copy=False)
+        numbers = fit_numbers(x, clip=self.options.clip, scale=self.options.scale)
+        levels = {i: _levels(x[:, i]) for i, name in enumerate(self.use.features) if name in self.use.categorical}
+        layout, spec = Layout(numbers, levels), self._spec(levels)
+        if spec.dim == 0:
+            raise DataError("no training case has a value in any column; leave the modality out or take other folds")
         empty = [self._column(int(i)) for i in np.flatnonzero(np.isnan(x).all(axis=0))]
-        notes = (f"no training case has a value in {len(empty)} columns, set to 0: {', '.join(empty)}",) if empty else ()
-        fitted = FittedVector(prepared_spec(self.label, self.use, levels), numbers, levels, np.zeros(0), notes)
-        return FittedVector(fitted.spec, numbers, levels, fitted.transform(x).mean(axis=0), notes)
+        notes = (f"no training case has a value in {_listed(empty)}: imputed as 0",) if empty else ()
+        return FittedVector(spec, self.use.features, layout, layout(x).mean(axis=0), notes)
 
     def restore(self, state: Mapping[str, Any]) -> FittedVector:
         """The inverse of `FittedVector.state`.
@@ -83,38 +86,62 @@ class Vector(Modality):
         Raises:
             DataError: if the columns declared now are not those it was fitted on.
         """
-        now = (list(self.use.features), self.use.dim)
-        then = (list(state["features"]), state["dim"])
-        if now != then:
-            raise DataError(f"modality {self.label!r}: {_difference(*now, *then)}; bring the columns it was fitted on")
+        numbers = Numbers.restore(state["numbers"])
+        if (list(self.use.features), self.use.dim) != (list(state["columns"]), numbers.median.size):
+            raise DataError(
+                f"modality {self.label!r}: the columns differ from those it was fitted on "
+                f"({_difference(self.use, state['columns'], numbers.median.size)}); bring the same in the same order"
+            )
         levels = {int(i): tuple(values) for i, values in state["levels"].items()}
-        numbers = Numbers(**{name: np.array(values, dtype=np.float64) for name, values in state["numbers"].items()})
-        average = np.array(state["average"], dtype=np.float64)
+        average = np.array(state["mean"], dtype=np.float64)
         return FittedVector(
-            prepared_spec(self.label, self.use, levels), numbers, levels, average, tuple(state["notes"])
+            self._spec(levels), self.use.features, Layout(numbers, levels), average, tuple(state["notes"])
         )
 
     def _column(self, index: int) -> str:
         return repr(self.use.features[index]) if self.use.features else str(index)
 
+    def _spec(self, levels: Mapping[int, tuple[float, ...]]) -> ModalitySpec:
+        """The prepared columns: raw ones in their order, a categorical one spread over its levels."""
+        raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]
+        columns = self.use.features
+        names = [
+            f"{columns[i]}={v:g}" if i in levels else columns[i]
+            for i in range(len(columns))
+            for v in levels.get(i, (0.0,))
+        ]
+        groups = {
+            group: tuple(j for j, i in enumerate(raw) if columns[i] in members)
+            for group, members in ((g, frozenset(m)) for g, m in self.use.groups.items())
+        }
+        return ModalitySpec(self.label, "vector", len(raw), groups, features=tuple(names))
+
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
-    """What is done to each raw column taken as a number: (column,) float64 each.
+class Layout:
+    """Raw to prepared columns.
 
-    A cell x becomes (min(max(x, lower), upper) - center) * factor, with `median` in place of a missing one.
+    Attributes:
+        levels: index of a categorical raw column to its training levels, ascending.
     """
 
-    median: Floats
-    lower: Floats
-    upper: Floats
-    center: Floats
-    factor: Floats
+    numbers: Numbers
+    levels: Mapping[int, tuple[float, ...]]
+
+    @cached_property
+    def _sources(self) -> tuple[NDArray[np.int64], Floats]:
+        """Of each prepared column: its raw column, and its level or NaN where it is a number."""
+        pairs = [(i, level) for i in range(self.numbers.median.size) for level in self.levels.get(i, (np.nan,))]
+        levels = np.array([level for _, level in pairs], dtype=np.float64)
+        return np.array([i for i, _ in pairs], dtype=np.int64), levels
 
     def __call__(self, x: Floats) -> Floats:
-        """(case, column) to the same shape, finite."""
-        filled = np.where(np.isnan(x), self.median, x)
-        return (np.clip(filled, self.lower, self.upper) - self.center) * self.factor
+        """(case, column) raw to (case, feature) prepared, finite."""
+        z = self.numbers(x)
+        if not self.levels:
+            return z
+        raw, level = self._sources
+        return np.where(np.isnan(level), z[:, raw], x[:, raw] == level)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,33 +149,64 @@ class FittedVector(FittedModality):
     """Knows training cases only.
 
     Attributes:
-        levels: raw column index to the levels seen in training, ascending.
+        columns: names of the raw columns.
         average: (feature,) mean of the prepared training rows.
         notes: one line each, for the cell's record.
     """
 
     spec: ModalitySpec
-    numbers: Numbers
-    levels: Levels
+    columns: tuple[str, ...]
+    layout: Layout
     average: Floats
     notes: tuple[str, ...] = ()
 
-    def transform(self, x: Floats) -> Floats:
-        """(case, column) raw to (case, feature) prepared, float64."""
-        z = self.numbers(x)
-        if not self.levels:
-            return z
-        parts = [
-            x[:, i : i + 1] == np.array(self.levels[i]) if i in self.levels else z[:, i : i + 1]
-            for i in range(x.shape[1])
-        ]
-        return np.concatenate(parts, axis=1, dtype=np.float64)
-
     def __call__(self, raw: RawBag) -> Tensor:
-        return _tensor(self.transform(raw.values.astype(np.float64, copy=False)))
+        return _tensor(self.layout(raw.values.astype(np.float64, copy=False)))
 
     def mean(self) -> Tensor:
         return _tensor(self.average)
 
     def state(self) -> Mapping[str, Any]:
-        ...
+        return {
+            "columns": list(self.columns),
+            "numbers": self.layout.numbers.state(),
+            "levels": {str(i): list(values) for i, values in self.layout.levels.items()},
+            "mean": self.average.tolist(),
+            "notes": list(self.notes),
+        }
+
+
+def _tensor(values: Floats) -> Tensor:
+    import torch  # here, so that listing plugins does not load it
+
+    return torch.from_numpy(values.astype(np.float32))
+
+
+def _levels(column: Floats) -> tuple[float, ...]:
+    return tuple(np.unique(column[~np.isnan(column)]).tolist())
+
+
+def _check_declaration(label: str, use: ModalityUse) -> None:
+    """A dataset's words about its columns must agree with one another."""
+    known = frozenset(use.features)
+    if use.features and (len(use.features) != use.dim or len(known) != use.dim):
+        raise DataError(f"modality {label!r}: {use.dim} columns but {len(known)} distinct names; name each column once")
+    for what, names in [("categorical", use.categorical), *((f"group {g}", m) for g, m in use.groups.items())]:
+        unknown = sorted(frozenset(names) - known)
+        if unknown:
+            raise DataError(
+                f"modality {label!r}: {what} names {_listed(unknown)}, not among the columns; leave them out"
+            )
+
+
+def _difference(use: ModalityUse, columns: Iterable[str], dim: int) -> str:
+    absent = [name for name in columns if name not in use.features]
+    surplus = [name for name in use.features if name not in set(columns)]
+    parts = [f"absent {_listed(absent)}"] if absent else []
+    parts += [f"new {_listed(surplus)}"] if surplus else []
+    return ", ".join(parts) or f"{use.dim} in another order or number than the {dim} fitted on"
+
+
+def _listed(names: list[str], most: int = 3) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
@@ -48,19 +48,15 @@ class Attention(nn.Module):
     def remember(self, tokens: Tensor) -> Memory:
         """(case, token, channel) -> keys and values, each (case, head, token, head_dim)."""
         key, value = self.key_value(self.norm_tokens(tokens)).chunk(2, dim=-1)
-        return self._split(key), self._split(value)
+        return _split_heads(key, self.heads), _split_heads(value, self.heads)
 
     def forward(self, latents: Tensor, memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The update (case, latent, dim) and the weights (case, head, latent, token) before dropout."""
         key, value = memory
-        query = self._split(self.query(self.norm(latents)))
+        query = _split_heads(self.query(self.norm(latents)), self.heads)
         weights = masked_softmax(query @ key.transpose(-2, -1) * self.scale, mask[:, None, None, :])
         mixed = self.dropout(weights) @ value
-        return self.out(mixed.transpose(1, 2).flatten(start_dim=2)), weights
-
-    def _split(self, x: Tensor) -> Tensor:
-        """(case, n, head * head_dim) -> (case, head, n, head_dim)."""
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(start_dim=2))), weights
 
 
 class SingleTokenAttention(nn.Module):
@@ -81,13 +77,18 @@ class SingleTokenAttention(nn.Module):
 
     def remember(self, tokens: Tensor) -> Memory:
         """(case, 1, channel) -> values (case, head, 1, head_dim)."""
-        return (self.value(self.norm_tokens(tokens)).unflatten(-1, (self.heads, -1)).transpose(1, 2),)
+        return (_split_heads(self.value(self.norm_tokens(tokens)), self.heads),)
 
     def forward(self, latents: Tensor, memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor]:
         (value,) = memory
         weights = value.new_ones(len(value), self.heads, latents.shape[1], 1)
         mixed = self.dropout(weights) * value
-        return self.out(mixed.transpose(1, 2).flatten(start_dim=2)), weights
+        return cast(Tensor, self.out(mixed.transpose(1, 2).flatten(start_dim=2))), weights
+
+
+def _split_heads(x: Tensor, heads: int) -> Tensor:
+    """(case, n, head * head_dim) -> (case, head, n, head_dim)."""
+    return x.view(*x.shape[:-1], heads, x.shape[-1] // heads).transpose(1, 2)
 
 
 class _Output(nn.Module):
@@ -99,7 +100,7 @@ class _Output(nn.Module):
         self.leaky = options.attention_activation == "leaky_relu"
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.linear(x)
+        x = cast(Tensor, self.linear(x))
         return F.leaky_relu(x, 0.01) if self.leaky else x
 
 
@@ -119,7 +120,7 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.expand(self.norm(x)).chunk(2, dim=-1)
-        return self.dropout(self.contract(value * self.activation(gate)))
+        return cast(Tensor, self.dropout(self.contract(value * self.activation(gate))))
 
 
 class SelfUpdate(nn.Module):
@@ -136,7 +137,7 @@ class SelfUpdate(nn.Module):
         tokens = self.attention.norm(latents)
         everywhere = torch.ones(latents.shape[:2], dtype=torch.bool, device=latents.device)
         latents = latents + self.attention(latents, self.attention.remember(tokens), everywhere)[0]
-        return latents + self.feed(latents)
+        return cast(Tensor, latents + self.feed(latents))
 
 
 class FusionLayer(nn.Module):
@@ -145,7 +146,6 @@ class FusionLayer(nn.Module):
     Args:
         channels: width of each modality's tokens.
         counts: tokens of every case per modality, None where it differs.
-        normed: whether each modality's tokens are normed.
         one_feed: one feed-forward for all modalities instead of one each.
     """
 
@@ -153,7 +153,6 @@ class FusionLayer(nn.Module):
         self,
         channels: Sequence[int],
         counts: Sequence[int | None],
-        normed: Sequence[bool],
         options: HealnetOptions,
         one_feed: bool = False,
     ) -> None:
@@ -161,12 +160,16 @@ class FusionLayer(nn.Module):
         o = options
         self.cross = nn.ModuleList(
             (SingleTokenAttention if count == 1 and not o.trivial_attention else Attention)(
-                o.latent_dim, width, o.heads, o.head_dim, o, norm
+                o.latent_dim, width, o.heads, o.head_dim, o, o.token_norm
             )
-            for width, count, norm in zip(channels, counts, normed, strict=True)
+            for width, count in zip(channels, counts, strict=True)
         )
         self.feed = nn.ModuleList(FeedForward(o.latent_dim, o) for _ in range(1 if one_feed else len(channels)))
         self.own = SelfUpdate(o) if o.self_attention else None
+
+    def remember(self, tokens: Sequence[Tensor]) -> list[Memory]:
+        """What the cross-attentions keep of each modality's tokens."""
+        return [cast(Memory, cross.remember(x)) for cross, x in zip(self.cross, tokens, strict=True)]  # type: ignore[operator]
 
     def forward(self, modality: int, latents: Tensor, memory: Memory, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Latents after the modality's whole step, and its attention weights."""

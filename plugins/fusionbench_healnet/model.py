@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
+import torch
+
 from fusionbench import ModalitySpec, Options, Task
 from fusionbench.nn import TorchModel
-from fusionbench_healnet.network import HealNet, norms_tokens
+from fusionbench_healnet.network import HealNet
 from fusionbench_healnet.options import HealnetOptions
+from fusionbench_healnet.tokens import Tokenizer
 
 
 class Healnet(TorchModel):
@@ -31,10 +34,10 @@ class Healnet(TorchModel):
 
     def _erased(self, spec: ModalitySpec) -> str | None:
         """A LayerNorm over a single channel gives its bias, whatever the data are."""
-        cut = spec.kind == "vector" and self.options.tokens != "single"
-        encoded = self.options.positions == "all" or (self.options.positions == "grids" and spec.kind == "grid")
-        if spec.dim == 1 and not cut and not encoded and norms_tokens(spec, self.options):
-            return f"LayerNorm over the one channel of {spec.name!r} would erase it: set token_norm=none"
+        with torch.device("meta"):  # no memory, and no random number of the harness's is drawn
+            width = Tokenizer(spec, self.options).dim
+        if self.options.token_norm and width == 1:
+            return f"LayerNorm over the one channel of {spec.name!r} would erase it: set token_norm=false"
         return None
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> HealNet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -14,11 +14,6 @@ from fusionbench_healnet.tokens import Tokenizer, Tokens
 
 if TYPE_CHECKING:
     from fusionbench_healnet.options import HealnetOptions
-
-
-def norms_tokens(spec: ModalitySpec, options: HealnetOptions) -> bool:
-    """Whether tokens of this modality pass a LayerNorm over their channels."""
-    return options.token_norm == "all" or (options.token_norm == "bags" and spec.kind != "vector")
 
 
 class HealNet(nn.Module):
@@ -43,11 +38,10 @@ class HealNet(nn.Module):
         tokenizers = [Tokenizer(spec, options) for spec in specs]
         self.tokenizers = nn.ModuleList(tokenizers)
         channels, counts = [t.dim for t in tokenizers], [t.count for t in tokenizers]
-        normed = [norms_tokens(spec, options) for spec in specs]
         sets = {"all": 1, "none": options.layers, "official-tied": min(2, options.layers)}[options.sharing]
         tied = options.sharing == "official-tied"
         self.layers = nn.ModuleList(
-            FusionLayer(channels, counts, normed, options, one_feed=tied and i > 0) for i in range(sets)
+            FusionLayer(channels, counts, options, one_feed=tied and i > 0) for i in range(sets)
         )
         self.norm = nn.LayerNorm(options.latent_dim)
         self.head = nn.Linear(options.latent_dim, n_outputs)
@@ -62,11 +56,7 @@ class HealNet(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """(case, latent, dim): the latents after the last layer."""
-        tokens = self._tokens(batch)
-        latents = self.latents.expand(len(batch.ids), -1, -1)
-        for latents, _, _ in self._steps(latents, tokens):
-            pass
-        return latents
+        return self._run(len(batch.ids), self._tokens(batch))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """Where each modality is looked at: its weights averaged over layers, heads and latents.
@@ -76,11 +66,9 @@ class HealNet(nn.Module):
             a missing one is all zeros; (case, token) for a vector that is cut into tokens.
         """
         tokens = self._tokens(batch)
-        latents = self.latents.expand(len(batch.ids), -1, -1)
         total = [t.values.new_zeros(len(batch.ids), t.mask.shape[1]) for t in tokens]
-        for _, modality, weights in self._steps(latents, tokens):
-            total[modality].index_add_(0, tokens[modality].rows, weights.mean(dim=(1, 2)))
-        tiny = torch.finfo(latents.dtype).tiny
+        self._run(len(batch.ids), tokens, total)
+        tiny = torch.finfo(self.latents.dtype).tiny
         sums = (t / t.sum(dim=1, keepdim=True).clamp(min=tiny) for t in total)
         return dict(zip(self.names, sums, strict=True))
 
@@ -91,23 +79,24 @@ class HealNet(nn.Module):
             raise DataError(f"case {case!r} has none of {', '.join(self.names)}: leave it out, or give it one of them")
         return [tokenize(batch.bags[name]) for name, tokenize in zip(self.names, self.tokenizers, strict=True)]
 
-    def _steps(self, latents: Tensor, tokens: list[Tokens]) -> Iterator[tuple[Tensor, int, Tensor]]:
-        """After each step: all latents, the modality, and its weights (row, head, latent, token)."""
+    def _run(self, cases: int, tokens: list[Tokens], total: list[Tensor] | None = None) -> Tensor:
+        """The latents after the last layer; attention weights are added to `total`, one (case, token) a modality."""
+        latents = self.latents.expand(cases, -1, -1)
         previous: FusionLayer | None = None
         memory: list[Memory] = []
         for i in range(self.depth):
             layer = cast(FusionLayer, self.layers[min(i, len(self.layers) - 1)])
             if layer is not previous:
-                memory = [f.remember(t.values) for f, t in zip(layer.cross, tokens, strict=True)]  # type: ignore[operator]
-                previous = layer
-            for modality, t in enumerate(tokens):
+                memory, previous = layer.remember([t.values for t in tokens]), layer
+            for m, t in enumerate(tokens):
                 if len(t.rows) == 0:
                     continue
-                complete = len(t.rows) == len(latents)
-                rows = latents if complete else latents[t.rows]
-                rows, weights = layer(modality, rows, memory[modality], t.mask)
+                complete = len(t.rows) == cases
+                rows, weights = layer(m, latents if complete else latents[t.rows], memory[m], t.mask)
                 latents = rows if complete else latents.index_copy(0, t.rows, rows)
-                yield latents, modality, weights
+                if total is not None:
+                    total[m].index_add_(0, t.rows, weights.mean(dim=(1, 2)))
+        return latents
 
 
 def _initial_latents(options: HealnetOptions) -> Tensor:

@@ -59,7 +59,9 @@ def load_official(config: Mapping[str, Any], state: Mapping[str, ArrayLike]) -> 
     try:
         net.load_state_dict({ours: torch.as_tensor(state[theirs]) for ours, theirs in names.items()})
     except RuntimeError as error:
-        raise PluginError(f"the official state does not fit the config: {str(error).splitlines()[-1].strip()}") from error
+        raise PluginError(
+            f"the official state does not fit the config: {str(error).splitlines()[-1].strip()}"
+        ) from error
     return net
 
 

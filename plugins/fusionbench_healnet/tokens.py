@@ -48,26 +48,31 @@ def fourier_features(positions: Tensor, bands: int, max_frequency: float) -> Ten
     return torch.cat([angle.sin(), angle.cos(), positions.unsqueeze(-1)], dim=-1).flatten(start_dim=-2)
 
 
-def grid_positions(mask: Tensor, shape: Tensor | None) -> Tensor:
-    """Where each instance stands, from -1 to 1 along each axis; an axis of one position is at -1.
+def positions_of(bag: Bag, mask: Tensor) -> Tensor:
+    """Where each token stands, from -1 to 1 along each axis; an axis of one position is at -1.
+
+    A bag with `shape` is placed by its coords (indices along the axes), or row-major where it has none; one without
+    by the order of its real tokens, so that padding does not move them.
 
     Args:
-        mask: (case, instance) bool.
-        shape: (case, axis) extents of row-major grids; None = one axis over the case's real instances, so that
-            padding does not move them.
+        bag: of the cases of `mask`.
+        mask: (case, token) bool.
 
     Returns:
-        (case, instance, axis) float32.
+        (case, token, axis) float32.
     """
-    if shape is None:
-        index = (mask.long().cumsum(dim=1) - 1).unsqueeze(-1)
-        extent = mask.sum(dim=1)[:, None, None]
+    if bag.shape is None:
+        index, extent = (mask.long().cumsum(dim=1) - 1).unsqueeze(-1), mask.sum(dim=1)[:, None, None]
     else:
-        steps = torch.arange(mask.shape[1], device=mask.device)[None, :, None]
-        stride = shape.flip(1).cumprod(dim=1).flip(1) // shape.clamp(min=1)
-        index = steps // stride[:, None].clamp(min=1) % shape[:, None].clamp(min=1)
-        extent = shape[:, None]
+        index, extent = _row_major(mask, bag.shape) if bag.coords is None else bag.coords, bag.shape[:, None]
     return index.float() * (2.0 / (extent - 1).clamp(min=1)) - 1.0
+
+
+def _row_major(mask: Tensor, shape: Tensor) -> Tensor:
+    """(case, token, axis) indices of grids whose extents are (case, axis)."""
+    stride = shape.flip(1).cumprod(dim=1).flip(1) // shape.clamp(min=1)
+    steps = torch.arange(mask.shape[1], device=mask.device)[None, :, None]
+    return steps // stride[:, None].clamp(min=1) % shape[:, None].clamp(min=1)
 
 
 class FeatureEmbedding(nn.Module):
@@ -140,14 +145,20 @@ class Tokenizer(nn.Module):
 
     def forward(self, bag: Bag) -> Tokens:
         rows = bag.present.nonzero().flatten()
-        pick = slice(None) if len(rows) == len(bag.mask) else rows
-        values, mask = self.embed(bag.values[pick]), bag.mask[pick]
+        bag = bag if len(rows) == len(bag.mask) else _pick(bag, rows)
+        values, mask = self.embed(bag.values), bag.mask
         if self.count is not None:
             mask = mask.any(dim=1, keepdim=True).expand(-1, self.count)
         if self.encode:
-            where = grid_positions(mask, None if bag.shape is None else bag.shape[pick])
-            values = torch.cat([values, fourier_features(where, self.bands, self.max_frequency)], dim=-1)
+            where = fourier_features(positions_of(bag, mask), self.bands, self.max_frequency)
+            values = torch.cat([values, where], dim=-1)
         return Tokens(rows, values, mask)
+
+
+def _pick(bag: Bag, rows: Tensor) -> Bag:
+    """The cases at `rows`."""
+    coords, shape = (None if x is None else x[rows] for x in (bag.coords, bag.shape))
+    return Bag(bag.values[rows], bag.mask[rows], coords, shape)
 
 
 class _Transpose(nn.Module):

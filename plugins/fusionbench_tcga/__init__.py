@@ -1,1 +1,14 @@
+"""The TCGA cohorts: clinical and omic tables of PORPOISE, with public or own image features joined by patient."""
 
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fusionbench import Dataset, hookimpl
+
+
+@hookimpl
+def fusionbench_datasets() -> Iterable[type[Dataset]]:
+    from fusionbench_tcga.cohorts import COHORTS
+
+    return COHORTS

@@ -1,0 +1,248 @@
+"""From prepared cases to batches: the ONE place where an absent modality becomes a mask.
+
+Padding is zeros under a False mask, behind the real instances. Where a bag ends up in a batch, and how far it is
+padded, must not change what a model says of it; so length bucketing is free to choose.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from fusionbench.errors import DataError
+from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CACHE_BYTES = 3 << 29
+"""Prepared cases kept in memory by one CaseFeed: 1.5 GiB."""
+POOL_BATCHES = 8
+"""Batches sorted by length together; more saves padding, less leaves more to chance."""
+EVAL_BYTES = 1 << 28
+"""Padded input of one evaluation batch: 256 MiB; longer bags go in smaller batches."""
+
+
+def collate(
+    cases: Sequence[PreparedCase],
+    specs: Mapping[str, ModalitySpec],
+    targets: SurvivalTargets[NDArray[Any]] | None = None,
+) -> Batch:
+    """Put cases side by side; every modality of `specs` is a key, absent ones are rows of all False.
+
+    Grids always carry coords: their own, or else the row-major index along each axis.
+
+    Args:
+        targets: of these cases, in their order.
+
+    Raises:
+        DataError: naming modality and case, if a bag does not have the declared width or has no instance.
+    """
+    bags = {name: _side_by_side(name, spec, cases) for name, spec in specs.items()}
+    return Batch(tuple(case.id for case in cases), bags, None if targets is None else _tensors(targets))
+
+
+def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase]) -> Bag:
+    found = [_checked(case.bags[name], spec, name, case.id) if name in case.bags else None for case in cases]
+    lengths = torch.tensor([0 if bag is None else len(bag.values) for bag in found])
+    values = _padded([None if bag is None else bag.values for bag in found], spec.dim)
+    mask = torch.arange(values.shape[1]) < lengths.unsqueeze(1)
+    axes = {bag.coords.shape[1] for bag in found if bag is not None and bag.coords is not None}
+    if len(axes) > 1 or (axes and any(bag is not None and bag.coords is None for bag in found)):
+        ids = ", ".join(repr(case.id) for case in cases)
+        raise DataError(f"modality {name!r}: coords of unequal kinds among the cases {ids}; give all of them or none")
+    coords = _padded([None if bag is None else bag.coords for bag in found], axes.pop()) if axes else None
+    if spec.kind != "grid":
+        return Bag(values, mask, coords)
+    shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in found])
+    return Bag(values, mask, coords, shape.reshape(len(cases), spec.axes))
+
+
+def _padded(rows: Sequence[Tensor | None], width: int) -> Tensor:
+    """(case, instance, width) float32, at least one instance wide."""
+    empty = torch.zeros(0, width)
+    padded = pad_sequence([empty if row is None else row.to(torch.float32) for row in rows], batch_first=True)
+    return padded if padded.shape[1] else torch.zeros(len(rows), 1, width)
+
+
+def _checked(bag: PreparedBag, spec: ModalitySpec, name: str, case: str) -> PreparedBag:
+    where, seen = f"modality {name!r} of case {case!r}", tuple(bag.values.shape)
+    if len(seen) != 2 or seen[1] != spec.dim:
+        raise DataError(f"{where}: values have shape {seen}, expected (instance, {spec.dim})")
+    if seen[0] == 0:
+        raise DataError(f"{where}: the bag has no instance; leave the modality out of the case instead")
+    if bag.coords is not None and (bag.coords.ndim != 2 or len(bag.coords) != seen[0]):
+        raise DataError(f"{where}: coords have shape {tuple(bag.coords.shape)} for {seen[0]} instances")
+    return _located(bag, spec.axes, where) if spec.kind == "grid" else bag
+
+
+def _located(bag: PreparedBag, axes: int, where: str) -> PreparedBag:
+    """A grid with coords."""
+    if bag.shape is None or len(bag.shape) != axes:
+        raise DataError(f"{where}: a grid of {axes} axes needs its extent along each, got {bag.shape}")
+    if bag.coords is None and math.prod(bag.shape) != len(bag.values):
+        raise DataError(f"{where}: {len(bag.values)} instances do not fill a grid of {bag.shape}")
+    return bag if bag.coords is not None else replace(bag, coords=_grid_index(bag.shape))
+
+
+def _grid_index(shape: Sequence[int]) -> Tensor:
+    """(instance, axis) row-major index along each axis."""
+    index = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij")
+    return torch.stack(index, dim=-1).reshape(-1, len(shape))
+
+
+def _tensors(targets: SurvivalTargets[NDArray[Any]]) -> SurvivalTargets[Tensor]:
+    return SurvivalTargets(*(torch.tensor(x) for x in (targets.time, targets.event, targets.time_bin)))
+
+
+def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedBag:
+    """At most `n` instances, drawn without replacement and kept in order; for training only.
+
+    Coords stay with their instances, and a grid gets coords, so positions survive; `shape` stays the full extent.
+    """
+    length = len(bag.values)
+    if length <= n:
+        return bag
+    keep = torch.randperm(length, generator=generator)[:n].sort().values
+    coords = _grid_index(bag.shape) if bag.coords is None and bag.shape is not None else bag.coords
+    return PreparedBag(bag.values[keep], None if coords is None else coords[keep], bag.shape)
+
+
+def batches(
+    lengths: Sequence[int], batch_size: int, generator: torch.Generator | None = None, *, limit: int | None = None
+) -> list[list[int]]:
+    """Positions of the cases of each batch; cases of like length go together so that little is padded.
+
+    Args:
+        lengths: (case,) size of each case, in any unit.
+        batch_size: all batches have it but the last one formed, which takes what is left.
+        generator: shuffles the cases, then sorts within pools of a few batches, then shuffles the batches; None sorts
+            all cases (evaluation).
+        limit: largest padded size of a batch (cases x longest); a single case may exceed it. Evaluation only, since it
+            makes smaller batches.
+    """
+    count = len(lengths)
+    if generator is None:
+        return _fill(sorted(range(count), key=lengths.__getitem__), lengths, batch_size, limit)
+    order = torch.randperm(count, generator=generator).tolist()
+    pool = POOL_BATCHES * batch_size
+    pools = (sorted(order[i : i + pool], key=lengths.__getitem__) for i in range(0, count, pool))
+    formed = [batch for part in pools for batch in _fill(part, lengths, batch_size, limit)]
+    return [formed[i] for i in torch.randperm(len(formed), generator=generator).tolist()]
+
+
+def _fill(order: Sequence[int], lengths: Sequence[int], batch_size: int, limit: int | None) -> list[list[int]]:
+    formed: list[list[int]] = []
+    for i in order:
+        full = not formed or len(formed[-1]) == batch_size
+        if full or (limit is not None and (len(formed[-1]) + 1) * lengths[i] > limit):
+            formed.append([])
+        formed[-1].append(i)
+    return formed
+
+
+def stream(
+    cases: Iterable[PreparedCase], specs: Mapping[str, ModalitySpec], batch_size: int
+) -> Iterator[tuple[list[int], Batch]]:
+    """Batches for evaluation, each with the positions of its cases; prepares each case once, holds a few batches."""
+    pool: list[PreparedCase] = []
+    start = held = 0
+    for case in cases:
+        pool.append(case)
+        held += _size(case)
+        if len(pool) == POOL_BATCHES * batch_size or held > POOL_BATCHES * EVAL_BYTES:
+            yield from _pooled(pool, start, specs, batch_size)
+            start, held, pool = start + len(pool), 0, []
+    yield from _pooled(pool, start, specs, batch_size)
+
+
+def _pooled(
+    pool: Sequence[PreparedCase], start: int, specs: Mapping[str, ModalitySpec], batch_size: int
+) -> Iterator[tuple[list[int], Batch]]:
+    for index in batches([_size(case) for case in pool], batch_size, limit=EVAL_BYTES):
+        yield [start + i for i in index], collate([pool[i] for i in index], specs)
+
+
+def to_device(batch: Batch, device: torch.device) -> Batch:
+    return _each(batch, batch.ids, lambda x: x.to(device))
+
+
+def select(batch: Batch, index: Sequence[int]) -> Batch:
+    """The cases of `batch` at `index`, in that order."""
+    rows = torch.tensor(index, device=next((bag.mask.device for bag in batch.bags.values()), None))
+    return _each(batch, tuple(batch.ids[i] for i in index), lambda x: x.index_select(0, rows))
+
+
+def _each(batch: Batch, ids: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Batch:
+    def maybe(x: Tensor | None) -> Tensor | None:
+        return None if x is None else change(x)
+
+    bags = {k: Bag(change(b.values), change(b.mask), maybe(b.coords), maybe(b.shape)) for k, b in batch.bags.items()}
+    t = batch.targets
+    return Batch(ids, bags, None if t is None else SurvivalTargets(change(t.time), change(t.event), change(t.time_bin)))
+
+
+def _size(case: PreparedCase) -> int:
+    """Bytes of the prepared values."""
+    return sum(bag.values.nbytes for bag in case.bags.values())
+
+
+class CaseFeed:
+    """Batches of a CaseSet with targets, again and again.
+
+    Each case is prepared once and kept while the kept ones fit into `budget` bytes; the others are prepared anew
+    whenever they are asked for. Where every bag is a vector, all cases are collated once and batches are cut out of
+    that. The numbers do not depend on which way is taken.
+
+    Attributes:
+        lengths: (case,) bytes of each prepared case.
+        held: bytes kept.
+    """
+
+    def __init__(
+        self,
+        cases: CaseSet,
+        specs: Mapping[str, ModalitySpec],
+        device: torch.device,
+        *,
+        budget: int = CACHE_BYTES,
+    ) -> None:
+        self._cases, self._specs, self._device = cases, specs, device
+        self._kept: dict[int, PreparedCase] = {}
+        self.lengths: list[int] = []
+        self.held = 0
+        for i, case in enumerate(cases):
+            self.lengths.append(_size(case))
+            if self.held + self.lengths[i] <= budget:
+                self._kept[i] = case
+                self.held += self.lengths[i]
+        self._whole = self._collate_vectors()
+
+    def _collate_vectors(self) -> Batch | None:
+        kept = list(self._kept.values())
+        if len(kept) < len(self._cases) or any(len(bag.values) != 1 for case in kept for bag in case.bags.values()):
+            return None
+        return to_device(collate(kept, self._specs, self._cases.targets), self._device)
+
+    def __len__(self) -> int:
+        return len(self._cases)
+
+    def __iter__(self) -> Iterator[PreparedCase]:
+        return (self._case(i) for i in range(len(self)))
+
+    def _case(self, i: int) -> PreparedCase:
+        return self._kept[i] if i in self._kept else self._cases[i]
+
+    def batch(self, index: Sequence[int], draw: Callable[[PreparedCase], PreparedCase] | None = None) -> Batch:
+        """The cases at `index`, each passed through `draw` (which may subsample its bags), on the device."""
+        if self._whole is not None:
+            return select(self._whole, index)
+        cases = [self._case(i) for i in index]
+        targets = self._cases.take(index).targets
+        return to_device(collate([draw(c) for c in cases] if draw else cases, self._specs, targets), self._device)

@@ -1,0 +1,103 @@
+"""The bag modality: a set of instances a case, such as the patches of its slides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.builtin.feature_files import read_arrays
+from fusionbench.builtin.instances import (
+    FittedInstances,
+    InstanceOptions,
+    as_float32,
+    check_instances,
+    fit_instances,
+    restore_instances,
+)
+from fusionbench.errors import DataError
+from fusionbench.interfaces import Modality
+from fusionbench.types import ModalitySpec, RawBag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Bag(Modality):
+    """A ref is an (instance, feature) array, or the path of a feature file, or several paths (slides of one patient).
+
+    Files are read when a case is asked for and not kept; the slides of a patient follow one another in the order given.
+    """
+
+    name = "bag"
+    kind = "bag"
+    Options = InstanceOptions
+    options: InstanceOptions
+
+    def check(self, ref: Any) -> None:
+        """Shapes, widths and types; of files only the headers are read."""
+        paths = _paths(ref)
+        if paths is None:
+            self.load(ref)
+        else:
+            _same_coords({path: self._open(path, header_only=True) for path in paths})
+
+    def load(self, ref: Any) -> RawBag:
+        paths = _paths(ref)
+        if paths is None:
+            values = np.asarray(ref)
+            check_instances("", values, self.use.dim)
+            return RawBag(as_float32("", values))
+        slides = {path: self._open(path) for path in paths}
+        has_coords = _same_coords(slides)
+        values = np.concatenate([as_float32(f"{path}: ", arrays["features"]) for path, arrays in slides.items()])
+        if not has_coords:
+            return RawBag(values)
+        coords = [as_float32(f"{path}: `coords`: ", arrays["coords"]) for path, arrays in slides.items()]
+        return RawBag(values, np.concatenate(coords))
+
+    def _open(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
+        arrays = read_arrays(path, header_only=header_only)
+        features, coords = arrays["features"], arrays.get("coords")
+        check_instances(f"{path}: ", features, self.use.dim)
+        if coords is not None and (coords.ndim != 2 or len(coords) != len(features) or coords.dtype.kind not in "fiu"):
+            raise DataError(
+                f"{path}: `coords` has shape {coords.shape} and type {coords.dtype} for {len(features)} instances; "
+                "write (instance, axis) numbers or leave it out"
+            )
+        return arrays
+
+    def fit(self, train: Iterable[RawBag]) -> FittedInstances:
+        return fit_instances(self._spec(), train, self.options)
+
+    def restore(self, state: Mapping[str, Any]) -> FittedInstances:
+        return restore_instances(self._spec(), state)
+
+    def _spec(self) -> ModalitySpec:
+        return ModalitySpec(self.label, "bag", self.use.dim, features=self.use.features)
+
+
+def _paths(ref: Any) -> tuple[Path, ...] | None:
+    """The files a ref names, or None for an array."""
+    if isinstance(ref, (str, Path)):
+        return (Path(ref),)
+    if isinstance(ref, (tuple, list)) and all(isinstance(part, (str, Path)) for part in ref):
+        if not ref:
+            raise DataError("no file; leave the modality out of this case to mark it as missing")
+        paths = tuple(Path(part) for part in ref)
+        twice = next((path for path in paths if paths.count(path) > 1), None)
+        if twice is not None:
+            raise DataError(f"{twice}: named twice for one case; name each slide once")
+        return paths
+    return None
+
+
+def _same_coords(slides: Mapping[Path, Mapping[str, NDArray[Any]]]) -> bool:
+    """Whether the slides of a case have coords; all or none of them, and of one number of axes."""
+    axes = {path: arrays["coords"].shape[1] if "coords" in arrays else 0 for path, arrays in slides.items()}
+    if len(set(axes.values())) > 1:
+        other = next(path for path, n in axes.items() if n != next(iter(axes.values())))
+        raise DataError(f"{other}: its `coords` differ in kind from those of the case's other files; write all alike")
+    return any(axes.values())

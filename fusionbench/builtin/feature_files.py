@@ -1,0 +1,99 @@
+"""Files of patch features: .h5 and .npz with `features` (and `coords`), .npy, .pt with one tensor."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Arrays = Mapping[str, NDArray[Any]]
+
+KEYS = ("features", "coords")
+
+
+def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
+    """`features`, and `coords` where the file has them.
+
+    Args:
+        path: the suffix says the format.
+        header_only: give arrays of the right shape and type that take no memory, without reading the values.
+
+    Raises:
+        DataError: naming the file: it is absent, of an unknown format, damaged, or has no `features`.
+    """
+    if path.suffix not in FORMATS:
+        raise DataError(f"{path}: unknown kind of feature file {path.suffix!r}; known are {', '.join(FORMATS)}")
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; extract its features first, or leave the modality out of this case")
+    try:
+        arrays = FORMATS[path.suffix](path, header_only)
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
+    if "features" not in arrays:
+        raise DataError(f"{path}: no dataset `features`; store the (instance, feature) array under that name")
+    return arrays
+
+
+def _h5(path: Path, header_only: bool) -> Arrays:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        found = {key: file[key] for key in KEYS if isinstance(file.get(key), h5py.Dataset)}
+        return {key: _stand_in(d.shape, d.dtype) if header_only else d[()] for key, d in found.items()}
+
+
+def _npy(path: Path, header_only: bool) -> Arrays:
+    if not header_only:
+        return {"features": np.load(path)}
+    with path.open("rb") as file:
+        return {"features": _npy_header(file)}
+
+
+def _npz(path: Path, header_only: bool) -> Arrays:
+    if not header_only:
+        with np.load(path) as file:
+            return {key: file[key] for key in KEYS if key in file}
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        for key in KEYS:
+            if f"{key}.npy" in archive.namelist():
+                with archive.open(f"{key}.npy") as member:
+                    arrays[key] = _npy_header(member)
+    return arrays
+
+
+def _pt(path: Path, header_only: bool) -> Arrays:
+    import torch
+
+    # A mapped tensor is read where it is touched; files of the format before torch 1.6 cannot be mapped.
+    tensor = torch.load(path, map_location="cpu", weights_only=True, mmap=header_only and zipfile.is_zipfile(path))
+    if not isinstance(tensor, torch.Tensor):
+        raise DataError(f"{path}: holds a {type(tensor).__name__}; save one plain tensor (instance, feature)")
+    if header_only:
+        kind = np.float32 if tensor.is_floating_point() else tensor.numpy().dtype
+        return {"features": _stand_in(tuple(tensor.shape), np.dtype(kind))}
+    return {"features": (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()}
+
+
+def _npy_header(file: IO[bytes]) -> NDArray[Any]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return _stand_in(shape, dtype)
+
+
+def _stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    return np.broadcast_to(np.zeros((), dtype=dtype), shape)
+
+
+FORMATS: Mapping[str, Callable[[Path, bool], Arrays]] = {".h5": _h5, ".npy": _npy, ".npz": _npz, ".pt": _pt}

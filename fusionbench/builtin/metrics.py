@@ -1,0 +1,206 @@
+"""Survival metrics: concordance, time-dependent AUC, integrated Brier score and D-calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
+from sksurv.nonparametric import CensoringDistributionEstimator
+from sksurv.util import Surv
+
+from fusionbench.builtin.calibration import interval_mass, merge_intervals
+from fusionbench.errors import PluginError, UndefinedMetric
+from fusionbench.interfaces import Metric
+from fusionbench.types import SurvivalPrediction, SurvivalTargets
+
+if TYPE_CHECKING:
+    from fusionbench.types import Floats
+
+Targets = SurvivalTargets[NDArray[Any]]
+
+AUC_MONTHS = (12.0, 36.0, 60.0)
+
+
+class HarrellC(Metric):
+    """Harrell's c: share of comparable pairs in which the earlier event has the higher risk; ties count one half.
+
+    Risks closer than 1e-8 are tied. Source: Harrell, Lee and Mark 1996, as scikit-survival computes it.
+    """
+
+    name = "harrell_c_index"
+
+    def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        risk = _risk(prediction, test)
+        _need_pairs(test)
+        return float(concordance_index_censored(test.event, test.time, risk)[0])
+
+
+class UnoC(Metric):
+    """Uno's c up to tau: pairs weighted by inverse squared probability of being uncensored, from training follow-up.
+
+    Free of the test cohort's censoring, which Harrell's c is not. Source: Uno et al. 2011, as scikit-survival computes
+    it; test times beyond tau come in censored, so no event beyond tau has a weight.
+    """
+
+    name = "uno_c_index"
+    horizon: ClassVar[Literal["own", "tau"]] = "tau"
+
+    def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        risk = _risk(prediction, test)
+        _need_pairs(test)
+        _uncensored(train, test.time[test.event])
+        return float(concordance_index_ipcw(_structured(train), _structured(test), risk)[0])
+
+
+class TimeDependentAuc(Metric):
+    """Arithmetic mean of the cumulative/dynamic AUC of the risk at those of 12, 36 and 60 months not beyond tau.
+
+    At month t, cases are test patients with an event by t, controls those followed beyond t; cases are weighted by the
+    inverse probability of being uncensored. Unlike scikit-survival's mean the months weigh the same, so that folds
+    average the same quantity. Source: Uno et al. 2007; Hung and Chiang 2010.
+    """
+
+    name = "td_auc"
+    horizon: ClassVar[Literal["own", "tau"]] = "tau"
+
+    def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        risk = _risk(prediction, test)
+        months = _auc_months(prediction, test)
+        for month in months:
+            if not (test.event & (test.time <= month)).any():
+                raise UndefinedMetric(f"no test case has an event by {month:g} months")
+            if not (test.time > month).any():
+                raise UndefinedMetric(f"no test case is followed beyond {month:g} months")
+        _uncensored(train, test.time[test.event])
+        return float(cumulative_dynamic_auc(_structured(train), _structured(test), risk, months)[0].mean())
+
+
+class IntegratedBrier(Metric):
+    """Integrated Brier score of S on the dataset's time grid; lower is better, 0.25 is S = 0.5 everywhere.
+
+    The squared error at each grid point is weighted by inverse probability of censoring and integrated by trapezoids
+    from the first grid point (tau / 20) to tau, divided by that length. Unlike scikit-survival's function it also holds
+    where grid points lie outside the test cases' follow-up; where both apply they are equal. Source: Graf et al. 1999.
+    """
+
+    name = "ibs"
+    higher_is_better: ClassVar[bool | None] = False
+    horizon: ClassVar[Literal["own", "tau"]] = "tau"
+    range: ClassVar[tuple[float, float]] = (0.0, float("inf"))
+
+    def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        survival, grid = _survival(prediction, test)
+        if not test.event.any():
+            raise UndefinedMetric("no event among the test cases")
+        died = test.event[:, None] & (test.time[:, None] <= grid)
+        alive = test.time[:, None] > grid
+        weight_died = np.zeros(len(test.time))
+        weight_died[test.event] = 1 / _uncensored(train, test.time[test.event])
+        reached = alive.any(axis=0)
+        weight_alive = np.zeros(len(grid))
+        weight_alive[reached] = 1 / _uncensored(train, grid[reached])
+        errors = survival**2 * died * weight_died[:, None] + (1 - survival) ** 2 * alive * weight_alive
+        return float(np.trapezoid(errors.mean(axis=0), grid) / (grid[-1] - grid[0]))
+
+
+class DCalibration(Metric):
+    """P-value of D-calibration over the model's own time intervals; small = S and what happened disagree.
+
+    Each case should meet its event in interval (t_j-1, t_j] with probability S(t_j-1) - S(t_j); a last interval is
+    open. A censored case is spread over the intervals it may still reach, in proportion to what its own S leaves
+    there. Pearson's statistic compares both sums, with one degree of freedom fewer than intervals. Spreading draws the
+    observed counts towards the expected ones, so that under heavy censoring the test rejects too rarely, never too
+    often. Intervals are merged from the left until each expects at least 5 events and a tenth of the cases.
+
+    Source: Haider et al. 2020, with the model's own intervals of S in place of ten equal ones: a model with four bins
+    says nothing about deciles of S.
+    """
+
+    name = "d_calibration"
+    higher_is_better: ClassVar[bool | None] = None
+
+    def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        survival, times = _survival(prediction, test)
+        if not test.event.any():
+            raise UndefinedMetric("no event among the test cases")
+        expected, observed = interval_mass(survival, times, test.time, test.event)
+        starts = merge_intervals(expected, max(5.0, len(survival) / 10))
+        if len(starts) < 2:
+            raise UndefinedMetric(f"fewer than two time intervals in which {len(survival)} cases expect 5 events")
+        e, o = np.add.reduceat(expected, starts), np.add.reduceat(observed, starts)
+        return float(stats.chi2.sf(((o - e) ** 2 / e).sum(), len(starts) - 1))
+
+
+METRICS: list[type[Metric]] = [HarrellC, UnoC, TimeDependentAuc, IntegratedBrier, DCalibration]
+
+
+def _risk(prediction: SurvivalPrediction, test: Targets) -> Floats:
+    risk = np.asarray(prediction.risk, dtype=np.float64)
+    if risk.shape != np.shape(test.time):
+        raise PluginError(f"{risk.shape} risks for {np.shape(test.time)} cases; a risk per case is needed")
+    _finite(risk, "risk")
+    return risk
+
+
+def _survival(prediction: SurvivalPrediction, test: Targets) -> tuple[Floats, Floats]:
+    if prediction.survival is None or prediction.times is None:
+        raise UndefinedMetric("the model predicts risks, not survival probabilities")
+    survival, times = np.asarray(prediction.survival, np.float64), np.asarray(prediction.times, np.float64)
+    if survival.shape != (len(test.time), len(times)):
+        raise PluginError(f"S has shape {survival.shape}, expected ({len(test.time)}, {len(times)})")
+    _finite(survival, "S")
+    return survival, times
+
+
+def _finite(values: Floats, what: str) -> None:
+    bad = int((~np.isfinite(values)).sum())
+    if bad:
+        raise PluginError(f"{bad} of {values.size} predicted values of {what} are NaN or infinite; nothing is scored")
+
+
+def _need_pairs(test: Targets) -> None:
+    if not test.event.any():
+        raise UndefinedMetric("no event among the test cases")
+    first = test.time[test.event].min()
+    if not ((test.time > first) | ((test.time == first) & ~test.event)).any():
+        raise UndefinedMetric("no comparable pair: no test case outlives the first event")
+
+
+def _auc_months(prediction: SurvivalPrediction, test: Targets) -> list[float]:
+    """The months not beyond tau, which is the grid's last point.
+
+    Without S there is no grid; then the follow-up, censored just beyond tau, tells: a month before its end is not
+    beyond tau, and one behind its end has no controls.
+    """
+    if prediction.times is not None:
+        months = [month for month in AUC_MONTHS if month <= prediction.times[-1]]
+    else:
+        months = [month for month in AUC_MONTHS if month < test.time.max()]
+    if not months:
+        raise UndefinedMetric(f"the horizon lies before {AUC_MONTHS[0]:g} months")
+    return months
+
+
+def _structured(targets: Targets) -> NDArray[Any]:
+    structured: NDArray[Any] = Surv.from_arrays(targets.event, targets.time)
+    return structured
+
+
+def _uncensored(train: Targets, times: Floats) -> Floats:
+    """(time,) Kaplan-Meier probability of being uncensored at `times`, from training follow-up; positive.
+
+    Raises:
+        UndefinedMetric: where training follow-up does not reach that far, or has no event.
+    """
+    if not train.event.any():
+        raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
+    reach, end = float(train.time.max()), float(np.max(times))
+    if end > reach:
+        raise UndefinedMetric(f"training follow-up ends at {reach:g} months, before {end:g} months of a test case")
+    probability: Floats = CensoringDistributionEstimator().fit(_structured(train)).predict_proba(np.asarray(times))
+    if (probability <= 0).any():
+        raise UndefinedMetric(f"all training cases are censored by {end:g} months, so weights would be infinite")
+    return probability

@@ -1,0 +1,57 @@
+"""Options that several verbs share, and completion of names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from fusionbench.session import Session
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """A completion callback over the registered names of a kind."""
+
+    def complete(incomplete: str) -> list[str]:
+        from fusionbench.registry import discover
+
+        return [name for name in discover((kind,)).names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SuiteName = Annotated[str, typer.Argument(help="Name of a suite.", autocompletion=names_of("suites"))]
+DatasetName = Annotated[
+    str, typer.Argument(help="A dataset: NAME or NAME[option=value].", autocompletion=names_of("datasets"))
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+OUT = Path("results")
+
+
+def open_session(out: Path, device: str = "cpu", uri: str | None = None) -> Session:
+    from fusionbench.session import Session
+
+    return Session(out=out, device=device, tracking_uri=uri)
+
+
+def print_json(value: Any) -> None:
+    def plain(item: Any) -> Any:
+        if is_dataclass(item) and not isinstance(item, type):
+            return asdict(item)
+        return dict(item) if hasattr(item, "items") else str(item)
+
+    typer.echo(json.dumps(value, indent=2, default=plain))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table that reads the same on a terminal and in a pipe."""
+    from tabulate import tabulate
+
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))

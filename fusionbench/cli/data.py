@@ -1,0 +1,80 @@
+"""fusionbench data ls|fetch|check"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionbench.cli.common import DatasetName, Json, print_json, print_table
+
+if TYPE_CHECKING:
+    from fusionbench.interfaces import Dataset
+
+data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    app.add_typer(data, name="data")
+
+
+def _dataset(name: str) -> Dataset:
+    from fusionbench import suites
+    from fusionbench.download import data_home
+    from fusionbench.registry import discover
+    from fusionbench.types import PluginRef
+
+    registry = discover(("datasets",))
+    ref = PluginRef.parse(name)
+    return registry.dataset(ref.name)(suites.options(registry, "datasets", ref), data_home())
+
+
+@data.command("ls")
+def ls(as_json: Json = False) -> None:
+    """Show every dataset: its files, size, state and terms."""
+    from fusionbench import datahome
+    from fusionbench.download import data_home
+    from fusionbench.registry import discover
+
+    registry = discover(("datasets",))
+    home = data_home()
+    rows = datahome.rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
+    if as_json:
+        print_json(rows)
+        return
+    typer.echo(f"data home: {home}")
+    print_table(
+        ["dataset", "files", "MB", "state", "terms"],
+        [(r.dataset, r.files, f"{r.size / 1e6:.1f}", r.state, "; ".join(r.terms)) for r in rows],
+    )
+
+
+@data.command("fetch")
+def fetch(
+    name: DatasetName,
+    accept: Annotated[bool, typer.Option("--accept", help="Accept the printed terms of the sources.")] = False,
+) -> None:
+    """Download a dataset's files into the data home and convert them."""
+    from fusionbench import datahome
+
+    datahome.fetch(_dataset(name), accept=accept, progress=typer.echo)
+
+
+@data.command("check")
+def check(name: DatasetName, as_json: Json = False) -> None:
+    """Check a dataset's files by checksum, then read the cohort and print what is in it."""
+    from fusionbench import datahome
+
+    rows = datahome.check(_dataset(name))
+    if as_json:
+        print_json(rows)
+        return
+    print_table(["file", "state"], [(r.path, r.state) for r in rows])
+    if any(r.state in ("missing", "damaged") for r in rows):
+        raise typer.Exit(2)
+    from fusionbench.cohort import summary
+    from fusionbench.session import Session
+    from fusionbench.types import PluginRef
+
+    for line in summary(Session(device="cpu").bench.cohort(PluginRef.parse(name), "patient")):
+        typer.echo(line)

@@ -1,0 +1,117 @@
+"""fusionbench run SUITE"""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionbench.cli.common import OUT, Device, Json, Out, SuiteName, names_of, open_session, print_json
+
+if TYPE_CHECKING:
+    from fusionbench.plan import Plan
+    from fusionbench.session import RunReport
+
+
+def register(app: typer.Typer) -> None:
+    app.command("run")(run)
+
+
+def run(
+    suite: SuiteName,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-d",
+            "--dataset",
+            help="Only this dataset; NAME[option=value] adds a row.",
+            autocompletion=names_of("datasets"),
+        ),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m", "--model", help="Only this model; NAME[option=value] adds a row.", autocompletion=names_of("models")
+        ),
+    ] = None,
+    folds: Annotated[str | None, typer.Option(help="Only these folds, e.g. 0-2 or 0,3.")] = None,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Repeats, each with folds of its own.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many cells.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The suite's seed.")] = None,
+    out: Out = OUT,
+    device: Device = "auto",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and the skips; compute nothing.")] = False,
+    retry: Annotated[str | None, typer.Option(help="`failed`: run failed cells again.")] = None,
+    rerun: Annotated[bool, typer.Option("--rerun", help="Compute finished cells again, too.")] = False,
+    track: Annotated[bool, typer.Option("--track/--no-track", help="Log to MLflow.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Run a suite: compute the cells that are not there yet, log them, write the tables."""
+    from fusionbench.cli.progress import make_reporter
+    from fusionbench.errors import SuiteError
+    from fusionbench.session import Selection
+
+    if retry not in (None, "failed"):
+        raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
+    selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
+    session = open_session(out, device)
+    if dry_run:
+        _show(session.plan(suite, selection), as_json)
+        return
+    with make_reporter() as reporter:
+        try:
+            report = session.run(
+                suite, selection, retry_failed=retry == "failed", rerun=rerun, track=track, reporter=reporter
+            )
+        except KeyboardInterrupt:
+            typer.echo(
+                "interrupted: finished cells are kept; the same command goes on where this one stopped", err=True
+            )
+            raise typer.Exit(130) from None
+    if as_json:
+        print_json(report)
+    else:
+        _tell(report, out)
+    raise typer.Exit(1 if report.failed else 0)
+
+
+def _show(plan: Plan, as_json: bool) -> None:
+    skips = Counter((c.row, c.skip) for c in plan.listed if c.skip)
+    todo = plan.todo()
+    if as_json:
+        cells = [{"key": c.key, "label": c.label, "listed": c.listed} for c in todo]
+        skipped = [{"row": " · ".join(row), "reason": reason, "cells": n} for (row, reason), n in skips.items()]
+        print_json({"cells": cells, "skipped": skipped})
+        return
+    for cell in todo:
+        typer.echo(f"{cell.key}  {cell.label}{'' if cell.listed else '  (member)'}")
+    members = sum(not c.listed for c in todo)
+    typer.echo(f"{len(todo)} cells to run or to find finished, {members} of them only as members of others")
+    if skips:
+        typer.echo(f"{sum(skips.values())} cells skipped:")
+    for (row, reason), n in skips.items():
+        typer.echo(f"  {n} x {' · '.join(row[:3])}: {reason}")
+
+
+def _tell(report: RunReport, out: Path) -> None:
+    if report.table is not None:
+        typer.echo(report.table.read_text(encoding="utf-8").rstrip())
+        typer.echo()
+    for note in report.notes:
+        typer.echo(note, err=True)
+    for label, reason in report.failed:
+        typer.echo(f"failed: {label}: {reason}", err=True)
+    if report.ran == 0:
+        typer.echo(f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again")
+    else:
+        typer.echo(f"{report.suite}: {report.ran} cells computed, {report.done} were there already")
+    if not report.complete:
+        typer.echo(
+            f"{report.listed - report.missing} of {report.listed} cells of the whole suite; the table is partial"
+        )
+    if report.failed:
+        typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
+    where = "" if out == OUT else f" --out {out}"
+    typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")

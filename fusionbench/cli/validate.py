@@ -1,0 +1,23 @@
+"""fusionbench validate SUITE"""
+
+from __future__ import annotations
+
+import typer
+
+from fusionbench.cli.common import SuiteName
+
+
+def register(app: typer.Typer) -> None:
+    app.command("validate")(validate)
+
+
+def validate(suite: SuiteName) -> None:
+    """Check a suite's text, names and options; reads no data."""
+    from fusionbench import suites
+    from fusionbench.registry import discover
+
+    registry = discover()
+    loaded = suites.load(registry, suite)
+    suites.check_names(loaded, registry)
+    rows = len(loaded.datasets) * len(loaded.models) * len(loaded.variants())
+    typer.echo(f"{suite}: in order ({len(loaded.datasets)} datasets x {len(loaded.models)} models x variants = {rows})")

@@ -1,0 +1,50 @@
+"""What a result was computed with; recorded, not keyed."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-survival", "pluggy", "einops", "mlflow")
+
+
+def packages() -> dict[str, str]:
+    """Installed versions of what results can depend on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words: processor architecture, cores, memory; no host name."""
+    import psutil
+
+    return {
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": psutil.cpu_count(logical=True),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+    }
+
+
+def describe(device: str) -> dict[str, Any]:
+    """Versions, device and threads of this process."""
+    import torch
+
+    about = {"packages": packages(), "machine": machine(), "device": device, "threads": torch.get_num_threads()}
+    if device.startswith("cuda"):
+        about["gpu"] = torch.cuda.get_device_name()
+    return about
+
+
+def peak_memory_mib() -> float:
+    """Peak resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

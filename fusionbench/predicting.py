@@ -1,0 +1,75 @@
+"""Score new patients with a stored cell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionbench import evaluate
+from fusionbench.errors import ResultsError, SuiteError
+from fusionbench.fitting import restore_fit
+from fusionbench.store import Store, survival_column
+from fusionbench.types import Case, CaseSet, Member, PluginRef, PreparedCase
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fusionbench.workbench import Workbench
+
+
+def find_cell(out: Path, key: str) -> tuple[Store, str]:
+    """The store and full key of a cell named by its key's beginning, `SUITE/KEY` where suites share it.
+
+    Raises:
+        ResultsError: no such cell, or several.
+    """
+    suite, _, start = key.rpartition("/")
+    folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json")) if start else []
+    if not folders:
+        raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")
+    if len(folders) > 1:
+        names = ", ".join(f"{f.parents[2].name}/{f.parent.name}" for f in folders[:5])
+        raise ResultsError(f"{key!r} names {len(folders)} cells: {names}; write more of it, or SUITE/KEY")
+    cell = folders[0].parent
+    return Store(out, cell.parents[1].name), cell.name
+
+
+def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
+    """Risk and survival of every case of a cohort, by a stored cell: case, risk, S_<month>, prior.
+
+    `prior` is True for a case without any of the model's modalities: it is given the training-mean risk.
+
+    Raises:
+        ResultsError: no such cell, or one that did not finish. SuiteError: the cohort lacks a modality.
+        DataError: its columns are not those that the model was trained on.
+    """
+    import pandas as pd
+
+    store, name = find_cell(out, key)
+    result = store.load(name)
+    if result.status != "ok":
+        raise ResultsError(f"cell {name} {result.status}: {result.reason}; it cannot predict")
+    about = result.record["cell"]
+    modalities = tuple(about["modalities"].split("+"))
+    cohort = bench.new_patients(cohort_ref, about["protocol"]["unit"])
+    absent = [m for m in modalities if m not in cohort.modalities]
+    if absent:
+        raise SuiteError(
+            f"{cohort_ref} has no modality {', '.join(absent)}; the cell was trained on {about['modalities']}"
+        )
+    member = Member(PluginRef.parse(about["model"]), modalities)
+    fit = restore_fit(result, cohort, bench.registry, bench.device, store.load, member)
+    specs = {m: cohort.specs_raw[m] for m in modalities}
+    cases = CaseSet(tuple(cohort.cases), specs, None, _never)
+    prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
+    on_grid = evaluate.on_grid(prediction, evaluate.time_grid(about["tau"]))
+    prior = [not cases.visible(case) for case in cases.cases]
+    frame = pd.DataFrame({"case": list(on_grid.ids), "risk": on_grid.risk, "prior": prior})
+    if on_grid.survival is not None and on_grid.times is not None:
+        for i, month in enumerate(on_grid.times):
+            frame[survival_column(float(month))] = on_grid.survival[:, i]
+    return frame
+
+
+def _never(case: Case, names: tuple[str, ...]) -> PreparedCase:
+    raise AssertionError("a restored predictor brings its own preprocessing")

@@ -1,0 +1,140 @@
+"""Tidy frames of a suite's results, from its plan and its store; tables, tracking and publishing are views of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from fusionbench.plan import Cell, Plan
+from fusionbench.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fusionbench.cohort import Cohort
+
+ROW = ["dataset", "model", "modalities", "variant"]
+PLACE = [*ROW, "repeat", "fold"]
+CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key"]
+FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior"]
+SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is known of a suite, tidy.
+
+    Attributes:
+        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet).
+        folds: one row per cell, pattern and metric.
+        predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
+        targets: dataset, case, group, time (months), event.
+        sizes: cases in train (with validation) and test of every fold.
+        splits: which cases stand in which part of which fold.
+    """
+
+    cells: pd.DataFrame
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    targets: pd.DataFrame
+    sizes: pd.DataFrame
+    splits: pd.DataFrame
+
+
+def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort]) -> Frames:
+    """Read everything the plan's listed cells have left behind.
+
+    Args:
+        cohorts: by dataset as written (`str(ref)`); the unit of the plan's protocol.
+    """
+    cells, folds, predictions = [], [], []
+    for cell in plan.listed:
+        record = store.record(cell.key) if not cell.skip and store.has(cell.key) else None
+        cells.append(_cell_row(cell, record))
+        if record is not None and record["status"] == "ok":
+            folds += [{**_place(cell), **score} for score in record["scores"] if score["metric"] in cell.metrics]
+            predictions.append(_predictions(cell, store))
+    return Frames(
+        cells=pd.DataFrame(cells, columns=CELL_COLUMNS),
+        folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
+        predictions=_concat(predictions),
+        targets=_targets(cohorts),
+        sizes=_sizes(plan.listed),
+        splits=_splits(plan.listed),
+    )
+
+
+def _place(cell: Cell) -> dict[str, Any]:
+    dataset, model, modalities, variant = cell.row
+    return {
+        "dataset": dataset,
+        "model": model,
+        "modalities": modalities,
+        "variant": variant,
+        "repeat": cell.repeat,
+        "fold": cell.fold,
+    }
+
+
+def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    status, reason = ("missing", "not run yet") if record is None else (record["status"], record["reason"])
+    if cell.skip:
+        status, reason = "skipped", cell.skip
+    return {
+        **_place(cell),
+        "protocol": cell.protocol.base,
+        "status": status,
+        "reason": reason,
+        "policy": cell.policy,
+        "tuned": "default",
+        "train_pattern": cell.protocol.train_pattern,
+        "unit": cell.protocol.unit,
+        "key": cell.key,
+    }
+
+
+def _predictions(cell: Cell, store: Store) -> pd.DataFrame:
+    frame = store.predictions(cell.key)
+    frame = frame[frame["split"] == "test"].drop(columns="split")
+    for i, (name, value) in enumerate(_place(cell).items()):
+        frame.insert(i, name, value)
+    return frame
+
+
+def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    if not frames:
+        return pd.DataFrame(columns=[*PLACE, "pattern", "draw", "case", "risk"])
+    return pd.concat(frames, ignore_index=True)
+
+
+def _targets(cohorts: Mapping[str, Cohort]) -> pd.DataFrame:
+    rows = [
+        (name, case.id, case.group, case.target.time, case.target.event)
+        for name, cohort in cohorts.items()
+        for case in cohort.cases
+        if case.target is not None
+    ]
+    return pd.DataFrame(rows, columns=["dataset", "case", "group", "time", "event"])
+
+
+def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
+    return {(str(c.dataset), c.variant, c.repeat, c.fold): c for c in cells}
+
+
+def _sizes(cells: Sequence[Cell]) -> pd.DataFrame:
+    rows = [
+        (*place, len(c.split.train) + len(c.split.val), len(c.split.test), c.protocol.fold_source)
+        for place, c in _folds_once(cells).items()
+    ]
+    return pd.DataFrame(rows, columns=SIZE_COLUMNS)
+
+
+def _splits(cells: Sequence[Cell]) -> pd.DataFrame:
+    parts = [
+        pd.DataFrame({"case": list(ids), "part": part}).assign(**dict(zip(SIZE_COLUMNS[:4], place, strict=True)))
+        for place, c in _folds_once(cells).items()
+        for part, ids in (("train", c.split.train), ("val", c.split.val), ("test", c.split.test))
+    ]
+    return pd.concat(parts, ignore_index=True)[[*SIZE_COLUMNS[:4], "case", "part"]]

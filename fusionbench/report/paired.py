@@ -1,0 +1,192 @@
+"""Paired comparisons of table rows: every row against the best one, or one model against another."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from fusionbench.errors import ResultsError, did_you_mean
+from fusionbench.report.frames import Frames
+from fusionbench.report.intervals import Bootstrapped, Line, Tested, bootstrap, cohort_of, shared_cases, tested
+from fusionbench.report.words import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
+from fusionbench.statistics import (
+    DRAWS,
+    PairedTest,
+    average_repeats,
+    corrected_t_test,
+    holm,
+    mean_over_folds,
+    percentile_interval,
+)
+
+FoldValues = Mapping[Place, Mapping[Fold, float]]
+"""Place to fold to value; undefined values are absent."""
+
+
+def fold_values(folds: pd.DataFrame) -> dict[Place, dict[Fold, float]]:
+    """The values of folds.csv by row, pattern and metric."""
+    values: dict[Place, dict[Fold, float]] = {}
+    columns = (folds[name] for name in ("pattern", "metric", "repeat", "fold", "value"))
+    for row, pattern, metric, repeat, fold, value in zip(row_keys(folds), *columns, strict=True):
+        of = values.setdefault((row, str(pattern), str(metric)), {})
+        if not math.isnan(value):
+            of[int(repeat), int(fold)] = float(value)
+    return values
+
+
+def paired_test(stored: Stored, row: Row, one: Mapping[Fold, float], other: Mapping[Fold, float]) -> PairedTest:
+    """Corrected resampled t-test over the folds that both have; published folds count once.
+
+    Args:
+        row: whose dataset and variant say how large the training and test parts are.
+    """
+    shared = sorted(one.keys() & other.keys())
+    gaps = np.asarray([one[fold] - other[fold] for fold in shared])
+    plan = stored.plans[row[0], row[3]]
+    if plan.published:
+        gaps = average_repeats(gaps, [fold for _, fold in shared])
+    return corrected_t_test(gaps, mean_over_folds([plan.test_to_train[f] for f in shared], [r for r, _ in shared]))
+
+
+def comparison(
+    stored: Stored,
+    rows: tuple[Row, Row],
+    pattern: str,
+    metric: str,
+    values: tuple[Mapping[Fold, float], Mapping[Fold, float]],
+    draws: Bootstrapped | None,
+) -> dict[str, Any]:
+    """One line of PAIR_COLUMNS, without n_cases and the adjusted p."""
+    (dataset, *of_a), (_, *of_b) = rows
+    shared = sorted(values[0].keys() & values[1].keys())
+    repeats = [repeat for repeat, _ in shared]
+    means = [mean_over_folds([of[fold] for fold in shared], repeats) for of in values]
+    test = paired_test(stored, rows[0], *values)
+    return {
+        "dataset": dataset,
+        "pattern": pattern,
+        "metric": metric,
+        **dict(zip(("model_a", "modalities_a", "variant_a"), of_a, strict=True)),
+        **dict(zip(("model_b", "modalities_b", "variant_b"), of_b, strict=True)),
+        **dict(zip(("mean_a", "mean_b"), means, strict=True)),
+        "difference": means[0] - means[1],
+        **dict(zip(("ci_low", "ci_high"), _interval(draws, (rows[0], pattern), (rows[1], pattern)), strict=True)),
+        **{name: getattr(test, name) for name in ("se", "df", "p", "detectable")},
+        "n_folds": len(shared),
+        "reason": "" if test.df else "fewer than two folds in common",
+    }
+
+
+def _interval(draws: Bootstrapped | None, one: Line, other: Line) -> tuple[float, float]:
+    """95 % interval of the difference, from the same draws of test patients."""
+    if draws is None or one not in draws.draws or other not in draws.draws:
+        return math.nan, math.nan
+    return percentile_interval(draws.draws[one] - draws.draws[other])
+
+
+def adjusted(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The same comparisons with p_holm; they are one family."""
+    return [{**line, "p_holm": p} for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True)]
+
+
+def pair_frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
+    """Comparisons as a frame of PAIR_COLUMNS."""
+    return pd.DataFrame(list(lines), columns=list(PAIR_COLUMNS))
+
+
+def compare(
+    frames: Frames,
+    model_a: str,
+    model_b: str,
+    *,
+    directions: Mapping[str, bool | None],
+    seed: int,
+    draws: int = DRAWS,
+) -> pd.DataFrame:
+    """One model against another, wherever both were run, on the patients that both have.
+
+    Rows with the same modalities and variant are paired; where a dataset has none, every row of the one with every row
+    of the other under the same variant. Holm adjusts over the pairs of a dataset, pattern and metric.
+
+    Args:
+        model_a, model_b: as in the table, with their options.
+        directions: metric to higher_is_better; a metric without direction is not compared.
+        seed: of the bootstrap; the suite's.
+
+    Returns:
+        PAIR_COLUMNS; n_cases counts the shared patients' cases in one repeat.
+
+    Raises:
+        ResultsError: if a model is not in the results, or the two never meet.
+    """
+    stored = Stored.of(frames, directions)
+    models = sorted(set(stored.cells["model"].astype(str)))
+    for model in (model_a, model_b):
+        if model not in models:
+            raise ResultsError(did_you_mean("model of these results", model, models))
+    values = {place: of for place, of in fold_values(stored.folds).items() if directions[place[2]] is not None}
+    families: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
+    for line in _all_pairs(stored, model_a, model_b, values, seed, draws):
+        families.setdefault((line["dataset"], line["pattern"], line["metric"]), []).append(line)
+    if not families:
+        raise ResultsError(f"{model_a} and {model_b} have no scored dataset and variant in common")
+    return pair_frame(line for family in families.values() for line in adjusted(family))
+
+
+def _all_pairs(
+    stored: Stored, model_a: str, model_b: str, values: FoldValues, seed: int, draws: int
+) -> Iterator[dict[str, Any]]:
+    rows = list(dict.fromkeys(row for row, _, _ in values))
+    for dataset in dict.fromkeys(row[0] for row in rows):
+        cohort = cohort_of(stored, dataset)
+        parts = tested(stored.predictions, cohort)
+        for a, b in _matches([row for row in rows if row[0] == dataset], model_a, model_b):
+            of_a, of_b = ([part for part in parts if part.line[0] == row] for row in (a, b))
+            shared = shared_cases(of_a, of_b)
+            sample = bootstrap(shared, cohort, seed=seed, draws=draws)
+            counts = {pattern: n_cases(shared, pattern) for pattern in {part.line[1] for part in shared}}
+            whole = {p for p, n in counts.items() if n == n_cases(of_a, p) == n_cases(of_b, p)}
+            for line in _of_pair(stored, (a, b), values, sample, whole):
+                yield {**line, "n_cases": counts.get(line["pattern"], 0)}
+
+
+def _matches(rows: Sequence[Row], model_a: str, model_b: str) -> list[tuple[Row, Row]]:
+    """Pairs under the same variant; those with the same modalities where there are any."""
+    of_a, of_b = ([row for row in rows if row[1] == model] for model in (model_a, model_b))
+    together = [(a, b) for a, b in product(of_a, of_b) if a[3] == b[3] and a != b]
+    return [(a, b) for a, b in together if a[2] == b[2]] or together
+
+
+def n_cases(parts: Sequence[Tested], pattern: str) -> int:
+    """Different cases tested under one pattern."""
+    return len({case for part in parts if part.line[1] == pattern for case in part.cases.tolist()})
+
+
+def _of_pair(
+    stored: Stored, rows: tuple[Row, Row], values: FoldValues, sample: Bootstrapped, whole: set[str]
+) -> Iterator[dict[str, Any]]:
+    """Every pattern and metric that both rows have.
+
+    Harrell's c is taken anew on the shared patients; other metrics stand as stored where both rows have the same ones.
+
+    Args:
+        whole: patterns under which sharing leaves no patient out.
+    """
+    a, b = rows
+    for row, pattern, metric in values:
+        if row != a or (b, pattern, metric) not in values:
+            continue
+        if metric == HARRELL and (a, pattern) in sample.values:
+            both = sample.values[a, pattern], sample.values[b, pattern]
+            yield comparison(stored, rows, pattern, metric, both, sample)
+        elif pattern in whole:
+            both = values[a, pattern, metric], values[b, pattern, metric]
+            yield comparison(stored, rows, pattern, metric, both, None)
+        else:
+            line = comparison(stored, rows, pattern, metric, ({}, {}), None)
+            yield {**line, "reason": "the rows were tested on different patients, or their predictions are not stored"}

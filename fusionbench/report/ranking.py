@@ -1,0 +1,91 @@
+"""Which rows of a dataset, pattern and metric lead, and which cannot be told from the leader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fusionbench.report.intervals import Bootstrapped, blocks, bootstrap, cohort_of, tested
+from fusionbench.report.paired import FoldValues, adjusted, comparison
+from fusionbench.report.words import HARRELL, Place, Row, Stored, is_oracle, unique
+from fusionbench.statistics import best_position, mean_over_folds
+
+ALPHA = 0.05
+TIED = "a"
+
+Samples = Mapping[tuple[str, str], tuple[int, Bootstrapped]]
+"""(dataset, variant) to the number of its block of comparable variants and that block's bootstrap."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Who leads.
+
+    Attributes:
+        comparisons: PAIR_COLUMNS; a is the best row, b each other ranked row.
+        best: where the best means stand.
+        tied: the best and those not significantly different from it.
+    """
+
+    comparisons: list[dict[str, Any]] = field(default_factory=list)
+    best: set[Place] = field(default_factory=set)
+    tied: set[Place] = field(default_factory=set)
+
+
+def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
+    """Bootstrap every dataset, its variants together where their test folds hold the same cases."""
+    made: dict[tuple[str, str], tuple[int, Bootstrapped]] = {}
+    for dataset in unique(stored.cells["dataset"]):
+        cohort = cohort_of(stored, dataset)
+        parts = tested(stored.predictions, cohort)
+        numbers = blocks(parts, unique(stored.cells.loc[stored.cells["dataset"] == dataset, "variant"]))
+        for number in set(numbers.values()):
+            members = [part for part in parts if numbers[part.line[0][3]] == number]
+            sample = bootstrap(members, cohort, seed=seed, draws=draws)
+            made |= {(dataset, v): (number, sample) for v, n in numbers.items() if n == number}
+    return made
+
+
+def rank(stored: Stored, values: FoldValues, of_blocks: Samples) -> Ranking:
+    """Compare the rows of each dataset, block of variants, pattern and metric with the best of them.
+
+    The oracle, metrics without direction and rows without a value are not ranked; a single row leads nobody.
+    """
+    families: dict[tuple[str, int, str, str], list[Row]] = {}
+    for (row, pattern, metric), of in values.items():
+        if of and not is_oracle(row[1]) and stored.directions[metric] is not None:
+            block = of_blocks[row[0], row[3]][0]
+            families.setdefault((row[0], block, pattern, metric), []).append(row)
+    ranking = Ranking()
+    for (_, _, pattern, metric), rows in families.items():
+        if len(rows) > 1:
+            _rank_family(ranking, stored, values, rows, pattern, metric, of_blocks)
+    return ranking
+
+
+def _rank_family(
+    ranking: Ranking,
+    stored: Stored,
+    values: FoldValues,
+    rows: Sequence[Row],
+    pattern: str,
+    metric: str,
+    of_blocks: Samples,
+) -> None:
+    folds = {row: values[row, pattern, metric] for row in rows}
+    means = np.asarray([mean_over_folds(list(of.values()), [r for r, _ in of]) for of in folds.values()])
+    position = best_position(means, bool(stored.directions[metric]))
+    assert position is not None  # every ranked row has a value
+    best = rows[position]
+    others = [row for row in rows if row != best]
+    sample = of_blocks[best[0], best[3]][1] if metric == HARRELL else None
+    family = adjusted(
+        [comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others]
+    )
+    ranking.comparisons.extend(family)
+    ranking.best.add((best, pattern, metric))
+    apart = {row for row, line in zip(others, family, strict=True) if line["p_holm"] <= ALPHA}
+    ranking.tied.update((row, pattern, metric) for row in rows if row not in apart)

@@ -1,0 +1,245 @@
+"""run_cell: from a cell to its result. run_suite: what is done already and where results go is handed in."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusionbench import environment, evaluate, plan
+from fusionbench.cohort import Cohort
+from fusionbench.errors import FusionBenchError
+from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
+from fusionbench.interfaces import Executor, Predictor, State
+from fusionbench.plan import ORACLE, Cell
+from fusionbench.preprocess import Preprocessor
+from fusionbench.results import CellResult, PatternPrediction
+from fusionbench.seeds import derive
+from fusionbench.survival import assign_bins, time_bins
+from fusionbench.types import CaseSet, SurvivalPrediction, SurvivalTargets, Task
+from fusionbench.workbench import Workbench
+
+FEW_RISKS = 3
+"""Fewer distinct risks than this in a fold are called degenerate."""
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """A cell's cases, split and prepared.
+
+    Attributes:
+        train, val: cases with at least one visible modality.
+        test: every test case, without targets.
+    """
+
+    task: Task
+    preprocessor: Preprocessor
+    train: CaseSet
+    val: CaseSet
+    test: CaseSet
+    n_left_out: int
+
+
+def run_suite(
+    cells: Sequence[Cell],
+    executor: Executor,
+    work: Callable[[Cell], CellResult],
+    done: Callable[[Cell], bool],
+    sink: Callable[[Cell, CellResult], None],
+) -> int:
+    """Run what is not done and hand each result to `sink` as it comes; returns how many ran."""
+    todo = [cell for cell in cells if not done(cell)]
+    for cell, result in executor.run(todo, work):
+        sink(cell, result)
+    return len(todo)
+
+
+def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None) -> CellResult:
+    """Fit, predict and score one cell; a cell's own failure is a result with its reason, not an exception.
+
+    Args:
+        load: gives the finished cells of its members.
+    """
+    started = time.perf_counter()
+    try:
+        return _run(cell, bench, load, progress)
+    # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
+    except Exception as error:  # noqa: BLE001
+        reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
+        record = {
+            "cell": _about(cell),
+            "traceback": traceback.format_exc(),
+            "seconds": {"total": time.perf_counter() - started},
+        }
+        return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
+
+
+def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
+    clock = _Clock()
+    cohort = bench.cohort(cell.dataset, cell.protocol.unit)
+    data = fold_data(cell, cohort, bench)
+    clock.lap("prepare")
+    context, predictor = _fit(cell, cohort, data, bench, load, progress)
+    clock.lap("fit")
+    who = f"model {cell.model}"
+    present = plan.present_modalities(data.test.cases, cell.modalities)
+    prior = evaluate.prior_prediction(predictor, data.train, who)
+    masks = plan.test_masks(cell, cohort.cases)
+    tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
+    validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
+    clock.lap("predict")
+    metrics = {name: bench.registry.metric(name)() for name in cell.metrics}
+    edges = data.task.edges
+    test, rest = (
+        targets_of(cohort, cell.split.test, edges),
+        targets_of(cohort, (*cell.split.train, *cell.split.val), edges),
+    )
+    scores = evaluate.score_patterns(metrics, tested, test, rest, cell.tau)
+    clock.lap("score")
+    grid = evaluate.time_grid(cell.tau)
+    kept = [PatternPrediction("val", "full", 0, validated), *tested]
+    trained = context.trained[-1] if context.trained else None
+    record = {
+        "cell": _about(cell),
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
+        "fit": {
+            "n_outputs": data.task.n_outputs,
+            "edges": list(edges),
+            "prior": prior_record(prior),
+            "validation_loss": _finite(trained.validation_loss) if trained else None,
+            "best_epoch": trained.best_epoch if trained else None,
+            "parameters": sum(int(a.size) for a in predictor.state().values()),
+        },
+        "notes": [*_notes(cell, data, tested), *data.preprocessor.notes],
+        "seconds": clock.laps,
+        "peak_memory_mib": environment.peak_memory_mib(),
+        "environment": environment.describe(str(bench.device)),
+    }
+    return CellResult(
+        key=cell.key,
+        status="ok",
+        predictions=tuple(replace(p, prediction=evaluate.on_grid(p.prediction, grid)) for p in kept),
+        scores=tuple(scores),
+        history=tuple(context.history),
+        record=record,
+        preprocess=data.preprocessor.state(),
+        state=predictor.state(),
+    )
+
+
+def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
+    """Bins and preprocessing fitted on training cases; the three case sets of a cell."""
+    cases = {c.id: c for c in cohort.cases}
+    everyone = targets_of(cohort, cell.split.train, ())
+    edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
+    task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
+    hidden = bench.train_mask(cell, cohort).hidden
+    preprocessor = bench.preprocessor(cell, cohort, hidden)
+    imputing = cell.policy == "impute"
+    prepare = (preprocessor.imputing() if imputing else preprocessor).prepare
+
+    def case_set(ids: Sequence[str], *, training: bool) -> CaseSet:
+        chosen = [cases[i] for i in ids]
+        if training:
+            chosen = [c for c in chosen if any(m in c.refs and m not in hidden.get(c.id, ()) for m in cell.modalities)]
+        targets = targets_of(cohort, [c.id for c in chosen], edges) if training else None
+        return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
+
+    train, val = case_set(cell.split.train, training=True), case_set(cell.split.val, training=True)
+    left_out = len(cell.split.train) + len(cell.split.val) - len(train) - len(val)
+    if not len(train) or not len(val):
+        part = "training" if not len(train) else "validation"
+        raise FusionBenchError(f"no {part} case of this fold has any of {', '.join(cell.modalities)}")
+    return FoldData(task, preprocessor, train, val, case_set(cell.split.test, training=False), left_out)
+
+
+def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> SurvivalTargets[NDArray[Any]]:
+    """Targets as arrays, in the order of `ids`."""
+    by_id = cohort.targets
+    time_ = np.array([by_id[i].time for i in ids], dtype=np.float64)
+    event = np.array([by_id[i].event for i in ids], dtype=bool)
+    return SurvivalTargets(time_, event, assign_bins(time_, edges))
+
+
+def _fit(
+    cell: Cell, cohort: Cohort, data: FoldData, bench: Workbench, load: Load, progress: Progress | None
+) -> tuple[Context, Predictor]:
+    """Fit under a seed of the cell's own; the process's random state is left as it was."""
+    seed = derive(
+        cell.seed, "fit", str(cell.dataset), str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
+    )
+    members = load_members(cell, cohort, bench.registry, bench.device, load)
+    context = Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
+    if cell.model.name == ORACLE:
+        return context, Oracle(cohort)
+    model = make_model(bench.registry, cell.model)
+    devices = [bench.device] if bench.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        predictor = model.fit(data.train, data.val, context)
+    return context, predictor
+
+
+class Oracle(Predictor):
+    """The cohort's true hazards as a predictor: the yardstick's row."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.true_risk = cohort.info.true_risk or {}
+
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        return SurvivalPrediction(cases.ids, np.array([self.true_risk[i] for i in cases.ids], dtype=np.float64))
+
+    def state(self) -> State:
+        return {}
+
+
+def _notes(cell: Cell, data: FoldData, tested: Sequence[PatternPrediction]) -> list[str]:
+    notes = []
+    if data.task.n_outputs < cell.n_outputs:
+        notes.append(f"tied quartiles: {data.task.n_outputs} time bins instead of {cell.n_outputs}")
+    if data.n_left_out:
+        notes.append(f"{data.n_left_out} training and validation cases have none of the modalities and were left out")
+    for p in tested:
+        if p.pattern == "full" and len(np.unique(p.prediction.risk)) < FEW_RISKS:
+            notes.append(f"degenerate risks: fewer than {FEW_RISKS} distinct values on the test fold")
+    return notes
+
+
+def _about(cell: Cell) -> dict[str, Any]:
+    dataset, model, modalities, variant = cell.row
+    return {
+        "dataset": dataset,
+        "model": model,
+        "modalities": modalities,
+        "variant": variant,
+        "repeat": cell.repeat,
+        "fold": cell.fold,
+        "policy": cell.policy,
+        "tau": cell.tau,
+        "seed": cell.seed,
+        "protocol": cell.protocol.model_dump(mode="json"),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+class _Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

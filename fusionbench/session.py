@@ -1,0 +1,376 @@
+"""Composes plan, store, runner and tracking: what the command line and a notebook both call.
+
+from fusionbench.session import Session
+session = Session()
+session.run("quickstart")
+session.table("quickstart")
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from fusionbench import lock as locks
+from fusionbench import suites
+from fusionbench.download import data_home
+from fusionbench.errors import ResultsError, SuiteError
+from fusionbench.executors.serial import Serial
+from fusionbench.plan import Cell, Plan, expand
+from fusionbench.registry import Registry, discover
+from fusionbench.report import tables
+from fusionbench.report.frames import Frames, collect
+from fusionbench.results import CellResult
+from fusionbench.runner import run_cell, run_suite
+from fusionbench.store import Store
+from fusionbench.workbench import Workbench, pick_device
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fusionbench.cohort import Cohort
+    from fusionbench.tracking import Tracker
+
+
+SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
+    "md": "md",
+    "csv": "csv",
+    "tex": "latex",
+    "html": "html",
+}
+"""File endings of a written table and the format each holds."""
+
+
+class Reporter(Protocol):
+    """Hears how a run goes."""
+
+    def start(self, todo: int, done: int) -> None: ...
+    def cell(self, cell: Cell) -> None: ...
+    def epoch(self, epoch: int, epochs: int) -> None: ...
+    def finished(self, cell: Cell, result: CellResult) -> None: ...
+    def note(self, line: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the command line narrows a suite; empty is the whole suite.
+
+    Attributes:
+        datasets, models: names of the suite's, or `name[option=value]` as a further row.
+        folds: fold numbers, e.g. "0-2" or "0,3".
+        limit: run at most so many cells.
+    """
+
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    folds: str | None = None
+    repeats: int | None = None
+    seed: int | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """How a run ended.
+
+    Attributes:
+        ran: cells computed now; done: cells that were there already.
+        failed: listed or member cells whose result is a failure, with their reasons.
+        complete: every cell of the whole suite has a result.
+        table: the file that was written, or None where nothing has finished.
+    """
+
+    suite: str
+    ran: int
+    done: int
+    failed: tuple[tuple[str, str], ...]
+    skipped: tuple[tuple[str, str], ...]
+    missing: int
+    listed: int
+    complete: bool
+    table: Path | None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass
+class Session:
+    """One results root, one set of installed plugins, one data home.
+
+    Attributes:
+        out: the results root.
+        home: the data home; default FUSIONBENCH_DATA, else the user's cache.
+        device: auto, cpu or cuda.
+        tracking_uri: MLflow; None = MLFLOW_TRACKING_URI, else a local sqlite store under `out`.
+    """
+
+    out: Path = Path("results")
+    home: Path = field(default_factory=data_home)
+    device: str = "auto"
+    tracking_uri: str | None = None
+    registry: Registry = field(default_factory=discover)
+
+    def __post_init__(self) -> None:
+        self.out = Path(self.out)
+        self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device))
+
+    def suite(self, name: str) -> suites.Suite:
+        return suites.load(self.registry, name)
+
+    def plan(self, name: str, selection: Selection = Selection()) -> Plan:
+        """The cells that a selection of a suite asks for.
+
+        Raises:
+            SuiteError, DataError: before any compute.
+        """
+        suite = suites.narrow(
+            self.suite(name),
+            datasets=selection.datasets,
+            models=selection.models,
+            repeats=selection.repeats,
+            seed=selection.seed,
+        )
+        plan = expand(suite, self.registry, self.bench.cohort)
+        wanted = _fold_numbers(selection.folds, {c.fold for c in plan.listed})
+        cells = [c for c in plan.listed if wanted is None or c.fold in wanted]
+        if selection.limit is not None:
+            cells = [c for c in cells if not c.skip][: selection.limit]
+        return plan if len(cells) == len(plan.listed) else plan.select(cells)
+
+    def run(
+        self,
+        name: str,
+        selection: Selection = Selection(),
+        *,
+        retry_failed: bool = False,
+        rerun: bool = False,
+        track: bool = True,
+        reporter: Reporter | None = None,
+    ) -> RunReport:
+        """Compute what is not there yet, then write the tables.
+
+        Finished cells stay whatever happens: an interrupt, a tracking server that is down, a cell that fails.
+
+        Raises:
+            SuiteError, DataError, ResultsError: the request is wrong, before any compute.
+        """
+        everything = Selection(repeats=selection.repeats, seed=selection.seed)
+        whole = self.plan(name, everything)
+        plan = whole if selection == everything else self.plan(name, selection)
+        store = Store(self.out, name)
+        store.prepare()
+        lock = locks.make_lock(whole, self.registry, self.cohorts(whole))
+        store.write_text("suite.lock.toml", locks.dumps(lock))
+        todo = plan.todo()
+        tracker = _Tracking(self, name, whole.suite.title, lock, reporter) if track else None
+
+        def done(cell: Cell) -> bool:
+            return not rerun and self._done(store, cell, retry_failed)
+
+        def work(cell: Cell) -> CellResult:
+            if reporter:
+                reporter.cell(cell)
+            return run_cell(cell, self.bench, store.load, reporter.epoch if reporter else None)
+
+        def sink(cell: Cell, result: CellResult) -> None:
+            store.write(result)
+            if tracker:
+                for row in (c for c in plan.listed if c.key == cell.key):
+                    tracker.cell(row, result)
+            if reporter:
+                reporter.finished(cell, result)
+
+        if reporter:
+            already = sum(done(c) for c in todo)
+            reporter.start(len(todo) - already, already)
+        ran = run_suite(todo, Serial(), work, done, sink)
+        report = self._finish(whole, plan, store, ran)
+        if tracker and report.table is not None and ran:
+            tracker.table(self.table(name))
+        return replace(report, notes=tracker.notes) if tracker else report
+
+    def _done(self, store: Store, cell: Cell, retry_failed: bool) -> bool:
+        if not store.has(cell.key):
+            return False
+        record = store.record(cell.key)
+        if record["status"] == "failed":
+            return not retry_failed
+        return set(cell.metrics) <= {s["metric"] for s in record["scores"]}
+
+    def _finish(self, whole: Plan, plan: Plan, store: Store, ran: int) -> RunReport:
+        """Write the tables of what there is; only a complete suite replaces the full ones."""
+        missing = [c for c in whole.todo() if not store.has(c.key)]
+        complete = not missing
+        shown = whole if complete and plan.suite == whole.suite else plan
+        table = self._write_tables(shown, store, complete=shown is whole and complete)
+        keys = {c.key: c for c in plan.todo()}
+        records = {key: store.record(key) for key in keys if store.has(key)}
+        failed = tuple((keys[k].label, r["reason"]) for k, r in records.items() if r["status"] == "failed")
+        return RunReport(
+            suite=whole.suite.name,
+            ran=ran,
+            done=len(records) - ran,
+            failed=failed,
+            skipped=tuple(dict.fromkeys((_row_label(c), c.skip) for c in plan.listed if c.skip)),
+            missing=len(missing),
+            listed=len(whole.todo()),
+            complete=complete,
+            table=table,
+        )
+
+    def _write_tables(self, plan: Plan, store: Store, *, complete: bool) -> Path | None:
+        frames = collect(plan, store, self.cohorts(plan))
+        if frames.folds.empty:
+            return None
+        directions = {name: self.registry.metric(name).higher_is_better for name in plan.suite.metrics}
+        table = tables.comparison_table(frames, directions=directions, seed=plan.suite.seed)
+        kind = "table" if complete else "table.partial"
+        notes = {name: cohort.info.notes for name, cohort in self.cohorts(plan).items()}
+        for suffix, fmt in SUFFIXES.items():
+            store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=plan.suite.title, notes=notes))
+        if complete:
+            self._write_frames(frames, store)
+        return store.folder / f"{kind}.md"
+
+    def _write_frames(self, frames: Frames, store: Store) -> None:
+        store.write_text("folds.csv", frames.folds.to_csv(index=False))
+        store.write_text("cells.csv", frames.cells.to_csv(index=False))
+        store.write_text("targets.csv", frames.targets.to_csv(index=False))
+        store.write_frame("splits.parquet", frames.splits)
+        store.write_frame("predictions.parquet", frames.predictions)
+
+    def as_run(self, name: str) -> tuple[Plan, Store]:
+        """The whole suite with the repeats and the seed of its last run, as its lock has them.
+
+        Raises:
+            ResultsError: it has not been run.
+        """
+        store = Store(self.out, name)
+        path = store.folder / "suite.lock.toml"
+        if not path.is_file():
+            self.suite(name)  # an unknown name gets its own message
+            raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
+        suite = tomllib.loads(path.read_text(encoding="utf-8"))["suite"]
+        return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+
+    def sync(self, name: str) -> int:
+        """Replay every finished cell and the table into MLflow; returns how many cells.
+
+        Raises:
+            TrackingError: the server does not answer. ResultsError: nothing has been run.
+        """
+        from fusionbench import tracking
+
+        plan, store = self.as_run(name)
+        cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
+        if not cells:
+            raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
+        lock = locks.make_lock(plan, self.registry, self.cohorts(plan))
+        tracker = tracking.Tracker(self.tracking_uri, self.out, name, plan.suite.title, lock=lock)
+        items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
+        tracking.sync(tracker, items, self.table(name))
+        return len(cells)
+
+    def publish(self, name: str) -> Path:
+        """Copy a complete, audited run to <out>/published/<suite>/.
+
+        Raises:
+            ResultsError: not complete, a breach, or too large.
+        """
+        from fusionbench.audit import audit
+        from fusionbench.publish import publish
+
+        plan, store = self.as_run(name)
+        found = audit(plan, store, self.cohorts(plan))
+        store.write_text("audit.json", found.to_json())
+        written = self.suite(name)
+        more = f" --repeats {plan.suite.protocol.repeats}" if plan.suite.protocol != written.protocol else ""
+        more += f" --seed {plan.suite.seed}" if plan.suite.seed != written.seed else ""
+        return publish(plan, store, found, f"fusionbench run {name}{more}")
+
+    def cohorts(self, plan: Plan) -> dict[str, Cohort]:
+        """The plan's cohorts by dataset as written."""
+        return {str(d): self.bench.cohort(d, plan.suite.protocol.unit) for d in plan.suite.datasets}
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The comparison table of a suite as stored: table.csv, or table.partial.csv where the suite is not complete.
+
+        Raises:
+            ResultsError: no table yet; says which command makes one.
+        """
+        import pandas as pd
+
+        return pd.read_csv(self.table_file(name, "csv"))
+
+    def table_file(self, name: str, suffix: str) -> Path:
+        """The stored table in one format.
+
+        Raises:
+            ResultsError: no table yet.
+        """
+        folder = Store(self.out, name).folder
+        for kind in ("table", "table.partial"):
+            if (folder / f"{kind}.{suffix}").is_file():
+                return folder / f"{kind}.{suffix}"
+        self.suite(name)  # an unknown name gets its own message
+        raise ResultsError(
+            f"no table of {name!r} under {self.out}; make it with: fusionbench run {name} --out {self.out}"
+        )
+
+
+def _row_label(cell: Cell) -> str:
+    return " · ".join(part for part in cell.row if part != suites.BASE)
+
+
+def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
+    """`0-2,4` as numbers.
+
+    Raises:
+        SuiteError: unreadable, or a fold the suite does not have.
+    """
+    if text is None:
+        return None
+    wanted: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise SuiteError(f"--folds {text}: cannot read {part!r}; write numbers and ranges, such as 0-2,4")
+        wanted |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if not wanted <= known:
+        raise SuiteError(f"--folds {text}: this suite has folds {min(known)} to {max(known)}")
+    return wanted
+
+
+class _Tracking:
+    """MLflow during a run: the first failure is told once and ends it; results are on disk whatever happens."""
+
+    def __init__(
+        self, session: Session, name: str, title: str, lock: dict[str, Any], reporter: Reporter | None
+    ) -> None:
+        self.session, self.name, self.title, self.lock, self.reporter = session, name, title, lock, reporter
+        self.notes: tuple[str, ...] = ()
+        self._tracker: Tracker | None = None
+
+    def cell(self, cell: Cell, result: CellResult) -> None:
+        self._try(lambda tracker: tracker.log_cell(cell, result))
+
+    def table(self, table: pd.DataFrame) -> None:
+        self._try(lambda tracker: tracker.log_table(table))
+
+    def _try(self, log: Callable[[Tracker], None]) -> None:
+        from fusionbench import tracking
+
+        if self.notes:
+            return
+        try:
+            if self._tracker is None:
+                uri, out = self.session.tracking_uri, self.session.out
+                self._tracker = tracking.Tracker(uri, out, self.name, self.title, lock=self.lock)
+            log(self._tracker)
+        except tracking.TrackingError as error:
+            self.notes = (f"not logged to MLflow: {error}",)
+            if self.reporter:
+                self.reporter.note(self.notes[0])

@@ -1,0 +1,53 @@
+"""Intervals, tests and pooling: pure functions of arrays. Source of the choices: docs of the protocol, `Statistics`."""
+
+from fusionbench.statistics.bootstrap import DRAWS, Resampling, ScoredFold, percentile_interval, resample
+from fusionbench.statistics.comparison import (
+    DETECTABLE,
+    PairedTest,
+    average_repeats,
+    best_position,
+    corrected_t_test,
+    fold_shares,
+    holm,
+    mean_over_folds,
+    standard_deviation,
+)
+from fusionbench.statistics.concordance import (
+    TIED_RISK,
+    Pairs,
+    comparable_pairs,
+    concordance,
+    harrell_c,
+    weighted_c,
+)
+from fusionbench.statistics.groups import log_rank_p, risk_groups
+from fusionbench.statistics.meta import RandomEffects, RankTest, random_effects, rank_test
+
+__all__ = [
+    "DETECTABLE",
+    "DRAWS",
+    "TIED_RISK",
+    "PairedTest",
+    "Pairs",
+    "RandomEffects",
+    "RankTest",
+    "Resampling",
+    "ScoredFold",
+    "average_repeats",
+    "best_position",
+    "comparable_pairs",
+    "concordance",
+    "corrected_t_test",
+    "fold_shares",
+    "harrell_c",
+    "holm",
+    "log_rank_p",
+    "mean_over_folds",
+    "percentile_interval",
+    "random_effects",
+    "rank_test",
+    "resample",
+    "risk_groups",
+    "standard_deviation",
+    "weighted_c",
+]

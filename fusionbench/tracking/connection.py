@@ -1,0 +1,132 @@
+"""The one door to mlflow: loaded when first needed, quick to give up, its errors one line with the remedy."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+from fusionbench.errors import FusionBenchError
+
+TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
+QUICK = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+"""mlflow's own patience is 120 s and 7 retries a request: a server that is down would hold up every cell."""
+
+DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
+REASON = 200  # characters of a foreign message that one line takes
+
+
+class TrackingError(FusionBenchError):
+    """The tracking server or store failed. Results are files, so nothing is lost; the message says how to replay."""
+
+
+class Connection:
+    """An MLflow client of one suite, opened by its first call.
+
+    After a failure every further call raises the same error at once, so that a dead server costs one wait.
+    """
+
+    def __init__(self, uri: str, suite: str) -> None:
+        self.uri, self.suite = uri, suite
+        self._client: Any = None
+        self._failure: TrackingError | None = None
+
+    def call(self, method: str, *args: Any, **options: Any) -> Any:
+        """`MlflowClient.<method>`.
+
+        Raises:
+            TrackingError: for whatever went wrong there.
+        """
+        if self._failure is not None:
+            raise self._failure
+        try:
+            with _quick():
+                if self._client is None:
+                    self._client = _open(self.uri)
+                return getattr(self._client, method)(*args, **options)
+        # mlflow, SQLAlchemy, requests, protobuf and json each have their own exceptions, and none may stop a run.
+        except Exception as error:
+            shown = without_password(self.uri)
+            to = f" --to {shown}" if shown.startswith("http") else ""
+            self._failure = TrackingError(
+                f"MLflow at {shown} {_reason(error, self.uri)}; results are safe on disk, replay them with: "
+                f"fusionbench sync {self.suite}{to}"
+            )
+            raise self._failure from error
+
+
+def entities() -> Any:
+    """The module `mlflow.entities`."""
+    os.environ.setdefault(TELEMETRY, "true")
+    import mlflow.entities
+
+    return mlflow.entities
+
+
+def without_password(uri: str) -> str:
+    """A URI fit to be printed."""
+    parts = urlsplit(uri)
+    if parts.password is None:
+        return uri
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
+
+
+def _open(uri: str) -> Any:
+    os.environ.setdefault(TELEMETRY, "true")
+    from mlflow.tracking import MlflowClient
+
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
+    if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
+        _probe(uri)
+    with warnings.catch_warnings():
+        # mlflow's SQL models still use a loader strategy that SQLAlchemy 2.1 deprecates.
+        warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
+        return MlflowClient(uri)
+
+
+def _probe(uri: str) -> None:
+    """Fail now where a database cannot be opened: mlflow itself tries ten times, for 100 seconds."""
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
+    if engine.dialect.name == "sqlite" and engine.url.database:
+        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
+    with engine.connect():
+        pass
+    engine.dispose()
+
+
+@contextmanager
+def _quick() -> Iterator[None]:
+    """Short patience for our own requests only: the user's process may use mlflow for other things."""
+    ours = {name: value for name, value in QUICK.items() if name not in os.environ}
+    os.environ.update(ours)
+    try:
+        yield
+    finally:
+        for name in ours:
+            os.environ.pop(name, None)
+
+
+def _reason(error: BaseException, uri: str) -> str:
+    """What happened, after "MLflow at URI "; a request that got no answer is told from a refusal with a reason."""
+    from requests.exceptions import ConnectionError, Timeout
+
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, (ConnectionError, Timeout)):
+            return "does not answer"
+        cause = cause.__cause__ or cause.__context__
+    text = str(error).replace(urlsplit(uri).password or "\0", "***")
+    lines = text.strip().splitlines() or [type(error).__name__]
+    shown = lines[0] if len(lines[0]) <= REASON else lines[0][: REASON - 1] + "…"
+    return f"failed ({shown})"

@@ -1,0 +1,91 @@
+"""What the cells of one process share: loaded cohorts, fitted preprocessors, the device."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from fusionbench import suites
+from fusionbench.cohort import Cohort, load_cohort
+from fusionbench.errors import SuiteError
+from fusionbench.missing import Mask, make_masks
+from fusionbench.plan import Cell, present_modalities
+from fusionbench.preprocess import Preprocessor, fit_preprocessor
+from fusionbench.registry import Registry
+from fusionbench.seeds import derive
+from fusionbench.types import PluginRef
+
+KEPT_PREPROCESSORS = 64
+"""Fitted modalities kept; a fold of the largest suites here has fewer, and cells of one fold run together."""
+
+
+@dataclass
+class Workbench:
+    """Caches by content; nothing here changes a result, only how often it is computed."""
+
+    registry: Registry
+    home: Path
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
+    _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
+
+    def cohort(self, ref: PluginRef, unit: str) -> Cohort:
+        """The cohort, read and checked once.
+
+        Raises:
+            SuiteError: unknown dataset or option. DataError: a file or the cohort is not in order.
+        """
+        known = (ref, unit)
+        if known not in self._cohorts:
+            cls = self.registry.dataset(ref.name)
+            dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+            self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
+        return self._cohorts[known]
+
+    def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
+        """A cohort to predict on: targets, columns and modalities may be absent."""
+        cls = self.registry.dataset(ref.name)
+        dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+        return load_cohort(dataset, self.registry.modalities, unit, new_patients=True)
+
+    def train_mask(self, cell: Cell, cohort: Cohort) -> Mask:
+        """Which modalities are hidden from training and validation; the same for every model."""
+        ids = {*cell.split.train, *cell.split.val}
+        present = present_modalities((c for c in cohort.cases if c.id in ids), cell.modalities)
+        root = derive(cell.seed, "train-masks", str(cell.dataset), cell.repeat, cell.fold)
+        pattern = cell.protocol.train_pattern if len(cell.modalities) > 1 else "full"
+        return make_masks(pattern, present, cell.modalities, 1, root)[0]
+
+    def preprocessor(self, cell: Cell, cohort: Cohort, hidden: Mapping[str, frozenset[str]]) -> Preprocessor:
+        """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks."""
+        cases = {c.id: c for c in cohort.cases}
+        parts = []
+        for name in cell.modalities:
+            seen = tuple(i for i in cell.split.train if name in cases[i].refs and name not in hidden.get(i, ()))
+            known = (cell.dataset, cell.protocol.unit, name, seen)
+            if known not in self._fitted:
+                self._fitted[known] = fit_preprocessor({name: cohort.modalities[name]}, [cases[i] for i in seen])
+                if len(self._fitted) > KEPT_PREPROCESSORS:
+                    self._fitted.popitem(last=False)
+            self._fitted.move_to_end(known)
+            parts.append(self._fitted[known])
+        return Preprocessor.merge(parts)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        SuiteError: CUDA asked for, but there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SuiteError("--device cuda: this torch sees no CUDA device; use --device cpu, or install a CUDA build")
+    if name not in ("cpu", "cuda"):
+        raise SuiteError(f"--device {name}: choices are auto, cpu, cuda")
+    return torch.device(name)

@@ -1,0 +1,117 @@
+"""From cases to what a model of plain vectors fits on: one row a case, modalities side by side, instances averaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionbench import CaseSet, DataError, PluginError, PreparedCase, State
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Rows to fit on.
+
+    Attributes:
+        x: (case, column) float64.
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+        group: (case,) int64; rows of one group (a patient's slides) share a code and stay together.
+    """
+
+    x: Floats
+    time: Floats
+    event: Bools
+    group: Ints
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def take(self, rows: NDArray[Any]) -> Outcomes:
+        """The rows at an index or boolean mask."""
+        return Outcomes(self.x[rows], self.time[rows], self.event[rows], self.group[rows])
+
+
+def design_matrix(cases: CaseSet) -> Floats:
+    """(case, column) float64: the mean over the instances of each modality, side by side in the order of the specs.
+
+    Raises:
+        PluginError: if a case lacks a modality, which a model with `missing = "impute"` never sees.
+    """
+    columns = sum(spec.dim for spec in cases.specs.values())
+    x = np.empty((len(cases), columns), dtype=np.float64)
+    for row, case in zip(x, cases, strict=True):
+        np.concatenate(list(_vectors(case, tuple(cases.specs))), out=row)
+    return x
+
+
+def same_columns(cases: CaseSet, columns: int, who: str) -> Floats:
+    """The design matrix of cases to predict on.
+
+    Raises:
+        PluginError: if it has not the `columns` that were fitted.
+    """
+    x = design_matrix(cases)
+    if x.shape[1] != columns:
+        raise PluginError(f"{who}: fitted on {columns} columns, asked to predict on {x.shape[1]}")
+    return x
+
+
+def _vectors(case: PreparedCase, modalities: Sequence[str]) -> Iterator[Floats]:
+    for name in modalities:
+        if name not in case.bags:
+            raise PluginError(f"case {case.id!r} has no {name!r}: this model needs missing modalities imputed")
+        yield case.bags[name].values.double().mean(dim=0).cpu().numpy()
+
+
+def fitting_rows(train: CaseSet, val: CaseSet, who: str) -> Outcomes:
+    """Training rows, then validation rows.
+
+    Raises:
+        DataError: if fewer than two groups have an observed event, or an event lies at time 0.
+    """
+    if train.targets is None or val.targets is None:
+        raise PluginError(f"{who}: fit needs targets on training and validation cases")
+    time = np.concatenate([train.targets.time, val.targets.time]).astype(np.float64)
+    event = np.concatenate([train.targets.event, val.targets.event]).astype(bool)
+    cases = (*train.cases, *val.cases)
+    group = np.unique([case.group for case in cases], return_inverse=True)[1].astype(np.int64)
+    eventful, n_groups = len(np.unique(group[event])), len(np.unique(group))
+    if eventful < 2:
+        raise DataError(f"{who}: {eventful} of {n_groups} patients have an observed event; at least 2 are needed")
+    if (time[event] <= 0).any():
+        first = cases[int(np.flatnonzero(event & (time <= 0))[0])].id
+        raise DataError(f"{who}: case {first!r} has its event at time 0 or before; times must be positive months")
+    return Outcomes(np.concatenate([design_matrix(train), design_matrix(val)]), time, event, group)
+
+
+def encode_ids(ids: Sequence[str]) -> NDArray[np.uint8]:
+    """(case, byte) uint8: ids in UTF-8, padded with zeros, so that a state of named arrays can hold them."""
+    text = np.array([name.encode() for name in ids], dtype=np.bytes_)
+    return text.view(np.uint8).reshape(len(ids), text.itemsize if len(ids) else 0)
+
+
+def positions(encoded: NDArray[np.uint8], ids: Sequence[str], who: str) -> Ints:
+    """(case,) row of each id in an array of `encode_ids`.
+
+    Raises:
+        PluginError: naming the first id that is not there.
+    """
+    known = {bytes(row).rstrip(b"\0").decode(): i for i, row in enumerate(encoded)}
+    unknown = [name for name in ids if name not in known]
+    if unknown:
+        raise PluginError(f"{who}: {unknown[0]!r} was no validation case of this fit; `predict` takes other cases")
+    return np.array([known[name] for name in ids], dtype=np.int64)
+
+
+def as_state(arrays: Mapping[str, NDArray[Any]]) -> State:
+    """Arrays laid out row by row, as safetensors writes them: it would scramble a transposed view."""
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}

@@ -1,0 +1,81 @@
+"""Survival trees as plain arrays, so that a forest is stored and restored without pickle."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionbench_controls.features import Bools, Floats
+
+if TYPE_CHECKING:
+    from sksurv.ensemble import RandomSurvivalForest
+
+
+@dataclass(frozen=True)
+class TreeArrays:
+    """All trees of a forest, their nodes one after another.
+
+    Attributes:
+        root: (tree,) int32 node each tree starts at.
+        left, right: (node,) int32 children; -1 at leaves.
+        feature: (node,) int32 column compared; 0 at leaves.
+        threshold: (node,) float64; a case goes left where its float32 value is <= threshold.
+        leaf: (node,) int32 row of a leaf in `hazard`; -1 elsewhere.
+        hazard: (leaf, time) float32 cumulative hazard (Nelson-Aalen) of the leaf's cases.
+        times: (time,) event times, months.
+        columns: (1,) int64 number of columns fitted on.
+    """
+
+    root: NDArray[np.int32]
+    left: NDArray[np.int32]
+    right: NDArray[np.int32]
+    feature: NDArray[np.int32]
+    threshold: Floats
+    leaf: NDArray[np.int32]
+    hazard: NDArray[np.float32]
+    times: Floats
+    columns: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, forest: RandomSurvivalForest) -> TreeArrays:
+        """Copy a fitted scikit-survival forest; hazards are kept at event times, between which they are flat."""
+        trees = [estimator.tree_ for estimator in forest.estimators_]
+        root = np.cumsum([0, *(tree.node_count for tree in trees)])[:-1]
+        shift = np.repeat(root, [tree.node_count for tree in trees])
+        left, right = (
+            np.concatenate([getattr(tree, side) for tree in trees]) for side in ("children_left", "children_right")
+        )
+        is_leaf = left < 0
+        feature = np.where(is_leaf, 0, np.concatenate([tree.feature for tree in trees]))
+        hazard = [t.value[t.children_left < 0][:, forest.is_event_time_, 0].astype(np.float32) for t in trees]
+        return cls(
+            root=root.astype(np.int32),
+            left=np.where(is_leaf, -1, left + shift).astype(np.int32),
+            right=np.where(is_leaf, -1, right + shift).astype(np.int32),
+            feature=feature.astype(np.int32),
+            threshold=np.concatenate([tree.threshold for tree in trees]),
+            leaf=np.where(is_leaf, np.cumsum(is_leaf) - 1, -1).astype(np.int32),
+            hazard=np.concatenate(hazard),
+            times=forest.unique_times_[forest.is_event_time_],
+            columns=np.array([forest.n_features_in_], dtype=np.int64),
+        )
+
+    def leaves(self, x: NDArray[np.float32]) -> NDArray[np.int32]:
+        """(case, column) -> (case, tree) row of `hazard`."""
+        node = np.tile(self.root, (len(x), 1))
+        case = np.arange(len(x))[:, None]
+        while (inner := self.left[node] >= 0).any():
+            goes_left = x[case, self.feature[node]] <= self.threshold[node]
+            node = np.where(inner, np.where(goes_left, self.left[node], self.right[node]), node)
+        return self.leaf[node]
+
+    def cumulative_hazard(self, x: NDArray[np.float32], use: Bools) -> Floats:
+        """(case, column) -> (case, time): mean over the trees that `use`, (case, tree) bool, lets speak for a case."""
+        leaves = self.leaves(x)
+        total = np.zeros((len(x), len(self.times)))
+        for tree in range(len(self.root)):  # one tree after another: (case, tree, time) at once is too large
+            total += np.where(use[:, tree, None], self.hazard[leaves[:, tree]], 0.0)
+        return np.asarray(total / use.sum(axis=1, keepdims=True))

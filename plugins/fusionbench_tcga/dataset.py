@@ -1,0 +1,219 @@
+"""A TCGA cohort: PORPOISE's table of clinical and omic columns, joined with image features of the same patients."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
+from fusionbench import Options as BaseOptions
+from fusionbench_tcga import folds, genes, images, maps, patches, survpath
+from fusionbench_tcga.files import Reader, is_published, source
+from fusionbench_tcga.table import CLINICAL, Table, read_table
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+SIGNATURES = "porpoise/datasets_csv/signatures.csv"
+_ENDPOINTS = {"os": "overall survival", "dss": "disease-specific survival", "pfi": "progression-free interval"}
+_ONLY_WITH = {"boe": "roi", "window": "maps", "channels": "maps", "layout": "maps"}
+_CITATION = (
+    "The Cancer Genome Atlas Research Network, https://www.cancer.gov/tcga; tables: Chen et al. 2022, Cancer Cell "
+    "(PORPOISE); gene groups: Chen et al. 2021, ICCV (MCAT)"
+)
+
+
+class TcgaOptions(BaseOptions):
+    """
+    Attributes:
+        image: "none", a public set of this cohort ("xception", "hif", "roi", "maps"), "maps:PATH" (a folder of PNGs or
+            an .npz) or "dir:PATH" (patch features of your own, one file per slide).
+        boe: cell patterns of `image=roi`; the histogram has boe (boe + 1) / 2 bars.
+        window: edge of a window of `image=maps`, in reduced pixels; 1 with layout=grid is the image itself.
+        channels: of `image=maps`; "r" leaves out the channels that stem from other classifiers.
+        layout: of `image=maps`; see `maps.read_maps`.
+        group: what stays on one side of a split: the patient, or all patients of a tissue source site.
+        endpoint: "os"; "dss" and "pfi" where SurvPath's metadata file is there.
+        stage_grade: add stage (0-4) and grade (1-4) to `clinical`, where SurvPath's clinical file is there.
+    """
+
+    image: str = "none"
+    boe: Literal[8, 16, 32, 64] = 32
+    window: int = Field(16, ge=1)
+    channels: Literal["rgb", "r"] = "rgb"
+    layout: maps.Layout = "bag"
+    group: Literal["patient", "site"] = "patient"
+    endpoint: Literal["os", "dss", "pfi"] = "os"
+    stage_grade: bool = False
+
+
+class Tcga(Dataset):
+    """Base of the cohorts; a subclass gives name and title."""
+
+    title: ClassVar[str]
+    Options = TcgaOptions
+    options: TcgaOptions
+
+    def __init__(self, options: BaseOptions, home: Path) -> None:
+        """
+        Raises:
+            SuiteError: an image set that this cohort does not have, or an option that needs another one.
+        """
+        super().__init__(options, home)
+        self.cohort = self.name.removeprefix("tcga-")
+        images.check_choice(self.cohort, self.options.image)
+        self._image, _, self._path = self.options.image.partition(":")
+        for option, image in _ONLY_WITH.items():
+            if option in self.options.model_fields_set and self._image != image:
+                raise SuiteError(f"{self.name}: option {option} belongs to image={image}, not {self.options.image}")
+        chosen = self.options.model_dump(exclude_defaults=True)
+        self._reader = Reader(home, str(PluginRef.of(self.name, **chosen)))
+
+    @property
+    def table_path(self) -> str:
+        return f"porpoise/datasets_csv_mutsig/tcga_{self.cohort}_all_clean.csv.zip"
+
+    def info(self) -> DatasetInfo:
+        notes = tuple(self._notes())  # reads everything, so that the checksums are complete
+        return DatasetInfo(
+            title=f"TCGA-{self.cohort.upper()}: {self.title}",
+            modalities=dict(self._uses),
+            endpoint=_ENDPOINTS[self.options.endpoint],
+            citation=_CITATION,
+            licence="; ".join(dict.fromkeys(s.terms for s in self.sources() if s.url)),
+            checksums=dict(sorted(self._reader.checksums.items())),
+            notes=notes,
+        )
+
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        """One case per patient, or per diagnostic slide; in the order of the table."""
+        rows = self._table.first.values() if unit == "patient" else range(len(self._table.slides))
+        made = (self._case(row, unit) for row in rows if self._table.patients[row] in self._targets)
+        return tuple(made)
+
+    def folds(self) -> Sequence[Fold] | None:
+        """PORPOISE's five folds over patients; None where their files are not published and not there."""
+        paths = folds.paths(self.cohort)
+        if not is_published(paths[0]) and not any((self.home / p).is_file() for p in paths):
+            return None
+        reader = Reader(self.home, self._reader.dataset)
+        texts = {p: reader.file(p) for p in paths}
+        return folds.read_folds(texts, frozenset(self._table.first), frozenset(self._targets))
+
+    def sources(self) -> Sequence[Source]:
+        splits = [p for p in folds.paths(self.cohort) if is_published(p)]
+        paths = [self.table_path, SIGNATURES, *splits]
+        if self.options.endpoint != "os":
+            paths.append(survpath.endpoints_path(self.cohort))
+        if self.options.stage_grade:
+            paths.append(survpath.stages_path(self.cohort))
+        if self._image in images.DERIVED:
+            paths += images.DERIVED[self._image].sources
+        if self.options.image == "maps":
+            paths.append(maps.MAPS[self.cohort].path)
+        return tuple(source(path) for path in paths)
+
+    def convert(self, raw_dir: Path, out_dir: Path) -> None:
+        """Make the tidy image file of the upstream ones, unless it is there already; its content is checked."""
+        if self._image in images.DERIVED:
+            from fusionbench_tcga.convert import convert_images
+
+            convert_images(self._image, raw_dir, out_dir)
+
+    @cached_property
+    def _table(self) -> Table:
+        return read_table(self._reader.file(self.table_path), str(self.home / self.table_path))
+
+    @cached_property
+    def _groups(self) -> tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]:
+        return genes.read_groups(self._reader.file(SIGNATURES), self._table.genes, str(self.home / SIGNATURES))
+
+    @cached_property
+    def _targets(self) -> Mapping[str, SurvivalTarget]:
+        """Patient to target, for the patients that have the endpoint."""
+        table, path = self._table, survpath.endpoints_path(self.cohort)
+        if self.options.endpoint == "os":
+            return {p: SurvivalTarget(float(table.time[r]), bool(table.event[r])) for p, r in table.first.items()}
+        known = survpath.read_endpoint(self._reader.file(path), self.options.endpoint, str(self.home / path))
+        return {patient: known[patient] for patient in table.first if patient in known}
+
+    @cached_property
+    def _clinical(self) -> tuple[tuple[str, ...], Floats]:
+        """Column names and (row, column) values; a column without any value is left out."""
+        columns: tuple[str, ...] = CLINICAL
+        values = self._table.clinical
+        if self.options.stage_grade:
+            path = survpath.stages_path(self.cohort)
+            known = survpath.read_stages(self._reader.file(path), str(self.home / path))
+            more = np.array([known.get(patient, (np.nan, np.nan)) for patient in self._table.patients])
+            columns, values = (*CLINICAL, "stage", "grade"), np.hstack([values, more])
+        full = np.flatnonzero(~np.isnan(values).all(axis=0))
+        return tuple(columns[i] for i in full), values[:, full]
+
+    @cached_property
+    def _images(self) -> images.ImageSet | None:
+        """The image modality, cut down to this cohort; its checksum is recorded with the others."""
+        patients = frozenset(self._table.first)
+        if self._image == "none":
+            return None
+        if self._image == "dir":
+            found, self._reader.checksums["image=dir"] = patches.read_folder(Path(self._path).expanduser(), patients)
+        elif self._image == "maps":
+            place = Path(self._path).expanduser() if self._path else self.home / maps.MAPS[self.cohort].path
+            chosen = self.options.model_dump(include={"window", "channels", "layout"})
+            found, self._reader.checksums["image=maps"] = maps.read_maps(self.cohort, place, patients, **chosen)
+        elif self._image == "roi":
+            found = images.read_roi(self._reader, self.options.boe)
+        else:
+            found = {"xception": images.read_xception, "hif": images.read_hif}[self._image](self._reader)
+        return images.of_cohort(found, patients, f"image={self.options.image}")
+
+    @cached_property
+    def _uses(self) -> Mapping[str, ModalityUse]:
+        columns, _ = self._clinical
+        names = self._table.genes
+        uses = {
+            "clinical": ModalityUse("vector", len(columns), features=columns),
+            "omic": ModalityUse("vector", len(names), features=names, groups=self._groups[0]),
+        }
+        return uses if self._images is None else {**uses, "image": self._images.use}
+
+    def _case(self, row: int, unit: str) -> Case:
+        table = self._table
+        patient, slide = table.patients[row], table.slides[row]
+        refs: dict[str, Any] = {"clinical": self._clinical[1][row], "omic": table.omic[row]}
+        if np.isnan(refs["clinical"]).all():
+            del refs["clinical"]
+        image = self._images.ref(patient, slide if unit == "slide" else None) if self._images else None
+        if image is not None:
+            refs["image"] = image
+        return Case(
+            id=patient if unit == "patient" else slide,
+            group=patient if self.options.group == "patient" else table.sites[row],
+            target=self._targets[patient],
+            refs=refs,
+        )
+
+    def _notes(self) -> Iterator[str]:
+        table, empty = self._table, self._groups[1]
+        if empty:
+            yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
+        dropped = sorted(set(("stage", "grade") if self.options.stage_grade else ()) - set(self._clinical[0]))
+        if dropped:
+            yield f"clinical: {' and '.join(dropped)} not known for any patient; left out"
+        if len(self._targets) < len(table.first):
+            absent = len(table.first) - len(self._targets)
+            yield f"{absent} of {len(table.first)} patients have no {self.options.endpoint}; left out"
+        if self._images is not None:
+            having = sum(patient in self._images.by_patient for patient in self._targets)
+            yield f"image: {having} of {len(self._targets)} patients have it"
+            yield from self._images.notes
+        if not is_published(self.table_path):
+            yield f"{self.table_path}: a file of your own; its checksum is recorded, not verified"

@@ -1,0 +1,91 @@
+"""`image=dir:PATH`: the user's own patch features, one file per slide."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from fusionbench import DataError, ModalityUse
+from fusionbench_tcga.images import ImageSet, of_slides
+
+SUFFIXES = (".h5", ".npy", ".npz", ".pt")
+_BARCODE = re.compile(r"TCGA-\w\w-\w{4}-\w{3}-\w\w-\w{3}")
+_EDGE = 1 << 20  # bytes hashed at each end of a file
+
+
+def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
+    """The feature files of the cohort's patients, and a fingerprint of them.
+
+    A file's name begins with its slide's barcode. Files are read when a case is asked for; only the first is opened
+    here, for its width.
+
+    Raises:
+        DataError: no such folder, no file of this cohort in it, or two files of one slide.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; give image=dir:PATH a folder with one feature file per slide")
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = _BARCODE.match(path.name)
+        if path.suffix not in SUFFIXES or match is None or match[0][:12] not in patients:
+            continue
+        if match[0] in found:
+            raise DataError(f"{folder}: {found[match[0]].name} and {path.name} are of one slide; keep one of them")
+        found[match[0]] = path
+    if not found:
+        raise DataError(
+            f"{folder} holds no {'/'.join(SUFFIXES)} file named by a slide of this cohort, "
+            "such as TCGA-2F-A9KO-01Z-00-DX1.h5"
+        )
+    use = ModalityUse("bag", width(next(iter(found.values()))))
+    return of_slides(use, {slide: (path,) for slide, path in found.items()}), fingerprint(tuple(found.values()))
+
+
+def width(path: Path) -> int:
+    """Number of features of the instances in a file.
+
+    Raises:
+        DataError: the file cannot be read or holds no (instance, feature) array.
+    """
+    try:
+        shape = _shape(path)
+    except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); write the file again") from error
+    if len(shape) != 2:
+        raise DataError(f"{path}: expected an (instance, feature) array, found the shape {shape}")
+    return int(shape[1])
+
+
+def _shape(path: Path) -> tuple[int, ...]:
+    if path.suffix == ".h5":
+        import h5py
+
+        with h5py.File(path, "r") as file:
+            return tuple(file["features"].shape)
+    if path.suffix == ".pt":
+        import torch
+
+        return tuple(torch.load(path, map_location="cpu", weights_only=True).shape)
+    if path.suffix == ".npy":
+        return tuple(np.load(path, mmap_mode="r").shape)
+    with np.load(path) as archive:
+        return tuple(archive["features"].shape)
+
+
+def fingerprint(paths: Sequence[Path]) -> str:
+    """sha256 over names, sizes, and the first and last MiB of each file: features of a cohort can be 100 GB."""
+    digest = hashlib.sha256()
+    for path in paths:
+        size = path.stat().st_size
+        digest.update(f"{path.name}\x1f{size}\x1f".encode())
+        with path.open("rb") as file:
+            digest.update(file.read(_EDGE))
+            if size > _EDGE:
+                file.seek(max(_EDGE, size - _EDGE))
+                digest.update(file.read())
+    return digest.hexdigest()

@@ -1,0 +1,57 @@
+"""Lists, states and start-up time of the command line."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from tests.conftest import Cli
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        ("suites", "quickstart"),
+        ("datasets", "tcga-blca"),
+        ("models", "healnet"),
+        ("metrics", "harrell_c_index"),
+        ("modalities", "bag"),
+    ],
+)
+def test_ls(cli: Cli, kind: str, name: str) -> None:
+    assert name in cli("ls", kind).stdout
+    assert name in {row["name"] for row in json.loads(cli("ls", kind, "--json").stdout)}
+
+
+def test_plugins_show_the_strangers_package(cli: Cli) -> None:
+    rows = {row["name"]: row for row in json.loads(cli("plugins", "--json").stdout)}
+    assert rows["example"]["distribution"] == "fusionbench-example"
+    assert rows["example"]["licence"] == "MIT"
+    assert all(row["status"] == "ok" for row in rows.values()), rows
+
+
+@pytest.mark.parametrize("suite", ["quickstart", "synthetic-fusion", "hancock", "tcga-omics", "tcga-lite"])
+def test_shipped_suites_are_in_order(cli: Cli, suite: str) -> None:
+    result = cli("validate", suite)
+    assert result.returncode == 0, result.stderr
+
+
+def test_data_ls_shows_terms(cli: Cli) -> None:
+    rows = {row["dataset"]: row for row in json.loads(cli("data", "ls", "--json").stdout)}
+    assert rows["synthetic"]["state"] == "bundled"
+    assert rows["tcga-blca"]["terms"]
+
+
+@pytest.mark.parametrize(("args", "seconds"), [(("--help",), 0.4), (("ls", "suites"), 1.0)])
+def test_start_up_is_quick(cli: Cli, args: tuple[str, ...], seconds: float) -> None:
+    """The best of several starts; other work on the machine only ever adds to it."""
+    best = float("inf")
+    for _ in range(8):
+        began = time.perf_counter()
+        assert cli(*args).returncode == 0
+        best = min(best, time.perf_counter() - began)
+        if best < seconds:
+            break
+    assert best < seconds

@@ -1,0 +1,74 @@
+"""Invented results of a suite, in the frames that tables are made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from fusionbench.report.frames import CELL_COLUMNS, FOLD_COLUMNS, PLACE, SIZE_COLUMNS, Frames
+from fusionbench.statistics import harrell_c
+
+DIRECTIONS: Mapping[str, bool | None] = {"harrell_c_index": True, "ibs": False, "d_calibration": None}
+
+
+def make_frames(
+    skill: Mapping[str, float],
+    *,
+    datasets: Sequence[str] = ("toy",),
+    variants: Sequence[str] = ("base",),
+    patterns: Mapping[str, int] | None = None,
+    repeats: int = 1,
+    folds: int = 5,
+    cases: int = 100,
+    seed: int = 0,
+    fold_source: str = "generated",
+) -> Frames:
+    """Every model's risk is `skill` times the true risk plus noise; the other metrics are noise around a constant.
+
+    Args:
+        skill: model to signal; 0 is chance.
+        patterns: pattern to its number of masks.
+    """
+    rng = np.random.default_rng(seed)
+    rows: dict[str, list[tuple[object, ...]]] = {"cells": [], "folds": [], "sizes": [], "targets": []}
+    predictions: list[pd.DataFrame] = []
+    for dataset in datasets:
+        truth, time, event = _cohort(rng, cases)
+        ids = np.asarray([f"p{i:04d}" for i in range(cases)], dtype=object)
+        rows["targets"] += list(zip([dataset] * cases, ids, ids, time, event, strict=True))
+        splits = [np.array_split(rng.permutation(cases), folds) for _ in range(repeats)]
+        if fold_source == "published":
+            splits = [splits[0]] * repeats
+        for variant in variants:
+            for repeat in range(repeats):
+                for fold in range(folds):
+                    test = np.sort(splits[repeat][fold])
+                    rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source))
+                    for model, signal in skill.items():
+                        place = (dataset, model, "a+b", variant, repeat, fold)
+                        rows["cells"].append((*place, "clean", "ok", "", "native", "default", "full", "patient", "k"))
+                        for pattern, draws in (patterns or {"full": 1}).items():
+                            risks = [signal * truth[test] + rng.normal(size=len(test)) for _ in range(draws)]
+                            c = float(np.mean([harrell_c(time[test], event[test], risk) for risk in risks]))
+                            values = (c, rng.normal(0.2, 0.01), rng.uniform())
+                            for metric, value in zip(DIRECTIONS, values, strict=True):
+                                rows["folds"].append((*place, pattern, metric, value, "", len(test), 0))
+                            for draw, risk in enumerate(risks):
+                                frame = pd.DataFrame({"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw})
+                                predictions.append(frame.assign(**dict(zip(PLACE, place, strict=True))))
+    return Frames(
+        cells=pd.DataFrame(rows["cells"], columns=CELL_COLUMNS),
+        folds=pd.DataFrame(rows["folds"], columns=FOLD_COLUMNS),
+        predictions=pd.concat(predictions, ignore_index=True),
+        targets=pd.DataFrame(rows["targets"], columns=["dataset", "case", "group", "time", "event"]),
+        sizes=pd.DataFrame(rows["sizes"], columns=SIZE_COLUMNS),
+        splits=pd.DataFrame(),
+    )
+
+
+def _cohort(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    truth = rng.normal(size=cases)
+    died, left = rng.exponential(30 * np.exp(-truth)), rng.exponential(30, size=cases)
+    return truth, np.minimum(died, left), died <= left

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pytest
+
+from fusionbench import Case, DataError, Dataset, DatasetInfo, Fold, ModalityUse, Options, PluginError, SurvivalTarget
+from fusionbench.builtin.bag import Bag
+from fusionbench.builtin.grid import Grid
+from fusionbench.builtin.vector import Vector
+from fusionbench.cohort import Cohort, load_cohort
+from fusionbench.testing.toys import TOYS, toy_cases
+
+READERS = {"vector": Vector, "bag": Bag, "grid": Grid}
+
+
+class ToyOptions(Options):
+    size: int = 6
+
+
+class Toy(Dataset):
+    """A cohort whose cases and info a test can spoil."""
+
+    name = "toy"
+    Options = ToyOptions
+    case_list: Sequence[Case] = ()
+    modalities: Mapping[str, ModalityUse] = {name: TOYS[name] for name in ("omic", "image", "map")}
+    published: Sequence[Fold] | None = None
+
+    def info(self) -> DatasetInfo:
+        return DatasetInfo("Toy", self.modalities, checksums={"file": "abc"})
+
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        return self.case_list
+
+    def folds(self) -> Sequence[Fold] | None:
+        return self.published
+
+
+def toy(cases: Sequence[Case] | None = None, **changes: Any) -> Toy:
+    dataset = Toy(ToyOptions(**changes.pop("options", {})), Path("nowhere"))
+    dataset.case_list = toy_cases(6, modalities=("omic", "image", "map")) if cases is None else cases
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    return dataset
+
+
+def spoilt(i: int, **changes: Any) -> list[Case]:
+    """Six cases, one of them changed; `refs` are laid over its own."""
+    cases = list(toy_cases(6, modalities=("omic", "image", "map")))
+    refs = {**cases[i].refs, **changes.pop("refs", {})}
+    cases[i] = replace(cases[i], **{"refs": refs, **changes})
+    return cases
+
+
+def load(dataset: Toy, **flags: Any) -> Cohort:
+    return load_cohort(dataset, READERS, **flags)
+
+
+def test_a_sound_cohort_comes_with_readers_specs_and_targets() -> None:
+    folds = [Fold(("toy-000",), (), ("toy-001",))]
+    cohort = load(toy(published=folds, options={"size": 7}))
+    assert cohort.label == "toy[size=7]"
+    assert list(cohort.modalities) == ["omic", "image", "map"]
+    assert cohort.folds == tuple(folds)
+    assert cohort.targets["toy-003"] == cohort.cases[3].target
+    omic, grid = cohort.specs_raw["omic"], cohort.specs_raw["map"]
+    assert (omic.kind, omic.dim, omic.groups["group_1"]) == ("vector", 12, (2, 3, 4))
+    assert (grid.kind, grid.axes) == ("grid", 2)
+
+
+@pytest.mark.parametrize(
+    ("cases", "words"),
+    [
+        ([], "the cohort is empty"),
+        (spoilt(1, id="toy-000"), "case ids occur more than once, the first is 'toy-000'"),
+        (spoilt(1, target=None), "case 'toy-001': no follow-up"),
+        (spoilt(1, target=SurvivalTarget(-1, True)), "case 'toy-001': time is -1"),
+        (spoilt(1, target=SurvivalTarget(float("nan"), True)), "time is nan"),
+        (spoilt(1, target=SurvivalTarget(float("inf"), True)), "time is inf"),
+        (spoilt(1, target=SurvivalTarget(1, "dead")), "event is 'dead'"),
+        ([replace(c, target=SurvivalTarget(1, False)) for c in spoilt(1)], "none of 6 cases has an observed event"),
+        (spoilt(1, refs={"omics": 1}), "unknown modality 'omics'; did you mean 'omic'?"),
+        (spoilt(1, refs={"omic": np.full(12, np.inf)}), "modality 'omic', case 'toy-001': column 'gene_0' is infinite"),
+        (spoilt(1, refs={"image": np.zeros((0, 8))}), "modality 'image', case 'toy-001': no instance"),
+        (spoilt(1, refs={"image": Path("gone.h5")}), "modality 'image', case 'toy-001': gone.h5: no such file"),
+        (
+            [replace(c, refs={**c.refs, "omic": np.where(np.arange(12) == 4, np.nan, 1.0)}) for c in spoilt(0)],
+            "modality 'omic': 1 columns have no value in any case, the first is 'gene_4'",
+        ),
+        ([replace(c, refs={"omic": c.refs["omic"]}) for c in spoilt(0)], "no case has modality 'image'"),
+    ],
+)
+def test_each_fault_is_one_line_naming_the_place(cases: list[Case], words: str) -> None:
+    with pytest.raises(DataError) as error:
+        load(toy(cases))
+    assert str(error.value).startswith("toy")
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_end_on_the_day_of_entry_is_a_time() -> None:
+    assert load(toy(spoilt(1, target=SurvivalTarget(0, True)))).targets["toy-001"].time == 0
+
+
+def test_a_case_without_any_modality_is_kept_and_counted() -> None:
+    cases = spoilt(0)
+    cases[2] = replace(cases[2], refs={})
+    assert load(toy(cases)).without_modality == ("toy-002",)
+
+
+def test_new_patients_need_neither_target_nor_every_column() -> None:
+    refs = {"omic": np.where(np.arange(12) == 4, np.nan, 1.0)}
+    cohort = load(toy([Case("new", "new", None, refs)]), new_patients=True)
+    assert cohort.targets == {}
+    with pytest.raises(DataError, match="time is -1"):
+        load(toy([Case("new", "new", SurvivalTarget(-1, True), refs)]), new_patients=True)
+
+
+@pytest.mark.parametrize(
+    ("use", "words"),
+    [
+        (ModalityUse("vectr", 3), "unknown modality kind 'vectr'; did you mean 'vector'?"),
+        (ModalityUse("vector", 3, options={"clipp": 3}), "option 'clipp' of 'vector'"),
+        (ModalityUse("vector", 3, options={"clip": -1}), "option 'clip' of 'vector'"),
+    ],
+)
+def test_an_unknown_reader_or_option_is_the_plugins_fault(use: ModalityUse, words: str) -> None:
+    with pytest.raises(PluginError) as error:
+        load(toy(modalities={"omic": use}))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_fingerprint_follows_what_is_known_of_the_cohort() -> None:
+    once = load(toy()).fingerprint
+    assert once == load(toy()).fingerprint
+    fewer = spoilt(0)
+    fewer[0] = replace(fewer[0], refs={"omic": fewer[0].refs["omic"]})
+    changed = [
+        toy(spoilt(1, group="other")),
+        toy(spoilt(1, target=SurvivalTarget(1, True))),
+        toy(fewer),
+        toy(list(reversed(spoilt(0)))),
+        toy(options={"size": 7}),
+        toy(version="2"),
+        toy(info=lambda: DatasetInfo("Toy", Toy.modalities, checksums={"file": "abd"})),
+    ]
+    prints = [load(dataset).fingerprint for dataset in changed]
+    assert len({once, *prints}) == len(changed) + 1

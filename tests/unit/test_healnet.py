@@ -1,0 +1,391 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
+from fusionbench_healnet.blocks import Attention, SingleTokenAttention
+from fusionbench_healnet.official import official_names
+from fusionbench_healnet.options import PRESETS
+from fusionbench_healnet.tokens import Tokenizer, group_columns
+from pydantic import ValidationError
+
+from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task
+from fusionbench.bags import collate
+from fusionbench.survival import discrete_hazard_nll
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "healnet"
+SPECS = {
+    "omic": ModalitySpec("omic", "vector", 6, {"a": (0, 1, 2), "b": (2, 3)}),
+    "image": ModalitySpec("image", "bag", 5),
+    "map": ModalitySpec("map", "grid", 3, axes=2),
+}
+TASK = Task(n_outputs=4, edges=(1.0, 2.0, 3.0))
+VARIANTS = {
+    "default": {},
+    "unshared": {"sharing": "none", "layers": 3},
+    "tied": {"sharing": "official-tied", "layers": 3},
+    "self-attention": {"self_attention": True, "self_heads": 2, "self_head_dim": 3},
+    "feature tokens": {"tokens": "feature"},
+    "group tokens": {"tokens": "group"},
+    "normed gelu": {"token_norm": True, "activation": "gelu", "attention_activation": "leaky_relu"},
+    "no positions": {"positions": "none", "latent_init": "uniform", "latent_std": 0.5},
+    "official": {"preset": "official"},
+}
+
+
+def prepared(id_, seed, *, names=tuple(SPECS), length=7):
+    g = torch.Generator().manual_seed(seed)
+    shape = (2, length - 4)
+    full = {
+        "omic": PreparedBag(torch.randn(1, 6, generator=g)),
+        "image": PreparedBag(torch.randn(length, 5, generator=g)),
+        "map": PreparedBag(torch.randn(shape[0] * shape[1], 3, generator=g), shape=shape),
+    }
+    return PreparedCase(id_, {name: full[name] for name in names})
+
+
+CASES = (
+    prepared("whole", 1),
+    prepared("no omic", 2, names=("image", "map"), length=9),
+    prepared("omic only", 3, names=("omic",)),
+    prepared("no image", 4, names=("omic", "map"), length=6),
+    prepared("whole too", 5, length=5),
+)
+
+
+def network(specs=SPECS, **options):
+    torch.manual_seed(0)
+    return Healnet(HealnetOptions(**options)).build(TASK, specs).eval()
+
+
+def close(a, b, tolerance=2e-6):
+    torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance)
+
+
+@pytest.fixture(params=VARIANTS, name="variant")
+def variant_(request):
+    return VARIANTS[request.param]
+
+
+def test_logits_are_finite_distinct_and_repeatable(variant):
+    logits = network(**variant)(collate(CASES, SPECS))
+    assert logits.shape == (5, 4)
+    assert logits.isfinite().all()
+    assert len({round(x, 6) for x in logits[:, 0].tolist()}) == 5
+    assert torch.equal(logits, network(**variant)(collate(CASES, SPECS)))
+
+
+def test_a_case_does_not_depend_on_its_batch_mates(variant):
+    net = network(**variant)
+    together = net(collate(CASES, SPECS))
+    for i, case in enumerate(CASES):
+        close(net(collate([case], SPECS))[0], together[i])
+
+
+def test_padding_carries_nothing(variant):
+    net, batch = network(**variant), collate(CASES, SPECS)
+    bags = dict(batch.bags)
+    for name in ("image", "map"):
+        bag = bags[name]
+        values = torch.cat(
+            [torch.where(bag.mask[..., None], bag.values, 9.0), torch.full((5, 4, bag.values.shape[2]), -7.0)], 1
+        )
+        mask = torch.cat([bag.mask, torch.zeros(5, 4, dtype=torch.bool)], 1)
+        coords = None if bag.coords is None else torch.nn.functional.pad(bag.coords, (0, 0, 0, 4))
+        bags[name] = Bag(values, mask, coords, bag.shape)
+    close(net(replace(batch, bags=bags)), net(batch))
+
+
+def test_the_order_of_instances_does_not_matter_unless_positions_are_asked_for(variant):
+    net, case = network(**variant), CASES[0]
+    turned = replace(case, bags={**case.bags, "image": PreparedBag(case.bags["image"].values.flip(0))})
+    a, b = net(collate([case], SPECS)), net(collate([turned], SPECS))
+    if variant.get("preset") == "official":
+        assert (a - b).abs().max() > 1e-4
+    else:
+        close(a, b)
+
+
+def test_the_order_of_grid_cells_matters_and_their_coords_say_where_they_are():
+    net, case = network(), CASES[0]
+    cells = case.bags["map"].values
+    batch, turned = (
+        collate([replace(case, bags={**case.bags, "map": PreparedBag(v, shape=(2, 3))})], SPECS)
+        for v in (cells, cells.flip(0))
+    )
+    assert (net(batch) - net(turned)).abs().max() > 1e-4
+    grid = turned.bags["map"]
+    moved = replace(turned, bags={**turned.bags, "map": replace(grid, coords=grid.coords.flip(1))})
+    close(net(moved), net(batch))
+    bare = replace(batch, bags={**batch.bags, "map": replace(batch.bags["map"], coords=None)})
+    close(net(bare), net(batch))
+
+
+@pytest.mark.parametrize("hidden", SPECS)
+def test_a_missing_modality_is_skipped_as_if_the_model_had_never_had_it(variant, hidden):
+    """Its whole step: cross-attention, feed-forward, self-attention."""
+    rest = {name: spec for name, spec in SPECS.items() if name != hidden}
+    net, small = network(**variant), network(rest, **variant)
+    small.load_state_dict(_without(net, list(SPECS).index(hidden), small.state_dict()))
+    case = CASES[0]
+    seen = PreparedCase(case.id, {name: bag for name, bag in case.bags.items() if name != hidden})
+    close(net(collate([CASES[4], seen], SPECS))[1], small(collate([seen], rest))[0])
+    assert (net(collate([case], SPECS)) - net(collate([seen], SPECS))).abs().max() > 1e-4
+
+
+def _without(net, index, wanted):
+    """The state of `net` for a network without its modality at `index`."""
+    state = {}
+    for name in wanted:
+        parts = name.split(".")
+        for i, part in enumerate(parts[:-1]):
+            shared = part == "feed" and parts[0] == "layers" and len(net.layers[int(parts[1])].feed) == 1
+            if part in ("cross", "feed", "tokenizers") and parts[i + 1].isdigit() and not shared:
+                parts[i + 1] = str(int(parts[i + 1]) + (int(parts[i + 1]) >= index))
+        state[name] = net.state_dict()[".".join(parts)]
+    return state
+
+
+def test_numbers_behind_a_mask_are_never_read():
+    net, batch = network(), collate(CASES, SPECS)
+    bags = {
+        k: replace(b, values=torch.where(b.present[:, None, None], b.values, torch.nan)) for k, b in batch.bags.items()
+    }
+    net.train()
+    torch.manual_seed(0)
+    net(batch).sum().backward()
+    expected = [p.grad.clone() for p in net.parameters()]
+    net.zero_grad()
+    torch.manual_seed(0)
+    net(replace(batch, bags=bags)).sum().backward()
+    for p, g in zip(net.parameters(), expected, strict=True):
+        assert torch.equal(p.grad, g)
+
+
+def test_a_modality_that_no_case_has_gets_no_gradient():
+    net = network()
+    net(collate([CASES[2]], SPECS)).sum().backward()
+    assert all(p.grad is None or not p.grad.any() for p in net.layers[0].cross[1].parameters())
+    assert net.layers[0].cross[0].value.weight.grad.any()
+
+
+def test_a_case_without_any_modality_is_an_error_that_names_it():
+    with pytest.raises(DataError, match=r"case 'empty' has none of omic, image, map"):
+        network()(collate([CASES[0], PreparedCase("empty", {})], SPECS))
+
+
+def test_every_parameter_learns(variant):
+    net = network(**variant)
+    net(collate(CASES, SPECS)).square().sum().backward()
+    dead = {name for name, p in net.named_parameters() if p.grad is None or not p.grad.any()}
+    if variant.get("preset") == "official":
+        assert dead == {
+            f"layers.{i}.cross.0.{part}" for i in range(2) for part in ("norm.weight", "norm.bias", "query.weight")
+        }
+    else:
+        assert dead == set()
+
+
+def test_one_token_attention_is_attention_with_one_token():
+    options = HealnetOptions(token_norm=True, attention_dropout=0.4)
+    torch.manual_seed(0)
+    full, short = (kind(8, 6, 2, 4, options, norm_tokens=True) for kind in (Attention, SingleTokenAttention))
+    short.load_state_dict(
+        {k: v for k, v in full.state_dict().items() if k.split(".")[0] in ("norm_tokens", "out")}, strict=False
+    )
+    with torch.no_grad():
+        short.value.weight.copy_(full.key_value.weight[8:])
+    latents, token, mask = torch.randn(3, 5, 8), torch.randn(3, 1, 6), torch.ones(3, 1, dtype=torch.bool)
+    results = []
+    for block in (full, short):
+        torch.manual_seed(1)
+        results.append(block(latents, block.remember(token), mask))
+    close(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+
+
+def test_shared_weights_do_not_grow_with_depth():
+    count = {
+        s: [sum(p.numel() for p in network(sharing=s, layers=n).parameters()) for n in (1, 2, 4)]
+        for s in ("all", "none", "official-tied")
+    }
+    assert count["all"][0] == count["all"][1] == count["all"][2]
+    step = count["none"][1] - count["none"][0]
+    assert count["none"][2] == count["none"][0] + 3 * step
+    assert count["official-tied"][1] == count["official-tied"][2] < count["none"][1]
+
+
+def test_every_layer_updates_the_latents():
+    batch = collate(CASES, SPECS)
+    one, two = network(layers=1), network(layers=2)
+    two.load_state_dict(one.state_dict())
+    assert (one(batch) - two(batch)).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("variant", ["default", "tied", "self-attention"])
+def test_attention_sums_to_one_over_what_is_there(variant):
+    batch = collate(CASES, SPECS)
+    maps = network(**VARIANTS[variant]).attention(batch)
+    assert list(maps) == list(SPECS)
+    for name, weights in maps.items():
+        bag = batch.bags[name]
+        assert weights.shape == bag.mask.shape
+        assert not weights[~bag.mask].any()
+        close(weights.sum(dim=1), bag.present.float())
+    assert (maps["image"][0, :7] - 1 / 7).abs().max() > 1e-3
+
+
+def test_attention_finds_the_token_that_keys_point_to():
+    net = network({"image": SPECS["image"]}, layers=1)
+    with torch.no_grad():
+        net.layers[0].cross[0].query.weight.zero_()
+        flat = net.attention(collate([CASES[0]], {"image": SPECS["image"]}))["image"]
+        close(flat, torch.full((1, 7), 1 / 7))
+
+
+def test_attention_on_features_has_a_weight_each():
+    batch = collate(CASES, SPECS)
+    weights = network(tokens="feature").attention(batch)["omic"]
+    assert weights.shape == (5, 6)
+    close(weights.sum(dim=1), batch.bags["omic"].present.float())
+    assert network(tokens="group").attention(batch)["omic"].shape == (5, 3)
+
+
+def test_group_tokens_lose_no_column():
+    assert group_columns(SPECS["omic"]) == [(0, 1, 2), (2, 3), (4, 5)]
+    assert group_columns(ModalitySpec("x", "vector", 3, {"all": (0, 1, 2), "none": ()})) == [(0, 1, 2)]
+    net, values = network({"omic": SPECS["omic"]}, tokens="group"), torch.zeros(1, 1, 6, requires_grad=True)
+    net(Batch(("a",), {"omic": Bag(values, torch.ones(1, 1, dtype=torch.bool))})).sum().backward()
+    assert values.grad.all()
+
+
+def test_a_vector_without_groups_stays_one_token():
+    tokens = Tokenizer(ModalitySpec("clinical", "vector", 3), HealnetOptions(tokens="group"))
+    assert (tokens.count, tokens.dim) == (1, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "specs", "reason"),
+    [
+        ({}, ("omic", "image", "map"), None),
+        ({"tokens": "feature"}, ("image",), "tokens=feature cuts vectors, and there is none"),
+        ({"tokens": "group"}, ("image", "omic"), None),
+        ({"tokens": "group"}, ("image", "plain"), "tokens=group needs feature groups, and no vector declares any"),
+        (
+            {"token_norm": True},
+            ("thin",),
+            "LayerNorm over the one channel of 'thin' would erase it: set token_norm=false",
+        ),
+        ({"token_norm": True, "positions": "all"}, ("thin",), None),
+        ({}, ("thin",), None),
+    ],
+)
+def test_skips_with_a_reason(options, specs, reason):
+    known = {**SPECS, "plain": ModalitySpec("plain", "vector", 2), "thin": ModalitySpec("thin", "bag", 1)}
+    before = torch.get_rng_state()
+    assert Healnet(HealnetOptions(**options)).skip(TASK, {name: known[name] for name in specs}) == reason
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_preset_sets_values_and_an_explicit_option_wins():
+    blca = HealnetOptions(preset="paper-blca")
+    assert (blca.layers, blca.latents, blca.latent_dim, blca.heads, blca.head_dim) == (2, 25, 119, 8, 16)
+    assert HealnetOptions(preset="paper-kirp").layers == 5
+    assert HealnetOptions(preset="paper-kirp", layers=2).layers == 2
+    assert HealnetOptions.model_validate(blca.model_dump()) == blca
+    assert all(HealnetOptions(preset=name).preset == name for name in PRESETS)
+
+
+@pytest.mark.parametrize(
+    "options", [{"preset": "paper"}, {"latent": 3}, {"temperature": 0}, {"feedforward_dropout": 1}]
+)
+def test_options_are_strict(options):
+    with pytest.raises(ValidationError):
+        HealnetOptions(**options)
+
+
+def test_temperature_and_dropout_do_what_they_say():
+    batch = collate(CASES, SPECS)
+    soft, sharp = network(temperature=1.0), network(temperature=0.25)
+    assert (soft.attention(batch)["image"] - sharp.attention(batch)["image"]).abs().max() > 1e-4
+    for kind in ("attention_dropout", "feedforward_dropout"):
+        net = network(**{"attention_dropout": 0.0, "feedforward_dropout": 0.0, kind: 0.5})
+        assert torch.equal(net(batch), net(batch))
+        net.train()
+        assert not torch.equal(net(batch), net(batch))
+    still = network(attention_dropout=0.0, feedforward_dropout=0.0).train()
+    assert torch.equal(still(batch), still(batch))
+
+
+def official(name):
+    file = np.load(GOLDEN / f"{name}.npz")
+    config = json.loads(str(file["config"]))
+    state = {key.removeprefix("param/"): file[key] for key in file if key.startswith("param/")}
+    bags = {}
+    for modality, dim in zip(config["modalities"], config["kwargs"]["channel_dims"], strict=True):
+        there = f"input/{modality}" in file
+        values = torch.from_numpy(file[f"input/{modality}"]) if there else torch.zeros(len(file["output"]), 1, dim)
+        bags[modality] = Bag(values, torch.full(values.shape[:2], there))
+    return file, config, state, Batch(tuple(map(str, range(len(file["output"])))), bags)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.npz")))
+def test_the_repositorys_numbers(name):
+    file, config, state, batch = official(name)
+    net = load_official(config, state).eval()
+    close(net(batch), torch.from_numpy(file["output"]))
+    close(net.encode(batch), torch.from_numpy(file["embedding"]))
+    heads, cases = config["kwargs"]["x_heads"], len(batch.ids)
+    maps = net.attention(batch)
+    for m, modality in enumerate(config["modalities"]):
+        calls = [
+            k
+            for k in file
+            if k.startswith("attn/") and k.split(".")[1:] in (["0", str(2 * m), "fn"], ["1", str(2 * m), "fn"])
+        ]
+        if calls:
+            theirs = np.mean([file[k].reshape(cases, heads, -1, file[k].shape[-1]).mean((1, 2)) for k in calls], axis=0)
+            close(maps[modality], torch.from_numpy(theirs))
+        else:
+            assert not config["present"][m]
+
+
+def test_the_repositorys_gradients():
+    file, config, state, batch = official("04_two_mod_paperlike_b3")
+    net = load_official(config, state).eval()
+    weights = torch.from_numpy(file["target/class_weights"])
+    y, event = torch.from_numpy(file["target/y_disc"]), torch.from_numpy(file["target/censorship"]) == 0
+    nll = discrete_hazard_nll(
+        net(batch), y, event, alpha=0.4, clamp=1e-7, weights=weights / weights.sum(), weight_on="likelihood"
+    )
+    loss = nll.mean() + 1e-4 * sum(p.abs().sum() for p in net.parameters())
+    loss.backward()
+    assert loss.item() == pytest.approx(file["loss"].item(), abs=1e-5)
+    for ours, theirs in official_names(net):
+        close(net.get_parameter(ours).grad, torch.from_numpy(file[f"grad/{theirs}"]), 5e-6)
+
+
+def test_one_vector_token_of_the_official_preset_is_the_repositorys():
+    file, config, state, batch = official("01_tab_one_token_b3")
+    bags = load_official(config, state)
+    options = HealnetOptions(preset="official", latents=5, latent_dim=8, heads=2, head_dim=4)
+    net = HealNet([ModalitySpec("omic", "vector", 12)], 4, options).eval()
+    net.load_state_dict(bags.state_dict())
+    close(net(batch), torch.from_numpy(file["output"]))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda state: {k: v for k, v in state.items() if k != "latents"}, r"lacks 'latents' \(1 absent\)"),
+        (lambda state: {**state, "layers.9.0.norm.weight": state["latents"]}, "nothing here stands for"),
+        (lambda state: {**state, "latents": state["latents"][:2]}, "does not fit the config"),
+    ],
+)
+def test_official_weights_must_fit(change, reason):
+    _, config, state, _ = official("03_bag_only_b3")
+    with pytest.raises(PluginError, match=reason):
+        load_official(config, change(state))

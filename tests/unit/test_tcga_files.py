@@ -1,0 +1,293 @@
+"""TCGA cohorts made of small files of one's own: tables, folds, gene groups, patch features, maps, R data."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fusionbench_tcga import files, genes, maps, patches
+from fusionbench_tcga.cohorts import Luad
+from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
+from fusionbench_tcga.convert.rds import read_data_frame
+from fusionbench_tcga.folds import read_folds
+
+from fusionbench import DataError
+
+PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
+SLIDES = tuple(f"{p}-01Z-00-DX{i}" for p in PATIENTS for i in ((1, 2) if p.endswith("4249") else (1,)))
+SIGNATURES = "A,B,C,D,E,F\nTP53,EGFR,ALK,KIT,MYC,IL6\nKRAS,TP53,,,NONE,\n"
+
+
+def frame() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    of_patient = {p: rng.normal(size=2).round(3) for p in PATIENTS}
+    rows: dict[str, Any] = {
+        "case_id": [s[:12] for s in SLIDES],
+        "slide_id": [f"{s}.AAAA-BBBB.svs" for s in SLIDES],
+        "site": [s[5:7] for s in SLIDES],
+        "survival_months": [10.0 + PATIENTS.index(s[:12]) for s in SLIDES],
+        "censorship": [PATIENTS.index(s[:12]) % 2 for s in SLIDES],
+        "age": [60.0 if s[:12] != PATIENTS[0] else np.nan for s in SLIDES],
+        "is_female": [1 if s[:12] != PATIENTS[0] else np.nan for s in SLIDES],
+        "oncotree_code": "LUAD",
+        "train": 0,
+        "TP53_rnaseq": [of_patient[s[:12]][0] for s in SLIDES],
+        "EGFR_cnv": [round(of_patient[s[:12]][1]) for s in SLIDES],
+        "TP53_mut": [PATIENTS.index(s[:12]) % 2 for s in SLIDES],
+    }
+    return pd.DataFrame(rows)
+
+
+def write(home: Path, table: pd.DataFrame) -> None:
+    path = home / "porpoise/datasets_csv_mutsig/tcga_luad_all_clean.csv.zip"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("luad.csv", table.to_csv())
+    (home / "porpoise/datasets_csv").mkdir(exist_ok=True)
+    (home / "porpoise/datasets_csv/signatures.csv").write_text(SIGNATURES)
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data home in which no checksum is published, so that every file is one's own."""
+    monkeypatch.setattr(files, "_published", dict)
+    write(tmp_path, frame())
+    return tmp_path
+
+
+def luad(home: Path, **options: object) -> Luad:
+    return Luad(Luad.Options.model_validate(options), home)
+
+
+def test_a_cohort_of_ones_own(home: Path) -> None:
+    dataset = luad(home)
+    cases, info = dataset.cases(), dataset.info()
+    assert [c.id for c in cases] == list(PATIENTS)
+    assert [c.id for c in dataset.cases("slide")] == list(SLIDES)
+    assert [c.target.event for c in cases] == [True, False, True, False, True]
+    assert "clinical" not in cases[0].refs  # neither age nor sex known
+    assert cases[1].refs["clinical"].tolist() == [60.0, 1.0]
+    assert info.modalities["omic"].features == ("TP53_rnaseq", "EGFR_cnv", "TP53_mut")
+    assert info.modalities["omic"].groups == {
+        "A": ("TP53_mut", "TP53_rnaseq"),
+        "B": ("EGFR_cnv", "TP53_mut", "TP53_rnaseq"),
+    }
+    assert "omic: no column for the gene groups C, D, E, F; left out" in info.notes
+    assert any("recorded, not verified" in note for note in info.notes)
+    assert all(len(checksum) == 64 for checksum in info.checksums.values())
+    assert dataset.folds() is None
+
+
+@pytest.mark.parametrize(
+    ("column", "row", "value", "message"),
+    [
+        ("TP53_rnaseq", 0, "high", r"column 'TP53_rnaseq' holds 'high', which is no number"),
+        ("TP53_rnaseq", 0, np.inf, r"column 'TP53_rnaseq' holds an infinite value"),
+        ("survival_months", 0, -1.0, r"slide TCGA-05-4244-01Z-00-DX1 has survival_months -1"),
+        ("survival_months", 0, np.nan, r"has survival_months nan"),
+        ("censorship", 0, 2, r"has censorship 2"),
+        ("slide_id", 1, f"{SLIDES[2]}.svs", r"slide TCGA-05-4249-01Z-00-DX2 stands in 2 rows"),
+        ("slide_id", 1, "slide-17.svs", r"slide_id 'slide-17.svs' is no slide barcode"),
+        ("case_id", 1, "TCGA-05-4250", r"no slide barcode of case_id 'TCGA-05-4250'"),
+        ("TP53_rnaseq", 1, 99.0, r"the slides of patient TCGA-05-4249 differ in omic columns"),
+        ("survival_months", 1, 99.0, r"the slides of patient TCGA-05-4249 differ in survival_months"),
+    ],
+)
+def test_bad_tables_are_refused(home: Path, column: str, row: int, value: object, message: str) -> None:
+    table = frame().astype({column: object})
+    table.loc[row, column] = value
+    write(home, table)
+    with pytest.raises(DataError, match=rf"tcga_luad_all_clean\.csv\.zip: .*{message}"):
+        luad(home).cases()
+
+
+def test_tables_that_are_none(home: Path) -> None:
+    write(home, frame().drop(columns=["age", "site"]))
+    with pytest.raises(DataError, match="no column site, age"):
+        luad(home).cases()
+    write(home, frame().drop(columns=["TP53_rnaseq", "EGFR_cnv", "TP53_mut"]))
+    with pytest.raises(DataError, match="needs distinct gene columns"):
+        luad(home).cases()
+    path = home / luad(home).table_path
+    path.write_bytes(b"not a zip")
+    with pytest.raises(DataError, match="not a zip'd csv table"):
+        luad(home).cases()
+    path.unlink()
+    with pytest.raises(DataError, match="is missing; no checksum is known here: bring a file"):
+        luad(home).cases()
+
+
+def test_folds_of_ones_own(home: Path) -> None:
+    folder = home / "porpoise/splits/5foldcv/tcga_luad"
+    folder.mkdir(parents=True)
+    for i, patient in enumerate(PATIENTS):
+        train = [p for p in PATIENTS if p != patient]
+        pd.DataFrame({"train": train, "val": [patient, None, None, None]}).to_csv(folder / f"splits_{i}.csv")
+    folds = luad(home).folds()
+    assert folds is not None
+    assert [f.test for f in folds] == [(p,) for p in PATIENTS]
+    assert [len(f.train) for f in folds] == [4] * 5
+    (folder / "splits_4.csv").unlink()
+    with pytest.raises(DataError, match=r"splits_4\.csv is missing"):
+        luad(home).folds()
+
+
+def test_folds_that_do_not_partition() -> None:
+    patients = frozenset("abc")
+    good = b"train,val\na,c\nb,\n"
+    with pytest.raises(DataError, match=r"s0: train and val do not divide the 3 patients"):
+        read_folds({"s0": b"train,val\na,c\nc,\n"}, patients, patients)
+    with pytest.raises(DataError, match="sets overlap"):
+        read_folds({"s0": good, "s1": good}, patients, patients)
+    with pytest.raises(DataError, match="no columns"):
+        read_folds({"s0": b"a,b\n1,2\n"}, patients, patients)
+
+
+def test_gene_groups_need_six_columns() -> None:
+    with pytest.raises(DataError, match=r"expected 6 columns of gene names, found 2"):
+        genes.read_groups(b"A,B\nTP53,EGFR\n", ["TP53_mut"], "signatures.csv")
+
+
+def patch_folder(folder: Path) -> Path:
+    """One format per slide; DX2 of the second patient and all of the last are absent, a stranger is there."""
+    folder.mkdir()
+    bags = [np.full((i + 2, 8), i, dtype=np.float32) for i in range(len(SLIDES))]
+    np.save(folder / f"{SLIDES[0]}.npy", bags[0])
+    np.savez(folder / f"{SLIDES[1]}.AAAA-BBBB.npz", features=bags[1])
+    torch.save(torch.from_numpy(bags[2]), folder / f"{SLIDES[2]}.pt")
+    with h5py.File(folder / f"{SLIDES[3]}.h5", "w") as file:
+        file["features"] = bags[3]
+    np.save(folder / "TCGA-99-9999-01Z-00-DX1.npy", bags[0])
+    (folder / "readme.txt").write_text("notes")
+    return folder
+
+
+def test_patch_features_of_ones_own(home: Path) -> None:
+    folder = patch_folder(home / "patches")
+    dataset = luad(home, image=f"dir:{folder}")
+    refs = {c.id: c.refs.get("image") for c in dataset.cases()}
+    assert refs == {
+        PATIENTS[0]: (folder / f"{SLIDES[0]}.npy",),
+        PATIENTS[1]: (folder / f"{SLIDES[1]}.AAAA-BBBB.npz", folder / f"{SLIDES[2]}.pt"),
+        PATIENTS[2]: (folder / f"{SLIDES[3]}.h5",),
+        PATIENTS[3]: None,
+        PATIENTS[4]: None,
+    }
+    by_slide = {c.id: c.refs.get("image") for c in dataset.cases("slide")}
+    assert by_slide[SLIDES[2]] == (folder / f"{SLIDES[2]}.pt",)
+    info = dataset.info()
+    assert (info.modalities["image"].modality, info.modalities["image"].dim) == ("bag", 8)
+    assert "image: 3 of 5 patients have it" in info.notes
+    before = info.checksums["image=dir"]
+    np.save(folder / f"{SLIDES[0]}.npy", np.ones((2, 8), dtype=np.float32))
+    assert luad(home, image=f"dir:{folder}").info().checksums["image=dir"] != before
+
+
+def test_patch_widths_of_all_formats(tmp_path: Path) -> None:
+    folder = patch_folder(tmp_path / "patches")
+    assert {path.suffix: patches.width(path) for path in folder.iterdir() if path.suffix != ".txt"} == {
+        ".npy": 8,
+        ".npz": 8,
+        ".pt": 8,
+        ".h5": 8,
+    }
+    (folder / "bad.h5").write_bytes(b"no")
+    with pytest.raises(DataError, match=r"bad\.h5: cannot be read"):
+        patches.width(folder / "bad.h5")
+    np.save(folder / "flat.npy", np.zeros(3))
+    with pytest.raises(DataError, match=r"flat\.npy: expected an \(instance, feature\) array"):
+        patches.width(folder / "flat.npy")
+
+
+def test_patch_folders_that_cannot_be(home: Path) -> None:
+    with pytest.raises(DataError, match="is no folder"):
+        luad(home, image=f"dir:{home / 'nothing'}").cases()
+    (home / "empty").mkdir()
+    with pytest.raises(DataError, match="named by a slide of this cohort"):
+        luad(home, image=f"dir:{home / 'empty'}").cases()
+    folder = patch_folder(home / "patches")
+    np.save(folder / f"{SLIDES[0]}.other.npy", np.zeros((1, 8)))
+    with pytest.raises(DataError, match="are of one slide"):
+        luad(home, image=f"dir:{folder}").cases()
+
+
+def test_windows_keep_every_pixel_in_its_place() -> None:
+    pixels = np.arange(5 * 7 * 3, dtype=np.uint8).reshape(5, 7, 3)
+    grid = maps.windows(pixels, 4)
+    assert grid.shape == (2, 2, 4 * 4 * 3)
+    np.testing.assert_array_equal(grid[0, 0].reshape(4, 4, 3), pixels[:4, :4])
+    np.testing.assert_array_equal(grid[1, 1].reshape(4, 4, 3)[:1, :3], pixels[4:, 4:])
+    assert not grid[1, 1].reshape(4, 4, 3)[1:].any()  # padding
+    np.testing.assert_array_equal(maps.windows(pixels, 1), pixels)
+
+
+def test_reduction_rounds_half_to_even_and_drops_the_rest() -> None:
+    pixels = np.zeros((3, 5, 1), dtype=np.uint8)
+    pixels[:2, :2, 0] = [[0, 1], [1, 0]]  # mean 0.5
+    pixels[:2, 2:4, 0] = [[2, 2], [1, 1]]  # mean 1.5
+    assert maps.reduce(pixels, 2).tolist() == [[[0], [2]]]
+
+
+def item(kind: int, body: bytes = b"", flags: int = 0) -> bytes:
+    return struct.pack(">I", kind | flags) + body
+
+
+def text(value: str) -> bytes:
+    return item(9, struct.pack(">i", len(value)) + value.encode())
+
+
+def strings(*values: str) -> bytes:
+    return item(16, struct.pack(">i", len(values)) + b"".join(map(text, values)))
+
+
+def r_frame(version: int = 2) -> bytes:
+    """data.frame(id = c("a", "b"), x = c(1.5, NA), n = c(7L, NA)) as R serialises it."""
+    columns = (
+        strings("a", "b")
+        + item(14, struct.pack(">i2d", 2, 1.5, np.nan))
+        + item(13, struct.pack(">i2i", 2, 7, -(2**31)))
+    )
+    names = item(2, item(1, text("names")) + strings("id", "x", "n"), flags=0x400)
+    rows = item(2, item(1, text("row.names")) + item(13, struct.pack(">3i", 2, -(2**31), -2)), flags=0x400)
+    body = item(19, struct.pack(">i", 3) + columns + names + rows + item(254), flags=0x300)
+    head = b"X\n" + struct.pack(">iii", version, 0x30602, 0x30500)
+    return head + (struct.pack(">i", 5) + b"UTF-8" if version == 3 else b"") + body
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("packed", [False, True])
+def test_r_data_frames(version: int, packed: bool) -> None:
+    data = r_frame(version)
+    found = read_data_frame(gzip.compress(data) if packed else data, "x.rds")
+    assert list(found) == ["id", "x", "n"]
+    assert found["id"] == ["a", "b"]
+    np.testing.assert_array_equal(found["x"], [1.5, np.nan])
+    np.testing.assert_array_equal(found["n"], [7, np.nan])
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"RDX2\n", r_frame()[:-30], gzip.compress(r_frame())[:-20], b"X\n" + struct.pack(">iiiI", 2, 0, 0, 25)],
+    ids=["empty", "other format", "truncated", "truncated gzip", "unknown type"],
+)
+def test_r_data_that_cannot_be_read(data: bytes) -> None:
+    with pytest.raises(DataError, match=r"x\.rds: not an R data file"):
+        read_data_frame(data, "x.rds")
+
+
+def test_matlab_files_without_a_table(tmp_path: Path) -> None:
+    from scipy.io import savemat
+
+    savemat(tmp_path / "plain.mat", {"a": np.ones(3)})
+    with pytest.raises(DataError, match=r"plain\.mat: holds no MATLAB table"):
+        read_matlab_table((tmp_path / "plain.mat").read_bytes(), "plain.mat")
+    with pytest.raises(DataError, match=r"plain\.mat: holds no MATLAB table"):
+        read_matlab_table(b"garbage" * 100, "plain.mat")

@@ -1,0 +1,572 @@
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from fusionbench.plan import Cell
+from fusionbench.protocol import Protocol, TrainRecipe
+from fusionbench.results import CellResult, Score
+from fusionbench.tracking import (
+    Tracker,
+    TrackingError,
+    experiment_id,
+    local_experiment,
+    runs,
+    store_uri,
+    suite_link,
+    sync,
+    ui_command,
+    ui_environment,
+    words,
+)
+from fusionbench.tracking.connection import QUICK, Connection
+from fusionbench.types import Fold, PluginRef
+
+SUITE = "tcga-lite"
+LOCK = {"fusionbench": "0.1.0", "models": {"healnet": "1"}, "datasets": {"blca": {"fingerprint": "f00", "splits": {}}}}
+
+
+def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -> Cell:
+    made = Cell(
+        dataset=PluginRef.parse("blca"),
+        model=PluginRef.parse(model),
+        modalities=("clinical", "omic"),
+        variant="base",
+        repeat=0,
+        fold=fold,
+        protocol=Protocol(test_patterns=("full", "only:omic")),
+        recipe=TrainRecipe(lr=0.001),
+        seed=7,
+        patterns=("full", "only:omic"),
+        metrics=("harrell_c_index", "ibs"),
+        tau=48.5,
+        split=Fold((), (), ()),
+        policy="native",
+        key=key or f"key-{model}-{fold}",
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> CellResult:
+    made = CellResult(
+        key=of.key,
+        status="ok",
+        scores=(
+            Score("full", "harrell_c_index", c_index, "", 80),
+            Score("only:omic", "harrell_c_index", c_index - 0.1, "", 80),
+            Score("full", "ibs", math.nan, "no survival function", 80),
+        ),
+        history=tuple((e, s, "loss", 1.0 / (e + 1)) for e in range(epochs) for s in ("train", "val")),
+        record={
+            "seconds": {"fit": 3.0, "score": 0.5},
+            "environment": {"device": "cpu", "packages": {"torch": "2"}},
+            "fit": {"best_epoch": 2, "edges": [1.0], "validation_loss": None},
+            "peak_memory_mib": 300.0,
+            "notes": ["tied quartiles"],
+        },
+    )
+    return dataclasses.replace(made, **changes)
+
+
+def failed(of: Cell, reason: str) -> CellResult:
+    return CellResult(of.key, "failed", reason, record={"seconds": {"total": 1.0}, "traceback": "..."})
+
+
+def table(mean: float = 0.6, n_failed: int = 0, models: Sequence[str] = ("healnet",)) -> pd.DataFrame:
+    numbers = {"mean": mean, "sd": 0.03, "ci_low": 0.55, "ci_high": 0.65}
+    counts = {"n_folds": 5 - n_failed, "n_failed": n_failed, "n_skipped": 0}
+    row = {"dataset": "blca", "modalities": "clinical+omic", "variant": "base", "metric": "harrell_c_index"}
+    return pd.DataFrame(
+        [{**row, **numbers, **counts, "model": m, "pattern": p} for m in models for p in ("full", "only:omic")]
+    )
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store without experiments; made once, since mlflow takes seconds for it."""
+    root = tmp_path_factory.mktemp("store")
+    Connection(store_uri(root), SUITE).call("search_experiments")
+    return root / "mlflow.db"
+
+
+@pytest.fixture
+def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copy(empty_store, tmp_path / "mlflow.db")
+    return tmp_path
+
+
+def tracker(root: Path, uri: str | None = None, lock: Mapping[str, Any] = LOCK) -> Tracker:
+    return Tracker(uri, root, SUITE, "Real omics", lock=lock)
+
+
+def stored(uri: str, kind: str = "", state: int = 1) -> list[Any]:
+    """Runs in order of their names; state 1 = active, 2 = deleted."""
+    found = Connection(uri, SUITE)
+    experiment = found.call("get_experiment_by_name", SUITE).experiment_id
+    listed = found.call("search_runs", [experiment], run_view_type=state, max_results=500)
+    return sorted((r for r in listed if kind in r.data.tags[words.KIND]), key=lambda r: r.info.run_name)
+
+
+def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
+    history = Connection(uri, SUITE).call("get_metric_history", run.info.run_id, name)
+    return sorted((point.step, point.value) for point in history)
+
+
+# --- names and words
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("harrell_c_index.only:omic", "harrell_c_index.only-omic"),
+        ("train/loss", "train/loss"),
+        ("rate:0.5", "rate-0.5"),
+    ],
+)
+def test_metric_names_that_only_lack_a_legal_colon_stay_readable(name: str, expected: str) -> None:
+    assert words.legal(name) == expected
+
+
+@pytest.mark.parametrize("name", ["a b?", "../x", "/lead", "a//b", "ü", "x" * 400, "", "a\nb", "50 %"])
+def test_every_name_becomes_one_that_mlflow_takes_and_stays_distinct(name: str) -> None:
+    from mlflow.utils.validation import _validate_metric_name
+
+    made = words.legal(name)
+    _validate_metric_name(made)
+    assert len(made) <= 250
+    assert made != words.legal(name + "?")
+
+
+def test_long_values_are_cut_without_becoming_equal() -> None:
+    one, two = words.clipped("x" * 600 + "1", 500), words.clipped("x" * 600 + "2", 500)
+    assert len(one) == len(two) == 500
+    assert one != two
+    assert words.clipped("short", 500) == "short"
+
+
+def test_a_row_states_all_resolved_options() -> None:
+    lock = {"options": {"healnet[depth=3]": {"depth": 1, "latents": 25, "dropout": None}}}
+    params = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).params
+    assert params["model.depth"] == "3"
+    assert params["model.latents"] == "25"
+    assert params["model.dropout"] == "none"
+    assert params["train.lr"] == "0.001"
+    assert params["protocol.test_patterns"] == '["full", "only:omic"]'
+    assert params["seed"] == "7"
+    assert "protocol.repeats" not in params
+
+
+def test_undefined_scores_are_tags_with_their_reason_and_no_number() -> None:
+    said = words.fold_payload(cell(), SUITE, result(cell()))
+    assert said.tags["undefined.ibs"] == "no survival function"
+    assert "ibs" not in {name for name, _, _ in said.metrics}
+
+
+def test_points_that_are_not_finite_are_gaps_of_their_curve() -> None:
+    history = ((0, "train", "loss", 1.0), (1, "train", "loss", math.inf), (2, "train", "loss", math.nan))
+    said = words.fold_payload(cell(), SUITE, result(cell(), history=history))
+    assert [m for m in said.metrics if m[0] == "train/loss"] == [("train/loss", 1.0, 0)]
+
+
+def test_a_long_table_is_cut_to_what_a_description_holds_and_says_so() -> None:
+    rows = table(models=[f"model-{i}" for i in range(200)]).to_dict("records")
+    note = words.table_note("Title", rows)
+    assert len(note) <= 5000
+    assert note.startswith("Title\n")
+    assert "model-10 " in note
+    assert note.endswith("see table.md of the results")
+    assert "see table.md" not in words.table_note("Title", rows[:5])
+
+
+def test_a_result_line_says_what_is_missing() -> None:
+    row = {**table(n_failed=2).to_dict("records")[0], "ci_low": math.nan}
+    assert words.table_line([row]) == "harrell_c_index 0.600 ± 0.030 (3 folds, 2 failed)"
+    assert words.table_line([{**row, "mean": math.nan}]) == "harrell_c_index undefined (3 folds, 2 failed)"
+
+
+# --- the store
+
+
+def test_importing_and_constructing_loads_no_mlflow_and_opens_nothing(tmp_path: Path) -> None:
+    code = (
+        "import sys, pathlib, fusionbench.tracking as t\n"
+        f"t.Tracker(None, pathlib.Path({str(tmp_path)!r}), 's', 'S', lock={{}})\n"
+        "print({'mlflow', 'torch', 'pandas'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_default_is_a_store_in_the_results_root_and_the_environment_goes_before_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert tracker(root).uri == f"sqlite:///{root}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://mine:5000")
+    assert tracker(root).uri == "http://mine:5000"
+    assert tracker(root, "http://asked").uri == "http://asked"
+
+
+def test_a_suite_is_an_experiment_with_files_beside_the_store(root: Path) -> None:
+    assert local_experiment(root, SUITE) is None
+    tracker(root).log_cell(cell(), result(cell()))
+    found = Connection(store_uri(root), SUITE).call("get_experiment_by_name", SUITE)
+    assert found.artifact_location == (root / "mlartifacts" / SUITE).as_uri()
+    assert found.tags["mlflow.note.content"] == "Real omics"
+    assert local_experiment(root, SUITE) == experiment_id(store_uri(root), SUITE) == found.experiment_id
+    assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
+
+
+def test_a_fold_is_a_child_of_its_row_with_scores_curves_and_timings(root: Path) -> None:
+    uri = store_uri(root)
+    tracker(root).log_cell(cell(fold=3), result(cell(fold=3)))
+    (row,), (fold,) = stored(uri, "row"), stored(uri, "fold")
+    assert row.info.run_name == "healnet · blca · clinical+omic"
+    assert row.data.params["train.lr"] == "0.001"
+    assert row.data.tags.items() >= {"fusionbench": "0.1.0", "model.version": "1", "dataset.fingerprint": "f00"}.items()
+    assert fold.info.run_name == "repeat 0 fold 3 · healnet · blca · clinical+omic"
+    assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
+    assert fold.data.tags["fusionbench.key"] == "key-healnet-3"
+    assert fold.data.tags["mlflow.note.content"] == "tied quartiles"
+    assert fold.info.status == "FINISHED"
+    assert fold.info.end_time - fold.info.start_time == pytest.approx(3500, abs=2000)
+    expected = {"harrell_c_index": 0.6, "harrell_c_index.only-omic": 0.5, "seconds/total": 3.5, "fit/best_epoch": 2.0}
+    assert fold.data.metrics.items() >= expected.items()
+    assert curve(uri, fold, "train/loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+
+
+def test_a_failed_cell_says_why(root: Path) -> None:
+    tracker(root).log_cell(cell(), failed(cell(), "ValueError: NaN loss"))
+    (fold,) = stored(store_uri(root), "fold")
+    assert fold.info.status == "FAILED"
+    assert fold.data.tags["reason"] == "ValueError: NaN loss"
+    assert fold.data.tags["mlflow.note.content"] == "failed: ValueError: NaN loss"
+
+
+def test_a_skipped_cell_is_a_row_with_its_reason_and_no_fold(root: Path) -> None:
+    skipped = cell(skip="needs an image")
+    tracker(root).log_cell(skipped, CellResult(skipped.key, "skipped", skipped.skip))
+    (row,) = stored(store_uri(root))
+    assert row.data.tags["skip"] == "needs an image"
+    assert row.info.status == "FINISHED"
+
+
+def test_replaying_writes_nothing_a_second_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "PAGE", 2)  # what is there arrives in several pages
+    items = [(c := cell(model, fold), result(c)) for model in ("healnet", "mcat[fusion=bilinear]") for fold in range(3)]
+    models = ["healnet", "mcat[fusion=bilinear]"]
+    sync(tracker(root), items, table(models=models))
+    before = [(r.info.run_id, r.data.to_dictionary(), r.info.end_time) for r in stored(store_uri(root))]
+    assert len(before) == 2 + 6
+    calls: list[str] = []
+    real = Connection.call
+
+    def counted(self: Connection, method: str, *args: Any, **options: Any) -> Any:
+        calls.append(method)
+        return real(self, method, *args, **options)
+
+    monkeypatch.setattr(Connection, "call", counted)
+    sync(tracker(root), items, table(models=models))
+    assert set(calls) == {"get_experiment_by_name", "search_runs", "set_experiment_tag"}
+    monkeypatch.setattr(Connection, "call", real)
+    assert [(r.info.run_id, r.data.to_dictionary(), r.info.end_time) for r in stored(store_uri(root))] == before
+    assert stored(store_uri(root), state=2) == []
+
+
+@pytest.mark.parametrize("key", ["key-healnet-0", "another"], ids=["same key, run again", "another key"])
+def test_a_fold_with_other_content_replaces_the_older_one(root: Path, key: str) -> None:
+    uri = store_uri(root)
+    tracker(root).log_cell(cell(), failed(cell(), "out of memory"))
+    tracker(root).log_cell(cell(key=key), result(cell(key=key), 0.7, epochs=2))
+    (fold,), (old,) = stored(uri, "fold"), stored(uri, "fold", state=2)
+    assert fold.data.metrics["harrell_c_index"] == 0.7
+    assert curve(uri, fold, "train/loss") == [(0, 1.0), (1, 0.5)]
+    assert fold.info.status == "FINISHED"
+    assert old.data.tags["fusionbench.superseded_by"] == key
+    assert len(stored(uri, "row")) == 1
+
+
+def test_a_row_whose_options_changed_is_replaced_with_its_folds(root: Path) -> None:
+    first = tracker(root)
+    for fold in range(2):
+        first.log_cell(cell(fold=fold), result(cell(fold=fold)))
+    changed = cell(key="new", recipe=TrainRecipe(lr=0.1))
+    tracker(root).log_cell(changed, result(changed))
+    (row,), (fold,) = stored(store_uri(root), "row"), stored(store_uri(root), "fold")
+    assert row.data.params["train.lr"] == "0.1"
+    assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
+    assert len(stored(store_uri(root), state=2)) == 3
+
+
+def test_more_repeats_and_newer_plugins_keep_the_row(root: Path) -> None:
+    tracker(root).log_cell(cell(), result(cell()))
+    (before,) = stored(store_uri(root), "row")
+    more = cell(protocol=Protocol(test_patterns=("full", "only:omic"), repeats=3))
+    tracker(root, lock={**LOCK, "models": {"healnet": "2"}}).log_cell(more, result(more))
+    (row,) = stored(store_uri(root), "row")
+    assert row.info.run_id == before.info.run_id
+    assert row.data.tags["model.version"] == "2"
+    assert row.data.tags["protocol.repeats"] == "3"
+    assert len(stored(store_uri(root), "fold")) == 1
+
+
+def test_one_key_of_two_variants_is_a_fold_of_either(root: Path) -> None:
+    both = tracker(root)
+    for variant in ("base", "l1"):
+        both.log_cell(cell(variant=variant), result(cell(variant=variant)))
+    assert len(stored(store_uri(root), "row")) == 2
+    assert [f.data.tags["variant"] for f in stored(store_uri(root), "fold")] == ["base", "l1"]
+
+
+def test_a_run_that_an_interrupt_left_half_written_is_written_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: runs.Runs, run: runs.Run, tags: Mapping[str, str], *rest: Any) -> None:
+        if run.tags[words.KIND] == words.FOLD:
+            raise KeyboardInterrupt
+        write(self, run, tags, *rest)
+
+    write = runs.Runs.write
+    monkeypatch.setattr(runs.Runs, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tracker(root).log_cell(cell(), result(cell()))
+    monkeypatch.setattr(runs.Runs, "write", write)
+    tracker(root).log_cell(cell(), result(cell()))
+    (fold,) = stored(store_uri(root), "fold")
+    assert fold.info.status == "FINISHED"
+    assert fold.data.metrics["harrell_c_index"] == 0.6
+    assert len(stored(store_uri(root), "row")) == 1
+
+
+def test_of_two_runs_for_one_fold_the_younger_stays(root: Path) -> None:
+    one, two = tracker(root), tracker(root)
+    two._runs()  # both looked before either wrote
+    one.log_cell(cell(), result(cell(), 0.6))
+    two.log_cell(cell(), result(cell(), 0.7))
+    assert len(stored(store_uri(root), "fold")) == 2
+    tracker(root).log_cell(cell(), result(cell(), 0.7))
+    (fold,), (row,) = stored(store_uri(root), "fold"), stored(store_uri(root), "row")
+    assert fold.data.metrics["harrell_c_index"] == 0.7
+    assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
+
+
+def test_a_deleted_experiment_comes_back_without_what_was_replaced(root: Path) -> None:
+    tracker(root).log_cell(cell(), result(cell(), 0.6))
+    tracker(root).log_cell(cell(), result(cell(), 0.7))
+    connection = Connection(store_uri(root), SUITE)
+    connection.call("delete_experiment", experiment_id(store_uri(root), SUITE))
+    tracker(root).log_cell(cell(), result(cell(), 0.7))
+    (fold,) = stored(store_uri(root), "fold")
+    assert fold.data.metrics["harrell_c_index"] == 0.7
+
+
+def test_the_table_is_on_the_row_and_in_the_description(root: Path) -> None:
+    uri, used = store_uri(root), tracker(root)
+    used.log_cell(cell(), result(cell()))
+    assert stored(uri, "row")[0].info.status == "RUNNING"
+    used.log_table(table(models=["healnet", "never-logged"]))
+    (row,) = stored(uri, "row")
+    expected = {"harrell_c_index.mean": 0.6, "harrell_c_index.sd": 0.03, "harrell_c_index.only-omic.ci_high": 0.65}
+    assert row.data.metrics.items() >= {**expected, "n_folds": 5.0}.items()
+    assert row.data.tags["mlflow.note.content"] == "harrell_c_index 0.600 ± 0.030 [0.550, 0.650] (5 folds)"
+    assert row.info.status == "FINISHED"
+    note = Connection(uri, SUITE).call("get_experiment_by_name", SUITE).tags["mlflow.note.content"]
+    assert note.startswith("Real omics\n")
+    assert "| healnet | clinical+omic | base | full | harrell_c_index | 0.600 ± 0.030 [0.550, 0.650] |" in note
+
+
+def test_a_later_table_replaces_the_numbers_and_empties_those_it_lacks(root: Path) -> None:
+    uri, used = store_uri(root), tracker(root)
+    used.log_cell(cell(), result(cell()))
+    used.log_table(table(0.6))
+    later = table(0.65, n_failed=1)
+    tracker(root).log_table(later[later["pattern"] == "full"])
+    (row,) = stored(uri, "row")
+    assert row.data.metrics["harrell_c_index.mean"] == 0.65
+    assert math.isnan(row.data.metrics["harrell_c_index.only-omic.mean"])
+    assert row.info.status == "FAILED"
+    assert [value for _, value in curve(uri, row, "harrell_c_index.sd")] == [0.03]
+
+
+def test_long_curves_and_long_options_arrive_whole(root: Path) -> None:
+    long = cell(f"healnet[note={'x' * 9000}]", key="k")
+    tracker(root).log_cell(long, result(long, epochs=runs.METRICS))
+    (fold,), (row,) = stored(store_uri(root), "fold"), stored(store_uri(root), "row")
+    assert len(curve(store_uri(root), fold, "val/loss")) == runs.METRICS
+    assert len(row.data.params["model.note"]) == 500
+    tracker(root).log_cell(long, result(long, epochs=runs.METRICS))
+    assert [f.info.run_id for f in stored(store_uri(root), "fold")] == [fold.info.run_id]
+
+
+def test_a_results_folder_whose_path_a_database_uri_cannot_hold_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(TrackingError, match="'%' in its path"):
+        store_uri(tmp_path / "50%")
+    assert store_uri(tmp_path / "a b").endswith("a b/mlflow.db")
+
+
+# --- servers that fail
+
+
+@pytest.fixture
+def refusing() -> str:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent() -> Iterator[str]:
+    """A server that takes connections and never answers."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(8)
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+def test_a_server_that_refuses_is_one_line_with_the_remedy(root: Path, refusing: str) -> None:
+    with pytest.raises(TrackingError) as caught:
+        tracker(root, refusing).log_cell(cell(), result(cell()))
+    assert str(caught.value) == (
+        f"MLflow at {refusing} does not answer; results are safe on disk, replay them with: "
+        f"fusionbench sync {SUITE} --to {refusing}"
+    )
+
+
+def test_a_silent_server_costs_one_wait_and_no_more(root: Path, silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    used = tracker(root, silent)
+    with pytest.raises(TrackingError, match="does not answer"):
+        used.log_cell(cell(), result(cell()))
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "100")
+    with pytest.raises(TrackingError, match="does not answer"):  # told from memory
+        used.log_table(table())
+
+
+def test_our_patience_is_neither_the_users_nor_left_behind(
+    root: Path, refusing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: dict[str, str] = {}
+
+    def fake(uri: str) -> Any:
+        seen.update({name: os.environ[name] for name in QUICK})
+        raise ValueError("enough")
+
+    monkeypatch.setattr("fusionbench.tracking.connection._open", fake)
+    for name in QUICK:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
+    with pytest.raises(TrackingError, match=r"failed \(enough\)"):
+        Connection(refusing, SUITE).call("search_experiments")
+    assert seen == {**QUICK, "MLFLOW_HTTP_REQUEST_TIMEOUT": "60"}
+    assert {name for name in QUICK if name in os.environ} == {"MLFLOW_HTTP_REQUEST_TIMEOUT"}
+
+
+def test_a_password_is_never_printed(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fake(uri: str) -> Any:
+        raise ValueError(f"cannot reach {uri}")
+
+    monkeypatch.setattr("fusionbench.tracking.connection._open", fake)
+    with pytest.raises(TrackingError) as caught:
+        Connection("https://me:s3cret@host/path", SUITE).call("search_experiments")
+    assert "s3cret" not in str(caught.value)
+    assert "https://me:***@host/path" in str(caught.value)
+
+
+def test_a_damaged_store_fails_at_once(root: Path) -> None:
+    (root / "mlflow.db").write_text("no database " * 500)
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match="not a database"):
+        tracker(root).log_cell(cell(), result(cell()))
+    assert time.monotonic() - start < 10  # mlflow alone tries for 100 s
+
+
+@pytest.mark.slow
+def test_a_silent_server_is_given_up_within_ten_seconds_by_default(
+    root: Path, silent: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in QUICK:
+        monkeypatch.delenv(name, raising=False)
+    start = time.monotonic()
+    with pytest.raises(TrackingError, match="does not answer"):
+        tracker(root, silent).log_cell(cell(), result(cell()))
+    assert 5 < time.monotonic() - start < 15
+
+
+# --- a real server
+
+
+def test_the_web_page_is_served_to_this_machine_only_and_linked_to_the_runs(tmp_path: Path) -> None:
+    command = ui_command(tmp_path, 5001)
+    assert command[1:4] == ["-m", "mlflow", "server"]
+    assert command[command.index("--host") + 1] == "127.0.0.1"
+    assert command[command.index("--backend-store-uri") + 1] == store_uri(tmp_path)
+    assert suite_link("http://127.0.0.1:5001/", "3") == "http://127.0.0.1:5001/#/experiments/3/runs"
+    assert suite_link("http://127.0.0.1:5001", None) == "http://127.0.0.1:5001/#/experiments"
+
+
+def test_the_web_page_sends_no_telemetry_unless_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
+    assert ui_environment()["MLFLOW_DISABLE_TELEMETRY"] == "true"
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "false")
+    assert ui_environment()["MLFLOW_DISABLE_TELEMETRY"] == "false"
+
+
+@pytest.fixture
+def server(root: Path) -> Iterator[str]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url = f"http://127.0.0.1:{port}"
+    with (root / "server.log").open("w") as log:
+        process = subprocess.Popen(
+            ui_command(root, port), env=ui_environment(), stdout=log, stderr=log, cwd=root, start_new_session=True
+        )
+        try:
+            _wait(url, process, root / "server.log")
+            yield url
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            process.wait(60)
+
+
+def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/health", timeout=2):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.3)
+    pytest.fail(f"mlflow server did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.mark.slow
+def test_a_run_is_replayed_into_a_server_without_doubling(
+    root: Path, server: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")  # a busy machine is not what is tested
+    items = [(c := cell(fold=fold), result(c)) for fold in range(2)]
+    for _ in range(2):
+        sync(tracker(root, server), items, table())
+    assert [r.data.tags[words.KIND] for r in stored(server)] == [words.ROW, words.FOLD, words.FOLD]
+    row, fold = stored(server, "row")[0], stored(server, "fold")[0]
+    assert row.data.metrics["harrell_c_index.mean"] == 0.6
+    assert curve(server, fold, "val/loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]
+    assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
+    assert stored(server, state=2) == []
+    assert "View run" not in capfd.readouterr().out

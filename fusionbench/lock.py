@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 import fusionbench
-from fusionbench import environment
-from fusionbench.plan import RESULTS_VERSION, Plan, canonical
+from fusionbench import environment, suites
+from fusionbench.plan import ORACLE, RESULTS_VERSION, Plan, canonical
 from fusionbench.registry import Registry
 from fusionbench.splits import fold_hash
 
@@ -29,9 +29,13 @@ def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[str, Cohort]) -> 
             "skipped": sum(bool(c.skip) for c in plan.listed),
             "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
         },
-        "datasets": {name: _dataset(plan, name, cohort) for name, cohort in cohorts.items()},
+        "datasets": {name: _dataset(plan, registry, name, cohort) for name, cohort in cohorts.items()},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {m.name: registry.model(m.name).version for m in plan.suite.models},
+        "options": {
+            str(ref): _plain(suites.options(registry, "models", ref).model_dump(mode="json"))
+            for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
+        },
         "packages": environment.packages(),
     }
 
@@ -40,10 +44,11 @@ def _refs(plan: Plan) -> dict[str, Any]:
     return {"datasets": [str(d) for d in plan.suite.datasets], "models": [str(m) for m in plan.suite.models]}
 
 
-def _dataset(plan: Plan, name: str, cohort: Cohort) -> dict[str, Any]:
+def _dataset(plan: Plan, registry: Registry, name: str, cohort: Cohort) -> dict[str, Any]:
     cells = [c for c in plan.listed if str(c.dataset) == name]
     folds = {f"{c.variant}/{c.repeat}/{c.fold}": fold_hash(c.split) for c in cells}
     return {
+        "version": registry.dataset(cells[0].dataset.name).version,
         "fingerprint": cohort.fingerprint,
         "cases": len(cohort.cases),
         "checksums": dict(cohort.info.checksums),

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class _Strict(BaseModel):
@@ -79,6 +79,16 @@ class TrainRecipe(_Strict):
     max_instances: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainRecipe:
+        if self.momentum and self.optimizer != "sgd":
+            raise ValueError(f"momentum belongs to optimizer 'sgd'; {self.optimizer!r} has none: set it to 0")
+        if self.loss == "cox" and (self.alpha or self.clamp or self.class_weights != "none"):
+            raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
+        if self.loss == "cox" and self.batch_size < 2:
+            raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
+        return self
 
 
 def overlay(value: Protocol | TrainRecipe, changes: Mapping[str, Any]) -> Any:

@@ -117,7 +117,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
             "best_epoch": trained.best_epoch if trained else None,
             "parameters": sum(int(a.size) for a in predictor.state().values()),
         },
-        "notes": [*_notes(cell, data, tested), *data.preprocessor.notes],
+        "notes": [*_notes(cell, data, tested), *data.preprocessor.notes, *(trained.notes if trained else ())],
         "seconds": clock.laps,
         "peak_memory_mib": environment.peak_memory_mib(),
         "environment": environment.describe(str(bench.device)),

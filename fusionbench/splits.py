@@ -34,7 +34,7 @@ def make_folds(
     for i, (rest, test) in enumerate(pairs):
         val = _draw(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
-        fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(test)))
+        fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
         _assert_fold(fold, by_id, i)
         folds.append(fold)
     return folds

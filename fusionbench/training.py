@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from fusionbench import survival
 from fusionbench.bags import CACHE_BYTES, CaseFeed, batches, subsample
-from fusionbench.errors import DataError, FusionBenchError, SuiteError
+from fusionbench.errors import DataError, FusionBenchError
 from fusionbench.predictor import TorchPredictor, forward
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
@@ -64,7 +64,6 @@ def train_module(
         progress: called with the epoch after each epoch.
 
     Raises:
-        SuiteError: the recipe contradicts itself.
         DataError: there is nothing to train on.
         PluginError: the module's output has the wrong shape.
         FusionBenchError: a loss is not finite.
@@ -307,14 +306,8 @@ def _targets(cases: CaseSet, what: str) -> Targets:
 def _check(recipe: TrainRecipe, task: Task, targets: Targets) -> None:
     if len(targets.time) == 0:
         raise DataError("there is no training case")
-    if recipe.momentum and recipe.optimizer != "sgd":
-        raise SuiteError(f"train.momentum is of optimizer 'sgd'; {recipe.optimizer!r} has none: set it to 0")
     if recipe.loss != "cox":
         return
-    if recipe.alpha or recipe.clamp or recipe.class_weights != "none":
-        raise SuiteError("train.alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
-    if recipe.batch_size < 2:
-        raise SuiteError("loss 'cox' compares the cases of a batch: set train.batch_size to 2 or more")
     if task.n_outputs != 1:
         raise ValueError(f"loss 'cox' takes a task with one output, got {task.n_outputs}")
     if not targets.event.any():

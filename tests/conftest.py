@@ -6,29 +6,59 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 EXAMPLE = Path(__file__).parent / "third_party" / "example"
 
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Cli = Callable[..., Outcome]
 
 
 @pytest.fixture
-def cli(tmp_path: Path) -> Cli:
-    """Run `fusionbench ARGS` in a folder of its own, with the stranger's package installed beside the built-ins."""
+def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """`fusionbench ARGS` in a folder of its own, with the stranger's package installed beside the built-ins.
 
-    def call(*args: str, env: dict[str, str] | None = None, timeout: float = 300) -> subprocess.CompletedProcess[str]:
-        return run_cli(args, tmp_path, env, timeout)
+    In this process, since importing torch for each of a hundred commands would cost minutes; `run_cli` starts a real one.
+    """
+    from fusionbench import cli as command_line
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLE)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(*args: str, env: dict[str, str] | None = None) -> Outcome:
+        with monkeypatch.context() as patched:
+            for key, value in (env or {}).items():
+                patched.setenv(key, value)
+            patched.setattr(sys, "argv", ["fusionbench", *args])
+            capsys.readouterr()
+            try:
+                command_line.main()
+                status: object = 0
+            except SystemExit as ended:
+                status = ended.code
+        seen = capsys.readouterr()
+        return Outcome(int(str(status or 0)), seen.out, seen.err)
 
     return call
 
 
-def run_cli(
-    args: Sequence[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 300
-) -> subprocess.CompletedProcess[str]:
-    merged = {**os.environ, "PYTHONPATH": str(EXAMPLE), "COLUMNS": "200", "NO_COLOR": "1", **(env or {})}
-    merged.pop("MLFLOW_TRACKING_URI", None) if env is None or "MLFLOW_TRACKING_URI" not in env else None
+def run_cli(args: Sequence[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 300) -> Outcome:
+    """The same in a process of its own."""
+    inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
+    merged = {**inherited, "PYTHONPATH": str(EXAMPLE), "NO_COLOR": "1", **(env or {})}
     command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *args]
-    return subprocess.run(command, cwd=cwd, env=merged, text=True, capture_output=True, timeout=timeout, check=False)
+    ended = subprocess.run(command, cwd=cwd, env=merged, text=True, capture_output=True, timeout=timeout, check=False)
+    return Outcome(ended.returncode, ended.stdout, ended.stderr)

@@ -71,27 +71,24 @@ class Moments:
     count: int
     mean: Floats
     squares: Floats
-    low: Floats
-    high: Floats
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
-        return cls(0, np.zeros(dim), np.zeros(dim), np.full(dim, np.inf), np.full(dim, -np.inf))
+        return cls(0, np.zeros(dim), np.zeros(dim))
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take in (instance, feature) values."""
+        """Take in (instance, feature) float32 values."""
         x = values.astype(np.float64)
         mean, n, total = x.mean(axis=0), len(x), self.count + len(x)
         delta = mean - self.mean
         self.squares += ((x - mean) ** 2).sum(axis=0) + delta**2 * (self.count * n / total)
         self.mean += delta * (n / total)
-        self.low, self.high = np.minimum(self.low, x.min(axis=0)), np.maximum(self.high, x.max(axis=0))
         self.count = total
 
     @property
     def sd(self) -> Floats:
-        """Over the instances themselves (ddof 0); exactly 0 where all are equal."""
-        return np.where(self.low == self.high, 0.0, np.sqrt(self.squares / max(self.count, 1)))
+        """Over the instances themselves (ddof 0); exactly 0 where all are equal, since float32 sums are exact here."""
+        return np.asarray(np.sqrt(self.squares / max(self.count, 1)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -39,7 +39,7 @@ def ui(
 
     typer.echo(tracking.suite_link(f"http://{host}:{port}", tracking.local_experiment(out, suite)))
     try:
-        code = subprocess.call(tracking.ui_command(out, port, host))
+        code = subprocess.call(tracking.ui_command(out, port, host), env=tracking.ui_environment())
     except KeyboardInterrupt:
         code = 0
     raise typer.Exit(code)

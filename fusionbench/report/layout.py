@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
 from fusionbench.report.ranking import ALPHA
 from fusionbench.report.words import FULL, HARRELL, ComparisonTable, Head, Row, row_keys, unique
-
-PARTIES = ("dataset", "model", "modalities", "variant")
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,7 @@ class Section:
     text: str = ""
     header: tuple[str, ...] = ()
     lines: tuple[tuple[Entry, ...], ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def document(table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]]) -> list[Section]:
@@ -55,7 +53,7 @@ def document(table: ComparisonTable, title: str, notes: Mapping[str, Sequence[st
     for dataset in table.progress:
         rows = table.rows[table.rows["dataset"] == dataset]
         sections.append(Section(2, dataset, _head(table, dataset)))
-        shown = rows[(rows["n_folds"] > 0) | (rows["n_failed"] > 0)]
+        shown = rows[(rows["n_cases"] > 0) | (rows["n_failed"] > 0)]
         patterns = unique(shown["pattern"])
         for pattern in patterns:
             part = shown[shown["pattern"] == pattern]
@@ -107,7 +105,7 @@ def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], 
 def _entry(record: Mapping[Any, Any], best: bool) -> Entry:
     """`mean ± sd [low, high]`, as far as they are defined."""
     if math.isnan(record["mean"]):
-        return Entry("failed" if record["n_folds"] == 0 and record["n_cases"] == 0 else "undefined")
+        return Entry("undefined" if record["n_cases"] else "failed")
     text = f"{record['mean']:.3f}"
     if not math.isnan(record["sd"]):
         text += f" ± {record['sd']:.3f}"

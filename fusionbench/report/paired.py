@@ -12,7 +12,8 @@ import pandas as pd
 
 from fusionbench.errors import ResultsError, did_you_mean
 from fusionbench.report.frames import Frames
-from fusionbench.report.intervals import Bootstrapped, Line, Tested, bootstrap, cohort_of, shared_cases, tested
+from fusionbench.report.intervals import Bootstrapped, bootstrap
+from fusionbench.report.tested import Line, Tested, cohort_of, shared_cases, tested
 from fusionbench.report.words import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
 from fusionbench.statistics import (
     DRAWS,
@@ -61,7 +62,7 @@ def comparison(
     values: tuple[Mapping[Fold, float], Mapping[Fold, float]],
     draws: Bootstrapped | None,
 ) -> dict[str, Any]:
-    """One line of PAIR_COLUMNS, without n_cases and the adjusted p."""
+    """One line of PAIR_COLUMNS, without the adjusted p."""
     (dataset, *of_a), (_, *of_b) = rows
     shared = sorted(values[0].keys() & values[1].keys())
     repeats = [repeat for repeat, _ in shared]
@@ -94,9 +95,9 @@ def adjusted(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return [{**line, "p_holm": p} for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True)]
 
 
-def pair_frame(lines: Iterable[Mapping[str, Any]]) -> pd.DataFrame:
-    """Comparisons as a frame of PAIR_COLUMNS."""
-    return pd.DataFrame(list(lines), columns=list(PAIR_COLUMNS))
+def pair_frame(lines: Iterable[Mapping[str, Any]], *more: str) -> pd.DataFrame:
+    """Comparisons as a frame of PAIR_COLUMNS and `more`."""
+    return pd.DataFrame(list(lines), columns=[*PAIR_COLUMNS, *more])
 
 
 def compare(
@@ -119,7 +120,7 @@ def compare(
         seed: of the bootstrap; the suite's.
 
     Returns:
-        PAIR_COLUMNS; n_cases counts the shared patients' cases in one repeat.
+        PAIR_COLUMNS and n_cases, the cases that both rows were tested on.
 
     Raises:
         ResultsError: if a model is not in the results, or the two never meet.
@@ -135,7 +136,7 @@ def compare(
         families.setdefault((line["dataset"], line["pattern"], line["metric"]), []).append(line)
     if not families:
         raise ResultsError(f"{model_a} and {model_b} have no scored dataset and variant in common")
-    return pair_frame(line for family in families.values() for line in adjusted(family))
+    return pair_frame((line for family in families.values() for line in adjusted(family)), "n_cases")
 
 
 def _all_pairs(

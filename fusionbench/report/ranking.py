@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.intervals import Bootstrapped, blocks, bootstrap, cohort_of, tested
+from fusionbench.report.intervals import Bootstrapped, bootstrap
 from fusionbench.report.paired import FoldValues, adjusted, comparison
+from fusionbench.report.tested import blocks, cohort_of, tested
 from fusionbench.report.words import HARRELL, Place, Row, Stored, is_oracle, unique
 from fusionbench.statistics import best_position, mean_over_folds
 

@@ -34,7 +34,7 @@ TABLE_COLUMNS = (
 PAIR_COLUMNS = (
     *("dataset", "pattern", "metric", "model_a", "modalities_a", "variant_a", "model_b", "modalities_b", "variant_b"),
     *("mean_a", "mean_b", "difference", "ci_low", "ci_high", "se", "df", "p", "p_holm", "detectable"),
-    *("n_folds", "n_cases", "reason"),
+    *("n_folds", "reason"),
 )
 """Of a comparison of two rows on the folds both have; difference = a - b, detectable = 2.8 se."""
 

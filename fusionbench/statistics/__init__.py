@@ -1,4 +1,4 @@
-"""Intervals, tests and pooling: pure functions of arrays. Source of the choices: docs of the protocol, `Statistics`."""
+"""Concordance, bootstrap intervals, corrected tests and pooling over cohorts: pure functions of arrays."""
 
 from fusionbench.statistics.bootstrap import DRAWS, Resampling, ScoredFold, percentile_interval, resample
 from fusionbench.statistics.comparison import (

@@ -66,7 +66,6 @@ def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
         **_tags("dataset", {k: v for k, v in about.items() if isinstance(v, (str, int, float))}),
         **_tags("model", {"version": versions[cell.model.name]} if cell.model.name in versions else {}),
         **_tags("", {k: lock[k] for k in ("fusionbench", "git_commit") if k in lock}),
-        **({"skip": clipped(cell.skip, TAG_LENGTH)} if cell.skip else {}),
     }
     name = " · ".join([model, dataset, modalities, *([variant] if variant != BASE else [])])
     return Payload(name, tags, _params(cell, lock.get("options", {}).get(model, {})))
@@ -189,6 +188,7 @@ def _params(cell: Cell, resolved: Mapping[str, Any]) -> dict[str, str]:
     options = {
         "seed": cell.seed,
         "tau": cell.tau,
+        **({"skip": cell.skip} if cell.skip else {}),  # a param, so that a row that no longer skips is a new run
         **{f"model.{k}": v for k, v in {**resolved, **dict(cell.model.options)}.items()},
         **{f"train.{k}": v for k, v in cell.recipe.model_dump(mode="json").items()},
         **{f"protocol.{k}": v for k, v in cell.protocol.model_dump(mode="json").items() if k != "repeats"},

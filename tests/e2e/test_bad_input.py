@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Cli
+from tests.conftest import Cli, Outcome, run_cli
 
 WORDS = {
     "duplicate": ["case-03", "unique"],
@@ -25,10 +25,10 @@ WORDS = {
 }
 
 
-def one_error(result: object, *words: str) -> str:
+def one_error(result: Outcome, *words: str) -> str:
     """Exit status 2, one line that holds every word, no traceback."""
-    stderr: str = result.stderr  # type: ignore[attr-defined]
-    assert result.returncode == 2, stderr  # type: ignore[attr-defined]
+    stderr = result.stderr
+    assert result.returncode == 2, stderr
     assert "Traceback" not in stderr
     errors = [line for line in stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1, stderr
@@ -74,7 +74,7 @@ def test_a_wrong_flag(cli: Cli, args: tuple[str, ...], words: tuple[str, ...]) -
 
 
 def test_an_unknown_modality_name(cli: Cli) -> None:
-    one_error(cli("run", "example-misnamed"), "modality", "'vectr'", "'vector'", "'bag'")
+    one_error(cli("run", "example-misnamed"), "modality", "'vectr'", "'vector'", "Choices: bag, vector")
 
 
 def test_a_toml_syntax_error_names_file_and_line(cli: Cli) -> None:
@@ -112,8 +112,8 @@ def test_failed_cells_are_counted_and_the_others_stay(cli: Cli) -> None:
     assert "example-failing" in table
 
 
-def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(cli: Cli) -> None:
-    first = cli("run", "example-interrupted", "--no-track")
+def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(cli: Cli, tmp_path: Path) -> None:
+    first = run_cli(("run", "example-interrupted", "--no-track"), tmp_path)
     assert first.returncode == 130, first.stderr
     assert "interrupted" in first.stderr
     second = cli("run", "example-interrupted", "--no-track", env={"EXAMPLE_CALM": "1"})
@@ -123,7 +123,7 @@ def test_ctrl_c_keeps_what_is_finished_and_the_next_run_goes_on(cli: Cli) -> Non
 
 def test_a_tracking_server_that_does_not_answer(cli: Cli) -> None:
     args = ("run", "example-faulty", "-d", "example-faulty")
-    down = cli(*args, env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}, timeout=120)
+    down = cli(*args, env={"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"})
     assert down.returncode == 0, down.stderr
     assert "not logged to MLflow" in down.stderr
     assert "fusionbench sync" in down.stderr
@@ -132,5 +132,5 @@ def test_a_tracking_server_that_does_not_answer(cli: Cli) -> None:
     assert "4 cells are in MLflow" in later.stdout
 
 
-def test_a_traceback_only_with_debug(cli: Cli) -> None:
-    assert "Traceback" in cli("--debug", "run", "quikstart").stderr
+def test_a_traceback_only_with_debug(tmp_path: Path) -> None:
+    assert "Traceback" in run_cli(("--debug", "run", "quikstart"), tmp_path).stderr

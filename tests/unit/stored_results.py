@@ -56,7 +56,9 @@ def make_frames(
                             for metric, value in zip(DIRECTIONS, values, strict=True):
                                 rows["folds"].append((*place, pattern, metric, value, "", len(test), 0))
                             for draw, risk in enumerate(risks):
-                                frame = pd.DataFrame({"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw})
+                                frame = pd.DataFrame(
+                                    {"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw}
+                                )
                                 predictions.append(frame.assign(**dict(zip(PLACE, place, strict=True))))
     return Frames(
         cells=pd.DataFrame(rows["cells"], columns=CELL_COLUMNS),

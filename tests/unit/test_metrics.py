@@ -85,7 +85,7 @@ def test_uno(example):
 
 
 def test_td_auc(example):
-    made, censored, test, train = example
+    made, censored, _, train = example
     expected = cumulative_dynamic_auc(structured(train), structured(censored), made.risk, [12, 36, 60])[0]
     assert TimeDependentAuc()(made, censored, train) == pytest.approx(expected.mean(), abs=1e-12)
     without_s = prediction(made.risk)

@@ -95,7 +95,8 @@ def test_the_cache_keeps_arrays_up_to_its_limit_and_stays_at_home() -> None:
     prepared = [[fitted.prepare(case, ("omic",)).bags["omic"] for case in cases] for _ in range(2)]
     assert [a is b for a, b in zip(*prepared, strict=True)] == [True] * 3 + [False] * 7
     assert cache.used == cache.limit
-    assert pickle.loads(pickle.dumps(cache)).used == 0
+    travelled = pickle.loads(pickle.dumps(cache))
+    assert (travelled.used, travelled.limit) == (0, cache.limit)
     noise = replace(cases[0], refs={"omic": cases[0].refs["omic"] + 1})
     assert not torch.equal(fitted.prepare(noise, ("omic",)).bags["omic"].values, prepared[0][0].values)
 

@@ -105,8 +105,8 @@ def test_draws_without_a_comparable_pair_are_redrawn_and_counted():
     sample = resample(np.zeros(10, dtype=np.int64), [fold], seed=0, draws=500)
     assert (sample.weights[:, 4] > 0).all()
     assert (sample.weights[:, 5:].sum(axis=1) > 0).all()
-    lost = 1 - (0.9**10 * 0 + 1 - 0.9**10) * 0.99  # the event is not drawn, or (rarely) nobody after it
-    assert sample.redrawn / (500 + sample.redrawn) == pytest.approx(lost, abs=0.08)
+    lost = 0.9**10 + 0.5**10 - 0.4**10  # the event is not drawn, or nobody after it
+    assert sample.redrawn / (500 + sample.redrawn) == pytest.approx(lost, abs=0.05)
 
 
 def test_resampling_gives_up_where_pairs_are_too_rare():
@@ -197,7 +197,7 @@ def test_random_effects_on_the_bcg_trials():
     assert pooled.q == pytest.approx(152.2330, abs=5e-5)
     assert pooled.mean == pytest.approx(-0.715, abs=0.002)
     assert pooled.i2 == pytest.approx(1 - 12 / 152.2330, abs=1e-5)
-    assert pooled.low < -1.0 < pooled.mean < -0.3 < pooled.high < 0
+    assert (pooled.low, pooled.high) == pytest.approx((-1.109, -0.321), abs=0.002)
     assert pooled.high - pooled.low == pytest.approx(2 * stats.t.ppf(0.975, 12) * pooled.se)
 
 
@@ -211,7 +211,7 @@ def test_random_effects_without_heterogeneity_is_the_weighted_mean():
 
 
 def test_rank_test_is_friedman_after_iman_and_davenport():
-    values = np.random.default_rng(4).normal(size=(8, 4)) + [0.0, 0.5, 1.0, 2.5]
+    values = np.random.default_rng(4).normal(size=(8, 4)) + np.array([0.0, 0.5, 1.0, 2.5])
     test = rank_test(values, higher_is_better=True)
     chi2 = stats.friedmanchisquare(*values.T).statistic
     assert test.f == pytest.approx(7 * chi2 / (8 * 3 - chi2))
@@ -251,7 +251,7 @@ def null_cohort(rng, n, censored):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("folds", "size", "scale"), [(1, 150, 0.61), (5, 52, 0.103)], ids=["60 %", "85 %"])
+@pytest.mark.parametrize(("folds", "size", "scale"), [(1, 150, 0.61), (5, 52, 0.1285)], ids=["60 %", "85 %"])
 def test_bootstrap_under_the_null(folds, size, scale):
     """Two copies differ by chance in 5 % of cohorts, and the interval of one covers its true c in 95 %."""
     rng = np.random.default_rng(6)
@@ -290,7 +290,9 @@ def test_corrected_t_test_of_one_model_against_itself():
         for repeat in range(3):
             for test in np.array_split(np.random.default_rng(repeat).permutation(150), 5):
                 train = np.setdiff1d(np.arange(150), test)
-                c = [harrell_c(time[test], event[test], learn(features, time, event, train, rng)[test]) for _ in range(2)]
+                c = [
+                    harrell_c(time[test], event[test], learn(features, time, event, train, rng)[test]) for _ in range(2)
+                ]
                 differences.append(c[0] - c[1])
         corrected += corrected_t_test(differences, 30 / 120).p <= 0.05
         plain += corrected_t_test(differences, 0.0).p <= 0.05

@@ -263,8 +263,11 @@ def test_a_skipped_cell_is_a_row_with_its_reason_and_no_fold(root: Path) -> None
     skipped = cell(skip="needs an image")
     tracker(root).log_cell(skipped, CellResult(skipped.key, "skipped", skipped.skip))
     (row,) = stored(store_uri(root))
-    assert row.data.tags["skip"] == "needs an image"
+    assert row.data.params["skip"] == "needs an image"
     assert row.info.status == "FINISHED"
+    tracker(root).log_cell(cell(), result(cell()))
+    (row,) = stored(store_uri(root), "row")
+    assert "skip" not in row.data.params
 
 
 def test_replaying_writes_nothing_a_second_time(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

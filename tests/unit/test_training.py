@@ -10,7 +10,7 @@ from torch import nn
 
 from fusionbench import survival
 from fusionbench.bags import batches, collate
-from fusionbench.errors import DataError, FusionBenchError, PluginError, ResultsError, SuiteError
+from fusionbench.errors import DataError, FusionBenchError, PluginError, ResultsError
 from fusionbench.nn import GatedAttention
 from fusionbench.predictor import TorchPredictor
 from fusionbench.protocol import TrainRecipe
@@ -481,20 +481,6 @@ def test_prediction_that_is_not_finite_names_the_case():
 def test_wrong_output_shape_is_the_plugins_fault():
     with pytest.raises(PluginError, match=r"Linear returned logits of shape \(8, 3\), expected .* \(8, 4\)"):
         fit(Linear(3), cohort(8, bags=False))
-
-
-@pytest.mark.parametrize(
-    ("recipe", "message"),
-    [
-        ({"momentum": 0.9}, "momentum is of optimizer 'sgd'"),
-        ({"loss": "cox", "alpha": 0.4}, "belong to time bins"),
-        ({"loss": "cox", "class_weights": "inverse"}, "belong to time bins"),
-        ({"loss": "cox", "batch_size": 1}, "batch_size to 2 or more"),
-    ],
-)
-def test_recipes_that_contradict_themselves_are_refused(recipe, message):
-    with pytest.raises(SuiteError, match=message):
-        fit(task=COX, **recipe)
 
 
 def test_nothing_to_learn_from_is_refused():

@@ -58,7 +58,7 @@ class Flat(LeastSquares):
     name = "example-flat"
 
     class Options(Options):
-        value: Literal["zero", "nan"] = "zero"
+        value: Literal["zero", "undefined"] = "zero"
 
     def fit(self, train, val, ctx):
         weights = np.zeros(_features(train).shape[1])

@@ -1,0 +1,140 @@
+"""Folds: generated and published, and what cannot be folded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from fusionbench import Case, DataError, Fold, SurvivalTarget
+from fusionbench.protocol import Protocol
+from fusionbench.splits import fold_hash, make_folds
+
+
+def cohort(n: int, events: int, *, rows: int = 1) -> list[Case]:
+    """`n` patients of `rows` rows each, the first `events` of them with an event."""
+    return [
+        Case(f"p{i:03d}-{r}" if rows > 1 else f"p{i:03d}", f"p{i:03d}", SurvivalTarget(float(i), i < events), {})
+        for i in range(n)
+        for r in range(rows)
+    ]
+
+
+def protocol(**changes: object) -> Protocol:
+    return Protocol.model_validate(changes)
+
+
+def events(cases: Sequence[Case], ids: Sequence[str]) -> int:
+    wanted = set(ids)
+    return sum(c.id in wanted and bool(c.target and c.target.event) for c in cases)
+
+
+def test_sizes_of_the_clean_protocol() -> None:
+    cases = cohort(100, 40)
+    folds = make_folds(cases, protocol(), 0, 0)
+    assert [len(f.test) for f in folds] == [20] * 5
+    assert [events(cases, f.test) for f in folds] == [8] * 5
+    assert [(len(f.train), len(f.val)) for f in folds] == [(68, 12)] * 5  # 15 % of 80
+    assert [events(cases, f.val) for f in folds] == [5] * 5  # 15 % of 32, rounded
+
+
+def test_ids_are_sorted_and_each_is_tested_once() -> None:
+    cases = cohort(23, 11)
+    folds = make_folds(cases, protocol(folds=3), 0, 0)
+    assert all(part == tuple(sorted(part)) for f in folds for part in (f.train, f.val, f.test))
+    assert sorted(i for f in folds for i in f.test) == [c.id for c in cases]
+
+
+def test_all_rows_of_a_patient_stand_together() -> None:
+    cases = cohort(20, 10, rows=3)
+    group = {c.id: c.group for c in cases}
+    for fold in make_folds(cases, protocol(folds=4), 0, 0):
+        parts = [{group[i] for i in ids} for ids in (fold.train, fold.val, fold.test)]
+        assert sum(map(len, parts)) == len(set.union(*parts)) == 20
+
+
+def test_choices_depend_on_seed_and_repeat_and_nothing_else() -> None:
+    cases = cohort(40, 20)
+    folds = make_folds(cases, protocol(), 1, 0)
+    shuffled = [cases[i] for i in np.random.default_rng(0).permutation(len(cases))]
+    assert make_folds(shuffled, protocol(), 1, 0) == folds
+    assert make_folds(cases, protocol(repeats=3, bins=2), 1, 0) == folds
+    assert make_folds(cases, protocol(), 1, 1) != folds
+    assert make_folds(cases, protocol(), 2, 0) != folds
+
+
+@pytest.mark.parametrize(
+    ("cases", "folds", "said"),
+    [
+        (cohort(4, 2), 5, "4 groups .* are fewer than the 5 folds"),
+        (cohort(4, 2, rows=5), 5, "4 groups .* are fewer than the 5 folds"),
+        (cohort(30, 4), 5, "none of the 6 test cases has an observed event"),
+        (cohort(30, 0), 5, "none of the 20 train cases has an observed event"),
+        (cohort(30, 2), 2, "none of the .* train cases has an observed event"),
+        (cohort(2, 2), 2, "none of the 0 train cases"),
+    ],
+)
+def test_what_cannot_be_folded(cases: list[Case], folds: int, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        make_folds(cases, protocol(folds=folds), 0, 0)
+
+
+def published(names: Sequence[str], tests: int = 3) -> list[Fold]:
+    return [
+        Fold(tuple(n for j, n in enumerate(names) if j % tests != i), (), tuple(names[i::tests])) for i in range(tests)
+    ]
+
+
+def test_published_folds_pass_through_but_for_the_validation_cut() -> None:
+    cases = cohort(30, 15)
+    given = published([c.id for c in cases])
+    folds = make_folds(cases, protocol(fold_source="published", folds=7), 0, 0, given)
+    assert [f.test for f in folds] == [f.test for f in given]
+    assert [tuple(sorted((*f.train, *f.val))) for f in folds] == [f.train for f in given]
+    again = make_folds(cases, protocol(fold_source="published"), 0, 1, given)
+    assert [f.test for f in again] == [f.test for f in folds]
+    assert [f.val for f in again] != [f.val for f in folds]
+
+
+def test_published_validation_cases_join_the_training_cases_before_the_cut() -> None:
+    cases = cohort(30, 15)
+    ids = tuple(c.id for c in cases)
+    given = [Fold(ids[6:10], ids[10:], ids[:6])]
+    (fold,) = make_folds(cases, protocol(fold_source="published"), 0, 0, given)
+    assert fold.test == ids[:6]
+    assert tuple(sorted((*fold.train, *fold.val))) == ids[6:]
+
+
+def test_published_folds_name_patients_and_their_rows_follow() -> None:
+    cases = cohort(30, 15, rows=2)
+    given = published(sorted({c.group for c in cases}))
+    for fold, of_patients in zip(make_folds(cases, protocol(fold_source="published"), 0, 0, given), given, strict=True):
+        assert fold.test == tuple(f"{p}-{r}" for p in of_patients.test for r in range(2))
+
+
+def test_a_patient_named_beside_its_rows_is_tested_once() -> None:
+    cases = cohort(20, 20, rows=2)
+    rest = tuple(f"p{i:03d}" for i in range(5, 20))
+    test = tuple(name for i in range(5) for name in (f"p{i:03d}", f"p{i:03d}-0"))
+    (fold,) = make_folds(cases, protocol(fold_source="published"), 0, 0, [Fold(rest, (), test)])
+    assert fold.test == tuple(f"p{i:03d}-{r}" for i in range(5) for r in range(2))
+
+
+def test_published_folds_that_do_not_fit() -> None:
+    cases = cohort(12, 12)
+    ids = tuple(c.id for c in cases)
+    chosen = protocol(fold_source="published")
+    with pytest.raises(DataError, match="publishes no folds; use 'generated'"):
+        make_folds(cases, chosen, 0, 0)
+    with pytest.raises(DataError, match="fold 1 names 1 unknown cases, first 'p999'"):
+        make_folds(cases, chosen, 0, 0, [Fold(ids[3:], (), ids[:3]), Fold(ids[3:], (), (*ids[:3], "p999"))])
+    with pytest.raises(DataError, match="fold 0: group 'p00.' stands in both"):
+        make_folds(cases, chosen, 0, 0, [Fold(ids, (), ids[:3])])
+
+
+def test_the_hash_tells_parts_apart() -> None:
+    fold = Fold(("a", "b"), ("c",), ("d",))
+    assert fold_hash(fold) == fold_hash(Fold(("a", "b"), ("c",), ("d",)))
+    others = [Fold(("a",), ("b", "c"), ("d",)), Fold(("ab",), ("c",), ("d",)), Fold(("a", "b"), ("d",), ("c",))]
+    assert len({fold_hash(f) for f in (fold, *others)}) == 4

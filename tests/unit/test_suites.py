@@ -1,0 +1,271 @@
+"""Suites: what is read, what is refused and in which words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import pytest
+
+from fusionbench import Options, PluginRef, SuiteError
+from fusionbench.protocol import overlay
+from fusionbench.registry import PluginRecord, Registry
+from fusionbench.suites import BASE, Suite, check_names, load, narrow, options, parse
+
+HEAD = """
+title = "A suite"
+datasets = ["toy", "other[n=5]"]
+models = ["mcat", "snn[depth=3]"]
+modalities = [["clinical"], ["clinical", "omic"]]
+"""
+
+
+class McatOptions(Options):
+    fusion: Literal["concat", "bilinear"] = "concat"
+    groups: tuple[int, ...] = (6,)
+
+
+class SnnOptions(Options):
+    depth: int = 2
+
+
+class ToyOptions(Options):
+    n: int = 10
+
+
+def plugin(options: type[Options]) -> tuple[Any, str]:
+    return SimpleNamespace(Options=options), "toys"
+
+
+def registry(suites: Mapping[str, Path] | None = None) -> Registry:
+    found = {
+        "datasets": {"toy": plugin(ToyOptions), "other": plugin(ToyOptions)},
+        "models": {"mcat": plugin(McatOptions), "snn": plugin(SnnOptions)},
+        "metrics": {"harrell_c_index": plugin(Options), "ibs": plugin(Options)},
+        "suites": {name: (path, "toys") for name, path in (suites or {}).items()},
+    }
+    return Registry((PluginRecord("toys", "toys", "1", "MIT"),), found)
+
+
+def read(text: str) -> Suite:
+    return parse("mine", text, "mine.toml")
+
+
+def refused(text: str) -> list[str]:
+    """The lines of the message."""
+    with pytest.raises(SuiteError) as caught:
+        read(text)
+    return str(caught.value).splitlines()
+
+
+def test_a_suite_as_written() -> None:
+    suite = read(HEAD + 'metrics = ["ibs"]\nseed = 3\n[protocol]\nfolds = 3\n[train]\nloss = "ce"\n')
+    assert (suite.name, suite.title, suite.seed, suite.metrics) == ("mine", "A suite", 3, ("ibs",))
+    assert suite.datasets == (PluginRef("toy"), PluginRef.of("other", n=5))
+    assert suite.modalities == (("clinical",), ("clinical", "omic"))
+    assert (suite.protocol.folds, suite.protocol.bins, suite.train.loss) == (3, 4, "ce")
+    assert [v.name for v in suite.variants()] == [BASE]
+    assert suite.sets_of("toy") == suite.sets_of("other") == suite.modalities
+
+
+def test_modality_sets_may_differ_by_dataset() -> None:
+    suite = read(HEAD.replace("modalities = ", "modalities.toy = ") + 'modalities.other = [["omic"]]\n')
+    assert suite.sets_of("toy") == (("clinical",), ("clinical", "omic"))
+    assert suite.sets_of("other") == (("omic",),)
+    assert suite.sets_of("third") == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [("title = \n", "line 1"), ("title = 1\nmodels = [\n", "end of document"), ("a = 1\n\na = 2\n", "line 3")],
+)
+def test_a_syntax_error_names_file_and_line(text: str, where: str) -> None:
+    (message,) = refused(text)
+    assert message.startswith("mine.toml: not valid TOML: ")
+    assert f"(at {where}" in message
+
+
+def test_load_names_the_file(tmp_path: Path) -> None:
+    good, bad, latin = tmp_path / "good.toml", tmp_path / "bad.toml", tmp_path / "latin.toml"
+    good.write_text(HEAD)
+    bad.write_text("title = \n")
+    latin.write_bytes("title = 'Größe'".encode("latin-1"))
+    known = registry({"good": good, "bad": bad, "latin": latin})
+    assert load(known, "good").name == "good"
+    with pytest.raises(SuiteError, match=rf"^{bad}: not valid TOML: .*line 1, column 9"):
+        load(known, "bad")
+    with pytest.raises(SuiteError, match=rf"^{latin}: not UTF-8 text"):
+        load(known, "latin")
+    with pytest.raises(SuiteError, match="unknown suite 'god'; did you mean 'good'"):
+        load(known, "god")
+
+
+def test_all_faults_come_at_once() -> None:
+    text = HEAD.replace('"mcat"', '"mcat[x"') + (
+        'sed = 1\n[protocol]\nfolds = 1\nmask_draw = 3\n[train]\nlr = -1.0\nloss = "mse"\n[[variant]]\nnmae = "x"\n'
+    )
+    first, *lines = refused(text)
+    assert first == "mine.toml: 8 problems"
+    for start, said in {
+        "models.0": "cannot read 'mcat[x'",
+        "sed": "did you mean 'seed'",
+        "protocol.folds": "greater than or equal to 2 (got 1)",
+        "protocol.mask_draw": "did you mean 'mask_draws'?",
+        "train.lr": "greater than 0 (got -1.0)",
+        "train.loss": "'nll', 'ce' or 'cox' (got 'mse')",
+        "variant.0.name": "required",
+        "variant.0.nmae": "did you mean 'name'?",
+    }.items():
+        (line,) = (line for line in lines if line.startswith(f"  - {start}: "))
+        assert said in line
+
+
+def test_a_single_fault_is_one_line() -> None:
+    assert refused(HEAD + "seeds = 1") == [
+        "mine.toml: seeds: unknown key 'seeds'; did you mean 'seed'? Choices: base, datasets, metrics, modalities, "
+        "models, protocol, reference, seed, title, train, variant"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('title = "A suite"', "", "title: Field required"),
+        ('title = "A suite"', 'title = "A suite"\nname = "x"', "key 'name' is not allowed"),
+        ('["mcat", "snn[depth=3]"]', "[]", "models: Tuple should have at least 1 item"),
+        ('["mcat", "snn[depth=3]"]', '"mcat"', "models: Input should be a valid tuple (got 'mcat')"),
+        ('["mcat", "snn[depth=3]"]', '["mcat", "snn", "mcat"]', "models: 'mcat' is listed twice"),
+        ('"other[n=5]"', '"toy"', "datasets: 'toy' is listed twice"),
+        ('[["clinical"], ["clinical", "omic"]]', '["clinical"]', "modalities: write lists of names"),
+        ('[["clinical"], ["clinical", "omic"]]', "[]", "modalities: write lists of names"),
+        ('[["clinical"], ["clinical", "omic"]]', "[[1]]", "modalities: write lists of names"),
+        ('[["clinical"], ["clinical", "omic"]]', '{toy = ["clinical"]}', "modalities: write lists of names"),
+        ('[["clinical"], ["clinical", "omic"]]', '[["a"], ["a"]]', "modalities: ('a',) is listed twice"),
+        ('[["clinical"], ["clinical", "omic"]]', '{tou = [["a"]]}', "unknown dataset 'tou'; did you mean 'toy'?"),
+    ],
+)
+def test_what_a_suite_may_not_say(old: str, new: str, said: str) -> None:
+    assert old in HEAD
+    (message,) = refused(HEAD.replace(old, new))
+    assert said in message
+
+
+VARIANTS = """
+[[variant]]
+name = "l1"
+train.l1 = 1e-5
+only = {models = ["snn"]}
+[[variant]]
+name = "bilinear"
+model.mcat.fusion = "bilinear"
+protocol.test_patterns = ["full", "half"]
+"""
+
+
+def test_variants_come_after_the_base() -> None:
+    suite = read(HEAD + VARIANTS)
+    assert [v.name for v in suite.variants()] == [BASE, "l1", "bilinear"]
+    assert [v.name for v in read(HEAD + "base = false\n" + VARIANTS).variants()] == ["l1", "bilinear"]
+    assert [v.name for v in read(HEAD + "base = false\n").variants()] == [BASE]
+    _, l1, bilinear = suite.variants()
+    assert l1.only.models == ("snn",)
+    assert overlay(suite.train, l1.train).l1 == 1e-5
+    assert overlay(suite.protocol, bilinear.protocol).test_patterns == ("full", "half")
+    assert suite.train.l1 == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('name = "v"\ntrain.l3 = 1', "variant 'v': train.l3: unknown key 'l3'; did you mean 'lr' or 'l1'"),
+        ('name = "v"\nprotocol.fold = 3', "variant 'v': protocol.fold: unknown key 'fold'; did you mean 'folds'"),
+        ('name = "v"\ntrain.lr = "high"', "variant 'v': train.lr: Input should be a valid number"),
+        ('name = "v"\nmodel.mact.fusion = "concat"', "unknown model of this suite 'mact'; did you mean 'mcat'?"),
+        ('name = "v"\nonly.models = ["cox"]', "unknown model of this suite 'cox'. Choices: mcat, snn"),
+        ('name = "v"\nonly.datasets = ["toi"]', "unknown dataset of this suite 'toi'; did you mean 'toy'?"),
+        ('name = "v"\nonly.model = ["snn"]', "variant.0.only.model: unknown key 'model'; did you mean 'models'?"),
+        ('name = "base"', "variant 'base' is named twice"),
+    ],
+)
+def test_what_a_variant_may_not_say(text: str, said: str) -> None:
+    (message,) = refused(f"{HEAD}[[variant]]\n{text}\n")
+    assert said in message
+
+
+def test_the_choices_of_a_variants_key_are_those_of_its_part() -> None:
+    (message,) = refused(f'{HEAD}[[variant]]\nname = "v"\ntrain.l3 = 1\n')
+    assert "weight_decay" in message
+    assert "modalities" not in message
+
+
+def test_narrowing_keeps_the_order_and_the_options_of_the_suite() -> None:
+    suite = read(HEAD)
+    assert narrow(suite) == suite
+    assert narrow(suite, models=["snn"]).models == (PluginRef.of("snn", depth=3),)
+    assert narrow(suite, datasets=["other"]).datasets == (PluginRef.of("other", n=5),)
+    both = narrow(suite, models=["mcat", "mcat[fusion=bilinear]", "mcat"])
+    assert both.models == (PluginRef("mcat"), PluginRef.of("mcat", fusion="bilinear"))
+    assert narrow(suite, models=["snn[depth=3]"]).models == (PluginRef.of("snn", depth=3),)
+    assert narrow(suite, models=["cox[l1=1]"]).models == (PluginRef.of("cox", l1=1),)
+
+
+def test_narrowing_changes_repeats_and_seed_only_within_bounds() -> None:
+    suite = narrow(read(HEAD), repeats=3, seed=7)
+    assert (suite.protocol.repeats, suite.protocol.folds, suite.seed) == (3, 5, 7)
+    with pytest.raises(SuiteError, match="repeats is 0; it must be at least 1"):
+        narrow(suite, repeats=0)
+    with pytest.raises(SuiteError, match="seed is -1"):
+        narrow(suite, seed=-1)
+
+
+def test_narrowing_to_what_is_not_there() -> None:
+    with pytest.raises(SuiteError, match="unknown model of this suite 'mact'; did you mean 'mcat'"):
+        narrow(read(HEAD), models=["mact"])
+    with pytest.raises(SuiteError, match="unknown dataset of this suite 'tou'"):
+        narrow(read(HEAD), datasets=["toy", "tou"])
+    with pytest.raises(SuiteError, match="write name or name"):
+        narrow(read(HEAD), models=["mcat[fusion"])
+
+
+def test_names_and_options_are_held_against_what_is_installed() -> None:
+    check_names(read(HEAD + VARIANTS), registry())
+    text = (
+        HEAD.replace('"toy"', '"tou"').replace("n=5", "m=5").replace("depth=3", "depth=three")
+        + 'metrics = ["ibs", "harrell"]\n'
+        + '[[variant]]\nname = "v"\nmodel.mcat.fusion = "sum"\n'
+    )
+    with pytest.raises(SuiteError) as caught:
+        check_names(read(text), registry())
+    first, *lines = str(caught.value).splitlines()
+    assert first == "suite 'mine': 5 problems"
+    assert [line.removeprefix("  - ").partition(" (got")[0] for line in lines] == [
+        "unknown dataset 'tou'; did you mean 'toy'? Choices: other, toy",
+        "dataset other[m=5]: unknown option 'm'. Choices: n",
+        "model snn[depth=three]: option 'depth': Input should be a valid integer, unable to parse string as an integer",
+        "variant 'v': model mcat[fusion=sum]: option 'fusion': Input should be 'concat' or 'bilinear'",
+        "unknown metric 'harrell'; did you mean 'harrell_c_index'? Choices: harrell_c_index, ibs",
+    ]
+
+
+def test_a_dataset_without_modality_sets_is_a_fault_and_narrowing_is_none() -> None:
+    suite = read(HEAD.replace("[[", "{toy = [[").replace("]]", "]]}"))
+    with pytest.raises(SuiteError, match="modalities: none given for dataset 'other'"):
+        check_names(suite, registry())
+    both = read(HEAD.replace("modalities = ", "modalities.toy = ") + 'modalities.other = [["omic"]]\n')
+    check_names(both, registry())
+    check_names(narrow(both, datasets=["toy"]), registry())
+
+
+def test_options_of_a_reference() -> None:
+    chosen = options(registry(), "models", PluginRef.parse("mcat[fusion=bilinear,groups=[1,2]]"))
+    assert (chosen.fusion, chosen.groups) == ("bilinear", (1, 2))
+    assert options(registry(), "models", PluginRef("mcat")).fusion == "concat"
+    with pytest.raises(SuiteError, match=r"^model mcat\[fusoin=sum\]: unknown option 'fusoin'; did you mean 'fusion'"):
+        options(registry(), "models", PluginRef.parse("mcat[fusoin=sum]"))
+
+
+def test_a_variant_may_set_a_list() -> None:
+    suite = read(HEAD + '[[variant]]\nname = "v"\nmodel.mcat.groups = [1, 2]\n')
+    check_names(suite, registry())

@@ -202,7 +202,7 @@ def narrow(
     repeats: int | None = None,
     seed: int | None = None,
 ) -> Suite:
-    """A suite narrowed by the command line; a reference with `[...]` is added as a further row.
+    """A suite narrowed by the command line; a reference with brackets, also empty ones, is a further row.
 
     Raises:
         SuiteError: a name is neither in the suite nor written with options; repeats or seed out of range.
@@ -225,9 +225,9 @@ def narrow(
 def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
     chosen: list[PluginRef] = []
     for text in wanted:
-        ref = PluginRef.parse(text)
-        same = [r for r in have if r == ref or (not ref.options and r.name == ref.name)]
-        if not same and not ref.options:
+        ref, adds = PluginRef.parse(text), "[" in text
+        same = [r for r in have if r == ref or (not adds and r.name == ref.name)]
+        if not same and not adds:
             raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
         chosen += same or [ref]
     return tuple(dict.fromkeys(chosen))

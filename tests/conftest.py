@@ -30,7 +30,7 @@ Cli = Callable[..., Outcome]
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """`fusionbench ARGS` in a folder of its own, with the stranger's package installed beside the built-ins.
 
-    In this process, since importing torch for each of a hundred commands would cost minutes; `run_cli` starts a real one.
+    In this process, since importing torch a hundred times would cost minutes; `run_cli` starts a real one.
     """
     from fusionbench import cli as command_line
 

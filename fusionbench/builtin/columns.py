@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+SMALLEST_SD = float(np.finfo(np.float32).tiny)
+"""What spreads less is constant: its inverse is no float32."""
+
 
 @dataclass(frozen=True, eq=False)
 class Numbers:
@@ -67,7 +70,7 @@ def fit_numbers(x: Floats, *, clip: float | None, scale: bool) -> Numbers:
         return unscaled
     z = unscaled(x)
     sd = z.std(axis=0)
-    constant = (z.min(axis=0) == z.max(axis=0)) | (sd == 0)
+    constant = (z.min(axis=0) == z.max(axis=0)) | (sd < SMALLEST_SD)
     factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
     return Numbers(median, z.mean(axis=0), factor, lower, upper)
 

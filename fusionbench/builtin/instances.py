@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from fusionbench.builtin.columns import SMALLEST_SD
 from fusionbench.errors import DataError
 from fusionbench.interfaces import FittedModality, Options
 from fusionbench.types import ModalitySpec, RawBag
@@ -134,7 +135,8 @@ def fit_instances(spec: ModalitySpec, train: Iterable[RawBag], options: Instance
     if options.scale == "none":
         return FittedInstances(spec, np.zeros(spec.dim), np.ones(spec.dim), moments.mean)
     sd = moments.sd
-    factor = np.where(sd > 0, 1 / np.where(sd > 0, sd, 1.0), 0.0)
+    constant = sd < SMALLEST_SD
+    factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
     return FittedInstances(spec, moments.mean, factor, np.zeros(spec.dim))
 
 

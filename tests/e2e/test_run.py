@@ -34,8 +34,8 @@ def test_files_and_table(tiny: Path) -> None:
         assert (folder / name).stat().st_size > 0
     table = pd.read_csv(folder / "table.csv")
     wanted = (
-        "dataset, model, modalities, protocol, pattern, metric, mean, sd, ci_low, ci_high, n_folds, n_failed, tie_group, "
-        "variant, train_pattern, policy, tuned, n_repeats, n_cases, n_skipped, unit"
+        "dataset, model, modalities, protocol, pattern, metric, mean, sd, ci_low, ci_high, n_folds, n_failed, "
+        "tie_group, variant, train_pattern, policy, tuned, n_repeats, n_cases, n_skipped, unit"
     )
     assert list(table.columns) == wanted.split(", ")
     assert set(table["model"]) >= {

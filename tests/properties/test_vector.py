@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -17,6 +17,7 @@ tables = hnp.arrays(np.float64, st.tuples(st.integers(1, 12), st.integers(1, 5))
 clips = st.one_of(st.none(), st.floats(0.5, 20))
 
 
+@settings(deadline=None, max_examples=60)
 @given(tables, clips, st.booleans())
 def test_whatever_the_column_the_result_is_finite_and_scaled(x: np.ndarray, clip: float | None, scale: bool) -> None:
     numbers = fit_numbers(x, clip=clip, scale=scale)
@@ -29,6 +30,7 @@ def test_whatever_the_column_the_result_is_finite_and_scaled(x: np.ndarray, clip
     assert np.isfinite(numbers(other)).all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(tables, st.randoms(use_true_random=False))
 def test_the_order_of_the_training_cases_does_not_matter(x: np.ndarray, random: object) -> None:
     order = list(range(len(x)))
@@ -37,6 +39,7 @@ def test_the_order_of_the_training_cases_does_not_matter(x: np.ndarray, random: 
     np.testing.assert_array_equal(one(x), other(x))
 
 
+@settings(deadline=None, max_examples=60)
 @given(tables)
 def test_clipping_keeps_the_order_of_the_cells(x: np.ndarray) -> None:
     z = fit_numbers(x, clip=1, scale=True)(x)
@@ -45,11 +48,13 @@ def test_clipping_keeps_the_order_of_the_cells(x: np.ndarray) -> None:
         assert (np.diff(column[known][np.argsort(raw[known])]) >= 0).all()
 
 
+@settings(deadline=None, max_examples=60)
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 40), st.just(1)), elements=st.sampled_from([0.0, 1.0])))
 def test_a_binary_column_is_never_clipped(x: np.ndarray) -> None:
     np.testing.assert_array_equal(fit_numbers(x, clip=5, scale=False)(x), x)
 
 
+@settings(deadline=None, max_examples=60)
 @given(tables, st.sets(st.integers(0, 4)))
 def test_state_and_restore_are_exact(x: np.ndarray, coded: set[int]) -> None:
     names = tuple(f"c{i}" for i in range(x.shape[1]))

@@ -69,7 +69,7 @@ BAD = [
 @pytest.mark.parametrize("pattern", BAD)
 def test_an_unknown_pattern_is_refused_wherever_it_turns_up(pattern: str) -> None:
     """Also with one modality, and also for training, where nothing expands it."""
-    with pytest.raises(SuiteError, match="unknown missing-modality pattern .* choices: full, half"):
+    with pytest.raises(SuiteError, match=r"unknown missing-modality pattern .* choices: full, half"):
         expand_patterns([pattern], ("omic",))
     with pytest.raises(SuiteError, match="unknown missing-modality pattern"):
         make_masks(pattern, PRESENT, NAMES, 1, 0)

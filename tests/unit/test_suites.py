@@ -209,6 +209,7 @@ def test_narrowing_keeps_the_order_and_the_options_of_the_suite() -> None:
     assert both.models == (PluginRef("mcat"), PluginRef.of("mcat", fusion="bilinear"))
     assert narrow(suite, models=["snn[depth=3]"]).models == (PluginRef.of("snn", depth=3),)
     assert narrow(suite, models=["cox[l1=1]"]).models == (PluginRef.of("cox", l1=1),)
+    assert narrow(suite, models=["cox[]"]).models == (PluginRef.of("cox"),)
 
 
 def test_narrowing_changes_repeats_and_seed_only_within_bounds() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fusionbench.plan import Cell, Plan
+from fusionbench.cells import Cell, Plan
 from fusionbench.runner import FEW_RISKS
 from fusionbench.splits import fold_hash
 from fusionbench.store import PREPROCESS, Store

@@ -12,10 +12,10 @@ import torch
 from torch import nn
 
 from fusionbench import suites
+from fusionbench.cells import Cell
 from fusionbench.cohort import Cohort
 from fusionbench.errors import FusionBenchError, PluginError
 from fusionbench.interfaces import FusionModel, Predictor, State
-from fusionbench.plan import Cell
 from fusionbench.preprocess import Preprocessor
 from fusionbench.protocol import TrainRecipe
 from fusionbench.registry import Registry

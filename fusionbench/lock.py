@@ -10,7 +10,7 @@ import tomli_w
 
 import fusionbench
 from fusionbench import environment, suites
-from fusionbench.plan import ORACLE, RESULTS_VERSION, Plan, canonical
+from fusionbench.cells import ORACLE, RESULTS_VERSION, Plan, canonical
 from fusionbench.registry import Registry
 from fusionbench.splits import fold_hash
 

@@ -3,111 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fusionbench import missing, splits, suites
-from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
+from fusionbench.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
 from fusionbench.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
-from fusionbench.seeds import derive
 from fusionbench.types import Case, Fold, Member, PluginRef, Task
 
 if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
     from fusionbench.interfaces import FusionModel
 
-RESULTS_VERSION = 1
-"""Bumped when a change of floors 1 to 3 changes results; part of every key."""
-
-ORACLE = "oracle"
-"""The row of true hazards, where a cohort knows them; a yardstick, no model."""
-
 Cohorts = Callable[[PluginRef, str], "Cohort"]
-
-
-@dataclass(frozen=True)
-class Cell:
-    """One model on one fold; everything `run_cell` needs beside the cohort and the registry.
-
-    Attributes:
-        patterns: missing-modality patterns of its test fold, expanded.
-        tau, the dataset's horizon in months, and `split` are frozen into the key.
-        members: models it builds on, with the keys of their cells.
-        skip: why it does not run; empty where it does.
-        listed: False for a cell that runs only because another one builds on it.
-    """
-
-    dataset: PluginRef
-    model: PluginRef
-    modalities: tuple[str, ...]
-    variant: str
-    repeat: int
-    fold: int
-    protocol: Protocol
-    recipe: TrainRecipe
-    seed: int
-    patterns: tuple[str, ...]
-    metrics: tuple[str, ...]
-    tau: float
-    split: Fold
-    policy: str = ""
-    members: tuple[tuple[Member, str], ...] = ()
-    skip: str = ""
-    listed: bool = True
-    key: str = ""
-
-    @property
-    def label(self) -> str:
-        where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
-        variant = "" if self.variant == suites.BASE else f" · {self.variant}"
-        return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
-
-    @property
-    def row(self) -> tuple[str, str, str, str]:
-        """What a table row is: dataset, model, modalities, variant."""
-        return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
-
-    @property
-    def n_outputs(self) -> int:
-        return 1 if self.recipe.loss == "cox" else self.protocol.bins
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All cells of a suite, members included, in an order in which members come first."""
-
-    suite: suites.Suite
-    cells: tuple[Cell, ...]
-
-    @property
-    def listed(self) -> tuple[Cell, ...]:
-        """The cells that are table rows; skipped ones included."""
-        return tuple(c for c in self.cells if c.listed)
-
-    def todo(self) -> tuple[Cell, ...]:
-        """What runs: each key once, members first; as the listed cell where it is a row, too."""
-        unique: dict[str, Cell] = {}
-        for cell in self.cells:
-            if not cell.skip and (cell.key not in unique or (cell.listed and not unique[cell.key].listed)):
-                unique[cell.key] = cell
-        return tuple(unique.values())
-
-    def select(self, chosen: Iterable[Cell]) -> Plan:
-        """Some of the listed cells with the members they need."""
-        keep = {id(c) for c in chosen}
-        wanted = {c.key for c in self.cells if id(c) in keep and not c.skip}
-        for cell in reversed(self.todo()):
-            if cell.key in wanted:
-                wanted |= {key for _, key in cell.members}
-        # A member has an unlisted cell of its own, also where it is a listed row outside the selection.
-        cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
-        return replace(self, cells=tuple(cells))
 
 
 def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
@@ -118,6 +32,8 @@ def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
         DataError: a cohort cannot be read or folded.
     """
     suites.check_names(suite, registry)
+    if ORACLE in registry.names("models"):
+        raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
     _check_modalities(suite, cohorts)
     rows = [
         cell
@@ -131,11 +47,9 @@ def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
 
 def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
     """Folds of one dataset together (their preprocessing is shared), cells before those that build on them."""
-    depth: dict[str, int] = {}
-    for cell in rows:  # members are always appended before the cell that needs them
-        depth[cell.key] = 1 + max((depth[k] for _, k in cell.members), default=-1)
     places = {str(d): i for i, d in enumerate(dict.fromkeys(c.dataset for c in rows))}
-    yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold, depth[c.key] if not c.skip else 0))
+    # members come before the cell that needs them, and sorting keeps the order of equals
+    yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold))
 
 
 def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
@@ -256,7 +170,7 @@ class _Maker:
             made.append((member, of_member[-1].key))
             yield from of_member
         cell = replace(cell, policy=policy, members=tuple(made))
-        yield replace(cell, key=self.key(cell))
+        yield self.keyed(cell)
 
     def oracle(self, repeat: int, fold: int, split: Fold) -> Cell:
         """The row of the cohort's true hazards."""
@@ -276,7 +190,7 @@ class _Maker:
             split=split,
             policy="true hazards",
         )
-        return replace(cell, key=self.key(cell))
+        return self.keyed(cell)
 
     def _describe(self, ref: PluginRef, modalities: tuple[str, ...]) -> tuple[str, str, tuple[Member, ...]]:
         """(skip reason, missing policy, members) of a model on a modality set."""
@@ -289,8 +203,13 @@ class _Maker:
         model = self.model(ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
-        reason = model.skip(task, specs)
-        members = () if reason else tuple(model.members(task, specs))
+        try:
+            reason = model.skip(task, specs)
+            members = () if reason else tuple(model.members(task, specs))
+        except FusionBenchError:
+            raise
+        except Exception as error:  # a stranger's code; its fault gets its name
+            raise PluginError(f"model {ref}: skip() or members() raised {type(error).__name__}: {error}") from error
         for member in members:
             try:
                 inner = self.described(member.model, member.modalities)[0]
@@ -312,9 +231,11 @@ class _Maker:
             )
         return self.mask_hashes[known]
 
-    def key(self, cell: Cell) -> str:
-        """Hash of canonical JSON of everything that decides the cell's numbers."""
-        return hashlib.sha256(canonical(self.ingredients(cell)).encode()).hexdigest()[:20]
+    def keyed(self, cell: Cell) -> Cell:
+        """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
+        ingredients = self.ingredients(cell)
+        key = hashlib.sha256(canonical(ingredients).encode()).hexdigest()[:20]
+        return replace(cell, key=key, ingredients=ingredients)
 
     def ingredients(self, cell: Cell) -> dict[str, Any]:
         """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
@@ -358,25 +279,6 @@ class _Maker:
         }
 
 
-def canonical(value: Any) -> str:
-    """Canonical JSON: sorted keys, no spaces, exact floats."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def _skip_key(cell: Cell) -> str:
     content = [*cell.row, cell.repeat, cell.fold]
     return "skip-" + hashlib.sha256(canonical(content).encode()).hexdigest()[:15]
-
-
-def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[missing.Mask]]:
-    """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
-    test = set(cell.split.test)
-    present = present_modalities((c for c in cases if c.id in test), cell.modalities)
-    root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
-    draws = cell.protocol.mask_draws
-    return {p: missing.make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
-
-
-def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """Case id to those of `modalities` it has."""
-    return {case.id: tuple(m for m in modalities if m in case.refs) for case in cases}

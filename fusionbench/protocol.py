@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 
 class _Strict(BaseModel):
@@ -43,6 +43,8 @@ class Protocol(_Strict):
 
 class TrainRecipe(_Strict):
     """How a torch model is trained; the same for every model of a suite. Defaults: PROTOCOLS, `clean`.
+
+    Optional values are switched off by "none" in a suite, since TOML has no null.
 
     Attributes:
         loss: "nll" (discrete hazards), "ce" (Zadeh and Schmid 2021) or "cox" (partial likelihood, one output).
@@ -79,6 +81,12 @@ class TrainRecipe(_Strict):
     max_instances: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
+
+    @field_validator("clamp", "grad_clip", "patience", "max_instances", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        """TOML has no null: a suite writes "none"."""
+        return None if value == "none" else value
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainRecipe:

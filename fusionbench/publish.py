@@ -14,7 +14,7 @@ from fusionbench.store import Store
 
 if TYPE_CHECKING:
     from fusionbench.audit import Audit
-    from fusionbench.plan import Plan
+    from fusionbench.cells import Plan
 
 LARGEST = 5 * 2**20
 FILES = (

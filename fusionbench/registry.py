@@ -92,11 +92,6 @@ class Registry:
         path: Traversable = self.get("suites", name)
         return path
 
-    def provider(self, kind: str, name: str) -> PluginRecord:
-        """The plugin that brings a thing; its version goes into the cell key and the lock."""
-        plugin = self.found[kind][name][1]
-        return next(p for p in self.plugins if p.name == plugin)
-
 
 def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:
     """Load every plugin and call its hooks of `kinds` (fewer kinds import less).

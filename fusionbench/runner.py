@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fusionbench import environment, evaluate, plan
+from fusionbench import environment, evaluate
+from fusionbench.cells import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.cohort import Cohort
 from fusionbench.errors import FusionBenchError
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Executor, Predictor, State
-from fusionbench.plan import ORACLE, Cell
 from fusionbench.preprocess import Preprocessor
 from fusionbench.results import CellResult, PatternPrediction
 from fusionbench.seeds import derive
@@ -88,9 +88,9 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     context, predictor = _fit(cell, cohort, data, bench, load, progress)
     clock.lap("fit")
     who = f"model {cell.model}"
-    present = plan.present_modalities(data.test.cases, cell.modalities)
+    present = present_modalities(data.test.cases, cell.modalities)
     prior = evaluate.prior_prediction(predictor, data.train, who)
-    masks = plan.test_masks(cell, cohort.cases)
+    masks = test_masks(cell, cohort.cases)
     tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
     validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
     clock.lap("predict")
@@ -107,7 +107,9 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     trained = context.trained[-1] if context.trained else None
     record = {
         "cell": _about(cell),
+        "ingredients": dict(cell.ingredients),
         "recipe": cell.recipe.model_dump(mode="json"),
+        "metrics": {name: metric.version for name, metric in metrics.items()},
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
         "fit": {
             "n_outputs": data.task.n_outputs,

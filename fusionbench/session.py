@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fusionbench import lock as locks
 from fusionbench import suites
+from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.executors.serial import Serial
-from fusionbench.plan import Cell, Plan, expand
+from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report import tables
 from fusionbench.report.frames import Frames, collect
@@ -198,7 +199,8 @@ class Session:
         record = store.record(cell.key)
         if record["status"] == "failed":
             return not retry_failed
-        return set(cell.metrics) <= {s["metric"] for s in record["scores"]}
+        scored = record["record"]["metrics"]
+        return all(scored.get(name) == self.registry.metric(name).version for name in cell.metrics)
 
     def _finish(self, whole: Plan, plan: Plan, store: Store, ran: int) -> RunReport:
         """Write the tables of what there is; only a complete suite replaces the full ones."""

@@ -187,7 +187,7 @@ class Case:
     refs: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SurvivalTargets(Generic[A]):
     """Targets of several cases, in their order: numpy arrays in a CaseSet, tensors in a Batch.
 
@@ -202,7 +202,7 @@ class SurvivalTargets(Generic[A]):
     time_bin: A
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class RawBag:
     """A modality of one case as read from its source; a vector is a bag of one.
 
@@ -217,7 +217,7 @@ class RawBag:
     shape: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedBag:
     """A modality of one case ready for a model: values (instance, feature) float32, finite."""
 
@@ -226,7 +226,7 @@ class PreparedBag:
     shape: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PreparedCase:
     """One case after preprocessing; an absent key in `bags` is a missing modality."""
 
@@ -234,7 +234,7 @@ class PreparedCase:
     bags: Mapping[str, PreparedBag]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CaseSet(Sequence[PreparedCase]):
     """A lazy, picklable sequence of prepared cases.
 
@@ -294,7 +294,7 @@ class CaseSet(Sequence[PreparedCase]):
         return replace(self, specs={name: self.specs[name] for name in modalities})
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bag:
     """One modality of a batch.
 
@@ -316,7 +316,7 @@ class Bag:
         return self.mask.any(dim=1)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Cases side by side. EVERY declared modality is a key of `bags`, also when missing for all."""
 
@@ -325,7 +325,7 @@ class Batch:
     targets: SurvivalTargets[Tensor] | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SurvivalPrediction:
     """What a predictor says of some cases.
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import torch
 
 from fusionbench import suites
+from fusionbench.cells import Cell, present_modalities
 from fusionbench.cohort import Cohort, load_cohort
 from fusionbench.errors import SuiteError
 from fusionbench.missing import Mask, make_masks
-from fusionbench.plan import Cell, present_modalities
 from fusionbench.preprocess import Preprocessor, fit_preprocessor
 from fusionbench.registry import Registry
 from fusionbench.seeds import derive

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from fusionbench.plan import Cell
+    from fusionbench.cells import Cell
     from fusionbench.results import CellResult
     from fusionbench.session import Reporter
 

@@ -11,7 +11,7 @@ import typer
 from fusionbench.cli.common import OUT, Device, Json, Out, SuiteName, names_of, open_session, print_json
 
 if TYPE_CHECKING:
-    from fusionbench.plan import Plan
+    from fusionbench.cells import Plan
     from fusionbench.session import RunReport
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from fusionbench.plan import Cell, Plan
+from fusionbench.cells import Cell, Plan
 from fusionbench.store import Store
 
 if TYPE_CHECKING:

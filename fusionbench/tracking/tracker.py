@@ -9,7 +9,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.plan import Cell
+from fusionbench.cells import Cell
 from fusionbench.results import CellResult
 from fusionbench.tracking import words
 from fusionbench.tracking.connection import Connection

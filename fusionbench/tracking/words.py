@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from fusionbench.plan import Cell
+from fusionbench.cells import Cell
 from fusionbench.results import CellResult
 from fusionbench.suites import BASE
 

@@ -38,6 +38,7 @@ FLOORS = {
     # 2: what is there
     "fusionbench.cohort": 2,
     "fusionbench.datahome": 2,
+    "fusionbench.cells": 2,
     "fusionbench.plan": 2,
     "fusionbench.registry": 2,
     "fusionbench.suites": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ PRESENT = {
 }
 
 
-def visible(mask: Mask, present: dict[str, tuple[str, ...]]) -> dict[str, set[str]]:
+def visible(mask: Mask, present: Mapping[str, tuple[str, ...]]) -> dict[str, set[str]]:
     return {case: set(has) - mask.hidden.get(case, frozenset()) for case, has in present.items()}
 
 
@@ -141,6 +142,12 @@ def test_rate_hides_that_share_and_empties_no_case() -> None:
     # (1/8) of the cases is emptied and gets one back: 1/2 - 1/24 are hidden.
     assert realised_rate(mask, present, NAMES) == pytest.approx(1 / 2 - 1 / 24, abs=0.02)
     assert Counter(len(s) for s in seen.values())[3] == pytest.approx(250, abs=60)
+
+
+def test_a_lower_rate_hides_less() -> None:
+    present = many(2000)
+    (mask,) = make_masks("rate:.25", present, NAMES, 1, 0)
+    assert realised_rate(mask, present, NAMES) == pytest.approx(1 / 4 - 1 / 192, abs=0.02)
 
 
 def test_the_emptied_get_any_modality_back() -> None:

@@ -29,6 +29,10 @@ def test_an_overlay_changes_what_it_names_and_nothing_else() -> None:
     assert changed == Protocol(repeats=3, folds=4)
 
 
+def test_a_suite_writes_none_for_null() -> None:
+    assert overlay(TrainRecipe(), {"patience": "none"}).patience is None
+
+
 def test_values_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainRecipe().lr = 1.0

@@ -91,7 +91,6 @@ def test_a_good_plugin(site: Site) -> None:
     assert (record.status, record.reason, dict(record.provides)) == ("ok", "", {"models": ("mean",)})
     assert registry.names("models") == ("mean",)
     assert registry.model("mean").version == "3"
-    assert registry.provider("models", "mean") is record
 
 
 def test_installed_distributions_are_found_by_their_entry_point(site: Site) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fusionbench.plan import Cell
+from fusionbench.cells import Cell
 from fusionbench.protocol import Protocol, TrainRecipe
 from fusionbench.results import CellResult, Score
 from fusionbench.tracking import (

@@ -69,6 +69,7 @@ def test_text_is_short_where_it_can_be() -> None:
     ref = PluginRef.parse('x[b="bilinear",a=1,c="1",d="p,q",e=["u",2],f=false]')
     assert str(ref) == 'x[a=1,b=bilinear,c="1",d="p,q",e=["u",2],f=false]'
     assert str(PluginRef("x")) == "x"
+    assert str(PluginRef.of("x", a="two\nlines")) == r'x[a="two\nlines"]'
 
 
 def test_the_order_of_options_does_not_matter() -> None:

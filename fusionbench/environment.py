@@ -34,11 +34,11 @@ def machine() -> dict[str, Any]:
     }
 
 
-def describe(device: str) -> dict[str, Any]:
-    """Versions, device and threads of this process."""
+def describe(device: str, threads: int) -> dict[str, Any]:
+    """Versions, device and the threads a cell was given."""
     import torch
 
-    about = {"packages": packages(), "machine": machine(), "device": device, "threads": torch.get_num_threads()}
+    about = {"packages": packages(), "machine": machine(), "device": device, "threads": threads}
     if device.startswith("cuda"):
         about["gpu"] = torch.cuda.get_device_name()
     return about

@@ -19,9 +19,10 @@ from fusionbench.errors import FusionBenchError
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Executor, Predictor, State
 from fusionbench.preprocess import Preprocessor
-from fusionbench.results import CellResult, PatternPrediction
+from fusionbench.results import CellResult, PatternPrediction, Score
 from fusionbench.seeds import derive
 from fusionbench.survival import assign_bins, time_bins
+from fusionbench.threads import limited, threads_for
 from fusionbench.types import CaseSet, SurvivalPrediction, SurvivalTargets, Task
 from fusionbench.workbench import Workbench
 
@@ -85,55 +86,79 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     cohort = bench.cohort(cell.dataset, cell.protocol.unit)
     data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
-    context, predictor = _fit(cell, cohort, data, bench, load, progress)
-    clock.lap("fit")
-    who = f"model {cell.model}"
-    present = present_modalities(data.test.cases, cell.modalities)
-    prior = evaluate.prior_prediction(predictor, data.train, who)
-    masks = test_masks(cell, cohort.cases)
-    tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
-    validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
-    clock.lap("predict")
-    metrics = {name: bench.registry.metric(name)() for name in cell.metrics}
-    edges = data.task.edges
-    test, rest = (
-        targets_of(cohort, cell.split.test, edges),
-        targets_of(cohort, (*cell.split.train, *cell.split.val), edges),
-    )
-    scores = evaluate.score_patterns(metrics, tested, test, rest, cell.tau)
-    clock.lap("score")
+    threads = threads_for(data.train, bench.threads)
+    with limited(threads):
+        context, predictor = _fit(cell, cohort, data, bench, load, progress)
+        clock.lap("fit")
+        prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
+        tested, validated = _predict(cell, cohort, data, predictor, prior)
+        clock.lap("predict")
+        scores = _score(cell, cohort, data, tested, bench)
+        clock.lap("score")
     grid = evaluate.time_grid(cell.tau)
-    kept = [PatternPrediction("val", "full", 0, validated), *tested]
-    trained = context.trained[-1] if context.trained else None
     record = {
-        "cell": _about(cell),
-        "ingredients": dict(cell.ingredients),
-        "recipe": cell.recipe.model_dump(mode="json"),
-        "metrics": {name: metric.version for name, metric in metrics.items()},
-        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
-        "fit": {
-            "n_outputs": data.task.n_outputs,
-            "edges": list(edges),
-            "prior": prior_record(prior),
-            "validation_loss": _finite(trained.validation_loss) if trained else None,
-            "best_epoch": trained.best_epoch if trained else None,
-            "parameters": sum(int(a.size) for a in predictor.state().values()),
-        },
-        "notes": [*_notes(cell, data, tested), *data.preprocessor.notes, *(trained.notes if trained else ())],
+        **_origin(cell, bench),
+        "fit": _fit_record(data, context, predictor, prior),
+        "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
         "peak_memory_mib": environment.peak_memory_mib(),
-        "environment": environment.describe(str(bench.device)),
+        "environment": environment.describe(str(bench.device), threads),
     }
     return CellResult(
         key=cell.key,
         status="ok",
-        predictions=tuple(replace(p, prediction=evaluate.on_grid(p.prediction, grid)) for p in kept),
+        predictions=tuple(replace(p, prediction=evaluate.on_grid(p.prediction, grid)) for p in (validated, *tested)),
         scores=tuple(scores),
         history=tuple(context.history),
         record=record,
         preprocess=data.preprocessor.state(),
         state=predictor.state(),
     )
+
+
+def _predict(
+    cell: Cell, cohort: Cohort, data: FoldData, predictor: Predictor, prior: SurvivalPrediction
+) -> tuple[list[PatternPrediction], PatternPrediction]:
+    """The test fold under every pattern, and out-of-sample validation; S at the model's own times."""
+    who = f"model {cell.model}"
+    present = present_modalities(data.test.cases, cell.modalities)
+    masks = test_masks(cell, cohort.cases)
+    tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
+    validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
+    return tested, PatternPrediction("val", "full", 0, validated)
+
+
+def _score(
+    cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], bench: Workbench
+) -> list[Score]:
+    metrics = {name: bench.registry.metric(name)() for name in cell.metrics}
+    test = targets_of(cohort, cell.split.test, data.task.edges)
+    fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task.edges)
+    return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
+
+
+def _origin(cell: Cell, bench: Workbench) -> dict[str, Any]:
+    """What the cell was asked to be."""
+    return {
+        "cell": _about(cell),
+        "ingredients": dict(cell.ingredients),
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "metrics": {name: bench.registry.metric(name).version for name in cell.metrics},
+        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
+    }
+
+
+def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: SurvivalPrediction) -> dict[str, Any]:
+    """What fitting came to; with the stored arrays it makes the predictor again."""
+    trained = context.trained[-1] if context.trained else None
+    return {
+        "n_outputs": data.task.n_outputs,
+        "edges": list(data.task.edges),
+        "prior": prior_record(prior),
+        "validation_loss": _finite(trained.validation_loss) if trained else None,
+        "best_epoch": trained.best_epoch if trained else None,
+        "parameters": sum(int(a.size) for a in predictor.state().values()),
+    }
 
 
 def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
@@ -202,8 +227,8 @@ class Oracle(Predictor):
         return {}
 
 
-def _notes(cell: Cell, data: FoldData, tested: Sequence[PatternPrediction]) -> list[str]:
-    notes = []
+def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[PatternPrediction]) -> list[str]:
+    notes = [*data.preprocessor.notes, *(note for trained in context.trained for note in trained.notes)]
     if data.task.n_outputs < cell.n_outputs:
         notes.append(f"tied quartiles: {data.task.n_outputs} time bins instead of {cell.n_outputs}")
     if data.n_left_out:

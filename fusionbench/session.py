@@ -105,18 +105,20 @@ class Session:
         out: the results root.
         home: the data home; default FUSIONBENCH_DATA, else the user's cache.
         device: auto, cpu or cuda.
+        threads: CPU threads of a cell; None = one for small cases, all cores for large bags.
         tracking_uri: MLflow; None = MLFLOW_TRACKING_URI, else a local sqlite store under `out`.
     """
 
     out: Path = Path("results")
     home: Path = field(default_factory=data_home)
     device: str = "auto"
+    threads: int | None = None
     tracking_uri: str | None = None
     registry: Registry = field(default_factory=discover)
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
-        self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device))
+        self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device), self.threads)
 
     def suite(self, name: str) -> suites.Suite:
         return suites.load(self.registry, name)

@@ -25,11 +25,16 @@ KEPT_PREPROCESSORS = 64
 
 @dataclass
 class Workbench:
-    """Caches by content; nothing here changes a result, only how often it is computed."""
+    """Caches by content; nothing here changes a result, only how often it is computed.
+
+    Attributes:
+        threads: CPU threads of a cell; None = by the size of its cases.
+    """
 
     registry: Registry
     home: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    threads: int | None = None
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 

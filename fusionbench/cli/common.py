@@ -35,10 +35,10 @@ Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 OUT = Path("results")
 
 
-def open_session(out: Path, device: str = "cpu", uri: str | None = None) -> Session:
+def open_session(out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None) -> Session:
     from fusionbench.session import Session
 
-    return Session(out=out, device=device, tracking_uri=uri)
+    return Session(out=out, device=device, threads=threads, tracking_uri=uri)
 
 
 def print_json(value: Any) -> None:

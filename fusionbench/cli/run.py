@@ -42,6 +42,9 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="The suite's seed.")] = None,
     out: Out = OUT,
     device: Device = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="CPU threads of a cell; default by size of its bags.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and the skips; compute nothing.")] = False,
     retry: Annotated[str | None, typer.Option(help="`failed`: run failed cells again.")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Compute finished cells again, too.")] = False,
@@ -56,7 +59,7 @@ def run(
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
-    session = open_session(out, device)
+    session = open_session(out, device, threads=threads)
     if dry_run:
         _show(session.plan(suite, selection), as_json)
         return

@@ -45,6 +45,9 @@ class HealNet(nn.Module):
         )
         self.norm = nn.LayerNorm(options.latent_dim)
         self.head = nn.Linear(options.latent_dim, n_outputs)
+        with torch.no_grad():
+            self.head.weight.mul_(options.head_scale)
+            self.head.bias.mul_(options.head_scale)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.

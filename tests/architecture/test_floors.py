@@ -39,6 +39,7 @@ FLOORS = {
     "fusionbench.cohort": 2,
     "fusionbench.datahome": 2,
     "fusionbench.cells": 2,
+    "fusionbench.threads": 3,
     "fusionbench.plan": 2,
     "fusionbench.registry": 2,
     "fusionbench.suites": 2,

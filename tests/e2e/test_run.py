@@ -90,7 +90,7 @@ def test_a_narrowed_run_writes_a_partial_table(cli: Cli, tmp_path: Path) -> None
     folder = tmp_path / "results/example-tiny"
     assert (folder / "table.partial.csv").is_file()
     assert not (folder / "table.csv").exists()
-    assert "2 of 20 cells" in result.stdout
+    assert "3 of 20 cells" in result.stdout
 
 
 def test_dry_run_prints_cells_and_skips(cli: Cli) -> None:

@@ -29,7 +29,7 @@ CASES = tuple(prepared(f"case-{i}", i, length=3 + i) for i in range(5))
 
 def network(layout, **options):
     torch.manual_seed(0)
-    return EarlyFusion(EarlyFusionOptions(layout=layout, **options)).build(TASK, SPECS).eval()
+    return EarlyFusion(EarlyFusionOptions(layout=layout, head_scale=1.0, **options)).build(TASK, SPECS).eval()
 
 
 def close(a, b):

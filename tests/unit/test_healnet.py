@@ -14,7 +14,10 @@ from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task
 from fusionbench.bags import collate
+from fusionbench.protocol import TrainRecipe
 from fusionbench.survival import discrete_hazard_nll
+from fusionbench.testing.toys import toy_case_set, toy_task
+from fusionbench.training import TorchPredictor, train_module
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "healnet"
 SPECS = {
@@ -57,8 +60,9 @@ CASES = (
 
 
 def network(specs=SPECS, **options):
+    """With a head of full size, so that tolerances on logits mean something."""
     torch.manual_seed(0)
-    return Healnet(HealnetOptions(**options)).build(TASK, specs).eval()
+    return Healnet(HealnetOptions(**{"head_scale": 1.0, **options})).build(TASK, specs).eval()
 
 
 def close(a, b, tolerance=2e-6):
@@ -299,12 +303,48 @@ def test_a_preset_sets_values_and_an_explicit_option_wins():
     assert all(HealnetOptions(preset=name).preset == name for name in PRESETS)
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_runs(preset):
+    assert network(preset=preset)(collate(CASES, SPECS)).isfinite().all()
+
+
+@pytest.mark.parametrize(("cohort", "millions"), [("blca", 3.0), ("kirp", 10.0), ("ucec", 14.7)])
+def test_table_5_with_the_repositorys_wiring_has_as_many_parameters(cohort, millions):
+    """As counted on the repository's module with 2191 omic columns and patches of 2048 features."""
+    specs = {"omic": ModalitySpec("omic", "vector", 2191), "image": ModalitySpec("image", "bag", 2048)}
+    wiring = {"sharing": "none", "trivial_attention": True, "token_norm": True, "positions": "all"}
+    net = network(specs, preset=f"paper-{cohort}", **wiring)
+    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+
+
+def test_trains_with_missing_modalities_and_comes_back_from_its_state():
+    train, val = toy_case_set(24, missing=0.4), toy_case_set(12, seed=1, missing=0.4)
+    task, recipe, cpu = toy_task(train), TrainRecipe(epochs=4, lr=3e-3, batch_size=8), torch.device("cpu")
+    module, losses = Healnet(HealnetOptions()).build(task, train.specs), []
+    logged = {"seed": 0, "device": cpu, "log": lambda _, values: losses.append(values["train/loss"])}
+    predictor = train_module(module, task, train.specs, train, val, recipe, **logged)
+    assert losses[-1] < losses[0]
+    blank = Healnet(HealnetOptions()).build(task, train.specs)
+    again = TorchPredictor.restore(blank, predictor.state(), task, train.specs, recipe, cpu)
+    new = val.without_targets()
+    np.testing.assert_array_equal(again.predict(new).risk, predictor.predict(new).risk)
+    assert {name: len(weights) for name, weights in again.attention(new).items()} == {"omic": 12, "image": 12}
+
+
 @pytest.mark.parametrize(
     "options", [{"preset": "paper"}, {"latent": 3}, {"temperature": 0}, {"feedforward_dropout": 1}]
 )
 def test_options_are_strict(options):
     with pytest.raises(ValidationError):
         HealnetOptions(**options)
+
+
+def test_the_default_starts_with_nearly_equal_risks_but_learns_everywhere():
+    net, batch = network(head_scale=HealnetOptions().head_scale), collate(CASES, SPECS)
+    assert 0 < net(batch).std(dim=0).max() < 0.01
+    assert net(batch).abs().max() < 0.05
+    net(batch).sum().backward()
+    assert all(p.grad.any() for p in net.parameters())
 
 
 def test_temperature_and_dropout_do_what_they_say():

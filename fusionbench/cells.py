@@ -64,6 +64,13 @@ class Cell:
         return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
 
     @property
+    def place(self) -> dict[str, Any]:
+        """Its row, repeat and fold, by the names of the stored columns."""
+        dataset, model, modalities, variant = self.row
+        row = {"dataset": dataset, "model": model, "modalities": modalities, "variant": variant}
+        return {**row, "repeat": self.repeat, "fold": self.fold}
+
+    @property
     def n_outputs(self) -> int:
         return 1 if self.recipe.loss == "cox" else self.protocol.bins
 

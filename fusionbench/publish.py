@@ -10,6 +10,7 @@ import tomli_w
 
 from fusionbench import environment
 from fusionbench.errors import ResultsError
+from fusionbench.report.frames import BINARIES, TEXTS
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
@@ -17,18 +18,9 @@ if TYPE_CHECKING:
     from fusionbench.cells import Plan
 
 LARGEST = 5 * 2**20
-FILES = (
-    "table.md",
-    "table.csv",
-    "table.tex",
-    "table.html",
-    "folds.csv",
-    "cells.csv",
-    "targets.csv",
-    "suite.lock.toml",
-    "audit.json",
-)
-FRAMES = ("predictions.parquet", "splits.parquet")
+TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
+RESULTS = (*(f"{name}.csv" for name in TEXTS), *(f"{name}.parquet" for name in BINARIES))
+FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json")
 
 
 def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
@@ -48,7 +40,7 @@ def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
         raise ResultsError(f"{plan.suite.name}: the audit found a breach: {breaches[0].rule}: {breaches[0].seen}")
     target = store.root / "published" / plan.suite.name
     target.mkdir(parents=True, exist_ok=True)
-    for name in (*FILES, *FRAMES):
+    for name in FILES:
         source = store.folder / name
         if not source.is_file():
             raise ResultsError(f"{source} is missing; write it with: fusionbench run {plan.suite.name}")

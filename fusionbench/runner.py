@@ -240,19 +240,8 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
 
 
 def _about(cell: Cell) -> dict[str, Any]:
-    dataset, model, modalities, variant = cell.row
-    return {
-        "dataset": dataset,
-        "model": model,
-        "modalities": modalities,
-        "variant": variant,
-        "repeat": cell.repeat,
-        "fold": cell.fold,
-        "policy": cell.policy,
-        "tau": cell.tau,
-        "seed": cell.seed,
-        "protocol": cell.protocol.model_dump(mode="json"),
-    }
+    protocol = cell.protocol.model_dump(mode="json")
+    return {**cell.place, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

@@ -24,7 +24,7 @@ from fusionbench.executors.serial import Serial
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report import tables
-from fusionbench.report.frames import Frames, collect
+from fusionbench.report.frames import collect, write_frames
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell, run_suite
 from fusionbench.store import Store
@@ -236,15 +236,8 @@ class Session:
         for suffix, fmt in SUFFIXES.items():
             store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=plan.suite.title, notes=notes))
         if complete:
-            self._write_frames(frames, store)
+            write_frames(frames, store)
         return store.folder / f"{kind}.md"
-
-    def _write_frames(self, frames: Frames, store: Store) -> None:
-        store.write_text("folds.csv", frames.folds.to_csv(index=False))
-        store.write_text("cells.csv", frames.cells.to_csv(index=False))
-        store.write_text("targets.csv", frames.targets.to_csv(index=False))
-        store.write_frame("splits.parquet", frames.splits)
-        store.write_frame("predictions.parquet", frames.predictions)
 
     def as_run(self, name: str) -> tuple[Plan, Store]:
         """The whole suite with the repeats and the seed of its last run, as its lock has them.

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from fusionbench.cells import Cell, Plan
+from fusionbench.errors import ResultsError
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from fusionbench.cohort import Cohort
+
+TEXTS = ("cells", "folds", "targets", "sizes")
+BINARIES = ("predictions", "splits")
+_DTYPES = {"case": str, "group": str, "key": str}
+"""Ids and keys that look like numbers stay text."""
 
 ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
@@ -54,7 +61,7 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort]) -> Frames:
         record = store.record(cell.key) if not cell.skip and store.has(cell.key) else None
         cells.append(_cell_row(cell, record))
         if record is not None and record["status"] == "ok":
-            folds += [{**_place(cell), **score} for score in record["scores"] if score["metric"] in cell.metrics]
+            folds += [{**cell.place, **score} for score in record["scores"] if score["metric"] in cell.metrics]
             predictions.append(_predictions(cell, store))
     return Frames(
         cells=pd.DataFrame(cells, columns=CELL_COLUMNS),
@@ -66,16 +73,29 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort]) -> Frames:
     )
 
 
-def _place(cell: Cell) -> dict[str, Any]:
-    dataset, model, modalities, variant = cell.row
-    return {
-        "dataset": dataset,
-        "model": model,
-        "modalities": modalities,
-        "variant": variant,
-        "repeat": cell.repeat,
-        "fold": cell.fold,
-    }
+def write_frames(frames: Frames, store: Store) -> None:
+    """The frames as files of the suite's folder; tables and comparisons can be made from them alone."""
+    for name in TEXTS:
+        store.write_text(f"{name}.csv", getattr(frames, name).to_csv(index=False))
+    for name in BINARIES:
+        store.write_frame(f"{name}.parquet", getattr(frames, name))
+
+
+def read_frames(folder: Path) -> Frames:
+    """The inverse of `write_frames`.
+
+    Raises:
+        ResultsError: a file is missing or damaged.
+    """
+    try:
+        texts = {name: pd.read_csv(folder / f"{name}.csv", dtype=_DTYPES, keep_default_na=False) for name in TEXTS}
+        binaries = {name: pd.read_parquet(folder / f"{name}.parquet") for name in BINARIES}
+    except (OSError, ValueError) as error:
+        raise ResultsError(
+            f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
+        ) from error
+    texts["folds"]["value"] = pd.to_numeric(texts["folds"]["value"], errors="coerce")
+    return Frames(**texts, **binaries)
 
 
 def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -83,7 +103,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
     if cell.skip:
         status, reason = "skipped", cell.skip
     return {
-        **_place(cell),
+        **cell.place,
         "protocol": cell.protocol.base,
         "status": status,
         "reason": reason,
@@ -98,7 +118,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
 def _predictions(cell: Cell, store: Store) -> pd.DataFrame:
     frame = store.predictions(cell.key)
     frame = frame[frame["split"] == "test"].drop(columns="split")
-    for i, (name, value) in enumerate(_place(cell).items()):
+    for i, (name, value) in enumerate(cell.place.items()):
         frame.insert(i, name, value)
     return frame
 

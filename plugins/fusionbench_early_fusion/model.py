@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self, cast
+from typing import ClassVar, Literal, cast
 
 import torch
-from fusionbench_healnet import HealNet, HealnetOptions
-from pydantic import model_validator
+from fusionbench_healnet import HealNet, HealnetOptions, NetworkOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,7 +16,7 @@ from fusionbench.nn import TorchModel
 FUSED = "fused"
 
 
-class EarlyFusionOptions(HealnetOptions):
+class EarlyFusionOptions(NetworkOptions):
     """HEALNet's options, and how the one input is made.
 
     Attributes:
@@ -28,13 +27,10 @@ class EarlyFusionOptions(HealnetOptions):
 
     layout: Literal["flat", "tokens"] = "flat"
 
-    @model_validator(mode="after")
-    def _is_one_input(self) -> Self:
-        if self.tokens != "single":
-            raise ValueError(
-                f"tokens={self.tokens} cuts a vector, which early fusion does not: set layout=tokens instead"
-            )
-        return self
+
+def _network(spec: ModalitySpec, n_outputs: int, options: EarlyFusionOptions) -> HealNet:
+    """HEALNet on one modality."""
+    return HealNet([spec], n_outputs, HealnetOptions(**options.model_dump(exclude={"layout"})))
 
 
 class FlatFusion(nn.Module):
@@ -44,7 +40,7 @@ class FlatFusion(nn.Module):
         super().__init__()
         self.names = tuple(spec.name for spec in specs)
         fused = ModalitySpec(FUSED, "vector", sum(spec.dim for spec in specs))
-        self.network = HealNet([fused], n_outputs, options)
+        self.network = _network(fused, n_outputs, options)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.
@@ -73,7 +69,7 @@ class TokenFusion(nn.Module):
         super().__init__()
         self.names = tuple(spec.name for spec in specs)
         self.width = max(spec.dim for spec in specs)
-        self.network = HealNet([ModalitySpec(FUSED, "bag", self.width + len(specs))], n_outputs, options)
+        self.network = _network(ModalitySpec(FUSED, "bag", self.width + len(specs)), n_outputs, options)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits."""

@@ -1,6 +1,7 @@
 """HEALNet: a shared latent array that is updated by one modality after the other (Hemker et al. 2024).
 
-The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `load_official`.
+The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `NetworkOptions` and
+`load_official`.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ if TYPE_CHECKING:
     from fusionbench_healnet.network import HealNet as HealNet
     from fusionbench_healnet.official import load_official as load_official
     from fusionbench_healnet.options import HealnetOptions as HealnetOptions
+    from fusionbench_healnet.options import NetworkOptions as NetworkOptions
 
-_HOMES = {"HealNet": "network", "Healnet": "model", "HealnetOptions": "options", "load_official": "official"}
+_HOMES = {
+    "HealNet": "network",
+    "Healnet": "model",
+    "HealnetOptions": "options",
+    "NetworkOptions": "options",
+    "load_official": "official",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,6 +15,7 @@ from fusionbench_healnet.options import HealnetOptions
 
 def official_options(kwargs: Mapping[str, Any]) -> HealnetOptions:
     """The repository's constructor arguments in our words."""
+    attends_itself = bool(kwargs["self_per_cross_attn"])
     return HealnetOptions(
         preset="official",
         layers=kwargs["depth"],
@@ -22,14 +23,14 @@ def official_options(kwargs: Mapping[str, Any]) -> HealnetOptions:
         latent_dim=kwargs["l_d"],
         heads=kwargs["x_heads"],
         head_dim=kwargs["cross_dim_head"],
-        self_heads=kwargs["l_heads"],
-        self_head_dim=kwargs["latent_dim_head"],
+        self_heads=kwargs["l_heads"] if attends_itself else None,
+        self_head_dim=kwargs["latent_dim_head"] if attends_itself else None,
         attention_dropout=kwargs["attn_dropout"],
         feedforward_dropout=kwargs["ff_dropout"],
         positions="all" if kwargs["fourier_encode_data"] else "none",
         bands=kwargs["num_freq_bands"],
         max_frequency=kwargs["max_freq"],
-        self_attention=bool(kwargs["self_per_cross_attn"]),
+        self_attention=attends_itself,
         activation="selu" if kwargs["snn"] else "gelu",
         sharing="official-tied" if kwargs["weight_tie_layers"] else "none",
     )

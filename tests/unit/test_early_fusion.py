@@ -111,6 +111,7 @@ def test_skips_a_single_modality():
 
 
 def test_takes_healnets_options_but_does_not_cut_vectors():
-    assert EarlyFusionOptions(preset="paper-ucec").latents == 16
-    with pytest.raises(ValidationError, match="set layout=tokens instead"):
+    assert network("flat", preset="paper-ucec").network.latents.shape == (16, 65)
+    assert network("tokens", preset="paper-kirp", layers=1).network.depth == 1
+    with pytest.raises(ValidationError, match="tokens"):
         EarlyFusionOptions(tokens="feature")

@@ -332,7 +332,7 @@ def test_trains_with_missing_modalities_and_comes_back_from_its_state():
 
 
 @pytest.mark.parametrize(
-    "options", [{"preset": "paper"}, {"latent": 3}, {"temperature": 0}, {"feedforward_dropout": 1}]
+    "options", [{"preset": "paper"}, {"latent": 3}, {"temperature": 0}, {"feedforward_dropout": 1}, {"self_heads": 2}]
 )
 def test_options_are_strict(options):
     with pytest.raises(ValidationError):

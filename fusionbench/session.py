@@ -8,18 +8,17 @@ session.table("quickstart")
 
 from __future__ import annotations
 
-import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from fusionbench import lock as locks
 from fusionbench import suites
 from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
-from fusionbench.errors import ResultsError, SuiteError
+from fusionbench.errors import DataError, ResultsError
 from fusionbench.executors.serial import Serial
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
@@ -27,14 +26,15 @@ from fusionbench.report import tables
 from fusionbench.report.frames import collect, write_frames
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell, run_suite
+from fusionbench.selection import WHOLE, Selection
 from fusionbench.store import Store
+from fusionbench.tracking.live import Live
 from fusionbench.workbench import Workbench, pick_device
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.cohort import Cohort
-    from fusionbench.tracking import Tracker
 
 
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
@@ -44,6 +44,9 @@ SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "html": "html",
 }
 """File endings of a written table and the format each holds."""
+
+
+LOCK = "suite.lock.toml"
 
 
 class Reporter(Protocol):
@@ -57,30 +60,14 @@ class Reporter(Protocol):
 
 
 @dataclass(frozen=True)
-class Selection:
-    """How the command line narrows a suite; empty is the whole suite.
-
-    Attributes:
-        datasets, models: names of the suite's, or `name[option=value]` as a further row.
-        folds: fold numbers, e.g. "0-2" or "0,3".
-        limit: run at most so many cells.
-    """
-
-    datasets: tuple[str, ...] = ()
-    models: tuple[str, ...] = ()
-    folds: str | None = None
-    repeats: int | None = None
-    seed: int | None = None
-    limit: int | None = None
-
-
-@dataclass(frozen=True)
 class RunReport:
     """How a run ended.
 
     Attributes:
         ran: cells computed now; done: cells that were there already.
         failed: listed or member cells whose result is a failure, with their reasons.
+        listed: cells of the whole suite, `there` of which have a result; None where the data of a part that was not
+            asked for are not here.
         complete: every cell of the whole suite has a result.
         table: the file that was written, or None where nothing has finished.
     """
@@ -90,8 +77,8 @@ class RunReport:
     done: int
     failed: tuple[tuple[str, str], ...]
     skipped: tuple[tuple[str, str], ...]
-    missing: int
-    listed: int
+    there: int
+    listed: int | None
     complete: bool
     table: Path | None
     notes: tuple[str, ...] = ()
@@ -123,30 +110,18 @@ class Session:
     def suite(self, name: str) -> suites.Suite:
         return suites.load(self.registry, name)
 
-    def plan(self, name: str, selection: Selection = Selection()) -> Plan:
+    def plan(self, name: str, selection: Selection = WHOLE) -> Plan:
         """The cells that a selection of a suite asks for.
 
         Raises:
             SuiteError, DataError: before any compute.
         """
-        suite = suites.narrow(
-            self.suite(name),
-            datasets=selection.datasets,
-            models=selection.models,
-            repeats=selection.repeats,
-            seed=selection.seed,
-        )
-        plan = expand(suite, self.registry, self.bench.cohort)
-        wanted = _fold_numbers(selection.folds, {c.fold for c in plan.listed})
-        cells = [c for c in plan.listed if wanted is None or c.fold in wanted]
-        if selection.limit is not None:
-            cells = [c for c in cells if not c.skip][: selection.limit]
-        return plan if len(cells) == len(plan.listed) else plan.select(cells)
+        return selection.pick(expand(selection.narrow(self.suite(name)), self.registry, self.bench.cohort))
 
     def run(
         self,
         name: str,
-        selection: Selection = Selection(),
+        selection: Selection = WHOLE,
         *,
         retry_failed: bool = False,
         rerun: bool = False,
@@ -160,15 +135,16 @@ class Session:
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
-        everything = Selection(repeats=selection.repeats, seed=selection.seed)
-        whole = self.plan(name, everything)
-        plan = whole if selection == everything else self.plan(name, selection)
+        whole = self._whole(name, selection)
+        plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
-        lock = locks.make_lock(whole, self.registry, self.cohorts(whole))
-        store.write_text("suite.lock.toml", locks.dumps(lock))
+        lock = locks.make_lock(whole or plan, self.registry, self.cohorts(whole or plan))
+        if whole is not None or not store.has_file(LOCK):
+            store.write_text(LOCK, locks.dumps(lock))
         todo = plan.todo()
-        tracker = _Tracking(self, name, whole.suite.title, lock, reporter) if track else None
+        tell = reporter.note if reporter else _nobody
+        live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, tell) if track else None
 
         def done(cell: Cell) -> bool:
             return not rerun and self._done(store, cell, retry_failed)
@@ -180,9 +156,9 @@ class Session:
 
         def sink(cell: Cell, result: CellResult) -> None:
             store.write(result)
-            if tracker:
+            if live:
                 for row in (c for c in plan.listed if c.key == cell.key):
-                    tracker.cell(row, result)
+                    live.cell(row, result)
             if reporter:
                 reporter.finished(cell, result)
 
@@ -191,9 +167,18 @@ class Session:
             reporter.start(len(todo) - already, already)
         ran = run_suite(todo, Serial(), work, done, sink)
         report = self._finish(whole, plan, store, ran)
-        if tracker and report.table is not None and ran:
-            tracker.table(self.table(name))
-        return replace(report, notes=tracker.notes) if tracker else report
+        if live and report.table is not None and ran:
+            live.table(self.table(name))
+        return replace(report, notes=live.notes) if live else report
+
+    def _whole(self, name: str, selection: Selection) -> Plan | None:
+        """The whole suite's plan; None where a part that was not asked for has no data here."""
+        try:
+            return self.plan(name, selection.whole)
+        except DataError:
+            if not selection.datasets:
+                raise
+            return None
 
     def _done(self, store: Store, cell: Cell, retry_failed: bool) -> bool:
         if not store.has(cell.key):
@@ -204,23 +189,23 @@ class Session:
         scored = record["record"]["metrics"]
         return all(scored.get(name) == self.registry.metric(name).version for name in cell.metrics)
 
-    def _finish(self, whole: Plan, plan: Plan, store: Store, ran: int) -> RunReport:
+    def _finish(self, whole: Plan | None, plan: Plan, store: Store, ran: int) -> RunReport:
         """Write the tables of what there is; only a complete suite replaces the full ones."""
-        missing = [c for c in whole.todo() if not store.has(c.key)]
-        complete = not missing
-        shown = whole if complete and plan.suite == whole.suite else plan
-        table = self._write_tables(shown, store, complete=shown is whole and complete)
-        keys = {c.key: c for c in plan.todo()}
-        records = {key: store.record(key) for key in keys if store.has(key)}
-        failed = tuple((keys[k].label, r["reason"]) for k, r in records.items() if r["status"] == "failed")
+        of_suite = None if whole is None else whole.todo()
+        there = sum(store.has(c.key) for c in of_suite or ())
+        complete = of_suite is not None and there == len(of_suite)
+        shown = whole if whole is not None and complete and plan.suite == whole.suite else plan
+        table = self._write_tables(shown, store, complete=shown is whole)
+        cells = {c.key: c for c in plan.todo()}
+        records = {key: store.record(key) for key in cells if store.has(key)}
         return RunReport(
-            suite=whole.suite.name,
+            suite=plan.suite.name,
             ran=ran,
             done=len(records) - ran,
-            failed=failed,
+            failed=tuple((cells[k].label, r["reason"]) for k, r in records.items() if r["status"] == "failed"),
             skipped=tuple(dict.fromkeys((_row_label(c), c.skip) for c in plan.listed if c.skip)),
-            missing=len(missing),
-            listed=len(whole.todo()),
+            there=there,
+            listed=None if of_suite is None else len(of_suite),
             complete=complete,
             table=table,
         )
@@ -246,7 +231,7 @@ class Session:
             ResultsError: it has not been run.
         """
         store = Store(self.out, name)
-        path = store.folder / "suite.lock.toml"
+        path = store.folder / LOCK
         if not path.is_file():
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
@@ -318,56 +303,9 @@ class Session:
         )
 
 
+def _nobody(line: str) -> None:
+    """Where nobody listens, the report's notes still say it."""
+
+
 def _row_label(cell: Cell) -> str:
     return " · ".join(part for part in cell.row if part != suites.BASE)
-
-
-def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
-    """`0-2,4` as numbers.
-
-    Raises:
-        SuiteError: unreadable, or a fold the suite does not have.
-    """
-    if text is None:
-        return None
-    wanted: set[int] = set()
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
-        if match is None:
-            raise SuiteError(f"--folds {text}: cannot read {part!r}; write numbers and ranges, such as 0-2,4")
-        wanted |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
-    if not wanted <= known:
-        raise SuiteError(f"--folds {text}: this suite has folds {min(known)} to {max(known)}")
-    return wanted
-
-
-class _Tracking:
-    """MLflow during a run: the first failure is told once and ends it; results are on disk whatever happens."""
-
-    def __init__(
-        self, session: Session, name: str, title: str, lock: dict[str, Any], reporter: Reporter | None
-    ) -> None:
-        self.session, self.name, self.title, self.lock, self.reporter = session, name, title, lock, reporter
-        self.notes: tuple[str, ...] = ()
-        self._tracker: Tracker | None = None
-
-    def cell(self, cell: Cell, result: CellResult) -> None:
-        self._try(lambda tracker: tracker.log_cell(cell, result))
-
-    def table(self, table: pd.DataFrame) -> None:
-        self._try(lambda tracker: tracker.log_table(table))
-
-    def _try(self, log: Callable[[Tracker], None]) -> None:
-        from fusionbench import tracking
-
-        if self.notes:
-            return
-        try:
-            if self._tracker is None:
-                uri, out = self.session.tracking_uri, self.session.out
-                self._tracker = tracking.Tracker(uri, out, self.name, self.title, lock=self.lock)
-            log(self._tracker)
-        except tracking.TrackingError as error:
-            self.notes = (f"not logged to MLflow: {error}",)
-            if self.reporter:
-                self.reporter.note(self.notes[0])

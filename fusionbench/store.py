@@ -56,6 +56,10 @@ class Store:
     def has(self, key: str) -> bool:
         return (self.cells / key / CELL).is_file()
 
+    def has_file(self, name: str) -> bool:
+        """Whether the suite's folder holds a file of that name."""
+        return (self.folder / name).is_file()
+
     def keys(self) -> tuple[str, ...]:
         return tuple(sorted(p.parent.name for p in self.cells.glob(f"[!.]*/{CELL}")))
 

@@ -54,7 +54,7 @@ def run(
     """Run a suite: compute the cells that are not there yet, log them, write the tables."""
     from fusionbench.cli.progress import make_reporter
     from fusionbench.errors import SuiteError
-    from fusionbench.session import Selection
+    from fusionbench.selection import Selection
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
@@ -110,10 +110,10 @@ def _tell(report: RunReport, out: Path) -> None:
         typer.echo(f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again")
     else:
         typer.echo(f"{report.suite}: {report.ran} cells computed, {report.done} were there already")
-    if not report.complete:
-        typer.echo(
-            f"{report.listed - report.missing} of {report.listed} cells of the whole suite; the table is partial"
-        )
+    if report.listed is None:
+        typer.echo("the data of the suite's other datasets are not here: the table is partial")
+    elif not report.complete:
+        typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
     if report.failed:
         typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
     where = "" if out == OUT else f" --out {out}"

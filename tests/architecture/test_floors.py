@@ -61,6 +61,7 @@ FLOORS = {
     "fusionbench.publish": 4,
     "fusionbench.report": 4,
     "fusionbench.session": 4,
+    "fusionbench.selection": 4,
     "fusionbench.store": 4,
     "fusionbench.tracking": 4,
 }

@@ -134,3 +134,13 @@ def test_a_tracking_server_that_does_not_answer(cli: Cli) -> None:
 
 def test_a_traceback_only_with_debug(tmp_path: Path) -> None:
     assert "Traceback" in run_cli(("--debug", "run", "quikstart"), tmp_path).stderr
+
+
+def test_a_part_of_a_suite_needs_only_its_own_data(cli: Cli, tmp_path: Path) -> None:
+    """The other datasets' files are not here: what was asked for runs, the table is partial and says so."""
+    home = {"FUSIONBENCH_DATA": str(tmp_path / "nothing")}
+    one_error(cli("run", "example-partly", "--no-track", env=home), "fusionbench data fetch hancock")
+    result = cli("run", "example-partly", "-d", "example-faulty", "--no-track", env=home)
+    assert result.returncode == 0, result.stderr
+    assert "other datasets are not here: the table is partial" in result.stdout
+    assert (tmp_path / "results/example-partly/table.partial.csv").is_file()

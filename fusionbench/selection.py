@@ -1,0 +1,76 @@
+"""What of a suite is asked for: the command line's flags as a value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fusionbench import suites
+from fusionbench.cells import Plan
+from fusionbench.errors import SuiteError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """How the command line narrows a suite; empty is the whole suite.
+
+    Attributes:
+        datasets, models: names of the suite's, or `name[option=value]` as a further row.
+        folds: fold numbers, e.g. "0-2" or "0,3".
+        limit: run at most so many cells.
+    """
+
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
+    folds: str | None = None
+    repeats: int | None = None
+    seed: int | None = None
+    limit: int | None = None
+
+    @property
+    def whole(self) -> Selection:
+        """The whole suite with the same repeats and seed."""
+        return Selection(repeats=self.repeats, seed=self.seed)
+
+    def narrow(self, suite: suites.Suite) -> suites.Suite:
+        """The suite with fewer datasets or models, other repeats or another seed.
+
+        Raises:
+            SuiteError: a name that the suite does not have.
+        """
+        return suites.narrow(suite, datasets=self.datasets, models=self.models, repeats=self.repeats, seed=self.seed)
+
+    def pick(self, plan: Plan) -> Plan:
+        """The plan with fewer cells.
+
+        Raises:
+            SuiteError: a fold that the suite does not have.
+        """
+        wanted = _fold_numbers(self.folds, {c.fold for c in plan.listed})
+        cells = [c for c in plan.listed if wanted is None or c.fold in wanted]
+        if self.limit is not None:
+            cells = [c for c in cells if not c.skip][: self.limit]
+        return plan if len(cells) == len(plan.listed) else plan.select(cells)
+
+
+WHOLE = Selection()
+"""A suite as it is written."""
+
+
+def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
+    """`0-2,4` as numbers.
+
+    Raises:
+        SuiteError: unreadable, or a fold the suite does not have.
+    """
+    if text is None:
+        return None
+    wanted: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
+        if match is None:
+            raise SuiteError(f"--folds {text}: cannot read {part!r}; write numbers and ranges, such as 0-2,4")
+        wanted |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+    if not wanted <= known:
+        raise SuiteError(f"--folds {text}: this suite has folds {min(known)} to {max(known)}")
+    return wanted

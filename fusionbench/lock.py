@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 import fusionbench
 from fusionbench import environment, suites
-from fusionbench.cells import ORACLE, RESULTS_VERSION, Plan, canonical
+from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.registry import Registry
 from fusionbench.splits import fold_hash
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 
 def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[str, Cohort]) -> dict[str, Any]:
-    """The resolved suite, split hashes, horizons, data checksums, plugin and package versions."""
+    """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions."""
+    models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     return {
         "fusionbench": fusionbench.__version__,
         "results_version": RESULTS_VERSION,
@@ -31,7 +32,8 @@ def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[str, Cohort]) -> 
         },
         "datasets": {name: _dataset(plan, registry, name, cohort) for name, cohort in cohorts.items()},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
-        "models": {m.name: registry.model(m.name).version for m in plan.suite.models},
+        "models": {name: registry.model(name).version for name in models},
+        "model_plugins": {name: _source(registry, "models", name) for name in models},
         "options": {
             str(ref): _plain(suites.options(registry, "models", ref).model_dump(mode="json"))
             for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
@@ -45,16 +47,38 @@ def _refs(plan: Plan) -> dict[str, Any]:
 
 
 def _dataset(plan: Plan, registry: Registry, name: str, cohort: Cohort) -> dict[str, Any]:
+    ref = next(d for d in plan.suite.datasets if str(d) == name)
     cells = [c for c in plan.listed if str(c.dataset) == name]
-    folds = {f"{c.variant}/{c.repeat}/{c.fold}": fold_hash(c.split) for c in cells}
     return {
-        "version": registry.dataset(cells[0].dataset.name).version,
+        "version": registry.dataset(ref.name).version,
+        **_source(registry, "datasets", ref.name),
         "fingerprint": cohort.fingerprint,
         "cases": len(cohort.cases),
         "checksums": dict(cohort.info.checksums),
         "tau_months": {c.variant: c.tau for c in cells},
-        "splits": folds,
+        "splits": {_fold(c): fold_hash(c.split) for c in cells},
+        "masks": _masks(cells),
     }
+
+
+def _fold(cell: Cell) -> str:
+    return f"{cell.variant}/{cell.repeat}/{cell.fold}"
+
+
+def _masks(cells: Sequence[Cell]) -> dict[str, str]:
+    """Fold to one hash over the masks of all its modality sets; the true hazards are never masked."""
+    sets: dict[str, set[tuple[str, str]]] = {}
+    for cell in cells:
+        if not cell.skip and cell.model.name != ORACLE:
+            sets.setdefault(_fold(cell), set()).add(("+".join(cell.modalities), cell.ingredients["masks"]))
+    return {fold: hashlib.sha256(canonical(sorted(of_fold)).encode()).hexdigest() for fold, of_fold in sets.items()}
+
+
+def _source(registry: Registry, kind: str, name: str) -> dict[str, str]:
+    """The plugin that brings a thing, and the installed distribution it is of."""
+    plugin = registry.found[kind][name][1]
+    record = next(p for p in registry.plugins if p.name == plugin)
+    return {"plugin": plugin, "distribution": record.distribution, "distribution_version": record.version}
 
 
 def _plain(value: Any) -> Any:

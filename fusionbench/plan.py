@@ -35,13 +35,7 @@ def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
     _check_modalities(suite, cohorts)
-    rows = [
-        cell
-        for dataset in suite.datasets
-        for variant in suite.variants()
-        if not variant.only.datasets or dataset.name in variant.only.datasets
-        for cell in _variant_cells(suite, variant, dataset, registry, cohorts)
-    ]
+    rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts)]
     return Plan(suite, tuple(_ordered(rows)))
 
 
@@ -85,36 +79,48 @@ def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterato
 
 
 def _variant_cells(
-    suite: suites.Suite, variant: suites.Variant, dataset: PluginRef, registry: Registry, cohorts: Cohorts
+    suite: suites.Suite, variant: suites.Variant, dataset: PluginRef, registry: Registry, cohorts: Cohorts, tau: float
 ) -> Iterator[Cell]:
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
     cohort = cohorts(dataset, protocol.unit)
-    try:
-        folds = [
-            splits.make_folds(cohort.cases, protocol, suite.seed, repeat, cohort.folds)
-            for repeat in range(protocol.repeats)
-        ]
-    except FusionBenchError as error:
-        raise type(error)(f"dataset {dataset}: {error}") from error
-    maker = _Maker(
-        registry, cohort, dataset, variant.name, protocol, recipe, suite, horizon(cohort.cases, folds[0], protocol)
-    )
+    folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
+    # A variant's options can make two models of the suite one.
+    refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
     for repeat, of_repeat in enumerate(folds):
         for number, fold in enumerate(of_repeat):
             for modalities in suite.sets_of(dataset.name):
-                for model in models:
-                    ref = model.with_options(variant.model.get(model.name, {}))
+                for ref in refs:
                     yield from maker.cells(ref, modalities, repeat, number, fold)
             if cohort.info.true_risk is not None:
                 yield maker.oracle(repeat, number, fold)
 
 
+def _folds(dataset: PluginRef, cohort: Cohort, protocol: Protocol, seed: int, repeat: int) -> list[Fold]:
+    try:
+        return splits.make_folds(cohort.cases, protocol, seed, repeat, cohort.folds)
+    except FusionBenchError as error:
+        raise type(error)(f"dataset {dataset}: {error}") from error
+
+
+def _dataset_cells(suite: suites.Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts) -> Iterator[Cell]:
+    """The cells of every variant that runs on a dataset; all share the dataset's horizon."""
+    variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
+    protocols: list[Protocol] = [overlay(suite.protocol, v.protocol) for v in variants]
+    of_first = [(_folds(dataset, cohorts(dataset, p.unit), p, suite.seed, 0), p) for p in protocols]
+    cases = cohorts(dataset, suite.protocol.unit).cases
+    tau = min((horizon(cases, folds, p) for folds, p in of_first), default=suite.protocol.horizon)
+    for variant in variants:
+        yield from _variant_cells(suite, variant, dataset, registry, cohorts, tau)
+
+
 def horizon(cases: Sequence[Case], folds: Sequence[Fold], protocol: Protocol) -> float:
     """tau in months: the smallest over folds of the 90th percentile of training follow-up, at most the protocol's.
 
-    Taken over the first repeat's folds, so that asking for more repeats leaves finished cells valid.
+    Taken over the first repeat's folds, so that asking for more repeats leaves finished cells valid; the smallest over
+    a suite's variants is the dataset's.
     """
     time = {c.id: c.target.time for c in cases if c.target is not None}
     tails = [float(np.percentile([time[i] for i in fold.train], 90)) for fold in folds]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench import evaluate
+from fusionbench.cells import ORACLE
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.fitting import restore_fit
 from fusionbench.store import Store, survival_column
@@ -50,6 +51,10 @@ def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef)
     if result.status != "ok":
         raise ResultsError(f"cell {name} {result.status}: {result.reason}; it cannot predict")
     about = result.record["cell"]
+    if about["model"] == ORACLE:
+        raise ResultsError(
+            f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
+        )
     modalities = tuple(about["modalities"].split("+"))
     cohort = bench.new_patients(cohort_ref, about["protocol"]["unit"])
     absent = [m for m in modalities if m not in cohort.modalities]

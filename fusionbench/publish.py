@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from fusionbench import environment
 from fusionbench.errors import ResultsError
 from fusionbench.report.frames import BINARIES, TEXTS
 from fusionbench.store import Store
@@ -27,34 +27,35 @@ FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json")
 def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     """Copy what a reader needs to <out>/published/<suite>/; survival curves only of the pattern `full`.
 
+    The folder is replaced whole or not at all. The caller has just written tables and frames from the cells.
+
     Raises:
-        ResultsError: the suite is not complete, the audit found a breach, or predictions exceed 5 MB.
+        ResultsError: the audit found a breach, or a file would exceed 5 MB.
     """
-    missing = [c for c in plan.todo() if not store.has(c.key)]
-    if missing:
-        raise ResultsError(
-            f"{plan.suite.name}: {len(missing)} of {len(plan.todo())} cells are missing; "
-            f"finish it first with: fusionbench run {plan.suite.name}"
-        )
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]
     if breaches:
         raise ResultsError(f"{plan.suite.name}: the audit found a breach: {breaches[0].rule}: {breaches[0].seen}")
     target = store.root / "published" / plan.suite.name
-    target.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        source = store.folder / name
-        if not source.is_file():
-            raise ResultsError(f"{source} is missing; write it with: fusionbench run {plan.suite.name}")
-        if name == PREDICTIONS:
-            _write_compact(source, target / name)
-        else:
-            shutil.copyfile(source, target / name)
-        size = (target / name).stat().st_size
-        if size > LARGEST:
-            (target / name).unlink()
-            raise ResultsError(f"{source}: {size / 2**20:.1f} MB would be published; 5 MB are the most")
-    (target / "run.toml").write_text(tomli_w.dumps(_origin(plan, store, command)), encoding="utf-8")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as made:
+        for name in FILES:
+            _copy(store.folder / name, Path(made) / name)
+        origin = tomli_w.dumps(_origin(plan, store, command))
+        (Path(made) / "run.toml").write_text(origin, encoding="utf-8")
+        if target.exists():
+            shutil.rmtree(target)
+        shutil.copytree(made, target)
     return target
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.name == PREDICTIONS:
+        _write_compact(source, target)
+    else:
+        shutil.copyfile(source, target)
+    size = target.stat().st_size
+    if size > LARGEST:
+        raise ResultsError(f"{source}: {size / 2**20:.1f} MB would be published; 5 MB are the most")
 
 
 def _write_compact(source: Path, target: Path) -> None:
@@ -71,14 +72,14 @@ def _write_compact(source: Path, target: Path) -> None:
 
 
 def _origin(plan: Plan, store: Store, command: str) -> dict[str, Any]:
-    """Command, machine and cost of what is published."""
+    """Command, cost, and the machines and versions that the cells themselves recorded."""
     records = [store.record(c.key) for c in plan.todo()]
     seconds = sum(sum(r["record"]["seconds"].values()) for r in records)
+    environments = [r["record"]["environment"] for r in records if "environment" in r["record"]]
     return {
         "command": command,
-        "machine": environment.machine(),
-        "packages": environment.packages(),
         "cells": len(records),
         "failed": sum(r["status"] == "failed" for r in records),
         "compute_minutes": round(seconds / 60, 1),
+        "environment": [e for i, e in enumerate(environments) if e not in environments[:i]],
     }

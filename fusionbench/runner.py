@@ -1,4 +1,4 @@
-"""run_cell: from a cell to its result. run_suite: what is done already and where results go is handed in."""
+"""run_cell: from a cell to its result. run_suite: where results go is handed in."""
 
 from __future__ import annotations
 
@@ -51,14 +51,11 @@ def run_suite(
     cells: Sequence[Cell],
     executor: Executor,
     work: Callable[[Cell], CellResult],
-    done: Callable[[Cell], bool],
     sink: Callable[[Cell, CellResult], None],
-) -> int:
-    """Run what is not done and hand each result to `sink` as it comes; returns how many ran."""
-    todo = [cell for cell in cells if not done(cell)]
-    for cell, result in executor.run(todo, work):
+) -> None:
+    """Run cells, members first, and hand each result to `sink` as it comes."""
+    for cell, result in executor.run(cells, work):
         sink(cell, result)
-    return len(todo)
 
 
 def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None) -> CellResult:
@@ -101,7 +98,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
-        "peak_memory_mib": environment.peak_memory_mib(),
+        "process_peak_memory_mib": environment.peak_memory_mib(),
         "environment": environment.describe(str(bench.device), threads),
     }
     return CellResult(
@@ -179,12 +176,13 @@ def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
         targets = targets_of(cohort, [c.id for c in chosen], edges) if training else None
         return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
 
+    test = case_set(cell.split.test, training=False).without_targets()
     train, val = case_set(cell.split.train, training=True), case_set(cell.split.val, training=True)
     left_out = len(cell.split.train) + len(cell.split.val) - len(train) - len(val)
     if not len(train) or not len(val):
         part = "training" if not len(train) else "validation"
         raise FusionBenchError(f"no {part} case of this fold has any of {', '.join(cell.modalities)}")
-    return FoldData(task, preprocessor, train, val, case_set(cell.split.test, training=False), left_out)
+    return FoldData(task, preprocessor, train, val, test, left_out)
 
 
 def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> SurvivalTargets[NDArray[Any]]:

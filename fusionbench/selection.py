@@ -17,7 +17,7 @@ class Selection:
     Attributes:
         datasets, models: names of the suite's, or `name[option=value]` as a further row.
         folds: fold numbers, e.g. "0-2" or "0,3".
-        limit: run at most so many cells.
+        limit: compute at most so many cells that are not there yet.
     """
 
     datasets: tuple[str, ...] = ()
@@ -48,8 +48,6 @@ class Selection:
         """
         wanted = _fold_numbers(self.folds, {c.fold for c in plan.listed})
         cells = [c for c in plan.listed if wanted is None or c.fold in wanted]
-        if self.limit is not None:
-            cells = [c for c in cells if not c.skip][: self.limit]
         return plan if len(cells) == len(plan.listed) else plan.select(cells)
 
 

@@ -142,12 +142,28 @@ class Session:
         lock = locks.make_lock(whole or plan, self.registry, self.cohorts(whole or plan))
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, locks.dumps(lock))
-        todo = plan.todo()
         tell = reporter.note if reporter else _nobody
         live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, tell) if track else None
+        ran = self._compute(plan, store, selection.limit, retry_failed, rerun, live, reporter)
+        report = self._finish(whole, plan, store, ran)
+        if live and report.table is not None and ran:
+            live.table(self.table(name))
+        return replace(report, notes=live.notes) if live else report
 
-        def done(cell: Cell) -> bool:
-            return not rerun and self._done(store, cell, retry_failed)
+    def _compute(
+        self,
+        plan: Plan,
+        store: Store,
+        limit: int | None,
+        retry_failed: bool,
+        rerun: bool,
+        live: Live | None,
+        reporter: Reporter | None,
+    ) -> int:
+        """Run what is not done, at most `limit` cells; returns how many ran."""
+        todo = plan.todo()
+        waiting = [c for c in todo if rerun or not self._done(store, c, retry_failed)]
+        chosen = waiting if limit is None else waiting[:limit]  # members stand first, so a cut leaves none out
 
         def work(cell: Cell) -> CellResult:
             if reporter:
@@ -163,16 +179,12 @@ class Session:
                 reporter.finished(cell, result)
 
         if reporter:
-            already = sum(done(c) for c in todo)
-            reporter.start(len(todo) - already, already)
-        ran = run_suite(todo, Serial(), work, done, sink)
-        report = self._finish(whole, plan, store, ran)
-        if live and report.table is not None and ran:
-            live.table(self.table(name))
-        return replace(report, notes=live.notes) if live else report
+            reporter.start(len(chosen), len(todo) - len(waiting))
+        run_suite(chosen, Serial(), work, sink)
+        return len(chosen)
 
     def _whole(self, name: str, selection: Selection) -> Plan | None:
-        """The whole suite's plan; None where a part that was not asked for has no data here."""
+        """The whole suite's plan; None where another dataset of it, which was not asked for, cannot be read here."""
         try:
             return self.plan(name, selection.whole)
         except DataError:
@@ -180,24 +192,25 @@ class Session:
                 raise
             return None
 
+    @property
+    def _versions(self) -> dict[str, str]:
+        return {name: self.registry.metric(name).version for name in self.registry.names("metrics")}
+
     def _done(self, store: Store, cell: Cell, retry_failed: bool) -> bool:
-        if not store.has(cell.key):
-            return False
-        record = store.record(cell.key)
-        if record["status"] == "failed":
-            return not retry_failed
-        scored = record["record"]["metrics"]
-        return all(scored.get(name) == self.registry.metric(name).version for name in cell.metrics)
+        record = store.finished(cell, self._versions)
+        return record is not None and not (retry_failed and record["status"] == "failed")
 
     def _finish(self, whole: Plan | None, plan: Plan, store: Store, ran: int) -> RunReport:
-        """Write the tables of what there is; only a complete suite replaces the full ones."""
+        """Write the tables of what there is; the full ones whenever the whole suite has finished."""
+        versions = self._versions
         of_suite = None if whole is None else whole.todo()
-        there = sum(store.has(c.key) for c in of_suite or ())
+        there = sum(store.finished(c, versions) is not None for c in of_suite or ())
         complete = of_suite is not None and there == len(of_suite)
-        shown = whole if whole is not None and complete and plan.suite == whole.suite else plan
-        table = self._write_tables(shown, store, complete=shown is whole)
+        full = self._write_tables(whole, store, "table") if whole is not None and complete else None
+        narrowed = whole is None or plan.suite != whole.suite
+        shown = full if full and not narrowed else self._write_tables(plan, store, "table.partial")
         cells = {c.key: c for c in plan.todo()}
-        records = {key: store.record(key) for key in cells if store.has(key)}
+        records = {key: record for key, c in cells.items() if (record := store.finished(c, versions)) is not None}
         return RunReport(
             suite=plan.suite.name,
             ran=ran,
@@ -207,20 +220,20 @@ class Session:
             there=there,
             listed=None if of_suite is None else len(of_suite),
             complete=complete,
-            table=table,
+            table=shown,
         )
 
-    def _write_tables(self, plan: Plan, store: Store, *, complete: bool) -> Path | None:
-        frames = collect(plan, store, self.cohorts(plan))
+    def _write_tables(self, plan: Plan, store: Store, kind: Literal["table", "table.partial"]) -> Path | None:
+        """Table and, of a whole suite, its frames, from the cells; None where no cell has a score."""
+        frames = collect(plan, store, self.cohorts(plan), self._versions)
         if frames.folds.empty:
             return None
         directions = {name: self.registry.metric(name).higher_is_better for name in plan.suite.metrics}
         table = tables.comparison_table(frames, directions=directions, seed=plan.suite.seed)
-        kind = "table" if complete else "table.partial"
         notes = {name: cohort.info.notes for name, cohort in self.cohorts(plan).items()}
         for suffix, fmt in SUFFIXES.items():
             store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=plan.suite.title, notes=notes))
-        if complete:
+        if kind == "table":
             write_frames(frames, store)
         return store.folder / f"{kind}.md"
 
@@ -253,11 +266,12 @@ class Session:
         lock = locks.make_lock(plan, self.registry, self.cohorts(plan))
         tracker = tracking.Tracker(self.tracking_uri, self.out, name, plan.suite.title, lock=lock)
         items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
-        tracking.sync(tracker, items, self.table(name))
+        made = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
+        tracking.sync(tracker, items, self.table(name) if made else None)
         return len(cells)
 
     def publish(self, name: str) -> Path:
-        """Copy a complete, audited run to <out>/published/<suite>/.
+        """Write the tables from the cells, audit them, and copy what a reader needs to <out>/published/<suite>/.
 
         Raises:
             ResultsError: not complete, a breach, or too large.
@@ -266,6 +280,12 @@ class Session:
         from fusionbench.publish import publish
 
         plan, store = self.as_run(name)
+        versions = self._versions
+        missing = [c for c in plan.todo() if store.finished(c, versions) is None]
+        if missing or self._write_tables(plan, store, "table") is None:
+            left = f"{len(missing)} of {len(plan.todo())} cells are missing"
+            raise ResultsError(f"{name}: {left}; finish it with: fusionbench run {name}")
+        store.write_text(LOCK, locks.dumps(locks.make_lock(plan, self.registry, self.cohorts(plan))))
         found = audit(plan, store, self.cohorts(plan))
         store.write_text("audit.json", found.to_json())
         written = self.suite(name)

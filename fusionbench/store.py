@@ -19,6 +19,8 @@ from fusionbench.types import SurvivalPrediction
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fusionbench.cells import Cell
+
 CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
 PREPROCESS, WEIGHTS = "preprocess.json", "model.safetensors"
 RECORD = {"key", "status", "reason", "scores", "grid", "patterns", "record"}
@@ -62,6 +64,19 @@ class Store:
 
     def keys(self) -> tuple[str, ...]:
         return tuple(sorted(p.parent.name for p in self.cells.glob(f"[!.]*/{CELL}")))
+
+    def finished(self, cell: Cell, versions: Mapping[str, str]) -> dict[str, Any] | None:
+        """cell.json of a cell that failed, or was scored by the metrics as they are installed; else None.
+
+        Args:
+            versions: metric to the installed version.
+        """
+        if not self.has(cell.key):
+            return None
+        record = self.record(cell.key)
+        scored = record["record"].get("metrics", {})
+        current = all(scored.get(name) == versions[name] for name in cell.metrics)
+        return record if record["status"] == "failed" or current else None
 
     def record(self, key: str) -> dict[str, Any]:
         """cell.json of one cell.

@@ -70,7 +70,6 @@ class Suite(_Strict):
     Attributes:
         modalities: the same sets for every dataset, or one list of sets per dataset name.
         base: whether the unchanged suite runs beside its variants.
-        reference: file name of published numbers beside the suite.
     """
 
     name: str
@@ -79,7 +78,6 @@ class Suite(_Strict):
     models: tuple[Ref, ...] = Field(min_length=1)
     modalities: Annotated[ModalitySets | Mapping[str, ModalitySets], BeforeValidator(_sets)]
     metrics: tuple[str, ...] = Field(("harrell_c_index",), min_length=1)
-    reference: str | None = None
     seed: int = Field(0, ge=0)
     protocol: Protocol = Protocol()
     train: TrainRecipe = TrainRecipe()
@@ -191,6 +189,11 @@ def _variant_problems(suite: Suite) -> list[str]:
         for kind, name, known in scopes:
             if name not in known:
                 problems.append(f"variant {variant.name!r}: {did_you_mean(kind + ' of this suite', name, known)}")
+        if "unit" in variant.protocol:
+            problems.append(f"variant {variant.name!r}: protocol.unit changes the cases; give it a suite of its own")
+    covered = {d for v in suite.variants() for d in (v.only.datasets or [r.name for r in suite.datasets])}
+    left_out = [d.name for d in suite.datasets if d.name not in covered]
+    problems += [f"dataset {name!r} is in no variant, and base = false" for name in left_out]
     return problems
 
 

@@ -286,8 +286,8 @@ class CaseSet(Sequence[PreparedCase]):
         return replace(self, cases=tuple(self.cases[i] for i in index), targets=targets)
 
     def without_targets(self) -> CaseSet:
-        """The same cases as the harness hands them out for prediction."""
-        return replace(self, targets=None)
+        """The same cases as the harness hands them out for prediction: nobody's follow-up is within reach."""
+        return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
 
     def restrict(self, modalities: Sequence[str]) -> CaseSet:
         """The same cases seen through fewer modalities."""

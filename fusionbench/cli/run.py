@@ -106,12 +106,17 @@ def _tell(report: RunReport, out: Path) -> None:
         typer.echo(note, err=True)
     for label, reason in report.failed:
         typer.echo(f"failed: {label}: {reason}", err=True)
-    if report.ran == 0:
+    if report.table is None:
+        for row, reason in report.skipped:
+            typer.echo(f"skipped: {row}: {reason}")
+    if report.ran == 0 and report.done == 0:
+        typer.echo(f"{report.suite}: no cell to compute")
+    elif report.ran == 0:
         typer.echo(f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again")
     else:
         typer.echo(f"{report.suite}: {report.ran} cells computed, {report.done} were there already")
     if report.listed is None:
-        typer.echo("the data of the suite's other datasets are not here: the table is partial")
+        typer.echo("the suite's other datasets are not here: the table is partial")
     elif not report.complete:
         typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
     if report.failed:

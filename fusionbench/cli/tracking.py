@@ -37,7 +37,11 @@ def ui(
 
     from fusionbench import tracking
 
-    typer.echo(tracking.suite_link(f"http://{host}:{port}", tracking.local_experiment(out, suite)))
+    uri, experiment = tracking.tracked_uri(out), tracking.tracked_experiment(out, suite)
+    if tracking.is_server(uri):
+        typer.echo(f"the runs are on a server: {tracking.suite_link(uri, experiment)}")
+        return
+    typer.echo(tracking.suite_link(f"http://{host}:{port}", experiment))
     try:
         code = subprocess.call(tracking.ui_command(out, port, host), env=tracking.ui_environment())
     except KeyboardInterrupt:

@@ -50,15 +50,16 @@ class Frames:
     splits: pd.DataFrame
 
 
-def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort]) -> Frames:
+def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort], versions: Mapping[str, str]) -> Frames:
     """Read everything the plan's listed cells have left behind.
 
     Args:
+        versions: of the metrics installed; a cell scored by others counts as not run.
         cohorts: by dataset as written (`str(ref)`); the unit of the plan's protocol.
     """
     cells, folds, predictions = [], [], []
     for cell in plan.listed:
-        record = store.record(cell.key) if not cell.skip and store.has(cell.key) else None
+        record = None if cell.skip else store.finished(cell, versions)
         cells.append(_cell_row(cell, record))
         if record is not None and record["status"] == "ok":
             folds += [{**cell.place, **score} for score in record["scores"] if score["metric"] in cell.metrics]
@@ -157,4 +158,5 @@ def _splits(cells: Sequence[Cell]) -> pd.DataFrame:
         for place, c in _folds_once(cells).items()
         for part, ids in (("train", c.split.train), ("val", c.split.val), ("test", c.split.test))
     ]
-    return pd.concat(parts, ignore_index=True)[[*SIZE_COLUMNS[:4], "case", "part"]]
+    columns = [*SIZE_COLUMNS[:4], "case", "part"]
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -63,6 +63,7 @@ def document(table: ComparisonTable, title: str, notes: Mapping[str, Sequence[st
         below = (
             *_outcomes(table, dataset),
             *_undefined(table, dataset),
+            *_partly(table, dataset),
             *_draws(table, dataset),
             *notes.get(dataset, ()),
         )
@@ -143,6 +144,18 @@ def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
     for key, part in of.groupby(["metric", "pattern", "reason"], sort=False):
         metric, pattern, reason = (str(part) for part in key)
         yield f"{metric} undefined under {pattern} in {part['n_folds'].sum()} folds of {len(part)} rows: {reason}"
+
+
+def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
+    """Values that rest on some of their draws only, told together with all reasons."""
+    of = table.partly[table.partly["dataset"] == dataset]
+    for key, part in of.groupby(["metric", "pattern"], sort=False):
+        metric, pattern = (str(name) for name in key)
+        places, reasons = (
+            f"{part['n_folds'].sum()} folds of {len(set(row_keys(part)))} rows",
+            "; ".join(unique(part["reason"])),
+        )
+        yield f"{metric} under {pattern} is a mean over the defined draws in {places}: {reasons}"
 
 
 def _draws(table: ComparisonTable, dataset: str) -> Iterator[str]:

@@ -141,7 +141,8 @@ class ComparisonTable:
         tests: PAIR_COLUMNS, each ranked row (b) against the best (a) of its dataset, pattern and metric.
         best: where each best mean stands; only where two or more rows are ranked.
         outcomes: ROW, status (failed or skipped), reason, n_cells.
-        undefined: ROW, pattern, metric, reason, n_folds.
+        undefined: ROW, pattern, metric, reason, n_folds: values that are missing from the means.
+        partly: the same of values that are means over some of a pattern's draws, the others being undefined.
         progress: dataset to (cells that are there, cells wanted).
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
         no_interval: dataset to why there are no intervals of Harrell's c.
@@ -154,6 +155,7 @@ class ComparisonTable:
     heads: tuple[Head, ...]
     outcomes: pd.DataFrame
     undefined: pd.DataFrame
+    partly: pd.DataFrame
     progress: Mapping[str, tuple[int, int]]
     redrawn: Mapping[str, int]
     no_interval: Mapping[str, str]

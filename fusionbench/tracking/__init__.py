@@ -8,9 +8,11 @@ from __future__ import annotations
 from fusionbench.tracking.connection import TrackingError
 from fusionbench.tracking.places import (
     experiment_id,
-    local_experiment,
+    is_server,
     store_uri,
     suite_link,
+    tracked_experiment,
+    tracked_uri,
     ui_command,
     ui_environment,
 )
@@ -20,10 +22,12 @@ __all__ = [
     "Tracker",
     "TrackingError",
     "experiment_id",
-    "local_experiment",
+    "is_server",
     "store_uri",
     "suite_link",
     "sync",
+    "tracked_experiment",
+    "tracked_uri",
     "ui_command",
     "ui_environment",
 ]

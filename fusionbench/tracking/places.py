@@ -38,12 +38,22 @@ def artifact_uri(root: Path, suite: str) -> str:
     return (root.absolute() / ARTIFACTS / suite).as_uri()
 
 
+def tracked_uri(root: Path) -> str:
+    """Where runs go that are told nothing else: MLFLOW_TRACKING_URI, or the local store of the results root."""
+    return os.environ.get("MLFLOW_TRACKING_URI") or store_uri(root)
+
+
 def ui_command(root: Path, port: int, host: str = LOOPBACK) -> list[str]:
-    """The command that serves the local store's web page; on this machine only unless `host` says otherwise.
+    """The command that serves the store's web page; on this machine only unless `host` says otherwise.
 
     Run it with `ui_environment()`.
     """
-    places = ["--backend-store-uri", store_uri(root), "--artifacts-destination", (root.absolute() / ARTIFACTS).as_uri()]
+    places = [
+        "--backend-store-uri",
+        tracked_uri(root),
+        "--artifacts-destination",
+        (root.absolute() / ARTIFACTS).as_uri(),
+    ]
     return [sys.executable, "-m", "mlflow", "server", *places, "--host", host, "--port", str(port), "--workers", "1"]
 
 
@@ -70,6 +80,6 @@ def experiment_id(uri: str, suite: str) -> str | None:
     return None if found is None else str(found.experiment_id)
 
 
-def local_experiment(root: Path, suite: str | None) -> str | None:
-    """Id of a suite's experiment in the local store; None for no suite, or one that was not tracked there."""
-    return None if suite is None else experiment_id(store_uri(root), suite)
+def tracked_experiment(root: Path, suite: str | None) -> str | None:
+    """Id of a suite's experiment where runs go; None for no suite, or one that was not tracked there."""
+    return None if suite is None else experiment_id(tracked_uri(root), suite)

@@ -13,7 +13,7 @@ from fusionbench.cells import Cell
 from fusionbench.results import CellResult
 from fusionbench.tracking import words
 from fusionbench.tracking.connection import Connection
-from fusionbench.tracking.places import artifact_uri, is_server, store_uri
+from fusionbench.tracking.places import artifact_uri, is_server, tracked_uri
 from fusionbench.tracking.runs import ENDED, Run, Runs
 from fusionbench.tracking.words import Row
 
@@ -43,7 +43,7 @@ class Tracker:
             root: the results root.
             lock: content of suite.lock.toml (`words.row_payload` says what is read of it).
         """
-        self.uri = uri or os.environ.get("MLFLOW_TRACKING_URI") or store_uri(root)
+        self.uri = uri or tracked_uri(root)
         self.root, self.suite, self.title, self.lock = root, suite, title, lock
         self._connection = Connection(self.uri, suite)
         self._opened: Runs | None = None

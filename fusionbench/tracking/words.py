@@ -54,8 +54,9 @@ def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
 
     Args:
         lock: the content of suite.lock.toml; read are `fusionbench`, `git_commit`, `models` (name to version),
-            `datasets` (as written, to version, fingerprint, ...) and `options` (model as written, to its resolved
-            options). A key that it lacks is a tag or param less.
+            `model_plugins` (name to plugin, distribution and its version), `datasets` (as written, to version,
+            fingerprint, plugin, ...) and `options` (model as written, to its resolved options). A key that it lacks
+            is a tag or param less.
     """
     dataset, model, modalities, variant = cell.row
     versions, about = lock.get("models", {}), lock.get("datasets", {}).get(dataset, {})
@@ -65,6 +66,7 @@ def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
         "protocol.repeats": str(cell.protocol.repeats),
         **_tags("dataset", {k: v for k, v in about.items() if isinstance(v, (str, int, float))}),
         **_tags("model", {"version": versions[cell.model.name]} if cell.model.name in versions else {}),
+        **_tags("model", lock.get("model_plugins", {}).get(cell.model.name, {})),
         **_tags("", {k: lock[k] for k in ("fusionbench", "git_commit") if k in lock}),
     }
     name = " · ".join([model, dataset, modalities, *([variant] if variant != BASE else [])])
@@ -108,7 +110,7 @@ def _fold_metrics(result: CellResult) -> Iterator[tuple[str, float, int]]:
         **{f"seconds/{k}": v for k, v in seconds.items()},
         **({"seconds/total": sum(seconds.values())} if seconds else {}),
         **{f"fit/{k}": v for k, v in record.get("fit", {}).items() if isinstance(v, (int, float))},
-        **({"peak_memory_mib": record["peak_memory_mib"]} if "peak_memory_mib" in record else {}),
+        **{name: record[name] for name in ("process_peak_memory_mib",) if name in record},
     }
     for name, value in single.items():
         if math.isfinite(value):

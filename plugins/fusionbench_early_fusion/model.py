@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal, cast
 
 import torch
-from fusionbench_healnet import HealNet, HealnetOptions, NetworkOptions
+from fusionbench_healnet import HealNet, Healnet, HealnetOptions, NetworkOptions
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -101,7 +101,7 @@ class EarlyFusion(TorchModel):
     """
 
     name = "early-fusion"
-    version = "1"
+    version = f"1+healnet-{Healnet.version}"  # its network is HealNet's
     Options: ClassVar[type[Options]] = EarlyFusionOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: EarlyFusionOptions

@@ -60,3 +60,27 @@ def test_controls_on_published_folds_agree_with_what_plain_models_reach() -> Non
 def test_the_forest_on_all_tables_of_hancock() -> None:
     tables = "clinical+pathological+blood+icd+cell-density"
     assert mean("hancock", model="survival-forest", modalities=tables) >= 0.69
+
+
+README_SETS = {
+    "clinical+pathological+blood+icd+cell-density": "five tables",
+    "clinical+pathological+blood+icd+cell-density+tma": "five tables + tissue tiles",
+}
+
+
+def readme_table() -> str:
+    """The part of HANCOCK's table that the README shows."""
+    table = pd.read_csv(PUBLISHED / "hancock" / "table.csv", dtype={"tie_group": str})
+    shown = table[(table["pattern"] == "full") & (table["metric"] == "harrell_c_index")]
+    shown = shown[shown["modalities"].isin(README_SETS) & shown["mean"].notna()]
+    lines = ["| model | modalities | c-index | sd over folds | 95 % interval |", "|---|---|---|---|---|"]
+    for row in shown.sort_values("mean", ascending=False).itertuples():
+        interval = f"{row.ci_low:.3f} to {row.ci_high:.3f}"
+        lines.append(f"| {row.model} | {README_SETS[row.modalities]} | {row.mean:.3f} | {row.sd:.3f} | {interval} |")
+    return "\n".join(lines)
+
+
+@pytest.mark.skipif("hancock" not in SUITES, reason="not published")
+def test_the_table_of_the_readme_is_the_published_one() -> None:
+    readme = (PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert readme_table() in readme, f"the README should show:\n{readme_table()}"

@@ -125,7 +125,7 @@ def test_all_faults_come_at_once() -> None:
 def test_a_single_fault_is_one_line() -> None:
     assert refused(HEAD + "seeds = 1") == [
         "mine.toml: seeds: unknown key 'seeds'; did you mean 'seed'? Choices: base, datasets, metrics, modalities, "
-        "models, protocol, reference, seed, title, train, variant"
+        "models, protocol, seed, title, train, variant"
     ]
 
 
@@ -270,3 +270,13 @@ def test_options_of_a_reference() -> None:
 def test_a_variant_may_set_a_list() -> None:
     suite = read(HEAD + '[[variant]]\nname = "v"\nmodel.mcat.groups = [1, 2]\n')
     check_names(suite, registry())
+
+
+def test_a_variant_cannot_change_the_unit() -> None:
+    (line,) = refused(HEAD + '[[variant]]\nname = "slides"\nprotocol.unit = "slide"')
+    assert "protocol.unit changes the cases" in line
+
+
+def test_a_dataset_in_no_variant_is_told() -> None:
+    text = HEAD + 'base = false\n[[variant]]\nname = "v"\nonly.datasets = ["nowhere"]'
+    assert any("is in no variant, and base = false" in line for line in refused(text))

@@ -25,11 +25,11 @@ from fusionbench.tracking import (
     Tracker,
     TrackingError,
     experiment_id,
-    local_experiment,
     runs,
     store_uri,
     suite_link,
     sync,
+    tracked_experiment,
     ui_command,
     ui_environment,
     words,
@@ -224,12 +224,12 @@ def test_the_default_is_a_store_in_the_results_root_and_the_environment_goes_bef
 
 
 def test_a_suite_is_an_experiment_with_files_beside_the_store(root: Path) -> None:
-    assert local_experiment(root, SUITE) is None
+    assert tracked_experiment(root, SUITE) is None
     tracker(root).log_cell(cell(), result(cell()))
     found = Connection(store_uri(root), SUITE).call("get_experiment_by_name", SUITE)
     assert found.artifact_location == (root / "mlartifacts" / SUITE).as_uri()
     assert found.tags["mlflow.note.content"] == "Real omics"
-    assert local_experiment(root, SUITE) == experiment_id(store_uri(root), SUITE) == found.experiment_id
+    assert tracked_experiment(root, SUITE) == experiment_id(store_uri(root), SUITE) == found.experiment_id
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
 
 

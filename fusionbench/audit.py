@@ -106,7 +106,7 @@ def audit(plan: Plan, store: Store, cohorts: Mapping[str, Cohort]) -> Audit:
         _groups(cells, cohorts),
         _agree("all models of a fold had its split", everywhere, _fold, lambda w: w.split, _planned_split),
         _agree("all models of a fold had its masks", everywhere, _mask_place, lambda w: w.masks, _planned_masks),
-        _agree("all models of a fold lost the same modalities", everywhere, _mask_place, lambda w: w.hidden),
+        _agree("all models of a fold lost the same share of modalities", everywhere, _mask_place, lambda w: w.hidden),
         _coverage(cells),
         _degenerate(cells),
     )

@@ -82,9 +82,12 @@ class GatedAttention(nn.Module):
 
 
 class SNNBlock(nn.Sequential):
-    """A layer of a self-normalising network: Linear, activation, AlphaDropout.
+    """A layer of a self-normalising network: Linear, activation, dropout.
 
     Args:
+        dropout: share of activations dropped in training, in [0, 1).
+        dropout_kind: "alpha" is AlphaDropout (Klambauer et al. 2017; MCAT and Porpoise), which keeps mean and variance
+            of activations with mean 0 and variance 1, as SELU's are before training; "plain" keeps any mean.
         activation: "selu" is Klambauer et al. 2017; "elu" is what MCAT and Porpoise call SNN.
         init: "lecun" = weights N(0, 1 / in_dim), biases 0, which self-normalisation rests on; "torch" = as torch does.
     """
@@ -95,11 +98,13 @@ class SNNBlock(nn.Sequential):
         out_dim: int,
         *,
         dropout: float = 0.25,
+        dropout_kind: Literal["alpha", "plain"] = "alpha",
         activation: Literal["elu", "selu"] = "elu",
         init: Literal["lecun", "torch"] = "lecun",
     ) -> None:
         linear = nn.Linear(in_dim, out_dim)
-        super().__init__(linear, {"elu": nn.ELU, "selu": nn.SELU}[activation](), nn.AlphaDropout(dropout))
+        drop = {"alpha": nn.AlphaDropout, "plain": nn.Dropout}[dropout_kind](dropout)
+        super().__init__(linear, {"elu": nn.ELU, "selu": nn.SELU}[activation](), drop)
         if init == "lecun":
             nn.init.normal_(linear.weight, std=1 / math.sqrt(in_dim))
             nn.init.zeros_(linear.bias)

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusionbench import SurvivalPrediction
+from fusionbench import SurvivalPrediction, cells
 from fusionbench.audit import Audit, audit
-from fusionbench.cells import Cell, Plan, present_modalities, test_masks
+from fusionbench.cells import Cell, Plan, present_modalities
 from fusionbench.errors import ResultsError
 from fusionbench.missing import realised_rate
 from fusionbench.results import CellResult, PatternPrediction
@@ -35,7 +35,7 @@ def result(cell: Cell) -> CellResult:
     present = present_modalities((c for c in TOY.cases if c.id in cell.split.test), cell.modalities)
     tested = [
         predicted("test", cell.split.test, mask.pattern, mask.draw, realised_rate(mask, present, cell.modalities))
-        for masks in test_masks(cell, TOY.cases).values()
+        for masks in cells.test_masks(cell, TOY.cases).values()
         for mask in masks
     ]
     return CellResult(
@@ -185,13 +185,18 @@ def test_risks_that_are_the_same_for_everybody(plan: Plan, store: Store) -> None
 def test_a_damaged_cell_is_named(plan: Plan, store: Store) -> None:
     path = store.cells / chosen(plan).key / PREPROCESS
     path.write_text("{")
-    with pytest.raises(ResultsError, match="preprocess.json: cannot be read"):
+    with pytest.raises(ResultsError, match=r"preprocess\.json: cannot be read"):
         audited(plan, store)
 
 
-def test_a_cell_of_two_variants_is_compared_in_both() -> None:
-    """A variant that changes nothing of a model shares its cell: the fold of either variant is counted."""
-    text = TEXT + '\n[[variant]]\nname = "deep"\nmodel.uni.depth = 3\n'
-    plan = planned(text, toy=TOY)
-    late = [c for c in plan.listed if c.row[1] == "late" and not c.skip]
-    assert len(late) == 2 * len({c.key for c in late})
+def test_a_cell_that_serves_two_variants_is_compared_in_both(tmp_path: Path) -> None:
+    plan = planned(TEXT + '\n[[variant]]\nname = "deep"\nmodel.uni.depth = 3\n', toy=TOY)
+    store = Store(tmp_path, "mine")
+    store.prepare()
+    for cell in plan.todo():
+        store.write(result(cell))
+    late = [c for c in plan.listed if c.row[1] == "late" and not c.skip and c.fold == 0]
+    assert len(late) == 2
+    assert len({c.key for c in late}) == 1
+    change_json(store.cells / late[0].key / CELL, lambda c: c["record"]["ingredients"].update(split="other"))
+    assert_only(audited(plan, store), SPLIT, "2 of 4 folds")

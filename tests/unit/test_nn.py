@@ -106,6 +106,15 @@ def test_activation_is_the_one_asked_for():
         SNNBlock(2, 2, activation="relu")
 
 
+def test_dropout_is_the_kind_asked_for():
+    assert isinstance(SNNBlock(2, 2)[2], nn.AlphaDropout)
+    plain = SNNBlock(2, 2, dropout=0.3, dropout_kind="plain")[2]
+    assert isinstance(plain, nn.Dropout)
+    assert plain.p == 0.3
+    with pytest.raises(KeyError):
+        SNNBlock(2, 2, dropout_kind="none")
+
+
 def test_torch_model_hands_its_module_to_the_harness():
     class Model(TorchModel):
         name = "m"

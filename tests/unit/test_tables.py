@@ -190,6 +190,22 @@ def test_undefined_values_are_told_with_their_reason():
     assert [line[3].text for line in lines] == ["undefined", "undefined"]
 
 
+def test_values_that_rest_on_some_draws_are_not_called_undefined():
+    frames = make_frames({"x": 1.0, "y": 0.5}, patterns={"full": 1, "half": 2})
+    folds, told = frames.folds.copy(), "of 10 draws undefined: no event"
+    half = (folds["metric"] == "ibs") & (folds["pattern"] == "half")
+    folds.loc[half & (folds["fold"] < 2), "reason"] = f"2 {told}"
+    folds.loc[half & (folds["fold"] == 2) & (folds["model"] == "x"), "reason"] = f"3 {told}"
+    gone = half & (folds["fold"] == 4) & (folds["model"] == "y")
+    folds.loc[gone, ["value", "reason"]] = [math.nan, "no pair"]
+    table = table_of(replace(frames, folds=folds))
+    text = render(table, "md")
+    assert "ibs undefined under half in 1 folds of 1 rows: no pair" in text
+    assert text.count("undefined under") == 1
+    assert f"ibs under half is a mean over the defined draws in 5 folds of 2 rows: 2 {told}; 3 {told}" in text
+    assert dict(rows_of(table, "ibs", "half")["n_folds"]) == {"x": 5, "y": 4}
+
+
 def test_one_model_has_nobody_to_beat():
     table = table_of(make_frames({"x": 1.0}))
     assert set(table.rows["tie_group"]) == {""}

@@ -76,7 +76,7 @@ def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> C
             "seconds": {"fit": 3.0, "score": 0.5},
             "environment": {"device": "cpu", "packages": {"torch": "2"}},
             "fit": {"best_epoch": 2, "edges": [1.0], "validation_loss": None},
-            "peak_memory_mib": 300.0,
+            "process_peak_memory_mib": 300.0,
             "notes": ["tied quartiles"],
         },
     )
@@ -158,6 +158,30 @@ def test_long_values_are_cut_without_becoming_equal() -> None:
     assert len(one) == len(two) == 500
     assert one != two
     assert words.clipped("short", 500) == "short"
+
+
+def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
+    brought = {"plugin": "tcga", "distribution": "fusionbench", "distribution_version": "0.1.0"}
+    lock = {
+        "models": {"healnet": "2"},
+        "model_plugins": {"healnet": {"plugin": "mine", "distribution": "my-models", "distribution_version": "1.4"}},
+        "datasets": {"blca": {"version": "3", **brought, "splits": {}}},
+    }
+    tags = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).tags
+    assert {k: v for k, v in tags.items() if k.startswith(("model.", "dataset."))} == {
+        "model.version": "2",
+        "model.plugin": "mine",
+        "model.distribution": "my-models",
+        "model.distribution_version": "1.4",
+        "dataset.version": "3",
+        "dataset.plugin": "tcga",
+        "dataset.distribution": "fusionbench",
+        "dataset.distribution_version": "0.1.0",
+    }
+
+
+def test_the_memory_of_a_fold_is_that_of_its_process() -> None:
+    assert ("process_peak_memory_mib", 300.0, 0) in words.fold_payload(cell(), SUITE, result(cell())).metrics
 
 
 def test_a_row_states_all_resolved_options() -> None:

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PreparedBag, PreparedCase, Task
 from fusionbench.bags import collate
+from fusionbench.survival import discrete_hazard_nll
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "unimodal"
 TASK = Task(n_outputs=4, edges=(1.0, 2.0, 3.0))
@@ -24,9 +25,11 @@ def prepared(id_, seed, length=7):
     return PreparedCase(id_, {name: PreparedBag(torch.randn(*size, generator=g)) for name, size in sizes.items()})
 
 
+PUBLISHED = SnnOptions(dropout_kind="alpha", head_scale=1)
 CASES = tuple(prepared(f"case-{i}", i, length=1 + 2 * i) for i in range(5))
 MODELS = {
     "snn": (lambda: Snn(SnnOptions()), VECTORS),
+    "snn published": (lambda: Snn(PUBLISHED), VECTORS),
     "snn selu": (lambda: Snn(SnnOptions(widths=(16, 8), activation="selu", init="torch")), VECTORS),
     "abmil": (lambda: Abmil(AbmilOptions()), BAG),
 }
@@ -89,12 +92,60 @@ def test_snn_takes_vectors_in_the_suites_order():
 
 
 def test_snn_starts_as_lecun_says():
-    net = SnnNetwork([ModalitySpec("omic", "vector", 400)], 4, SnnOptions())
+    net = SnnNetwork([ModalitySpec("omic", "vector", 400)], 4, PUBLISHED)
     linears = [m for m in net.modules() if isinstance(m, torch.nn.Linear)]
     assert [m.out_features for m in linears] == [256, 256, 256, 256, 4]
     for linear in linears:
         assert linear.weight.std().item() == pytest.approx(linear.in_features**-0.5, rel=0.1)
         assert not linear.bias.any()
+
+
+@pytest.mark.parametrize("init", ["lecun", "torch"])
+def test_snns_head_starts_small_and_nothing_else_changes(init):
+    nets = []
+    for scale in (1, 0.01):
+        torch.manual_seed(0)
+        nets.append(SnnNetwork([OMIC], 4, SnnOptions(init=init, head_scale=scale)).state_dict())
+    full, small = nets
+    for name, values in full.items():
+        assert torch.equal(small[name], values * 0.01 if name.startswith("head.") else values), name
+
+
+def test_snns_defaults_leave_the_published_ones_where_the_docstring_says():
+    assert SnnOptions(dropout_kind="plain", head_scale=0.01) == SnnOptions()
+    assert [type(block[2]) for block in SnnNetwork([OMIC], 4, SnnOptions()).blocks] == [torch.nn.Dropout] * 4
+    published = SnnNetwork([OMIC], 4, PUBLISHED)
+    assert [type(block[2]) for block in published.blocks] == [torch.nn.AlphaDropout] * 4
+    assert {block[2].p for block in published.blocks} == {0.25}
+    assert isinstance(published.blocks[0][1], torch.nn.ELU)
+
+
+def test_trained_snn_fits_its_training_cases_without_dropout_as_with_it():
+    """What AlphaDropout breaks, and why it is not the default."""
+
+    def gap(options):
+        torch.manual_seed(0)
+        x = torch.randn(320, 20)
+        time_bin, event = torch.randint(4, (320,)), torch.rand(320) < 0.4
+        net = SnnNetwork([ModalitySpec("x", "vector", 20)], 4, options)
+        optimizer = torch.optim.AdamW(net.parameters(), lr=5e-4)
+
+        def nll(rows):
+            logits = net.head(net.blocks(x[rows]))
+            return discrete_hazard_nll(logits, time_bin[rows], event[rows]).mean()
+
+        for rows in [rows for _ in range(4) for rows in torch.randperm(320).split(16)]:
+            optimizer.zero_grad()
+            nll(rows).backward()
+            optimizer.step()
+        everyone = torch.arange(320)
+        with torch.no_grad():
+            with_dropout = nll(everyone).item()
+            net.eval()
+            return nll(everyone).item() - with_dropout
+
+    assert gap(SnnOptions()) < 0.05
+    assert gap(PUBLISHED) > 0.2
 
 
 def test_abmil_starts_as_xavier_says():
@@ -139,7 +190,14 @@ def test_a_missing_modality_is_an_error_that_names_the_case(kind, specs, lost):
 
 
 @pytest.mark.parametrize(
-    ("kind", "options"), [(SnnOptions, {"widths": []}), (SnnOptions, {"dropout": 1.0}), (AbmilOptions, {"big": True})]
+    ("kind", "options"),
+    [
+        (SnnOptions, {"widths": []}),
+        (SnnOptions, {"dropout": 1.0}),
+        (SnnOptions, {"head_scale": 0}),
+        (SnnOptions, {"dropout_kind": "none"}),
+        (AbmilOptions, {"big": True}),
+    ],
 )
 def test_options_are_strict(kind, options):
     with pytest.raises(ValidationError):
@@ -163,7 +221,7 @@ def replay(net, names, golden, x):
 
 def test_snn_gives_porpoises_numbers():
     golden = np.load(GOLDEN / "snn_small.npz")
-    net = SnnNetwork([ModalitySpec("x", "vector", 30)], 4, SnnOptions(widths=(32,) * 4))
+    net = SnnNetwork([ModalitySpec("x", "vector", 30)], 4, PUBLISHED.model_copy(update={"widths": (32,) * 4}))
     names = {f"blocks.{i}.0.{kind}": [f"fc_omic.{i}.0.{kind}"] for i in range(4) for kind in ("weight", "bias")}
     names |= {f"head.{kind}": [f"classifier.{kind}"] for kind in ("weight", "bias")}
     logits, gradient = replay(net, names, golden, golden["input/x_omic"])

@@ -1,0 +1,143 @@
+"""What a model becomes depends on its training and validation cases alone.
+
+Test features and follow-up are replaced by noise, with folds and cells held fixed: every fitted number stays, bit by
+bit. One changed training case moves it, so the comparison can fail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionbench import Case, PluginRef, SurvivalTarget
+from fusionbench.cells import Cell
+from fusionbench.cohort import Cohort
+from fusionbench.plan import expand
+from fusionbench.registry import Registry, discover
+from fusionbench.results import CellResult
+from fusionbench.runner import run_cell
+from fusionbench.suites import load
+from fusionbench.workbench import Workbench
+from tests.conftest import EXAMPLE
+
+MODELS = {
+    "example-least-squares": "vector+bag",
+    "cox": "vector+bag",
+    "survival-forest[min_leaf=3,trees=25]": "vector+bag",
+    "snn": "vector",
+    "early-fusion": "vector+bag",
+    "healnet": "vector+bag",
+}
+
+
+@dataclass
+class Bench:
+    """The plan of a small suite, its cohort, and the results of its cells as planned."""
+
+    registry: Registry
+    cohort: Cohort
+    cells: dict[str, Cell]
+    base: dict[str, CellResult]
+
+    def run(self, cell: Cell, cohort: Cohort) -> CellResult:
+        """On a bench of its own, so that no fitted preprocessing is carried over."""
+        bench = Workbench(self.registry, Path(), threads=1)
+        bench._cohorts[cell.dataset, cell.protocol.unit] = cohort
+        result = run_cell(cell, bench, _no_members)
+        assert result.status == "ok", result.record["traceback"]
+        return result
+
+    def as_planned(self, model: str) -> CellResult:
+        if model not in self.base:
+            self.base[model] = self.run(self.cells[model], self.cohort)
+        return self.base[model]
+
+
+def _no_members(key: str) -> CellResult:
+    raise AssertionError(f"none of these models is built on another (asked for {key})")
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[Bench]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(EXAMPLE)
+        registry = discover()
+        suite = load(registry, "example-tiny")
+        suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS))})
+        shared = Workbench(registry, Path())
+        cells = {str(c.model): c for c in expand(suite, registry, shared.cohort).listed if c.fold == 0 and _wanted(c)}
+        assert set(cells) == set(MODELS)
+        yield Bench(registry, shared.cohort(suite.datasets[0], suite.protocol.unit), cells, {})
+
+
+def _wanted(cell: Cell) -> bool:
+    return MODELS.get(str(cell.model)) == "+".join(cell.modalities)
+
+
+def changed(cohort: Cohort, ids: set[str], change: Callable[[Case], Case]) -> Cohort:
+    return replace(cohort, cases=tuple(change(c) if c.id in ids else c for c in cohort.cases))
+
+
+def noise(case: Case) -> Case:
+    """Other features, another number of instances and another fate under the same name."""
+    rng = np.random.default_rng([7, int(case.id.rpartition("-")[2])])
+    refs = {
+        "vector": 1000.0 * rng.standard_normal(case.refs["vector"].shape),
+        "bag": (50.0 + rng.standard_normal((int(rng.integers(3, 30)), case.refs["bag"].shape[1]))).astype(np.float32),
+    }
+    return replace(case, target=SurvivalTarget(float(rng.uniform(1, 400)), bool(rng.random() < 0.5)), refs=refs)
+
+
+def fitted(result: CellResult) -> dict[str, Any]:
+    """Everything that fitting came to: weights as bytes, chosen epoch, bins, curves, preprocessing, validation."""
+    states = {name: (a.dtype.str, a.shape, np.asarray(a).tobytes()) for name, a in result.state.items()}
+    validated = next(p.prediction for p in result.predictions if p.split == "val")
+    return {
+        "state": states,
+        "fit": result.record["fit"],
+        "history": result.history,
+        "preprocess": result.preprocess,
+        "validation": (validated.ids, validated.risk.tobytes()),
+    }
+
+
+def risks(result: CellResult) -> bytes:
+    return b"".join(p.prediction.risk.tobytes() for p in result.predictions if p.split == "test")
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_noise_in_place_of_the_test_cases_moves_nothing_that_was_fitted(bench: Bench, model: str) -> None:
+    cell, was = bench.cells[model], bench.as_planned(model)
+    other = bench.run(cell, changed(bench.cohort, set(cell.split.test), noise))
+    assert fitted(was)["state"]
+    assert fitted(other) == fitted(was)
+    assert risks(other) != risks(was)
+    assert other.scores != was.scores
+
+
+@pytest.mark.parametrize("model", ["snn", "early-fusion", "healnet"])
+def test_trained_models_choose_an_epoch(bench: Bench, model: str) -> None:
+    """What is compared above is there to be compared."""
+    assert bench.as_planned(model).record["fit"]["best_epoch"] is not None
+    assert bench.as_planned(model).history
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_one_other_training_case_moves_it(bench: Bench, model: str) -> None:
+    cell, was = bench.cells[model], bench.as_planned(model)
+    other = bench.run(cell, changed(bench.cohort, {cell.split.train[0]}, noise))
+    assert fitted(other)["state"] != fitted(was)["state"]
+    assert fitted(other)["preprocess"] != fitted(was)["preprocess"]
+
+
+def test_one_other_validation_case_leaves_the_preprocessing(bench: Bench) -> None:
+    """It may choose the epoch; fitted means and scales it may not touch."""
+    cell, was = bench.cells["healnet"], bench.as_planned("healnet")
+    other = bench.run(cell, changed(bench.cohort, {cell.split.val[0]}, noise))
+    assert fitted(other)["preprocess"] == fitted(was)["preprocess"]
+    assert other.history != was.history

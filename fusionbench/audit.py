@@ -60,6 +60,7 @@ class Written:
         split, masks: hashes of what it was given; empty where it recorded none.
         hidden: (pattern, draw, share of modalities hidden) of every mask laid over its test fold.
         distinct: different risks on the test fold under the pattern `full`.
+        trained: by the training loop.
     """
 
     cell: Cell
@@ -70,6 +71,7 @@ class Written:
     masks: str
     hidden: tuple[tuple[str, int, float], ...]
     distinct: int
+    trained: bool
 
     @classmethod
     def of(cls, cell: Cell, record: Mapping[str, Any], store: Store) -> Written:
@@ -86,6 +88,7 @@ class Written:
             masks=given.get("masks", ""),
             hidden=tuple((p["pattern"], p["draw"], p["realised"]) for p in record["patterns"] if p["split"] == "test"),
             distinct=int(test.loc[test["pattern"] == "full", "risk"].nunique()),
+            trained=record["record"].get("fit", {}).get("best_epoch") is not None,
         )
 
 
@@ -231,6 +234,15 @@ def _covered(written: Written, pattern: str) -> bool:
 
 
 def _degenerate(cells: Sequence[Written]) -> Line:
-    """A fold's risks take at least three values."""
-    offenders = [written.cell.label for written in cells if written.distinct < FEW_RISKS]
-    return _line(f"at least {FEW_RISKS} distinct risks in a fold", offenders, f"{len(cells)} cells")
+    """A fold's risks take at least three values.
+
+    A model trained by the loop that does not has learnt nothing: a breach. A sparse linear model may rest on one binary
+    column, and a cohort's true hazards may take two values: declared, with their number.
+    """
+    rule = f"at least {FEW_RISKS} distinct risks in a fold"
+    few = [written for written in cells if written.distinct < FEW_RISKS]
+    trained = [written.cell.label for written in few if written.trained]
+    if trained or not few:
+        return _line(rule, trained, f"{len(cells)} cells")
+    seen = f"{len(few)} of {len(cells)} cells, none of a trained network; first: {few[0].cell.label}"
+    return Line(rule, "DECLARED", seen)

@@ -59,7 +59,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_compact(source: Path, target: Path) -> None:
-    """Risks as they are; S in single precision, and under the pattern `full` only.
+    """Risks as they are; S to four decimals, and under the pattern `full` only.
 
     Tables and comparisons rest on risks; S takes nine tenths of the space.
     """
@@ -67,8 +67,8 @@ def _write_compact(source: Path, target: Path) -> None:
 
     frame = pd.read_parquet(source)
     survival = [name for name in frame.columns if name.startswith("S_")]
-    frame[survival] = frame[survival].astype("float32").where(frame["pattern"] == "full")
-    frame.to_parquet(target, index=False, compression="zstd")
+    frame[survival] = frame[survival].astype("float32").round(4).where(frame["pattern"] == "full")
+    frame.to_parquet(target, index=False, compression="zstd", compression_level=12)
 
 
 def _origin(plan: Plan, store: Store, command: str) -> dict[str, Any]:

@@ -176,10 +176,17 @@ def test_other_than_the_test_cases(plan: Plan, store: Store, what: str) -> None:
     assert_only(audited(plan, store), TESTED, cell.label, "pattern half")
 
 
-def test_risks_that_are_the_same_for_everybody(plan: Plan, store: Store) -> None:
+def test_a_trained_network_that_says_the_same_of_everybody(plan: Plan, store: Store) -> None:
     cell = chosen(plan)
     change_predictions(store, cell, lambda f: f.assign(risk=1.0))
+    change_json(store.cells / cell.key / "cell.json", lambda c: c["record"].update(fit={"best_epoch": 3}))
     assert_only(audited(plan, store), DISTINCT, cell.label)
+
+
+def test_few_risks_of_a_sparse_model_are_declared_never_a_pass(plan: Plan, store: Store) -> None:
+    change_predictions(store, chosen(plan), lambda f: f.assign(risk=1.0))
+    line = audited(plan, store).lines[DISTINCT]
+    assert (line.verdict, line.seen.split(",")[0]) == ("DECLARED", f"1 of {len(plan.todo())} cells")
 
 
 def test_a_damaged_cell_is_named(plan: Plan, store: Store) -> None:

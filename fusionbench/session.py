@@ -69,6 +69,7 @@ class RunReport:
         listed: cells of the whole suite, `there` of which have a result; None where the data of a part that was not
             asked for are not here.
         complete: every cell of the whole suite has a result.
+        left_out: why other datasets of the suite could not be read; empty where they could.
         table: the file that was written, or None where nothing has finished.
     """
 
@@ -81,6 +82,7 @@ class RunReport:
     listed: int | None
     complete: bool
     table: Path | None
+    left_out: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -135,7 +137,7 @@ class Session:
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
-        whole = self._whole(name, selection)
+        whole, left_out = self._whole(name, selection)
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
@@ -145,7 +147,7 @@ class Session:
         tell = reporter.note if reporter else _nobody
         live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, tell) if track else None
         ran = self._compute(plan, store, selection.limit, retry_failed, rerun, live, reporter)
-        report = self._finish(whole, plan, store, ran)
+        report = replace(self._finish(whole, plan, store, ran), left_out=left_out)
         if live and report.table is not None and ran:
             live.table(self.table(name))
         return replace(report, notes=live.notes) if live else report
@@ -183,14 +185,14 @@ class Session:
         run_suite(chosen, Serial(), work, sink)
         return len(chosen)
 
-    def _whole(self, name: str, selection: Selection) -> Plan | None:
-        """The whole suite's plan; None where another dataset of it, which was not asked for, cannot be read here."""
+    def _whole(self, name: str, selection: Selection) -> tuple[Plan | None, str]:
+        """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
         try:
-            return self.plan(name, selection.whole)
-        except DataError:
+            return self.plan(name, selection.whole), ""
+        except DataError as error:
             if not selection.datasets:
                 raise
-            return None
+            return None, str(error)
 
     @property
     def _versions(self) -> dict[str, str]:

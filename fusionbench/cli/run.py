@@ -61,7 +61,7 @@ def run(
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
     session = open_session(out, device, threads=threads)
     if dry_run:
-        _show(session.plan(suite, selection), as_json)
+        _show(session.plan(suite, selection), limit, as_json)
         return
     with make_reporter() as reporter:
         try:
@@ -80,9 +80,9 @@ def run(
     raise typer.Exit(1 if report.failed else 0)
 
 
-def _show(plan: Plan, as_json: bool) -> None:
+def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
     skips = Counter((c.row, c.skip) for c in plan.listed if c.skip)
-    todo = plan.todo()
+    todo = plan.todo()[:limit]
     if as_json:
         cells = [{"key": c.key, "label": c.label, "listed": c.listed} for c in todo]
         skipped = [{"row": " · ".join(row), "reason": reason, "cells": n} for (row, reason), n in skips.items()]
@@ -115,8 +115,8 @@ def _tell(report: RunReport, out: Path) -> None:
         typer.echo(f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again")
     else:
         typer.echo(f"{report.suite}: {report.ran} cells computed, {report.done} were there already")
-    if report.listed is None:
-        typer.echo("the suite's other datasets are not here: the table is partial")
+    if report.left_out:
+        typer.echo(f"the table is partial, since the rest of the suite cannot be read: {report.left_out}")
     elif not report.complete:
         typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
     if report.failed:

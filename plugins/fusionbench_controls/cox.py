@@ -54,10 +54,7 @@ class Cox(FusionModel):
     version = "1"
     Options = CoxOptions
     missing = "impute"
-
-    def __init__(self, options: CoxOptions) -> None:
-        super().__init__(options)
-        self.options: CoxOptions = options
+    options: CoxOptions
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         """Fit on training and validation cases together; logs the score of each penalty (step = place on the path).

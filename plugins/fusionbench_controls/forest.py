@@ -61,10 +61,7 @@ class SurvivalForest(FusionModel):
     version = "1"
     Options = SurvivalForestOptions
     missing = "impute"
-
-    def __init__(self, options: SurvivalForestOptions) -> None:
-        super().__init__(options)
-        self.options: SurvivalForestOptions = options
+    options: SurvivalForestOptions
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         """Fit on training and validation cases together.

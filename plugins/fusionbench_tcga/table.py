@@ -58,14 +58,6 @@ class Table:
             rows.setdefault(patient, row)
         return rows
 
-    @cached_property
-    def slides_of(self) -> dict[str, tuple[str, ...]]:
-        """Patient to its slides, in the file's order."""
-        found: dict[str, list[str]] = {}
-        for slide, patient in zip(self.slides, self.patients, strict=True):
-            found.setdefault(patient, []).append(slide)
-        return {patient: tuple(slides) for patient, slides in found.items()}
-
 
 def read_table(data: bytes, where: str) -> Table:
     """Parse and check a `tcga_<cohort>_all_clean.csv.zip`.

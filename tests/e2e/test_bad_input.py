@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -87,7 +86,7 @@ def test_several_semantic_errors_at_once(cli: Cli) -> None:
         assert word in stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0 and not Path("/proc").is_dir(), reason="needs a place nobody can write to")
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="needs a place nobody can write to")
 def test_an_unwritable_results_folder(cli: Cli) -> None:
     # /proc refuses new folders to everybody, root included
     one_error(cli("run", "example-tiny", "--out", "/proc/results"), "/proc/results", "--out")
@@ -142,5 +141,6 @@ def test_a_part_of_a_suite_needs_only_its_own_data(cli: Cli, tmp_path: Path) -> 
     one_error(cli("run", "example-partly", "--no-track", env=home), "fusionbench data fetch hancock")
     result = cli("run", "example-partly", "-d", "example-faulty", "--no-track", env=home)
     assert result.returncode == 0, result.stderr
-    assert "other datasets are not here: the table is partial" in result.stdout
+    assert "the table is partial, since the rest of the suite cannot be read: " in result.stdout
+    assert "fusionbench data fetch hancock" in result.stdout
     assert (tmp_path / "results/example-partly/table.partial.csv").is_file()

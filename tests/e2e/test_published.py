@@ -12,7 +12,10 @@ import pytest
 
 from fusionbench.registry import discover
 from fusionbench.report.frames import read_frames
+from fusionbench.report.paired import comparison, fold_values
+from fusionbench.report.ranking import samples
 from fusionbench.report.tables import comparison_table
+from fusionbench.report.words import Stored
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 SUITES = sorted(p.parent.name for p in PUBLISHED.glob("*/table.csv"))
@@ -108,7 +111,14 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
     ]
     assert (alone["mean"] - 0.5).abs().max() <= 0.06
     best = alone.loc[alone["mean"].idxmax()]
-    fused = table[(table["dataset"] == INTERACTION) & (table["model"] == "healnet")].set_index("modalities")
-    # stricter than an interval of the difference above 0: the two rows' own intervals do not meet
-    assert fused.loc["vector+bag", "ci_low"] > best["ci_high"]
-    assert fused.loc["vector+bag", "n_folds"] == 15
+    stored = Stored.of(read_frames(folder), {"harrell_c_index": True})
+    values = fold_values(stored.folds)
+    rows = (
+        (INTERACTION, "healnet", "vector+bag", "base"),
+        (INTERACTION, best["model"], best["modalities"], "base"),
+    )
+    of_rows = (values[rows[0], "full", "harrell_c_index"], values[rows[1], "full", "harrell_c_index"])
+    _, draws = samples(stored, seed=0, draws=2000)[INTERACTION, "base"]
+    difference = comparison(stored, rows, "full", "harrell_c_index", of_rows, draws)
+    assert difference["n_folds"] == 15
+    assert difference["ci_low"] > 0, difference

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
 
+from fusionbench.errors import DataError
 from fusionbench.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
-from fusionbench.types import CaseSet, ModalitySpec, Task
+from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, Task
 
 
 class TorchModel(FusionModel):
@@ -19,7 +20,8 @@ class TorchModel(FusionModel):
 
     Implement `build`; what it returns maps a Batch to logits (case, n_outputs). Initialisation may use torch's global
     random numbers: the harness has seeded them. A module may also have `attention(batch)`, which returns modality name
-    to weights (case, instance) that sum to 1 over the real instances of a case and are zero where padded or missing.
+    to weights (case, instance) that sum to 1 over the real instances of a case and are zero where padded or missing,
+    and `notes`, lines for the reader of the results (a feature group that is empty and was left out).
     """
 
     @abstractmethod
@@ -31,6 +33,45 @@ class TorchModel(FusionModel):
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
         return ctx.module(self.build(ctx.task, ctx.specs), state)
+
+
+def complete(batch: Batch, name: str, who: str) -> Bag:
+    """The bag of a modality that every case must have.
+
+    Raises:
+        DataError: naming the first case that lacks it; what stands for a missing modality is the harness's choice.
+    """
+    bag = batch.bags[name]
+    if not bool(bag.present.all()):
+        case = batch.ids[int((~bag.present).nonzero()[0])]
+        raise DataError(f"case {case!r} has no {name!r}: {who} needs it, or an imputed one")
+    return bag
+
+
+def vectors(batch: Batch, names: Sequence[str], who: str) -> Tensor:
+    """(case, feature): the vectors called `names` side by side, in that order.
+
+    Raises:
+        DataError: if a case lacks one of them.
+    """
+    return torch.cat([complete(batch, name, who).values[:, 0] for name in names], dim=-1)
+
+
+def fourier_features(positions: Tensor, bands: int, max_frequency: float) -> Tensor:
+    """sin, cos and the position itself, per axis and then side by side.
+
+    Args:
+        positions: (..., axis) in [-1, 1].
+        bands: frequencies w, evenly spaced from 1 to max_frequency / 2; the features are sin(pi p w), cos(pi p w), p.
+
+    Returns:
+        (..., axis * (2 * bands + 1)).
+
+    Source: Jaegle et al. 2021, in the order of HEALNet's repository.
+    """
+    w = torch.linspace(1.0, max_frequency / 2, bands, dtype=positions.dtype, device=positions.device)
+    angle = positions.unsqueeze(-1) * w * math.pi
+    return torch.cat([angle.sin(), angle.cos(), positions.unsqueeze(-1)], dim=-1).flatten(start_dim=-2)
 
 
 def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
@@ -108,3 +149,90 @@ class SNNBlock(nn.Sequential):
         if init == "lecun":
             nn.init.normal_(linear.weight, std=1 / math.sqrt(in_dim))
             nn.init.zeros_(linear.bias)
+
+
+class ConcatFusion(nn.Module):
+    """Two embeddings side by side -> Linear, ReLU -> Linear, ReLU.
+
+    Args:
+        dims: widths of the two embeddings.
+        hidden: width of both layers and of the result.
+
+    Source: Chen et al. 2022 (Porpoise) and 2021 (MCAT), fusion "concat".
+    """
+
+    def __init__(self, dims: tuple[int, int], hidden: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(sum(dims), hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU())
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """(case, dims[0]) and (case, dims[1]) -> (case, hidden)."""
+        return cast(Tensor, self.layers(torch.cat([left, right], dim=-1)))
+
+
+class KroneckerFusion(nn.Module):
+    """Gated Kronecker product of two embeddings.
+
+    Each embedding x is reduced to h = ReLU(W x), gated by sigmoid of a linear map of both embeddings, and passed
+    through Linear, ReLU, dropout to o. The outer product of [o_left, 1] and [o_right, 1], flattened with left outside,
+    goes through two Linear, ReLU layers; with `skip` both embeddings are appended before the second.
+
+    Args:
+        dims: widths of the two embeddings.
+        hidden: width of the two last layers and of the result.
+        scale: each embedding is reduced to its width divided by this.
+        gates: whether each embedding is gated.
+        skip: append both embeddings before the last layer.
+        dropout: after o and on the outer product.
+        encoder_dropout: after each of the two last layers; MCAT has .25, Porpoise none.
+
+    Raises:
+        ValueError: if an embedding is narrower than its scale.
+
+    Source: Chen et al. 2020 (pathomic fusion), as in Porpoise and MCAT, fusion "bilinear". The published gate is a
+    linear map of both embeddings side by side; the bilinear gate of the paper is never switched on there.
+    """
+
+    def __init__(
+        self,
+        dims: tuple[int, int],
+        hidden: int,
+        *,
+        scale: tuple[int, int] = (8, 8),
+        gates: tuple[bool, bool] = (True, True),
+        skip: bool = False,
+        dropout: float = 0.25,
+        encoder_dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if dims[0] < scale[0] or dims[1] < scale[1]:
+            raise ValueError(f"Kronecker fusion divides widths {dims} by {scale}: each must be at least its divisor")
+        reduced = (dims[0] // scale[0], dims[1] // scale[1])
+        self.skip = skip
+        self.value = nn.ModuleList(
+            nn.Sequential(nn.Linear(d, r), nn.ReLU()) for d, r in zip(dims, reduced, strict=True)
+        )
+        self.gate = nn.ModuleList(
+            nn.Linear(sum(dims), r) if gated else nn.Identity() for r, gated in zip(reduced, gates, strict=True)
+        )
+        self.out = nn.ModuleList(nn.Sequential(nn.Linear(r, r), nn.ReLU(), nn.Dropout(dropout)) for r in reduced)
+        self.gates, self.dropout = gates, nn.Dropout(dropout)
+        product = (reduced[0] + 1) * (reduced[1] + 1)
+        self.encode = nn.Sequential(nn.Linear(product, hidden), nn.ReLU(), nn.Dropout(encoder_dropout))
+        width = hidden + (sum(dims) if skip else 0)
+        self.combine = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(encoder_dropout))
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """(case, dims[0]) and (case, dims[1]) -> (case, hidden)."""
+        both = torch.cat([left, right], dim=-1)
+        first, second = (self._reduced(i, x, both) for i, x in enumerate((left, right)))
+        product = torch.einsum("ci,cj->cij", first, second).flatten(start_dim=1)
+        encoded = self.encode(self.dropout(product))
+        return cast(Tensor, self.combine(torch.cat([encoded, both], dim=-1) if self.skip else encoded))
+
+    def _reduced(self, i: int, x: Tensor, both: Tensor) -> Tensor:
+        """(case, reduced + 1): the reduced embedding and a last column of ones."""
+        value = self.value[i](x)
+        if self.gates[i]:
+            value = self.gate[i](both).sigmoid() * value
+        return nn.functional.pad(self.out[i](value), (0, 1), value=1.0)

@@ -85,8 +85,10 @@ def train_module(
             if kept.see(epoch, values.get("val/loss", math.nan)):
                 break
     predictor.best_epoch, predictor.validation_loss = kept.settle()
+    predictor.notes = tuple(getattr(module, "notes", ()))
     if math.isnan(predictor.validation_loss):
-        predictor.notes = (f"the {recipe.loss} loss is undefined on the validation cases: all epochs were trained",)
+        undefined = f"the {recipe.loss} loss is undefined on the validation cases: all epochs were trained"
+        predictor.notes = (*predictor.notes, undefined)
     if recipe.loss == "cox":
         risk = predictor.logits(feed)[:, 0].numpy()
         predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)

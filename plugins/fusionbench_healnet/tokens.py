@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import Bag, ModalitySpec
+from fusionbench.nn import fourier_features
 
 if TYPE_CHECKING:
     from fusionbench_healnet.options import HealnetOptions
@@ -29,23 +29,6 @@ class Tokens:
     rows: Tensor
     values: Tensor
     mask: Tensor
-
-
-def fourier_features(positions: Tensor, bands: int, max_frequency: float) -> Tensor:
-    """sin, cos and the position itself, per axis and then side by side.
-
-    Args:
-        positions: (..., axis) in [-1, 1].
-        bands: frequencies w, evenly spaced from 1 to max_frequency / 2; the features are sin(pi p w), cos(pi p w), p.
-
-    Returns:
-        (..., axis * (2 * bands + 1)).
-
-    Source: Jaegle et al. 2021, as HEALNet's repository orders them.
-    """
-    w = torch.linspace(1.0, max_frequency / 2, bands, dtype=positions.dtype, device=positions.device)
-    angle = positions.unsqueeze(-1) * w * math.pi
-    return torch.cat([angle.sin(), angle.cos(), positions.unsqueeze(-1)], dim=-1).flatten(start_dim=-2)
 
 
 def positions_of(bag: Bag, mask: Tensor) -> Tensor:

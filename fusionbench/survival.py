@@ -126,7 +126,7 @@ def cross_entropy_survival(
         event: (case,) bool, True = observed.
         alpha: weight of the uncensored likelihood, in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 gives the published values where those are finite
-            (they are inf or NaN for S = 1; here 1 - S is bounded too).
+            (1 - S is not bounded there, so that they are inf or NaN for S = 1; here it is, by half its rounding error).
         weights: (bin,) class weights, or None for 1.
 
     Raises:
@@ -142,7 +142,7 @@ def cross_entropy_survival(
         died = (log_hazard + log_before).masked_fill(bins > own, -math.inf).logsumexp(dim=1)
     else:
         survived = after.exp().clamp(min=clamp)
-        after, died = survived.log(), (1 - survived).clamp(min=clamp).log()
+        after, died = survived.log(), (1 - survived).clamp(min=torch.finfo(survived.dtype).eps / 2).log()
         hazard, before = hazard.clamp(min=math.log(clamp)), (before.exp() + clamp).log()
     entropy = -torch.where(event, died, after)
     value = (1 - alpha) * entropy + alpha * torch.where(event, -(before + hazard), 0.0)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal, Self, cast
 
 import torch
 from fusionbench_healnet import HealNet, Healnet, HealnetOptions, NetworkOptions
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionbench import Bag, Batch, DataError, ModalitySpec, Options, Task
-from fusionbench.nn import TorchModel
+from fusionbench import Bag, Batch, ModalitySpec, Options, Task
+from fusionbench.nn import TorchModel, complete
 
 FUSED = "fused"
+Statistic = Literal["mean", "sd", "min", "max"]
 
 
 class EarlyFusionOptions(NetworkOptions):
@@ -23,24 +25,36 @@ class EarlyFusionOptions(NetworkOptions):
         layout: "flat" = vectors side by side with the mean of each bag, one token (the paper's "single flattened
             tensor"; its repository flattens the padded bag itself, millions of columns that depend on the order of the
             patches); "tokens" = all instances in one sequence, zero-padded to the widest, with the modality's one-hot.
+        reduce: what stands for a bag under layout=flat, each column's statistics over the instances side by side. The
+            mean alone keeps the widest bag as wide as an instance; ["mean", "sd", "min", "max"] keeps more of it.
     """
 
     layout: Literal["flat", "tokens"] = "flat"
+    reduce: tuple[Statistic, ...] = Field(("mean",), min_length=1)
+
+    @model_validator(mode="after")
+    def _reduce_is_of_flat(self) -> Self:
+        if len(set(self.reduce)) < len(self.reduce):
+            raise ValueError(f"reduce names a statistic twice: {', '.join(self.reduce)}")
+        if self.layout == "tokens" and self.reduce != ("mean",):
+            raise ValueError("reduce belongs to layout=flat; layout=tokens keeps every instance")
+        return self
 
 
 def _network(spec: ModalitySpec, n_outputs: int, options: EarlyFusionOptions) -> HealNet:
     """HEALNet on one modality."""
-    return HealNet([spec], n_outputs, HealnetOptions(**options.model_dump(exclude={"layout"})))
+    return HealNet([spec], n_outputs, HealnetOptions(**options.model_dump(exclude={"layout", "reduce"})))
 
 
 class FlatFusion(nn.Module):
-    """Vectors and the means of bags side by side, as one token."""
+    """Vectors, and the statistics of bags, side by side as one token."""
 
     def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: EarlyFusionOptions) -> None:
         super().__init__()
-        self.names = tuple(spec.name for spec in specs)
-        fused = ModalitySpec(FUSED, "vector", sum(spec.dim for spec in specs))
-        self.network = _network(fused, n_outputs, options)
+        self.kinds = {spec.name: spec.kind for spec in specs}
+        self.reduce = options.reduce
+        width = sum(spec.dim * (1 if spec.kind == "vector" else len(options.reduce)) for spec in specs)
+        self.network = _network(ModalitySpec(FUSED, "vector", width), n_outputs, options)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.
@@ -48,18 +62,32 @@ class FlatFusion(nn.Module):
         Raises:
             DataError: if a case lacks a modality; what stands for it is the harness's choice, not a zero of ours.
         """
-        token = torch.cat([self._mean(batch, name) for name in self.names], dim=-1).unsqueeze(1)
+        token = torch.cat([part for name in self.kinds for part in self._flat(batch, name)], dim=-1).unsqueeze(1)
         bag = Bag(token, token.new_ones(token.shape[:2], dtype=torch.bool))
         return cast(Tensor, self.network(Batch(batch.ids, {FUSED: bag})))
 
-    @staticmethod
-    def _mean(batch: Batch, name: str) -> Tensor:
-        bag = batch.bags[name]
-        if not bool(bag.present.all()):
-            case = batch.ids[int((~bag.present).nonzero()[0])]
-            raise DataError(f"case {case!r} has no {name!r}: early fusion needs every modality, or an imputed one")
-        real = bag.mask.unsqueeze(-1)
-        return (bag.values * real).sum(dim=1) / real.sum(dim=1)
+    def _flat(self, batch: Batch, name: str) -> list[Tensor]:
+        """(case, feature) each."""
+        bag = complete(batch, name, "early fusion")
+        if self.kinds[name] == "vector":
+            return [bag.values[:, 0]]
+        return [_statistic(bag, statistic) for statistic in self.reduce]
+
+
+def _statistic(bag: Bag, statistic: Statistic) -> Tensor:
+    """(case, feature): a statistic of each column over the real instances; sd with ddof 0, 0 for one instance."""
+    real = bag.mask.unsqueeze(-1)
+    if statistic in ("min", "max"):
+        bound = float("inf") if statistic == "min" else float("-inf")
+        filled = bag.values.masked_fill(~real, bound)
+        return filled.amin(dim=1) if statistic == "min" else filled.amax(dim=1)
+    count = real.sum(dim=1)
+    mean = bag.values.masked_fill(~real, 0.0).sum(dim=1) / count
+    if statistic == "mean":
+        return mean
+    away = (bag.values - mean.unsqueeze(1)).masked_fill(~real, 0.0)
+    # the root has no gradient at 0, which one instance gives
+    return (away.square().sum(dim=1) / count).clamp(min=torch.finfo(away.dtype).tiny).sqrt()
 
 
 class TokenFusion(nn.Module):

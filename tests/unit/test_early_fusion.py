@@ -78,6 +78,40 @@ def test_flat_is_one_token_of_vectors_and_bag_means():
     assert not hasattr(net, "attention")
 
 
+def test_flat_can_keep_more_of_a_bag_than_its_mean():
+    net, batch = network("flat", reduce=("mean", "sd", "min", "max")), collate(CASES, SPECS)
+    seen = {}
+    net.network.register_forward_pre_hook(lambda _, args: seen.update(bag=args[0].bags["fused"]))
+    net(batch)
+    token = seen["bag"].values[:, 0]
+    assert token.shape == (5, 3 + 6 + 4 * 5)
+    for i, case in enumerate(CASES):
+        x = case.bags["image"].values
+        parts = [x.mean(dim=0), x.std(dim=0, correction=0), x.amin(dim=0), x.amax(dim=0)]
+        close(token[i, 9:], torch.cat(parts))
+
+
+def test_one_instance_has_no_spread_and_a_gradient_all_the_same():
+    net, batch = network("flat", reduce=("sd",)), collate([prepared("one", 1, length=1)], SPECS)
+    bag = replace(batch.bags["image"], values=batch.bags["image"].values.clone().requires_grad_())
+    net(replace(batch, bags={**batch.bags, "image": bag})).sum().backward()
+    assert bag.values.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"reduce": ()}, "at least 1 item"),
+        ({"reduce": ("mean", "mean")}, "names a statistic twice"),
+        ({"reduce": ("median",)}, "'mean', 'sd', 'min' or 'max'"),
+        ({"layout": "tokens", "reduce": ("sd",)}, "reduce belongs to layout=flat"),
+    ],
+)
+def test_reduce_is_checked(options, reason):
+    with pytest.raises(ValidationError, match=reason):
+        EarlyFusionOptions(**options)
+
+
 def test_flat_refuses_to_make_up_a_missing_modality():
     case = PreparedCase("half", {"omic": CASES[0].bags["omic"], "clinical": CASES[0].bags["clinical"]})
     with pytest.raises(DataError, match="case 'half' has no 'image'"):

@@ -1,4 +1,4 @@
-import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,7 +7,6 @@ import pytest
 import torch
 from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
 from fusionbench_healnet.blocks import Attention, SingleTokenAttention
-from fusionbench_healnet.official import official_names
 from fusionbench_healnet.options import PRESETS
 from fusionbench_healnet.tokens import Tokenizer, group_columns
 from pydantic import ValidationError
@@ -15,7 +14,7 @@ from pydantic import ValidationError
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task
 from fusionbench.bags import collate
 from fusionbench.protocol import TrainRecipe
-from fusionbench.survival import discrete_hazard_nll
+from fusionbench.testing.replay import read
 from fusionbench.testing.toys import toy_case_set, toy_task
 from fusionbench.training import TorchPredictor, train_module
 
@@ -126,6 +125,23 @@ def test_the_order_of_grid_cells_matters_and_their_coords_say_where_they_are():
     close(net(moved), net(batch))
     bare = replace(batch, bags={**batch.bags, "map": replace(batch.bags["map"], coords=None)})
     close(net(bare), net(batch))
+
+
+@pytest.mark.parametrize(("small", "large"), [((3,), (5,)), ((2, 3), (3, 2)), ((2, 2, 3), (1, 4, 2))])
+def test_grids_of_one_to_three_axes(small, large):
+    """A signal, an image, a volume: of unequal extents in one batch, each as if it were alone."""
+    specs = {"map": ModalitySpec("map", "grid", 3, axes=len(small))}
+    g = torch.Generator().manual_seed(0)
+    cases = [
+        PreparedCase(str(shape), {"map": PreparedBag(torch.randn(math.prod(shape), 3, generator=g), shape=shape)})
+        for shape in (small, large)
+    ]
+    net = network(specs)
+    together = net(collate(cases, specs))
+    for i, case in enumerate(cases):
+        close(net(collate([case], specs))[0], together[i])
+    turned = PreparedCase("turned", {"map": replace(cases[0].bags["map"], values=cases[0].bags["map"].values.flip(0))})
+    assert (net(collate([turned], specs))[0] - together[0]).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("hidden", SPECS)
@@ -308,13 +324,26 @@ def test_every_preset_runs(preset):
     assert network(preset=preset)(collate(CASES, SPECS)).isfinite().all()
 
 
-@pytest.mark.parametrize(("cohort", "millions"), [("blca", 3.0), ("kirp", 10.0), ("ucec", 14.7)])
-def test_table_5_with_the_repositorys_wiring_has_as_many_parameters(cohort, millions):
-    """As counted on the repository's module with 2191 omic columns and patches of 2048 features."""
+TABLE_5 = ("layers", "latents", "latent_dim", "heads", "head_dim")
+
+
+@pytest.mark.parametrize(
+    ("cohort", "positions", "parameters"),
+    [
+        ("blca", "all", 3_004_425),
+        ("kirp", "all", 9_959_560),
+        ("ucec", "all", 14_658_054),
+        ("blca", "none", 2_999_265),
+        ("kirp", "none", 9_937_860),
+        ("ucec", "none", 14_625_054),
+    ],
+)
+def test_table_5_with_the_repositorys_wiring_has_as_many_parameters(cohort, positions, parameters):
+    """As counted on the repository's module with 8 heads, 2191 omic columns and patches of 2048 features."""
     specs = {"omic": ModalitySpec("omic", "vector", 2191), "image": ModalitySpec("image", "bag", 2048)}
-    wiring = {"sharing": "none", "trivial_attention": True, "token_norm": True, "positions": "all"}
-    net = network(specs, preset=f"paper-{cohort}", **wiring)
-    assert sum(p.numel() for p in net.parameters()) / 1e6 == pytest.approx(millions, abs=0.05)
+    sizes = {name: PRESETS[f"paper-{cohort}"][name] for name in TABLE_5}
+    net = network(specs, preset="official", sharing="none", positions=positions, **sizes)
+    assert sum(p.numel() for p in net.parameters()) == parameters
 
 
 def test_trains_with_missing_modalities_and_comes_back_from_its_state():
@@ -361,71 +390,83 @@ def test_temperature_and_dropout_do_what_they_say():
 
 
 def official(name):
-    file = np.load(GOLDEN / f"{name}.npz")
-    config = json.loads(str(file["config"]))
-    state = {key.removeprefix("param/"): file[key] for key in file if key.startswith("param/")}
-    bags = {}
-    for modality, dim in zip(config["modalities"], config["kwargs"]["channel_dims"], strict=True):
-        there = f"input/{modality}" in file
-        values = torch.from_numpy(file[f"input/{modality}"]) if there else torch.zeros(len(file["output"]), 1, dim)
-        bags[modality] = Bag(values, torch.full(values.shape[:2], there))
-    return file, config, state, Batch(tuple(map(str, range(len(file["output"])))), bags)
+    file = read(GOLDEN / f"{name}.npz")
+    return file, *load_official(file.config, file.under("param/"))
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.npz")))
-def test_the_repositorys_numbers(name):
-    file, config, state, batch = official(name)
-    net = load_official(config, state).eval()
-    close(net(batch), torch.from_numpy(file["output"]))
-    close(net.encode(batch), torch.from_numpy(file["embedding"]))
-    heads, cases = config["kwargs"]["x_heads"], len(batch.ids)
-    maps = net.attention(batch)
-    for m, modality in enumerate(config["modalities"]):
-        calls = [
-            k
-            for k in file
-            if k.startswith("attn/") and k.split(".")[1:] in (["0", str(2 * m), "fn"], ["1", str(2 * m), "fn"])
-        ]
-        if calls:
-            theirs = np.mean([file[k].reshape(cases, heads, -1, file[k].shape[-1]).mean((1, 2)) for k in calls], axis=0)
-            close(maps[modality], torch.from_numpy(theirs))
-        else:
-            assert not config["present"][m]
-
-
-def test_the_repositorys_gradients():
-    file, config, state, batch = official("04_two_mod_paperlike_b3")
-    net = load_official(config, state).eval()
-    weights = torch.from_numpy(file["target/class_weights"])
-    y, event = torch.from_numpy(file["target/y_disc"]), torch.from_numpy(file["target/censorship"]) == 0
-    nll = discrete_hazard_nll(
-        net(batch), y, event, alpha=0.4, clamp=1e-7, weights=weights / weights.sum(), weight_on="likelihood"
-    )
-    loss = nll.mean() + 1e-4 * sum(p.abs().sum() for p in net.parameters())
-    loss.backward()
-    assert loss.item() == pytest.approx(file["loss"].item(), abs=1e-5)
-    for ours, theirs in official_names(net):
-        close(net.get_parameter(ours).grad, torch.from_numpy(file[f"grad/{theirs}"]), 5e-6)
+def test_attention_is_the_mean_of_the_repositorys_over_layers_heads_and_latents():
+    """Call by call, and everything else of the repository's files, it is compared in test_replay.py."""
+    file, net, adapter = official("04_two_mod_paperlike_b3")
+    maps = net.attention(adapter({name: torch.tensor(a) for name, a in file.under("input/").items()}))
+    for m, modality in enumerate(file.config["modalities"]):
+        calls = [a for name, a in file.under("attn/").items() if name.endswith(f".{2 * m}.fn")]
+        heads = file.config["kwargs"]["x_heads"]
+        theirs = np.mean([a.reshape(3, heads, *a.shape[1:]).mean((1, 2)) for a in calls], axis=0)
+        close(maps[modality], torch.from_numpy(theirs))
 
 
 def test_one_vector_token_of_the_official_preset_is_the_repositorys():
-    file, config, state, batch = official("01_tab_one_token_b3")
-    bags = load_official(config, state)
+    file, bags, adapter = official("01_tab_one_token_b3")
     options = HealnetOptions(preset="official", latents=5, latent_dim=8, heads=2, head_dim=4)
     net = HealNet([ModalitySpec("omic", "vector", 12)], 4, options).eval()
     net.load_state_dict(bags.state_dict())
-    close(net(batch), torch.from_numpy(file["output"]))
+    batch = adapter({"omic": torch.from_numpy(file.arrays["input/omic"])})
+    vector = Bag(batch.bags["omic"].values, batch.bags["omic"].mask)
+    close(net(Batch(batch.ids, {"omic": vector})), torch.from_numpy(file.arrays["output"]))
+
+
+def test_official_weights_must_fit_and_all_misfits_are_named_at_once():
+    file, *_ = official("03_bag_only_b3")
+    state = file.under("param/")
+    state["layers.9.0.norm.weight"] = state.pop("layers.0.0.norm.weight")
+    state |= {"latents": state["latents"][:2], "to_logits.2.bias": np.full(4, np.nan, dtype=np.float32)}
+    with pytest.raises(PluginError) as caught:
+        load_official(file.config, state)
+    for part in (
+        "missing 'layers.0.0.norm.weight'",
+        "left over 'layers.9.0.norm.weight'",
+        "'latents' has shape (2, 8), expected (5, 8)",
+        "'to_logits.2.bias' holds NaN or inf",
+    ):
+        assert part in str(caught.value)
+
+
+def test_the_names_of_a_tied_weight_must_agree():
+    file, *_ = official("08_tied_depth4_b1")
+    state = file.under("param/")
+    state["layers.3.0.fn.to_q.weight"] = state["layers.3.0.fn.to_q.weight"] + 1
+    with pytest.raises(PluginError, match=r"tied weights differ: 'layers.3.0.fn.to_q.weight' from 'layers.1.0.fn.to_q"):
+        load_official(file.config, state)
+
+
+def test_a_network_without_head_gives_its_latents():
+    file, *_ = official("03_bag_only_b1")
+    config = {**file.config, "kwargs": {**file.config["kwargs"], "final_classifier_head": False}}
+    state = {name: a for name, a in file.under("param/").items() if not name.startswith("to_logits")}
+    net, adapter = load_official(config, state)
+    seen = adapter.observe(net, {"wsi": torch.from_numpy(file.arrays["input/wsi"])})
+    close(seen["output"], torch.from_numpy(file.arrays["embedding"]))
 
 
 @pytest.mark.parametrize(
-    ("change", "reason"),
+    ("name", "config", "inputs", "reason"),
     [
-        (lambda state: {k: v for k, v in state.items() if k != "latents"}, r"lacks 'latents' \(1 absent\)"),
-        (lambda state: {**state, "layers.9.0.norm.weight": state["latents"]}, "nothing here stands for"),
-        (lambda state: {**state, "latents": state["latents"][:2]}, "does not fit the config"),
+        ("05_two_mod_gelu_selfattn_b1", {"present": [True, False]}, {}, "swallows an exception"),
+        ("11_bag_masked_b1", {}, {"mask": torch.ones(1, 4, dtype=torch.bool)}, "drops that modality without a word"),
+        ("03_bag_only_b1", {}, {"wsi": torch.ones(1, 2, 2, 16)}, "'wsi' has 2 axes, the config says 1"),
     ],
 )
-def test_official_weights_must_fit(change, reason):
-    _, config, state, _ = official("03_bag_only_b3")
+def test_what_the_repository_swallows_is_refused(name, config, inputs, reason):
+    file, *_ = official(name)
+    given = {"wsi": torch.from_numpy(file.arrays["input/wsi"]), **inputs}
+
+    def run():
+        net, adapter = load_official({**file.config, **config}, file.under("param/"))
+        return adapter.observe(net, given)
+
     with pytest.raises(PluginError, match=reason):
-        load_official(config, change(state))
+        run()
+
+
+def test_another_config_is_not_healnets():
+    assert load_official({"cls": "SNN"}, {}) is None

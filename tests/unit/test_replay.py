@@ -1,0 +1,196 @@
+"""Published numbers against ours: every committed reference file agrees, and whatever is changed in one is noticed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionbench.errors import DataError
+from fusionbench.testing.replay import Reference, read, replay
+from fusionbench.testing.replay.__main__ import main
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+FILES = sorted(GOLDEN.glob("*/*.npz"))
+MODELS = [path for path in FILES if read(path).under("param/")]
+LOSSES = {"logits": np.ones((2, 4)), "y_disc": np.zeros(2, int), "censorship": np.zeros(2)}
+
+
+def stem(path: Path) -> str:
+    return path.stem
+
+
+def test_there_are_files_of_every_kind() -> None:
+    kinds = {replay(read(path)).kind.partition(" (")[0] for path in FILES}
+    assert kinds == {"model", "losses", "class weights", "survival bins", "c-index", "Fourier encoding"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_what_is_published_is_computed(path: Path) -> None:
+    outcome = replay(read(path))
+    assert outcome.failures == []
+    assert not outcome.not_compared
+
+
+def changed(file: Reference, name: str, change: Callable[[Any], Any]) -> Reference:
+    return Reference(file.config, {**file.arrays, name: change(file.arrays[name])})
+
+
+def nudged(array: Any) -> Any:
+    """One number moved by a thousandth of the array's scale, or by one."""
+    moved = np.array(array)
+    at = np.unravel_index(np.argmax(np.abs(np.nan_to_num(moved, posinf=0, neginf=0))), moved.shape)
+    moved[at] += 1 if moved.dtype.kind in "iu" else 1e-3 * (abs(moved[at]) or 1.0)
+    return moved
+
+
+@pytest.mark.parametrize("path", FILES, ids=stem)
+def test_every_compared_output_counts(path: Path) -> None:
+    file = read(path)
+    for comparison in replay(file).comparisons:
+        outcome = replay(changed(file, comparison.name, nudged))
+        assert not outcome.passed, comparison.name
+
+
+@pytest.mark.parametrize("path", MODELS, ids=stem)
+def test_every_weight_counts(path: Path) -> None:
+    file = read(path)
+    idle = []
+    for name in file.under("param/"):
+        if replay(changed(file, f"param/{name}", lambda a: a + np.float32(0.05))).passed:
+            idle.append(name)
+    assert idle == idle_weights(file)
+
+
+def idle_weights(file: Reference) -> list[str]:
+    """Weights that nothing published depends on: queries and keys of a single token, gates that are switched off."""
+    return [name for name in file.under("param/") if _is_idle(file, name)]
+
+
+def _is_idle(file: Reference, name: str) -> bool:
+    gates = {"linear_z1": file.config.get("gate_path", True), "linear_z2": file.config.get("gate_omic", True)}
+    if any(part in name and not on for part, on in gates.items()):
+        return True
+    missing = [m for m, there in enumerate(file.config.get("present", [])) if not there]
+    if any(name.startswith(f"layers.{i}.{2 * m + part}.") for i in range(9) for m in missing for part in (0, 1)):
+        return True
+    tied = file.config.get("kwargs", {}).get("weight_tie_layers") and not name.startswith("layers.0.")
+    if "loss" in file.arrays or tied:
+        return False  # the L1 term counts every weight; the other names of a tied weight give it away
+    single = [m for m, n in enumerate(file.config.get("modalities", [])) if _tokens(file, n) == 1]
+    queries = ("fn.to_q.weight", "norm.weight", "norm.bias")
+    return any(name == f"layers.{i}.{2 * m}.{part}" for i in range(9) for m in single for part in queries)
+
+
+def _tokens(file: Reference, name: str) -> int:
+    given = file.arrays.get(f"input/{name}")
+    return 0 if given is None else int(np.prod(given.shape[1:-1]))
+
+
+def rewritten(tmp_path: Path, file: Reference, config: dict[str, Any] | None = None) -> Path:
+    path = tmp_path / "renamed.npz"
+    np.savez(path, config=json.dumps(file.config if config is None else config), **file.arrays)
+    return path
+
+
+def test_the_name_of_a_file_says_nothing(tmp_path: Path) -> None:
+    outcome = replay(read(rewritten(tmp_path, read(GOLDEN / "healnet" / "03_bag_only_b1.npz"))))
+    assert outcome.passed
+    assert outcome.kind == "model (healnet)"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "config", "reason"),
+    [
+        ({"param/x": np.ones(2)}, {"cls": "Unheard"}, "no plugin knows a config with 'Unheard'"),
+        ({"something": np.ones(2)}, {}, "no known kind of reference file has arrays like 'something'"),
+        ({}, {}, "no known kind of reference file has arrays like none"),
+        (LOSSES, {}, "nothing was compared"),
+        ({k: v for k, v in LOSSES.items() if k != "censorship"}, {}, "the file lacks the array"),
+        ({**LOSSES, "ce/alpha0.0": np.array(np.inf)}, {}, "nothing was compared"),
+    ],
+)
+def test_what_cannot_be_compared_fails(arrays: dict[str, Any], config: dict[str, Any], reason: str) -> None:
+    outcome = replay(Reference(config, arrays))
+    assert not outcome.passed
+    assert reason in outcome.failures[0]
+
+
+def test_an_output_without_a_counterpart_fails() -> None:
+    file = read(GOLDEN / "numbers" / "losses.npz")
+    outcome = replay(Reference(file.config, {**file.arrays, "output/unheard": np.ones(3)}))
+    assert outcome.failures == ["output/unheard: an output that nothing here corresponds to"]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_an_output_that_is_not_finite_fails(value: float) -> None:
+    file = read(GOLDEN / "healnet" / "03_bag_only_b1.npz")
+    outcome = replay(changed(file, "output", lambda a: a * value))
+    assert "output: relative error inf" in outcome.failures[0]
+    assert "NaN or inf in the reference" in outcome.failures[0]
+
+
+def test_a_config_that_lacks_something_fails_with_its_name() -> None:
+    file = read(GOLDEN / "healnet" / "03_bag_only_b1.npz")
+    kwargs = {k: v for k, v in file.config["kwargs"].items() if k != "x_heads"}
+    outcome = replay(Reference({**file.config, "kwargs": kwargs}, file.arrays))
+    assert "plugin 'healnet' cannot make sense of the config: KeyError: 'x_heads'" in outcome.failures[0]
+
+
+def test_cross_entropy_says_how_much_was_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([str(GOLDEN / "numbers" / "losses.npz")]) == 0
+    shown = capsys.readouterr().out
+    assert "output/ce_a0.4_persample 2 of 16" in shown
+    assert "output/ce_a0.4_mean (all)" in shown
+
+
+def test_cross_entropy_is_compared_where_survival_is_nearly_one() -> None:
+    """The published value is finite there, since 1 - S has no lower bound."""
+    logits, y = np.full((1, 4), -17.0), np.zeros(1, dtype=np.int64)
+    hazard = 1 / (1 + np.exp(17.0))
+    died = -np.log(1 - (1 - hazard))
+    arrays = {"logits": logits, "y_disc": y, "censorship": np.zeros(1), "ce/alpha0.0": np.array(died)}
+    assert replay(Reference({}, arrays)).failures == []
+
+
+def test_files_that_hold_no_plain_arrays(tmp_path: Path) -> None:
+    pickled, cut, text = (tmp_path / f"{name}.npz" for name in ("pickled", "cut", "text"))
+    np.savez(pickled, code=np.array([print], dtype=object))
+    whole = (GOLDEN / "healnet" / "03_bag_only_b1.npz").read_bytes()
+    cut.write_bytes(whole[: len(whole) // 2])
+    text.write_text("no archive")
+    for path in (pickled, cut, text):
+        with pytest.raises(DataError, match=rf"{path}: not a readable \.npz of plain arrays"):
+            read(path)
+    with pytest.raises(DataError, match="no such file"):
+        read(tmp_path / "absent.npz")
+    np.savez(text, config="{", x=np.ones(1))
+    with pytest.raises(DataError, match="its config is not a JSON object"):
+        read(text)
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = read(GOLDEN / "healnet" / "03_bag_only_b1.npz")
+    wrong = rewritten(tmp_path, changed(file, "embedding", nudged))
+    good = GOLDEN / "numbers" / "cindex.npz"
+    command = [sys.executable, "-m", "fusionbench.testing.replay", str(good), str(wrong), str(tmp_path / "no.npz")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    lines = ended.stdout.splitlines()
+    assert lines[2].split()[0] == "cindex.npz"
+    assert lines[2].endswith("pass")
+    assert lines[3].endswith("FAIL")
+    assert f"{wrong}: embedding: relative error 1.0e-03, allowed 1e-05" in lines
+    assert f"{tmp_path / 'no.npz'}: no such file" in lines
+    assert lines[-1] == "1 of 3 files agree"
+
+
+def test_without_files_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    assert "usage: python -m fusionbench.testing.replay" in capsys.readouterr().err

@@ -60,7 +60,6 @@ def _torch(path: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"{path}: truncated or not a torch file ({reason}); copy it again") from None
     if not isinstance(loaded, Mapping) or not all(isinstance(value, torch.Tensor) for value in loaded.values()):
         raise DataError(f"{path}: holds {type(loaded).__name__}, expected a state dict of named tensors")
-    return {
-        str(name): np.asarray(value.float() if value.dtype == torch.bfloat16 else value)
-        for name, value in loaded.items()
-    }
+    # numpy has no bfloat16
+    plain = {name: value.float() if value.dtype == torch.bfloat16 else value for name, value in loaded.items()}
+    return {str(name): value.numpy() for name, value in plain.items()}

@@ -71,6 +71,11 @@ class Cell:
         return {**row, "repeat": self.repeat, "fold": self.fold}
 
     @property
+    def unit(self) -> str:
+        """What a case is: a patient or a slide."""
+        return self.protocol.unit
+
+    @property
     def n_outputs(self) -> int:
         return 1 if self.recipe.loss == "cox" else self.protocol.bins
 
@@ -86,6 +91,14 @@ class Plan:
     def listed(self) -> tuple[Cell, ...]:
         """The cells that are table rows; skipped ones included."""
         return tuple(c for c in self.cells if c.listed)
+
+    @property
+    def cohorts(self) -> tuple[tuple[PluginRef, str], ...]:
+        """(dataset, unit) of everything that is read, the suite's own unit first."""
+        used = dict.fromkeys((c.dataset, c.unit) for c in self.cells)
+        busy = {dataset for dataset, _ in used}
+        own = [(d, self.suite.protocol.unit) for d in self.suite.datasets]
+        return tuple(dict.fromkeys([*(pair for pair in own if pair in used or pair[0] not in busy), *used]))
 
     def todo(self) -> tuple[Cell, ...]:
         """What runs: each key once, members first; as the listed cell where it is a row, too."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
 
 
-def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[str, Cohort]) -> dict[str, Any]:
+def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[tuple[str, str], Cohort]) -> dict[str, Any]:
     """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions."""
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     return {
@@ -30,7 +30,7 @@ def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[str, Cohort]) -> 
             "skipped": sum(bool(c.skip) for c in plan.listed),
             "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
         },
-        "datasets": {name: _dataset(plan, registry, name, cohort) for name, cohort in cohorts.items()},
+        "datasets": {str(d): _dataset(plan, registry, str(d), cohorts) for d, _ in plan.cohorts},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {name: registry.model(name).version for name in models},
         "model_plugins": {name: _source(registry, "models", name) for name in models},
@@ -46,14 +46,16 @@ def _refs(plan: Plan) -> dict[str, Any]:
     return {"datasets": [str(d) for d in plan.suite.datasets], "models": [str(m) for m in plan.suite.models]}
 
 
-def _dataset(plan: Plan, registry: Registry, name: str, cohort: Cohort) -> dict[str, Any]:
+def _dataset(plan: Plan, registry: Registry, name: str, cohorts: Mapping[tuple[str, str], Cohort]) -> dict[str, Any]:
+    units = {unit: cohort for (of, unit), cohort in cohorts.items() if of == name}
+    cohort = next(iter(units.values()))
     ref = next(d for d in plan.suite.datasets if str(d) == name)
     cells = [c for c in plan.listed if str(c.dataset) == name]
     return {
         "version": registry.dataset(ref.name).version,
         **_source(registry, "datasets", ref.name),
-        "fingerprint": cohort.fingerprint,
-        "cases": len(cohort.cases),
+        "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
+        "cases": {unit: len(of.cases) for unit, of in units.items()},
         "checksums": dict(cohort.info.checksums),
         "tau_months": {c.variant: c.tau for c in cells},
         "splits": {_fold(c): fold_hash(c.split) for c in cells},

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench import missing, splits, suites
+from fusionbench.arrangement import arranged, arranged_set
 from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
 from fusionbench.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
-from fusionbench.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
 from fusionbench.types import Case, Fold, Member, PluginRef, Task
 
 if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
     from fusionbench.interfaces import FusionModel
+
+_ELSEWHERE = {"fold_source", "sd_ddof"}
+"""Switches that a cell's numbers do not depend on: the split itself is in the key, and tables take the sd."""
 
 Cohorts = Callable[[PluginRef, str], "Cohort"]
 
@@ -83,7 +87,8 @@ def _variant_cells(
 ) -> Iterator[Cell]:
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
-    cohort = cohorts(dataset, protocol.unit)
+    sets = suite.sets_of(dataset.name)
+    cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
     maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
@@ -91,9 +96,9 @@ def _variant_cells(
     refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
     for repeat, of_repeat in enumerate(folds):
         for number, fold in enumerate(of_repeat):
-            for modalities in suite.sets_of(dataset.name):
+            for modalities in sets:
                 for ref in refs:
-                    yield from maker.cells(ref, modalities, repeat, number, fold)
+                    yield from maker.cells(ref, arranged_set(cohort, protocol, modalities), repeat, number, fold)
             if cohort.info.true_risk is not None:
                 yield maker.oracle(repeat, number, fold)
 
@@ -110,8 +115,8 @@ def _dataset_cells(suite: suites.Suite, dataset: PluginRef, registry: Registry, 
     variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
     protocols: list[Protocol] = [overlay(suite.protocol, v.protocol) for v in variants]
     of_first = [(_folds(dataset, cohorts(dataset, p.unit), p, suite.seed, 0), p) for p in protocols]
-    cases = cohorts(dataset, suite.protocol.unit).cases
-    tau = min((horizon(cases, folds, p) for folds, p in of_first), default=suite.protocol.horizon)
+    taus = (horizon(cohorts(dataset, p.unit).cases, folds, p) for folds, p in of_first)
+    tau = min(taus, default=suite.protocol.horizon)
     for variant in variants:
         yield from _variant_cells(suite, variant, dataset, registry, cohorts, tau)
 
@@ -270,9 +275,9 @@ class _Maker:
                 for m, use in uses.items()
             },
             "modality_order": list(cell.modalities),
-            "recipe": cell.recipe.model_dump(mode="json"),
+            "recipe": cell.recipe.model_dump(mode="json", exclude={"base"}),
             "protocol": cell.protocol.model_dump(
-                mode="json", include={"unit", "bins", "train_pattern", "mask_draws", "base"}
+                mode="json", include={*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
             ),
             "patterns": list(cell.patterns),
             "tau": cell.tau,

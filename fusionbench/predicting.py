@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench import evaluate
+from fusionbench.arrangement import JOIN, arranged, arranged_set
 from fusionbench.cells import ORACLE
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.fitting import restore_fit
+from fusionbench.protocol import Protocol
 from fusionbench.store import Store, survival_column
 from fusionbench.types import Case, CaseSet, Member, PluginRef, PreparedCase
 
@@ -55,13 +57,15 @@ def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef)
         raise ResultsError(
             f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
         )
-    modalities = tuple(about["modalities"].split("+"))
-    cohort = bench.new_patients(cohort_ref, about["protocol"]["unit"])
-    absent = [m for m in modalities if m not in cohort.modalities]
+    protocol, named = Protocol.model_validate(about["protocol"]), tuple(about["modalities"].split(JOIN))
+    cohort = bench.new_patients(cohort_ref, protocol.unit)
+    absent = [m for m in named if m not in cohort.modalities]
     if absent:
         raise SuiteError(
             f"{cohort_ref} has no modality {', '.join(absent)}; the cell was trained on {about['modalities']}"
         )
+    cohort = arranged(cohort, protocol, [named])
+    modalities = arranged_set(cohort, protocol, named)
     member = Member(PluginRef.parse(about["model"]), modalities)
     fit = restore_fit(result, cohort, bench.registry, bench.device, store.load, member)
     specs = {m: cohort.specs_raw[m] for m in modalities}

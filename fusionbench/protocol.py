@@ -6,6 +6,7 @@ Every switch is a key here; a variant changes keys, code does not branch on name
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -15,30 +16,116 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Base = Literal["clean", "as-published"]
+
+AS_PUBLISHED: Mapping[str, Any] = MappingProxyType(
+    {
+        "unit": "slide",
+        "fold_source": "random",
+        "bins_from": "cohort",
+        "fitted_on": "cohort",
+        "impute": "mean",
+        "clip": None,
+        "scale": False,
+        "vectors": "joined",
+        "sd_ddof": 0,
+    }
+)
+"""What HEALNet's published numbers rest on (Hemker et al. 2024; konst-int-i/healnet at 90459b6), switch by switch."""
+
+AS_PUBLISHED_TRAINING: Mapping[str, Any] = MappingProxyType(
+    {
+        "optimizer": "adam",
+        "lr": 0.008,
+        "weight_decay": 0.0,
+        "batch_size": 8,
+        "epochs": 50,
+        "schedule": "onecycle",
+        "patience": 5,
+        "restore_best": False,
+        "alpha": 0.4,
+        "clamp": 1e-7,
+        "class_weights": "inverse",
+        "weight_on": "likelihood",
+        "weight_sum": "one",
+        "validation_loss": "as-trained",
+        "l1": 1e-5,
+        "l1_factor": 16.0,
+    }
+)
+"""The same of the training; `l1` is Table 5's of BLCA, a suite of other cohorts sets theirs."""
+
+
 class Protocol(_Strict):
     """Splits, masks and what is scored; the defaults are the `clean` protocol.
 
     Attributes:
-        fold_source: "generated" folds, or the cohort's "published" ones (validation cut from their train part).
-        validation: share of the non-test cases that early stopping sees.
+        base: sets every switch of `AS_PUBLISHED` at once; a key given beside it wins.
+        unit: a row is a patient (all slides one bag), or a slide, whose group is still the patient.
+        fold_source: "generated" folds, the cohort's "published" ones (validation cut from their train part), or
+            "random" = `folds` independent splits of the rows into 70, 15 and 15 %, which look at neither groups nor
+            events and whose test sets overlap.
+        validation: share of the non-test cases that early stopping sees (of all rows where splits are random).
         bins: time bins wanted; tied quartiles merge.
+        bins_from: whose uncensored quartiles the bins are: the "train" cases', or the whole "cohort"'s.
+        fitted_on: whom preprocessing is fitted on: the "train" cases, or the whole "cohort".
+        impute: what stands for a missing cell of a vector.
+        clip, scale: of vectors, and `scale` of bags and grids; off = as the files have them.
+        vectors: "joined" gives a row's vectors to the models as one modality, side by side.
         test_patterns: missing-modality patterns scored from one trained model; `only:*` and `drop:*` expand.
         mask_draws: masks drawn for `half` and `rate:<p>`.
         train_pattern: missing-modality pattern laid over training and validation cases.
         horizon: longest horizon tau in months for metrics that need one.
+        sd_ddof: of the sd over folds in tables.
     """
 
-    base: Literal["clean"] = "clean"
+    base: Base = "clean"
     unit: Literal["patient", "slide"] = "patient"
-    fold_source: Literal["generated", "published"] = "generated"
+    fold_source: Literal["generated", "published", "random"] = "generated"
     folds: int = Field(5, ge=2)
     repeats: int = Field(1, ge=1)
     validation: float = Field(0.15, gt=0, lt=1)
     bins: int = Field(4, ge=2)
+    bins_from: Literal["train", "cohort"] = "train"
+    fitted_on: Literal["train", "cohort"] = "train"
+    impute: Literal["median", "mean"] = "median"
+    clip: float | None = Field(5.0, gt=0)
+    scale: bool = True
+    vectors: Literal["separate", "joined"] = "separate"
     test_patterns: tuple[str, ...] = ("full",)
     mask_draws: int = Field(10, ge=1)
     train_pattern: str = "full"
     horizon: float = Field(60.0, gt=0)
+    sd_ddof: Literal[0, 1] = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        return _with_base(given, AS_PUBLISHED)
+
+    @field_validator("clip", mode="before")
+    @classmethod
+    def _none(cls, value: object) -> object:
+        """TOML has no null: a suite writes "none"."""
+        return None if value == "none" else value
+
+    @property
+    def label(self) -> str:
+        """The base, and what differs from it: `clean`, or `clean, unit=slide`."""
+        usual = type(self)(base=self.base)
+        changed = [k for k in AS_PUBLISHED if getattr(self, k) != getattr(usual, k)]
+        return ", ".join([self.base, *(f"{k}={_told(getattr(self, k))}" for k in changed)])
+
+
+def _told(value: object) -> str:
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _with_base(given: Any, published: Mapping[str, Any]) -> Any:
+    """What is given, over what its base sets."""
+    if not isinstance(given, Mapping) or given.get("base") != "as-published":
+        return given
+    return {**published, **given}
 
 
 class TrainRecipe(_Strict):
@@ -47,22 +134,30 @@ class TrainRecipe(_Strict):
     Optional values are switched off by "none" in a suite, since TOML has no null.
 
     Attributes:
+        base: sets every key of `AS_PUBLISHED_TRAINING` at once; a key given beside it wins.
         lr: settled between 2e-4 and 3e-3 on synthetic cohorts and on validation folds of HANCOCK, BLCA and KIRP: at
             2e-4 interactions are learnt late, from 1e-3 on the self-normalising networks are badly calibrated.
         loss: "nll" (discrete hazards), "ce" (Zadeh and Schmid 2021) or "cox" (partial likelihood, one output).
         alpha: weight taken off the censored cases (nll) or given to the uncensored term (ce), in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 is what MCAT and Porpoise publish.
-        class_weights: of training-bin counts, scaled so that the weighted count is the count.
+        class_weights: of training-bin counts.
+        weight_sum: their scale: "cases" = the weighted count is the count, "one" = they sum to 1 (HEALNet).
+        weight_on: "likelihood" leaves them off the alpha term of `nll` (HEALNet).
+        l1: strength of the sum of absolute parameters, once an optimiser step; times `l1_factor`, which is 16 in
+            HEALNet's repository: it divides its loss by 16 and steps every batch.
         accumulate: batches whose gradients form one optimiser step.
         max_instances: instances drawn from a bag at each training epoch; evaluation always sees all.
         schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" falls from `lr` to zero.
         patience: epochs without a better unweighted validation loss; None = train all epochs.
+        validation_loss: what early stopping sees: the exact likelihood without weights and alpha, or the loss
+            "as-trained".
         restore_best: test the weights of the best validation epoch.
         grad_clip: largest norm of the gradient; None = no clipping.
         amp: bfloat16 autocast on CUDA; ignored on the CPU.
         eval_batch_size: cases side by side when predicting; does not change results.
     """
 
+    base: Base = "clean"
     optimizer: Literal["adamw", "adam", "radam", "sgd"] = "adamw"
     lr: float = Field(5e-4, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
@@ -75,14 +170,23 @@ class TrainRecipe(_Strict):
     alpha: float = Field(0.0, ge=0, le=1)
     clamp: float | None = Field(None, gt=0, lt=0.5)
     class_weights: Literal["none", "inverse", "inverse_root"] = "none"
+    weight_sum: Literal["cases", "one"] = "cases"
+    weight_on: Literal["all", "likelihood"] = "all"
     cox_reduction: Literal["events", "cases"] = "events"
     l1: float = Field(0.0, ge=0)
+    l1_factor: float = Field(1.0, gt=0)
     grad_clip: float | None = Field(None, gt=0)
     patience: int | None = Field(10, ge=1)
+    validation_loss: Literal["unweighted", "as-trained"] = "unweighted"
     restore_best: bool = True
     max_instances: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, given: Any) -> Any:
+        return _with_base(given, AS_PUBLISHED_TRAINING)
 
     @field_validator("clamp", "grad_clip", "patience", "max_instances", mode="before")
     @classmethod
@@ -96,11 +200,19 @@ class TrainRecipe(_Strict):
             raise ValueError(f"momentum belongs to optimizer 'sgd'; {self.optimizer!r} has none: set it to 0")
         if self.loss == "cox" and (self.alpha or self.clamp or self.class_weights != "none"):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
+        if self.loss != "nll" and self.weight_on != "all":
+            raise ValueError(f"weight_on='likelihood' belongs to loss 'nll', not {self.loss!r}")
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self
 
 
 def overlay(value: Protocol | TrainRecipe, changes: Mapping[str, Any]) -> Any:
-    """`value` with `changes` laid over it, validated again."""
-    return type(value).model_validate({**value.model_dump(), **changes})
+    """`value` with `changes` laid over it, validated again; a `base` among them sets all of its switches first."""
+    published = AS_PUBLISHED if isinstance(value, Protocol) else AS_PUBLISHED_TRAINING
+    base: dict[str, Any] = {}
+    if changes.get("base") == "as-published":
+        base = dict(published)
+    elif changes.get("base") == "clean":
+        base = {k: v for k, v in type(value)().model_dump().items() if k in published}
+    return type(value).model_validate({**value.model_dump(), **base, **changes})

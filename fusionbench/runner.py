@@ -80,7 +80,7 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
 
 def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
     clock = _Clock()
-    cohort = bench.cohort(cell.dataset, cell.protocol.unit)
+    cohort = bench.cohort_of(cell)
     data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
     threads = threads_for(data.train, bench.threads)
@@ -159,9 +159,9 @@ def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: S
 
 
 def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
-    """Bins and preprocessing fitted on training cases; the three case sets of a cell."""
+    """Bins and preprocessing, fitted on training cases unless the protocol says otherwise; a cell's three case sets."""
     cases = {c.id: c for c in cohort.cases}
-    everyone = targets_of(cohort, cell.split.train, ())
+    everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
     edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
     task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
     hidden = bench.train_mask(cell, cohort).hidden

@@ -232,7 +232,7 @@ class Session:
             return None
         directions = {name: self.registry.metric(name).higher_is_better for name in plan.suite.metrics}
         table = tables.comparison_table(frames, directions=directions, seed=plan.suite.seed)
-        notes = {name: cohort.info.notes for name, cohort in self.cohorts(plan).items()}
+        notes = {name: cohort.info.notes for (name, _), cohort in self.cohorts(plan).items()}
         for suffix, fmt in SUFFIXES.items():
             store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=plan.suite.title, notes=notes))
         if kind == "table":
@@ -295,9 +295,9 @@ class Session:
         more += f" --seed {plan.suite.seed}" if plan.suite.seed != written.seed else ""
         return publish(plan, store, found, f"fusionbench run {name}{more}")
 
-    def cohorts(self, plan: Plan) -> dict[str, Cohort]:
-        """The plan's cohorts by dataset as written."""
-        return {str(d): self.bench.cohort(d, plan.suite.protocol.unit) for d in plan.suite.datasets}
+    def cohorts(self, plan: Plan) -> dict[tuple[str, str], Cohort]:
+        """The plan's cohorts by dataset as written and unit."""
+        return {(str(dataset), unit): self.bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
 
     def table(self, name: str) -> pd.DataFrame:
         """The comparison table of a suite as stored: table.csv, or table.partial.csv where the suite is not complete.

@@ -1,4 +1,7 @@
-"""Folds: group-disjoint, stratified by event, the same for every model; published folds pass through."""
+"""Folds: group-disjoint, stratified by event, the same for every model; published folds pass through.
+
+Random splits, which a protocol may ask for, are neither; they are there to show what that is worth.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from fusionbench.protocol import Protocol
 from fusionbench.seeds import derive
 from fusionbench.types import Case, Fold
 
+RANDOM_TEST = 0.15
+"""Share of the rows in the test part of a random split (HEALNet: 70, 15 and 15 %)."""
+
 
 def make_folds(
     cases: Sequence[Case], protocol: Protocol, seed: int, repeat: int, published: Sequence[Fold] | None = None
@@ -24,6 +30,8 @@ def make_folds(
         DataError: fewer groups than folds, a fold's part without an event, or published folds that do not fit.
     """
     by_id = {case.id: case for case in cases}
+    if protocol.fold_source == "random":
+        return _random(by_id, protocol, repeat)
     if protocol.fold_source == "published":
         if published is None:
             raise DataError("fold_source = 'published', but this dataset publishes no folds; use 'generated'")
@@ -35,7 +43,24 @@ def make_folds(
         val = _draw(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
         fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
-        _assert_fold(fold, by_id, i)
+        _assert_events(fold, by_id, i)
+        _assert_groups(fold, by_id, i)
+        folds.append(fold)
+    return folds
+
+
+def _random(by_id: Mapping[str, Case], protocol: Protocol, repeat: int) -> list[Fold]:
+    """Independent splits of the rows, seeded 1, 2, ... as published; further repeats count on."""
+    ids = sorted(by_id)
+    n_test, n_val = round(RANDOM_TEST * len(ids)), round(protocol.validation * len(ids))
+    if min(n_test, n_val) < 1 or len(ids) - n_test - n_val < 1:
+        raise DataError(f"{len(ids)} rows are too few for a random split into train, validation and test")
+    folds = []
+    for i in range(protocol.folds):
+        order = [ids[j] for j in np.random.default_rng(1 + i + repeat * protocol.folds).permutation(len(ids))]
+        test, val, train = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
+        fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
+        _assert_events(fold, by_id, i)
         folds.append(fold)
     return folds
 
@@ -111,15 +136,21 @@ def _published(fold: Fold, by_id: Mapping[str, Case], number: int) -> tuple[list
     return sorted(rest), [i for name in fold.test for i in members[name]]
 
 
-def _assert_fold(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
-    parts = {"train": fold.train, "val": fold.val, "test": fold.test}
-    for name, ids in parts.items():
+def _parts(fold: Fold) -> dict[str, tuple[str, ...]]:
+    return {"train": fold.train, "val": fold.val, "test": fold.test}
+
+
+def _assert_events(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+    for name, ids in _parts(fold).items():
         if not any(_event(by_id[i]) for i in ids):
             raise DataError(
                 f"fold {number}: none of the {len(ids)} {name} cases has an observed event; "
                 "use fewer folds or a larger cohort"
             )
-    groups = {name: {by_id[i].group for i in ids} for name, ids in parts.items()}
+
+
+def _assert_groups(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+    groups = {name: {by_id[i].group for i in ids} for name, ids in _parts(fold).items()}
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(groups[a] & groups[b])
         if both:

@@ -189,8 +189,6 @@ def _variant_problems(suite: Suite) -> list[str]:
         for kind, name, known in scopes:
             if name not in known:
                 problems.append(f"variant {variant.name!r}: {did_you_mean(kind + ' of this suite', name, known)}")
-        if "unit" in variant.protocol:
-            problems.append(f"variant {variant.name!r}: protocol.unit changes the cases; give it a suite of its own")
     covered = {d for v in suite.variants() for d in (v.only.datasets or [r.name for r in suite.datasets])}
     left_out = [d.name for d in suite.datasets if d.name not in covered]
     problems += [f"dataset {name!r} is in no variant, and base = false" for name in left_out]

@@ -3,7 +3,8 @@
 The loss of an optimiser step is a mean over units: cases for `nll` and `ce`, events (or cases) for `cox`. Accumulated
 batches share that mean, so that two batches of 8 make the same step as one of 16, and an incomplete last window is a
 step of its own. Early stopping sees the exact negative log-likelihood of the validation cases, without class weights
-and with alpha 0, whatever the training loss is; for `cox` it sees the partial likelihood over all validation cases.
+and with alpha 0, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the
+partial likelihood over all validation cases.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -78,7 +79,7 @@ def train_module(
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
         kept = _Kept(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
-            values = steps.epoch(epoch) | _validate(predictor, val_feed, val_targets, recipe, epoch)
+            values = steps.epoch(epoch) | _validate(predictor, val_feed, val_targets, steps.objective, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
@@ -111,8 +112,7 @@ class _Steps:
         self.module, self.task, self.feed, self.targets = module, task, feed, targets
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        weights = survival.class_weights(targets.time_bin, task.n_outputs, recipe.class_weights)
-        self.objective = _Objective(recipe, torch.tensor(weights, dtype=torch.float32, device=device))
+        self.objective = _Objective.of(recipe, targets, task, device)
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
         self.optimizer = _optimizer(self.parameters, recipe)
         windows = math.ceil(math.ceil(len(feed) / recipe.batch_size) / recipe.accumulate)
@@ -150,7 +150,7 @@ class _Steps:
             loss = self.objective(logits.float(), batch.targets)
             (loss / units).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        _add_l1(self.parameters, self.recipe.l1)
+        _add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
         if self.recipe.grad_clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
         self.optimizer.step()
@@ -181,6 +181,14 @@ class _Objective:
     recipe: TrainRecipe
     weights: Tensor
 
+    @classmethod
+    def of(cls, recipe: TrainRecipe, targets: Targets, task: Task, device: torch.device) -> _Objective:
+        """With class weights of the training targets."""
+        weights = survival.class_weights(targets.time_bin, task.n_outputs, recipe.class_weights)
+        if recipe.weight_sum == "one":
+            weights = weights / weights.sum()
+        return cls(recipe, torch.tensor(weights, dtype=torch.float32, device=device))
+
     def units(self, targets: Targets, index: Sequence[int]) -> int:
         """How many units these cases make together; 0 = nothing to learn from."""
         if self.recipe.loss != "cox":
@@ -195,8 +203,18 @@ class _Objective:
         if r.loss == "cox":
             # the mean over cases times their number: the sum, whichever of the two reductions the step takes
             return len(t.event) * survival.cox_partial_likelihood(logits[:, 0], t.time, t.event, reduction="cases")
-        loss = survival.discrete_hazard_nll if r.loss == "nll" else survival.cross_entropy_survival
-        return loss(logits, t.time_bin, t.event, alpha=r.alpha, clamp=r.clamp, weights=self.weights).sum()
+        if r.loss == "ce":
+            ce = survival.cross_entropy_survival
+            return ce(logits, t.time_bin, t.event, alpha=r.alpha, clamp=r.clamp, weights=self.weights).sum()
+        return survival.discrete_hazard_nll(
+            logits,
+            t.time_bin,
+            t.event,
+            alpha=r.alpha,
+            clamp=r.clamp,
+            weights=self.weights,
+            weight_on=r.weight_on,
+        ).sum()
 
 
 class _Kept:
@@ -229,9 +247,10 @@ class _Kept:
 
 
 def _validate(
-    predictor: TorchPredictor, feed: CaseFeed, targets: Targets, recipe: TrainRecipe, epoch: int
+    predictor: TorchPredictor, feed: CaseFeed, targets: Targets, objective: _Objective, epoch: int
 ) -> dict[str, float]:
     """val/loss and val/c_index, as far as they are defined."""
+    recipe = objective.recipe
     if len(feed) == 0:
         return {}
     try:
@@ -246,9 +265,16 @@ def _validate(
         loss = survival.cox_partial_likelihood(risk, time, event, reduction=recipe.cox_reduction)
     else:
         risk = survival.risk_from_survival(survival.hazards_to_survival(logits))
-        loss = survival.discrete_hazard_nll(logits, time_bin, event).mean()
+        loss = _validation_loss(logits, SurvivalTargets(time, event, time_bin), objective)
     _refuse_non_finite(loss.item(), f"the validation loss of epoch {epoch}", recipe)
     return {"val/loss": loss.item()} | _c_index(targets, risk.numpy())
+
+
+def _validation_loss(logits: Tensor, targets: SurvivalTargets[Tensor], objective: _Objective) -> Tensor:
+    """Mean over the cases; exact and unweighted, or as trained."""
+    if objective.recipe.validation_loss == "as-trained":
+        return replace(objective, weights=objective.weights.cpu())(logits, targets) / len(logits)
+    return survival.discrete_hazard_nll(logits, targets.time_bin, targets.event).mean()
 
 
 def _c_index(targets: Targets, risk: NDArray[np.float64]) -> dict[str, float]:

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from fusionbench import suites
+from fusionbench.arrangement import JOIN, arranged
 from fusionbench.cells import Cell, present_modalities
 from fusionbench.cohort import Cohort, load_cohort
 from fusionbench.errors import SuiteError
@@ -36,6 +37,7 @@ class Workbench:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int | None = None
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
+    _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 
     def cohort(self, ref: PluginRef, unit: str) -> Cohort:
@@ -50,6 +52,15 @@ class Workbench:
             dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
             self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
         return self._cohorts[known]
+
+    def cohort_of(self, cell: Cell) -> Cohort:
+        """The cell's cohort as its protocol wants it read."""
+        protocol = cell.protocol
+        known = (cell.dataset, protocol.unit, protocol.vectors, *_reading(cell), cell.modalities)
+        if known not in self._arranged:
+            named = tuple(part for name in cell.modalities for part in name.split(JOIN))
+            self._arranged[known] = arranged(self.cohort(cell.dataset, protocol.unit), protocol, [named])
+        return self._arranged[known]
 
     def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
         """A cohort to predict on: targets, columns and modalities may be absent."""
@@ -66,12 +77,16 @@ class Workbench:
         return make_masks(pattern, present, cell.modalities, 1, root)[0]
 
     def preprocessor(self, cell: Cell, cohort: Cohort, hidden: Mapping[str, frozenset[str]]) -> Preprocessor:
-        """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks."""
+        """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.
+
+        A protocol may have it fitted on the whole cohort instead; the ledger then says so.
+        """
         cases = {c.id: c for c in cohort.cases}
+        everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(cases)
         parts = []
         for name in cell.modalities:
-            seen = tuple(i for i in cell.split.train if name in cases[i].refs and name not in hidden.get(i, ()))
-            known = (cell.dataset, cell.protocol.unit, name, seen)
+            seen = tuple(i for i in everyone if name in cases[i].refs and name not in hidden.get(i, ()))
+            known = (cell.dataset, cell.protocol.unit, *_reading(cell), name, seen)
             if known not in self._fitted:
                 self._fitted[known] = fit_preprocessor({name: cohort.modalities[name]}, [cases[i] for i in seen])
                 if len(self._fitted) > KEPT_PREPROCESSORS:
@@ -79,6 +94,11 @@ class Workbench:
             self._fitted.move_to_end(known)
             parts.append(self._fitted[known])
         return Preprocessor.merge(parts)
+
+
+def _reading(cell: Cell) -> tuple[object, ...]:
+    """What of the protocol the readers depend on."""
+    return cell.protocol.impute, cell.protocol.clip, cell.protocol.scale
 
 
 def pick_device(name: str) -> torch.device:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -22,13 +22,13 @@ class Numbers:
     """What is done to each column, in this order; (column,) float64 each.
 
     Attributes:
-        median: put in place of a missing cell.
+        fill: put in place of a missing cell.
         lower, upper: bounds of what is left as it is; None = no clipping.
         center: subtracted.
         factor: multiplied; 0 for a column that is constant in training.
     """
 
-    median: Floats
+    fill: Floats
     center: Floats
     factor: Floats
     lower: Floats | None = None
@@ -36,7 +36,7 @@ class Numbers:
 
     def __call__(self, x: Floats) -> Floats:
         """(row, column) with NaN = missing to the same shape, finite."""
-        filled = np.where(np.isnan(x), self.median, x)
+        filled = np.where(np.isnan(x), self.fill, x)
         clipped = filled if self.lower is None else np.clip(filled, self.lower, self.upper)
         return (clipped - self.center) * self.factor
 
@@ -49,10 +49,11 @@ class Numbers:
         return cls(**arrays)
 
 
-def fit_numbers(x: Floats, *, clip: float | None, scale: bool) -> Numbers:
+def fit_numbers(x: Floats, *, clip: float | None, scale: bool, impute: Literal["median", "mean"] = "median") -> Numbers:
     """Learn what to do to each column.
 
     Args:
+        impute: what stands for a missing cell; the bounds of clipping are around the median all the same.
         x: (row, column) training rows; NaN = missing, never infinite. A column without any value becomes 0.
         clip: largest distance from the median, in units of `clip_unit`; None = no clipping.
         scale: to mean 0 and standard deviation 1 (of the imputed, clipped training rows); constant columns to 0.
@@ -65,14 +66,16 @@ def fit_numbers(x: Floats, *, clip: float | None, scale: bool) -> Numbers:
         reach = clip * clip_unit(x, ordered, count, median)
         lower, upper = median - reach, median + reach
     width = x.shape[1]
-    unscaled = Numbers(median, np.zeros(width), np.where(count > 0, 1.0, 0.0), lower, upper)
+    mean = np.where(np.isnan(x), 0.0, x).sum(axis=0) / np.maximum(count, 1)
+    fill = mean if impute == "mean" else median
+    unscaled = Numbers(fill, np.zeros(width), np.where(count > 0, 1.0, 0.0), lower, upper)
     if not scale:
         return unscaled
     z = unscaled(x)
     sd = z.std(axis=0)
     constant = (z.min(axis=0) == z.max(axis=0)) | (sd < SMALLEST_SD)
     factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
-    return Numbers(median, z.mean(axis=0), factor, lower, upper)
+    return Numbers(fill, z.mean(axis=0), factor, lower, upper)
 
 
 def clip_unit(x: Floats, ordered: Floats, count: NDArray[np.int64], median: Floats) -> Floats:

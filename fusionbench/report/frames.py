@@ -26,7 +26,7 @@ ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
 CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key"]
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior"]
-SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source"]
+SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
 
 
 @dataclass(frozen=True)
@@ -50,12 +50,12 @@ class Frames:
     splits: pd.DataFrame
 
 
-def collect(plan: Plan, store: Store, cohorts: Mapping[str, Cohort], versions: Mapping[str, str]) -> Frames:
+def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort], versions: Mapping[str, str]) -> Frames:
     """Read everything the plan's listed cells have left behind.
 
     Args:
         versions: of the metrics installed; a cell scored by others counts as not run.
-        cohorts: by dataset as written (`str(ref)`); the unit of the plan's protocol.
+        cohorts: by dataset as written (`str(ref)`) and unit.
     """
     cells, folds, predictions = [], [], []
     for cell in plan.listed:
@@ -105,7 +105,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         status, reason = "skipped", cell.skip
     return {
         **cell.place,
-        "protocol": cell.protocol.base,
+        "protocol": cell.protocol.label,
         "status": status,
         "reason": reason,
         "policy": cell.policy,
@@ -130,14 +130,15 @@ def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)
 
 
-def _targets(cohorts: Mapping[str, Cohort]) -> pd.DataFrame:
+def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
     rows = [
         (name, case.id, case.group, case.target.time, case.target.event)
-        for name, cohort in cohorts.items()
+        for (name, _), cohort in cohorts.items()
         for case in cohort.cases
         if case.target is not None
     ]
-    return pd.DataFrame(rows, columns=["dataset", "case", "group", "time", "event"])
+    # a case may be known by one name as a patient and as a slide; its follow-up is the same
+    return pd.DataFrame(rows, columns=["dataset", "case", "group", "time", "event"]).drop_duplicates(ignore_index=True)
 
 
 def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
@@ -146,7 +147,7 @@ def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
 
 def _sizes(cells: Sequence[Cell]) -> pd.DataFrame:
     rows = [
-        (*place, len(c.split.train) + len(c.split.val), len(c.split.test), c.protocol.fold_source)
+        (*place, len(c.split.train) + len(c.split.val), len(c.split.test), c.protocol.fold_source, c.protocol.sd_ddof)
         for place, c in _folds_once(cells).items()
     ]
     return pd.DataFrame(rows, columns=SIZE_COLUMNS)

@@ -165,8 +165,14 @@ def _draws(table: ComparisonTable, dataset: str) -> Iterator[str]:
         yield f"{table.redrawn[dataset]} bootstrap draws without a comparable pair were redrawn"
 
 
+def _population(table: ComparisonTable) -> str:
+    return ", ".join(unique(pd.Series([head.variant for head in table.heads if head.sd_ddof == 0])))
+
+
 def _legend(table: ComparisonTable) -> Iterator[str]:
-    yield "mean ± sd: mean over folds, then over repeats; sd with ddof 1 over all fold values"
+    ddof = {head.sd_ddof: head.variant for head in table.heads}
+    told = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
+    yield f"mean ± sd: mean over folds, then over repeats; sd with {told} over all fold values"
     if any(head.published for head in table.heads):
         yield "published folds: sd and tests average the repeats of a fold first, and count it once"
     if table.rows["ci_low"].notna().any():

@@ -18,6 +18,7 @@ from fusionbench.report.words import (
     TABLE_COLUMNS,
     ComparisonTable,
     Fold,
+    Folds,
     Head,
     Place,
     Row,
@@ -85,6 +86,7 @@ def _heads(stored: Stored) -> Iterator[Head]:
             repeats=len({repeat for repeat, _ in plan.test_to_train}),
             folds=len({fold for _, fold in plan.test_to_train}),
             published=plan.published,
+            sd_ddof=plan.sd_ddof,
         )
 
 
@@ -106,12 +108,12 @@ def _lines(
     for row, cells in _cells_of_rows(stored.cells).items():
         if all(cell["status"] == "missing" for cell in cells):
             continue
-        about, published = _about(row, cells), stored.plans[row[0], row[3]].published
+        about, plan = _about(row, cells), stored.plans[row[0], row[3]]
         for place in scored.get(row, [(row, FULL, metric) for metric in metrics]):
             n_cases, n_prior = counts.get(place, (0, 0))
             yield {
                 **about,
-                **_numbers(values.get(place, {}), published),
+                **_numbers(values.get(place, {}), plan),
                 **_interval(of_blocks, place),
                 "pattern": place[1],
                 "metric": place[2],
@@ -139,13 +141,13 @@ def _about(row: Row, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     }
 
 
-def _numbers(of: Mapping[Fold, float], published: bool) -> dict[str, Any]:
+def _numbers(of: Mapping[Fold, float], plan: Folds) -> dict[str, Any]:
     """Mean over folds, then over repeats; sd over all fold values, published folds averaged over repeats first."""
     numbers, repeats = list(of.values()), [repeat for repeat, _ in of]
-    spread = average_repeats(numbers, [fold for _, fold in of]) if published else numbers
+    spread = average_repeats(numbers, [fold for _, fold in of]) if plan.published else numbers
     return {
         "mean": mean_over_folds(numbers, repeats),
-        "sd": standard_deviation(spread),
+        "sd": standard_deviation(spread, plan.sd_ddof),
         "n_folds": len(numbers),
         "n_repeats": len(set(repeats)),
     }

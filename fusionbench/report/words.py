@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from fusionbench.errors import ResultsError
-from fusionbench.report.frames import ROW, Frames
+from fusionbench.report.frames import ROW, SIZE_COLUMNS, Frames
 
 Row = tuple[str, str, str, str]
 """What a table row is: dataset, model, modalities, variant."""
@@ -43,7 +43,7 @@ _NEEDED = {
     "folds": [*ROW, "repeat", "fold", "pattern", "metric", "value", "reason", "n_cases", "n_prior"],
     "predictions": [*ROW, "repeat", "fold", "pattern", "draw", "case", "risk"],
     "targets": ["dataset", "case", "group", "time", "event"],
-    "sizes": ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source"],
+    "sizes": SIZE_COLUMNS,
 }
 
 
@@ -54,10 +54,12 @@ class Folds:
     Attributes:
         published: they are the cohort's own, so that repeats are no new folds.
         test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
+        sd_ddof: of the sd over folds.
     """
 
     published: bool
     test_to_train: Mapping[Fold, float]
+    sd_ddof: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], Folds]:
     for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
         folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
         ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
-        plans[str(dataset), str(variant)] = Folds(bool((part["fold_source"] == "published").any()), ratios)
+        published = bool((part["fold_source"] == "published").any())
+        plans[str(dataset), str(variant)] = Folds(published, ratios, int(part["sd_ddof"].iloc[0]))
     return plans
 
 
@@ -130,6 +133,7 @@ class Head:
     repeats: int
     folds: int
     published: bool
+    sd_ddof: int = 1
 
 
 @dataclass(frozen=True)

@@ -59,10 +59,10 @@ def average_repeats(values: ArrayLike, folds: ArrayLike) -> Floats:
     return np.asarray(np.bincount(index, np.asarray(values, dtype=np.float64)) / counts, dtype=np.float64)
 
 
-def standard_deviation(values: ArrayLike) -> float:
-    """With ddof 1; NaN for fewer than two values."""
+def standard_deviation(values: ArrayLike, ddof: int = 1) -> float:
+    """NaN for fewer than two values."""
     numbers = np.asarray(values, dtype=np.float64)
-    return float(numbers.std(ddof=1)) if len(numbers) > 1 else float("nan")
+    return float(numbers.std(ddof=ddof)) if len(numbers) > 1 else float("nan")
 
 
 def corrected_t_test(differences: ArrayLike, test_to_train: float) -> PairedTest:

@@ -36,6 +36,7 @@ FLOORS = {
     "fusionbench.statistics": 1,
     "fusionbench.survival": 1,
     # 2: what is there
+    "fusionbench.arrangement": 2,
     "fusionbench.cohort": 2,
     "fusionbench.datahome": 2,
     "fusionbench.cells": 2,

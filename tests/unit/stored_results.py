@@ -45,7 +45,7 @@ def make_frames(
             for repeat in range(repeats):
                 for fold in range(folds):
                     test = np.sort(splits[repeat][fold])
-                    rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source))
+                    rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source, 1))
                     for model, signal in skill.items():
                         place = (dataset, model, "a+b", variant, repeat, fold)
                         rows["cells"].append((*place, "clean", "ok", "", "native", "default", "full", "patient", "k"))

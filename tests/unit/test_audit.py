@@ -22,7 +22,7 @@ from tests.unit.test_plan import SUITE, Toy, planned
 
 TOY = Toy(true_risk={case.id: 0.0 for case in Toy().cases})
 TEXT = SUITE.replace('"half"]', '"half"]\nmask_draws = 2')
-LEDGERS, GROUPS, SPLIT, MASKS, HIDDEN, TESTED, DISTINCT = range(7)
+LEDGERS, BINS, GROUPS, ONCE, KEPT, SPLIT, MASKS, HIDDEN, TESTED, DISTINCT = range(10)
 
 
 def predicted(split: str, ids: tuple[str, ...], pattern: str = "full", draw: int = 0, realised: float = 0.0) -> Any:
@@ -62,7 +62,7 @@ def store(tmp_path: Path, plan: Plan) -> Store:
 
 
 def audited(plan: Plan, store: Store) -> Audit:
-    return audit(plan, store, {"toy": TOY})  # type: ignore[dict-item]
+    return audit(plan, store, {("toy", "patient"): TOY})  # type: ignore[dict-item]
 
 
 def chosen(plan: Plan, fold: int = 0) -> Cell:
@@ -125,7 +125,7 @@ def test_a_group_on_both_sides(plan: Plan, store: Store) -> None:
             case = super()._case(i)
             return type(case)(case.id, "both" if case.id in (twin, test) else case.id, case.target, case.refs)
 
-    found = audit(plan, store, {"toy": Twins()})  # type: ignore[dict-item]
+    found = audit(plan, store, {("toy", "patient"): Twins()})  # type: ignore[dict-item]
     assert_only(found, GROUPS, "group 'both' is in preprocessing and in test")
 
 
@@ -186,7 +186,7 @@ def test_a_trained_network_that_says_the_same_of_everybody(plan: Plan, store: St
 def test_few_risks_of_a_sparse_model_are_declared_never_a_pass(plan: Plan, store: Store) -> None:
     change_predictions(store, chosen(plan), lambda f: f.assign(risk=1.0))
     line = audited(plan, store).lines[DISTINCT]
-    assert (line.verdict, line.seen.split(",")[0]) == ("DECLARED", f"1 of {len(plan.todo())} cells")
+    assert (line.verdict, line.seen.split(";")[0]) == ("DECLARED", f"1 of {len(plan.todo())} cells")
 
 
 def test_a_damaged_cell_is_named(plan: Plan, store: Store) -> None:

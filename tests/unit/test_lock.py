@@ -21,7 +21,7 @@ class Known(Toy):
 
 def locked(plan: Plan, **cohorts: Toy) -> dict[str, Any]:
     """As it is read back from the file."""
-    toys: Any = cohorts or {"toy": Known()}
+    toys: Any = {(name, "patient"): toy for name, toy in (cohorts or {"toy": Known()}).items()}
     return tomllib.loads(dumps(make_lock(plan, registry(), toys)))
 
 
@@ -31,7 +31,9 @@ def test_plugins_and_their_distributions_stand_by_what_they_bring() -> None:
     assert lock["model_plugins"] == {"late": source, "uni": source}  # uni as a member of late
     assert lock["models"] == {"late": "1", "uni": "1"}
     toy = lock["datasets"]["toy"]
-    assert toy.items() >= {"version": "1", "cases": 40, **source}.items()
+    assert toy.items() >= {"version": "1", **source}.items()
+    assert toy["cases"] == {"patient": 40}
+    assert toy["fingerprint"] == {"patient": "f"}
     assert toy["checksums"] == {"a.csv": "c0ffee"}
 
 

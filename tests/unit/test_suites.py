@@ -272,11 +272,6 @@ def test_a_variant_may_set_a_list() -> None:
     check_names(suite, registry())
 
 
-def test_a_variant_cannot_change_the_unit() -> None:
-    (line,) = refused(HEAD + '[[variant]]\nname = "slides"\nprotocol.unit = "slide"')
-    assert "protocol.unit changes the cases" in line
-
-
 def test_a_dataset_in_no_variant_is_told() -> None:
     text = HEAD + 'base = false\n[[variant]]\nname = "v"\nonly.datasets = ["nowhere"]'
     assert any("is in no variant, and base = false" in line for line in refused(text))

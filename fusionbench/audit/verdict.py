@@ -1,0 +1,79 @@
+"""Verdicts of an audit, and how one rule's findings over many cells become one line."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+Verdict = Literal["pass", "DECLARED", "BREACH"]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One rule.
+
+    Attributes:
+        seen: what was counted; of a breach the first offender, of a declared deviation how large it is.
+    """
+
+    rule: str
+    verdict: Verdict
+    seen: str
+
+
+@dataclass(frozen=True)
+class Audit:
+    suite: str
+    lines: tuple[Line, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(line.verdict != "BREACH" for line in self.lines)
+
+    def to_json(self) -> str:
+        return json.dumps({"suite": self.suite, "rules": [asdict(line) for line in self.lines]}, indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Audit:
+        stored = json.loads(text)
+        return cls(stored["suite"], tuple(Line(**line) for line in stored["rules"]))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A cell that does not keep a rule.
+
+    Attributes:
+        what: who and what was seen.
+        declared: where the protocol switches the rule off: the place that is counted (dataset and variant); empty for
+            a breach.
+    """
+
+    what: str
+    declared: str = ""
+
+
+def verdict(rule: str, findings: Iterable[Finding], counted: str, shares: Mapping[str, str] | None = None) -> Line:
+    """One line: a breach if any finding is one, declared if all are, pass if there is none.
+
+    Args:
+        counted: what was looked at.
+        shares: place to how large its declared deviation is; by default the number of findings.
+    """
+    found = list(findings)
+    breaches = [f for f in found if not f.declared]
+    if breaches:
+        return Line(rule, "BREACH", f"{len(breaches)} of {counted}; first: {breaches[0].what}")
+    if not found:
+        return Line(rule, "pass", counted)
+    places = Counter(f.declared for f in found)
+    told = "; ".join(f"{place}: {_size(found, place, n, shares or {})}" for place, n in places.items())
+    return Line(rule, "DECLARED", f"{len(found)} of {counted}; {told}")
+
+
+def _size(found: Sequence[Finding], place: str, n: int, shares: Mapping[str, str]) -> str:
+    first = next(f.what for f in found if f.declared == place)
+    return shares.get(place, f"{n} times, first {first}")

@@ -34,6 +34,7 @@ from fusionbench.workbench import Workbench, pick_device
 if TYPE_CHECKING:
     import pandas as pd
 
+    from fusionbench.audit import Audit
     from fusionbench.cohort import Cohort
 
 
@@ -294,6 +295,21 @@ class Session:
         more = f" --repeats {plan.suite.protocol.repeats}" if plan.suite.protocol != written.protocol else ""
         more += f" --seed {plan.suite.seed}" if plan.suite.seed != written.seed else ""
         return publish(plan, store, found, f"fusionbench run {name}{more}")
+
+    def audit(self, name: str) -> Audit:
+        """What the written results prove about the protocol; of a published run, as far as its frames show.
+
+        Raises:
+            ResultsError: nothing has been run, or a cell is damaged.
+        """
+        from fusionbench.audit import audit
+        from fusionbench.audit.published import is_published, published_audit
+
+        folder = Store(self.out, name).folder
+        if is_published(folder):
+            return published_audit(folder)
+        plan, store = self.as_run(name)
+        return audit(plan, store, self.cohorts(plan))
 
     def cohorts(self, plan: Plan) -> dict[tuple[str, str], Cohort]:
         """The plan's cohorts by dataset as written and unit."""

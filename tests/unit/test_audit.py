@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,20 @@ from fusionbench.cells import Cell, Plan, present_modalities
 from fusionbench.errors import ResultsError
 from fusionbench.missing import realised_rate
 from fusionbench.results import CellResult, PatternPrediction
-from fusionbench.store import CELL, PREDICTIONS, PREPROCESS, Store
+from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, Store
+from fusionbench.survival import time_bins
 from tests.unit.test_plan import SUITE, Toy, planned
 
-TOY = Toy(true_risk={case.id: 0.0 for case in Toy().cases})
+
+class Cohort(Toy):
+    """With what an audit asks of a cohort beside its cases."""
+
+    @property
+    def targets(self) -> dict[str, Any]:
+        return {case.id: case.target for case in self.cases}
+
+
+TOY = Cohort(true_risk={case.id: 0.0 for case in Toy().cases})
 TEXT = SUITE.replace('"half"]', '"half"]\nmask_draws = 2')
 LEDGERS, BINS, GROUPS, ONCE, KEPT, SPLIT, MASKS, HIDDEN, TESTED, DISTINCT = range(10)
 
@@ -28,6 +39,11 @@ LEDGERS, BINS, GROUPS, ONCE, KEPT, SPLIT, MASKS, HIDDEN, TESTED, DISTINCT = rang
 def predicted(split: str, ids: tuple[str, ...], pattern: str = "full", draw: int = 0, realised: float = 0.0) -> Any:
     made = SurvivalPrediction(ids, np.linspace(-1.0, 1.0, len(ids)))
     return PatternPrediction(split, pattern, draw, made, realised=realised)  # type: ignore[arg-type]
+
+
+def edges(ids: Iterable[str]) -> list[float]:
+    time, event = (np.array([getattr(TOY.targets[i], name) for i in ids]) for name in ("time", "event"))
+    return list(time_bins(time, event, 4))
 
 
 def result(cell: Cell) -> CellResult:
@@ -42,7 +58,7 @@ def result(cell: Cell) -> CellResult:
         cell.key,
         "ok",
         predictions=(predicted("val", cell.split.val), *tested),
-        record={"ingredients": dict(cell.ingredients)},
+        record={"ingredients": dict(cell.ingredients), "fit": {"edges": edges(cell.split.train)}},
         preprocess={name: {"ledger": list(cell.split.train)} for name in cell.modalities},
     )
 
@@ -120,7 +136,7 @@ def test_a_group_on_both_sides(plan: Plan, store: Store) -> None:
     cell = chosen(plan)
     twin, test = cell.split.train[0], cell.split.test[0]
 
-    class Twins(Toy):
+    class Twins(Cohort):
         def _case(self, i: int) -> Any:
             case = super()._case(i)
             return type(case)(case.id, "both" if case.id in (twin, test) else case.id, case.target, case.refs)
@@ -179,7 +195,7 @@ def test_other_than_the_test_cases(plan: Plan, store: Store, what: str) -> None:
 def test_a_trained_network_that_says_the_same_of_everybody(plan: Plan, store: Store) -> None:
     cell = chosen(plan)
     change_predictions(store, cell, lambda f: f.assign(risk=1.0))
-    change_json(store.cells / cell.key / "cell.json", lambda c: c["record"].update(fit={"best_epoch": 3}))
+    change_json(store.cells / cell.key / "cell.json", lambda c: c["record"]["fit"].update(best_epoch=3))
     assert_only(audited(plan, store), DISTINCT, cell.label)
 
 
@@ -207,3 +223,95 @@ def test_a_cell_that_serves_two_variants_is_compared_in_both(tmp_path: Path) -> 
     assert len({c.key for c in late}) == 1
     change_json(store.cells / late[0].key / CELL, lambda c: c["record"]["ingredients"].update(split="other"))
     assert_only(audited(plan, store), SPLIT, "2 of 4 folds")
+
+
+def test_time_bins_of_other_cases_than_the_training_ones(plan: Plan, store: Store) -> None:
+    cell = chosen(plan)
+    everyone = edges(TOY.targets)
+    change_json(store.cells / cell.key / CELL, lambda c: c["record"]["fit"].update(edges=everyone))
+    assert_only(audited(plan, store), BINS, cell.label, f"edges {everyone[0]:.2f}")
+
+
+def history(rows: list[tuple[int, str, str, float]]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["epoch", "split", "quantity", "value"])
+
+
+def test_weights_of_another_epoch_than_the_best_on_validation(plan: Plan, store: Store) -> None:
+    cell = chosen(plan)
+    losses = [(1, "val", "loss", 0.9), (2, "val", "loss", 0.7), (3, "val", "loss", 0.8), (3, "train", "loss", 0.1)]
+    history(losses).to_parquet(store.cells / cell.key / HISTORY, index=False)
+    change_json(store.cells / cell.key / CELL, lambda c: c["record"]["fit"].update(best_epoch=3))
+    assert_only(audited(plan, store), KEPT, cell.label, "kept epoch 3, the best on validation is 2")
+    change_json(store.cells / cell.key / CELL, lambda c: c["record"]["fit"].update(best_epoch=2))
+    found = audited(plan, store)
+    assert found.passed
+    assert found.lines[KEPT].seen == "1 trained networks"
+
+
+def test_a_case_that_is_tested_in_two_folds(plan: Plan, store: Store) -> None:
+    """The split that the cells were given, and so their hash, says so."""
+    first, second = (next(c for c in plan.cells if c.fold == fold).split for fold in (0, 1))
+    double = replace(second, test=tuple(sorted({*second.test, first.test[0]})))
+    cells_ = tuple(replace(c, split=double) if c.fold == 1 else c for c in plan.cells)
+    found = audited(replace(plan, cells=cells_), store)
+    assert found.lines[ONCE].verdict == "BREACH"
+    assert f"{first.test[0]!r} is in 2 folds" in found.lines[ONCE].seen
+
+
+DECLARED = {
+    "as-published": (LEDGERS, BINS, GROUPS, ONCE),
+    "split": (GROUPS, ONCE),
+    "bins": (BINS,),
+    "preprocessing": (LEDGERS,),
+}
+
+
+@pytest.mark.parametrize("variant", DECLARED)
+def test_what_a_protocol_switches_off_is_declared_and_quantified(tmp_path: Path, variant: str) -> None:
+    """Two rows a patient; the first of each pair is the slide that gives the patient its name."""
+
+    class Pairs(Cohort):
+        def _case(self, i: int) -> Any:
+            case = super()._case(i)
+            return replace(case, group=f"patient-{i // 2}")
+
+    toy = Pairs(true_risk=None)
+    changes = {
+        "as-published": 'protocol.base = "as-published"\nprotocol.vectors = "separate"\nprotocol.impute = "median"\n'
+        "protocol.clip = 5.0\nprotocol.scale = true",
+        "split": 'protocol.fold_source = "random"',
+        "bins": 'protocol.bins_from = "cohort"',
+        "preprocessing": 'protocol.fitted_on = "cohort"',
+    }[variant]
+    plan = planned(f'{TEXT}\n[[variant]]\nname = "{variant}"\n{changes}\n', toy=toy)
+    plan = replace(plan, cells=tuple(c for c in plan.cells if c.variant == variant))
+    store = Store(tmp_path, "mine")
+    store.prepare()
+    for cell in plan.todo():
+        seen = result(cell)
+        everyone = tuple(c.id for c in toy.cases)
+        if cell.protocol.fitted_on == "cohort":
+            seen = replace(seen, preprocess={name: {"ledger": list(everyone)} for name in cell.modalities})
+        if cell.protocol.bins_from == "cohort":
+            seen = replace(seen, record={**seen.record, "fit": {"edges": edges(everyone)}})
+        store.write(seen)
+    unit = plan.cells[0].unit
+    found = audit(plan, store, {("toy", unit): toy})  # type: ignore[dict-item]
+    assert {i for i, line in enumerate(found.lines) if line.verdict == "DECLARED"} == set(DECLARED[variant])
+    assert found.passed
+    assert not any(line.verdict == "BREACH" for line in found.lines)
+    if GROUPS in DECLARED[variant]:
+        assert "% of test rows share a patient with train" in found.lines[GROUPS].seen
+    if LEDGERS in DECLARED[variant]:
+        assert "100.0% of test rows were seen when preprocessing was fitted" in found.lines[LEDGERS].seen
+
+
+def test_a_stranger_among_the_cases_is_a_breach_under_any_protocol(tmp_path: Path) -> None:
+    plan = planned(TEXT.replace("[train]", 'fold_source = "random"\n[train]'), toy=TOY)
+    store = Store(tmp_path, "mine")
+    store.prepare()
+    for cell in plan.todo():
+        store.write(result(cell))
+    cell = chosen(plan)
+    change_predictions(store, cell, lambda f: f.assign(case=f["case"].where(f["split"] == "test", "nobody")))
+    assert audited(plan, store).lines[GROUPS].verdict == "BREACH"

@@ -57,6 +57,7 @@ def _dataset(plan: Plan, registry: Registry, name: str, cohorts: Mapping[tuple[s
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
         "cases": {unit: len(of.cases) for unit, of in units.items()},
         "checksums": dict(cohort.info.checksums),
+        "notes": list(cohort.info.notes),
         "tau_months": {c.variant: c.tau for c in cells},
         "splits": {_fold(c): fold_hash(c.split) for c in cells},
         "masks": _masks(cells),

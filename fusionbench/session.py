@@ -8,27 +8,25 @@ session.table("quickstart")
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fusionbench import lock as locks
-from fusionbench import suites
+from fusionbench import suites, views
 from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, ResultsError
 from fusionbench.executors.serial import Serial
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
-from fusionbench.report import tables
-from fusionbench.report.frames import collect, write_frames
+from fusionbench.report.frames import collect
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell, run_suite
 from fusionbench.selection import WHOLE, Selection
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
+from fusionbench.views import LOCK
 from fusionbench.workbench import Workbench, pick_device
 
 if TYPE_CHECKING:
@@ -36,18 +34,6 @@ if TYPE_CHECKING:
 
     from fusionbench.audit import Audit
     from fusionbench.cohort import Cohort
-
-
-SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
-    "md": "md",
-    "csv": "csv",
-    "tex": "latex",
-    "html": "html",
-}
-"""File endings of a written table and the format each holds."""
-
-
-LOCK = "suite.lock.toml"
 
 
 class Reporter(Protocol):
@@ -142,7 +128,7 @@ class Session:
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
-        lock = locks.make_lock(whole or plan, self.registry, self.cohorts(whole or plan))
+        lock = self._lock(whole or plan)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, locks.dumps(lock))
         tell = reporter.note if reporter else _nobody
@@ -229,16 +215,10 @@ class Session:
     def _write_tables(self, plan: Plan, store: Store, kind: Literal["table", "table.partial"]) -> Path | None:
         """Table and, of a whole suite, its frames, from the cells; None where no cell has a score."""
         frames = collect(plan, store, self.cohorts(plan), self._versions)
-        if frames.folds.empty:
-            return None
-        directions = {name: self.registry.metric(name).higher_is_better for name in plan.suite.metrics}
-        table = tables.comparison_table(frames, directions=directions, seed=plan.suite.seed)
-        notes = {name: cohort.info.notes for (name, _), cohort in self.cohorts(plan).items()}
-        for suffix, fmt in SUFFIXES.items():
-            store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=plan.suite.title, notes=notes))
-        if kind == "table":
-            write_frames(frames, store)
-        return store.folder / f"{kind}.md"
+        return views.write_tables(frames, store, self._lock(plan), self.registry, kind)
+
+    def _lock(self, plan: Plan) -> dict[str, Any]:
+        return locks.make_lock(plan, self.registry, self.cohorts(plan))
 
     def as_run(self, name: str) -> tuple[Plan, Store]:
         """The whole suite with the repeats and the seed of its last run, as its lock has them.
@@ -247,11 +227,10 @@ class Session:
             ResultsError: it has not been run.
         """
         store = Store(self.out, name)
-        path = store.folder / LOCK
-        if not path.is_file():
+        if not store.has_file(LOCK):
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        suite = tomllib.loads(path.read_text(encoding="utf-8"))["suite"]
+        suite = views.read_lock(store.folder)["suite"]
         return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
 
     def sync(self, name: str) -> int:
@@ -266,7 +245,7 @@ class Session:
         cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
         if not cells:
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        lock = locks.make_lock(plan, self.registry, self.cohorts(plan))
+        lock = self._lock(plan)
         tracker = tracking.Tracker(self.tracking_uri, self.out, name, plan.suite.title, lock=lock)
         items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
         made = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
@@ -288,13 +267,38 @@ class Session:
         if missing or self._write_tables(plan, store, "table") is None:
             left = f"{len(missing)} of {len(plan.todo())} cells are missing"
             raise ResultsError(f"{name}: {left}; finish it with: fusionbench run {name}")
-        store.write_text(LOCK, locks.dumps(locks.make_lock(plan, self.registry, self.cohorts(plan))))
+        store.write_text(LOCK, locks.dumps(self._lock(plan)))
         found = audit(plan, store, self.cohorts(plan))
         store.write_text("audit.json", found.to_json())
         written = self.suite(name)
         more = f" --repeats {plan.suite.protocol.repeats}" if plan.suite.protocol != written.protocol else ""
         more += f" --seed {plan.suite.seed}" if plan.suite.seed != written.seed else ""
         return publish(plan, store, found, f"fusionbench run {name}{more}")
+
+    def stored(self, name: str) -> Store:
+        """A suite's complete results, run here or published.
+
+        Raises:
+            SuiteError: unknown suite. ResultsError: not complete.
+        """
+        store = Store(self.out, name)
+        if not store.has_file("folds.csv"):
+            self.suite(name)  # an unknown name gets its own message
+            raise ResultsError(f"{name}: no complete results under {self.out}; finish it with: fusionbench run {name}")
+        return store
+
+    def compare(self, name: str, model_a: str, model_b: str, other: Path | None = None) -> pd.DataFrame:
+        """Two models of a suite, paired, wherever both were run; the second perhaps of another results root."""
+        theirs = None if other is None else replace(self, out=other).stored(name)
+        return views.compare_models(self.stored(name), model_a, model_b, self.registry, theirs)
+
+    def score(self, name: str, metric: str) -> pd.DataFrame:
+        """A metric from the stored predictions, fold by fold."""
+        return views.score(self.stored(name), metric, self.registry)
+
+    def import_predictions(self, name: str, path: Path) -> tuple[str, ...]:
+        """Somebody else's predictions as rows of the table; returns their models' names."""
+        return views.import_predictions(self.stored(name), path, self.registry)[1]
 
     def audit(self, name: str) -> Audit:
         """What the written results prove about the protocol; of a published run, as far as its frames show.

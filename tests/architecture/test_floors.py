@@ -57,14 +57,17 @@ FLOORS = {
     "fusionbench.__main__": 4,
     "fusionbench.audit": 4,
     "fusionbench.cli": 4,
+    "fusionbench.imports": 4,
     "fusionbench.lock": 4,
     "fusionbench.predicting": 4,
     "fusionbench.publish": 4,
     "fusionbench.report": 4,
     "fusionbench.session": 4,
+    "fusionbench.rescoring": 4,
     "fusionbench.selection": 4,
     "fusionbench.store": 4,
     "fusionbench.tracking": 4,
+    "fusionbench.views": 4,
 }
 """Each module, or the package it lies in, and its floor."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +42,11 @@ def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
         raise DataError(
             f"{path}: unknown column {strange[0]!r}; known are {', '.join([*NEEDED, *OPTIONAL])}, S_<month>"
         )
-    for name in OPTIONAL.keys() - set(table.columns):
-        table[name] = OPTIONAL[name]
+    absent_ones = [name for name in OPTIONAL if name not in table.columns]
+    table = table.assign(**{name: np.full(len(table), OPTIONAL[name], dtype=object) for name in absent_ones})
     table = _typed(path, table)
-    for problem in (*_numbers(table), *_places(table, frames), *_cases(table, frames)):
-        raise DataError(f"{path}: {problem}")
+    for problem in chain(_numbers(table), _places(table, frames), _cases(table, frames)):
+        raise DataError(f"{path}: {problem}")  # the first: each rests on those before
     return table
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from fusionbench.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,7 @@ from fusionbench.protocol import Protocol, TrainRecipe, overlay
         ({"loss": "cox", "batch_size": 1}, "batch_size to 2 or more"),
         ({"epochs": 0}, "greater than or equal to 1"),
         ({"epoch": 3}, "Extra inputs"),
+        ({"loss": "ce", "weight_on": "likelihood"}, "belongs to loss 'nll'"),
     ],
 )
 def test_recipes_that_contradict_themselves_are_refused(recipe: dict[str, object], message: str) -> None:
@@ -36,3 +37,42 @@ def test_a_suite_writes_none_for_null() -> None:
 def test_values_are_immutable() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         TrainRecipe().lr = 1.0
+
+
+def test_a_base_sets_every_switch_and_a_key_beside_it_wins() -> None:
+    published = Protocol.model_validate({"base": "as-published", "folds": 7})
+    assert all(getattr(published, key) == value for key, value in AS_PUBLISHED.items())
+    assert published.folds == 7
+    recipe = TrainRecipe.model_validate({"base": "as-published", "lr": 1e-3})
+    assert recipe.lr == 1e-3
+    assert all(getattr(recipe, key) == value for key, value in AS_PUBLISHED_TRAINING.items() if key != "lr")
+
+
+def test_a_variant_may_change_the_base_and_back() -> None:
+    suite = Protocol(folds=3, repeats=2, unit="slide")
+    published = overlay(suite, {"base": "as-published", "clip": 5.0})
+    assert (published.folds, published.repeats, published.fold_source, published.clip) == (3, 2, "random", 5.0)
+    assert overlay(published, {"base": "clean"}) == Protocol(folds=3, repeats=2)
+    assert overlay(TrainRecipe(epochs=9), {"base": "as-published"}).epochs == 50
+    assert overlay(TrainRecipe.model_validate({"base": "as-published"}), {"base": "clean"}) == TrainRecipe()
+
+
+@pytest.mark.parametrize("kind", [Protocol, TrainRecipe])
+def test_a_resolved_value_reads_back(kind: type[Protocol] | type[TrainRecipe]) -> None:
+    for given in ({}, {"base": "as-published"}):
+        value = kind.model_validate(given)
+        assert kind.model_validate(value.model_dump()) == value
+
+
+def test_every_switch_differs_between_the_bases() -> None:
+    clean, recipe = Protocol(), TrainRecipe()
+    assert [k for k, v in AS_PUBLISHED.items() if getattr(clean, k) == v] == []
+    assert [k for k, v in AS_PUBLISHED_TRAINING.items() if getattr(recipe, k) == v] == []
+
+
+def test_a_label_says_what_departs_from_the_base() -> None:
+    assert Protocol(folds=3).label == "clean"
+    assert Protocol(unit="slide", scale=False).label == "clean, unit=slide, scale=false"
+    published = Protocol.model_validate({"base": "as-published", "clip": 5.0})
+    assert published.label == "as-published, clip=5.0"
+    assert Protocol(clip=None).label == "clean, clip=none"

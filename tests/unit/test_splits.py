@@ -138,3 +138,24 @@ def test_the_hash_tells_parts_apart() -> None:
     assert fold_hash(fold) == fold_hash(Fold(("a", "b"), ("c",), ("d",)))
     others = [Fold(("a",), ("b", "c"), ("d",)), Fold(("ab",), ("c",), ("d",)), Fold(("a", "b"), ("d",), ("c",))]
     assert len({fold_hash(f) for f in (fold, *others)}) == 4
+
+
+def test_random_splits_look_at_rows_only() -> None:
+    """As published: 70, 15 and 15 % of the slides, seeded 1, 2, ...; patients on both sides, test sets that overlap."""
+    cases = cohort(100, 40, rows=2)
+    chosen = protocol(fold_source="random", unit="slide")
+    folds = make_folds(cases, chosen, 0, 0)
+    assert [(len(f.train), len(f.val), len(f.test)) for f in folds] == [(140, 30, 30)] * 5
+    group = {c.id: c.group for c in cases}
+    assert all({group[i] for i in f.test} & {group[i] for i in f.train} for f in folds)
+    assert len({i for f in folds for i in f.test}) < 150
+    assert make_folds(cases[::-1], chosen, 7, 0) == folds  # neither the order of rows nor the suite's seed
+    again = make_folds(cases, chosen, 0, 1)
+    assert not {f.test for f in again} & {f.test for f in folds}
+
+
+def test_random_splits_need_rows_and_events() -> None:
+    with pytest.raises(DataError, match="3 rows are too few"):
+        make_folds(cohort(3, 2), protocol(fold_source="random"), 0, 0)
+    with pytest.raises(DataError, match="has an observed event"):
+        make_folds(cohort(40, 1), protocol(fold_source="random"), 0, 0)

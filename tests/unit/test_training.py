@@ -494,3 +494,47 @@ def test_nothing_to_learn_from_is_refused():
         fit(val=none.without_targets())
     with pytest.raises(ValueError, match="one output, got 4"):
         fit(loss="cox")
+
+
+def test_weights_of_sum_one_scale_the_loss_and_leave_the_optimum():
+    train = cohort(40, bags=False)
+    counts = np.bincount(train.targets.time_bin, minlength=4)
+    ours = survival.class_weights(train.targets.time_bin, 4, "inverse")
+    first = [fit(Linear(), train, epochs=1, class_weights="inverse", weight_sum=s)[1][1] for s in ("cases", "one")]
+    assert counts.all()
+    assert first[0]["train/loss"] / first[1]["train/loss"] == pytest.approx(ours.sum(), rel=0.02)
+
+
+def test_weights_may_leave_the_alpha_term_alone():
+    train = cohort(40, bags=False)
+    losses = {
+        where: fit(Linear(), train, epochs=1, class_weights="inverse", alpha=0.4, weight_on=where)[1][1]["train/loss"]
+        for where in ("all", "likelihood")
+    }
+    assert losses["all"] != losses["likelihood"]
+
+
+def test_early_stopping_may_see_the_loss_as_trained():
+    train, val = cohort(40, bags=False), cohort(30, seed=1, bags=False)
+    recipe = {"epochs": 1, "class_weights": "inverse", "alpha": 0.4, "clamp": 1e-7}
+    _, of_plain = fit(Linear(), train, val, **recipe)
+    trained, of_trained = fit(Linear(), train, val, **recipe, validation_loss="as-trained")
+    logits = trained.logits(val)
+    t = val.targets
+    bins, event = torch.tensor(t.time_bin), torch.tensor(t.event)
+    weights = torch.tensor(survival.class_weights(train.targets.time_bin, 4, "inverse"))
+    exact = survival.discrete_hazard_nll(logits, bins, event).mean().item()
+    weighted = survival.discrete_hazard_nll(logits, bins, event, alpha=0.4, clamp=1e-7, weights=weights).mean().item()
+    assert of_plain[1]["val/loss"] == pytest.approx(exact, rel=1e-6)
+    assert of_trained[1]["val/loss"] == pytest.approx(weighted, rel=1e-6)
+    assert exact != pytest.approx(weighted, rel=1e-3)
+
+
+def test_the_l1_factor_multiplies_the_strength():
+    train = cohort(40, bags=False)
+    states = [
+        fit(Linear(), train, epochs=2, **l1)[0].state()["module.map.weight"]
+        for l1 in ({"l1": 0.16}, {"l1": 0.01, "l1_factor": 16.0}, {"l1": 0.01})
+    ]
+    np.testing.assert_allclose(states[0], states[1], rtol=1e-6)
+    assert not np.allclose(states[0], states[2])

@@ -12,9 +12,11 @@ import pandas as pd
 
 from fusionbench import imports
 from fusionbench.errors import ResultsError
-from fusionbench.report import tables
+from fusionbench.report.analysis import analyse
+from fusionbench.report.findings import findings
 from fusionbench.report.frames import Frames, read_frames, write_frames
 from fusionbench.report.paired import compare
+from fusionbench.report.render import render
 from fusionbench.rescoring import rescore
 
 if TYPE_CHECKING:
@@ -57,10 +59,12 @@ def write_tables(
     if frames.folds.empty:
         return None
     directions = {name: registry.metric(name).higher_is_better for name in names}
-    table = tables.comparison_table(frames, directions=directions, seed=lock["suite"]["seed"])
+    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+    below = findings(analysis, lock)
     notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
     for suffix, fmt in SUFFIXES.items():
-        store.write_text(f"{kind}.{suffix}", tables.render(table, fmt, title=lock["suite"]["title"], notes=notes))
+        shown = render(analysis.table, fmt, title=lock["suite"]["title"], notes=notes, findings=below)
+        store.write_text(f"{kind}.{suffix}", shown)
     if kind == "table":
         write_frames(frames, store)
     return store.folder / f"{kind}.md"
@@ -120,8 +124,8 @@ def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registr
     """`folds` of one metric as a Markdown table with means, spreads and tie groups."""
     frames, lock = replace(read_frames(store.folder), folds=folds), read_lock(store.folder)
     directions = {name: registry.metric(name).higher_is_better}
-    table = tables.comparison_table(frames, directions=directions, seed=lock["suite"]["seed"])
-    return tables.render(table, "md", title=lock["suite"]["title"])
+    table = analyse(frames, directions=directions, seed=lock["suite"]["seed"]).table
+    return render(table, "md", title=lock["suite"]["title"])
 
 
 def compare_models(

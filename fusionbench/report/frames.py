@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
 
 TEXTS = ("cells", "folds", "targets", "sizes")
-BINARIES = ("predictions", "splits")
+BINARIES = ("predictions", "splits", "history")
 _DTYPES = {"case": str, "group": str, "key": str}
 """Ids and keys that look like numbers stay text."""
 
@@ -26,6 +26,7 @@ ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
 CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key"]
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior"]
+HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
 SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
 
 
@@ -40,6 +41,7 @@ class Frames:
         targets: dataset, case, group, time (months), event.
         sizes: cases in train (with validation) and test of every fold.
         splits: which cases stand in which part of which fold.
+        history: what every listed cell logged, epoch by epoch: losses, validation c-index, learning rate.
     """
 
     cells: pd.DataFrame
@@ -48,6 +50,7 @@ class Frames:
     targets: pd.DataFrame
     sizes: pd.DataFrame
     splits: pd.DataFrame
+    history: pd.DataFrame
 
 
 def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort], versions: Mapping[str, str]) -> Frames:
@@ -57,20 +60,22 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
         versions: of the metrics installed; a cell scored by others counts as not run.
         cohorts: by dataset as written (`str(ref)`) and unit.
     """
-    cells, folds, predictions = [], [], []
+    cells, folds, predictions, history = [], [], [], []
     for cell in plan.listed:
         record = None if cell.skip else store.finished(cell, versions)
         cells.append(_cell_row(cell, record))
         if record is not None and record["status"] == "ok":
             folds += [{**cell.place, **score} for score in record["scores"] if score["metric"] in cell.metrics]
             predictions.append(_predictions(cell, store))
+            history.append(_placed(store.history(cell.key), cell))
     return Frames(
         cells=pd.DataFrame(cells, columns=CELL_COLUMNS),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
-        predictions=_concat(predictions),
+        predictions=_concat(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
         sizes=_sizes(plan.listed),
         splits=_splits(plan.listed),
+        history=_concat(history, HISTORY_COLUMNS),
     )
 
 
@@ -90,13 +95,19 @@ def read_frames(folder: Path) -> Frames:
     """
     try:
         texts = {name: pd.read_csv(folder / f"{name}.csv", dtype=_DTYPES, keep_default_na=False) for name in TEXTS}
-        binaries = {name: pd.read_parquet(folder / f"{name}.parquet") for name in BINARIES}
+        binaries = {name: _binary(folder / f"{name}.parquet") for name in BINARIES}
     except (OSError, ValueError) as error:
         raise ResultsError(
             f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
         ) from error
     texts["folds"]["value"] = pd.to_numeric(texts["folds"]["value"], errors="coerce")
     return Frames(**texts, **binaries)
+
+
+def _binary(path: Path) -> pd.DataFrame:
+    if path.name == "history.parquet" and not path.exists():
+        return pd.DataFrame(columns=HISTORY_COLUMNS)  # published before curves were
+    return pd.read_parquet(path)
 
 
 def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -118,16 +129,18 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _predictions(cell: Cell, store: Store) -> pd.DataFrame:
     frame = store.predictions(cell.key)
-    frame = frame[frame["split"] == "test"].drop(columns="split")
+    return _placed(frame[frame["split"] == "test"].drop(columns="split"), cell)
+
+
+def _placed(frame: pd.DataFrame, cell: Cell) -> pd.DataFrame:
+    """With the cell's row, repeat and fold as its first columns."""
     for i, (name, value) in enumerate(cell.place.items()):
         frame.insert(i, name, value)
     return frame
 
 
-def _concat(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
-    if not frames:
-        return pd.DataFrame(columns=[*PLACE, "pattern", "draw", "case", "risk"])
-    return pd.concat(frames, ignore_index=True)
+def _concat(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns))
 
 
 def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:

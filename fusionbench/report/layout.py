@@ -43,8 +43,10 @@ class Section:
     notes: tuple[str, ...] = ()
 
 
-def document(table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]]) -> list[Section]:
-    """The table as sections: the suite, each dataset with a grid for each pattern, and how to read it.
+def document(
+    table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]], findings: Sequence[Section] = ()
+) -> list[Section]:
+    """The table as sections: the suite, each dataset with a grid for each pattern, findings, and how to read it.
 
     Args:
         notes: dataset to lines of its own, printed under its grids.
@@ -68,6 +70,7 @@ def document(table: ComparisonTable, title: str, notes: Mapping[str, Sequence[st
             *notes.get(dataset, ()),
         )
         sections.append(Section(3, "", notes=below))
+    sections += findings
     sections.append(Section(2, "How to read this", notes=tuple(_legend(table))))
     return sections
 

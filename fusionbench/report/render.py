@@ -28,7 +28,12 @@ _LATEX = {
 
 
 def render(
-    table: ComparisonTable, fmt: Format, *, title: str = "", notes: Mapping[str, Sequence[str]] | None = None
+    table: ComparisonTable,
+    fmt: Format,
+    *,
+    title: str = "",
+    notes: Mapping[str, Sequence[str]] | None = None,
+    findings: Sequence[Section] = (),
 ) -> str:
     """The table as text; ends with a newline.
 
@@ -36,11 +41,12 @@ def render(
         fmt: "csv" is TABLE_COLUMNS, full precision; the others are for people.
         title: of the suite.
         notes: dataset to lines printed under its grids.
+        findings: sections that stand below the table.
     """
     if fmt == "csv":
         return table.rows.to_csv(index=False, lineterminator="\n")
     style = _STYLES[fmt]
-    parts = (style.section(section, style) for section in document(table, title, notes or {}))
+    parts = (style.section(section, style) for section in document(table, title, notes or {}, findings))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import pandas as pd
 
-from fusionbench.report.frames import ROW, Frames
-from fusionbench.report.paired import fold_values, pair_frame
-from fusionbench.report.ranking import TIED, Ranking, Samples, rank, samples
-from fusionbench.report.render import render
+from fusionbench.report.frames import ROW
+from fusionbench.report.paired import FoldValues, pair_frame
+from fusionbench.report.ranking import TIED, Ranking, Samples, rank
 from fusionbench.report.words import (
     FULL,
     HARRELL,
@@ -26,26 +25,11 @@ from fusionbench.report.words import (
     row_keys,
     unique,
 )
-from fusionbench.statistics import DRAWS, average_repeats, mean_over_folds, percentile_interval, standard_deviation
-
-__all__ = ["comparison_table", "render"]
+from fusionbench.statistics import average_repeats, mean_over_folds, percentile_interval, standard_deviation
 
 
-def comparison_table(
-    frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS
-) -> ComparisonTable:
-    """Means, spreads, intervals and tie groups of every row, pattern and metric.
-
-    Args:
-        directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
-        seed: of the bootstrap; the suite's.
-
-    Raises:
-        ResultsError: the stored frames contradict one another.
-    """
-    stored = Stored.of(frames, directions)
-    values = fold_values(stored.folds)
-    of_blocks = samples(stored, seed=seed, draws=draws)
+def comparison_table(stored: Stored, values: FoldValues, of_blocks: Samples, draws: int) -> ComparisonTable:
+    """Means, spreads, intervals and tie groups of every row, pattern and metric; see `report.analysis.analyse`."""
     ranking = rank(stored, values, of_blocks)
     bad = stored.cells["status"].isin(["failed", "skipped"])
     bootstraps = {(dataset, number): sample for (dataset, _), (number, sample) in of_blocks.items()}

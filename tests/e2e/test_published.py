@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from fusionbench.registry import discover
+from fusionbench.report.analysis import analyse
 from fusionbench.report.frames import read_frames
 from fusionbench.report.paired import comparison, fold_values
 from fusionbench.report.ranking import samples
-from fusionbench.report.tables import comparison_table
 from fusionbench.report.words import Stored
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -27,7 +27,7 @@ def test_the_table_follows_from_the_stored_predictions(suite: str) -> None:
     lock = tomllib.loads((folder / "suite.lock.toml").read_text())
     registry = discover(("metrics",))
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    made = comparison_table(read_frames(folder), directions=directions, seed=lock["suite"]["seed"]).rows
+    made = analyse(read_frames(folder), directions=directions, seed=lock["suite"]["seed"]).table.rows
     as_read = pd.read_csv(io.StringIO(made.to_csv(index=False)))
     pd.testing.assert_frame_equal(as_read, pd.read_csv(folder / "table.csv"), rtol=1e-9)
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fusionbench.report.frames import CELL_COLUMNS, FOLD_COLUMNS, PLACE, SIZE_COLUMNS, Frames
+from fusionbench.report.frames import CELL_COLUMNS, FOLD_COLUMNS, HISTORY_COLUMNS, PLACE, SIZE_COLUMNS, Frames
 from fusionbench.statistics import harrell_c
 
 DIRECTIONS: Mapping[str, bool | None] = {"harrell_c_index": True, "ibs": False, "d_calibration": None}
@@ -67,6 +67,7 @@ def make_frames(
         targets=pd.DataFrame(rows["targets"], columns=["dataset", "case", "group", "time", "event"]),
         sizes=pd.DataFrame(rows["sizes"], columns=SIZE_COLUMNS),
         splits=pd.DataFrame(),
+        history=pd.DataFrame(columns=HISTORY_COLUMNS),
     )
 
 

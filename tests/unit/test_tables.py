@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 
 from fusionbench.errors import ResultsError
+from fusionbench.report.analysis import analyse
 from fusionbench.report.layout import document
 from fusionbench.report.paired import compare
-from fusionbench.report.tables import comparison_table, render
+from fusionbench.report.render import render
 from fusionbench.report.words import PAIR_COLUMNS, TABLE_COLUMNS
 from fusionbench.statistics import corrected_t_test, holm
 from tests.unit.stored_results import DIRECTIONS, make_frames
@@ -25,7 +26,7 @@ NASTY = "a|b_*c*_<script>&%$#{}\\~^`x`](http://x)\n2"
 
 
 def table_of(frames, draws=200, seed=0):
-    return comparison_table(frames, directions=DIRECTIONS, seed=seed, draws=draws)
+    return analyse(frames, directions=DIRECTIONS, seed=seed, draws=draws).table
 
 
 def rows_of(table, metric="harrell_c_index", pattern="full"):

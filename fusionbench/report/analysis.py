@@ -1,0 +1,46 @@
+"""A suite's stored results, checked and drawn once, for the table and for everything that stands below it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fusionbench.report.frames import Frames
+from fusionbench.report.paired import FoldValues, fold_values
+from fusionbench.report.ranking import Samples, samples
+from fusionbench.report.tables import comparison_table
+from fusionbench.report.words import ComparisonTable, Stored
+from fusionbench.statistics import DRAWS
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """What is known of a suite.
+
+    Attributes:
+        stored: the frames after a check.
+        values: every row, pattern and metric, fold by fold.
+        samples: bootstrap draws of Harrell's c, the same patients for every row.
+    """
+
+    frames: Frames
+    stored: Stored
+    values: FoldValues
+    samples: Samples
+    table: ComparisonTable
+
+
+def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS) -> Analysis:
+    """Check, resample and rank.
+
+    Args:
+        directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
+        seed: of the bootstrap; the suite's.
+
+    Raises:
+        ResultsError: the stored frames contradict one another.
+    """
+    stored = Stored.of(frames, directions)
+    values = fold_values(stored.folds)
+    of_blocks = samples(stored, seed=seed, draws=draws)
+    return Analysis(frames, stored, values, of_blocks, comparison_table(stored, values, of_blocks, draws))

@@ -1,0 +1,22 @@
+"""What a suite's results say beyond its table: sections below it, each made from stored results alone.
+
+A maker is a function from an `Analysis` and the run's lock to sections; one that has nothing to say yields none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.layout import Section
+
+Lock = Mapping[str, Any]
+Maker = Callable[[Analysis, Lock], Iterable[Section]]
+
+MAKERS: tuple[Maker, ...] = ()
+
+
+def findings(analysis: Analysis, lock: Lock) -> list[Section]:
+    """The sections of every maker, in order."""
+    return [section for make in MAKERS for section in make(analysis, lock)]

@@ -87,6 +87,16 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     return filled.softmax(dim).masked_fill(~mask, 0.0)
 
 
+def masked_sum(values: Tensor, mask: Tensor) -> Tensor:
+    """(case, instance, feature) -> (case, feature): the sum of the real instances; padded ones are never read."""
+    return values.masked_fill(~mask.unsqueeze(-1), 0.0).sum(dim=1)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """(case, instance, feature) -> (case, feature): the mean of the real instances, zeros where there is none."""
+    return masked_sum(values, mask) / mask.sum(dim=1, keepdim=True).clamp(min=1)
+
+
 class GatedAttention(nn.Module):
     """Pools the instances of a bag by gated attention.
 
@@ -120,6 +130,18 @@ class GatedAttention(nn.Module):
         """
         weights = masked_softmax(self.scores(instances), mask)
         return (weights.unsqueeze(1) @ instances).squeeze(1), weights
+
+
+def fully_connected(in_dim: int, out_dim: int, dropout: float) -> nn.Sequential:
+    """Linear, ReLU, dropout."""
+    return nn.Sequential(nn.Linear(in_dim, out_dim), nn.ReLU(), nn.Dropout(dropout))
+
+
+def scale_head(head: nn.Linear, scale: float) -> None:
+    """Multiply the start of an output layer; the random numbers drawn for it stay the same."""
+    with torch.no_grad():
+        head.weight.mul_(scale)
+        head.bias.mul_(scale)
 
 
 class SNNBlock(nn.Sequential):
@@ -215,12 +237,11 @@ class KroneckerFusion(nn.Module):
         self.gate = nn.ModuleList(
             nn.Linear(sum(dims), r) if gated else nn.Identity() for r, gated in zip(reduced, gates, strict=True)
         )
-        self.out = nn.ModuleList(nn.Sequential(nn.Linear(r, r), nn.ReLU(), nn.Dropout(dropout)) for r in reduced)
+        self.out = nn.ModuleList(fully_connected(r, r, dropout) for r in reduced)
         self.gates, self.dropout = gates, nn.Dropout(dropout)
         product = (reduced[0] + 1) * (reduced[1] + 1)
-        self.encode = nn.Sequential(nn.Linear(product, hidden), nn.ReLU(), nn.Dropout(encoder_dropout))
-        width = hidden + (sum(dims) if skip else 0)
-        self.combine = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Dropout(encoder_dropout))
+        self.encode = fully_connected(product, hidden, encoder_dropout)
+        self.combine = fully_connected(hidden + (sum(dims) if skip else 0), hidden, encoder_dropout)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         """(case, dims[0]) and (case, dims[1]) -> (case, hidden)."""
@@ -236,3 +257,10 @@ class KroneckerFusion(nn.Module):
         if self.gates[i]:
             value = self.gate[i](both).sigmoid() * value
         return nn.functional.pad(self.out[i](value), (0, 1), value=1.0)
+
+
+def fusion_of_equals(kind: Literal["concat", "bilinear"], width: int, *, scale: int, dropout: float) -> nn.Module:
+    """Twice (case, width) -> (case, width), as MCAT and its set-MIL file fuse."""
+    if kind == "concat":
+        return ConcatFusion((width, width), width)
+    return KroneckerFusion((width, width), width, scale=(scale, scale), dropout=dropout, encoder_dropout=dropout)

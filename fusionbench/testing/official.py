@@ -1,28 +1,54 @@
 """What a plugin hands out so that published weights can be loaded and compared number by number.
 
 A plugin's package root may have `load_official(config, state)`, which returns an `Official`, or None where the config
-is not of a kind it knows; `python -m fusionbench.testing.replay` tries every installed plugin.
+is not of a kind it knows; `python -m fusionbench.testing.replay` tries every installed plugin. The names of published
+tensors that are known here are those of blocks of `fusionbench.nn`, as Porpoise and MCAT call them.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
 from fusionbench.errors import PluginError
+from fusionbench.nn import GatedAttention
 from fusionbench.survival import hazards_to_survival, risk_from_survival
-from fusionbench.types import Batch
+from fusionbench.types import Bag, Batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 State = Mapping[str, "NDArray[Any]"]
 """The published module's state dict, every name as it is there."""
+Parts = dict[str, tuple[str, ...]]
+"""Our parameter to the published ones that it is made of, one below the other."""
+Size = Annotated[int, Field(ge=1)]
+M = TypeVar("M", bound=BaseModel)
+
+
+class PublishedConfig(BaseModel):
+    """Constructor arguments of a published class. One that has no default here must be in the file."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+def checked(kind: type[M], values: Mapping[str, Any], who: str) -> M:
+    """A config, or the options that follow from one.
+
+    Raises:
+        PluginError: naming everything that is absent or makes no sense, all at once.
+    """
+    try:
+        return kind.model_validate(dict(values))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))} {e['msg']}".strip() for e in error.errors())
+        raise PluginError(f"the config of {who} does not say what to build: {wrong}") from None
 
 
 class Adapter(ABC):
@@ -102,6 +128,60 @@ def fill(
 def _finite(array: Any) -> bool:
     array = np.asarray(array)
     return array.dtype.kind in "fiub" and bool(np.isfinite(array).all())
+
+
+def linear_parts(ours: str, *theirs: str) -> Parts:
+    """Weight and bias of a linear map, made of one or more."""
+    return {f"{ours}.{kind}": tuple(f"{name}.{kind}" for name in theirs) for kind in ("weight", "bias")}
+
+
+def stack_parts(ours: str, theirs: str, layers: int) -> Parts:
+    """Layers one after the other, each of which begins with its linear map."""
+    parts: Parts = {}
+    for i in range(layers):
+        parts |= linear_parts(f"{ours}.{i}.0", f"{theirs}.{i}.0")
+    return parts
+
+
+def gated_parts(ours: str, theirs: str) -> Parts:
+    """A `GatedAttention`."""
+    project = linear_parts(f"{ours}.project", f"{theirs}.attention_a.0", f"{theirs}.attention_b.0")
+    return project | linear_parts(f"{ours}.score", f"{theirs}.attention_c")
+
+
+def gated_values(pool: GatedAttention, theirs: str, items: Tensor) -> dict[str, Tensor]:
+    """What the published attention gives for (1, item, width): scores (item, 1) before the softmax, and the items."""
+    return {f"mid/{theirs}.0": pool.scores(items).T, f"mid/{theirs}.1": items[0]}
+
+
+def fusion_parts(kind: str, gates: tuple[bool, bool] = (True, True)) -> tuple[Parts, tuple[str, ...]]:
+    """A `ConcatFusion` or `KroneckerFusion` called `fusion`; and the published tensors that have no effect."""
+    if kind == "concat":
+        return linear_parts("fusion.layers.0", "mm.0") | linear_parts("fusion.layers.2", "mm.2"), ()
+    parts, unused = linear_parts("fusion.encode.0", "mm.encoder1.0"), []
+    parts |= linear_parts("fusion.combine.0", "mm.encoder2.0")
+    for i, gated in enumerate(gates):
+        parts |= linear_parts(f"fusion.value.{i}.0", f"mm.linear_h{i + 1}.0")
+        parts |= linear_parts(f"fusion.out.{i}.0", f"mm.linear_o{i + 1}.0")
+        if gated:
+            parts |= linear_parts(f"fusion.gate.{i}", f"mm.linear_z{i + 1}.0")
+        else:
+            unused += [f"mm.linear_z{i + 1}.0.{tensor}" for tensor in ("weight", "bias")]
+    return parts, tuple(unused)
+
+
+def as_bag(values: Tensor) -> Bag:
+    """(instance, feature) of one patient."""
+    return _whole(values.unsqueeze(0))
+
+
+def as_vector(values: Tensor) -> Bag:
+    """(case, feature), or (feature,) of one patient."""
+    return _whole(values.reshape(-1, 1, values.shape[-1]))
+
+
+def _whole(values: Tensor) -> Bag:
+    return Bag(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
 
 
 def from_logits(logits: Tensor) -> dict[str, Tensor]:

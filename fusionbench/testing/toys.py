@@ -51,7 +51,7 @@ def toy_cases(
     cases = []
     for i in range(n):
         score = rng.standard_normal()
-        refs = {name: _ref(name, score, rng) for name in modalities}
+        refs = {name: toy_ref(name, score, rng) for name in modalities}
         spared = modalities[int(rng.integers(len(modalities)))]
         refs = {name: ref for name, ref in refs.items() if rng.random() >= missing or name == spared}
         time = float(24 * rng.standard_exponential() * np.exp(-score))
@@ -96,7 +96,8 @@ def toy_task(case_set: CaseSet, bins: int = 4) -> Task:
     return Task(n_outputs=len(edges) + 1, edges=edges)
 
 
-def _ref(name: str, score: float, rng: np.random.Generator) -> NDArray[Any]:
+def toy_ref(name: str, score: float, rng: np.random.Generator) -> NDArray[Any]:
+    """The data of one case: a row, (instance, feature) or (row, column, feature), all of it around its score."""
     if name == "clinical":
         return np.array(
             [60 + 10 * score + rng.standard_normal(), rng.integers(2), rng.integers(1, 4)], dtype=np.float64

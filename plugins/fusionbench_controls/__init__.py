@@ -1,4 +1,4 @@
-"""What a fusion model has to beat: penalised Cox, random survival forest and late fusion."""
+"""What a fusion model has to beat: controls on plain vectors, late fusion and uni-modal models."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionbench_models() -> Iterable[type[FusionModel]]:
+    from fusionbench_controls.best_unimodal import BestUnimodal
+    from fusionbench_controls.boosting import GradientBoosting
     from fusionbench_controls.cox import Cox
     from fusionbench_controls.forest import SurvivalForest
     from fusionbench_controls.late_fusion import LateFusion
+    from fusionbench_controls.xor_unimodal import XorUnimodal
 
-    return [Cox, SurvivalForest, LateFusion]
+    return [Cox, SurvivalForest, GradientBoosting, LateFusion, BestUnimodal, XorUnimodal]

@@ -21,8 +21,7 @@ from fusionbench_controls.features import (
     positions,
     same_columns,
 )
-
-_MAX_LOG_RISK = 500.0  # exp of more overflows; S is 0 to the last digit long before
+from fusionbench_controls.hazards import curves
 
 
 class CoxOptions(Options):
@@ -125,8 +124,7 @@ class CoxPredictor(Predictor):
         x = same_columns(cases, models.coef.shape[1], "cox")
         # A sum per row, unlike a matrix product, does not depend on the other rows.
         risk = (x * models.coef[model]).sum(axis=1) - models.offset[model]
-        growth = np.exp(np.minimum(risk, _MAX_LOG_RISK))[:, None]
-        return SurvivalPrediction(cases.ids, risk, np.exp(-models.hazard[model] * growth), models.times)
+        return SurvivalPrediction(cases.ids, risk, curves(models.hazard[model], risk), models.times)
 
     def state(self) -> State:
         return as_state({**asdict(self.models), "val_ids": self.val_ids, "val_fold": self.val_fold})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench import CaseSet, DataError, PluginError, PreparedCase, State
+from fusionbench import CaseSet, DataError, ModalitySpec, PluginError, PreparedCase, State
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -45,11 +45,12 @@ def design_matrix(cases: CaseSet) -> Floats:
 
     Raises:
         PluginError: if a case lacks a modality, which a model with `missing = "impute"` never sees.
+        DataError: if a modality of a case has another width than declared.
     """
     columns = sum(spec.dim for spec in cases.specs.values())
     x = np.empty((len(cases), columns), dtype=np.float64)
     for row, case in zip(x, cases, strict=True):
-        np.concatenate(list(_vectors(case, tuple(cases.specs))), out=row)
+        np.concatenate(list(_vectors(case, cases.specs.values())), out=row)
     return x
 
 
@@ -65,11 +66,14 @@ def same_columns(cases: CaseSet, columns: int, who: str) -> Floats:
     return x
 
 
-def _vectors(case: PreparedCase, modalities: Sequence[str]) -> Iterator[Floats]:
-    for name in modalities:
-        if name not in case.bags:
-            raise PluginError(f"case {case.id!r} has no {name!r}: this model needs missing modalities imputed")
-        yield case.bags[name].values.double().mean(dim=0).cpu().numpy()
+def _vectors(case: PreparedCase, specs: Iterable[ModalitySpec]) -> Iterator[Floats]:
+    for spec in specs:
+        if spec.name not in case.bags:
+            raise PluginError(f"case {case.id!r} has no {spec.name!r}: this model needs missing modalities imputed")
+        values = case.bags[spec.name].values
+        if values.shape[1] != spec.dim:
+            raise DataError(f"case {case.id!r}: {spec.name!r} has {values.shape[1]} columns, expected {spec.dim}")
+        yield values.double().mean(dim=0).cpu().numpy()
 
 
 def fitting_rows(train: CaseSet, val: CaseSet, who: str) -> Outcomes:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionbench import Bag, Batch, ModalitySpec, Options, Task
-from fusionbench.nn import TorchModel, complete
+from fusionbench.nn import TorchModel, complete, masked_mean
 
 FUSED = "fused"
 Statistic = Literal["mean", "sd", "min", "max"]
@@ -81,13 +81,13 @@ def _statistic(bag: Bag, statistic: Statistic) -> Tensor:
         bound = float("inf") if statistic == "min" else float("-inf")
         filled = bag.values.masked_fill(~real, bound)
         return filled.amin(dim=1) if statistic == "min" else filled.amax(dim=1)
-    count = real.sum(dim=1)
-    mean = bag.values.masked_fill(~real, 0.0).sum(dim=1) / count
+    mean = masked_mean(bag.values, bag.mask)
     if statistic == "mean":
         return mean
     away = (bag.values - mean.unsqueeze(1)).masked_fill(~real, 0.0)
+    variance = masked_mean(away.square(), bag.mask)
     # the root has no gradient at 0, which one instance gives
-    return (away.square().sum(dim=1) / count).clamp(min=torch.finfo(away.dtype).tiny).sqrt()
+    return variance.clamp(min=torch.finfo(variance.dtype).tiny).sqrt()
 
 
 class TokenFusion(nn.Module):

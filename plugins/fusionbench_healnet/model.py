@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Literal
 
 import torch
@@ -28,9 +28,18 @@ class Healnet(TorchModel):
         vectors = [spec for spec in specs.values() if spec.kind == "vector"]
         if self.options.tokens != "single" and not vectors:
             return f"tokens={self.options.tokens} cuts vectors, and there is none"
-        if self.options.tokens == "group" and not any(spec.groups for spec in vectors):
-            return "tokens=group needs feature groups, and no vector declares any"
-        return next(filter(None, (self._erased(spec) for spec in specs.values())), None)
+        reasons = [self._no_group(vectors), *(self._erased(spec) for spec in specs.values())]
+        return next(filter(None, reasons), None)
+
+    def _no_group(self, vectors: Sequence[ModalitySpec]) -> str | None:
+        """A vector without groups is one token, which is not what one means who declares groups."""
+        if self.options.tokens != "group":
+            return None
+        bare = next((spec for spec in vectors if spec.groups and not any(spec.groups.values())), None)
+        if bare is not None:
+            return f"tokens=group: none of the {len(bare.groups)} feature groups of {bare.name!r} has a column"
+        declared = any(spec.groups for spec in vectors)
+        return None if declared else "tokens=group needs feature groups, and no vector declares any"
 
     def _erased(self, spec: ModalitySpec) -> str | None:
         """A LayerNorm over a single channel gives its bias, whatever the data are."""

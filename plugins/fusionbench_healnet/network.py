@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import Batch, DataError, ModalitySpec
+from fusionbench.nn import scale_head
 from fusionbench_healnet.blocks import FusionLayer, Memory
 from fusionbench_healnet.tokens import Tokenizer, Tokens
 
@@ -45,9 +46,7 @@ class HealNet(nn.Module):
         )
         self.norm = nn.LayerNorm(options.latent_dim)
         self.head = nn.Linear(options.latent_dim, n_outputs)
-        with torch.no_grad():
-            self.head.weight.mul_(options.head_scale)
-            self.head.bias.mul_(options.head_scale)
+        scale_head(self.head, options.head_scale)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.

@@ -196,7 +196,7 @@ def _aliases(net: HealNet) -> dict[str, str]:
     """The further names under which the repository's state repeats tied weights, and what each one repeats."""
     if len(net.layers) == net.depth and all(len(layer.feed) == len(net.names) for layer in net.layers):  # type: ignore[arg-type]
         return {}
-    found = {}
+    found: dict[str, str] = {}
     for _, name in official_names(net):
         if name.startswith("layers.1."):
             # one feed-forward stands behind all modalities there

@@ -14,7 +14,7 @@ N_GROUPS = 6
 
 
 def read_groups(data: bytes, columns: Sequence[str], where: str) -> tuple[dict[str, tuple[str, ...]], tuple[str, ...]]:
-    """Group name to those of `columns` that measure its genes, sorted; and the names of groups left without any.
+    """Group name to those of `columns` that measure its genes, sorted; and the names of the groups without any.
 
     Args:
         data: bytes of `signatures.csv`, a column of gene names per group, of unequal length.
@@ -34,4 +34,4 @@ def read_groups(data: bytes, columns: Sequence[str], where: str) -> tuple[dict[s
         str(name): tuple(sorted({f"{gene}_{suffix}" for gene in genes.dropna() for suffix in SUFFIXES} & known))
         for name, genes in frame.items()
     }
-    return {name: members for name, members in groups.items() if members}, tuple(n for n, m in groups.items() if not m)
+    return groups, tuple(name for name, members in groups.items() if not members)

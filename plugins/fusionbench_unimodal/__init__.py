@@ -1,15 +1,46 @@
-"""Uni-modal models: a self-normalising network for vectors, gated attention for a bag."""
+"""Uni-modal models: networks for vectors, for one bag (alone or fused with vectors), and for means of bags.
+
+The package root is what other plugins may import: the models `snn` and `abmil` with their networks and options, and
+`load_official`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from fusionbench import FusionModel, hookimpl
+
+if TYPE_CHECKING:
+    from fusionbench_unimodal.abmil import Abmil as Abmil
+    from fusionbench_unimodal.abmil import AbmilNetwork as AbmilNetwork
+    from fusionbench_unimodal.abmil import AbmilOptions as AbmilOptions
+    from fusionbench_unimodal.official import load_official as load_official
+    from fusionbench_unimodal.snn import Snn as Snn
+    from fusionbench_unimodal.snn import SnnNetwork as SnnNetwork
+    from fusionbench_unimodal.snn import SnnOptions as SnnOptions
+
+_HOMES = {
+    **dict.fromkeys(("Abmil", "AbmilNetwork", "AbmilOptions"), "abmil"),
+    **dict.fromkeys(("Snn", "SnnNetwork", "SnnOptions"), "snn"),
+    "load_official": "official",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch on first use only."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 
 @hookimpl
 def fusionbench_models() -> Iterable[type[FusionModel]]:
     from fusionbench_unimodal.abmil import Abmil
+    from fusionbench_unimodal.deepsets import Deepsets
+    from fusionbench_unimodal.mean_pool import MeanPool
+    from fusionbench_unimodal.mifcn import Mifcn
     from fusionbench_unimodal.snn import Snn
 
-    return [Snn, Abmil]
+    return [Snn, Abmil, Deepsets, Mifcn, MeanPool]

@@ -2,84 +2,84 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fusionbench import Batch, DataError, ModalitySpec, Options, Task
-from fusionbench.nn import GatedAttention, TorchModel
+from fusionbench import Batch, ModalitySpec, Options, Task
+from fusionbench.nn import GatedAttention, fully_connected
+from fusionbench_unimodal.bag_model import AttentionNetwork, BagModel, BagOptions
 
 
-class AbmilOptions(Options):
+class AbmilOptions(BagOptions):
     """Options of `abmil`.
 
     Attributes:
-        width: of an embedded instance. Porpoise's AMIL: 512.
-        attention_width: of the gated attention. Porpoise's AMIL: 256 ("big": 384).
-        dropout: after the embedding and in both branches of the attention. Porpoise's AMIL: .25.
+        attention_width: of the gated attention. Porpoise's AMIL: 256 ("big": 384); set-MIL: 256.
+        rho: False is Porpoise's AMIL, whose pooled bag goes to the head as it is, and True the set-MIL one. With
+            fusion it is True, as published. Porpoise's AMIL has the same width and dropout as the set-MIL one.
     """
 
-    width: int = Field(512, ge=1)
     attention_width: int = Field(256, ge=1)
-    dropout: float = Field(0.25, ge=0, lt=1)
+    rho: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fusion_has_rho(cls, given: Any) -> Any:
+        """Resolve before validation, so that the options' values (and the cell key made of them) are what runs."""
+        if not isinstance(given, Mapping) or given.get("fusion", "none") == "none":
+            return given
+        return {"rho": True, **given}
+
+    @model_validator(mode="after")
+    def _rho_is_where_it_is_needed(self) -> Self:
+        if self.fusion != "none" and not self.rho:
+            raise ValueError(f"fusion={self.fusion} takes the bag behind rho: leave rho out")
+        if not self.rho and self.hidden != BagOptions.model_fields["hidden"].default:
+            raise ValueError("hidden is the width of rho: set rho=true or leave hidden out")
+        return self
 
 
-class AbmilNetwork(nn.Module):
-    """Linear, ReLU, dropout on each instance -> gated attention over the bag -> logits.
+class AbmilNetwork(AttentionNetwork):
+    """Linear, ReLU, dropout on each instance -> gated attention over the bag -> logits, perhaps through rho and fusion.
 
-    Source: Ilse, Tomczak and Welling 2018, with Porpoise's wiring and start (Xavier-normal weights, zero biases).
+    Source: Ilse, Tomczak and Welling 2018. Without rho, Porpoise's wiring and start (Xavier-normal weights, zero
+    biases); with it, those of the set-MIL file.
     """
 
-    def __init__(self, spec: ModalitySpec, n_outputs: int, options: AbmilOptions) -> None:
-        super().__init__()
-        self.name = spec.name
-        self.embed = nn.Sequential(nn.Linear(spec.dim, options.width), nn.ReLU(), nn.Dropout(options.dropout))
+    who = "abmil"
+
+    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: AbmilOptions) -> None:
+        super().__init__(specs)
+        self.embed = fully_connected(self.bag.dim, options.width, options.dropout)
         self.pool = GatedAttention(options.width, options.attention_width, dropout=options.dropout)
-        self.head = nn.Linear(options.width, n_outputs)
-        for part in self.modules():
+        self.read_out(n_outputs, options, rho=options.rho)
+        for part in self.modules() if not options.rho else ():
             if isinstance(part, nn.Linear):
                 nn.init.xavier_normal_(part.weight)
                 nn.init.zeros_(part.bias)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(case, n_outputs) logits.
-
-        Raises:
-            DataError: if a case has no bag.
-        """
-        return cast(Tensor, self.head(self._pool(batch)[0]))
+    def attended(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The embedded instances."""
+        bag = self.complete_bag(batch)
+        return self.embed(bag.values), bag.mask
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """(case, instance) weights, summing to 1 over the real instances."""
-        return {self.name: self._pool(batch)[1]}
-
-    def _pool(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        bag = batch.bags[self.name]
-        if not bool(bag.present.all()):
-            case = batch.ids[int((~bag.present).nonzero()[0])]
-            raise DataError(f"case {case!r} has no {self.name!r}, the only modality of abmil: leave it out")
-        return cast("tuple[Tensor, Tensor]", self.pool(self.embed(bag.values), bag.mask))
+        return {self.bag.name: self.pool(*self.attended(batch))[1]}
 
 
-class Abmil(TorchModel):
-    """Gated attention over the instances of one bag or grid."""
+class Abmil(BagModel):
+    """Gated attention over the instances of one bag or grid, alone or fused with vectors."""
 
     name = "abmil"
     version = "1"
     Options: ClassVar[type[Options]] = AbmilOptions
-    missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: AbmilOptions
 
-    def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
-        vector = next((spec for spec in specs.values() if spec.kind == "vector"), None)
-        if vector is not None:
-            return f"takes bags and grids only; {vector.name!r} is a vector"
-        if len(specs) != 1:
-            return f"takes exactly one bag; there are {len(specs)}: {', '.join(map(repr, specs))}"
-        return None
-
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> AbmilNetwork:
-        (spec,) = specs.values()
-        return AbmilNetwork(spec, task.n_outputs, self.options)
+        network = AbmilNetwork(list(specs.values()), task.n_outputs, self.options)
+        network.who = self.name
+        return network

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, cast
 
-import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionbench import Batch, DataError, ModalitySpec, Options, Task
-from fusionbench.nn import SNNBlock, TorchModel
+from fusionbench import Batch, ModalitySpec, Options, Task
+from fusionbench.nn import SNNBlock, TorchModel, scale_head, vectors
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -40,6 +39,8 @@ class SnnOptions(Options):
 class SnnNetwork(nn.Module):
     """Vectors side by side, in the order of `specs` -> SNN blocks -> logits."""
 
+    who = "snn"
+
     def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: SnnOptions) -> None:
         super().__init__()
         self.names = tuple(spec.name for spec in specs)
@@ -50,9 +51,7 @@ class SnnNetwork(nn.Module):
         if options.init == "lecun":
             nn.init.normal_(self.head.weight, std=widths[-1] ** -0.5)
             nn.init.zeros_(self.head.bias)
-        with torch.no_grad():
-            self.head.weight.mul_(options.head_scale)
-            self.head.bias.mul_(options.head_scale)
+        scale_head(self.head, options.head_scale)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.
@@ -60,15 +59,11 @@ class SnnNetwork(nn.Module):
         Raises:
             DataError: if a case lacks one of the vectors.
         """
-        return cast(Tensor, self.head(self.blocks(torch.cat([self._vector(batch, n) for n in self.names], dim=-1))))
+        return cast(Tensor, self.head(self.blocks(self.inputs(batch))))
 
-    @staticmethod
-    def _vector(batch: Batch, name: str) -> Tensor:
-        bag = batch.bags[name]
-        if not bool(bag.present.all()):
-            case = batch.ids[int((~bag.present).nonzero()[0])]
-            raise DataError(f"case {case!r} has no {name!r}: snn needs every vector, or an imputed one")
-        return bag.values[:, 0]
+    def inputs(self, batch: Batch) -> Tensor:
+        """(case, feature)."""
+        return vectors(batch, self.names, self.who)
 
 
 class Snn(TorchModel):
@@ -105,4 +100,6 @@ class Snn(TorchModel):
         return None if other is None else f"takes vectors only; {other.name!r} is a {other.kind}"
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> SnnNetwork:
-        return SnnNetwork(list(specs.values()), task.n_outputs, self.options)
+        network = SnnNetwork(list(specs.values()), task.n_outputs, self.options)
+        network.who = self.name
+        return network

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 CORE, PLUGINS = ROOT / "fusionbench", ROOT / "plugins"
+TEMPLATES = CORE / "_templates"
 
 FLOORS = {
     # 0: words
@@ -62,6 +63,7 @@ FLOORS = {
     "fusionbench.predicting": 4,
     "fusionbench.publish": 4,
     "fusionbench.report": 4,
+    "fusionbench.scaffold": 4,
     "fusionbench.session": 4,
     "fusionbench.rescoring": 4,
     "fusionbench.selection": 4,
@@ -82,7 +84,10 @@ BESIDE = {
 HANDED_OUT = {("fusionbench.builtin", "fusionbench.executors.serial")}
 """What a built-in hook hands out although it lies on a higher floor."""
 
-FOR_PLUGINS = {"fusionbench", "fusionbench.nn", "fusionbench.survival", "fusionbench.testing"}
+FOR_PLUGINS = {
+    *("fusionbench", "fusionbench.nn", "fusionbench.survival"),
+    *("fusionbench.testing", "fusionbench.testing.official"),
+}
 
 
 @cache
@@ -96,8 +101,10 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
-MODULES = {module_of(path): path for path in files(CORE)}
+MODULES = {module_of(path): path for path in files(CORE) if not path.is_relative_to(TEMPLATES)}
 PACKAGES = sorted(path.name for path in PLUGINS.iterdir() if (path / "__init__.py").is_file())
+STRANGERS = [*(PLUGINS / name for name in PACKAGES), *sorted(path for path in TEMPLATES.iterdir() if path.is_dir())]
+"""Code that imports what a stranger may import: the plugins, and what strangers begin with."""
 
 
 def imports(path: Path) -> Iterator[tuple[int, str, str]]:
@@ -197,22 +204,22 @@ def test_no_file_of_the_core_names_a_plugin_package() -> None:
     named = [
         f"{path.relative_to(ROOT)} names {package}"
         for path in CORE.rglob("*")
-        if path.is_file() and path.suffix not in {".pyc", ".png"}
+        if path.is_file() and path.suffix not in {".pyc", ".png"} and ".ruff_cache" not in path.parts
         for package in PACKAGES
         if package in path.read_text(encoding="utf-8")
     ]
     assert not named
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_plugin_imports_what_a_stranger_may_import(package: str) -> None:
+@pytest.mark.parametrize("folder", STRANGERS, ids=lambda path: path.name)
+def test_a_plugin_imports_what_a_stranger_may_import(folder: Path) -> None:
     wrong = []
-    for path in files(PLUGINS / package):
+    for path in files(folder):
         for line, module, name in imports(path):
             top = module.split(".")[0]
             if top == "fusionbench":
                 fine = module in FOR_PLUGINS and f"{module}.{name}" not in set(MODULES) - FOR_PLUGINS
-            elif top in PACKAGES and top != package:
+            elif top in PACKAGES and top != folder.name:
                 fine = module == top
             else:
                 fine = True
@@ -221,12 +228,12 @@ def test_a_plugin_imports_what_a_stranger_may_import(package: str) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_plugin_takes_public_names_of_the_package_root_only(package: str) -> None:
+@pytest.mark.parametrize("folder", STRANGERS, ids=lambda path: path.name)
+def test_a_plugin_takes_public_names_of_the_package_root_only(folder: Path) -> None:
     public = set(import_module("fusionbench").__all__)
     wrong = [
         f"{path.relative_to(ROOT)}:{line} imports {name}"
-        for path in files(PLUGINS / package)
+        for path in files(folder)
         for line, module, name in imports(path)
         if module == "fusionbench" and name and f"fusionbench.{name}" not in MODULES and name not in public
     ]

@@ -294,6 +294,11 @@ def test_a_vector_without_groups_stays_one_token():
         ({"tokens": "feature"}, ("image",), "tokens=feature cuts vectors, and there is none"),
         ({"tokens": "group"}, ("image", "omic"), None),
         ({"tokens": "group"}, ("image", "plain"), "tokens=group needs feature groups, and no vector declares any"),
+        *(
+            ({"tokens": "group"}, names, "tokens=group: none of the 2 feature groups of 'bare' has a column")
+            for names in (("image", "bare"), ("omic", "bare"))
+        ),
+        ({"tokens": "feature"}, ("bare",), None),
         (
             {"token_norm": True},
             ("thin",),
@@ -304,7 +309,12 @@ def test_a_vector_without_groups_stays_one_token():
     ],
 )
 def test_skips_with_a_reason(options, specs, reason):
-    known = {**SPECS, "plain": ModalitySpec("plain", "vector", 2), "thin": ModalitySpec("thin", "bag", 1)}
+    known = {
+        **SPECS,
+        "plain": ModalitySpec("plain", "vector", 2),
+        "bare": ModalitySpec("bare", "vector", 2, {"a": (), "b": ()}),
+        "thin": ModalitySpec("thin", "bag", 1),
+    }
     before = torch.get_rng_state()
     assert Healnet(HealnetOptions(**options)).skip(TASK, {name: known[name] for name in specs}) == reason
     assert torch.equal(torch.get_rng_state(), before)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionbench.nn import GatedAttention, SNNBlock, TorchModel, masked_softmax
+from fusionbench.nn import GatedAttention, SNNBlock, TorchModel, masked_mean, masked_softmax, masked_sum
 from fusionbench.types import Task
 
 
@@ -38,6 +38,13 @@ def test_softmax_takes_any_dim_and_a_broadcast_mask():
     scores = torch.randn(2, 3, 4, generator=torch.Generator().manual_seed(0))
     mask = torch.tensor([True, False, True]).reshape(1, 3, 1)
     torch.testing.assert_close(masked_softmax(scores, mask, dim=1)[:, [0, 2]], scores[:, [0, 2]].softmax(1))
+
+
+def test_mean_and_sum_never_read_what_is_padded():
+    values = torch.tensor([[[1.0], [3.0], [torch.nan]], [[torch.inf]] * 3])
+    mask = torch.tensor([[True, True, False], [False] * 3])
+    assert masked_mean(values, mask).tolist() == [[2.0], [0.0]]
+    assert masked_sum(values, mask).tolist() == [[4.0], [0.0]]
 
 
 @pytest.fixture

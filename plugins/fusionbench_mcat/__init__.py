@@ -1,0 +1,34 @@
+"""MCAT: groups of features attend to the instances of a bag (Chen et al. 2021).
+
+The package root is what other plugins may import: `Mcat`, `McatNetwork`, `McatOptions` and `load_official`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from fusionbench import FusionModel, hookimpl
+
+if TYPE_CHECKING:
+    from fusionbench_mcat.models import Mcat as Mcat
+    from fusionbench_mcat.network import McatNetwork as McatNetwork
+    from fusionbench_mcat.official import load_official as load_official
+    from fusionbench_mcat.options import McatOptions as McatOptions
+
+_HOMES = {"Mcat": "models", "McatNetwork": "network", "McatOptions": "options", "load_official": "official"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs torch on first use only."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+@hookimpl
+def fusionbench_models() -> Iterable[type[FusionModel]]:
+    from fusionbench_mcat.models import Mcat, McatOmic, McatWsi
+
+    return [Mcat, McatOmic, McatWsi]

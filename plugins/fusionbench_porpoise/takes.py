@@ -1,0 +1,30 @@
+"""Which modalities a model of one bag and some vectors takes, and why it takes no others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from fusionbench import ModalitySpec
+
+_NEEDS = "takes exactly one bag or grid beside one vector or more"
+
+
+def sides(specs: Mapping[str, ModalitySpec]) -> tuple[ModalitySpec, tuple[ModalitySpec, ...]]:
+    """The bag (or grid) and the vectors, in the suite's order."""
+    (bag,) = (spec for spec in specs.values() if spec.kind != "vector")
+    return bag, tuple(spec for spec in specs.values() if spec.kind == "vector")
+
+
+def not_bag_and_vectors(specs: Mapping[str, ModalitySpec]) -> str | None:
+    """A reason unless there are one bag or grid and at least one vector."""
+    vectors = [spec.name for spec in specs.values() if spec.kind == "vector"]
+    bags = [spec.name for spec in specs.values() if spec.kind != "vector"]
+    if len(bags) > 1:
+        return f"{_NEEDS}; {_listed(bags)} are {len(bags)}"
+    if not bags:
+        return f"{_NEEDS}; there is no bag or grid beside {_listed(vectors)}"
+    return None if vectors else f"{_NEEDS}; there is no vector beside {_listed(bags)}"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

@@ -25,14 +25,29 @@ from fusionbench.suites import load
 from fusionbench.workbench import Workbench
 from tests.conftest import EXAMPLE
 
+PLAIN = ("example-least-squares", "cox", "survival-forest", "gradient-boosting")
+ON_MEMBERS = ("late-fusion[member=cox]", "best-unimodal[candidates=cox]", "xor-unimodal[member=cox]")
 MODELS = {
     "example-least-squares": "vector+bag",
     "cox": "vector+bag",
     "survival-forest[min_leaf=3,trees=25]": "vector+bag",
+    "gradient-boosting[min_leaf=3,trees=20]": "vector+bag",
     "snn": "vector",
+    "porpoise-snn": "vector",
+    "mcat-omic": "vector",
+    "porpoise-amil": "bag",
+    "mcat-wsi": "bag",
+    "abmil[fusion=concat]": "vector+bag",
+    "deepsets[fusion=bilinear]": "vector+bag",
+    "mifcn[clusters=3,fusion=concat]": "vector+bag",
+    "mean-pool": "vector+bag",
     "early-fusion": "vector+bag",
     "healnet": "vector+bag",
+    "porpoise": "vector+bag",
+    "mcat": "vector+bag",
+    **dict.fromkeys(ON_MEMBERS, "vector+bag"),
 }
+NETWORKS = [m for m in MODELS if m not in ON_MEMBERS and m.partition("[")[0] not in PLAIN]
 
 
 @dataclass
@@ -42,13 +57,15 @@ class Bench:
     registry: Registry
     cohort: Cohort
     cells: dict[str, Cell]
+    members: dict[str, Cell]
     base: dict[str, CellResult]
 
     def run(self, cell: Cell, cohort: Cohort) -> CellResult:
         """On a bench of its own, so that no fitted preprocessing is carried over."""
         bench = Workbench(self.registry, Path(), threads=1)
         bench._cohorts[cell.dataset, cell.protocol.unit] = cohort
-        result = run_cell(cell, bench, _no_members)
+        members = {key: self.run(self.members[key], cohort) for _, key in cell.members}
+        result = run_cell(cell, bench, members.__getitem__)
         assert result.status == "ok", result.record["traceback"]
         return result
 
@@ -58,21 +75,20 @@ class Bench:
         return self.base[model]
 
 
-def _no_members(key: str) -> CellResult:
-    raise AssertionError(f"none of these models is built on another (asked for {key})")
-
-
 @pytest.fixture(scope="module")
 def bench() -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(EXAMPLE)
         registry = discover()
         suite = load(registry, "example-tiny")
-        suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS))})
+        sets = (("vector",), ("bag",), ("vector", "bag"))
+        suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS)), "modalities": sets})
         shared = Workbench(registry, Path())
-        cells = {str(c.model): c for c in expand(suite, registry, shared.cohort).listed if c.fold == 0 and _wanted(c)}
+        plan = expand(suite, registry, shared.cohort)
+        cells = {str(c.model): c for c in plan.listed if c.fold == 0 and _wanted(c)}
         assert set(cells) == set(MODELS)
-        yield Bench(registry, shared.cohort(suite.datasets[0], suite.protocol.unit), cells, {})
+        cohort = shared.cohort(suite.datasets[0], suite.protocol.unit)
+        yield Bench(registry, cohort, cells, {c.key: c for c in plan.cells}, {})
 
 
 def _wanted(cell: Cell) -> bool:
@@ -120,7 +136,12 @@ def test_noise_in_place_of_the_test_cases_moves_nothing_that_was_fitted(bench: B
     assert other.scores != was.scores
 
 
-@pytest.mark.parametrize("model", ["snn", "early-fusion", "healnet"])
+def test_every_model_that_is_installed_is_among_them(bench: Bench) -> None:
+    strangers = {"example-failing", "example-flat", "example-interrupted"}
+    assert set(bench.registry.names("models")) - strangers == {m.partition("[")[0] for m in MODELS}
+
+
+@pytest.mark.parametrize("model", NETWORKS)
 def test_trained_models_choose_an_epoch(bench: Bench, model: str) -> None:
     """What is compared above is there to be compared."""
     assert bench.as_planned(model).record["fit"]["best_epoch"] is not None
@@ -131,7 +152,8 @@ def test_trained_models_choose_an_epoch(bench: Bench, model: str) -> None:
 def test_one_other_training_case_moves_it(bench: Bench, model: str) -> None:
     cell, was = bench.cells[model], bench.as_planned(model)
     other = bench.run(cell, changed(bench.cohort, {cell.split.train[0]}, noise))
-    assert fitted(other)["state"] != fitted(was)["state"]
+    changed_part = "validation" if model.startswith("best-unimodal") else "state"  # its state is only who was chosen
+    assert fitted(other)[changed_part] != fitted(was)[changed_part]
     assert fitted(other)["preprocess"] != fitted(was)["preprocess"]
 
 

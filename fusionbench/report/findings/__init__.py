@@ -9,12 +9,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.cohorts import cohorts
 from fusionbench.report.layout import Section
 
 Lock = Mapping[str, Any]
 Maker = Callable[[Analysis, Lock], Iterable[Section]]
 
-MAKERS: tuple[Maker, ...] = ()
+MAKERS: tuple[Maker, ...] = (cohorts,)
 
 
 def findings(analysis: Analysis, lock: Lock) -> list[Section]:

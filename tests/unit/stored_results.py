@@ -7,7 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from fusionbench.report.frames import CELL_COLUMNS, FOLD_COLUMNS, HISTORY_COLUMNS, PLACE, SIZE_COLUMNS, Frames
+from fusionbench.report.frames import (
+    CELL_COLUMNS,
+    FOLD_COLUMNS,
+    HISTORY_COLUMNS,
+    PLACE,
+    SIZE_COLUMNS,
+    TARGET_COLUMNS,
+    Frames,
+)
 from fusionbench.statistics import harrell_c
 
 DIRECTIONS: Mapping[str, bool | None] = {"harrell_c_index": True, "ibs": False, "d_calibration": None}
@@ -37,7 +45,7 @@ def make_frames(
     for dataset in datasets:
         truth, time, event = _cohort(rng, cases)
         ids = np.asarray([f"p{i:04d}" for i in range(cases)], dtype=object)
-        rows["targets"] += list(zip([dataset] * cases, ids, ids, time, event, strict=True))
+        rows["targets"] += list(zip([dataset] * cases, ids, ids, time, event, ["a+b"] * cases, strict=True))
         splits = [np.array_split(rng.permutation(cases), folds) for _ in range(repeats)]
         if fold_source == "published":
             splits = [splits[0]] * repeats
@@ -54,7 +62,7 @@ def make_frames(
                             c = float(np.mean([harrell_c(time[test], event[test], risk) for risk in risks]))
                             values = (c, rng.normal(0.2, 0.01), rng.uniform())
                             for metric, value in zip(DIRECTIONS, values, strict=True):
-                                rows["folds"].append((*place, pattern, metric, value, "", len(test), 0))
+                                rows["folds"].append((*place, pattern, metric, value, "", len(test), 0, 0.0))
                             for draw, risk in enumerate(risks):
                                 frame = pd.DataFrame(
                                     {"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw}
@@ -64,7 +72,7 @@ def make_frames(
         cells=pd.DataFrame(rows["cells"], columns=CELL_COLUMNS),
         folds=pd.DataFrame(rows["folds"], columns=FOLD_COLUMNS),
         predictions=pd.concat(predictions, ignore_index=True),
-        targets=pd.DataFrame(rows["targets"], columns=["dataset", "case", "group", "time", "event"]),
+        targets=pd.DataFrame(rows["targets"], columns=TARGET_COLUMNS),
         sizes=pd.DataFrame(rows["sizes"], columns=SIZE_COLUMNS),
         splits=pd.DataFrame(),
         history=pd.DataFrame(columns=HISTORY_COLUMNS),

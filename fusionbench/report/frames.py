@@ -25,7 +25,7 @@ _DTYPES = {"case": str, "group": str, "key": str}
 
 ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
-CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key"]
+CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
 TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
@@ -37,7 +37,8 @@ class Frames:
     """What is known of a suite, tidy.
 
     Attributes:
-        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet).
+        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
+            modalities its model was given: joined vectors are one.
         folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
         predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
         targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
@@ -127,6 +128,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "train_pattern": cell.protocol.train_pattern,
         "unit": cell.protocol.unit,
         "key": cell.key,
+        "n_inputs": len(cell.modalities),
     }
 
 

@@ -63,7 +63,8 @@ def make_frames(
                     for name, signals in skill.items():
                         model, _, alone = name.partition(" on ")
                         place = (dataset, model, alone or "a+b", variant, repeat, fold)
-                        rows["cells"].append((*place, "clean", "ok", "", "native", "default", "full", "patient", "k"))
+                        about = ("clean", "ok", "", "native", "default", "full", "patient", "k", 1 if alone else 2)
+                        rows["cells"].append((*place, *about))
                         tested = {"full": 1} if alone else patterns or {"full": 1}
                         for pattern, draws in tested.items():
                             signal = signals[pattern] if isinstance(signals, Mapping) else signals

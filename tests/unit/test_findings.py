@@ -288,13 +288,17 @@ def test_pairs_stand_below_with_every_fusion_model() -> None:
     assert both > one > neither
 
 
-@pytest.mark.parametrize("fmt", ["md", "latex", "html"])
-def test_sections_are_written_in_every_format(fmt: Format) -> None:
+@pytest.fixture(scope="module")
+def everything() -> Analysis:
     patterns = {**RATES, **PATTERNS, "shuffle:a": 2, "shuffle:b": 2}
     frames = make_frames({**FUSED, "xor-unimodal": 0.7}, patterns=patterns, variants=("base", "rates"))
-    analysis = analysed(frames, draws=50)
-    below = findings(analysis, LOCK)
-    text = render(analysis.table, fmt, findings=below)
+    return analysed(frames, draws=50)
+
+
+@pytest.mark.parametrize("fmt", ["md", "latex", "html"])
+def test_sections_are_written_in_every_format(everything: Analysis, fmt: Format) -> None:
+    below = findings(everything, LOCK)
+    text = render(everything.table, fmt, findings=below)
     for needed in ("Did fusion help?", "Missing modalities", "what is left", "one modality shuffled", "pairs ranked"):
         assert needed in text
     assert "nan" not in text.lower()
@@ -324,3 +328,20 @@ def test_a_failed_fold_leaves_the_others() -> None:
     )
     told = pd.Series([s.title for s in findings(analysed(replace(frames, cells=cells, **lost)), LOCK)])
     assert told.str.contains("pairs ranked right").any()
+
+
+def test_joined_vectors_are_one_modality() -> None:
+    """`cox on a+b` of a protocol that joins a and b is a model of one modality."""
+    frames = make_frames({"healnet on a+b+c": 2.0, "cox on a+b": 1.4, "cox on c": 1.0}, having=("a+c", "b+c", "a+b"))
+    inputs = frames.cells["modalities"].map({"a+b+c": 2, "a+b": 1, "c": 1})
+    below = sections(did_fusion_help, replace(frames, cells=frames.cells.assign(n_inputs=inputs)))
+    assert list(lines(below["toy"])) == ["healnet"]
+    assert "test-best cox on a+b" in below["toy"].notes[0]
+    (line,) = below["toy: pairs ranked right, a+b+c"].lines
+    assert [entry.text for entry in line[:2]] == ["a+b", "c"]
+
+
+def test_results_that_do_not_know_what_was_joined_count_names() -> None:
+    frames = make_frames(FUSED)
+    old = sections(did_fusion_help, replace(frames, cells=frames.cells.drop(columns="n_inputs")))
+    assert list(old) == list(sections(did_fusion_help, frames))

@@ -47,10 +47,12 @@ def _of_dataset(analysis: Analysis, dataset: str) -> Iterator[Section]:
 
 def _references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
     """The best uni-modal row by validation, and the one that is best on the test cases."""
-    rows = estimates.scored_rows(analysis, row[0])
-    single = [r for r in rows if r[2] in estimates.modalities(row) and r[3] == row[3]]
-    best = max(single, key=lambda r: estimates.c(analysis, (r, FULL)).value, default=None)
-    return estimates.beside(rows, row, BEST_UNIMODAL), best
+
+    def tested(row: Row) -> float:
+        return estimates.c_of(estimates.values_of(analysis, (row, FULL)))
+
+    best = max(estimates.unimodal_rows(analysis, row), key=tested, default=None)
+    return estimates.beside(estimates.scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
 
 
 def _helped(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Section:

@@ -65,7 +65,12 @@ def _curves(analysis: Analysis, dataset: str, rows: Sequence[Row], rates: Sequen
         of = [p for p in points if estimates.values_of(analysis, (row, p))]
         shown = {p: estimates.c(analysis, (row, p)).entry() for p in of}
         grid.add(
-            row, [*(shown.get(p, NONE) for p in points), _area(analysis, row, of).entry(), _loses(analysis, row, of)]
+            row,
+            [
+                *(shown.get(p, NONE) for p in points),
+                _area(analysis, row, of).entry(),
+                _loses(analysis, tested, row, of),
+            ],
         )
     notes = (*_realised(analysis, tested, points), *_without_reference(tested))
     return Section(3, f"{dataset}: modalities hidden at random", _CURVES, grid.header, tuple(grid.lines), notes)
@@ -92,9 +97,9 @@ def _area(analysis: Analysis, row: Row, points: Sequence[str]) -> Estimate:
     return Estimate.of(float(area(rates, values)), drawn)
 
 
-def _loses(analysis: Analysis, row: Row, points: Sequence[str]) -> Entry:
+def _loses(analysis: Analysis, rows: Sequence[Row], row: Row, points: Sequence[str]) -> Entry:
     """The smallest p at which the interval of the difference to the best uni-modal row lies below 0."""
-    reference = estimates.beside(estimates.fused_rows(analysis, row[0]), row, BEST_UNIMODAL)
+    reference = estimates.beside(rows, row, BEST_UNIMODAL)
     if reference is None or reference == row:
         return NONE
     gaps = {p: estimates.difference(analysis, (row, p), (reference, p)) for p in points}

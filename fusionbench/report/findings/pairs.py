@@ -47,14 +47,13 @@ class Shares:
 
 def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Iterator[Section]:
     """One section a modality set and variant, where one kind of model was run on two of its modalities alone."""
-    rows = estimates.scored_rows(analysis, dataset)
     sets = dict.fromkeys((row[2], row[3]) for row in fused)
     several = len({variant for _, variant in sets}) > 1
     cohort = cohort_of(analysis.stored, dataset) if sets else None
     parts = _by_row(analysis, cohort) if cohort else {}
     for modalities, variant in sets:
         of_set = [row for row in fused if row[2:] == (modalities, variant)]
-        model, single = _kind(rows, of_set[0])
+        model, single = _kind(analysis, of_set[0])
         if len(single) > 1 and cohort is not None:
             title = f"{dataset}: pairs ranked right, {estimates.where(of_set[0], several=several)}"
             header, lines = _grid(analysis, cohort, parts, of_set, single)
@@ -71,14 +70,14 @@ def _by_row(analysis: Analysis, cohort: Cohort) -> dict[Row, dict[Fold, Tested]]
     return made
 
 
-def _kind(rows: Sequence[Row], fused: Row) -> tuple[str, list[Row]]:
+def _kind(analysis: Analysis, fused: Row) -> tuple[str, list[Row]]:
     """The model that was run alone on most of a set's modalities (of equals the first), and those rows."""
     names = estimates.modalities(fused)
-    single = [row for row in rows if row[2] in names and row[3] == fused[3]]
-    models = dict.fromkeys(row[1] for row in single)
-    of = {model: [row for row in single if row[1] == model] for model in models}
+    of: dict[str, list[Row]] = {}
+    for row in estimates.unimodal_rows(analysis, fused):
+        of.setdefault(row[1], []).append(row)
     model = max(of, key=lambda m: len(of[m]), default="")
-    return model, sorted(of.get(model, []), key=lambda row: names.index(row[2]))
+    return model, sorted(of.get(model, []), key=lambda row: names.index(estimates.modalities(row)[0]))
 
 
 def _grid(
@@ -87,8 +86,7 @@ def _grid(
     having = having_of(analysis, cohort)
     lines = []
     for one, other in combinations(single, 2):
-        needed = {one[2], other[2]}
-        keep = np.array([having is None or needed <= having[i] for i in range(len(cohort.cases))], dtype=bool)
+        keep = _have_both(having, one, other) if having else np.ones(len(cohort.cases), dtype=bool)
         shares = shares_of(cohort, keep, *(parts.get(row, {}) for row in (one, other, *fused)))
         if shares is not None:
             told = [f"{share:.1%}" for share in (shares.both, shares.first, shares.second, shares.neither)]
@@ -96,6 +94,12 @@ def _grid(
             lines.append(tuple(map(Entry, (one[2], other[2], *told, *right))))
     header = ("first", "second", "both", "only first", "only second", "neither", *(row[1] for row in fused))
     return header, tuple(lines)
+
+
+def _have_both(having: Sequence[frozenset[str]], one: Row, other: Row) -> Bools:
+    """(case,) something of the one row's modality is there, and of the other's."""
+    names = [frozenset(estimates.modalities(row)) for row in (one, other)]
+    return np.array([all(has & of for of in names) for has in having], dtype=bool)
 
 
 def shares_of(cohort: Cohort, keep: Bools, one: ByFold, other: ByFold, *thirds: ByFold) -> Shares | None:

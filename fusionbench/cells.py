@@ -27,6 +27,8 @@ class Cell:
         patterns: missing-modality patterns of its test fold, expanded.
         tau, the dataset's horizon in months, and `split` are frozen into the key.
         members: models it builds on, with the keys of their cells.
+        masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
+            trained on what the cell that builds on it sees.
         skip: why it does not run; empty where it does.
         listed: False for a cell that runs only because another one builds on it.
         ingredients: what the key is the hash of, as JSON values.
@@ -47,6 +49,7 @@ class Cell:
     split: Fold
     policy: str = ""
     members: tuple[tuple[Member, str], ...] = ()
+    masked_over: tuple[str, ...] = ()
     skip: str = ""
     listed: bool = True
     key: str = ""

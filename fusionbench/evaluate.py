@@ -123,7 +123,8 @@ def predict_patterns(
     made = []
     for pattern, draws in masks.items():
         for mask in draws:
-            prediction, n_prior = predict_all(predictor, replace(test, hidden=mask.hidden), prior, who)
+            shown = replace(test.lending(mask.lent), hidden=mask.hidden)
+            prediction, n_prior = predict_all(predictor, shown, prior, who)
             rate = realised_rate(mask, present, tuple(test.specs))
             made.append(PatternPrediction("test", pattern, mask.draw, prediction, n_prior, rate))
     return made

@@ -1,4 +1,4 @@
-"""Missing-modality masks as data: pattern x seed -> which modalities of which cases are hidden.
+"""Missing-modality masks as data: pattern x seed -> which modalities of which cases are hidden, or whose they get.
 
 Made once per fold and modality set and given to every model, so that two rows of a table saw the same absences.
 """
@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,15 +22,25 @@ Present = Mapping[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class Mask:
-    """One draw of a pattern: case id to hidden modalities (only cases from which something is hidden)."""
+    """One draw of a pattern.
+
+    Attributes:
+        hidden: case id to hidden modalities (only cases from which something is hidden).
+        lent: modality to case id to the case whose modality it is shown in place of its own.
+    """
 
     pattern: str
     draw: int
     hidden: Mapping[str, frozenset[str]]
+    lent: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+
+NAMED = ("only", "drop", "shuffle")
+"""Patterns that name a modality."""
 
 
 def expand_patterns(patterns: Sequence[str], modalities: Sequence[str]) -> tuple[str, ...]:
-    """`only:*` and `drop:*` for every modality of the set; with one modality only `full` says anything.
+    """`only:*`, `drop:*` and `shuffle:*` for every modality of the set; with one modality only `full` says anything.
 
     Raises:
         SuiteError: unknown pattern or rate out of (0, 1).
@@ -40,7 +50,7 @@ def expand_patterns(patterns: Sequence[str], modalities: Sequence[str]) -> tuple
         kind, what = _parts(pattern)
         if what == "*":
             expanded += [f"{kind}:{name}" for name in modalities]
-        elif kind not in ("only", "drop") or what in modalities:
+        elif kind not in NAMED or what in modalities:
             expanded.append(pattern)
     if len(modalities) < 2:
         return ("full",)
@@ -51,24 +61,26 @@ def check_pattern(pattern: str, modalities: Sequence[str], *, single: bool = Fal
     """Refuse a pattern that says nothing about any of a suite's modalities.
 
     Args:
-        single: refuse `only:*` and `drop:*`, too (training has one pattern).
+        single: refuse what stands for several, and `shuffle`: training has one pattern and shows cases as they are.
 
     Raises:
         SuiteError: unknown pattern, rate out of (0, 1), unknown modality.
     """
     kind, what = _single(pattern) if single else _parts(pattern)
-    if kind in ("only", "drop") and what not in ("*", *modalities):
+    if single and kind == "shuffle":
+        raise SuiteError(f"pattern {pattern!r} is for test cases; training takes full, half, only, drop or rate")
+    if kind in NAMED and what not in ("*", *modalities):
         raise SuiteError(f"missing-modality pattern {pattern!r}: {did_you_mean('modality', what, modalities)}")
 
 
 def _parts(pattern: str) -> tuple[str, str]:
     """`only:omic` as ("only", "omic")."""
     kind, _, what = pattern.partition(":")
-    named = kind in ("only", "drop") and what
+    named = kind in NAMED and what
     if not (named or pattern in ("full", "half") or (kind == "rate" and _is_rate(what))):
         raise SuiteError(
             f"unknown missing-modality pattern {pattern!r}; choices: full, half, only:<modality>, only:*, "
-            "drop:<modality>, drop:*, rate:<p> with 0 < p < 1"
+            "drop:<modality>, drop:*, shuffle:<modality>, shuffle:*, rate:<p> with 0 < p < 1"
         )
     return kind, what
 
@@ -97,16 +109,24 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
     if kind == "full":
         return [Mask(pattern, 0, {})]
     if kind in ("only", "drop"):
-        hide = frozenset(m for m in modalities if (m != what) == (kind == "only"))
+        hide = hidden_from_all(pattern, modalities)
         return [Mask(pattern, 0, {i: hide & set(has) for i, has in present.items() if hide & set(has)})]
+    chances = [np.random.default_rng(derive(seed, "mask", pattern, draw, *modalities)) for draw in range(draws)]
+    if kind == "shuffle":
+        return [Mask(pattern, draw, {}, _shuffled(present, rng, what)) for draw, rng in enumerate(chances)]
     make = _half if kind == "half" else _rate
     masks = []
-    for draw in range(draws):
-        rng = np.random.default_rng(derive(seed, "mask", pattern, draw, *modalities))
+    for draw, rng in enumerate(chances):
         keep = make(present, rng, float(what) if what else 0.0)
         hidden = {i: frozenset(has) - keep[i] for i, has in present.items() if frozenset(has) - keep[i]}
         masks.append(Mask(pattern, draw, hidden))
     return masks
+
+
+def hidden_from_all(pattern: str, modalities: Sequence[str]) -> frozenset[str]:
+    """The modalities of a set that a pattern shows of no case."""
+    kind, what = _parts(pattern)
+    return frozenset(m for m in modalities if kind in ("only", "drop") and (m != what) == (kind == "only"))
 
 
 def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set[str]]:
@@ -155,6 +175,13 @@ def _rate(present: Present, rng: np.random.Generator, rate: float) -> dict[str, 
     return keep
 
 
+def _shuffled(present: Present, rng: np.random.Generator, what: str) -> dict[str, dict[str, str]]:
+    """Those that have the modality, in a ring of random order: each gets the next one's, nobody keeps their own."""
+    having = [case for case in sorted(present) if what in present[case]]
+    ring = [having[i] for i in rng.permutation(len(having))]
+    return {what: dict(sorted(zip(ring, [*ring[1:], *ring[:1]], strict=True)))} if len(ring) > 1 else {}
+
+
 def realised_rate(mask: Mask, present: Present, modalities: Sequence[str]) -> float:
     """Share of (case, modality) pairs that are hidden or were never there."""
     total = len(present) * len(modalities)
@@ -164,5 +191,11 @@ def realised_rate(mask: Mask, present: Present, modalities: Sequence[str]) -> fl
 
 def mask_hash(masks: Sequence[Mask]) -> str:
     """sha256 of the masks' content."""
-    content = [[m.pattern, m.draw, sorted((i, sorted(h)) for i, h in m.hidden.items())] for m in masks]
-    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([_content(m) for m in masks]).encode()).hexdigest()
+
+
+def _content(mask: Mask) -> list[object]:
+    """As JSON values; what nobody is lent is left out, so that masks that only hide are called as ever."""
+    hidden = sorted((i, sorted(h)) for i, h in mask.hidden.items())
+    lent = sorted((name, sorted(of.items())) for name, of in mask.lent.items())
+    return [mask.pattern, mask.draw, hidden, *([lent] if lent else [])]

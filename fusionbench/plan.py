@@ -152,9 +152,15 @@ class _Maker:
         self.described = cache(self._describe)
 
     def cells(
-        self, model: PluginRef, modalities: tuple[str, ...], repeat: int, fold: int, split: Fold, listed: bool = True
+        self,
+        model: PluginRef,
+        modalities: tuple[str, ...],
+        repeat: int,
+        fold: int,
+        split: Fold,
+        parent: tuple[str, ...] = (),
     ) -> Iterator[Cell]:
-        """A cell, after the cells of its members."""
+        """A cell, after the cells of its members; `parent`: modalities of the cell that it is a member of."""
         cell = Cell(
             dataset=self.dataset,
             model=model,
@@ -169,7 +175,8 @@ class _Maker:
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
-            listed=listed,
+            listed=not parent,
+            masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
         )
         skip, policy, members = self.described(model, modalities)
         if skip:
@@ -177,7 +184,7 @@ class _Maker:
             return
         made: list[tuple[Member, str]] = []
         for member in members:
-            of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, listed=False))
+            of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, parent or modalities))
             made.append((member, of_member[-1].key))
             yield from of_member
         cell = replace(cell, policy=policy, members=tuple(made))
@@ -208,9 +215,8 @@ class _Maker:
         absent = [m for m in modalities if m not in self.cohort.info.modalities]
         if absent:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
-        pattern = self.protocol.train_pattern
-        if len(modalities) > 1 and pattern.startswith("only:") and pattern.removeprefix("only:") not in modalities:
-            return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on", "", ()
+        if unseen := self._unseen(modalities):
+            return unseen, "", ()
         model = self.model(ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
@@ -229,6 +235,15 @@ class _Maker:
             if inner:
                 reason = f"its member {member.model} on {'+'.join(member.modalities)} cannot run: {inner}"
         return reason or "", model.missing, members
+
+    def _unseen(self, modalities: tuple[str, ...]) -> str:
+        """Why a modality set cannot be trained on under the training pattern; empty where it can."""
+        pattern = self.protocol.train_pattern
+        hidden = missing.hidden_from_all(pattern, modalities) if len(modalities) > 1 else frozenset()
+        if len(hidden) == len(modalities):
+            return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on"
+        named = ", ".join(m for m in modalities if m in hidden)
+        return f"train_pattern {pattern!r} hides {named} from every training case" if hidden else ""
 
     def model(self, ref: PluginRef) -> FusionModel:
         return self.registry.model(ref.name)(suites.options(self.registry, "models", ref))
@@ -287,6 +302,7 @@ class _Maker:
             "repeat": cell.repeat,
             "fold": cell.fold,
             "members": [key for _, key in cell.members],
+            **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
         }
 
 

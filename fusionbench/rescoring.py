@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
     """
     targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
     parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
-    prior = _priors(frames.folds)
+    seen = _seen(frames.folds)
     rows: list[dict[str, Any]] = []
     for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
         place = dict(zip(PLACE, key, strict=True))
@@ -50,7 +51,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
         tau = _tau(lock, str(place["dataset"]), str(place["variant"]))
         of = targets[str(place["dataset"])]
         train = _targets(of, _cases(parts[where], "train", "val"))
-        rows += _scored(cell, of, train, metrics, tau, place, prior)
+        rows += _scored(cell, of, train, metrics, tau, place, seen)
     return pd.DataFrame(rows, columns=FOLD_COLUMNS)
 
 
@@ -79,7 +80,7 @@ def _scored(
     metrics: Mapping[str, Metric],
     tau: float,
     place: Mapping[str, Hashable],
-    prior: Mapping[tuple[Hashable, ...], int],
+    seen: Mapping[tuple[Hashable, ...], tuple[int, float]],
 ) -> list[dict[str, Any]]:
     rows = []
     for pattern, part in cell.groupby("pattern", sort=False, observed=True):
@@ -88,9 +89,10 @@ def _scored(
         for name, metric in metrics.items():
             shown = draws if metric.horizon == "tau" else [_without_curves(d) for d in draws]
             for score in score_patterns({name: metric}, shown, test, train, tau):
-                n_prior = prior.get((*(place[p] for p in PLACE), pattern), 0)
-                told = {"value": score.value, "reason": score.reason, "n_cases": score.n_cases, "n_prior": n_prior}
-                rows.append({**place, "pattern": pattern, "metric": name, **told})
+                n_prior, realised = seen.get((*(place[p] for p in PLACE), pattern), (0, math.nan))
+                told = {"value": score.value, "reason": score.reason, "n_cases": score.n_cases}
+                about = {"n_prior": n_prior, "realised": realised}
+                rows.append({**place, "pattern": pattern, "metric": name, **told, **about})
     return rows
 
 
@@ -113,6 +115,9 @@ def _without_curves(made: PatternPrediction) -> PatternPrediction:
     return replace(made, prediction=replace(made.prediction, survival=None, times=None))
 
 
-def _priors(folds: pd.DataFrame) -> dict[tuple[Hashable, ...], int]:
-    keys = [*PLACE, "pattern"]
-    return {key: int(of.iloc[0]) for key, of in folds.groupby(keys, sort=False, observed=True)["n_prior"]}
+def _seen(folds: pd.DataFrame) -> dict[tuple[Hashable, ...], tuple[int, float]]:
+    """(cases without a visible modality, share hidden or absent) of each place and pattern, as it was run."""
+    firsts = folds.reindex(columns=FOLD_COLUMNS).drop_duplicates([*PLACE, "pattern"])
+    keys = firsts[[*PLACE, "pattern"]].itertuples(index=False, name=None)
+    told = zip(firsts["n_prior"].astype(int), firsts["realised"].astype(float), strict=True)
+    return dict(zip(keys, told, strict=True))

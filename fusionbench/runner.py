@@ -164,7 +164,7 @@ def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
     everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
     edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
     task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
-    hidden = bench.train_mask(cell, cohort).hidden
+    hidden = bench.train_mask(cell).hidden
     preprocessor = bench.preprocessor(cell, cohort, hidden)
     imputing = cell.policy == "impute"
     prepare = (preprocessor.imputing() if imputing else preprocessor).prepare

@@ -289,6 +289,20 @@ class CaseSet(Sequence[PreparedCase]):
         """The same cases as the harness hands them out for prediction: nobody's follow-up is within reach."""
         return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
 
+    def lending(self, lent: Mapping[str, Mapping[str, str]]) -> CaseSet:
+        """The same cases, some of them with another one's modality in place of their own.
+
+        Args:
+            lent: modality to case id to the case of this set whose modality it is shown.
+        """
+        refs = {case.id: case.refs for case in self.cases}
+
+        def shown(case: Case) -> Case:
+            borrowed = {name: refs[of[case.id]][name] for name, of in lent.items() if case.id in of}
+            return replace(case, refs={**case.refs, **borrowed}) if borrowed else case
+
+        return replace(self, cases=tuple(map(shown, self.cases)))
+
     def restrict(self, modalities: Sequence[str]) -> CaseSet:
         """The same cases seen through fewer modalities."""
         return replace(self, specs={name: self.specs[name] for name in modalities})

@@ -55,10 +55,13 @@ class Workbench:
 
     def cohort_of(self, cell: Cell) -> Cohort:
         """The cell's cohort as its protocol wants it read."""
+        return self._arranged_for(cell, cell.modalities)
+
+    def _arranged_for(self, cell: Cell, modalities: tuple[str, ...]) -> Cohort:
         protocol = cell.protocol
-        known = (cell.dataset, protocol.unit, protocol.vectors, *_reading(cell), cell.modalities)
+        known = (cell.dataset, protocol.unit, protocol.vectors, *_reading(cell), modalities)
         if known not in self._arranged:
-            named = tuple(part for name in cell.modalities for part in name.split(JOIN))
+            named = tuple(part for name in modalities for part in name.split(JOIN))
             self._arranged[known] = arranged(self.cohort(cell.dataset, protocol.unit), protocol, [named])
         return self._arranged[known]
 
@@ -68,13 +71,14 @@ class Workbench:
         dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
         return load_cohort(dataset, self.registry.modalities, unit, new_patients=True)
 
-    def train_mask(self, cell: Cell, cohort: Cohort) -> Mask:
-        """Which modalities are hidden from training and validation; the same for every model."""
+    def train_mask(self, cell: Cell) -> Mask:
+        """Which modalities are hidden from training and validation; the same for every model and for its members."""
+        over = cell.masked_over or cell.modalities
         ids = {*cell.split.train, *cell.split.val}
-        present = present_modalities((c for c in cohort.cases if c.id in ids), cell.modalities)
+        present = present_modalities((c for c in self._arranged_for(cell, over).cases if c.id in ids), over)
         root = derive(cell.seed, "train-masks", str(cell.dataset), cell.repeat, cell.fold)
-        pattern = cell.protocol.train_pattern if len(cell.modalities) > 1 else "full"
-        return make_masks(pattern, present, cell.modalities, 1, root)[0]
+        pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
+        return make_masks(pattern, present, over, 1, root)[0]
 
     def preprocessor(self, cell: Cell, cohort: Cohort, hidden: Mapping[str, frozenset[str]]) -> Preprocessor:
         """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.

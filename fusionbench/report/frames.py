@@ -13,9 +13,10 @@ from fusionbench.errors import ResultsError
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fusionbench.cohort import Cohort
+    from fusionbench.types import Case
 
 TEXTS = ("cells", "folds", "targets", "sizes")
 BINARIES = ("predictions", "splits", "history")
@@ -24,9 +25,10 @@ _DTYPES = {"case": str, "group": str, "key": str}
 
 ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
-CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key"]
-FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior"]
+CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
+FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
+TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
 SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
 
 
@@ -35,10 +37,11 @@ class Frames:
     """What is known of a suite, tidy.
 
     Attributes:
-        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet).
-        folds: one row per cell, pattern and metric.
+        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
+            modalities its model was given: joined vectors are one.
+        folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
         predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
-        targets: dataset, case, group, time (months), event.
+        targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
         sizes: cases in train (with validation) and test of every fold.
         splits: which cases stand in which part of which fold.
         history: what every listed cell logged, epoch by epoch: losses, validation c-index, learning rate.
@@ -65,7 +68,7 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
         record = None if cell.skip else store.finished(cell, versions)
         cells.append(_cell_row(cell, record))
         if record is not None and record["status"] == "ok":
-            folds += [{**cell.place, **score} for score in record["scores"] if score["metric"] in cell.metrics]
+            folds += _fold_rows(cell, record)
             predictions.append(_predictions(cell, store))
             history.append(_placed(store.history(cell.key), cell))
     return Frames(
@@ -100,7 +103,8 @@ def read_frames(folder: Path) -> Frames:
         raise ResultsError(
             f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
         ) from error
-    texts["folds"]["value"] = pd.to_numeric(texts["folds"]["value"], errors="coerce")
+    for name in {"value", "realised"} & set(texts["folds"].columns):
+        texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
     return Frames(**texts, **binaries)
 
 
@@ -124,7 +128,15 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "train_pattern": cell.protocol.train_pattern,
         "unit": cell.protocol.unit,
         "key": cell.key,
+        "n_inputs": len(cell.modalities),
     }
+
+
+def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    hidden = pd.DataFrame([p for p in record["patterns"] if p["split"] == "test"], columns=["pattern", "realised"])
+    realised = hidden.groupby("pattern")["realised"].mean()
+    scores = (score for score in record["scores"] if score["metric"] in cell.metrics)
+    return [{**cell.place, **score, "realised": realised.get(score["pattern"])} for score in scores]
 
 
 def _predictions(cell: Cell, store: Store) -> pd.DataFrame:
@@ -145,13 +157,17 @@ def _concat(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFr
 
 def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
     rows = [
-        (name, case.id, case.group, case.target.time, case.target.event)
+        (name, case.id, case.group, case.target.time, case.target.event, "+".join(_having(case, cohort)))
         for (name, _), cohort in cohorts.items()
         for case in cohort.cases
         if case.target is not None
     ]
     # a case may be known by one name as a patient and as a slide; its follow-up is the same
-    return pd.DataFrame(rows, columns=["dataset", "case", "group", "time", "event"]).drop_duplicates(ignore_index=True)
+    return pd.DataFrame(rows, columns=TARGET_COLUMNS).drop_duplicates(TARGET_COLUMNS[:-1], ignore_index=True)
+
+
+def _having(case: Case, cohort: Cohort) -> Iterator[str]:
+    return (name for name in cohort.info.modalities if name in case.refs)
 
 
 def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:

@@ -8,6 +8,7 @@ from itertools import product
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fusionbench import Case, CaseSet, ModalitySpec, PreparedCase
 from fusionbench.missing import Mask, make_masks, mask_hash, realised_rate
 
 NAMES = ("a", "b", "c", "d")
@@ -21,7 +22,7 @@ def cohorts(largest: int) -> st.SearchStrategy[Present]:
 
 
 random_patterns = st.sampled_from(["half", "rate:.25", "rate:.5", "rate:.75", "rate:.99"])
-patterns = random_patterns | st.sampled_from(["full", "only:a", "drop:b"])
+patterns = random_patterns | st.sampled_from(["full", "only:a", "drop:b", "shuffle:a"])
 seeds = st.integers(0, 2**63 - 1)
 
 
@@ -79,3 +80,31 @@ def test_the_order_of_cases_does_not_matter(pattern: str, present: Present, seed
     again = make_masks(pattern, {case: present[case] for case in order}, NAMES, 2, seed)
     assert again == masks
     assert mask_hash(again) == mask_hash(masks)
+
+
+@given(cohorts(20), seeds, st.sampled_from(NAMES))
+def test_a_shuffle_is_a_permutation_among_those_that_have_it(present: Present, seed: int, name: str) -> None:
+    having = {case for case, has in present.items() if name in has}
+    for mask in make_masks(f"shuffle:{name}", present, NAMES, 3, seed):
+        lent = mask.lent.get(name, {})
+        assert mask.lent.keys() <= {name}
+        assert set(lent) == set(lent.values()) == (having if len(having) > 1 else set())
+        assert all(case != whose for case, whose in lent.items())
+
+
+@given(cohorts(12), seeds)
+def test_a_shuffle_leaves_the_other_modalities_and_ids_alone(present: Present, seed: int) -> None:
+    cases = tuple(Case(i, i, None, {m: f"{m} of {i}" for m in has}) for i, has in present.items())
+    specs = {m: ModalitySpec(m, "vector", 1) for m in NAMES}
+    own = CaseSet(cases, specs, None, lambda case, visible: PreparedCase(case.id, {}))
+    for mask in make_masks("shuffle:b", present, NAMES, 2, seed):
+        shown = own.lending(mask.lent)
+        assert shown.ids == own.ids
+        assert sorted(map(str, (c.refs.get("b") for c in shown.cases))) == sorted(
+            map(str, (c.refs.get("b") for c in own.cases))
+        )
+        for before, after in zip(own.cases, shown.cases, strict=True):
+            assert {m: r for m, r in after.refs.items() if m != "b"} == {
+                m: r for m, r in before.refs.items() if m != "b"
+            }
+            assert list(after.refs) == list(before.refs)

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import cycle, islice
 
 import numpy as np
 import pandas as pd
 
-from fusionbench.report.frames import CELL_COLUMNS, FOLD_COLUMNS, HISTORY_COLUMNS, PLACE, SIZE_COLUMNS, Frames
+from fusionbench.report.frames import (
+    CELL_COLUMNS,
+    FOLD_COLUMNS,
+    HISTORY_COLUMNS,
+    PLACE,
+    SIZE_COLUMNS,
+    TARGET_COLUMNS,
+    Frames,
+)
 from fusionbench.statistics import harrell_c
 
 DIRECTIONS: Mapping[str, bool | None] = {"harrell_c_index": True, "ibs": False, "d_calibration": None}
 
 
 def make_frames(
-    skill: Mapping[str, float],
+    skill: Mapping[str, float | Mapping[str, float]],
     *,
     datasets: Sequence[str] = ("toy",),
     variants: Sequence[str] = ("base",),
@@ -24,12 +33,15 @@ def make_frames(
     cases: int = 100,
     seed: int = 0,
     fold_source: str = "generated",
+    having: Sequence[str] = ("a+b",),
 ) -> Frames:
     """Every model's risk is `skill` times the true risk plus noise; the other metrics are noise around a constant.
 
     Args:
-        skill: model to signal; 0 is chance.
-        patterns: pattern to its number of masks.
+        skill: model to signal, of all patterns or by pattern; 0 is chance. A model is tested on modalities a+b, or on
+            those that its name ends on: `cox on a`.
+        patterns: pattern to its number of masks; a model of one modality is tested under `full` only.
+        having: the modalities that the first, second, ... case has; again from the start where they end.
     """
     rng = np.random.default_rng(seed)
     rows: dict[str, list[tuple[object, ...]]] = {"cells": [], "folds": [], "sizes": [], "targets": []}
@@ -37,7 +49,9 @@ def make_frames(
     for dataset in datasets:
         truth, time, event = _cohort(rng, cases)
         ids = np.asarray([f"p{i:04d}" for i in range(cases)], dtype=object)
-        rows["targets"] += list(zip([dataset] * cases, ids, ids, time, event, strict=True))
+        rows["targets"] += list(
+            zip([dataset] * cases, ids, ids, time, event, islice(cycle(having), cases), strict=True)
+        )
         splits = [np.array_split(rng.permutation(cases), folds) for _ in range(repeats)]
         if fold_source == "published":
             splits = [splits[0]] * repeats
@@ -46,15 +60,20 @@ def make_frames(
                 for fold in range(folds):
                     test = np.sort(splits[repeat][fold])
                     rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source, 1))
-                    for model, signal in skill.items():
-                        place = (dataset, model, "a+b", variant, repeat, fold)
-                        rows["cells"].append((*place, "clean", "ok", "", "native", "default", "full", "patient", "k"))
-                        for pattern, draws in (patterns or {"full": 1}).items():
+                    for name, signals in skill.items():
+                        model, _, alone = name.partition(" on ")
+                        place = (dataset, model, alone or "a+b", variant, repeat, fold)
+                        about = ("clean", "ok", "", "native", "default", "full", "patient", "k", 1 if alone else 2)
+                        rows["cells"].append((*place, *about))
+                        tested = {"full": 1} if alone else patterns or {"full": 1}
+                        for pattern, draws in tested.items():
+                            signal = signals[pattern] if isinstance(signals, Mapping) else signals
+                            realised = float(pattern[5:]) if pattern.startswith("rate:") else 0.0
                             risks = [signal * truth[test] + rng.normal(size=len(test)) for _ in range(draws)]
                             c = float(np.mean([harrell_c(time[test], event[test], risk) for risk in risks]))
                             values = (c, rng.normal(0.2, 0.01), rng.uniform())
                             for metric, value in zip(DIRECTIONS, values, strict=True):
-                                rows["folds"].append((*place, pattern, metric, value, "", len(test), 0))
+                                rows["folds"].append((*place, pattern, metric, value, "", len(test), 0, realised))
                             for draw, risk in enumerate(risks):
                                 frame = pd.DataFrame(
                                     {"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw}
@@ -64,7 +83,7 @@ def make_frames(
         cells=pd.DataFrame(rows["cells"], columns=CELL_COLUMNS),
         folds=pd.DataFrame(rows["folds"], columns=FOLD_COLUMNS),
         predictions=pd.concat(predictions, ignore_index=True),
-        targets=pd.DataFrame(rows["targets"], columns=["dataset", "case", "group", "time", "event"]),
+        targets=pd.DataFrame(rows["targets"], columns=TARGET_COLUMNS),
         sizes=pd.DataFrame(rows["sizes"], columns=SIZE_COLUMNS),
         splits=pd.DataFrame(),
         history=pd.DataFrame(columns=HISTORY_COLUMNS),

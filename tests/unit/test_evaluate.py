@@ -350,3 +350,16 @@ def test_a_metric_with_a_horizon_sees_targets_and_survival_up_to_it() -> None:
     assert test.event.tolist() == [True, False]
     assert test.time[1] == pytest.approx(30.0)
     assert train.time.tolist() == [1.0, 2.0, 3.0], "training targets are left as they are"
+
+
+def test_a_shuffled_case_is_seen_with_anothers_modality() -> None:
+    refs = {"a": {"clinical": 1.0, "omic": 10.0}, "b": {"clinical": 2.0, "omic": 20.0}, "c": {"clinical": 4.0}}
+    present = {i: tuple(r) for i, r in refs.items()}
+    masks = {p: make_masks(p, present, NAMES, 2, 0) for p in ("full", "shuffle:omic")}
+    full, *shuffled = predict_patterns(Sums(), case_set(refs), masks, PRIOR, present, "model x")
+    assert full.prediction.risk.tolist() == [11.0, 22.0, 4.0]
+    assert [(p.pattern, p.draw, p.n_prior) for p in shuffled] == [("shuffle:omic", 0, 0), ("shuffle:omic", 1, 0)]
+    for p in shuffled:
+        assert p.prediction.ids == ("a", "b", "c")
+        assert p.prediction.risk.tolist() == [21.0, 12.0, 4.0], "of two cases, each can only get the other's"
+        assert p.realised == full.realised

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping
 
@@ -9,7 +11,15 @@ import numpy as np
 import pytest
 
 from fusionbench import SuiteError
-from fusionbench.missing import Mask, check_pattern, expand_patterns, make_masks, mask_hash, realised_rate
+from fusionbench.missing import (
+    Mask,
+    check_pattern,
+    expand_patterns,
+    hidden_from_all,
+    make_masks,
+    mask_hash,
+    realised_rate,
+)
 
 NAMES = ("clinical", "omic", "image")
 PRESENT = {
@@ -29,7 +39,7 @@ def many(n: int, modalities: tuple[str, ...] = NAMES) -> dict[str, tuple[str, ..
 
 
 def test_stars_stand_for_every_modality_of_the_row() -> None:
-    patterns = ["half", "only:*", "drop:omic", "drop:*", "half", "rate:.25"]
+    patterns = ["half", "only:*", "drop:omic", "drop:*", "half", "rate:.25", "shuffle:*"]
     assert expand_patterns(patterns, ("clinical", "omic")) == (
         "full",
         "half",
@@ -38,16 +48,18 @@ def test_stars_stand_for_every_modality_of_the_row() -> None:
         "drop:omic",
         "drop:clinical",
         "rate:.25",
+        "shuffle:clinical",
+        "shuffle:omic",
     )
 
 
 def test_full_is_always_there_and_all_there_is_with_one_modality() -> None:
     assert expand_patterns([], NAMES) == ("full",)
-    assert expand_patterns(["half", "only:*", "rate:0.5"], ("omic",)) == ("full",)
+    assert expand_patterns(["half", "only:*", "rate:0.5", "shuffle:*"], ("omic",)) == ("full",)
 
 
 def test_a_pattern_of_another_rows_modality_is_left_out() -> None:
-    assert expand_patterns(["only:image", "drop:image"], ("clinical", "omic")) == ("full",)
+    assert expand_patterns(["only:image", "drop:image", "shuffle:image"], ("clinical", "omic")) == ("full",)
 
 
 BAD = [
@@ -59,6 +71,8 @@ BAD = [
     "only",
     "only:",
     "drop",
+    "shuffle",
+    "shuffle:",
     "rate",
     "rate:0",
     "rate:1",
@@ -178,3 +192,56 @@ def test_the_hash_is_of_the_content() -> None:
     assert mask_hash([one]) == mask_hash([same])
     assert mask_hash([one]) != mask_hash([Mask("half", 1, one.hidden)])
     assert mask_hash([one]) != mask_hash([Mask("half", 0, {"a": frozenset({"x"}), "b": frozenset({"x"})})])
+
+
+def test_training_is_not_shuffled() -> None:
+    check_pattern("shuffle:omic", NAMES)
+    with pytest.raises(SuiteError, match="'shuffle:omic' is for test cases; training takes full, half"):
+        check_pattern("shuffle:omic", NAMES, single=True)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hidden"),
+    [("only:omic", {"clinical", "image"}), ("drop:omic", {"omic"}), ("rate:.5", set()), ("shuffle:omic", set())],
+)
+def test_what_a_pattern_hides_from_everybody(pattern: str, hidden: set[str]) -> None:
+    assert hidden_from_all(pattern, NAMES) == hidden
+
+
+def test_a_shuffle_hides_nothing_and_gives_everybody_another_ones() -> None:
+    present = many(50) | {"without": ("clinical",)}
+    for mask in make_masks("shuffle:omic", present, NAMES, 10, 0):
+        assert mask.hidden == {}
+        ((name, lent),) = mask.lent.items()
+        assert name == "omic"
+        assert sorted(lent) == sorted(lent.values()) == sorted(many(50))
+        assert all(case != whose for case, whose in lent.items())
+    full = make_masks("full", present, NAMES, 1, 0)[0]
+    assert realised_rate(mask, present, NAMES) == realised_rate(full, present, NAMES)
+
+
+def test_a_shuffle_gives_any_other_ones_equally_often() -> None:
+    """Over 600 draws of one of 4 others, within four standard errors."""
+    masks = make_masks("shuffle:omic", many(5), NAMES, 600, 0)
+    counts = Counter((case, whose) for mask in masks for case, whose in mask.lent["omic"].items())
+    assert len(counts) == 20
+    assert np.abs(np.array(list(counts.values())) / 600 - 1 / 4).max() < 4 * np.sqrt(3 / 16 / 600)
+
+
+def test_one_case_with_a_modality_has_nobody_to_swap_with() -> None:
+    (mask,) = make_masks("shuffle:image", {"a": NAMES, "b": ("omic",)}, NAMES, 1, 0)
+    assert mask.lent == {}
+
+
+def test_a_hash_knows_whose_modality_was_shown() -> None:
+    plain = Mask("shuffle:a", 0, {})
+    one, other = (Mask("shuffle:a", 0, {}, {"a": of}) for of in ({"p": "q", "q": "p"}, {"p": "q", "q": "r", "r": "p"}))
+    assert len({mask_hash([plain]), mask_hash([one]), mask_hash([other])}) == 3
+    assert mask_hash([one]) == mask_hash([Mask("shuffle:a", 0, {}, {"a": {"q": "p", "p": "q"}})])
+
+
+def test_hashes_of_masks_that_only_hide_stay_what_they_were() -> None:
+    """Keys of cells that are on disk rest on it."""
+    content = [["half", 0, [["a", ["x", "y"]], ["b", ["x"]]]]]
+    masks = [Mask("half", 0, {"b": frozenset({"x"}), "a": frozenset({"y", "x"})})]
+    assert mask_hash(masks) == hashlib.sha256(json.dumps(content).encode()).hexdigest()

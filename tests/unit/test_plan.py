@@ -266,7 +266,10 @@ def test_a_training_pattern_that_leaves_nothing_is_a_skip() -> None:
         toy=Toy(names=("clinical", "omic", "image")),
     )
     reasons = {c.row[2]: c.skip for c in plan.listed if c.skip and str(c.model) == "uni"}
-    assert reasons == {"clinical+image": "train_pattern 'only:omic' leaves nothing of clinical+image to train on"}
+    assert reasons == {
+        "clinical+image": "train_pattern 'only:omic' leaves nothing of clinical+image to train on",
+        "clinical+omic": "train_pattern 'only:omic' hides clinical from every training case",
+    }
 
 
 def test_a_member_that_is_not_installed_is_named_with_who_needs_it() -> None:
@@ -586,3 +589,31 @@ def test_cells_are_values() -> None:
     cell = planned().todo()[0]
     assert replace(cell) == cell
     assert cell == planned().todo()[0]
+
+
+def test_members_are_trained_under_the_masks_of_the_cell_that_builds_on_them() -> None:
+    plan = planned(SUITE.replace("[train]", 'train_pattern = "rate:0.5"\n[train]'))
+    (late,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("late", "clinical+omic"))
+    members = [next(c for c in plan.cells if c.key == key) for _, key in late.members]
+    assert [c.masked_over for c in members] == [("clinical", "omic")] * 2
+    assert not any(c.listed for c in members)
+    assert members[0].ingredients["masked_over"] == ["clinical", "omic"]
+    (alone,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("uni", "clinical"))
+    assert alone.masked_over == ()
+    assert alone.key != members[0].key, "a row of one modality has no pattern over it"
+
+
+def test_members_of_members_see_the_same_masks() -> None:
+    text = SUITE.replace('"late"]', '"late", "on-late"]').replace("[train]", 'train_pattern = "half"\n[train]')
+    plan = planned(text)
+    (late,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("late", "clinical+omic"))
+    (on_late,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("on-late", "clinical+omic"))
+    assert [key for _, key in on_late.members] == [late.key]
+
+
+def test_without_a_training_pattern_a_member_is_the_listed_row() -> None:
+    plan = planned()
+    assert not any(c.masked_over or "masked_over" in c.ingredients for c in plan.cells)
+    (late,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("late", "clinical+omic"))
+    (alone,) = (c for c in plan.listed if c.fold == 0 and c.row[1:3] == ("uni", "clinical"))
+    assert alone.key == late.members[0][1]

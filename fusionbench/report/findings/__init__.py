@@ -10,12 +10,14 @@ from typing import Any
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.cohorts import cohorts
+from fusionbench.report.findings.fusion import did_fusion_help
+from fusionbench.report.findings.missing import missing_modalities
 from fusionbench.report.layout import Section
 
 Lock = Mapping[str, Any]
 Maker = Callable[[Analysis, Lock], Iterable[Section]]
 
-MAKERS: tuple[Maker, ...] = (cohorts,)
+MAKERS: tuple[Maker, ...] = (cohorts, did_fusion_help, missing_modalities)
 
 
 def findings(analysis: Analysis, lock: Lock) -> list[Section]:

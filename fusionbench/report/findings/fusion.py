@@ -1,0 +1,126 @@
+"""Did fusion help? Each fusion model against the best model of one modality, and what it makes of each modality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings import estimates
+from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, XOR, Estimate, Grid
+from fusionbench.report.findings.pairs import pair_sections
+from fusionbench.report.layout import Entry, Section
+from fusionbench.report.paired import adjusted, comparison
+from fusionbench.report.words import FULL, HARRELL, Row, unique
+
+_HELPED = (
+    "Harrell's c with all modalities, and its paired difference to the best uni-modal model: the one that validation "
+    "cases choose (best-unimodal), and beside it the test-best one, chosen on the very test cases, as the HEALNet "
+    "paper did. p: corrected resampled t-test of the former, p_holm over the rows of this grid. Uplift: "
+    "100 (c / c_uni - 1)."
+)
+_SHUFFLED = (
+    "Fall of c when the model is shown each test patient with another test patient's modality, among those that have "
+    "it; the mean over draws, from the same fitted model. Where c does not fall, the modality is not used, or says "
+    "what the others say."
+)
+
+
+def did_fusion_help(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
+    """Sections on every dataset with rows on more than one modality; none where there is none."""
+    sections = [s for dataset in unique(analysis.stored.cells["dataset"]) for s in _of_dataset(analysis, dataset)]
+    if sections:
+        yield Section(2, "Did fusion help?")
+        yield from sections
+
+
+def _of_dataset(analysis: Analysis, dataset: str) -> Iterator[Section]:
+    fused = [row for row in estimates.fused_rows(analysis, dataset) if not estimates.named(row, BEST_UNIMODAL, XOR)]
+    if any(_references(analysis, row) != (None, None) for row in fused):
+        yield _helped(analysis, dataset, fused)
+    shuffles = estimates.patterns_of(analysis, fused, "shuffle")
+    if shuffles:
+        yield _shuffled(analysis, dataset, fused, shuffles)
+    yield from pair_sections(analysis, dataset, fused)
+
+
+def _references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
+    """The best uni-modal row by validation, and the one that is best on the test cases."""
+
+    def tested(row: Row) -> float:
+        return estimates.c_of(estimates.values_of(analysis, (row, FULL)))
+
+    best = max(estimates.unimodal_rows(analysis, row), key=tested, default=None)
+    return estimates.beside(estimates.scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
+
+
+def _helped(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Section:
+    of = {row: _references(analysis, row) for row in fused}
+    columns = ("c", "to best uni-modal", "p", "p_holm", "uplift", "to test-best uni-modal", "its uplift")
+    grid = Grid(fused, *columns)
+    tests = _tests(analysis, {row: chosen for row, (chosen, _) in of.items() if chosen is not None})
+    for row, (chosen, best) in of.items():
+        p = [_p(tests[row][name]) for name in ("p", "p_holm")] if row in tests else [NONE, NONE]
+        to_chosen, to_best = (_against(analysis, row, other) for other in (chosen, best))
+        grid.add(row, [estimates.c(analysis, (row, FULL)).entry(), to_chosen[0], *p, to_chosen[1], *to_best])
+    return Section(3, dataset, _HELPED, grid.header, tuple(grid.lines), tuple(_who(analysis, of)))
+
+
+def _tests(analysis: Analysis, references: Mapping[Row, Row]) -> dict[Row, dict[str, Any]]:
+    """Each row's comparison with its reference, adjusted over all of them."""
+    values = {row: estimates.values_of(analysis, (row, FULL)) for pair in references.items() for row in pair}
+    lines = [
+        comparison(analysis.stored, (row, other), FULL, HARRELL, (values[row], values[other]), None)
+        for row, other in references.items()
+    ]
+    return dict(zip(references, adjusted(lines), strict=True))
+
+
+def _p(value: float) -> Entry:
+    return NONE if math.isnan(value) else Entry(f"{value:.3f}")
+
+
+def _against(analysis: Analysis, row: Row, other: Row | None) -> tuple[Entry, Entry]:
+    """Difference with its interval, and uplift in per cent."""
+    if other is None:
+        return NONE, NONE
+    c, reference = (estimates.c_of(estimates.values_of(analysis, (r, FULL))) for r in (row, other))
+    gap = estimates.difference(analysis, (row, FULL), (other, FULL))
+    return gap.entry(signed=True), Entry(f"{uplift(c, reference):+.1f} %")
+
+
+def uplift(fusion: float, unimodal: float) -> float:
+    """100 (c_fusion / c_uni - 1)."""
+    return 100 * (fusion / unimodal - 1)
+
+
+def _who(analysis: Analysis, of: Mapping[Row, tuple[Row | None, Row | None]]) -> Iterator[str]:
+    """The references of each modality set, once."""
+    several = len({row[3] for row in of}) > 1
+    for place, (chosen, best) in {estimates.where(row, several=several): pair for row, pair in of.items()}.items():
+        by_validation = f"no row {BEST_UNIMODAL}, so none is chosen by validation"
+        if chosen is not None:
+            by_validation = f"best uni-modal {_c(analysis, chosen)}"
+        by_test = "no uni-modal row" if best is None else f"test-best {best[1]} on {best[2]} {_c(analysis, best)}"
+        yield f"{place}: {by_validation}; {by_test}"
+
+
+def _c(analysis: Analysis, row: Row) -> str:
+    return estimates.c(analysis, (row, FULL)).entry().text
+
+
+def _shuffled(analysis: Analysis, dataset: str, fused: Sequence[Row], shuffles: Sequence[str]) -> Section:
+    tested = [row for row in fused if any(estimates.values_of(analysis, (row, s)) for s in shuffles)]
+    grid = Grid(tested, "c", *(pattern.partition(":")[2] for pattern in shuffles))
+    for row in tested:
+        falls = (_fall(analysis, row, pattern) for pattern in shuffles)
+        grid.add(row, [estimates.c(analysis, (row, FULL)).entry(), *falls])
+    return Section(3, f"{dataset}: one modality shuffled", _SHUFFLED, grid.header, tuple(grid.lines))
+
+
+def _fall(analysis: Analysis, row: Row, pattern: str) -> Entry:
+    if not estimates.values_of(analysis, (row, pattern)):
+        return NONE
+    fall: Estimate = estimates.difference(analysis, (row, FULL), (row, pattern))
+    return fall.entry(signed=True)

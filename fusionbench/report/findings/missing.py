@@ -1,0 +1,153 @@
+"""Missing modalities at test: how c falls as more is hidden, and what is left of it under each pattern."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings import estimates
+from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, Estimate, Grid
+from fusionbench.report.findings.visible import Seen, seen
+from fusionbench.report.layout import Entry, Section
+from fusionbench.report.paired import paired_test
+from fusionbench.report.words import FULL, Row, unique
+from fusionbench.statistics.concordance import Floats
+
+_CURVES = (
+    "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again. Area: "
+    "under the curve by the trapezoid rule over p from 0 to the largest rate, divided by that range: a mean c. The "
+    "last column is the smallest p at which the interval of the paired difference to the best uni-modal model, chosen "
+    "on validation cases and tested under the same masks, lies below 0."
+)
+_PATTERNS = (
+    "c under each pattern, and of the same fitted model with all modalities on the same patients: those of whom the "
+    "pattern leaves at least one modality. The others got the training-mean risk and are left out here."
+)
+_XOR = (
+    "Each test patient keeps one of their modalities at random. Compared with the uni-modal models of whatever is "
+    "there (xor-unimodal), on the patients that have any modality; p: corrected resampled t-test, not adjusted."
+)
+
+
+def missing_modalities(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
+    """Sections on every dataset whose rows were tested with modalities missing; none where none was."""
+    sections = [s for dataset in unique(analysis.stored.cells["dataset"]) for s in _of_dataset(analysis, dataset, lock)]
+    if sections:
+        yield Section(2, "Missing modalities")
+        yield from sections
+
+
+def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> Iterator[Section]:
+    rows = estimates.fused_rows(analysis, dataset)
+    rates = sorted(estimates.patterns_of(analysis, rows, "rate"), key=_rate)
+    if rates:
+        yield _curves(analysis, dataset, rows, rates)
+    patterns = [p for kind in ("half", "only", "drop") for p in estimates.patterns_of(analysis, rows, kind)]
+    if patterns:
+        found = seen(analysis, dataset, rows, patterns, seed=int(lock["suite"]["seed"]))
+        yield _left(dataset, rows, patterns, found)
+        yield from _against_xor(analysis, dataset, rows, found)
+
+
+def _rate(pattern: str) -> float:
+    return 0.0 if pattern == FULL else float(pattern.partition(":")[2])
+
+
+def _curves(analysis: Analysis, dataset: str, rows: Sequence[Row], rates: Sequence[str]) -> Section:
+    points = [FULL, *rates]
+    tested = [row for row in rows if any(estimates.values_of(analysis, (row, rate)) for rate in rates)]
+    grid = Grid(tested, *points, "area", "loses from p")
+    for row in tested:
+        of = [p for p in points if estimates.values_of(analysis, (row, p))]
+        shown = {p: estimates.c(analysis, (row, p)).entry() for p in of}
+        grid.add(
+            row,
+            [
+                *(shown.get(p, NONE) for p in points),
+                _area(analysis, row, of).entry(),
+                _loses(analysis, tested, row, of),
+            ],
+        )
+    notes = (*_realised(analysis, tested, points), *_without_reference(tested))
+    return Section(3, f"{dataset}: modalities hidden at random", _CURVES, grid.header, tuple(grid.lines), notes)
+
+
+def area(rates: Sequence[float], c: Floats) -> Floats:
+    """Area under a curve by the trapezoid rule, divided by the range of the rates.
+
+    Args:
+        rates: (point,) ascending, at least two.
+        c: (point, ...) the curve, or many of them.
+    """
+    p = np.asarray(rates, dtype=np.float64)
+    means = (c[1:] + c[:-1]) / 2
+    return np.asarray(np.tensordot(np.diff(p), means, axes=1) / (p[-1] - p[0]))
+
+
+def _area(analysis: Analysis, row: Row, points: Sequence[str]) -> Estimate:
+    rates = [_rate(p) for p in points]
+    values = np.array([estimates.c_of(estimates.values_of(analysis, (row, p))) for p in points])
+    draws = [estimates.draws_of(analysis, (row, p)) for p in points]
+    known = [of for of in draws if of is not None]
+    drawn = area(rates, np.stack(known)) if len(known) == len(points) else None
+    return Estimate.of(float(area(rates, values)), drawn)
+
+
+def _loses(analysis: Analysis, rows: Sequence[Row], row: Row, points: Sequence[str]) -> Entry:
+    """The smallest p at which the interval of the difference to the best uni-modal row lies below 0."""
+    reference = estimates.beside(rows, row, BEST_UNIMODAL)
+    if reference is None or reference == row:
+        return NONE
+    gaps = {p: estimates.difference(analysis, (row, p), (reference, p)) for p in points}
+    if any(math.isnan(gap.high) for gap in gaps.values()):
+        return Entry("no interval")
+    return Entry(next((f"{_rate(p):g}" for p, gap in gaps.items() if gap.high < 0), "none"))
+
+
+def _without_reference(rows: Sequence[Row]) -> Iterator[str]:
+    lacking = dict.fromkeys(row[2] for row in rows if estimates.beside(rows, row, BEST_UNIMODAL) is None)
+    if lacking:
+        yield f"no row {BEST_UNIMODAL} on {', '.join(lacking)}: nothing to lose against"
+
+
+def _realised(analysis: Analysis, rows: Iterable[Row], points: Sequence[str]) -> Iterator[str]:
+    """Each modality set's share of (case, modality) pairs that were not seen; the masks are the same for all models."""
+    folds = analysis.stored.folds
+    if "realised" not in folds.columns:
+        return
+    for modalities in dict.fromkeys(row[2] for row in rows):
+        shares = folds[folds["modalities"] == modalities].groupby("pattern")["realised"].mean()
+        told = [f"{shares[p]:.3f} under {p}" for p in points if p in shares.index and not math.isnan(shares[p])]
+        if told:
+            yield f"share of modalities not seen, hidden or never there, of {modalities}: {', '.join(told)}"
+
+
+def _left(dataset: str, rows: Sequence[Row], patterns: Sequence[str], found: Seen) -> Section:
+    grid = Grid(rows, "pattern", "n_cases", "c", "full", "difference")
+    for row in rows:
+        for pattern in patterns:
+            if (row, pattern) in found.cases:
+                c, full = found.c((row, pattern)), found.full((row, pattern))
+                lost = found.difference((row, pattern), found.full_line((row, pattern)))
+                counted = Entry(str(found.cases[row, pattern]))
+                grid.add(row, [Entry(pattern), counted, c.entry(), full.entry(), lost.entry(signed=True)])
+    return Section(3, f"{dataset}: what is left", _PATTERNS, grid.header, tuple(grid.lines), found.notes)
+
+
+def _against_xor(analysis: Analysis, dataset: str, rows: Sequence[Row], found: Seen) -> Iterator[Section]:
+    pairs = {row: estimates.beside(rows, row, estimates.XOR) for row in rows if (row, "half") in found.cases}
+    compared = {row: xor for row, xor in pairs.items() if xor not in (None, row) and (xor, "half") in found.cases}
+    if not compared:
+        return
+    grid = Grid(list(compared), "n_cases", "c", "xor-unimodal", "difference", "p")
+    for row, xor in compared.items():
+        assert xor is not None
+        one, other = (row, "half"), (xor, "half")
+        p = paired_test(analysis.stored, row, found.sample.values.get(one, {}), found.sample.values.get(other, {})).p
+        entries = (found.c(one).entry(), found.c(other).entry(), found.difference(one, other).entry(signed=True))
+        grid.add(row, [Entry(str(found.cases[one])), *entries, NONE if math.isnan(p) else Entry(f"{p:.3f}")])
+    yield Section(3, f"{dataset}: one modality a patient", _XOR, grid.header, tuple(grid.lines))

@@ -114,10 +114,11 @@ class Protocol(_Strict):
         """The base, and what differs from it: `clean`, or `clean, unit=slide`."""
         usual = type(self)(base=self.base)
         changed = [k for k in AS_PUBLISHED if getattr(self, k) != getattr(usual, k)]
-        return ", ".join([self.base, *(f"{k}={_told(getattr(self, k))}" for k in changed)])
+        return ", ".join([self.base, *(f"{k}={told(getattr(self, k))}" for k in changed)])
 
 
-def _told(value: object) -> str:
+def told(value: object) -> str:
+    """A switch's value as a suite writes it."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -9,12 +9,16 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.counts import counts
+from fusionbench.report.findings.curves import curves
+from fusionbench.report.findings.reproduction import reproduction
+from fusionbench.report.findings.switches import switches
 from fusionbench.report.layout import Section
 
 Lock = Mapping[str, Any]
 Maker = Callable[[Analysis, Lock], Iterable[Section]]
 
-MAKERS: tuple[Maker, ...] = ()
+MAKERS: tuple[Maker, ...] = (switches, curves, counts, reproduction)
 
 
 def findings(analysis: Analysis, lock: Lock) -> list[Section]:

@@ -1,0 +1,215 @@
+"""Verdicts on published claims, each computed from stored results by a small function of its kind.
+
+A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a claim that a suite cannot answer is
+"not checked by this suite", and one whose rows are not there is "not run".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.counts import agreeing
+from fusionbench.report.findings.curves import Course, courses
+from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
+from fusionbench.report.findings.switches import counterpart
+from fusionbench.report.words import FULL
+
+HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
+
+Claim = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    ours: str
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one cohort (or row) says: True, False, or None where its interval leaves it open.
+
+    Attributes:
+        text: the number, with its interval where there is one.
+    """
+
+    where: str
+    text: str
+    says: bool | None
+
+
+def judge(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Verdict:
+    """The verdict on one claim."""
+    here = lock["suite"]["name"] in claim["checked_by"].split()
+    if not (here and claim["kind"]):
+        return Verdict("-", f"not checked by this suite{_elsewhere(claim, here)}")
+    parts = list(CHECKS[claim["kind"]](claim, analysis, lock))
+    return _joined(parts, claim)
+
+
+def _elsewhere(claim: Claim, here: bool) -> str:
+    return "" if here or not claim["checked_by"] else f" (by {claim['checked_by'].replace(' ', ', ')})"
+
+
+def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
+    """Of all cohorts that the claim names, or of `least` of them."""
+    if not parts:
+        return Verdict("-", NOT_RUN)
+    ours = "; ".join(f"{part.where} {part.text}" for part in parts)
+    wanted = max(len(claim["datasets"].split()), len(parts))
+    least = _least(claim, wanted)
+    yes, no = sum(p.says is True for p in parts), sum(p.says is False for p in parts)
+    if yes >= least:
+        return Verdict(ours, HOLDS)
+    if wanted - no < least:
+        return Verdict(ours, FAILS)
+    absent = wanted - len(parts)
+    left = [f"{p.where} {p.text}" for p in parts if p.says is None] + ([f"{absent} not run"] if absent else [])
+    return Verdict(ours, f"{OPEN}: {'; '.join(left)}")
+
+
+def _least(claim: Claim, wanted: int) -> int:
+    counted = claim["kind"] in ("lower-spread", "better-under-pattern") and claim["threshold"]
+    return int(claim["threshold"]) if counted else wanted
+
+
+def _subjects(claim: Claim, rows: Iterable[Measured]) -> Iterator[tuple[str, Measured, list[Measured]]]:
+    """(dataset, the claim's row, the rows it is held against) of each dataset and variant that has both."""
+    everything = list(rows)
+    for dataset in claim["datasets"].split():
+        mine = matching(everything, dataset, claim["model"], claim["modalities"])
+        for row in mine:
+            beside = [r for r in everything if r.variant == row.variant and r.row[0] == row.row[0]]
+            others = [other for name in claim["against"].split() for other in _other(name, claim, beside)]
+            where = dataset if len({r.variant for r in mine}) < 2 else f"{dataset} ({row.variant})"
+            if others:
+                yield where, row, others
+
+
+def _other(name: str, claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
+    """Rows of `model` or `model@modalities`; the claim's own modalities where none are written."""
+    model, _, sets = name.partition("@")
+    return [
+        m for dataset in {r.row[0] for r in rows} for m in matching(rows, dataset, model, sets or claim["modalities"])
+    ]
+
+
+def _above_zero(outcome: Outcome) -> bool | None:
+    """Whether an interval lies above zero, or at or below it; None where it holds zero, or there is none."""
+    return True if outcome.low > 0 else False if outcome.high <= 0 else None
+
+
+def _gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Relative gain over the best of the others; the best by test c, as it is published."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        best = max(others, key=lambda r: r.mean)
+        outcome = against(row, best, gain)
+        text = f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}"
+        yield Part(where, text, _above_zero(outcome))
+
+
+def _nearly_equal(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The difference to the best of the others lies within the threshold."""
+    margin = float(claim["threshold"])
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        outcome = against(row, max(others, key=lambda r: r.mean))
+        inside = -margin < outcome.low and outcome.high < margin
+        outside = outcome.low > margin or outcome.high < -margin
+        yield Part(where, f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None)
+
+
+def _lower_spread(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """sd over folds below that of every other."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        least = min(others, key=lambda r: r.sd)
+        known = not np.isnan([row.sd, *(r.sd for r in others)]).any()
+        text = f"sd {row.sd:.3f}, lowest other {least.sd:.3f} ({least.row[1]})"
+        yield Part(where, text, bool(row.sd < least.sd) if known else None)
+
+
+def _better_under_pattern(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Above the best of the others where modalities are missing at test."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"])):
+        outcome = against(row, max(others, key=lambda r: r.mean))
+        yield Part(where, outcome.text(), _above_zero(outcome))
+
+
+def _pairs(claim: Claim, found: Sequence[Course]) -> Iterator[tuple[Course, Course]]:
+    """A variant's training beside the one it is held against, of every row that has both."""
+    for course in found:
+        if course.row[3] == claim["variant"]:
+            for other in found:
+                same = other.row[0] == course.row[0] and other.row[1:3] == course.row[1:3]
+                if same and other.row[3] in claim["against"].split():
+                    yield course, other
+
+
+def _steadier_agreement(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The agreement of validation loss and c varies less over folds."""
+    for one, other in _pairs(claim, courses(analysis.frames.history)):
+        sds = [float(np.nanstd(c.agreement, ddof=1)) for c in (one, other)]
+        yield Part(_place(one), f"sd {sds[0]:.2f} against {sds[1]:.2f}", sds[0] < sds[1])
+
+
+def _steadier_score(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The test c varies less over folds."""
+    rows = measured(analysis)
+    for row in rows:
+        other = counterpart(row, rows, claim["against"]) if row.variant == claim["variant"] else None
+        if other is not None:
+            yield Part(f"{row.dataset} {row.row[1]}", f"sd {row.sd:.3f} against {other.sd:.3f}", row.sd < other.sd)
+
+
+def _later_rise(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The validation loss rises least under the variant, more under each further one named."""
+    order = [claim["variant"], *claim["against"].split()]
+    found = courses(analysis.frames.history)
+    for dataset in dict.fromkeys(course.row[0] for course in found):
+        of = {c.row[3]: float(np.nanmean(c.rise)) for c in found if c.row[0] == dataset}
+        if all(name in of for name in order):
+            text = ", ".join(f"{name} {of[name]:+.1f} %" for name in order)
+            yield Part(dataset, text, all(of[a] < of[b] for a, b in pairwise(order)))
+
+
+def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Some variant's c differs from the one it is held against."""
+    rows = measured(analysis)
+    for dataset in dict.fromkeys(row.row[0] for row in rows):
+        of = [r for r in rows if r.row[0] == dataset]
+        pairs = [(r, b) for r in of if r.variant != claim["against"] and (b := counterpart(r, of, claim["against"]))]
+        outcomes = [(r.variant, against(r, b)) for r, b in pairs]
+        if outcomes:
+            variant, largest = max(outcomes, key=lambda o: abs(o[1].value))
+            apart = any(o.low > 0 or o.high < 0 for _, o in outcomes)
+            yield Part(dataset, f"{variant} {largest.text()}", True if apart else None)
+
+
+def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Every published count is the same here."""
+    same, known, published = agreeing(lock)
+    if known:
+        says = True if same == published else False if same < known else None
+        yield Part("counts", f"{same} of {known} the same", says)
+
+
+def _place(course: Course) -> str:
+    return f"{course.row[0]} {course.row[1]}"
+
+
+CHECKS: Mapping[str, Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]] = {
+    "gain-over-best": _gain_over_best,
+    "nearly-equal": _nearly_equal,
+    "lower-spread": _lower_spread,
+    "better-under-pattern": _better_under_pattern,
+    "steadier-agreement": _steadier_agreement,
+    "steadier-score": _steadier_score,
+    "later-rise": _later_rise,
+    "sensitive": _sensitive,
+    "counts": _counts,
+}

@@ -88,7 +88,7 @@ def _dataset(
 
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
     """How large a cohort is; bins have the edges of all of its uncensored cases, as `bins_from = "cohort"` has it."""
-    targets = list(cohort.targets.values())
+    targets = [case.target for case in cohort.cases if case.target is not None]
     time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets])
     sizes = np.bincount(assign_bins(time, time_bins(time, event, bins)))
     return {
@@ -96,7 +96,7 @@ def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
         "groups": len({case.group for case in cohort.cases}),
         "events": int(event.sum()),
         "bins": sizes.tolist(),
-        "columns": {name: m.use.dim for name, m in cohort.modalities.items() if m.kind == "vector"},
+        "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
     }
 
 

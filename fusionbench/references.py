@@ -32,11 +32,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 }
 """Keys of a suite and the columns of the file each names; a list in a cell is separated by spaces."""
 
-KINDS = (
-    *("gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern"),
-    *("steadier-agreement", "steadier-score", "later-rise", "sensitive", "counts"),
-)
-"""Kinds of claim that results can answer; a claim without one is shown and not checked."""
+OF_VARIANTS = ("steadier-agreement", "steadier-score", "later-rise", "sensitive")
+KINDS = ("gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern", *OF_VARIANTS, "counts")
+"""Kinds of claim that results can answer; those of variants hold one variant against others. A claim without a kind
+is shown and not checked."""
 
 PROPERTIES = ("rows", "columns", "censored", "bins")
 UNITS = ("patient", "slide")
@@ -185,8 +184,8 @@ def _checked(row: Mapping[str, str], known: _Known) -> Iterator[str]:
     yield from known.plugin("models", row["model"]) if row["model"] else ()
     yield from known.sets(row["modalities"]) if row["modalities"] else ()
     yield from _pattern(row["pattern"], known)
-    across = bool(row["variant"])
-    yield from known.choice("variant of this suite", row["variant"], known.variants) if across else ()
+    across = row["kind"] in OF_VARIANTS
+    yield from known.choice("variant of this suite", row["variant"], known.variants) if row["variant"] else ()
     for other in row["against"].split():
         model, _, sets = other.partition("@")
         yield from known.choice("variant of this suite", other, known.variants) if across else ()

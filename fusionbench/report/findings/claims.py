@@ -1,7 +1,7 @@
 """Verdicts on published claims, each computed from stored results by a small function of its kind.
 
-A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a claim that a suite cannot answer is
-"not checked by this suite", and one whose rows are not there is "not run".
+A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a claim whose rows are not there is
+"not run", and one that is another suite's is not checked at all.
 """
 
 from __future__ import annotations
@@ -46,15 +46,12 @@ class Part:
 
 def judge(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Verdict:
     """The verdict on one claim."""
-    here = lock["suite"]["name"] in claim["checked_by"].split()
-    if not (here and claim["kind"]):
-        return Verdict("-", f"not checked by this suite{_elsewhere(claim, here)}")
-    parts = list(CHECKS[claim["kind"]](claim, analysis, lock))
-    return _joined(parts, claim)
+    return _joined(list(CHECKS[claim["kind"]](claim, analysis, lock)), claim)
 
 
-def _elsewhere(claim: Claim, here: bool) -> str:
-    return "" if here or not claim["checked_by"] else f" (by {claim['checked_by'].replace(' ', ', ')})"
+def is_checked(claim: Claim, lock: Mapping[str, Any]) -> bool:
+    """Whether this suite is to answer a claim, and something here can."""
+    return bool(claim["kind"]) and lock["suite"]["name"] in claim["checked_by"].split()
 
 
 def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
@@ -125,12 +122,11 @@ def _nearly_equal(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> 
 
 
 def _lower_spread(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
-    """sd over folds below that of every other."""
+    """sd over folds below the mean of the others' sd."""
     for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
-        least = min(others, key=lambda r: r.sd)
-        known = not np.isnan([row.sd, *(r.sd for r in others)]).any()
-        text = f"sd {row.sd:.3f}, lowest other {least.sd:.3f} ({least.row[1]})"
-        yield Part(where, text, bool(row.sd < least.sd) if known else None)
+        theirs = float(np.mean([other.sd for other in others]))
+        known = not np.isnan([row.sd, theirs]).any()
+        yield Part(where, f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None)
 
 
 def _better_under_pattern(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:

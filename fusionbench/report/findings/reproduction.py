@@ -24,8 +24,7 @@ def reproduction(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sectio
     if stored:
         yield _card(analysis, stored)
     if lock.get("claims"):
-        lines = [_claim(row, analysis, lock) for row in lock["claims"]["rows"]]
-        yield Section(2, "Published claims", "", CLAIM_HEADER, tuple(lines), tuple(lock["claims"]["notes"]))
+        yield _claims(analysis, lock)
     if stored or lock.get("claims"):
         yield Section(3, "What was done otherwise than published", notes=tuple(deviations.deviations(lock)))
 
@@ -63,6 +62,19 @@ def _inside(published: float, mine: Measured) -> str:
     if math.isnan(mine.low):
         return "no interval"
     return "yes" if mine.low <= published <= mine.high else "no"
+
+
+def _claims(analysis: Analysis, lock: Mapping[str, Any]) -> Section:
+    rows, notes = lock["claims"]["rows"], lock["claims"]["notes"]
+    lines = tuple(_claim(row, analysis, lock) for row in rows if claims.is_checked(row, lock))
+    others = [_elsewhere(row) for row in rows if not claims.is_checked(row, lock)]
+    told = [f"not checked by this suite: {', '.join(others)}"] if others else []
+    return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *told))
+
+
+def _elsewhere(row: Row) -> str:
+    by = row["checked_by"].replace(" ", ", ")
+    return row["id"] + (f" (by {by})" if row["kind"] else f" (asked of {by}, no rule yet)" if by else "")
 
 
 def _claim(row: Row, analysis: Analysis, lock: Mapping[str, Any]) -> tuple[Entry, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -24,12 +25,16 @@ def make_frames(
     cases: int = 100,
     seed: int = 0,
     fold_source: str = "generated",
+    modalities: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Frames:
     """Every model's risk is `skill` times the true risk plus noise; the other metrics are noise around a constant.
 
     Args:
         skill: model to signal; 0 is chance.
         patterns: pattern to its number of masks.
+        modalities: model to its modalities; "a+b" otherwise.
+        names: model to its name in the results, where one name stands with several modalities.
     """
     rng = np.random.default_rng(seed)
     rows: dict[str, list[tuple[object, ...]]] = {"cells": [], "folds": [], "sizes": [], "targets": []}
@@ -47,7 +52,8 @@ def make_frames(
                     test = np.sort(splits[repeat][fold])
                     rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source, 1))
                     for model, signal in skill.items():
-                        place = (dataset, model, "a+b", variant, repeat, fold)
+                        sets = (modalities or {}).get(model, "a+b")
+                        place = (dataset, (names or {}).get(model, model), sets, variant, repeat, fold)
                         rows["cells"].append((*place, "clean", "ok", "", "native", "default", "full", "patient", "k"))
                         for pattern, draws in (patterns or {"full": 1}).items():
                             risks = [signal * truth[test] + rng.normal(size=len(test)) for _ in range(draws)]
@@ -69,6 +75,34 @@ def make_frames(
         splits=pd.DataFrame(),
         history=pd.DataFrame(columns=HISTORY_COLUMNS),
     )
+
+
+def with_curves(frames: Frames, curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Frames:
+    """Validation curves of every row of a variant.
+
+    Args:
+        curves: variant to (losses, c-indices) of each fold, epoch by epoch; the training loss is half the other.
+    """
+    rows: list[tuple[object, ...]] = []
+    for place in frames.cells[PLACE].itertuples(index=False, name=None):
+        if place[3] in curves:
+            losses, scores = curves[place[3]][place[5]]
+            for epoch, (loss, c) in enumerate(zip(losses, scores, strict=True), 1):
+                rows.append((*place, epoch, "val", "loss", loss))
+                rows.append((*place, epoch, "val", "c_index", c))
+                rows.append((*place, epoch, "train", "loss", loss / 2))
+    return replace(frames, history=pd.DataFrame(rows, columns=HISTORY_COLUMNS))
+
+
+def on_other_folds(frames: Frames, variant: str, folds: int = 5) -> Frames:
+    """The rows of one variant under other fold numbers: its test folds hold other cases than the others'."""
+
+    def turned(frame: pd.DataFrame) -> pd.DataFrame:
+        mine = frame["variant"] == variant
+        return frame.assign(fold=frame["fold"].where(~mine, (frame["fold"] + 1) % folds))
+
+    parts = {name: turned(getattr(frames, name)) for name in ("cells", "folds", "predictions", "sizes")}
+    return replace(frames, **parts)
 
 
 def _cohort(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -131,6 +131,13 @@ def test_an_undefined_agreement_is_left_out_and_a_short_curve_is_no_fault() -> N
     assert list(course.lowest) == [3, 2]
 
 
+def test_mean_curves_end_where_the_first_fold_stops() -> None:
+    short = tuple(values[:3] for values in FOLD)
+    frames = trained_frames(base=[FOLD, short])
+    mean = named(list(curves(analysed(frames), lock_of([LAST]))), "Mean curves")
+    assert texts(mean)[0][4:] == ("3.000", "2.000", "1.000", "-", "-")
+
+
 def test_curves_as_numbers() -> None:
     frames = trained_frames(base=[FOLD, NOISY], last=[FOLD, FOLD])
     sections = list(curves(analysed(frames), lock_of([LAST])))
@@ -344,8 +351,8 @@ def test_counts_beside_the_published_ones() -> None:
         ("7 + 8 = 15", "yes"),
         ("0.600", "yes"),
         ("1 2 3 4", "no"),
-        ("not read", "-"),
     ]
+    assert section.notes == ("of a table", "not read here: gone")
     assert agreeing(lock) == (3, 4, 5)
     whole = claim("counts", datasets="")
     assert judge(whole, analysis, lock).verdict == "does not hold"

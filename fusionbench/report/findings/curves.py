@@ -112,15 +112,15 @@ def _mean_sd(values: np.ndarray[Any, np.dtype[np.float64]], digits: int) -> str:
 
 
 def _means(history: pd.DataFrame) -> Iterator[Section]:
-    """Mean training and validation loss at a few epochs, over the folds that were still training."""
+    """Mean training and validation loss at a few epochs, where every fold was still training."""
     losses = history[history["quantity"] == "loss"]
     last = int(losses["epoch"].max())
     shown = sorted({round(e) for e in np.linspace(1, last, min(SHOWN, last))})
-    keys = ["model", "modalities", "variant", "split"]
-    mean = losses[losses["epoch"].isin(shown)].pivot_table(index=keys, columns="epoch", values="value", sort=False)
-    lines = tuple(
-        entries(*key, *("-" if np.isnan(v) else f"{v:.3f}" for v in row))
-        for key, row in zip(mean.index, mean.reindex(columns=shown).to_numpy(dtype=np.float64), strict=True)
-    )
-    note = "mean loss at these epochs over the folds that were still training; train as trained, without L1"
-    yield Section(3, "Mean curves", "", ("model", "modalities", "variant", "loss", *map(str, shown)), lines, (note,))
+    lines = []
+    for key, of in losses.groupby(["model", "modalities", "variant", "split"], sort=False, observed=True):
+        by_epoch = of.groupby("epoch")["value"]
+        mean = by_epoch.mean()[by_epoch.size() == by_epoch.size().max()]
+        lines.append(entries(*key, *(f"{mean[e]:.3f}" if e in mean.index else "-" for e in shown)))
+    note = "mean loss at these epochs, where every fold was still training; train as trained, without L1"
+    header = ("model", "modalities", "variant", "loss", *map(str, shown))
+    yield Section(3, "Mean curves", "", header, tuple(lines), (note,))

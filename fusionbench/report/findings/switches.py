@@ -56,7 +56,11 @@ def counterpart(row: Measured, rows: Sequence[Measured], variant: str = BASE) ->
 
 def changed(variant: Mapping[str, Any]) -> str:
     """What a variant sets, as a suite writes it."""
-    parts = [f"{key}={_value(v)}" for part in ("protocol", "train") for key, v in variant.get(part, {}).items()]
+    parts = [
+        f"{f'{part}.base' if key == 'base' else key}={_value(v)}"
+        for part in ("protocol", "train")
+        for key, v in variant.get(part, {}).items()
+    ]
     parts += [f"{m}.{key}={_value(v)}" for m, options in variant.get("model", {}).items() for key, v in options.items()]
     return ", ".join(parts)
 

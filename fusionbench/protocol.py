@@ -208,6 +208,15 @@ class TrainRecipe(_Strict):
         return self
 
 
+def switch_table() -> str:
+    """Every switch with its value under `clean` and `as-published`, as Markdown."""
+    lines = ["| switch | `clean` | `as-published` |", "|---|---|---|"]
+    parts = (("protocol", Protocol(), AS_PUBLISHED), ("train", TrainRecipe(), AS_PUBLISHED_TRAINING))
+    for name, usual, published in parts:
+        lines += [f"| `{name}.{key}` | {told(getattr(usual, key))} | {told(of)} |" for key, of in published.items()]
+    return "\n".join(lines)
+
+
 def overlay(value: Protocol | TrainRecipe, changes: Mapping[str, Any]) -> Any:
     """`value` with `changes` laid over it, validated again; a `base` among them sets all of its switches first."""
     published = AS_PUBLISHED if isinstance(value, Protocol) else AS_PUBLISHED_TRAINING

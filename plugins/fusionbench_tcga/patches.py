@@ -32,8 +32,8 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     """
     if not folder.is_dir():
         raise DataError(
-            f"{folder} is no folder; put one file of patch features per slide there ({'/'.join(SUFFIXES)}, named by the "
-            "slide's barcode), or say where they are: image=dir:PATH"
+            f"{folder} is no folder; put one file of patch features per slide there ({'/'.join(SUFFIXES)}, named by "
+            "the slide's barcode), or say where they are: image=dir:PATH"
         )
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):

@@ -8,40 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.counts import agreeing
-from fusionbench.report.findings.curves import Course, courses
 from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
 from fusionbench.report.findings.switches import counterpart
+from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
 from fusionbench.report.words import FULL
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
-
-Claim = Mapping[str, str]
 
 
 @dataclass(frozen=True)
 class Verdict:
     ours: str
     verdict: str
-
-
-@dataclass(frozen=True)
-class Part:
-    """What one cohort (or row) says: True, False, or None where its interval leaves it open.
-
-    Attributes:
-        text: the number, with its interval where there is one.
-    """
-
-    where: str
-    text: str
-    says: bool | None
 
 
 def judge(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Verdict:
@@ -66,9 +50,9 @@ def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
         return Verdict(ours, HOLDS)
     if wanted - no < least:
         return Verdict(ours, FAILS)
-    absent = wanted - len(parts)
-    left = [f"{p.where} {p.text}" for p in parts if p.says is None] + ([f"{absent} not run"] if absent else [])
-    return Verdict(ours, f"{OPEN}: {'; '.join(left)}")
+    left = [f"{', '.join(p.where for p in parts if p.says is None)} open"] if no + yes < len(parts) else []
+    left += [f"{wanted - len(parts)} not run"] if len(parts) < wanted else []
+    return Verdict(ours, OPEN if wanted == 1 else f"{OPEN}: {'; '.join(left)}")
 
 
 def _least(claim: Claim, wanted: int) -> int:
@@ -136,43 +120,6 @@ def _better_under_pattern(claim: Claim, analysis: Analysis, lock: Mapping[str, A
         yield Part(where, outcome.text(), _above_zero(outcome))
 
 
-def _pairs(claim: Claim, found: Sequence[Course]) -> Iterator[tuple[Course, Course]]:
-    """A variant's training beside the one it is held against, of every row that has both."""
-    for course in found:
-        if course.row[3] == claim["variant"]:
-            for other in found:
-                same = other.row[0] == course.row[0] and other.row[1:3] == course.row[1:3]
-                if same and other.row[3] in claim["against"].split():
-                    yield course, other
-
-
-def _steadier_agreement(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
-    """The agreement of validation loss and c varies less over folds."""
-    for one, other in _pairs(claim, courses(analysis.frames.history)):
-        sds = [float(np.nanstd(c.agreement, ddof=1)) for c in (one, other)]
-        yield Part(_place(one), f"sd {sds[0]:.2f} against {sds[1]:.2f}", sds[0] < sds[1])
-
-
-def _steadier_score(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
-    """The test c varies less over folds."""
-    rows = measured(analysis)
-    for row in rows:
-        other = counterpart(row, rows, claim["against"]) if row.variant == claim["variant"] else None
-        if other is not None:
-            yield Part(f"{row.dataset} {row.row[1]}", f"sd {row.sd:.3f} against {other.sd:.3f}", row.sd < other.sd)
-
-
-def _later_rise(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
-    """The validation loss rises least under the variant, more under each further one named."""
-    order = [claim["variant"], *claim["against"].split()]
-    found = courses(analysis.frames.history)
-    for dataset in dict.fromkeys(course.row[0] for course in found):
-        of = {c.row[3]: float(np.nanmean(c.rise)) for c in found if c.row[0] == dataset}
-        if all(name in of for name in order):
-            text = ", ".join(f"{name} {of[name]:+.1f} %" for name in order)
-            yield Part(dataset, text, all(of[a] < of[b] for a, b in pairwise(order)))
-
-
 def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
     """Some variant's c differs from the one it is held against."""
     rows = measured(analysis)
@@ -191,11 +138,7 @@ def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterat
     same, known, published = agreeing(lock)
     if known:
         says = True if same == published else False if same < known else None
-        yield Part("counts", f"{same} of {known} the same", says)
-
-
-def _place(course: Course) -> str:
-    return f"{course.row[0]} {course.row[1]}"
+        yield Part("of the published counts", f"{same} of {known} are the same, {published - known} not read", says)
 
 
 CHECKS: Mapping[str, Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]] = {
@@ -203,9 +146,9 @@ CHECKS: Mapping[str, Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Par
     "nearly-equal": _nearly_equal,
     "lower-spread": _lower_spread,
     "better-under-pattern": _better_under_pattern,
-    "steadier-agreement": _steadier_agreement,
-    "steadier-score": _steadier_score,
-    "later-rise": _later_rise,
+    "steadier-agreement": steadier_agreement,
+    "steadier-score": steadier_score,
+    "later-rise": later_rise,
     "sensitive": _sensitive,
     "counts": _counts,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.measured import entries, measured
 from fusionbench.report.frames import ROW
 from fusionbench.report.layout import Entry, Section
-from fusionbench.report.words import Row, as_row
+from fusionbench.report.words import Fold, Row, as_row
 
 SHOWN = 8
 """Epochs of a mean curve that are printed."""
@@ -33,12 +33,14 @@ class Course:
     """A row's training in numbers, one value per fold.
 
     Attributes:
+        folds: (repeat, fold) of each value.
         agreement: NaN where an epoch is missing or nothing changes.
         lowest: epoch of the lowest validation loss.
         rise: last over lowest validation loss, in per cent above it.
     """
 
     row: Row
+    folds: tuple[Fold, ...]
     agreement: np.ndarray[Any, np.dtype[np.float64]]
     lowest: np.ndarray[Any, np.dtype[np.float64]]
     rise: np.ndarray[Any, np.dtype[np.float64]]
@@ -54,11 +56,16 @@ def courses(history: pd.DataFrame) -> list[Course]:
     of_val = history[(history["split"] == "val") & history["quantity"].isin(["loss", "c_index"])]
     made = []
     for key, of_row in of_val.groupby(ROW, sort=False, observed=True):
-        folds = [_of_fold(of) for _, of in of_row.groupby(["repeat", "fold"], sort=False)]
-        values = np.array([fold for fold in folds if fold is not None], dtype=np.float64)
-        if len(values):
-            made.append(Course(as_row(key), *values.T))
+        by_fold = {_fold(k): _of_fold(of) for k, of in of_row.groupby(["repeat", "fold"], sort=False)}
+        values = {fold: of for fold, of in by_fold.items() if of is not None}
+        if values:
+            made.append(Course(as_row(key), tuple(values), *np.array(list(values.values()), dtype=np.float64).T))
     return made
+
+
+def _fold(key: Iterable[Hashable]) -> Fold:
+    repeat, fold = (int(str(part)) for part in key)
+    return repeat, fold
 
 
 def _of_fold(of: pd.DataFrame) -> tuple[float, float, float] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, told
@@ -10,21 +10,22 @@ from fusionbench.suites import BASE
 
 
 def deviations(lock: Mapping[str, Any]) -> Iterator[str]:
-    """A line for each set of variants that differ in the same way, and one for what the datasets were."""
+    """What all variants do otherwise, what else some of them do, and what the datasets were."""
     suite = lock["suite"]
+    of = [(name, tuple(_switches(suite, variant))) for name, variant in _variants(suite)]
+    common = [switch for switch in of[0][1] if all(switch in switches for _, switches in of)]
+    if common:
+        yield f"not as published: {'; '.join(common)}"
     groups: dict[tuple[str, ...], list[str]] = {}
-    for name, of in _variants(suite):
-        groups.setdefault(tuple(_switches(suite, of)), []).append(name)
-    for switches, names in groups.items():
-        who = "" if len(groups) == 1 else f"{', '.join(dict.fromkeys(names))}: "
-        yield f"{who}{_told(switches)}"
+    for name, switches in of:
+        groups.setdefault(tuple(s for s in switches if s not in common), []).append(name)
+    for more, names in groups.items():
+        if more or not common:
+            who = f"{', '.join(names)}: " if len(groups) > 1 else ""
+            yield who + (f"not as published: {'; '.join(more)}" if more else "every switch as published")
     written = [name for name in suite["datasets"] if "[" in name]
     if written:
         yield f"data of this run: {', '.join(written)}"
-
-
-def _told(switches: Sequence[str]) -> str:
-    return f"not as published: {'; '.join(switches)}" if switches else "every switch as published"
 
 
 def _variants(suite: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -6,7 +6,7 @@ Nothing is called reproduced that was not run.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
@@ -67,14 +67,18 @@ def _inside(published: float, mine: Measured) -> str:
 def _claims(analysis: Analysis, lock: Mapping[str, Any]) -> Section:
     rows, notes = lock["claims"]["rows"], lock["claims"]["notes"]
     lines = tuple(_claim(row, analysis, lock) for row in rows if claims.is_checked(row, lock))
-    others = [_elsewhere(row) for row in rows if not claims.is_checked(row, lock)]
-    told = [f"not checked by this suite: {', '.join(others)}"] if others else []
+    others = _elsewhere([row for row in rows if not claims.is_checked(row, lock)])
+    told = [f"not checked by this suite: {others}"] if others else []
     return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *told))
 
 
-def _elsewhere(row: Row) -> str:
-    by = row["checked_by"].replace(" ", ", ")
-    return row["id"] + (f" (by {by})" if row["kind"] else f" (asked of {by}, no rule yet)" if by else "")
+def _elsewhere(rows: Sequence[Row]) -> str:
+    """Claims by the suite that checks them; `(no rule)` where none can yet."""
+    of: dict[str, list[str]] = {}
+    for row in rows:
+        by = row["checked_by"].replace(" ", ", ") or "no suite"
+        of.setdefault(by + ("" if row["kind"] else ", no rule yet"), []).append(row["id"])
+    return "; ".join(f"{', '.join(ids)} ({by})" for by, ids in of.items())
 
 
 def _claim(row: Row, analysis: Analysis, lock: Mapping[str, Any]) -> tuple[Entry, ...]:

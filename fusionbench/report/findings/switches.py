@@ -9,6 +9,7 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.measured import Measured, against, entries, measured
 from fusionbench.report.layout import Entry, Section
 from fusionbench.suites import BASE
+from fusionbench.types import PluginRef
 
 HEADER = ("model", "modalities", "variant", "c", "c - base", "test cases", "sets")
 NOTES = (
@@ -21,13 +22,19 @@ NOTES = (
 
 def switches(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Of suites with variants beside an unchanged suite: every row of a variant against its counterpart."""
-    variants = {v["name"]: v for v in lock["suite"].get("variant", [])}
     rows = measured(analysis)
     for dataset in dict.fromkeys(row.row[0] for row in rows):
         of = [row for row in rows if row.row[0] == dataset]
+        variants = {v["name"]: v for v in lock["suite"].get("variant", []) if _runs_on(v, dataset)}
         lines = tuple(line for row in of if row.variant in variants for line in _lines(row, of, variants))
         if lines:
             yield Section(2, f"What each variant changes on {dataset}", "", HEADER, lines, NOTES)
+
+
+def _runs_on(variant: Mapping[str, Any], dataset: str) -> bool:
+    """A name may stand for one variant on some datasets and for another on others."""
+    scope = variant.get("only", {}).get("datasets", ())
+    return not scope or PluginRef.parse(dataset).name in scope
 
 
 def _lines(row: Measured, rows: Sequence[Measured], variants: Mapping[str, Any]) -> Iterator[tuple[Entry, ...]]:

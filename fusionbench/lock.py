@@ -4,22 +4,34 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tomli_w
 
 import fusionbench
-from fusionbench import environment, suites
+from fusionbench import environment, references, suites
 from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.registry import Registry
 from fusionbench.splits import fold_hash
+from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
 
 
-def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[tuple[str, str], Cohort]) -> dict[str, Any]:
-    """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions."""
+def make_lock(
+    plan: Plan,
+    registry: Registry,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    counted: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions.
+
+    Args:
+        counted: cohorts that are counted although no cell reads them.
+    """
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     return {
         "fusionbench": fusionbench.__version__,
@@ -30,7 +42,8 @@ def make_lock(plan: Plan, registry: Registry, cohorts: Mapping[tuple[str, str], 
             "skipped": sum(bool(c.skip) for c in plan.listed),
             "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
         },
-        "datasets": {str(d): _dataset(plan, registry, str(d), cohorts) for d, _ in plan.cohorts},
+        "datasets": {str(d): _dataset(plan, registry, str(d), cohorts, counted) for d, _ in plan.cohorts},
+        **{kind: of.plain() for kind, of in references.read(plan.suite, registry).items()},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {name: registry.model(name).version for name in models},
         "model_plugins": {name: _source(registry, "models", name) for name in models},
@@ -46,7 +59,13 @@ def _refs(plan: Plan) -> dict[str, Any]:
     return {"datasets": [str(d) for d in plan.suite.datasets], "models": [str(m) for m in plan.suite.models]}
 
 
-def _dataset(plan: Plan, registry: Registry, name: str, cohorts: Mapping[tuple[str, str], Cohort]) -> dict[str, Any]:
+def _dataset(
+    plan: Plan,
+    registry: Registry,
+    name: str,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    counted: Mapping[tuple[str, str], Cohort],
+) -> dict[str, Any]:
     units = {unit: cohort for (of, unit), cohort in cohorts.items() if of == name}
     cohort = next(iter(units.values()))
     ref = next(d for d in plan.suite.datasets if str(d) == name)
@@ -56,11 +75,28 @@ def _dataset(plan: Plan, registry: Registry, name: str, cohorts: Mapping[tuple[s
         **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
         "cases": {unit: len(of.cases) for unit, of in units.items()},
+        "counts": {
+            u: _counts(c, plan.suite.protocol.bins) for (of, u), c in {**cohorts, **counted}.items() if of == name
+        },
         "checksums": dict(cohort.info.checksums),
         "notes": list(cohort.info.notes),
         "tau_months": {c.variant: c.tau for c in cells},
         "splits": {_fold(c): fold_hash(c.split) for c in cells},
         "masks": _masks(cells),
+    }
+
+
+def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
+    """How large a cohort is; bins have the edges of all of its uncensored cases, as `bins_from = "cohort"` has it."""
+    targets = [case.target for case in cohort.cases if case.target is not None]
+    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets])
+    sizes = np.bincount(assign_bins(time, time_bins(time, event, bins)))
+    return {
+        "cases": len(cohort.cases),
+        "groups": len({case.group for case in cohort.cases}),
+        "events": int(event.sum()),
+        "bins": sizes.tolist(),
+        "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
     }
 
 

@@ -114,10 +114,11 @@ class Protocol(_Strict):
         """The base, and what differs from it: `clean`, or `clean, unit=slide`."""
         usual = type(self)(base=self.base)
         changed = [k for k in AS_PUBLISHED if getattr(self, k) != getattr(usual, k)]
-        return ", ".join([self.base, *(f"{k}={_told(getattr(self, k))}" for k in changed)])
+        return ", ".join([self.base, *(f"{k}={told(getattr(self, k))}" for k in changed)])
 
 
-def _told(value: object) -> str:
+def told(value: object) -> str:
+    """A switch's value as a suite writes it."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
@@ -205,6 +206,15 @@ class TrainRecipe(_Strict):
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self
+
+
+def switch_table() -> str:
+    """Every switch with its value under `clean` and `as-published`, as Markdown."""
+    lines = ["| switch | `clean` | `as-published` |", "|---|---|---|"]
+    parts = (("protocol", Protocol(), AS_PUBLISHED), ("train", TrainRecipe(), AS_PUBLISHED_TRAINING))
+    for name, usual, published in parts:
+        lines += [f"| `{name}.{key}` | {told(getattr(usual, key))} | {told(of)} |" for key, of in published.items()]
+    return "\n".join(lines)
 
 
 def overlay(value: Protocol | TrainRecipe, changes: Mapping[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fusionbench import lock as locks
-from fusionbench import suites, views
+from fusionbench import references, suites, views
 from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, ResultsError
@@ -218,7 +218,9 @@ class Session:
         return views.write_tables(frames, store, self._lock(plan), self.registry, kind)
 
     def _lock(self, plan: Plan) -> dict[str, Any]:
-        return locks.make_lock(plan, self.registry, self.cohorts(plan))
+        wanted = references.units(plan.suite, self.registry)
+        counted = {(str(d), unit): self.bench.cohort(d, unit) for d, _ in plan.cohorts for unit in wanted}
+        return locks.make_lock(plan, self.registry, self.cohorts(plan), counted)
 
     def as_run(self, name: str) -> tuple[Plan, Store]:
         """The whole suite with the repeats and the seed of its last run, as its lock has them.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from fusionbench import references
 from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
@@ -50,7 +52,7 @@ class Scope(_Strict):
 
 
 class Variant(_Strict):
-    """A named change of the suite.
+    """A named change of the suite; a name may stand again where the datasets it is limited to are others.
 
     Attributes:
         protocol, train: keys to change.
@@ -70,6 +72,7 @@ class Suite(_Strict):
     Attributes:
         modalities: the same sets for every dataset, or one list of sets per dataset name.
         base: whether the unchanged suite runs beside its variants.
+        reference, claims, counts: files of published numbers beside the suite; see `references`.
     """
 
     name: str
@@ -83,6 +86,9 @@ class Suite(_Strict):
     train: TrainRecipe = TrainRecipe()
     variant: tuple[Variant, ...] = ()
     base: bool = True
+    reference: str | None = None
+    claims: str | None = None
+    counts: str | None = None
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""
@@ -170,10 +176,15 @@ def _list_problems(suite: Suite) -> list[str]:
     return problems
 
 
+def _named_twice(suite: Suite) -> Iterator[str]:
+    """Variants of one name that run on one dataset."""
+    everywhere = tuple(d.name for d in suite.datasets)
+    places = [(v.name, d) for v in suite.variants() for d in dict.fromkeys(v.only.datasets or everywhere)]
+    yield from (name for (name, _), n in Counter(places).items() if n > 1)
+
+
 def _variant_problems(suite: Suite) -> list[str]:
-    problems = []
-    names = [v.name for v in suite.variants()]
-    problems += [f"variant {n!r} is named twice" for n in sorted({n for n in names if names.count(n) > 1})]
+    problems = [f"variant {name!r} is named twice" for name in sorted(set(_named_twice(suite)))]
     for variant in suite.variant:
         for part, value in (("protocol", suite.protocol), ("train", suite.train)):
             try:
@@ -248,6 +259,7 @@ def check_names(suite: Suite, registry: Registry) -> None:
         if metric not in registry.names("metrics"):
             problems.append(did_you_mean("metric", metric, registry.names("metrics")))
     problems += [f"modalities: none given for dataset {d.name!r}" for d in suite.datasets if not suite.sets_of(d.name)]
+    problems += references.problems(suite, registry)
     if problems:
         raise SuiteError(_problems(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
 

@@ -34,7 +34,8 @@ class TcgaOptions(BaseOptions):
     """
     Attributes:
         image: "none", a public set of this cohort ("xception", "hif", "roi", "maps"), "maps:PATH" (a folder of PNGs or
-            an .npz) or "dir:PATH" (patch features of your own, one file per slide).
+            an .npz), "dir:PATH" (patch features of your own, one file per slide), or "dir", the same under
+            `patches/<dataset>/` of the data home.
         boe: cell patterns of `image=roi`; the histogram has boe (boe + 1) / 2 bars.
         window: edge of a window of `image=maps`, in reduced pixels; 1 with layout=grid is the image itself.
         channels: of `image=maps`; "r" leaves out the channels that stem from other classifiers.
@@ -164,7 +165,8 @@ class Tcga(Dataset):
         if self._image == "none":
             return None
         if self._image == "dir":
-            found, self._reader.checksums["image=dir"] = patches.read_folder(Path(self._path).expanduser(), patients)
+            place = Path(self._path).expanduser() if self._path else self.home / patches.FOLDER / self.name
+            found, self._reader.checksums["image=dir"] = patches.read_folder(place, patients)
         elif self._image == "maps":
             place = Path(self._path).expanduser() if self._path else self.home / maps.MAPS[self.cohort].path
             chosen = self.options.model_dump(include={"window", "channels", "layout"})

@@ -1,4 +1,4 @@
-"""`image=dir:PATH`: the user's own patch features, one file per slide."""
+"""`image=dir` and `image=dir:PATH`: the user's own patch features, one file per slide."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ import numpy as np
 
 from fusionbench import DataError, ModalityUse
 from fusionbench_tcga.images import ImageSet, of_slides
+
+FOLDER = "patches"
+"""Under the data home, with a folder per dataset."""
 
 SUFFIXES = (".h5", ".npy", ".npz", ".pt")
 _BARCODE = re.compile(r"TCGA-\w\w-\w{4}-\w{3}-\w\w-\w{3}")
@@ -28,7 +31,10 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
         DataError: no such folder, no file of this cohort in it, or two files of one slide.
     """
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; give image=dir:PATH a folder with one feature file per slide")
+        raise DataError(
+            f"{folder} is no folder; put one file of patch features per slide there ({'/'.join(SUFFIXES)}, named by "
+            "the slide's barcode), or say where they are: image=dir:PATH"
+        )
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         match = _BARCODE.match(path.name)

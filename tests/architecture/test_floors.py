@@ -43,6 +43,7 @@ FLOORS = {
     "fusionbench.cells": 2,
     "fusionbench.threads": 3,
     "fusionbench.plan": 2,
+    "fusionbench.references": 2,
     "fusionbench.registry": 2,
     "fusionbench.suites": 2,
     # 3: the work

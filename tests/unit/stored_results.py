@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -34,6 +35,8 @@ def make_frames(
     seed: int = 0,
     fold_source: str = "generated",
     having: Sequence[str] = ("a+b",),
+    modalities: Mapping[str, str] | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Frames:
     """Every model's risk is `skill` times the true risk plus noise; the other metrics are noise around a constant.
 
@@ -42,6 +45,8 @@ def make_frames(
             those that its name ends on: `cox on a`.
         patterns: pattern to its number of masks; a model of one modality is tested under `full` only.
         having: the modalities that the first, second, ... case has; again from the start where they end.
+        modalities: model to its modalities; "a+b" otherwise.
+        names: model to its name in the results, where one name stands with several modalities.
     """
     rng = np.random.default_rng(seed)
     rows: dict[str, list[tuple[object, ...]]] = {"cells": [], "folds": [], "sizes": [], "targets": []}
@@ -62,8 +67,9 @@ def make_frames(
                     rows["sizes"].append((dataset, variant, repeat, fold, cases - len(test), len(test), fold_source, 1))
                     for name, signals in skill.items():
                         model, _, alone = name.partition(" on ")
-                        place = (dataset, model, alone or "a+b", variant, repeat, fold)
-                        about = ("clean", "ok", "", "native", "default", "full", "patient", "k", 1 if alone else 2)
+                        sets = alone or (modalities or {}).get(name, "a+b")
+                        place = (dataset, (names or {}).get(name, model), sets, variant, repeat, fold)
+                        about = ("clean", "ok", "", "native", "default", "full", "patient", "k", 1 + sets.count("+"))
                         rows["cells"].append((*place, *about))
                         tested = {"full": 1} if alone else patterns or {"full": 1}
                         for pattern, draws in tested.items():
@@ -88,6 +94,34 @@ def make_frames(
         splits=pd.DataFrame(),
         history=pd.DataFrame(columns=HISTORY_COLUMNS),
     )
+
+
+def with_curves(frames: Frames, curves: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]]) -> Frames:
+    """Validation curves of every row of a variant.
+
+    Args:
+        curves: variant to (losses, c-indices) of each fold, epoch by epoch; the training loss is half the other.
+    """
+    rows: list[tuple[object, ...]] = []
+    for place in frames.cells[PLACE].itertuples(index=False, name=None):
+        if place[3] in curves:
+            losses, scores = curves[place[3]][place[5]]
+            for epoch, (loss, c) in enumerate(zip(losses, scores, strict=True), 1):
+                rows.append((*place, epoch, "val", "loss", loss))
+                rows.append((*place, epoch, "val", "c_index", c))
+                rows.append((*place, epoch, "train", "loss", loss / 2))
+    return replace(frames, history=pd.DataFrame(rows, columns=HISTORY_COLUMNS))
+
+
+def on_other_folds(frames: Frames, variant: str, folds: int = 5) -> Frames:
+    """The rows of one variant under other fold numbers: its test folds hold other cases than the others'."""
+
+    def turned(frame: pd.DataFrame) -> pd.DataFrame:
+        mine = frame["variant"] == variant
+        return frame.assign(fold=frame["fold"].where(~mine, (frame["fold"] + 1) % folds))
+
+    parts = {name: turned(getattr(frames, name)) for name in ("cells", "folds", "predictions", "sizes")}
+    return replace(frames, **parts)
 
 
 def _cohort(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
-from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay
+from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, switch_table
 
 
 @pytest.mark.parametrize(
@@ -76,3 +78,13 @@ def test_a_label_says_what_departs_from_the_base() -> None:
     published = Protocol.model_validate({"base": "as-published", "clip": 5.0})
     assert published.label == "as-published, clip=5.0"
     assert Protocol(clip=None).label == "clean, clip=none"
+
+
+def test_every_switch_moves_something() -> None:
+    for usual, published in ((Protocol(), AS_PUBLISHED), (TrainRecipe(), AS_PUBLISHED_TRAINING)):
+        assert [key for key, value in published.items() if getattr(usual, key) == value] == []
+
+
+def test_the_document_shows_the_switches_that_the_code_has() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    assert f"\n{switch_table()}\n" in text, "write the section again with fusionbench.protocol.switch_table()"

@@ -290,8 +290,8 @@ def test_every_source_is_pinned() -> None:
 @pytest.mark.parametrize(
     ("cohort", "options", "message"),
     [
-        ("ucec", {"image": "xception"}, r"tcga-ucec: there is no image=xception; choose one of none, dir:PATH"),
-        ("blca", {"image": "hif"}, r"choose one of none, xception, maps, maps:PATH, dir:PATH"),
+        ("ucec", {"image": "xception"}, r"tcga-ucec: there is no image=xception; choose one of none, dir, dir:PATH"),
+        ("blca", {"image": "hif"}, r"choose one of none, xception, maps, maps:PATH, dir, dir:PATH"),
         ("blca", {"image": "dir:"}, "there is no image=dir:"),
         ("kirp", {"image": "roi:x"}, "there is no image=roi:x"),
         ("brca", {"image": "hif", "boe": 8}, "option boe belongs to image=roi"),

@@ -192,6 +192,14 @@ def test_patch_features_of_ones_own(home: Path) -> None:
     assert luad(home, image=f"dir:{folder}").info().checksums["image=dir"] != before
 
 
+def test_patch_features_have_a_place_in_the_data_home(home: Path) -> None:
+    with pytest.raises(DataError, match=r"patches/tcga-luad is no folder; put one file of patch features per slide"):
+        luad(home, image="dir").cases()
+    (home / "patches").mkdir()
+    folder = patch_folder(home / "patches" / "tcga-luad")
+    assert luad(home, image="dir").cases()[0].refs["image"] == (folder / f"{SLIDES[0]}.npy",)
+
+
 def test_patch_widths_of_all_formats(tmp_path: Path) -> None:
     folder = patch_folder(tmp_path / "patches")
     assert {path.suffix: patches.width(path) for path in folder.iterdir() if path.suffix != ".txt"} == {

@@ -10,14 +10,18 @@ from typing import Any
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.cohorts import cohorts
+from fusionbench.report.findings.counts import counts
+from fusionbench.report.findings.curves import curves
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
+from fusionbench.report.findings.reproduction import reproduction
+from fusionbench.report.findings.switches import switches
 from fusionbench.report.layout import Section
 
 Lock = Mapping[str, Any]
 Maker = Callable[[Analysis, Lock], Iterable[Section]]
 
-MAKERS: tuple[Maker, ...] = (cohorts, did_fusion_help, missing_modalities)
+MAKERS: tuple[Maker, ...] = (cohorts, did_fusion_help, missing_modalities, switches, curves, counts, reproduction)
 
 
 def findings(analysis: Analysis, lock: Lock) -> list[Section]:

@@ -1,0 +1,154 @@
+"""Verdicts on published claims, each computed from stored results by a small function of its kind.
+
+A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a claim whose rows are not there is
+"not run", and one that is another suite's is not checked at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.counts import agreeing
+from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
+from fusionbench.report.findings.switches import counterpart
+from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
+from fusionbench.report.words import FULL
+
+HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    ours: str
+    verdict: str
+
+
+def judge(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Verdict:
+    """The verdict on one claim."""
+    return _joined(list(CHECKS[claim["kind"]](claim, analysis, lock)), claim)
+
+
+def is_checked(claim: Claim, lock: Mapping[str, Any]) -> bool:
+    """Whether this suite is to answer a claim, and something here can."""
+    return bool(claim["kind"]) and lock["suite"]["name"] in claim["checked_by"].split()
+
+
+def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
+    """Of all cohorts that the claim names, or of `least` of them."""
+    if not parts:
+        return Verdict("-", NOT_RUN)
+    ours = "; ".join(f"{part.where} {part.text}" for part in parts)
+    wanted = max(len(claim["datasets"].split()), len(parts))
+    least = _least(claim, wanted)
+    yes, no = sum(p.says is True for p in parts), sum(p.says is False for p in parts)
+    if yes >= least:
+        return Verdict(ours, HOLDS)
+    if wanted - no < least:
+        return Verdict(ours, FAILS)
+    left = [f"{', '.join(p.where for p in parts if p.says is None)} open"] if no + yes < len(parts) else []
+    left += [f"{wanted - len(parts)} not run"] if len(parts) < wanted else []
+    return Verdict(ours, OPEN if wanted == 1 else f"{OPEN}: {'; '.join(left)}")
+
+
+def _least(claim: Claim, wanted: int) -> int:
+    counted = claim["kind"] in ("lower-spread", "better-under-pattern") and claim["threshold"]
+    return int(claim["threshold"]) if counted else wanted
+
+
+def _subjects(claim: Claim, rows: Iterable[Measured]) -> Iterator[tuple[str, Measured, list[Measured]]]:
+    """(dataset, the claim's row, the rows it is held against) of each dataset and variant that has both."""
+    everything = list(rows)
+    for dataset in claim["datasets"].split():
+        mine = matching(everything, dataset, claim["model"], claim["modalities"])
+        for row in mine:
+            beside = [r for r in everything if r.variant == row.variant and r.row[0] == row.row[0]]
+            others = [other for name in claim["against"].split() for other in _other(name, claim, beside)]
+            where = dataset if len({r.variant for r in mine}) < 2 else f"{dataset} ({row.variant})"
+            if others:
+                yield where, row, others
+
+
+def _other(name: str, claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
+    """Rows of `model` or `model@modalities`; the claim's own modalities where none are written."""
+    model, _, sets = name.partition("@")
+    return [
+        m for dataset in {r.row[0] for r in rows} for m in matching(rows, dataset, model, sets or claim["modalities"])
+    ]
+
+
+def _above_zero(outcome: Outcome) -> bool | None:
+    """Whether an interval lies above zero, or at or below it; None where it holds zero, or there is none."""
+    return True if outcome.low > 0 else False if outcome.high <= 0 else None
+
+
+def _gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Relative gain over the best of the others; the best by test c, as it is published."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        best = max(others, key=lambda r: r.mean)
+        outcome = against(row, best, gain)
+        text = f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}"
+        yield Part(where, text, _above_zero(outcome))
+
+
+def _nearly_equal(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The difference to the best of the others lies within the threshold."""
+    margin = float(claim["threshold"])
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        outcome = against(row, max(others, key=lambda r: r.mean))
+        inside = -margin < outcome.low and outcome.high < margin
+        outside = outcome.low > margin or outcome.high < -margin
+        yield Part(where, f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None)
+
+
+def _lower_spread(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """sd over folds below the mean of the others' sd."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
+        theirs = float(np.mean([other.sd for other in others]))
+        known = not np.isnan([row.sd, theirs]).any()
+        yield Part(where, f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None)
+
+
+def _better_under_pattern(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Above the best of the others where modalities are missing at test."""
+    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"])):
+        outcome = against(row, max(others, key=lambda r: r.mean))
+        yield Part(where, outcome.text(), _above_zero(outcome))
+
+
+def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Some variant's c differs from the one it is held against."""
+    rows = measured(analysis)
+    for dataset in dict.fromkeys(row.row[0] for row in rows):
+        of = [r for r in rows if r.row[0] == dataset]
+        pairs = [(r, b) for r in of if r.variant != claim["against"] and (b := counterpart(r, of, claim["against"]))]
+        outcomes = [(r.variant, against(r, b)) for r, b in pairs]
+        if outcomes:
+            variant, largest = max(outcomes, key=lambda o: abs(o[1].value))
+            apart = any(o.low > 0 or o.high < 0 for _, o in outcomes)
+            yield Part(dataset, f"{variant} {largest.text()}", True if apart else None)
+
+
+def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Every published count is the same here."""
+    same, known, published = agreeing(lock)
+    if known:
+        says = True if same == published else False if same < known else None
+        yield Part("of the published counts", f"{same} of {known} are the same, {published - known} not read", says)
+
+
+CHECKS: Mapping[str, Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]] = {
+    "gain-over-best": _gain_over_best,
+    "nearly-equal": _nearly_equal,
+    "lower-spread": _lower_spread,
+    "better-under-pattern": _better_under_pattern,
+    "steadier-agreement": steadier_agreement,
+    "steadier-score": steadier_score,
+    "later-rise": later_rise,
+    "sensitive": _sensitive,
+    "counts": _counts,
+}

@@ -1,0 +1,71 @@
+"""How large the cohorts are, beside the published counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.measured import entries
+from fusionbench.report.layout import Entry, Section
+from fusionbench.types import PluginRef
+
+Row = Mapping[str, str]
+HEADER = ("dataset", "unit", "property", "published", "here", "same")
+
+
+def counts(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
+    """A line for each published count."""
+    stored = lock.get("counts")
+    if stored:
+        read = [row for row in stored["rows"] if here(row, lock) is not None]
+        absent = dict.fromkeys(row["dataset"] for row in stored["rows"] if row not in read)
+        told = [f"not read here: {', '.join(absent)}"] if absent else []
+        lines = tuple(_line(row, lock) for row in read)
+        yield Section(2, "Counts beside the published ones", "", HEADER, lines, (*stored["notes"], *told))
+
+
+def agreeing(lock: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(published counts that are the same here, that are known here, all)."""
+    rows = lock.get("counts", {}).get("rows", [])
+    known = [(row, found) for row in rows if (found := here(row, lock)) is not None]
+    return sum(_same(row, found) for row, found in known), len(known), len(rows)
+
+
+def _line(row: Row, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
+    found = here(row, lock) or []
+    place = (row["dataset"], row["unit"], row["property"], row["value"])
+    return entries(*place, _told(row, found), "yes" if _same(row, found) else "no")
+
+
+def here(row: Row, lock: Mapping[str, Any]) -> list[float] | None:
+    """The numbers of one property; None where the cohort was not read under that unit."""
+    of = {PluginRef.parse(name).name: dataset for name, dataset in lock["datasets"].items()}
+    counted = of.get(row["dataset"], {}).get("counts", {}).get(row["unit"])
+    if counted is None:
+        return None
+    cases = counted["cases"]
+    known: dict[str, list[float]] = {
+        "rows": [cases],
+        "columns": [sum(counted["columns"].values())],
+        "censored": [1 - counted["events"] / cases],
+        "bins": counted["bins"],
+    }
+    return known[row["property"]]
+
+
+def _plus(row: Row) -> float:
+    return float(row["plus"] or 0)
+
+
+def _same(row: Row, found: list[float]) -> bool:
+    """To the digits that are published."""
+    published = row["value"].split()
+    digits = max(len(text.partition(".")[2]) for text in published)
+    return [round(n + _plus(row), digits) for n in found] == [float(text) for text in published]
+
+
+def _told(row: Row, found: list[float]) -> str:
+    texts = [f"{n:.3f}" if row["property"] == "censored" else f"{n:g}" for n in found]
+    plus = _plus(row)
+    return " ".join(texts) + (f" + {plus:g} = {found[0] + plus:g}" if plus else "")

@@ -1,0 +1,69 @@
+"""Every suite that ships: names, options and published numbers are in order, and documented."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from fusionbench import references
+from fusionbench.registry import Registry, discover
+from fusionbench.report.findings.claims import CHECKS
+from fusionbench.report.findings.deviations import of_suite
+from fusionbench.suites import Suite, check_names, load
+
+ROOT = Path(__file__).parents[2]
+NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.toml"))
+REFERENCES = sorted((ROOT / "benchmarks").glob("*-table[0-9]*.csv"))
+
+
+@pytest.fixture(scope="module")
+def installed() -> Registry:
+    return discover()
+
+
+@pytest.fixture(scope="module", params=NAMES)
+def suite(request: pytest.FixtureRequest, installed: Registry) -> Suite:
+    return load(installed, request.param)
+
+
+def test_it_is_in_order(suite: Suite, installed: Registry) -> None:
+    check_names(suite, installed)
+
+
+def test_every_claim_has_a_rule_or_is_left_unchecked(suite: Suite, installed: Registry) -> None:
+    found = references.read(suite, installed).get("claims")
+    kinds = {row["kind"] for row in found.rows if row["kind"]} if found else set()
+    assert kinds <= set(CHECKS)
+
+
+def test_suites_with_more_than_one_modality_have_controls(suite: Suite) -> None:
+    assert {"cox"} <= {model.name for model in suite.models}
+
+
+def test_the_lock_gives_protocol_and_recipe_back(suite: Suite) -> None:
+    """TOML has no null, so what is None is absent from a lock."""
+    dump = suite.model_dump(mode="json")
+    plain = {part: {k: v for k, v in dump[part].items() if v is not None} for part in ("protocol", "train")}
+    assert of_suite(plain) == (suite.protocol, suite.train)
+
+
+def test_every_kind_of_claim_has_its_rule() -> None:
+    assert set(CHECKS) == set(references.KINDS)
+
+
+@pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.name)
+def test_published_numbers_say_where_they_are_from(path: Path) -> None:
+    kind = "counts" if "table4" in path.name else "reference"
+    found = references.parse(kind, path.read_text(encoding="utf-8"), str(path))
+    assert "Hemker et al. 2024" in found.notes[0]
+    assert found.rows
+
+
+def test_every_suite_is_documented() -> None:
+    text = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
+    documented = re.findall(r"^## `([\w-]+)`", text, re.MULTILINE)
+    assert sorted(documented) == NAMES
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(f"| `{name}` |" in readme for name in NAMES)

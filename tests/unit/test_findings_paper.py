@@ -1,0 +1,421 @@
+"""Sections below a table: what variants change, training curves, published numbers and claims, counts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe
+from fusionbench.report.analysis import Analysis, analyse
+from fusionbench.report.findings import findings
+from fusionbench.report.findings.claims import judge
+from fusionbench.report.findings.counts import agreeing, counts
+from fusionbench.report.findings.curves import courses, curves
+from fusionbench.report.findings.deviations import deviations
+from fusionbench.report.findings.measured import against, gain, matching, measured
+from fusionbench.report.findings.reproduction import reproduction
+from fusionbench.report.findings.switches import switches
+from fusionbench.report.findings.training_claims import pitman_morgan
+from fusionbench.report.frames import Frames
+from fusionbench.report.layout import Section
+from fusionbench.report.render import render
+from fusionbench.statistics import percentile_interval
+from tests.unit.stored_results import DIRECTIONS, make_frames, on_other_folds, with_curves
+
+
+def analysed(frames: Frames) -> Analysis:
+    return analyse(frames, directions=DIRECTIONS, seed=0, draws=200)
+
+
+def lock_of(variants: Sequence[Mapping[str, Any]] = (), **more: Any) -> dict[str, Any]:
+    suite = {
+        "name": "mine",
+        "base": True,
+        "datasets": ["toy"],
+        "protocol": Protocol().model_dump(exclude_none=True),
+        "train": TrainRecipe().model_dump(exclude_none=True),
+        "variant": list(variants),
+    }
+    return {"suite": suite, "datasets": {}, **more}
+
+
+def texts(section: Section) -> list[tuple[str, ...]]:
+    return [tuple(entry.text for entry in line) for line in section.lines]
+
+
+def named(sections: Sequence[Section], title: str) -> Section:
+    return next(s for s in sections if s.title.startswith(title))
+
+
+def test_a_suite_without_variants_and_published_numbers_has_nothing_to_say() -> None:
+    assert findings(analysed(make_frames({"x": 1.0, "y": 0.0})), lock_of()) == []
+
+
+SPLIT = {"name": "split", "protocol": {"fold_source": "random"}}
+LAST = {"name": "last", "train": {"restore_best": False}}
+
+
+def test_variants_are_paired_where_they_share_test_cases() -> None:
+    made = make_frames({"x": 1.5, "y": 0.3}, variants=("base", "last", "split"))
+    analysis = analysed(on_other_folds(made, "split"))
+    (section,) = switches(analysis, lock_of([LAST, SPLIT]))
+    lines = {(line[0], line[2]): line for line in texts(section)}
+    assert {key: line[5] for key, line in lines.items()} == {
+        ("x", "last"): "paired",
+        ("y", "last"): "paired",
+        ("x", "split"): "unpaired",
+        ("y", "split"): "unpaired",
+    }
+    assert lines["x", "last"][6] == "restore_best=false"
+    assert lines["x", "split"][6] == "fold_source=random"
+    rows = {(r.model, r.variant): r for r in measured(analysis)}
+    gap = rows["x", "last"].mean - rows["x", "base"].mean
+    low, high = percentile_interval(rows["x", "last"].draws - rows["x", "base"].draws)
+    assert lines["x", "last"][4] == f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
+def test_a_name_stands_for_the_variant_of_its_dataset() -> None:
+    made = make_frames({"x": 1.0, "y": 0.0}, datasets=("one", "two[n=1]"), variants=("base", "v"))
+    variants = [{"name": "v", "train": {"l1": n}, "only": {"datasets": [d]}} for n, d in ((1, "one"), (2, "two"))]
+    sections = list(switches(analysed(made), lock_of(variants)))
+    assert [texts(section)[0][-1] for section in sections] == ["l1=1", "l1=2"]
+
+
+def test_unpaired_draws_are_independent() -> None:
+    """The variance of an unpaired difference is the sum of the variances."""
+    frames = on_other_folds(make_frames({"x": 1.0, "y": 0.0}, variants=("base", "split")), "split")
+    analysis = analyse(frames, directions=DIRECTIONS, seed=0, draws=2000)
+    one, other = (r for r in measured(analysis) if r.model == "x")
+    outcome = against(one, other)
+    assert one.draws is not None
+    assert other.draws is not None
+    expected = 2 * 1.96 * np.sqrt(one.draws.var() + other.draws.var())
+    assert not outcome.paired
+    assert outcome.high - outcome.low == pytest.approx(expected, rel=0.1)
+
+
+def test_a_variant_that_sets_options_is_held_against_the_model_of_that_name() -> None:
+    made = make_frames({"x": 1.5, "x[a=1]": 0.3, "z": 0.0}, variants=("base", "v"))
+    keep = {"base": {"x", "z"}, "v": {"x[a=1]"}}
+
+    def part(frame: Any) -> Any:
+        return frame[[m in keep[v] for m, v in zip(frame["model"], frame["variant"], strict=True)]]
+
+    frames = replace(made, **{name: part(getattr(made, name)) for name in ("cells", "folds", "predictions")})
+    (section,) = switches(analysed(frames), lock_of([{"name": "v", "model": {"x": {"a": 1}}}]))
+    ((model, _, variant, _, difference, _, sets),) = texts(section)
+    assert (model, variant, sets) == ("x[a=1]", "v", "x.a=1")
+    assert difference.startswith("-")
+    assert section.lines[0][4].strong
+
+
+FOLD = ([3.0, 2.0, 1.0, 1.5, 2.0], [0.5, 0.6, 0.7, 0.65, 0.6])
+NOISY = ([3.0, 2.0, 1.0, 1.5, 4.0], [0.7, 0.6, 0.5, 0.65, 0.6])
+
+
+def trained_frames(**variants: Sequence[Any]) -> Frames:
+    frames = make_frames({"x": 1.0}, variants=tuple(variants), folds=2)
+    return with_curves(frames, variants)
+
+
+def test_courses_by_hand() -> None:
+    frames = trained_frames(base=[FOLD, NOISY])
+    (course,) = courses(frames.history)
+    assert course.agreement == pytest.approx([-1.0, float(stats.spearmanr(*NOISY).statistic)])
+    assert list(course.lowest) == [3, 3]
+    assert course.rise == pytest.approx([100.0, 300.0])
+
+
+def test_an_undefined_agreement_is_left_out_and_a_short_curve_is_no_fault() -> None:
+    flat = ([2.0, 1.0, 3.0], [0.5, 0.5, 0.5])
+    (course,) = courses(trained_frames(base=[FOLD, flat]).history)
+    assert course.agreement[0] == pytest.approx(-1)
+    assert np.isnan(course.agreement[1])
+    assert list(course.lowest) == [3, 2]
+
+
+def test_mean_curves_end_where_the_first_fold_stops() -> None:
+    short = tuple(values[:3] for values in FOLD)
+    frames = trained_frames(base=[FOLD, short])
+    mean = named(list(curves(analysed(frames), lock_of([LAST]))), "Mean curves")
+    assert texts(mean)[0][4:] == ("3.000", "2.000", "1.000", "-", "-")
+
+
+def test_curves_as_numbers() -> None:
+    frames = trained_frames(base=[FOLD, NOISY], last=[FOLD, FOLD])
+    sections = list(curves(analysed(frames), lock_of([LAST])))
+    head = dict(zip(sections[0].header, texts(sections[0])[1], strict=True))
+    assert head["variant"] == "last"
+    assert (head["folds"], head["agreement"]) == ("2", "-1.00 ± 0.00")
+    assert (head["lowest at epoch"], head["rise after, %"]) == ("3.0 ± 0.0", "100.0 ± 0.0")
+    mean = named(sections, "Mean curves")
+    assert mean.header[4:] == ("1", "2", "3", "4", "5")
+    assert ("x", "a+b", "base", "val", "3.000", "2.000", "1.000", "1.500", "3.000") in texts(mean)
+    assert ("x", "a+b", "base", "train", "1.500", "1.000", "0.500", "0.750", "1.500") in texts(mean)
+    assert list(curves(analysed(frames), lock_of([SPLIT]))) == []
+
+
+COLUMNS = ("dataset", "model", "modalities", "pattern", "metric", "mean", "sd")
+
+
+def reference(*rows: tuple[str, ...]) -> dict[str, Any]:
+    return {"notes": ["from a paper"], "rows": [dict(zip(COLUMNS, row, strict=True)) for row in rows]}
+
+
+def test_published_numbers_beside_ours() -> None:
+    analysis = analysed(make_frames({"x": 1.0, "y": 0.0}))
+    mine = {r.model: r for r in measured(analysis)}
+    stored = reference(
+        ("toy", "x", "a+b", "full", "harrell_c_index", f"{mine['x'].mean:.3f}", "0.02"),
+        ("toy", "y", "a+b", "full", "harrell_c_index", "0.99", ""),
+        ("toy", "z", "a+b", "full", "harrell_c_index", "0.6", "0.1"),
+        ("toy", "x", "a", "full", "harrell_c_index", "0.6", "0.1"),
+        ("toy", "x", "a+b", "full", "ibs", "0.2", "0.1"),
+    )
+    card = named(list(reproduction(analysis, lock_of(reference=stored))), "Published numbers")
+    assert card.text.startswith("3 of 5 published rows were run")
+    assert card.notes == ("from a paper",)
+    lines = [dict(zip(card.header, line, strict=True)) for line in texts(card)]
+    assert [line["inside interval"] for line in lines] == ["yes", "no", "-", "-", "no interval"]
+    assert [line["here"] for line in lines][2:4] == ["not run", "not run"]
+    assert lines[1]["difference"] == f"{mine['y'].mean - 0.99:+.3f}"
+    assert lines[0]["published"].endswith("± 0.020")
+    assert "variant" not in card.header
+
+
+def test_a_row_with_missing_folds_says_so() -> None:
+    made = make_frames({"x": 1.0, "y": 0.0})
+    gone = made.cells["fold"].isin([3, 4]) & (made.cells["model"] == "x")
+    cells = made.cells.assign(status=made.cells["status"].where(~gone, "missing"))
+    parts = {
+        n: f[~(f["fold"].isin([3, 4]) & (f["model"] == "x"))]
+        for n, f in (("folds", made.folds), ("predictions", made.predictions))
+    }
+    stored = reference(("toy", "x", "a+b", "full", "harrell_c_index", "0.6", ""))
+    card = next(reproduction(analysed(replace(made, cells=cells, **parts)), lock_of(reference=stored)))
+    assert texts(card)[0][4].endswith("(3 of 5 folds)")
+
+
+def test_published_names_stand_for_rows_with_options() -> None:
+    made = make_frames({"x": 1.0, "x[a=1]": 1.0, "y[b=2]": 0.5}, datasets=("toy[image=dir]", "toy"))
+    rows = measured(analysed(made))
+    assert {r.row[:2] for r in matching(rows, "toy", "x", "a+b")} == {("toy[image=dir]", "x"), ("toy", "x")}
+    assert {r.row[1] for r in matching(rows, "toy", "y", "a+b")} == {"y[b=2]"}
+    assert {r.row[0] for r in matching(rows, "toy[image=dir]", "x", "a+b")} == {"toy[image=dir]"}
+    assert matching(rows, "toy", "x", "a") == []
+
+
+CLAIM = dict.fromkeys(
+    (
+        "id",
+        "where",
+        "claim",
+        "number",
+        "checked_by",
+        "kind",
+        "datasets",
+        "model",
+        "modalities",
+        "pattern",
+        "variant",
+        "against",
+        "threshold",
+    ),
+    "",
+)
+
+
+def claim(kind: str, **more: str) -> dict[str, str]:
+    usual = {"datasets": "toy", "model": "x", "modalities": "a+b", "pattern": "full", "checked_by": "mine"}
+    return {**CLAIM, **usual, "id": "c1", "kind": kind, **more}
+
+
+def test_a_gain_is_over_the_best_and_rests_on_its_interval() -> None:
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, cases=300))
+    rows = {r.model: r for r in measured(analysis)}
+    best = max(rows["y"], rows["z"], key=lambda r: r.mean)
+    found = judge(claim("gain-over-best", against="y z"), analysis, lock_of())
+    expected = against(rows["x"], best, gain)
+    assert expected.value == pytest.approx(100 * (rows["x"].mean / best.mean - 1))
+    assert found.verdict == "holds"
+    assert found.ours == f"toy {expected.text(1, ' %')} over {best.model} on a+b"
+    turned = judge(claim("gain-over-best", model="z", against="x"), analysis, lock_of())
+    assert turned.verdict == "does not hold"
+    level = judge(claim("gain-over-best", model="y", against="z"), analysis, lock_of())
+    assert level.verdict == "undecided"
+
+
+def test_uplift_is_over_models_on_one_modality() -> None:
+    frames = make_frames(
+        {"x": 2.0, "x-alone": 0.0, "u": 0.1}, modalities={"x-alone": "a", "u": "b"}, names={"x-alone": "x"}, cases=300
+    )
+    found = judge(claim("gain-over-best", against="x@a u@b"), analysed(frames), lock_of())
+    assert found.verdict == "holds"
+    assert " on a" in found.ours or " on b" in found.ours
+
+
+def test_claims_of_several_cohorts() -> None:
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.0}, datasets=("one", "two"), cases=200))
+    both = claim("gain-over-best", datasets="one two", against="y")
+    assert judge(both, analysis, lock_of()).verdict == "holds"
+    assert judge({**both, "datasets": "one two three"}, analysis, lock_of()).verdict == "undecided: 1 not run"
+    assert judge({**both, "datasets": "three"}, analysis, lock_of()).verdict == "not run"
+    half = claim("better-under-pattern", datasets="one two three", against="y", threshold="2")
+    assert judge(half, analysis, lock_of()).verdict == "holds"
+    assert judge({**half, "pattern": "half"}, analysis, lock_of()).verdict == "not run"
+
+
+def test_nearly_equal_needs_the_whole_interval_inside_the_margin() -> None:
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.0}, cases=200))
+    near = claim("nearly-equal", against="y")
+    assert judge({**near, "threshold": "0.9"}, analysis, lock_of()).verdict == "holds"
+    assert judge({**near, "threshold": "0.001"}, analysis, lock_of()).verdict == "does not hold"
+    gap = next(r.mean for r in measured(analysis) if r.model == "x") - 0.5
+    assert judge({**near, "threshold": f"{gap}"}, analysis, lock_of()).verdict.startswith("undecided")
+
+
+def test_spreads_are_held_against_the_mean_of_the_others() -> None:
+    analysis = analysed(make_frames({"x": 1.0, "y": 0.5, "z": 0.2}))
+    sd = {r.model: r.sd for r in measured(analysis)}
+    found = judge(claim("lower-spread", against="y z", threshold="1"), analysis, lock_of())
+    assert found.verdict == ("holds" if sd["x"] < (sd["y"] + sd["z"]) / 2 else "does not hold")
+    assert f"mean of the others {(sd['y'] + sd['z']) / 2:.3f}" in found.ours
+
+
+RISES = {"base": (1.0, 1.1, 0.9, 1.2, 1.0), "l1": (0.5, 0.55, 0.45, 0.65, 0.5), "snn": (0.5, 0.5, 0.5, 0.6, 0.55)}
+"""Of five folds: `base` above `l1`, `l1` and `snn` not to be told apart."""
+NONE = {"datasets": "", "model": "", "modalities": ""}
+
+
+def rising() -> Analysis:
+    curves = {
+        variant: [([2.0, 1.0, 1.0 + rise], [0.5, 0.6, 0.55 + 0.01 * i]) for i, rise in enumerate(rises)]
+        for variant, rises in RISES.items()
+    }
+    return analysed(with_curves(make_frames({"x": 1.0}, variants=tuple(RISES)), curves))
+
+
+def test_a_rise_counts_where_folds_tell_it_apart() -> None:
+    analysis = rising()
+    rise = claim("later-rise", variant="l1", against="base", **NONE)
+    found = judge(rise, analysis, lock_of())
+    assert (found.verdict, found.ours) == ("holds", "toy l1 +53.0 %, base +104.0 %")
+    assert judge({**rise, "variant": "base", "against": "l1"}, analysis, lock_of()).verdict == "does not hold"
+    assert judge({**rise, "variant": "snn", "against": "l1 base"}, analysis, lock_of()).verdict == "undecided"
+    assert judge({**rise, "variant": "base", "against": "snn l1"}, analysis, lock_of()).verdict == "does not hold"
+    assert judge({**rise, "against": "base gone"}, analysis, lock_of()).verdict == "not run"
+
+
+def test_steadiness_rests_on_a_paired_test_of_variances() -> None:
+    spread = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
+    assert pitman_morgan(spread, [0.01, -0.02, 0.0, 0.02, -0.01]) < 0.01
+    assert pitman_morgan(spread, [0.0, 2.0, -2.0, 1.0, -1.0]) > 0.9
+    assert np.isnan(pitman_morgan(spread, spread))
+    assert np.isnan(pitman_morgan([1.0, 2.0], [2.0, 1.0]))
+    # the null: variances are equal, so one in twenty is found different
+    rng = np.random.default_rng(0)
+    share = np.mean([pitman_morgan(*rng.normal(size=(2, 5))) < 0.05 for _ in range(2000)])
+    assert 0.035 < share < 0.065
+
+
+def test_a_steadier_score_or_agreement() -> None:
+    steady = [([3.0, 2.0, 1.0, 1.5], [0.5, 0.6, 0.7, 0.6 + 0.001 * i]) for i in range(5)]
+    wild = [([3.0, 2.0, 1.0, 1.5], list(np.roll([0.5, 0.6, 0.7, 0.65], i))) for i in range(5)]
+    frames = with_curves(make_frames({"x": 1.0}, variants=("base", "v")), {"base": wild, "v": steady})
+    analysis = analysed(frames)
+    agreement = claim("steadier-agreement", variant="v", against="base", **NONE)
+    assert judge(agreement, analysis, lock_of()).verdict == "holds"
+    turned = {**agreement, "variant": "base", "against": "v"}
+    assert judge(turned, analysis, lock_of()).verdict == "does not hold"
+    score = judge(claim("steadier-score", variant="v", against="base", **NONE), analysis, lock_of())
+    sd = {r.variant: r.sd for r in measured(analysis)}
+    assert score.ours.startswith(f"toy x sd {sd['v']:.3f} against {sd['base']:.3f} (p = ")
+    sensitive = judge(claim("sensitive", against="base", **NONE), analysis, lock_of())
+    assert sensitive.verdict in ("holds", "undecided")
+
+
+def test_claims_of_other_suites_are_told_and_not_judged() -> None:
+    rows = [
+        claim("gain-over-best", against="y"),
+        claim("counts", id="c2", checked_by="other"),
+        claim("", id="c3", checked_by=""),
+    ]
+    stored = {"notes": [], "rows": rows}
+    section = named(
+        list(reproduction(analysed(make_frames({"x": 1.0, "y": 0.0})), lock_of(claims=stored))), "Published"
+    )
+    assert [line[0] for line in texts(section)] == ["c1"]
+    assert section.notes == ("not checked by this suite: c2 (other); c3 (no suite, no rule yet)",)
+
+
+def test_deviations_name_every_switch_that_is_not_as_published() -> None:
+    (clean,) = deviations(lock_of())
+    assert all(f"{key}=" in clean for key in ("unit", "fold_source", "alpha", "lr", "restore_best"))
+    assert "unit=patient (published: slide)" in clean
+    assert "clip=5.0 (published: none)" in clean
+    assert "impute=median (published: mean)" in clean
+    whole = {"name": "whole", "protocol": {"base": "as-published"}, "train": {"base": "as-published", "l1": 3e-4}}
+    told = list(deviations(lock_of([whole, {**whole, "name": "again", "only": {"datasets": ["toy"]}}])))
+    assert told[0].startswith("base: not as published: ")
+    assert told[1] == "whole, again (toy): every switch as published"
+    one = {**whole, "protocol": {**AS_PUBLISHED, "unit": "patient"}, "train": dict(AS_PUBLISHED_TRAINING)}
+    common, rest = deviations(lock_of([one]))
+    assert common == "not as published: unit=patient (published: slide)"
+    assert rest.startswith("base: not as published: fold_source=generated (published: random); ")
+    lock = lock_of()
+    lock["suite"]["datasets"] = ["toy[image=dir]"]
+    assert list(deviations(lock))[-1] == "data of this run: toy[image=dir]"
+
+
+COUNTED = {"cases": 10, "groups": 9, "events": 4, "bins": [1, 2, 3, 4], "columns": {"a": 5, "b": 2}}
+
+
+def published_counts(*rows: tuple[str, str, str, str]) -> dict[str, Any]:
+    keys = ("dataset", "property", "value", "plus")
+    return {"notes": ["of a table"], "rows": [{"unit": "slide", **dict(zip(keys, row, strict=True))} for row in rows]}
+
+
+def test_counts_beside_the_published_ones() -> None:
+    stored = published_counts(
+        ("toy", "rows", "10", ""),
+        ("toy", "columns", "15", "8"),
+        ("toy", "censored", "0.60", ""),
+        ("toy", "bins", "1 2 3 5", ""),
+        ("gone", "rows", "10", ""),
+    )
+    lock = lock_of(counts=stored) | {"datasets": {"toy[image=dir]": {"counts": {"slide": COUNTED}}}}
+    analysis = analysed(make_frames({"x": 1.0, "y": 0.0}))
+    (section,) = counts(analysis, lock)
+    assert [line[4:] for line in texts(section)] == [
+        ("10", "yes"),
+        ("7 + 8 = 15", "yes"),
+        ("0.600", "yes"),
+        ("1 2 3 4", "no"),
+    ]
+    assert section.notes == ("of a table", "not read here: gone")
+    assert agreeing(lock) == (3, 4, 5)
+    whole = claim("counts", datasets="")
+    assert judge(whole, analysis, lock).verdict == "does not hold"
+    stored["rows"][3]["value"] = "1 2 3 4"
+    assert judge(whole, analysis, lock).verdict == "undecided"
+    del stored["rows"][4]
+    assert judge(whole, analysis, lock).verdict == "holds"
+
+
+@pytest.mark.parametrize("fmt", ["md", "latex", "html"])
+def test_every_section_can_be_written(fmt: Any) -> None:
+    frames = with_curves(
+        make_frames({"x": 1.0, "y": 0.0}, variants=("base", "last"), folds=2),
+        {"base": [FOLD, NOISY], "last": [FOLD, FOLD]},
+    )
+    stored = reference(("toy", "x", "a+b", "full", "harrell_c_index", "0.6", "0.1"))
+    lock = lock_of([LAST], reference=stored, claims={"notes": [], "rows": [claim("gain-over-best", against="y")]})
+    analysis = analysed(frames)
+    text = render(analysis.table, fmt, findings=findings(analysis, lock))
+    for title in ("What each variant changes on toy", "Training of toy", "Published numbers", "Published claims"):
+        assert title in text

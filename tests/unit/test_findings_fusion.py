@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from fusionbench.report import tested as risks
@@ -317,17 +316,22 @@ def test_without_predictions_there_are_numbers_without_intervals() -> None:
     assert "toy: pairs ranked right, a+b" not in below
 
 
-def test_a_failed_fold_leaves_the_others() -> None:
-    frames = make_frames({**FUSED, "xor-unimodal": 0.7}, patterns={**RATES, **PATTERNS, "shuffle:a": 2}, folds=3)
-    lost = {
-        name: of[~((of["model"] == "healnet") & (of["fold"] == 0))]
-        for name, of in (("folds", frames.folds), ("predictions", frames.predictions))
-    }
-    cells = frames.cells.assign(
-        status=np.where((frames.cells["model"] == "healnet") & (frames.cells["fold"] == 0), "failed", "ok")
-    )
-    told = pd.Series([s.title for s in findings(analysed(replace(frames, cells=cells, **lost)), LOCK)])
-    assert told.str.contains("pairs ranked right").any()
+def test_a_failed_fold_leaves_the_others_and_no_interval_of_what_is_not_paired() -> None:
+    frames = make_frames({**FUSED, "xor-unimodal": 0.7}, patterns={**PATTERNS, "shuffle:a": 2}, folds=3)
+    parts = {"folds": frames.folds, "predictions": frames.predictions}
+    lost = {name: of[~((of["model"] == "healnet") & (of["fold"] == 0))] for name, of in parts.items()}
+    gone = (frames.cells["model"] == "healnet") & (frames.cells["fold"] == 0)
+    cells = frames.cells.assign(status=np.where(gone, "failed", "ok"))
+    below = {s.title: s for s in findings(analysed(replace(frames, cells=cells, **lost)), LOCK)}
+    assert "toy: pairs ranked right, a+b" in below
+    c = frames.folds[(frames.folds["metric"] == "harrell_c_index") & (frames.folds["pattern"] == "full")]
+    of = c[(c["modalities"] == "a+b") & (c["fold"] > 0)].groupby("model")["value"].mean()
+    line = lines(below["toy"])["healnet"]
+    assert line["to best uni-modal"] == f"{of['healnet'] - of['best-unimodal']:+.3f}"
+    assert line["uplift"] == f"{100 * (of['healnet'] / of['best-unimodal'] - 1):+.1f} %"
+    assert "[" not in lines(below["toy: one modality a patient"])["healnet"]["difference"]
+    assert "[" in lines(below["toy: one modality a patient"])["cox"]["difference"]
+    assert "[" in lines(below["toy: one modality shuffled"])["healnet"]["a"], "its own patterns have the same folds"
 
 
 def test_joined_vectors_are_one_modality() -> None:

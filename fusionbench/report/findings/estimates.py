@@ -47,9 +47,17 @@ def c_of(values: Mapping[Fold, float]) -> float:
     return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
 
 
-def difference_of(one: Mapping[Fold, float], other: Mapping[Fold, float]) -> float:
-    """Mean difference over the folds that both have."""
-    return c_of({fold: one[fold] - other[fold] for fold in one if fold in other})
+def difference_between(
+    sample: Bootstrapped, values: tuple[Mapping[Fold, float], ...], one: Line, other: Line
+) -> Estimate:
+    """c of one minus c of the other over the folds that both have, paired by draw.
+
+    Draws are means over a row's own folds: where one row lacks a fold of the other there is no interval.
+    """
+    first, second = values
+    value = c_of({fold: first[fold] - second[fold] for fold in first if fold in second})
+    paired = first.keys() == second.keys() and one in sample.draws and other in sample.draws
+    return Estimate.of(value, sample.draws[one] - sample.draws[other] if paired else None)
 
 
 def sample_of(analysis: Analysis, row: Row) -> Bootstrapped:
@@ -73,9 +81,8 @@ def c(analysis: Analysis, line: Line) -> Estimate:
 
 def difference(analysis: Analysis, one: Line, other: Line) -> Estimate:
     """c of one minus c of the other, paired by fold and by draw."""
-    value = difference_of(values_of(analysis, one), values_of(analysis, other))
-    draws = draws_of(analysis, one), draws_of(analysis, other)
-    return Estimate.of(value, None if draws[0] is None or draws[1] is None else draws[0] - draws[1])
+    values = (values_of(analysis, one), values_of(analysis, other))
+    return difference_between(sample_of(analysis, one[0]), values, one, other)
 
 
 def scored_rows(analysis: Analysis, dataset: str) -> list[Row]:

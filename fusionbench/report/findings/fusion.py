@@ -85,9 +85,10 @@ def _against(analysis: Analysis, row: Row, other: Row | None) -> tuple[Entry, En
     """Difference with its interval, and uplift in per cent."""
     if other is None:
         return NONE, NONE
-    c, reference = (estimates.c_of(estimates.values_of(analysis, (r, FULL))) for r in (row, other))
+    values = [estimates.values_of(analysis, (r, FULL)) for r in (row, other)]
+    c, reference = (estimates.c_of({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
     gap = estimates.difference(analysis, (row, FULL), (other, FULL))
-    return gap.entry(signed=True), Entry(f"{uplift(c, reference):+.1f} %")
+    return gap.entry(signed=True), NONE if math.isnan(c) else Entry(f"{uplift(c, reference):+.1f} %")
 
 
 def uplift(fusion: float, unimodal: float) -> float:

@@ -109,7 +109,9 @@ def _loses(analysis: Analysis, rows: Sequence[Row], row: Row, points: Sequence[s
 
 
 def _without_reference(rows: Sequence[Row]) -> Iterator[str]:
-    lacking = dict.fromkeys(row[2] for row in rows if estimates.beside(rows, row, BEST_UNIMODAL) is None)
+    several = len({row[3] for row in rows}) > 1
+    without = (row for row in rows if estimates.beside(rows, row, BEST_UNIMODAL) is None)
+    lacking = dict.fromkeys(estimates.where(row, several=several) for row in without)
     if lacking:
         yield f"no row {BEST_UNIMODAL} on {', '.join(lacking)}: nothing to lose against"
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.estimates import Estimate, c_of, difference_of, modalities
+from fusionbench.report.findings.estimates import Estimate, c_of, difference_between, modalities
 from fusionbench.report.intervals import Bootstrapped, bootstrap
 from fusionbench.report.paired import n_cases
 from fusionbench.report.tested import Cohort, Line, Tested, cohort_of, tested
@@ -42,9 +42,8 @@ class Seen:
         return self.c(self.full_line(line))
 
     def difference(self, one: Line, other: Line) -> Estimate:
-        values, draws = self.sample.values, self.sample.draws
-        drawn = draws[one] - draws[other] if one in draws and other in draws else None
-        return Estimate.of(difference_of(values.get(one, {}), values.get(other, {})), drawn)
+        values = tuple(self.sample.values.get(line, {}) for line in (one, other))
+        return difference_between(self.sample, values, one, other)
 
 
 def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequence[str], *, seed: int) -> Seen:

@@ -270,6 +270,14 @@ def test_claims_of_several_cohorts() -> None:
     assert judge({**half, "pattern": "half"}, analysis, lock_of()).verdict == "not run"
 
 
+def test_a_claim_is_open_while_a_baseline_is_not_run() -> None:
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.0}, cases=200))
+    found = judge(claim("gain-over-best", against="y z u@a"), analysis, lock_of())
+    assert found.verdict == "undecided"
+    assert found.ours.endswith("over y on a+b (z, u@a not run)")
+    assert judge(claim("gain-over-best", against="z"), analysis, lock_of()).verdict == "not run"
+
+
 def test_nearly_equal_needs_the_whole_interval_inside_the_margin() -> None:
     analysis = analysed(make_frames({"x": 2.0, "y": 0.0}, cases=200))
     near = claim("nearly-equal", against="y")

@@ -6,7 +6,7 @@ A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,8 @@ from fusionbench.report.findings.counts import agreeing
 from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
 from fusionbench.report.findings.switches import counterpart
 from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
-from fusionbench.report.words import FULL
+
+Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 
@@ -57,28 +58,43 @@ def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
 
 def _least(claim: Claim, wanted: int) -> int:
     counted = claim["kind"] in ("lower-spread", "better-under-pattern") and claim["threshold"]
-    return int(claim["threshold"]) if counted else wanted
+    return int(float(claim["threshold"])) if counted else wanted
 
 
-def _subjects(claim: Claim, rows: Iterable[Measured]) -> Iterator[tuple[str, Measured, list[Measured]]]:
-    """(dataset, the claim's row, the rows it is held against) of each dataset and variant that has both."""
-    everything = list(rows)
+Rule = Callable[[Claim, Measured, Sequence[Measured]], tuple[str, bool | None]]
+"""What a row and those it is held against say: in words, and yes, no or open."""
+
+
+def _held(rule: Rule) -> Check:
+    """The check that asks `rule` of each dataset and variant; open where not all it names were run."""
+
+    def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+        rows = measured(analysis, claim["pattern"])
+        for where, row in _subjects(claim, rows):
+            beside = [r for r in rows if r.variant == row.variant and r.row[0] == row.row[0]]
+            others = {name: _other(name, claim, beside) for name in claim["against"].split()}
+            absent = [name for name, of in others.items() if not of]
+            if len(absent) < len(others):
+                text, says = rule(claim, row, [r for of in others.values() for r in of])
+                yield Part(
+                    where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else says
+                )
+
+    return check
+
+
+def _subjects(claim: Claim, rows: Sequence[Measured]) -> Iterator[tuple[str, Measured]]:
+    """(dataset, the claim's row); a suite with several variants has several rows."""
     for dataset in claim["datasets"].split():
-        mine = matching(everything, dataset, claim["model"], claim["modalities"])
+        mine = matching(rows, dataset, claim["model"], claim["modalities"])
         for row in mine:
-            beside = [r for r in everything if r.variant == row.variant and r.row[0] == row.row[0]]
-            others = [other for name in claim["against"].split() for other in _other(name, claim, beside)]
-            where = dataset if len({r.variant for r in mine}) < 2 else f"{dataset} ({row.variant})"
-            if others:
-                yield where, row, others
+            yield dataset if len({r.variant for r in mine}) < 2 else f"{dataset} ({row.variant})", row
 
 
 def _other(name: str, claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
     """Rows of `model` or `model@modalities`; the claim's own modalities where none are written."""
     model, _, sets = name.partition("@")
-    return [
-        m for dataset in {r.row[0] for r in rows} for m in matching(rows, dataset, model, sets or claim["modalities"])
-    ]
+    return matching(rows, rows[0].dataset, model, sets or claim["modalities"])
 
 
 def _above_zero(outcome: Outcome) -> bool | None:
@@ -86,38 +102,36 @@ def _above_zero(outcome: Outcome) -> bool | None:
     return True if outcome.low > 0 else False if outcome.high <= 0 else None
 
 
-def _gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _gain_over_best(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
     """Relative gain over the best of the others; the best by test c, as it is published."""
-    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
-        best = max(others, key=lambda r: r.mean)
-        outcome = against(row, best, gain)
-        text = f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}"
-        yield Part(where, text, _above_zero(outcome))
+    best = max(others, key=lambda r: r.mean)
+    outcome = against(row, best, gain)
+    return f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}", _above_zero(outcome)
 
 
-def _nearly_equal(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _nearly_equal(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
     """The difference to the best of the others lies within the threshold."""
-    margin = float(claim["threshold"])
-    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
-        outcome = against(row, max(others, key=lambda r: r.mean))
-        inside = -margin < outcome.low and outcome.high < margin
-        outside = outcome.low > margin or outcome.high < -margin
-        yield Part(where, f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None)
+    margin, outcome = float(claim["threshold"]), against(row, max(others, key=lambda r: r.mean))
+    inside = -margin < outcome.low and outcome.high < margin
+    outside = outcome.low > margin or outcome.high < -margin
+    return f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None
 
 
-def _lower_spread(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _lower_spread(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
     """sd over folds below the mean of the others' sd."""
-    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"] or FULL)):
-        theirs = float(np.mean([other.sd for other in others]))
-        known = not np.isnan([row.sd, theirs]).any()
-        yield Part(where, f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None)
+    theirs = float(np.mean([other.sd for other in others]))
+    known = not np.isnan([row.sd, theirs]).any()
+    return f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None
 
 
-def _better_under_pattern(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _better_under_pattern(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
-    for where, row, others in _subjects(claim, measured(analysis, claim["pattern"])):
-        outcome = against(row, max(others, key=lambda r: r.mean))
-        yield Part(where, outcome.text(), _above_zero(outcome))
+    outcome = against(row, max(others, key=lambda r: r.mean))
+    return outcome.text(), _above_zero(outcome)
+
+
+def _apart(outcome: Outcome) -> bool:
+    return outcome.low > 0 or outcome.high < 0
 
 
 def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
@@ -128,9 +142,8 @@ def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Ite
         pairs = [(r, b) for r in of if r.variant != claim["against"] and (b := counterpart(r, of, claim["against"]))]
         outcomes = [(r.variant, against(r, b)) for r, b in pairs]
         if outcomes:
-            variant, largest = max(outcomes, key=lambda o: abs(o[1].value))
-            apart = any(o.low > 0 or o.high < 0 for _, o in outcomes)
-            yield Part(dataset, f"{variant} {largest.text()}", True if apart else None)
+            variant, largest = max(outcomes, key=lambda o: (_apart(o[1]), abs(o[1].value)))
+            yield Part(dataset, f"{variant} {largest.text()}", _apart(largest) or None)
 
 
 def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
@@ -141,11 +154,11 @@ def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterat
         yield Part("of the published counts", f"{same} of {known} are the same, {published - known} not read", says)
 
 
-CHECKS: Mapping[str, Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]] = {
-    "gain-over-best": _gain_over_best,
-    "nearly-equal": _nearly_equal,
-    "lower-spread": _lower_spread,
-    "better-under-pattern": _better_under_pattern,
+CHECKS: Mapping[str, Check] = {
+    "gain-over-best": _held(_gain_over_best),
+    "nearly-equal": _held(_nearly_equal),
+    "lower-spread": _held(_lower_spread),
+    "better-under-pattern": _held(_better_under_pattern),
     "steadier-agreement": steadier_agreement,
     "steadier-score": steadier_score,
     "later-rise": later_rise,

@@ -33,6 +33,11 @@ class SyntheticOptions(BaseOptions):
     """What is planted. With the defaults the true risk has a Harrell's c of about 0.8.
 
     Attributes:
+        cases: patients.
+        vector_dim: columns of the vector.
+        bag_dim: features of an instance.
+        bag_min, bag_max: fewest and most instances of a bag.
+        seed: of everything that is drawn; another one is another cohort.
         planted: share of a bag's instances that carry signal, rounded down; at most a tenth.
         noise: sd of the noise in every column and instance; the planted scores have sd 1.
         censoring: share of censored cases; exact up to rounding.

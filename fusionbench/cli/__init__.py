@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli import audit, compare, data, ls, plugins, predict, publish, run, table, tracking, validate
+from fusionbench.cli import (
+    audit,
+    check,
+    compare,
+    data,
+    ls,
+    new_plugin,
+    plugins,
+    predict,
+    publish,
+    run,
+    table,
+    tracking,
+    validate,
+)
 from fusionbench.errors import FusionBenchError
 
 app = typer.Typer(
@@ -38,7 +52,10 @@ def _options(
     _state["debug"] = debug
 
 
-for verb in (run, ls, plugins, validate, table, audit, compare, predict, publish, tracking, data):
+for verb in (
+    *(run, ls, plugins, validate, table, audit, compare, predict),
+    *(publish, tracking, data, new_plugin, check),
+):
     verb.register(app)
 
 

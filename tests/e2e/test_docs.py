@@ -11,12 +11,20 @@ import pytest
 from tests.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
-TEXTS = {path.name: path.read_text(encoding="utf-8") for path in DOCUMENTS}
+TUTORIAL = "plugins/README.md"
+"""Its commands take a package of its own: tests/e2e/test_tutorial.py."""
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    TUTORIAL,
+    *(f"docs/{p.name}" for p in sorted((ROOT / "docs").glob("*.md"))),
+]
+TEXTS = {name: (ROOT / name).read_text(encoding="utf-8") for name in DOCUMENTS}
 COMMANDS = sorted(
     {
         line.removeprefix("$ ").split("#")[0].strip()
-        for text in TEXTS.values()
+        for name, text in TEXTS.items()
+        if name != TUTORIAL
         for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
         if line.startswith("$ fusionbench ")
@@ -43,9 +51,8 @@ def test_a_command_of_the_documents_works(cli: Cli, command: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(TEXTS))
 def test_links_lead_somewhere(name: str) -> None:
-    home = next(p for p in DOCUMENTS if p.name == name).parent
     for target in re.findall(r"\]\(([^)#:]+)\)", TEXTS[name]):
-        assert (home / target).exists(), f"{name} links to {target}"
+        assert (ROOT / name).parent.joinpath(target).exists(), f"{name} links to {target}"
 
 
 def test_named_files_exist() -> None:
@@ -63,7 +70,9 @@ def test_the_model_of_the_readme_joins_a_suite(cli: Cli, tmp_path: Path, monkeyp
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: readme-model\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[fusionbench]\nreadme = readme_model\n")
     monkeypatch.syspath_prepend(site)
-    result = cli("run", "example-tiny", "-m", "mean-pool[]", "--folds", "0", "--no-track")
+    result = cli("run", "example-tiny", "-m", "mean-sum[]", "--folds", "0", "--no-track")
     assert result.returncode == 0, result.stderr
-    assert "mean-pool" in result.stdout
-    assert "mean-pool | vector+bag" in " ".join(result.stdout.split())
+    assert "mean-sum" in result.stdout
+    assert "mean-sum | vector+bag" in " ".join(result.stdout.split())
+    checked = cli("check", "readme")
+    assert checked.returncode == 0, checked.stdout

@@ -1,0 +1,226 @@
+"""What is promised of a dataset."""
+
+from __future__ import annotations
+
+import itertools
+import pickle
+import tempfile
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fusionbench.cohort import dataset_label, load_cohort
+from fusionbench.download import data_home
+from fusionbench.errors import DataError
+from fusionbench.interfaces import Dataset
+from fusionbench.registry import Registry
+from fusionbench.testing.conformance.declared import declarations
+from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of
+from fusionbench.types import Case, DatasetInfo, Fold
+
+COMMAND = "fusionbench data fetch"
+
+
+class DatasetSubject:
+    """A registered dataset with its default options, over the user's data home."""
+
+    def __init__(self, name: str, registry: Registry) -> None:
+        self.cls: type[Dataset] = registry.dataset(name)
+        self.registry = registry
+
+    def made(self, home: Path | None = None) -> Dataset:
+        return self.cls(self.cls.Options(), home or data_home())
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        return self.made()
+
+    @cached_property
+    def absent(self) -> str:
+        """What is said where the files of the cohort are not on this machine; empty where they are."""
+        try:
+            self.dataset.info()
+            self.dataset.cases()
+        except DataError as error:
+            return str(error) if self.says_what_to_do(str(error)) else ""
+        return ""
+
+    def says_what_to_do(self, message: str) -> bool:
+        """It names the command, or a file that only the user can bring."""
+        own = [source.path for source in self.dataset.sources() if not source.url]
+        return COMMAND in message or any(path in message for path in own)
+
+    @cached_property
+    def info(self) -> DatasetInfo:
+        return self.dataset.info()
+
+    @cached_property
+    def cases(self) -> Sequence[Case]:
+        return self.dataset.cases()
+
+
+CHECKS: Checklist[DatasetSubject] = Checklist()
+READS = ("readable",)
+
+
+@CHECKS.add(
+    "says-how-to-fetch",
+    "With an empty data home, `info` or `cases` raises DataError that names `fusionbench data fetch`.",
+    cause="a FileNotFoundError that is let through, files that are looked for elsewhere, or downloads on the way.",
+)
+def says_how_to_fetch(subject: DatasetSubject) -> None:
+    if not subject.dataset.sources():
+        raise Skipped("it has no files to fetch")
+    with tempfile.TemporaryDirectory() as home:
+        empty = subject.made(Path(home))
+        try:
+            empty.info()
+            empty.cases()
+        except DataError as error:
+            if not subject.says_what_to_do(str(error)):
+                raise Failure(f"DataError: {error}") from error
+        else:
+            raise Failure("cases, and no error")
+
+
+@CHECKS.add(
+    "readable",
+    "`info()` and `cases()` give what the harness accepts: ids are unique, targets, refs, widths and values in order.",
+    cause="one row a slide where one a patient is asked for, a negative time, or data of another width than declared.",
+)
+def readable(subject: DatasetSubject) -> None:
+    if subject.absent:
+        raise Skipped(subject.absent)
+    load_cohort(subject.dataset, subject.registry.modalities)
+
+
+def _needs_files(subject: DatasetSubject) -> None:
+    if subject.absent:
+        raise Skipped(subject.absent)
+
+
+@CHECKS.add(
+    "names-are-words",
+    "Title and endpoint are there; case ids and groups are text.",
+    cause="ids or groups that are numbers: pandas reads `0012` as 12.",
+    needs=READS,
+)
+def names_are_words(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    for what, text in (("title", subject.info.title), ("endpoint", subject.info.endpoint)):
+        if not text.strip():
+            raise Failure(f"an empty {what}")
+    for case in subject.cases:
+        for what, text in (("id", case.id), ("group", case.group)):
+            if type(text) is not str or not text:
+                raise Failure(f"case {case.id!r} has {what} {text!r}", "text")
+
+
+@CHECKS.add(
+    "same-again",
+    "A second call, and a second object, give equal cases in the same order.",
+    cause="the order of a set or of a folder, or random numbers without a seed.",
+    needs=READS,
+)
+def same_again(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    for other, what in ((subject.dataset, "a second call"), (subject.made(), "a second object")):
+        again = other.cases()
+        if len(again) != len(subject.cases):
+            raise Failure(f"{len(subject.cases)} cases, and {len(again)} from {what}")
+        for before, after in zip(subject.cases, again, strict=True):
+            _compare(before, after, what)
+
+
+def _compare(before: Case, after: Case, what: str) -> None:
+    if (before.id, before.group, before.target) != (after.id, after.group, after.target):
+        raise Failure(f"case {before.id!r} with {before.target}, and {after.id!r} with {after.target} from {what}")
+    unlike = [
+        name
+        for name in {*before.refs, *after.refs}
+        if name not in before.refs or name not in after.refs or not _equal(before.refs[name], after.refs[name])
+    ]
+    if unlike:
+        raise Failure(f"other data of {unlike[0]!r} for case {before.id!r} from {what}")
+
+
+def _equal(before: Any, after: Any) -> bool:
+    if isinstance(before, np.ndarray):
+        return before.dtype == after.dtype and np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
+    return bool(before == after)
+
+
+@CHECKS.add(
+    "pickles",
+    "Dataset and cases go through pickle, so that other processes can have them.",
+    cause="an open file, a lambda or a generator as an attribute or a ref.",
+    needs=READS,
+)
+def pickles(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    few = tuple(subject.cases[:20])
+    for before, after in zip(few, pickle.loads(pickle.dumps(few)), strict=True):
+        _compare(before, after, "pickle")
+    pickle.loads(pickle.dumps(subject.made()))
+
+
+@CHECKS.add(
+    "published-folds",
+    "Published folds hold known cases or groups, their parts do not overlap, and no case is tested twice.",
+    cause="folds of another release of the cohort, or ids that were shortened in one of the two.",
+    needs=READS,
+)
+def published_folds(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    folds = subject.dataset.folds()
+    if folds is None:
+        raise Skipped("it publishes no folds")
+    for problem in _fold_problems(folds, subject.cases):
+        raise Failure(problem)
+
+
+def _fold_problems(folds: Sequence[Fold], cases: Sequence[Case]) -> Iterator[str]:
+    group_of = {case.group: case.group for case in cases} | {case.id: case.group for case in cases}
+    tested: set[str] = set()
+    for number, fold in enumerate(folds):
+        parts = {"train": fold.train, "val": fold.val, "test": fold.test}
+        unknown = [name for part in parts.values() for name in part if name not in group_of]
+        if unknown:
+            yield f"fold {number} names {len(unknown)} unknown cases, the first {unknown[0]!r}"
+            return
+        groups = {part: {group_of[name] for name in names} for part, names in parts.items()}
+        for a, b in itertools.combinations(parts, 2):
+            if groups[a] & groups[b]:
+                yield f"fold {number}: group {min(groups[a] & groups[b])!r} stands in both {a} and {b}"
+        if tested & set(fold.test):
+            yield f"fold {number} tests {min(tested & set(fold.test))!r}, which an earlier fold tests"
+        tested |= set(fold.test)
+
+
+@CHECKS.add(
+    "checksums",
+    "A cohort that is read from files says their sha256 in `info().checksums`.",
+    cause="files read without their checksums compared, so that an altered file goes unnoticed.",
+    needs=READS,
+)
+def checksums(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    if not subject.dataset.sources():
+        raise Skipped("it has no files")
+    sums = subject.info.checksums
+    bad = [name for name, value in sums.items() if len(value) != 64]
+    if not sums or bad:
+        raise Failure(f"{dataset_label(subject.dataset)}: {bad[:1] or 'no checksums'}")
+
+
+PROMISES: tuple[Promise[DatasetSubject], ...] = (
+    *declarations(lambda subject: subject.cls),
+    *CHECKS.promises,
+)
+
+
+def checks(name: str, registry: Registry) -> list[Check]:
+    return checks_of("dataset", name, lambda: DatasetSubject(name, registry), PROMISES)

@@ -1,0 +1,236 @@
+"""What is promised of a metric."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from fusionbench.errors import UndefinedMetric
+from fusionbench.evaluate import beyond, on_grid, time_grid
+from fusionbench.interfaces import Metric
+from fusionbench.registry import Registry
+from fusionbench.testing.conformance.declared import declarations
+from fusionbench.testing.conformance.samples import Targets
+from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
+from fusionbench.types import SurvivalPrediction, SurvivalTargets
+
+N, TAU = 80, 48.0
+TIMES = np.array([6.0, 12.0, 24.0, 36.0, 48.0])
+ROUNDING = 1e-9
+
+
+class MetricSubject:
+    """A registered metric, and what it is asked about: 80 cases, a third of them censored."""
+
+    def __init__(self, name: str, registry: Registry) -> None:
+        self.cls: type[Metric] = registry.metric(name)
+        rng = np.random.default_rng(3)
+        self.death = 24 * rng.standard_exponential(N)
+        self.censoring = np.minimum(120 * rng.random(N), 90.0)
+        self.random_risk = rng.standard_normal(N)
+
+    @cached_property
+    def targets(self) -> Targets:
+        event = self.death <= self.censoring
+        return SurvivalTargets(np.minimum(self.death, self.censoring), event, np.zeros(N, dtype=np.int64))
+
+    @cached_property
+    def predictions(self) -> Mapping[str, SurvivalPrediction]:
+        """Better and worse predictions, by what they are."""
+        worst = np.sort(self.death)[::-1][np.argsort(np.argsort(self.death))]
+        return {
+            "a perfect prediction": self._sharp(self.death),
+            "a perfectly wrong prediction": self._sharp(worst),
+            "random risks": replace(self._sharp(self.death), risk=self.random_risk, survival=self._flat()),
+            "equal risks": replace(self._sharp(self.death), risk=np.zeros(N), survival=self._flat()),
+        }
+
+    def _sharp(self, death: np.ndarray[tuple[int], np.dtype[np.float64]]) -> SurvivalPrediction:
+        """Sure of these times of death."""
+        survival = np.where(death[:, None] > TIMES, 0.95, 0.05)
+        return SurvivalPrediction(tuple(f"case-{i:02d}" for i in range(N)), -death, survival, TIMES)
+
+    def _flat(self) -> np.ndarray[tuple[int, int], np.dtype[np.float64]]:
+        """The same curve for everybody."""
+        return np.repeat(np.exp(-TIMES / 24)[None], N, axis=0)
+
+    def ask(self, prediction: SurvivalPrediction, test: Targets | None = None, train: Targets | None = None) -> float:
+        """As the harness asks: up to tau where the metric says so."""
+        test = self.targets if test is None else test
+        if self.cls.horizon == "tau":
+            prediction, test = on_grid(prediction, time_grid(TAU)), beyond(test, TAU)
+        given = (prediction, test, self.targets if train is None else train)
+        return float(self.cls()(*copy.deepcopy(given)))
+
+    def score(self, prediction: SurvivalPrediction) -> float | None:
+        """None where it is undefined with a reason."""
+        try:
+            return self.ask(prediction)
+        except UndefinedMetric as undefined:
+            _check_reason(undefined, "on 80 cases")
+            return None
+
+
+def _check_reason(undefined: UndefinedMetric, where: str) -> None:
+    if not str(undefined).strip():
+        raise Failure(f"{where}, UndefinedMetric without a word", "UndefinedMetric with the reason as its text")
+
+
+CHECKS: Checklist[MetricSubject] = Checklist()
+SCORES = ("value-in-range",)
+
+
+@CHECKS.add(
+    "value-in-range",
+    "On ordinary cases the value is a finite float within the metric's `range`, or undefined with a reason.",
+    cause="`range` is [0, 1] unless the class says otherwise; NaN is returned in place of UndefinedMetric.",
+)
+def value_in_range(subject: MetricSubject) -> None:
+    low, high = subject.cls.range
+    values = {what: subject.score(prediction) for what, prediction in subject.predictions.items()}
+    for what, value in values.items():
+        if value is not None and not (math.isfinite(value) and low - ROUNDING <= value <= high + ROUNDING):
+            raise Failure(f"{value:g} for {what}", f"a value in [{low:g}, {high:g}]")
+    if all(value is None for value in values.values()):
+        raise Failure("undefined for every prediction of 80 cases with 50 events")
+
+
+@CHECKS.add(
+    "direction",
+    "A perfect prediction has a better value than a perfectly wrong one, as `higher_is_better` says.",
+    cause="`higher_is_better` is True unless the class says otherwise; or risk is read as time.",
+    needs=SCORES,
+)
+def direction(subject: MetricSubject) -> None:
+    if subject.cls.higher_is_better is None:
+        raise Skipped("its value has no direction: higher_is_better = None")
+    right, wrong = (subject.score(subject.predictions[f"a {w} prediction"]) for w in ("perfect", "perfectly wrong"))
+    if right is None or wrong is None:
+        raise Skipped("it is undefined for one of the two")
+    if not (right > wrong if subject.cls.higher_is_better else right < wrong):
+        raise Failure(
+            f"{right:.3f} for a perfect and {wrong:.3f} for a perfectly wrong prediction, "
+            f"with higher_is_better = {subject.cls.higher_is_better}"
+        )
+
+
+@CHECKS.add(
+    "undefined-with-reason",
+    "Where no event is left it raises UndefinedMetric with a reason, or has a value; never NaN, never a silent 0.",
+    cause="`return 0.0` (or NaN) where there is no comparable pair, or an exception of a library that is let through.",
+    needs=SCORES,
+)
+def undefined_with_reason(subject: MetricSubject) -> None:
+    for where, test, train in _without_events(subject):
+        rows = range(len(test.time))
+        prediction = _rows(subject.predictions["random risks"], list(rows))
+        try:
+            value = subject.ask(prediction, test, train)
+        except UndefinedMetric as undefined:
+            _check_reason(undefined, where)
+        except Exception as error:
+            raise Failure(f"{where}, {raised(error)}") from error
+        else:
+            if value == 0 or not math.isfinite(value):
+                raise Failure(f"{where}, the value {value:g}")
+
+
+def _without_events(subject: MetricSubject) -> Iterator[tuple[str, Targets, Targets]]:
+    some = subject.targets
+    censored = replace(some, event=np.zeros(N, dtype=bool))
+    yield "with no event among the test cases", censored, some
+    yield "with no event at all", censored, censored
+    alone = SurvivalTargets(some.time[:1], np.zeros(1, dtype=bool), some.time_bin[:1])
+    yield "with one censored test case", alone, some
+
+
+def _rows(prediction: SurvivalPrediction, rows: list[int]) -> SurvivalPrediction:
+    survival = None if prediction.survival is None else prediction.survival[rows]
+    return replace(
+        prediction, ids=tuple(prediction.ids[i] for i in rows), risk=prediction.risk[rows], survival=survival
+    )
+
+
+@CHECKS.add(
+    "without-survival",
+    "For a model that predicts risks only it has a value, or is undefined with a reason.",
+    cause="`prediction.survival` is None for such models, and is used without looking.",
+    needs=SCORES,
+)
+def without_survival(subject: MetricSubject) -> None:
+    value = subject.score(replace(subject.predictions["random risks"], survival=None, times=None))
+    if value is not None and not math.isfinite(value):
+        raise Failure(f"the value {value}")
+
+
+@CHECKS.add(
+    "repeatable",
+    "Asked twice, and through pickle, it says exactly the same.",
+    cause="random numbers that are not seeded, or something kept from one call to the next.",
+    needs=SCORES,
+)
+def repeatable(subject: MetricSubject) -> None:
+    for what, prediction in subject.predictions.items():
+        values = [subject.score(prediction) for _ in range(2)]
+        if values[0] != values[1]:
+            raise Failure(f"{values[0]} and then {values[1]} for {what}")
+    pickle.loads(pickle.dumps(subject.cls()))
+
+
+@CHECKS.add(
+    "order-of-cases",
+    "The value does not depend on the order of the test cases.",
+    cause="sorting one of the arrays and not the others.",
+    needs=(*SCORES, "repeatable"),
+)
+def order_of_cases(subject: MetricSubject) -> None:
+    rows = np.random.default_rng(0).permutation(N)
+    test = SurvivalTargets(*(array[rows] for array in vars(subject.targets).values()))
+    for what, prediction in subject.predictions.items():
+        before = subject.score(prediction)
+        if before is None:
+            continue
+        after = subject.ask(_rows(prediction, rows.tolist()), test)
+        if abs(after - before) > 1e-6:
+            raise Failure(f"{before:.4f} for {what}, and {after:.4f} with the test cases shuffled")
+
+
+@CHECKS.add(
+    "inputs-not-changed",
+    "Neither the prediction nor the targets are changed.",
+    cause="`array.sort()` or `array -= ...` on what other metrics are given next.",
+    needs=SCORES,
+)
+def inputs_not_changed(subject: MetricSubject) -> None:
+    metric = subject.cls()
+    for what, prediction in subject.predictions.items():
+        given = [prediction, subject.targets, subject.targets]
+        mine = copy.deepcopy(given)
+        try:
+            metric(*mine)  # type: ignore[arg-type]
+        except UndefinedMetric:
+            continue
+        changed = [
+            name
+            for old, new in zip(given, mine, strict=True)
+            for name, array in vars(old).items()
+            if not np.array_equal(array, vars(new)[name])
+        ]
+        if changed:
+            raise Failure(f"`{changed[0]}` was changed while {what} was scored")
+
+
+PROMISES: tuple[Promise[MetricSubject], ...] = (
+    *declarations(lambda subject: subject.cls, options=False),
+    *CHECKS.promises,
+)
+
+
+def checks(name: str, registry: Registry) -> list[Check]:
+    return checks_of("metric", name, lambda: MetricSubject(name, registry), PROMISES)

@@ -1,0 +1,21 @@
+"""What is promised of a model, in the order in which it is tried."""
+
+from __future__ import annotations
+
+from fusionbench.registry import Registry
+from fusionbench.testing.conformance import model_basics, model_batches, model_learning, model_missing
+from fusionbench.testing.conformance.declared import declarations
+from fusionbench.testing.conformance.trials import ModelSubject
+from fusionbench.testing.conformance.words import Check, Promise, checks_of
+
+PROMISES: tuple[Promise[ModelSubject], ...] = (
+    *declarations(lambda subject: subject.cls),
+    *model_basics.CHECKS.promises,
+    *model_batches.CHECKS.promises,
+    *model_missing.CHECKS.promises,
+    *model_learning.CHECKS.promises,
+)
+
+
+def checks(name: str, registry: Registry) -> list[Check]:
+    return checks_of("model", name, lambda: ModelSubject(name, registry), PROMISES)

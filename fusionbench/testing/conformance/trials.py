@@ -1,0 +1,243 @@
+"""A model on one set of modalities: fitted, restored and asked by the parts that also run a cell."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fusionbench import evaluate
+from fusionbench.bags import collate
+from fusionbench.fitting import Context, Fit, Loaded, Restore, make_model
+from fusionbench.interfaces import FusionModel, Predictor
+from fusionbench.predictor import TorchPredictor
+from fusionbench.protocol import TrainRecipe
+from fusionbench.registry import Registry
+from fusionbench.seeds import derive
+from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample
+from fusionbench.testing.conformance.words import Failure, Skipped
+from fusionbench.types import Batch, CaseSet, Member, PluginRef, SurvivalPrediction, Task
+
+Floats = NDArray[np.float64]
+
+RECIPE = TrainRecipe(epochs=20, lr=1.5e-3, batch_size=16, patience=5)
+"""Enough steps to learn a strong signal from 96 cases."""
+BRIEF = TrainRecipe(epochs=1, batch_size=16)
+"""Enough steps to go through everything that training does."""
+COX = BRIEF.model_copy(update={"loss": "cox"})
+CPU = torch.device("cpu")
+
+
+@dataclass
+class Lent(Context):
+    """The harness's context, with a copy of each module as it was before training."""
+
+    fresh: list[nn.Module] = field(default_factory=list)
+
+    def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        self.fresh.append(copy.deepcopy(module))
+        return super().train(module, train, val)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """A model fitted on a sample; `sample` is as the model sees it."""
+
+    model: FusionModel
+    sample: Sample
+    context: Lent
+    predictor: Predictor
+
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        return self.predictor.predict(cases)
+
+    def risk(self, cases: CaseSet) -> Floats:
+        """(case,) risks of cases without targets."""
+        return np.asarray(self.predict(cases.without_targets()).risk, dtype=np.float64)
+
+    @property
+    def module(self) -> TorchPredictor | None:
+        """The last module that was trained by `ctx.train`, or None."""
+        return self.context.trained[-1] if self.context.trained else None
+
+
+class Fitter:
+    """Fits models the way a cell does, members first."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+        self._members: dict[tuple[object, ...], Fit] = {}
+
+    def fit(self, ref: PluginRef, sample: Sample, recipe: TrainRecipe = RECIPE) -> Fitted:
+        """Fit under a seed of the model's own; the process's random state is left as it was."""
+        model = make_model(self.registry, ref)
+        names = tuple(sample.test.specs)
+        members = {m: self._member(m, sample, recipe) for m in model.members(sample.task, sample.raw_specs)}
+        if model.missing == "impute":
+            sample = sample.prepared_by(sample.preprocessor.imputing().prepare)
+        seed = derive(0, "conformance", str(ref), *names)
+        context = Lent(sample.task, sample.test.specs, seed, CPU, recipe, members)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            predictor = model.fit(sample.train, sample.val, context)
+        if not isinstance(predictor, Predictor):
+            raise Failure(f"fit returned {type(predictor).__name__} on {'+'.join(names)}", "a fusionbench.Predictor")
+        return Fitted(model, sample, context, predictor)
+
+    def restore(self, fitted: Fitted, ref: PluginRef, state: Mapping[str, NDArray[np.generic]]) -> Predictor:
+        """A predictor from stored arrays, by a model made anew."""
+        context = fitted.context
+        lent = Restore(context.task, context.specs, CPU, context.members, context.recipe)
+        return make_model(self.registry, ref).restore(state, lent)
+
+    def _member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
+        """A member's fit; its own modalities tell what it is fitted on, whatever others there are."""
+        informed = sample.informed if sample.informed == EIGHT else sample.informed & {*member.modalities}
+        known = (member, informed, sample.task, recipe)
+        if known not in self._members:
+            self._members[known] = self._fit_member(member, sample, recipe)
+        return self._members[known]
+
+    def _fit_member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
+        own = restricted(sample, member.modalities)
+        fitted = self.fit(member.model, own, recipe)
+        who = f"member {member.model}"
+        prior = evaluate.prior_prediction(fitted.predictor, fitted.sample.train, who)
+        validation, _ = evaluate.predict_all(fitted.predictor, fitted.sample.val, prior, who, validation=True)
+        loss = fitted.module.validation_loss if fitted.module else float("nan")
+        preprocessor = own.preprocessor.imputing() if fitted.model.missing == "impute" else own.preprocessor
+        return Fit(Loaded(fitted.predictor, preprocessor), validation, prior, loss)
+
+
+def restricted(sample: Sample, modalities: Sequence[str]) -> Sample:
+    """The sample through fewer modalities; training and validation cases that have none of them are left out."""
+    preprocessor = sample.preprocessor.restrict(modalities)
+
+    def part(cases: CaseSet) -> CaseSet:
+        seen = cases.restrict(modalities)
+        kept = seen.take([i for i, case in enumerate(seen.cases) if seen.visible(case)])
+        return CaseSet(kept.cases, preprocessor.specs, kept.targets, preprocessor.prepare, kept.hidden)
+
+    specs = {name: sample.raw_specs[name] for name in modalities}
+    train, val, test = part(sample.train), part(sample.val), part(sample.test)
+    return replace(sample, raw_specs=specs, preprocessor=preprocessor, train=train, val=val, test=test)
+
+
+@dataclass(eq=False)
+class Trial:
+    """A model on one set of modalities."""
+
+    ref: PluginRef
+    modalities: tuple[str, ...]
+    fitter: Fitter
+    _informed: dict[tuple[str, ...], Fitted] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return "+".join(self.modalities)
+
+    @cached_property
+    def sample(self) -> Sample:
+        return make_sample(self.modalities)
+
+    @cached_property
+    def fitted(self) -> Fitted:
+        return self.fitter.fit(self.ref, self.sample)
+
+    @cached_property
+    def plain(self) -> SurvivalPrediction:
+        """The prediction on the complete test cases."""
+        return self.fitted.predict(self.fitted.sample.test)
+
+    @property
+    def test(self) -> CaseSet:
+        return self.fitted.sample.test
+
+    def kinds(self, *kinds: str) -> tuple[str, ...]:
+        """The modalities of these kinds."""
+        return tuple(name for name, spec in self.test.specs.items() if spec.kind in kinds)
+
+    def informed(self, signal: Sequence[str]) -> Fitted:
+        """The model fitted where only `signal` tells the outcome."""
+        key = tuple(signal)
+        if key not in self._informed:
+            self._informed[key] = self.fitter.fit(self.ref, make_sample(self.modalities, signal))
+        return self._informed[key]
+
+
+class ModelSubject:
+    """A registered model with its default options, before all sets of modalities."""
+
+    def __init__(self, name: str, registry: Registry) -> None:
+        self.ref, self.registry = PluginRef(name), registry
+        self.cls: type[FusionModel] = registry.model(name)
+        self.fitter = Fitter(registry)
+
+    @cached_property
+    def refused(self) -> Mapping[tuple[str, ...], object]:
+        """Modality set to what `skip` says of it; None where the model takes it."""
+        model = make_model(self.registry, self.ref)
+        specs = make_sample(sorted({name for names in SETS for name in names})).raw_specs
+        return {names: model.skip(Task(), {name: specs[name] for name in names}) for names in SETS}
+
+    @cached_property
+    def trials(self) -> list[Trial]:
+        return [Trial(self.ref, names, self.fitter) for names, said in self.refused.items() if not said]
+
+    def several(self) -> list[Trial]:
+        """The trials of more than one modality; none is a reason to skip."""
+        found = [trial for trial in self.trials if len(trial.modalities) > 1]
+        if not found:
+            raise Skipped("it takes one modality at a time, so none can be missing or weighed against another")
+        return found
+
+    def widest(self) -> list[Trial]:
+        """The trials whose modalities are not part of another one's."""
+        sets = [set(trial.modalities) for trial in self.trials]
+        return [trial for trial, own in zip(self.trials, sets, strict=True) if not any(own < other for other in sets)]
+
+    def with_kinds(self, *kinds: str) -> list[Trial]:
+        """The trials with a modality of these kinds."""
+        found = [trial for trial in self.trials if trial.kinds(*kinds)]
+        if not found:
+            raise Skipped(f"it takes no {' and no '.join(kinds)}")
+        return found
+
+    def with_module(self, trials: Sequence[Trial]) -> list[tuple[Trial, TorchPredictor]]:
+        """Those of `trials` where the model trains a torch module."""
+        found = [(trial, trial.fitted.module) for trial in trials]
+        kept = [(trial, module) for trial, module in found if module is not None]
+        if not kept:
+            raise Skipped("it trains no torch module with ctx.train")
+        return kept
+
+
+def batch_of(cases: CaseSet, count: int | None = None) -> Batch:
+    """The first cases side by side, in tensors of their own."""
+    chosen = cases if count is None else cases.take(range(count))
+    return collate(list(chosen), chosen.specs, chosen.targets)
+
+
+def logits(module: nn.Module, batch: Batch) -> Tensor:
+    """(case, output) in evaluation mode, on a copy of the batch and of the module."""
+    ready = copy.deepcopy(module).eval()
+    with torch.no_grad():
+        made: Tensor = ready(copy.deepcopy(batch))
+    return made.double()
+
+
+def tolerance(values: Floats) -> float:
+    """What float32 arithmetic may move a risk or a logit, with room to spare."""
+    return float(1e-5 * max(1.0, np.abs(values).max(initial=0.0)) + 1e-4 * np.ptp(values))
+
+
+def largest_difference(a: Floats, b: Floats) -> float:
+    """NaN where only one of them is a number counts as infinite."""
+    apart = np.abs(np.asarray(a) - np.asarray(b))
+    return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))

@@ -1,0 +1,145 @@
+"""Each defect is found by the check that is meant for it, and by no other."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fusionbench.registry import BASES, PluginRecord, Registry, discover
+from fusionbench.testing import Check, checks_for
+from fusionbench.testing.conformance import PROMISES
+from tests.conformance import broken, broken_data
+
+SOUND = [
+    broken.Sound,
+    broken.Wrapped,
+    broken.Ordered,
+    broken.Cancelling,
+    broken_data.SoundCohort,
+    broken_data.SoundBag,
+    broken_data.AroundBag,
+    broken_data.SoundC,
+    broken_data.SoundExecutor,
+]
+
+
+KINDS = {
+    "model": "models",
+    "dataset": "datasets",
+    "modality": "modalities",
+    "metric": "metrics",
+    "suite": "suites",
+    "executor": "executors",
+}
+
+
+_installed = cache(discover)
+
+
+def kind_of(cls: type[Any]) -> str:
+    return next(kind for kind, base in BASES.items() if issubclass(cls, base))
+
+
+def registry_of(kind: str, name: str, thing: Any) -> Registry:
+    """What is installed, and a plugin `mine` that brings one thing."""
+    installed = _installed()
+    record = PluginRecord("mine", "mine", "1", "not stated", {kind: (name,)})
+    found = {**installed.found, kind: {**installed.found[kind], name: (thing, "mine")}}
+    return Registry((*installed.plugins, record), found)
+
+
+@pytest.fixture(autouse=True)
+def _data_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the sound cohort finds its file."""
+    (tmp_path / broken_data.FILE).parent.mkdir()
+    (tmp_path / broken_data.FILE).write_text("\n".join(map(str, np.arange(1.0, 21.0))))
+    monkeypatch.setenv("FUSIONBENCH_DATA", str(tmp_path))
+
+
+def checks_on(cls: type[Any]) -> list[Check]:
+    return checks_for("mine", registry_of(kind_of(cls), cls.name, cls))
+
+
+@pytest.mark.parametrize("cls", SOUND, ids=lambda cls: cls.__name__)
+def test_what_is_sound_passes(cls: type[Any]) -> None:
+    failures = {check.name: str(check.outcome().failure) for check in checks_on(cls) if check.outcome().failure}
+    assert not failures
+
+
+@pytest.mark.parametrize(("cls", "meant"), broken.DEFECTS.items(), ids=lambda x: getattr(x, "__name__", x))
+def test_a_defect_fails_the_check_that_is_meant_for_it_and_no_other(cls: type[Any], meant: str) -> None:
+    outcomes = {check.name: check.outcome() for check in checks_on(cls)}
+    failures = {name: str(outcome.failure) for name, outcome in outcomes.items() if outcome.status == "FAIL"}
+    assert list(failures) == [meant], failures
+    found = outcomes[meant].failure
+    assert found is not None
+    assert found.seen
+    assert found.expected
+    assert found.cause
+
+
+def test_every_check_has_a_defect_that_it_finds() -> None:
+    """The two that all kinds share are tried on models."""
+    shared = {"documented", "options-round-trip"}
+    for kind, promises in PROMISES.items():
+        found = {check for cls, check in broken.DEFECTS.items() if kind_of(cls) == KINDS[kind]}
+        names = {promise.name for promise in promises} - (set() if kind == "model" else shared)
+        assert kind == "suite" or names <= found
+
+
+SUITE = """
+title = "Quick"
+datasets = ["synthetic"]
+models = ["cox"]
+modalities = [["vector"]]
+"""
+SUITES = {
+    "parses": SUITE.replace("models", "modells"),
+    "has-a-title": SUITE.replace("Quick", " "),
+    "names-resolve": SUITE.replace("cox", "coxx"),
+}
+
+
+@pytest.mark.parametrize(("meant", "text"), [("", SUITE), *SUITES.items()], ids=["sound", *SUITES])
+def test_a_defect_of_a_suite_fails_the_check_that_is_meant_for_it(meant: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "quick.toml"
+    path.write_text(text)
+    checks = checks_for("mine", registry_of("suites", "quick", path))
+    failed = [check.name for check in checks if check.outcome().status == "FAIL"]
+    assert failed == ([meant] if meant else [])
+    assert set(SUITES) == {promise.name for promise in PROMISES["suite"]}
+
+
+def test_a_check_that_says_nothing_where_another_fails_says_so() -> None:
+    outcomes = {check.name: check.outcome() for check in checks_on(broken.CannotBuild)}
+    assert outcomes["fits"].status == "FAIL"
+    for name in ("predictions", "risk-direction"):
+        assert (outcomes[name].status, outcomes[name].reason) == ("skip", "says nothing where fits fails")
+
+
+def test_a_model_that_reads_the_order_of_instances_says_so() -> None:
+    outcomes = {check.name: check.outcome() for check in checks_on(broken.Ordered)}
+    assert "ordered_instances = True" in outcomes["instance-order-invariant"].reason
+
+
+def test_an_exception_is_a_failure_that_says_what_and_where() -> None:
+    check = next(check for check in checks_on(broken.CannotBuild) if check.name == "fits")
+    with pytest.raises(AssertionError) as caught:
+        check()
+    seen, expected, cause = str(caught.value).splitlines()
+    assert seen.startswith("seen: on omic+image, KeyError: 'clinical' at ")
+    assert "broken.py:" in seen
+    assert expected.startswith("expected: `fit` returns a Predictor")
+    assert cause.startswith("usual cause: ")
+
+
+def test_each_check_runs_once_and_is_timed() -> None:
+    checks = checks_on(broken_data.SoundC)
+    first, again = [check.outcome() for check in checks], [check.outcome() for check in checks]
+    assert all(a is b for a, b in zip(first, again, strict=True))
+    assert all(outcome.seconds >= 0 for outcome in first)
+    assert len({check.id for check in checks}) == len(checks)

@@ -1,0 +1,154 @@
+"""`fusionbench check`, `parametrize` and what the documents say of both."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fusionbench.errors import SuiteError
+from fusionbench.testing import Failure, check_plugin, parametrize
+from fusionbench.testing.conformance import PROMISES
+from tests.conftest import EXAMPLE, Cli
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_line_a_check_and_a_summary(cli: Cli) -> None:
+    result = cli("check", "builtin", "-k", "metric:d_calibration")
+    assert result.returncode == 0, result.stderr
+    first, *lines, last = result.stdout.splitlines()
+    assert first == "metric d_calibration"
+    assert "  pass  value-in-range" in lines
+    assert "  skip  direction  (its value has no direction: higher_is_better = None)" in lines
+    assert len(lines) == len(PROMISES["metric"])
+    assert re.fullmatch(r"builtin: \d+ passed, 1 skipped, 0 failed in \d+\.\d s", last)
+
+
+def test_a_failure_says_what_was_seen_expected_and_usually_causes_it(cli: Cli) -> None:
+    result = cli("check", "example", "-k", "suite:example-unknown:names")
+    assert result.returncode == 1
+    lines = result.stdout.splitlines()
+    said = [line.strip().partition(": ")[0] for line in lines if line.startswith(" " * 8)]
+    assert said == ["seen", "expected", "usual cause"]
+    assert "0 passed, 0 skipped, 1 failed" in lines[-1]
+
+
+def test_what_is_blocked_by_a_failure_is_no_success(cli: Cli) -> None:
+    result = cli("check", "example", "-k", "suite:example-wrong:names")
+    assert result.returncode == 1
+    assert "  skip  names-resolve  (says nothing where parses fails)" in result.stdout
+
+
+def test_a_repeated_reason_is_said_once(cli: Cli) -> None:
+    result = cli("check", "hancock", env={"FUSIONBENCH_DATA": "nowhere"})
+    assert result.returncode == 0
+    assert result.stdout.count("run: fusionbench data fetch hancock") == 1
+    assert result.stdout.count("(as above)") == 5
+
+
+def test_json(cli: Cli) -> None:
+    result = cli("check", "builtin", "-k", "EXECUTOR:serial", "--json")
+    rows = json.loads(result.stdout)
+    assert result.returncode == 0
+    assert [row["check"] for row in rows] == [promise.name for promise in PROMISES["executor"]]
+    assert {row["status"] for row in rows} == {"pass"}
+    assert set(rows[0]) == {
+        *("kind", "subject", "check", "promise", "status", "reason", "blocked", "seen", "expected", "cause", "seconds")
+    }
+
+
+def test_an_unknown_plugin_has_neighbours(cli: Cli) -> None:
+    result = cli("check", "bulitin")
+    assert result.returncode == 2
+    assert "unknown plugin 'bulitin'; did you mean 'builtin'?" in result.stderr
+
+
+def test_a_text_that_matches_nothing_is_a_wrong_request(cli: Cli) -> None:
+    result = cli("check", "builtin", "-k", "nothing-like-this")
+    assert result.returncode == 2
+    assert "no check of plugin 'builtin' matches 'nothing-like-this'; the first is called 'dataset:" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("import no_such_package", "could not be loaded: ModuleNotFoundError: No module named 'no_such_package'"),
+        ("", "provides nothing: none of its hooks returned anything"),
+    ],
+)
+def test_a_plugin_without_anything_to_check(
+    cli: Cli, code: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "site" / "mine-1.0.dist-info"
+    info.mkdir(parents=True)
+    name = f"mine_{len(code)}"
+    (tmp_path / "site" / f"{name}.py").write_text(code)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[fusionbench]\nmine = {name}\n")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    result = cli("check", "mine")
+    assert result.returncode == 2
+    assert f"plugin 'mine' {reason}" in result.stderr
+
+
+def test_a_report() -> None:
+    with pytest.raises(SuiteError, match="unknown plugin 'nobody'"):
+        check_plugin("nobody")
+
+
+def test_parametrize_in_a_file_of_a_stranger(tmp_path: Path) -> None:
+    """As in the documents, in a pytest of its own: one passes, one fails with three sentences, one is skipped."""
+    (tmp_path / "test_mine.py").write_text(
+        "from fusionbench.testing import parametrize\n\n\n"
+        '@parametrize("builtin", "d_calibration:d")\ndef test_conforms(check):\n    check()\n\n\n'
+        '@parametrize("example", "suite:example-unknown:names")\ndef test_fails(check):\n    check()\n'
+    )
+    env = {**os.environ, "PYTHONPATH": str(EXAMPLE), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "test_mine.py"]
+    done = subprocess.run(command, cwd=tmp_path, env=env, text=True, capture_output=True, check=False)
+    assert "1 failed, 1 passed, 1 skipped" in done.stdout, done.stdout
+    assert "its value has no direction" in done.stdout
+    assert "test_fails[suite:example-unknown:names-resolve]" in done.stdout
+    for words in ("seen: SuiteError: ", "expected: Every dataset, model", "usual cause: a renamed plugin"):
+        assert words in done.stdout
+
+
+def test_parametrize_names_the_plugin_that_is_not_there() -> None:
+    with pytest.raises(SuiteError, match="unknown plugin 'healnte'; did you mean 'healnet'"):
+        parametrize("healnte")
+
+
+def test_a_failure_is_an_assertion_of_three_lines() -> None:
+    failure = Failure("this", "that", "such")
+    assert isinstance(failure, AssertionError)
+    assert str(failure).splitlines() == ["seen: this", "expected: that", "usual cause: such"]
+
+
+def test_checks_run_without_pytest() -> None:
+    code = (
+        "import sys\nsys.modules['pytest'] = None\n"
+        "from fusionbench.testing import check_plugin, checks_for\n"
+        "from fusionbench.registry import discover\n"
+        "for check in checks_for('builtin', discover(), 'suite:quickstart'):\n    check()\n"
+    )
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True)
+
+
+def test_the_documents_list_the_checks_and_what_they_promise() -> None:
+    section = (ROOT / "docs" / "plugins.md").read_text().partition("## Check it")[2].partition("\n## ")[0]
+    listed = {}
+    for part in section.split("\n### ")[1:]:
+        kind, _, body = part.partition("\n")
+        items = re.split(r"^- ", body, flags=re.MULTILINE)[1:]
+        listed[kind.strip()] = [" ".join(item.partition("\n\n")[0].split()) for item in items]
+    assert listed == {
+        f"A {kind}" if kind[0] not in "e" else f"An {kind}": [f"`{p.name}`: {p.promise}" for p in promises]
+        for kind, promises in PROMISES.items()
+    }

@@ -34,6 +34,8 @@ from fusionbench_controls.features import (
 )
 from fusionbench_controls.trees import TreeArrays
 
+_HELD_OUT = "held_out."
+
 
 class SurvivalForestOptions(Options):
     """How the trees grow.
@@ -52,7 +54,9 @@ class SurvivalForestOptions(Options):
 class SurvivalForest(FusionModel):
     """Log-rank trees on bootstrap samples, over all columns of all modalities, bags averaged over their instances.
 
-    Fitted on training and validation cases; what it says of a validation case is out-of-bag.
+    Fitted on training and validation cases; what it says of a validation case is out-of-bag. A patient with many rows
+    (slides) can be in every tree's sample; then a second forest, of the other patients' rows alone, speaks for all
+    validation cases.
 
     Source: Ishwaran, Kogalur, Blackstone and Lauer 2008.
     """
@@ -67,23 +71,26 @@ class SurvivalForest(FusionModel):
         """Fit on training and validation cases together.
 
         Raises:
-            DataError: if fewer than two cases have an event, no tree finds a split, or a validation case is in every
-                tree's bootstrap sample.
+            DataError: if fewer than two cases have an event, or no tree finds a split.
         """
         rows = fitting_rows(train, val, self.name)
         forest = self._grown(rows, ctx.seed)
+        trees = self._split(forest, rows)
+        out_of_bag = _out_of_bag(forest.estimators_samples_, rows)[len(train) :]
+        held_out = None
+        if not out_of_bag.any(axis=1).all():
+            strangers = rows.take(~np.isin(rows.group, rows.group[len(train) :]))
+            held_out = self._split(self._grown(strangers, ctx.seed), strangers)
+        return SurvivalForestPredictor(trees, encode_ids(val.ids), out_of_bag, held_out)
+
+    def _split(self, forest: RandomSurvivalForest, rows: Outcomes) -> TreeArrays:
         trees = TreeArrays.of(forest)
         if len(trees.root) == len(trees.leaf):
             raise DataError(
                 f"survival-forest: no tree splits {len(rows)} cases into leaves of {self.options.min_leaf}; "
                 "give more cases or a smaller survival-forest[min_leaf=...]"
             )
-        out_of_bag = _out_of_bag(forest.estimators_samples_, rows)[len(train) :]
-        if not out_of_bag.any(axis=1).all():
-            raise DataError(
-                f"survival-forest: a validation case is in the sample of all {len(trees.root)} trees; grow more"
-            )
-        return SurvivalForestPredictor(trees, encode_ids(val.ids), out_of_bag)
+        return trees
 
     def _grown(self, rows: Outcomes, seed: int) -> RandomSurvivalForest:
         forest = RandomSurvivalForest(
@@ -97,8 +104,12 @@ class SurvivalForest(FusionModel):
         return forest.fit(rows.x.astype(np.float32), y)
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
-        trees = TreeArrays(**{field.name: state[field.name] for field in fields(TreeArrays)})
-        return SurvivalForestPredictor(trees, state["val_ids"], state["val_out_of_bag"])
+        names = [field.name for field in fields(TreeArrays)]
+        trees = TreeArrays(**{name: state[name] for name in names})
+        held_out = None
+        if _HELD_OUT + names[0] in state:
+            held_out = TreeArrays(**{name: state[_HELD_OUT + name] for name in names})
+        return SurvivalForestPredictor(trees, state["val_ids"], state["val_out_of_bag"], held_out)
 
 
 def last_event_before(time: Floats, event: Bools) -> Floats:
@@ -122,21 +133,33 @@ def _out_of_bag(samples: list[NDArray[np.intp]], rows: Outcomes) -> Bools:
 class SurvivalForestPredictor(Predictor):
     """Risk is the ensemble cumulative hazard summed over event times (the expected number of events); S = exp(-H)."""
 
-    def __init__(self, trees: TreeArrays, val_ids: NDArray[np.uint8], val_out_of_bag: Bools) -> None:
-        """`val_out_of_bag`: (validation case, tree) for the cases in `val_ids` (see `encode_ids`)."""
-        self.trees, self.val_ids, self.val_out_of_bag = trees, val_ids, val_out_of_bag
+    def __init__(
+        self, trees: TreeArrays, val_ids: NDArray[np.uint8], val_out_of_bag: Bools, held_out: TreeArrays | None = None
+    ) -> None:
+        """`val_out_of_bag`: (validation case, tree) for the cases in `val_ids` (see `encode_ids`).
+
+        `held_out`: trees that saw no validation patient, where some case is out of no tree's bag.
+        """
+        self.trees, self.val_ids, self.val_out_of_bag, self.held_out = trees, val_ids, val_out_of_bag, held_out
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        return self._predict(cases, np.ones((len(cases), len(self.trees.root)), dtype=bool))
+        return _said(self.trees, cases, np.ones((len(cases), len(self.trees.root)), dtype=bool))
 
     def predict_validation(self, val: CaseSet) -> SurvivalPrediction:
         """Each case by the trees it was out of the bag of."""
-        return self._predict(val, self.val_out_of_bag[positions(self.val_ids, val.ids, "survival-forest")])
-
-    def _predict(self, cases: CaseSet, use: Bools) -> SurvivalPrediction:
-        x = same_columns(cases, int(self.trees.columns[0]), "survival-forest").astype(np.float32)
-        hazard = self.trees.cumulative_hazard(x, use)
-        return SurvivalPrediction(cases.ids, hazard.sum(axis=1), np.exp(-hazard), self.trees.times)
+        use = self.val_out_of_bag[positions(self.val_ids, val.ids, "survival-forest")]
+        if self.held_out is not None:
+            return _said(self.held_out, val, np.ones((len(val), len(self.held_out.root)), dtype=bool))
+        return _said(self.trees, val, use)
 
     def state(self) -> State:
-        return as_state({**asdict(self.trees), "val_ids": self.val_ids, "val_out_of_bag": self.val_out_of_bag})
+        held_out = {} if self.held_out is None else {_HELD_OUT + k: a for k, a in asdict(self.held_out).items()}
+        own = {"val_ids": self.val_ids, "val_out_of_bag": self.val_out_of_bag}
+        return as_state({**asdict(self.trees), **own, **held_out})
+
+
+def _said(trees: TreeArrays, cases: CaseSet, use: Bools) -> SurvivalPrediction:
+    """By those trees that `use`, (case, tree), lets speak for a case."""
+    x = same_columns(cases, int(trees.columns[0]), "survival-forest").astype(np.float32)
+    hazard = trees.cumulative_hazard(x, use)
+    return SurvivalPrediction(cases.ids, hazard.sum(axis=1), np.exp(-hazard), trees.times)

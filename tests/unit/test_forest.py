@@ -85,3 +85,25 @@ def test_too_few_cases_for_a_split_is_said() -> None:
     train, val, _ = parts(cohort(32))
     with pytest.raises(DataError, match=r"no tree splits 24 cases into leaves of 15; .*min_leaf"):
         FOREST.fit(train, val, FakeContext(train.specs))
+
+
+def test_a_patient_in_every_trees_sample_is_judged_by_trees_that_never_saw_them() -> None:
+    """A third of the rows are one patient's slides, some of them in validation."""
+    cases = cohort(150)
+    crowded = tuple(replace(c, group="crowd" if i % 3 == 0 else c.group) for i, c in enumerate(cases.cases))
+    train, val, _ = parts(replace(cases, cases=crowded))
+    assert any(c.group == "crowd" for c in train.cases)
+    assert any(c.group == "crowd" for c in val.cases)
+    context = FakeContext(train.specs, seed=9)
+    predictor = FOREST.fit(train, val, context)
+    said = predictor.predict_validation(val.without_targets())
+    again = FOREST.restore(predictor.state(), context)  # type: ignore[arg-type]
+    np.testing.assert_array_equal(again.predict_validation(val.without_targets()).risk, said.risk)
+    # what is said of validation does not rest on the crowd, whatever its rows say
+    mine = [i for i, c in enumerate(train.cases) if c.group == "crowd"]
+    assert train.targets is not None
+    time = train.targets.time.copy()
+    time[mine] = time[mine][::-1]
+    other = FOREST.fit(replace(train, targets=replace(train.targets, time=time)), val, context)
+    np.testing.assert_array_equal(other.predict_validation(val.without_targets()).risk, said.risk)
+    assert not np.array_equal(other.predict(val.without_targets()).risk, predictor.predict(val.without_targets()).risk)

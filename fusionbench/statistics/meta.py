@@ -17,7 +17,8 @@ class RandomEffects:
     """Mean of a paired difference over cohorts, allowing that cohorts differ.
 
     Attributes:
-        se, low, high, p: Hartung-Knapp, with cohorts - 1 degrees of freedom; the interval is at 95 %.
+        se, low, high, p: Hartung-Knapp with cohorts - 1 degrees of freedom, its standard error never below the one that
+            the variances within the cohorts give; the interval is at 95 %.
         tau2: variance between cohorts (Paule and Mandel).
         i2: share of the total variation that lies between cohorts, in [0, 1].
         q, q_p: Cochran's test of heterogeneity.
@@ -44,7 +45,8 @@ def random_effects(differences: ArrayLike, variances: ArrayLike) -> RandomEffect
     Raises:
         ValueError: for fewer than two cohorts or a variance that is not positive.
 
-    Source: Hartung and Knapp 2001; tau2 after Paule and Mandel 1982; I2 after Higgins and Thompson 2002.
+    Source: Hartung and Knapp 2001; its floor Knapp and Hartung 2003 (Roever et al. 2015); tau2 after Paule and Mandel
+        1982; I2 after Higgins and Thompson 2002.
     """
     y, v = np.asarray(differences, dtype=np.float64), np.asarray(variances, dtype=np.float64)
     if len(y) < 2 or len(y) != len(v) or not (v > 0).all():
@@ -54,9 +56,11 @@ def random_effects(differences: ArrayLike, variances: ArrayLike) -> RandomEffect
     tau2 = _paule_mandel(y, v)
     w = 1 / (v + tau2)
     mean = float(w @ y / w.sum())
-    se = float(np.sqrt(w @ (y - mean) ** 2 / (df * w.sum())))
+    # Two or three cohorts can agree by chance far better than their own errors allow: without the floor the interval
+    # would be a sliver.
+    se = float(np.sqrt(max(1.0, w @ (y - mean) ** 2 / df) / w.sum()))
     half = float(stats.t.ppf(0.975, df)) * se
-    p = float(2 * stats.t.sf(abs(mean) / se, df)) if se > 0 else float(mean == 0)
+    p = float(2 * stats.t.sf(abs(mean) / se, df))
     i2 = max(0.0, (q - df) / q) if q > 0 else 0.0
     return RandomEffects(mean, se, mean - half, mean + half, p, tau2, i2, q, float(stats.chi2.sf(q, df)))
 

@@ -201,6 +201,14 @@ def test_random_effects_on_the_bcg_trials():
     assert pooled.high - pooled.low == pytest.approx(2 * stats.t.ppf(0.975, 12) * pooled.se)
 
 
+def test_cohorts_that_agree_by_chance_keep_the_error_of_each():
+    pooled = random_effects([0.033, 0.0331], [0.05**2, 0.05**2])
+    assert pooled.tau2 == 0
+    assert pooled.se == pytest.approx(0.05 / 2**0.5)
+    assert pooled.low < 0 < pooled.high
+    assert pooled.p > 0.5
+
+
 def test_random_effects_without_heterogeneity_is_the_weighted_mean():
     pooled = random_effects([0.1, 0.1, 0.1], [0.01, 0.02, 0.03])
     assert (pooled.tau2, pooled.i2, pooled.mean) == pytest.approx((0, 0, 0.1))

@@ -60,7 +60,8 @@ def _pooled(analysis: Analysis, kinds: Mapping[Kind, Mapping[str, Row]], variant
     named = f"{n} cohorts together" + ("" if variant == "base" else f", {variant}")
     note = (
         "difference: the leading row minus this one, random-effects mean of the cohorts' paired differences, 95 % "
-        "interval of Hartung and Knapp; p: Holm-adjusted; I2: share of the variation that lies between cohorts"
+        "interval of Hartung and Knapp, never narrower than the cohorts' own errors allow; p: Holm-adjusted; I2: share "
+        "of the variation that lies between cohorts"
     )
     header = ("model", "modalities", "mean c-index", "difference", "p", "I2")
     return Section(2, named, header=header, lines=tuple(lines), notes=(note,))

@@ -6,6 +6,7 @@ python -m tests.calibration --out results/published/calibration/calibration.md
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "command": " ".join(["python -m tests.calibration", *(sys.argv[1:] if arguments is None else arguments)]),
         "scale": asdict(scale),
         "seconds": round(time.perf_counter() - started),
+        "cpu_seconds": round(sum(os.times()[:4])),
         "packages": environment.packages(),
         "machine": environment.machine(),
     }

@@ -81,7 +81,7 @@ class Report:
     """All figures and what they were made with.
 
     Attributes:
-        about: command, scale, versions, machine, seconds.
+        about: command, scale, versions, machine; seconds that passed, and those of the processors.
     """
 
     about: Mapping[str, Any]
@@ -108,4 +108,8 @@ def _about(about: Mapping[str, Any]) -> list[str]:
     scale = ", ".join(f"{name} {value:,}" for name, value in about["scale"].items())
     versions = ", ".join(f"{name} {version}" for name, version in about["packages"].items())
     machine = ", ".join(f"{name} {value}" for name, value in about["machine"].items())
-    return [f"`{about['command']}`", f"{scale}; {about['seconds'] / 60:.0f} minutes.", f"{machine}; {versions}."]
+    return [
+        f"`{about['command']}`",
+        f"{scale}; {about['seconds'] / 60:.0f} minutes, {about['cpu_seconds'] / 60:.0f} of a core.",
+        f"{machine}; {versions}.",
+    ]

@@ -250,41 +250,6 @@ def test_log_rank_of_groups_split_within_folds():
         log_rank_p(time, np.zeros(80, dtype=bool), high)
 
 
-def null_cohort(rng, n, censored):
-    """A true risk, follow-up under exponential hazards, and two equally noisy copies of the risk."""
-    truth = rng.normal(size=n)
-    died, left = rng.exponential(np.exp(-truth)), rng.exponential(censored, size=n)
-    time, event = np.minimum(died, left), died <= left
-    return time, event, truth + rng.normal(size=n), truth + rng.normal(size=n)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("folds", "size", "scale"), [(1, 150, 0.61), (5, 52, 0.1285)], ids=["60 %", "85 %"])
-def test_bootstrap_under_the_null(folds, size, scale):
-    """Two copies differ by chance in 5 % of cohorts, and the interval of one covers its true c in 95 %."""
-    rng = np.random.default_rng(6)
-    time, event, first, _ = null_cohort(rng, 6000, scale)
-    assert 1 - event.mean() == pytest.approx(0.60 if folds == 1 else 0.85, abs=0.02)
-    truth = np.mean([harrell_c(*null_cohort(rng, 2000, scale)[:3]) for _ in range(30)])
-    strata, cohorts = np.repeat(np.arange(folds), size), 400
-    rejected = covered = 0
-    for seed in range(cohorts):
-        time, event, first, second = null_cohort(rng, folds * size, scale)
-        scored = scored_folds(time, event, strata)
-        sample = resample(strata, scored, seed=seed, draws=400)
-        means = np.zeros((400, 2))
-        for fold in scored:
-            stack = np.stack([concordance(fold.pairs, risk[fold.patients]) for risk in (first, second)])
-            means += weighted_c(fold.pairs, stack, sample.weights[:, fold.patients]) / folds
-        low, high = percentile_interval(means[:, 0] - means[:, 1])
-        rejected += not low <= 0 <= high
-        low, high = percentile_interval(means[:, 0])
-        covered += low <= truth <= high
-    two_errors = 2 * math.sqrt(0.05 * 0.95 / cohorts)
-    assert rejected / cohorts == pytest.approx(0.05, abs=0.015 + two_errors)
-    assert covered / cohorts == pytest.approx(0.95, abs=0.02 + two_errors)
-
-
 @pytest.mark.slow
 def test_corrected_t_test_of_one_model_against_itself():
     """A/A: the same learner under two families of seeds; the plain t-test has no such promise."""

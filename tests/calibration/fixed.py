@@ -1,0 +1,80 @@
+"""Two fixed models on one sample of test patients, as a table compares them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fusionbench.protocol import Protocol
+from fusionbench.report.intervals import Bootstrapped, bootstrap
+from fusionbench.report.tested import Cohort, Line, Tested
+from fusionbench.seeds import derive
+from fusionbench.splits import make_folds
+from fusionbench.statistics import corrected_t_test, mean_over_folds, percentile_interval
+from fusionbench.statistics.concordance import Ints
+from fusionbench.types import Case, SurvivalTarget
+from tests.calibration.population import Population, Sample, Setting
+
+
+class Compared(NamedTuple):
+    """What a table says of two models on one sample.
+
+    Attributes:
+        c: of the first model, mean over folds; c_low, c_high: its interval.
+        low, high: interval of the difference, first minus second.
+        p: of the corrected t-test; NaN with one fold.
+    """
+
+    c: float
+    c_low: float
+    c_high: float
+    low: float
+    high: float
+    p: float
+
+
+def compared(seed: int, setting: Setting, population: Population, draws: int) -> Compared:
+    """One sample of test patients and what is said of it."""
+    sample = population.draw(setting.patients, np.random.default_rng(derive(seed, "sample", setting.name)))
+    lines, parts = _parts(sample, _folds(sample, setting, seed))
+    made = bootstrap(parts, cohort_of(sample), seed=seed, draws=draws)
+    first, second = (made.draws[line] for line in lines)
+    values = list(made.values[lines[0]].values())
+    return Compared(
+        mean_over_folds(values, [0] * len(values)),
+        *percentile_interval(first),
+        *percentile_interval(first - second),
+        _corrected_p(made, lines, setting),
+    )
+
+
+def cohort_of(sample: Sample) -> Cohort:
+    n = len(sample.time)
+    return Cohort("calibration", tuple(f"{i:05d}" for i in range(n)), sample.time, sample.event, np.arange(n))
+
+
+def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[Line], list[Tested]]:
+    lines: list[Line] = [(("calibration", f"copy-{i}", "all", "base"), "full") for i in range(len(sample.risks))]
+    parts = [
+        Tested(line, (0, number), cases, risk[None, cases])
+        for line, risk in zip(lines, sample.risks, strict=True)
+        for number, cases in enumerate(folds)
+    ]
+    return lines, parts
+
+
+def _folds(sample: Sample, setting: Setting, seed: int) -> list[Ints]:
+    """Test folds as the harness deals them, events evenly."""
+    if setting.folds == 1:
+        return [np.arange(setting.patients)]
+    ids = cohort_of(sample).cases
+    targets = (SurvivalTarget(float(t), bool(e)) for t, e in zip(sample.time, sample.event, strict=True))
+    cases = [Case(id_, id_, target, {}) for id_, target in zip(ids, targets, strict=True)]
+    folds = make_folds(cases, Protocol(folds=setting.folds), seed, 0)
+    return [np.array([int(id_) for id_ in fold.test]) for fold in folds]
+
+
+def _corrected_p(made: Bootstrapped, lines: list[Line], setting: Setting) -> float:
+    one, other = (made.values[line] for line in lines)
+    return corrected_t_test([one[fold] - other[fold] for fold in one], 1 / max(1, setting.folds - 1)).p

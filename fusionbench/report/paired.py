@@ -68,6 +68,8 @@ def comparison(
     repeats = [repeat for repeat, _ in shared]
     means = [mean_over_folds([of[fold] for fold in shared], repeats) for of in values]
     test = paired_test(stored, rows[0], *values)
+    # draws are means over a row's own folds: they pair only where both rows have the same ones
+    sample = draws if values[0].keys() == values[1].keys() else None
     return {
         "dataset": dataset,
         "pattern": pattern,
@@ -76,7 +78,7 @@ def comparison(
         **dict(zip(("model_b", "modalities_b", "variant_b"), of_b, strict=True)),
         **dict(zip(("mean_a", "mean_b"), means, strict=True)),
         "difference": means[0] - means[1],
-        **dict(zip(("ci_low", "ci_high"), _interval(draws, (rows[0], pattern), (rows[1], pattern)), strict=True)),
+        **dict(zip(("ci_low", "ci_high"), _interval(sample, (rows[0], pattern), (rows[1], pattern)), strict=True)),
         **{name: getattr(test, name) for name in ("se", "df", "p", "detectable")},
         "n_folds": len(shared),
         "reason": "" if test.df else "fewer than two folds in common",

@@ -226,6 +226,20 @@ def test_one_fold_has_no_spread_and_no_test():
         assert "nan" not in render(table, fmt).lower()
 
 
+def test_rows_that_lack_different_folds_have_no_interval_of_their_difference():
+    """A row's draws are means over its own folds: those of other folds do not pair with them."""
+    frames = make_frames({"x": 1.0, "y": 0.5, "z": 0.3})
+    folds = frames.folds.copy()
+    gone = (folds["metric"] == "harrell_c_index") & (folds["fold"] == 4) & (folds["model"] == "y")
+    folds.loc[gone, ["value", "reason"]] = [math.nan, "no pair"]
+    tests = table_of(replace(frames, folds=folds)).tests
+    lines = tests[tests["metric"] == "harrell_c_index"].set_index("model_b")
+    assert math.isnan(lines.loc["y", "ci_low"])
+    assert lines.loc["y", "n_folds"] == 4
+    assert not math.isnan(lines.loc["y", "p"])
+    assert lines.loc["z", "ci_low"] < lines.loc["z", "difference"] < lines.loc["z", "ci_high"]
+
+
 def test_variants_on_the_same_folds_are_ranked_together():
     frames = make_frames({"x": 1.0}, variants=("base", "l1"))
     table = table_of(frames)

@@ -10,10 +10,15 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from fusionbench.errors import ResultsError
-from fusionbench.report.frames import BINARIES, TEXTS
+from fusionbench.report.frames import BINARIES, PLACE, TEXTS
+from fusionbench.statistics import tied_ranks
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from numpy.typing import NDArray
+
     from fusionbench.audit import Audit
     from fusionbench.cells import Plan
 
@@ -25,13 +30,17 @@ FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json")
 
 
 def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
-    """Copy what a reader needs to <out>/published/<suite>/; survival curves only of the pattern `full`.
+    """Copy what a reader needs to <out>/published/<suite>/; predictions in a small form (`compact`).
 
     The folder is replaced whole or not at all. The caller has just written tables and frames from the cells.
 
     Raises:
-        ResultsError: the audit found a breach, or a file would exceed 5 MB.
+        ResultsError: cells failed, the audit found a breach, or a file would exceed 5 MB.
     """
+    failed = [record for record in (store.record(cell.key) for cell in plan.todo()) if record["status"] == "failed"]
+    if failed:
+        seen = f"{len(failed)} of {len(plan.todo())} cells failed, the first with: {failed[0]['reason']}"
+        raise ResultsError(f"{plan.suite.name}: {seen}; go on with: fusionbench run {plan.suite.name} --retry failed")
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]
     if breaches:
         raise ResultsError(f"{plan.suite.name}: the audit found a breach: {breaches[0].rule}: {breaches[0].seen}")
@@ -59,16 +68,29 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_compact(source: Path, target: Path) -> None:
-    """Risks as they are; S to four decimals, and under the pattern `full` only.
-
-    Tables and comparisons rest on risks; S takes nine tenths of the space.
-    """
     import pandas as pd
 
-    frame = pd.read_parquet(source)
+    compact(pd.read_parquet(source)).to_parquet(target, index=False, compression="zstd", compression_level=12)
+
+
+def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """Predictions in a tenth of the space, from which concordance follows unchanged.
+
+    Under the pattern `full`, risks stay as they are, and S is kept to three decimals in the first repeat. Under the
+    others, where masks and draws make many rows, a risk becomes its rank (1 = lowest) among the test cases of its fold,
+    pattern and draw, and S is left out.
+    """
+    full = frame["pattern"] == "full"
     survival = [name for name in frame.columns if name.startswith("S_")]
-    frame[survival] = frame[survival].astype("float32").round(4).where(frame["pattern"] == "full")
-    frame.to_parquet(target, index=False, compression="zstd", compression_level=12)
+    within = frame.groupby([*PLACE, "pattern", "draw"], observed=True, sort=False)
+    small = frame.copy()
+    small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
+    small[survival] = frame[survival].astype("float32").round(3).where(full & (frame["repeat"] == 0))
+    return small
+
+
+def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:
+    return tied_ranks(risk.to_numpy())
 
 
 def _origin(plan: Plan, store: Store, command: str) -> dict[str, Any]:

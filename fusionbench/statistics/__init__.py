@@ -18,6 +18,7 @@ from fusionbench.statistics.concordance import (
     comparable_pairs,
     concordance,
     harrell_c,
+    tied_ranks,
     weighted_c,
 )
 from fusionbench.statistics.groups import log_rank_p, risk_groups
@@ -49,5 +50,6 @@ __all__ = [
     "resample",
     "risk_groups",
     "standard_deviation",
+    "tied_ranks",
     "weighted_c",
 ]

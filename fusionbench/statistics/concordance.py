@@ -68,6 +68,27 @@ def concordance(pairs: Pairs, risk: NDArray[Any]) -> Floats:
     return np.asarray(scores * pairs.matrix, dtype=np.float64)
 
 
+def tied_ranks(risk: NDArray[Any]) -> Floats:
+    """Dense ranks from 1, equal where risks tie, so that their concordance is that of the risks.
+
+    Ties within a tolerance are not transitive: where a chain of them reaches further than the tolerance, no ranks have
+    the same concordance, and the risks come back as they are.
+
+    Args:
+        risk: (case,) finite.
+    """
+    risk = np.asarray(risk, dtype=np.float64)
+    order = np.argsort(risk, kind="stable")
+    ascending = risk[order]
+    starts = np.concatenate([[True], np.diff(ascending) > TIED_RISK]) if len(risk) else np.zeros(0, dtype=bool)
+    rank = np.cumsum(starts)
+    if (ascending - ascending[starts][rank - 1] > TIED_RISK).any():
+        return risk
+    ranks = np.empty(len(risk))
+    ranks[order] = rank
+    return ranks
+
+
 def harrell_c(time: NDArray[Any], event: NDArray[Any], risk: NDArray[Any]) -> float:
     """Share of comparable pairs in which the earlier event has the higher risk, in [0, 1]; NaN without such a pair."""
     pairs = comparable_pairs(time, event)

@@ -77,6 +77,13 @@ def test_publishing_needs_a_complete_run(session: Session) -> None:
         session.publish(SUITE)
 
 
+def test_failed_cells_are_not_published(session: Session) -> None:
+    session.run("example-failing", track=False)
+    with pytest.raises(ResultsError, match=r"cells failed, the first with: .+ --retry failed"):
+        session.publish("example-failing")
+    assert not (session.out / "published").exists()
+
+
 def test_a_refused_publication_leaves_the_old_one(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     session.run(SUITE, track=False)
     target = session.publish(SUITE)

@@ -347,6 +347,61 @@ def test_a_steadier_score_or_agreement() -> None:
     assert sensitive.verdict in ("holds", "undecided")
 
 
+ONLY = {"full": 1, "only:a": 1, "only:b": 1}
+SKILLS = {"x": {"full": 2.0, "only:a": 0.2, "only:b": 1.0}, "x on a": 1.5, "x on b": 0.0}
+"""Left with a, x is much worse than its kin trained on a; left with b it is much better than its kin on b."""
+
+
+def alone(skills: Mapping[str, Any], **more: Any) -> Analysis:
+    return analysed(make_frames(skills, patterns=ONLY, cases=300, **more))
+
+
+def test_one_visible_modality_is_held_against_the_model_trained_on_it() -> None:
+    analysis = alone(SKILLS)
+    near = claim("no-worse-alone", modalities="", variant="base", threshold="0.02")
+    found = judge(near, analysis, lock_of())
+    c = {(r.row[2], p): r.mean for p in ONLY for r in measured(analysis, p)}
+    gaps = {m: c["a+b", f"only:{m}"] - c[m, "full"] for m in "ab"}
+    assert found.ours.startswith(f"toy {np.mean(list(gaps.values())):+.3f} [")
+    assert f"over 2 modalities, least on a {gaps['a']:+.3f}, margin 0.02" in found.ours
+    assert judge({**near, "threshold": "0.9"}, analysis, lock_of()).verdict == "holds"
+    assert judge({**near, "threshold": "-0.9"}, analysis, lock_of()).verdict == "does not hold"
+    assert judge({**near, "variant": "other"}, analysis, lock_of()).verdict == "not run"
+    assert judge(near, analysed(make_frames({"x": 1.0}, patterns=ONLY)), lock_of()).verdict == "not run"
+
+
+def test_the_interval_over_modalities_is_of_the_mean_of_their_draws() -> None:
+    analysis = alone({**SKILLS, "x": {"full": 2.0, "only:a": 1.5, "only:b": 0.0}})
+    rows = {(r.row[2], p): r.draws for p in ONLY for r in measured(analysis, p)}
+    gaps = [rows["a+b", f"only:{m}"] - rows[m, "full"] for m in "ab"]
+    low, high = percentile_interval(np.mean(gaps, axis=0))
+    near = claim("no-worse-alone", modalities="", variant="base", threshold="0.02")
+    assert f"[{low:+.3f}, {high:+.3f}]" in judge(near, analysis, lock_of()).ours
+
+
+def test_a_row_that_lacks_a_fold_has_no_interval_over_modalities() -> None:
+    made = make_frames(SKILLS, patterns=ONLY, cases=300)
+    folds = made.folds.copy()
+    gone = (folds["fold"] == 4) & (folds["modalities"] == "a")
+    folds.loc[gone, ["value", "reason"]] = [np.nan, "no pair"]
+    near = claim("no-worse-alone", modalities="", variant="base", threshold="0.9")
+    found = judge(near, analysed(replace(made, folds=folds)), lock_of())
+    assert found.verdict == "undecided"
+    assert "[" not in found.ours
+
+
+def test_training_with_missing_modalities_learns_where_c_lies_above_chance() -> None:
+    learns = claim("learns", modalities="", variant="v", against="base")
+    analysis = analysed(make_frames({"x": 2.0}, variants=("base", "v"), cases=200))
+    found = judge(learns, analysis, lock_of())
+    one, other = ({r.variant: r for r in measured(analysis)}[v] for v in ("v", "base"))
+    assert (found.verdict, found.ours) == ("holds", f"toy c {one.text}, {against(one, other).text()} to base")
+    opposed = analysed(make_frames({"x": -2.0}, variants=("base", "v"), cases=200))
+    assert judge(learns, opposed, lock_of()).verdict == "does not hold"
+    chance = analysed(make_frames({"x": 0.0}, variants=("base", "v"), cases=200))
+    assert judge(learns, chance, lock_of()).verdict == "undecided"
+
+
 def test_claims_of_other_suites_are_told_and_not_judged() -> None:
     rows = [
         claim("gain-over-best", against="y"),

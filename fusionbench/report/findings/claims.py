@@ -15,6 +15,7 @@ import numpy as np
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.counts import agreeing
 from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
+from fusionbench.report.findings.missing_claims import learns, no_worse_alone
 from fusionbench.report.findings.switches import counterpart
 from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
 
@@ -163,5 +164,7 @@ CHECKS: Mapping[str, Check] = {
     "steadier-score": steadier_score,
     "later-rise": later_rise,
     "sensitive": _sensitive,
+    "no-worse-alone": no_worse_alone,
+    "learns": learns,
     "counts": _counts,
 }

@@ -1,0 +1,79 @@
+"""Claims on missing modalities: one modality visible at test, and training on cases that lack some."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.estimates import Estimate, patterns_of
+from fusionbench.report.findings.measured import Measured, against, matching, measured
+from fusionbench.report.findings.training_claims import Claim, Part
+from fusionbench.report.words import FULL
+
+CHANCE = 0.5
+
+_Pair = tuple[Measured, Measured]
+
+
+def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """A fused model that sees one modality at test is as good as the model trained on that modality alone.
+
+    Held is the mean of the differences over modalities: above minus the threshold it holds, below it does not.
+    """
+    margin = float(claim["threshold"])
+    rows = measured(analysis)
+    for row in _fused(claim, rows):
+        pairs = list(_alone(analysis, row, rows))
+        if pairs:
+            gap = _mean_difference(pairs)
+            says = True if gap.low > -margin else False if gap.high < -margin else None
+            worst = min(pairs, key=lambda pair: pair[0].mean - pair[1].mean)
+            told = f"{gap.entry(signed=True).text} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
+            yield Part(row.row[0], told, says)
+
+
+def _fused(claim: Claim, rows: Sequence[Measured]) -> Iterator[Measured]:
+    """The claim's model on the modalities it names, or on the most that a dataset has."""
+    for dataset in claim["datasets"].split():
+        of = [r for r in rows if r.dataset == dataset and r.variant == claim["variant"] and "+" in r.row[2]]
+        largest = max((r.row[2] for r in of), key=lambda sets: sets.count("+"), default="")
+        yield from matching(of, dataset, claim["model"], claim["modalities"] or largest)
+
+
+def _alone(analysis: Analysis, row: Measured, rows: Sequence[Measured]) -> Iterator[_Pair]:
+    """(the row where one modality is visible, the same model trained on that modality)."""
+    for pattern in patterns_of(analysis, [row.row], "only"):
+        name = pattern.partition(":")[2]
+        visible = [r for r in measured(analysis, pattern) if r.row == row.row]
+        trained = [r for r in rows if r.row == (*row.row[:2], name, row.variant)]
+        yield from zip(visible, trained, strict=False)
+
+
+def _mean_difference(pairs: Sequence[_Pair]) -> Estimate:
+    """Over modalities, from the same draws; without an interval where a row lacks draws or folds."""
+    value = float(np.mean([one.mean - other.mean for one, other in pairs]))
+    whole = all(r.n_folds == r.n_wanted for pair in pairs for r in pair)
+    draws = [one.draws - other.draws for one, other in pairs if one.draws is not None and other.draws is not None]
+    return Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None)
+
+
+def _one(visible: Measured, trained: Measured) -> str:
+    return f"least on {trained.row[2]} {visible.mean - trained.mean:+.3f}"
+
+
+def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """Trained under the variant, the model's c lies above chance; beside it, what it loses to the one named."""
+    rows = measured(analysis, claim["pattern"] or FULL)
+    for row in _fused(claim, rows):
+        text = f"c {row.text}"
+        other = next((r for r in rows if r.row == (*row.row[:3], claim["against"])), None)
+        if other is not None:
+            text += f", {against(row, other).text()} to {other.variant}"
+        yield Part(row.row[0], text, _above_chance(row))
+
+
+def _above_chance(row: Measured) -> bool | None:
+    return True if row.low > CHANCE else False if row.high <= CHANCE else None

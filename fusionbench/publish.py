@@ -15,6 +15,8 @@ from fusionbench.statistics import tied_ranks
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
@@ -49,7 +51,7 @@ def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as made:
         for name in FILES:
             _copy(store.folder / name, Path(made) / name)
-        origin = tomli_w.dumps(_origin(plan, store, command))
+        origin = tomli_w.dumps(_origin(plan, store, command) | {"survival_curves": _has_curves(Path(made))})
         (Path(made) / "run.toml").write_text(origin, encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
@@ -68,9 +70,18 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _write_compact(source: Path, target: Path) -> None:
+    """In the small form; without survival curves where they would make it too large."""
     import pandas as pd
 
-    compact(pd.read_parquet(source)).to_parquet(target, index=False, compression="zstd", compression_level=12)
+    small = compact(pd.read_parquet(source))
+    small.to_parquet(target, index=False, compression="zstd", compression_level=12)
+    if target.stat().st_size > LARGEST:
+        small = small.drop(columns=_curves(small.columns))
+        small.to_parquet(target, index=False, compression="zstd", compression_level=12)
+
+
+def _curves(columns: Iterable[str]) -> list[str]:
+    return [name for name in columns if name.startswith("S_")]
 
 
 def compact(frame: pd.DataFrame) -> pd.DataFrame:
@@ -81,12 +92,18 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
     pattern and draw, and S is left out.
     """
     full = frame["pattern"] == "full"
-    survival = [name for name in frame.columns if name.startswith("S_")]
+    survival = _curves(frame.columns)
     within = frame.groupby([*PLACE, "pattern", "draw"], observed=True, sort=False)
     small = frame.copy()
     small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
     small[survival] = frame[survival].astype("float32").round(3).where(full & (frame["repeat"] == 0))
     return small
+
+
+def _has_curves(folder: Path) -> bool:
+    import pyarrow.parquet as pq
+
+    return bool(_curves(pq.read_schema(folder / PREDICTIONS).names))
 
 
 def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:

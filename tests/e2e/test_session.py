@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tomllib
 from pathlib import Path
 
 import pandas as pd
@@ -93,6 +94,23 @@ def test_a_refused_publication_leaves_the_old_one(session: Session, monkeypatch:
         session.publish(SUITE)
     assert {p.name: p.read_bytes() for p in target.iterdir()} == before
     assert [p.name for p in target.parent.iterdir()] == [SUITE]
+
+
+def test_survival_curves_are_left_out_where_they_would_be_too_large(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.run("example-tiny", track=False)
+    target = session.publish("example-tiny")
+    whole = pd.read_parquet(target / "predictions.parquet")
+    assert tomllib.loads((target / "run.toml").read_text())["survival_curves"] is True
+    assert any(name.startswith("S_") for name in whole.columns)
+    largest = max(p.stat().st_size for p in target.iterdir() if p.name != "predictions.parquet")
+    assert largest < (target / "predictions.parquet").stat().st_size - 1
+    monkeypatch.setattr("fusionbench.publish.LARGEST", (target / "predictions.parquet").stat().st_size - 1)
+    small = pd.read_parquet(session.publish("example-tiny") / "predictions.parquet")
+    pd.testing.assert_frame_equal(small, whole[small.columns])
+    assert not any(name.startswith("S_") for name in small.columns)
+    assert tomllib.loads((target / "run.toml").read_text())["survival_curves"] is False
 
 
 def test_nobodys_follow_up_is_within_a_predictors_reach(session: Session) -> None:

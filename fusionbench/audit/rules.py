@@ -217,12 +217,16 @@ def _covered(written: Written, pattern: str) -> bool:
 def degenerate(cells: Sequence[Written]) -> Line:
     """A fold's risks take at least three values.
 
-    A model trained by the loop that does not has learnt nothing: a breach. A sparse linear model may rest on one binary
-    column, and a cohort's true hazards may take two values: declared, with their number.
+    A model trained by the loop that does not has learnt nothing: a breach. Declared, with their number: a sparse linear
+    model may rest on one binary column; a cohort's true hazards may take two values; and a clamped loss has no gradient
+    where every case is saturated, so that a network which diverged stays so.
     """
-    findings = [
-        Finding(w.cell.label, "" if w.kept_epoch is not None else "none of a trained network")
-        for w in cells
-        if w.distinct < FEW_RISKS
-    ]
+    findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_RISKS]
     return verdict(f"at least {FEW_RISKS} distinct risks in a fold", findings, f"{len(cells)} cells")
+
+
+def _may_be_degenerate(written: Written) -> str:
+    if written.kept_epoch is None:
+        return "none of a trained network"
+    clamp = written.cell.recipe.clamp
+    return f"{written.place}, loss clamped at {clamp:g}" if clamp else ""

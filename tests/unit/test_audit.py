@@ -205,6 +205,20 @@ def test_few_risks_of_a_sparse_model_are_declared_never_a_pass(plan: Plan, store
     assert (line.verdict, line.seen.split(";")[0]) == ("DECLARED", f"1 of {len(plan.todo())} cells")
 
 
+def test_a_network_that_a_clamped_loss_left_saturated_is_declared(tmp_path: Path) -> None:
+    plan = planned(TEXT.replace("[train]", "[train]\nclamp = 1e-7"), toy=TOY)
+    store = Store(tmp_path, "mine")
+    store.prepare()
+    for cell in plan.todo():
+        store.write(result(cell))
+    cell = chosen(plan)
+    change_predictions(store, cell, lambda f: f.assign(risk=1.0))
+    change_json(store.cells / cell.key / "cell.json", lambda c: c["record"]["fit"].update(best_epoch=3))
+    line = audited(plan, store).lines[DISTINCT]
+    assert line.verdict == "DECLARED"
+    assert "loss clamped at 1e-07: 1 times, first " + cell.label in line.seen
+
+
 def test_a_damaged_cell_is_named(plan: Plan, store: Store) -> None:
     path = store.cells / chosen(plan).key / PREPROCESS
     path.write_text("{")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -41,6 +41,24 @@ class Section:
     header: tuple[str, ...] = ()
     lines: tuple[tuple[Entry, ...], ...] = ()
     notes: tuple[str, ...] = ()
+
+    def folded(self, *columns: str) -> Section:
+        """Those of `columns` that say the same in every line are said once, below the heading."""
+        same = [
+            i
+            for i, name in enumerate(self.header)
+            if name in columns and len(self.lines) > 1 and len({line[i].text for line in self.lines}) == 1
+        ]
+        if not same:
+            return self
+        said = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
+        kept = [i for i in range(len(self.header)) if i not in same]
+        return replace(
+            self,
+            text=f"{self.text} {said}".strip(),
+            header=tuple(self.header[i] for i in kept),
+            lines=tuple(tuple(line[i] for i in kept) for line in self.lines),
+        )
 
 
 def document(

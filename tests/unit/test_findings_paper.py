@@ -22,7 +22,7 @@ from fusionbench.report.findings.reproduction import reproduction
 from fusionbench.report.findings.switches import switches
 from fusionbench.report.findings.training_claims import pitman_morgan
 from fusionbench.report.frames import Frames
-from fusionbench.report.layout import Section
+from fusionbench.report.layout import Entry, Section
 from fusionbench.report.render import render
 from fusionbench.statistics import percentile_interval
 from tests.unit.stored_results import DIRECTIONS, make_frames, on_other_folds, with_curves
@@ -54,6 +54,18 @@ def named(sections: Sequence[Section], title: str) -> Section:
 
 def test_a_suite_without_variants_and_published_numbers_has_nothing_to_say() -> None:
     assert findings(analysed(make_frames({"x": 1.0, "y": 0.0})), lock_of()) == []
+
+
+def test_what_is_the_same_in_every_line_is_said_once() -> None:
+    lines = [("x", "a+b", "base"), ("y", "a+b", "last")]
+    grid = tuple(tuple(map(Entry, line)) for line in lines)
+    section = Section(2, "t", "Of two rows.", ("model", "modalities", "variant"), grid)
+    folded = section.folded("modalities", "variant")
+    assert folded.text == "Of two rows. modalities: a+b"
+    assert folded.header == ("model", "variant")
+    assert texts(folded) == [("x", "base"), ("y", "last")]
+    assert replace(section, lines=grid[:1]).folded("modalities") == replace(section, lines=grid[:1])
+    assert section.folded("model") == section
 
 
 SPLIT = {"name": "split", "protocol": {"fold_source": "random"}}

@@ -23,7 +23,10 @@ Maker = Callable[[Analysis, Lock], Iterable[Section]]
 
 MAKERS: tuple[Maker, ...] = (cohorts, did_fusion_help, missing_modalities, switches, curves, counts, reproduction)
 
+FOLDED = ("modalities", "variant")
+"""Columns that are said once where they are the same in every line."""
+
 
 def findings(analysis: Analysis, lock: Lock) -> list[Section]:
     """The sections of every maker, in order."""
-    return [section for make in MAKERS for section in make(analysis, lock)]
+    return [section.folded(*FOLDED) for make in MAKERS for section in make(analysis, lock)]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+
 from fusionbench.audit.verdict import Audit, Finding, Line, verdict
 from fusionbench.errors import ResultsError
 from fusionbench.report.frames import PLACE, Frames, read_frames
@@ -30,36 +32,46 @@ def published_audit(folder: Path) -> Audit:
 
 def _again(frames: Frames, declared: set[str]) -> Iterator[Line]:
     groups = "groups stand on one side of a split"
-    yield _line(f"{groups}, from splits and targets", _astride(frames), groups in declared, frames)
-    yield _line("exactly the test cases were predicted, from splits and predictions", _uncovered(frames), False, frames)
+    counted = f"{len(frames.splits[FOLD].drop_duplicates())} folds"
+    shares = _astride(frames)
+    of_place: dict[str, list[float]] = {}
+    for (place, _), share in shares.items():
+        of_place.setdefault(place, []).append(share)
+    found = [
+        Finding(f"{place}, fold {fold}: {_sharing(share)}", place if groups in declared else "")
+        for (place, fold), share in shares.items()
+        if share
+    ]
+    means = {place: _sharing(float(np.mean(of))) for place, of in of_place.items()}
+    yield verdict(f"{groups}, from splits and targets", found, counted, means)
+    odd = (Finding(f"{place}: other cases than the fold's test cases, or one twice") for place in _uncovered(frames))
+    yield verdict("exactly the test cases were predicted, from splits and predictions", odd, counted)
 
 
-def _line(rule: str, found: Iterator[tuple[str, str]], declared: bool, frames: Frames) -> Line:
-    findings = [Finding(f"{place}: {what}", place if declared else "") for place, what in found]
-    n_folds = len(frames.splits[FOLD].drop_duplicates())
-    return verdict(rule, findings, f"{n_folds} folds")
+def _sharing(share: float) -> str:
+    return f"{share:.1%} of test rows share a patient with train or validation"
 
 
-def _astride(frames: Frames) -> Iterator[tuple[str, str]]:
-    """(fold, what) where a patient or site stands in test and in another part."""
+def _astride(frames: Frames) -> dict[tuple[str, str], float]:
+    """(dataset and variant, repeat and fold): share of test rows whose patient or site stands in another part, too."""
     named = frames.splits.merge(frames.targets[["dataset", "case", "group"]], on=["dataset", "case"], how="left")
-    for key, fold in named.groupby(FOLD, sort=False, observed=True):
-        rest = set(fold.loc[fold["part"] != "test", "group"])
-        test = fold[fold["part"] == "test"]
-        shared = test["group"].isin(rest)
-        if shared.any():
-            yield " ".join(map(str, key)), f"{shared.mean():.1%} of test rows share a patient with train or validation"
+    shares = {}
+    for (dataset, variant, repeat, fold), rows in named.groupby(FOLD, sort=False, observed=True):
+        rest = set(rows.loc[rows["part"] != "test", "group"])
+        shared = rows.loc[rows["part"] == "test", "group"].isin(rest)
+        shares[f"{dataset} ({variant})", f"{repeat} {fold}"] = float(shared.mean())
+    return shares
 
 
-def _uncovered(frames: Frames) -> Iterator[tuple[str, str]]:
-    """(row and fold, what) where other cases were predicted than the fold's test cases."""
+def _uncovered(frames: Frames) -> Iterator[str]:
+    """Rows and folds where other cases were predicted than the fold's test cases, or one of them twice."""
     test = frames.splits[frames.splits["part"] == "test"]
     wanted = {key: frozenset(cases) for key, cases in test.groupby(FOLD, observed=True)["case"]}
     full = frames.predictions[frames.predictions["pattern"] == "full"]
     for key, cases in full.groupby(PLACE, sort=False, observed=True)["case"]:
         place = dict(zip(PLACE, key, strict=True))
         if frozenset(cases) != wanted.get(tuple(place[name] for name in FOLD)) or cases.duplicated().any():
-            yield " ".join(map(str, key)), "other cases than the fold's test cases, or one twice"
+            yield " ".join(map(str, key))
 
 
 def is_published(folder: Path) -> bool:

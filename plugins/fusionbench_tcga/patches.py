@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from fusionbench import DataError, ModalityUse
+from fusionbench_tcga import barcodes
 from fusionbench_tcga.images import ImageSet, of_slides
 
 FOLDER = "patches"
 """Under the data home, with a folder per dataset."""
 
 SUFFIXES = (".h5", ".npy", ".npz", ".pt")
-_BARCODE = re.compile(r"TCGA-\w\w-\w{4}-\w{3}-\w\w-\w{3}")
 _EDGE = 1 << 20  # bytes hashed at each end of a file
 
 
@@ -30,26 +29,11 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     Raises:
         DataError: no such folder, no file of this cohort in it, or two files of one slide.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is no folder; put one file of patch features per slide there ({'/'.join(SUFFIXES)}, named by "
-            "the slide's barcode), or say where they are: image=dir:PATH"
-        )
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _BARCODE.match(path.name)
-        if path.suffix not in SUFFIXES or match is None or match[0][:12] not in patients:
-            continue
-        if match[0] in found:
-            raise DataError(f"{folder}: {found[match[0]].name} and {path.name} are of one slide; keep one of them")
-        found[match[0]] = path
-    if not found:
-        raise DataError(
-            f"{folder} holds no {'/'.join(SUFFIXES)} file named by a slide of this cohort, "
-            "such as TCGA-2F-A9KO-01Z-00-DX1.h5"
-        )
+    files = barcodes.find(folder, SUFFIXES, patients)
+    found = files.of_cohort
     use = ModalityUse("bag", width(next(iter(found.values()))))
-    return of_slides(use, {slide: (path,) for slide, path in found.items()}), fingerprint(tuple(found.values()))
+    bags = {slide: (path,) for slide, path in found.items()}
+    return of_slides(use, bags, files.notes), fingerprint(tuple(found.values()))
 
 
 def width(path: Path) -> int:

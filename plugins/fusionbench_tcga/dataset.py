@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -12,7 +12,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import choice, folds, genes, images, maps, survpath
+from fusionbench_tcga import choice, folds, genes, images, maps, slides, survpath
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.table import CLINICAL, Table, read_table
 
@@ -140,6 +140,10 @@ class Tcga(Dataset):
         if self.options.image == "maps":
             paths.append(maps.MAPS[self.cohort].path)
         return tuple(source(path) for path in paths)
+
+    def slides(self, fetch: Callable[[Source], Path]) -> Sequence[Source]:
+        """Those of the cohort's GDC manifest."""
+        return slides.read_manifest(fetch(slides.manifest(self.cohort)), self.name)
 
     def convert(self, raw_dir: Path, out_dir: Path) -> None:
         """Make the tidy image file of the upstream ones, unless it is there already; its content is checked."""

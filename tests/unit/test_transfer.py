@@ -73,24 +73,18 @@ class Server:
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[tuple[str, int]] = []
-        self.open = self.most = 0
         lock, outer = Lock(), self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 with lock:
                     outer.asked.append((self.path[1:], first_byte(self)))
-                    outer.open += 1
-                    outer.most = max(outer.most, outer.open)
                     answers = outer.answers[self.path]
                     answer = answers.pop(0) if len(answers) > 1 else answers[0]
                 try:
                     answer(self)
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True  # the other side has had enough
-                finally:
-                    with lock:
-                        outer.open -= 1
 
             def log_message(self, *_: Any) -> None:
                 pass
@@ -241,9 +235,20 @@ def test_a_failure_stops_nobody_else_and_the_next_call_does_the_rest(server: Ser
 
 
 def test_no_more_connections_than_asked_for(server: Server, tmp_path: Path) -> None:
-    sources = [server.source(f"{i}.svs", serve(BODY, then=lambda: time.sleep(0.05))) for i in range(9)]
-    assert get(tmp_path, *sources, connections=3) == {}
-    assert 1 < server.most <= 3
+    lock, at_once, most = Lock(), 0, 0
+
+    def slow(handler: BaseHTTPRequestHandler) -> None:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        time.sleep(0.05)
+        with lock:
+            at_once -= 1
+        serve(BODY)(handler)
+
+    assert get(tmp_path, *(server.source(f"{i}.svs", slow) for i in range(9)), connections=3) == {}
+    assert 1 < most <= 3
 
 
 def test_plain_http_is_refused_and_so_is_a_path_out_of_the_data_home(server: Server, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -80,17 +81,27 @@ def _channels(path: Path, mode: str) -> int:
 def _volume(path: Path, header_only: bool) -> NDArray[Any]:
     try:
         import nibabel
+        from nibabel.filebasedimages import ImageFileError
     except ImportError as error:
         raise DataError(f'{path}: reading NIfTI needs nibabel; run: pip install "fusionbench[nifti]"') from error
     try:
         image: Any = nibabel.as_closest_canonical(nibabel.load(path))
         if header_only:
             return np.broadcast_to(np.zeros((), dtype=np.float32), image.shape)
+        _check_gzip(path)
         values: NDArray[Any] = image.get_fdata(dtype=np.float32, caching="unchanged")
     # gzip says EOFError of a file that ends early, zlib's own error of one whose bytes were changed
-    except (OSError, ValueError, EOFError, zlib.error, nibabel.filebasedimages.ImageFileError) as error:
+    except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:
         raise DataError(f"{path}: no readable volume ({_reason(error, path)}); write or download it again") from error
     return values
+
+
+def _check_gzip(path: Path) -> None:
+    """Read to the end, where the checksum stands: nibabel stops before it and takes damaged bytes for values."""
+    if suffix_of(path) == ".nii.gz":
+        with gzip.open(path) as file:
+            while file.read(1 << 20):
+                pass
 
 
 def _reason(error: Exception, path: Path) -> str:

@@ -26,11 +26,19 @@ class Files:
     notes: tuple[str, ...]
 
 
-def find(folder: Path, suffixes: Sequence[str], patients: frozenset[str], *, named: re.Pattern[str] = SLIDE) -> Files:
+def find(
+    folder: Path,
+    suffixes: Sequence[str],
+    patients: frozenset[str],
+    what: str,
+    *,
+    named: re.Pattern[str] = SLIDE,
+) -> Files:
     """The files of these suffixes whose name begins with the barcode of one of the cohort's slides.
 
     Args:
         patients: the cohort's.
+        what: a file holds, and where else it may be put; for the message.
         named: what a name begins with.
 
     Raises:
@@ -38,7 +46,7 @@ def find(folder: Path, suffixes: Sequence[str], patients: frozenset[str], *, nam
     """
     example = f"such as TCGA-2F-A9KO-01Z-00-DX1{suffixes[0]}"
     if not folder.is_dir():
-        raise DataError(f"{folder} is no folder; put one {'/'.join(suffixes)} file per slide there, {example}")
+        raise DataError(f"{folder} is no folder; put one {what} ({'/'.join(suffixes)}), {example}")
     ending = tuple(suffixes)
     there = [path for path in sorted(folder.iterdir()) if path.name.endswith(ending) and path.is_file()]
     found: dict[str, Path] = {}

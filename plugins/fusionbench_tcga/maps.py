@@ -154,7 +154,7 @@ def _filled(grid: Pixels) -> Pixels:
 
 def _read_folder(cohort: str, folder: Path, patients: frozenset[str]) -> Maps:
     maps = MAPS[cohort]
-    files = barcodes.find(folder, (maps.suffix,), patients)
+    files = barcodes.find(folder, (maps.suffix,), patients, "PNG per slide there")
     digest, found = hashlib.sha256(), {}
     for path in files.of_cohort.values():
         digest.update(f"{path.name}\x1f".encode() + path.read_bytes())

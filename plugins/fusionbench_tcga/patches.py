@@ -17,6 +17,7 @@ FOLDER = "patches"
 """Under the data home, with a folder per dataset."""
 
 SUFFIXES = (".h5", ".npy", ".npz", ".pt")
+_WHAT = "file of patch features per slide there or elsewhere: image=dir:PATH"
 _EDGE = 1 << 20  # bytes hashed at each end of a file
 
 
@@ -29,7 +30,7 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     Raises:
         DataError: no such folder, no file of this cohort in it, or two files of one slide.
     """
-    files = barcodes.find(folder, SUFFIXES, patients)
+    files = barcodes.find(folder, SUFFIXES, patients, _WHAT)
     found = files.of_cohort
     use = ModalityUse("bag", width(next(iter(found.values()))))
     bags = {slide: (path,) for slide, path in found.items()}

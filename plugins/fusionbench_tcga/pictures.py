@@ -28,7 +28,9 @@ def read_folder(folder: Path, patients: frozenset[str], *, axes: int, downsample
     Raises:
         DataError: see `barcodes.find`; or the first file has another number of axes.
     """
-    files = barcodes.find(folder, SUFFIXES, patients, named=barcodes.SLIDE_OR_PATIENT)
+    files = barcodes.find(
+        folder, SUFFIXES, patients, "picture or volume per slide there", named=barcodes.SLIDE_OR_PATIENT
+    )
     paths = files.of_cohort
     first: dict[str, Path] = {}
     for barcode in sorted(paths):

@@ -193,7 +193,9 @@ def test_patch_features_of_ones_own(home: Path) -> None:
 
 
 def test_patch_features_have_a_place_in_the_data_home(home: Path) -> None:
-    with pytest.raises(DataError, match=r"patches/tcga-luad is no folder; put one file of patch features per slide"):
+    with pytest.raises(
+        DataError, match=r"patches/tcga-luad is no folder; put one file of patch features per slide there"
+    ):
         luad(home, image="dir").cases()
     (home / "patches").mkdir()
     folder = patch_folder(home / "patches" / "tcga-luad")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import pickle
+import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.builtin.feature_files import FORMATS, read_arrays
+from fusionbench.builtin.feature_files import FORMATS
 from fusionbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -52,7 +54,19 @@ def read_grid(path: Path, *, header_only: bool = False) -> NDArray[Any]:
         return _picture(path, header_only)
     if suffix in VOLUMES:
         return _volume(path, header_only)
-    return read_arrays(path, header_only=header_only)["features"]
+    return _array(path, header_only)
+
+
+def _array(path: Path, header_only: bool) -> NDArray[Any]:
+    """As it is stored: an axis of length 1 is one row or one slice here, not a batch of one."""
+    try:
+        arrays = FORMATS[suffix_of(path)](path, header_only)
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
+    if "features" not in arrays:
+        raise DataError(f"{path}: no dataset `features`; store the array (axis, ..., feature) under that name")
+    return arrays["features"]
 
 
 def _picture(path: Path, header_only: bool) -> NDArray[Any]:

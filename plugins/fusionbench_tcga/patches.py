@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,15 @@ def width(path: Path) -> int:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return _shape_of_features(path)
+    except (AttributeError, pickle.UnpicklingError) as error:  # torch answers the latter in twenty lines
+        raise ValueError("it holds more than a plain array, which is not opened") from error
+    except EOFError as error:
+        raise ValueError("it is empty or ends early") from error
+
+
+def _shape_of_features(path: Path) -> tuple[int, ...]:
     if path.suffix == ".h5":
         import h5py
 

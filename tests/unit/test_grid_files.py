@@ -73,6 +73,21 @@ def test_a_volume_with_and_without_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(grid(1, axes=3).load(tmp_path / "c.npy").values.ravel(), VOLUME.ravel())
 
 
+def test_a_grid_of_one_row_or_one_slice_keeps_its_axes(tmp_path: Path) -> None:
+    np.save(tmp_path / "row.npy", PIXELS[:1])
+    assert grid().load(tmp_path / "row.npy").shape == (1, 6)
+    np.save(tmp_path / "slice.npy", VOLUME[:1])
+    assert grid(1, axes=3).load(tmp_path / "slice.npy").shape == (1, 3, 2)
+    np.savez(tmp_path / "row.npz", features=PIXELS[:1])
+    assert grid().load(tmp_path / "row.npz").shape == (1, 6)
+
+
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.h5", "a.pt"])
+def test_damaged_arrays(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"nothing")
+    refused(grid(), tmp_path / name, "cannot be read", "write the file again")
+
+
 def test_axes_of_a_volume_mean_one_thing_however_it_is_stored(tmp_path: Path) -> None:
     """The same body stored from left to right and from right to left."""
     turned = np.diag([-1.0, 1, 1, 1])

@@ -40,6 +40,12 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def md5_of(path: Path) -> str:
+    """Hexadecimal md5 of a file's content; for files of which nothing better is published."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def place(home: Path, source: Source) -> Path:
     """Where `source` lies under `home`.
 
@@ -56,7 +62,7 @@ def state(home: Path, source: Source, *, full: bool = True) -> State:
     """Whether a file is there and is the published one.
 
     Args:
-        full: compare the sha256; otherwise only the size, where it is known.
+        full: compare the checksum; otherwise only the size, where it is known.
 
     Returns:
         "unverified" for a file whose checksum nobody published: it is there, and taken as it is.
@@ -64,10 +70,14 @@ def state(home: Path, source: Source, *, full: bool = True) -> State:
     path = place(home, source)
     if not path.is_file():
         return "missing"
-    if not source.sha256:
+    if not (source.sha256 or source.md5):
         return "unverified"
     wrong_size = source.size > 0 and path.stat().st_size != source.size
-    return "damaged" if wrong_size or (full and sha256_of(path) != source.sha256) else "present"
+    return "damaged" if wrong_size or (full and not _is_published(path, source)) else "present"
+
+
+def _is_published(path: Path, source: Source) -> bool:
+    return sha256_of(path) == source.sha256 if source.sha256 else md5_of(path) == source.md5
 
 
 def verify(home: Path, sources: Iterable[Source], dataset: str = "NAME") -> dict[str, str]:
@@ -121,13 +131,13 @@ def fetch(
     path = place(home, source)
     if not source.url or not source.sha256:
         raise DataError(f"{path} cannot be downloaded; {remedy(source, 'NAME')}")
-    _check_address(source.url, allow_loopback_http)
+    check_address(source.url, allow_loopback_http)
     import pooch
     import requests
 
     pooch.get_logger().setLevel("ERROR")  # its own lines about retries; ours are one per file
     downloader = pooch.HTTPDownloader(
-        timeout=_TIMEOUT, hooks={"response": lambda response, **_: _check_response(response, allow_loopback_http)}
+        timeout=_TIMEOUT, hooks={"response": lambda response, **_: check_response(response, allow_loopback_http)}
     )
     try:
         store = pooch.create(
@@ -142,17 +152,18 @@ def fetch(
     return path
 
 
-def _check_address(url: str, allow_loopback_http: bool) -> None:
+def check_address(url: str, allow_loopback_http: bool) -> None:
+    """Refuse what is not https, but for plain http from this machine where that is allowed."""
     parts = urlsplit(url)
     if parts.scheme == "https" or (allow_loopback_http and parts.scheme == "http" and parts.hostname in _LOOPBACK):
         return
     raise DataError(f"refused to download {url}: only https addresses are fetched")
 
 
-def _check_response(response: Any, allow_loopback_http: bool) -> None:
+def check_response(response: Any, allow_loopback_http: bool) -> None:
     """Refuse redirects away from https, and answers that another attempt will not change."""
     if response.is_redirect:
-        _check_address(urljoin(response.url, response.headers["location"]), allow_loopback_http)
+        check_address(urljoin(response.url, response.headers["location"]), allow_loopback_http)
     if 400 <= response.status_code < 500 and response.status_code not in (408, 429):
         raise DataError(
             f"{response.url} answered {response.status_code} {response.reason}; bring the file yourself, or update"

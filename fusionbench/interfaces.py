@@ -127,6 +127,14 @@ class Dataset(ABC):
         """The files `fusionbench data fetch` downloads for these options."""
         return ()
 
+    def slides(self, fetch: Callable[[Source], Path]) -> Sequence[Source]:
+        """The whole-slide images behind the cohort, with size and md5, for `fusionbench data fetch --slides`.
+
+        Args:
+            fetch: brings a small file, such as a manifest, into the data home if it is not there, and gives its place.
+        """
+        return ()
+
     def convert(self, raw_dir: Path, out_dir: Path) -> None:
         """Turn downloaded files into the tidy files that `cases` reads; called after a fetch."""
 

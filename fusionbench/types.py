@@ -373,6 +373,8 @@ class Source:
         path: place under the data home, `<source>/<path in the repository>`.
         terms: licence or terms in a few words.
         needs_accept: True where there is no licence or a non-commercial one: fetching asks for `--accept`.
+        size: bytes, 0 = unknown.
+        md5: for files of which no sha256 is published, such as those of the GDC.
     """
 
     path: str
@@ -381,6 +383,7 @@ class Source:
     terms: str
     needs_accept: bool = False
     size: int = 0
+    md5: str = ""
 
 
 @dataclass(frozen=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, Self
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from fusionbench.builtin.feature_files import read_arrays
+from fusionbench.builtin.grid_files import read_grid
 from fusionbench.builtin.instances import (
     FittedInstances,
     InstanceOptions,
@@ -22,21 +22,43 @@ from fusionbench.errors import DataError
 from fusionbench.interfaces import Modality
 from fusionbench.types import ModalitySpec, RawBag
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+Count = Annotated[int, Field(ge=1)]
+Index = Annotated[int, Field(ge=0)]
+
 
 class GridOptions(InstanceOptions):
     """
     Attributes:
         axes: number of axes beside the features: 1 a series, 2 an image, 3 a volume.
+        downsample: edge of the blocks of positions that are averaged to one, the same for all axes or one for each.
+        channels: features to keep, by position and in this order; empty = all. The dataset declares the kept width.
     """
 
     axes: int = Field(2, ge=1, le=3)
+    downsample: Count | tuple[Count, ...] = 1
+    channels: tuple[Index, ...] = ()
+
+    @model_validator(mode="after")
+    def _a_block_has_an_edge_along_each_axis(self) -> Self:
+        if isinstance(self.downsample, tuple) and len(self.downsample) != self.axes:
+            raise ValueError(f"downsample has {len(self.downsample)} numbers for {self.axes} axes; give one for each")
+        return self
+
+    @property
+    def block(self) -> tuple[int, ...]:
+        """Edge of a block along each axis."""
+        return self.downsample if isinstance(self.downsample, tuple) else (self.downsample,) * self.axes
 
 
 class Grid(Modality):
     """A ref is an array (axis, ..., feature), or the path of a file with one; extents may differ between cases.
 
-    Instances are the positions in row-major order (the last axis runs fastest), their coords the indices along each
-    axis from 0. All positions are read, none resampled.
+    A grid of one feature may do without the last axis. Files are pictures, NIfTI volumes and feature files
+    (`grid_files`). Instances are the positions in row-major order (the last axis runs fastest), their coords the
+    indices along each axis from 0, after `downsample`. Nothing is resampled otherwise.
     """
 
     name = "grid"
@@ -47,29 +69,38 @@ class Grid(Modality):
     def check(self, ref: Any) -> None:
         """Shape, width and type; of a file only the header is read."""
         if isinstance(ref, (str, Path)):
-            self._flat(f"{ref}: ", read_arrays(Path(ref), header_only=True)["features"])
+            self._checked(f"{ref}: ", read_grid(Path(ref), header_only=True))
         else:
             self.load(ref)
 
     def load(self, ref: Any) -> RawBag:
         where = f"{ref}: " if isinstance(ref, (str, Path)) else ""
-        array = read_arrays(Path(ref))["features"] if where else np.asarray(ref)
+        array = self._checked(where, read_grid(Path(ref)) if where else np.asarray(ref))
+        array = block_means(as_float32(where, array), self.options.block)
         shape = array.shape[:-1]
-        values = as_float32(where, self._flat(where, array))
         coords = np.indices(shape, dtype=np.float32).reshape(len(shape), -1).T
-        return RawBag(values, np.ascontiguousarray(coords), shape)
+        return RawBag(array.reshape(-1, array.shape[-1]), np.ascontiguousarray(coords), shape)
 
-    def _flat(self, where: str, array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """(axis, ..., feature) to (position, feature)."""
-        if array.ndim != self.options.axes + 1:
+    def _checked(self, where: str, array: NDArray[Any]) -> NDArray[Any]:
+        """(axis, ..., kept feature)."""
+        axes, keep = self.options.axes, list(self.options.channels)
+        if array.ndim == axes and self.use.dim == 1 and not keep:
+            array = array[..., np.newaxis]
+        if array.ndim != axes + 1:
             raise DataError(
-                f"{where}expected {self.options.axes} axes and features, got an array of shape {array.shape}; "
+                f"{where}expected {axes} axes and features, got an array of shape {array.shape}; "
                 "set the modality's option `axes`, or bring the features last"
             )
-        positions = int(np.prod(array.shape[:-1]))
-        flat = array.reshape(positions, array.shape[-1])
-        check_instances(where, flat, self.use.dim)
-        return flat
+        if keep and max(keep) >= array.shape[-1]:
+            raise DataError(f"{where}{array.shape[-1]} channels and no channel {max(keep)}; change `channels`")
+        array = array[..., keep] if keep else array
+        if array.shape[-1] != self.use.dim:
+            raise DataError(
+                f"{where}{array.shape[-1]} channels where its fellows have {self.use.dim}; save all alike, or keep "
+                "some with the option `channels`"
+            )
+        check_instances(where, array.reshape(-1, array.shape[-1]), self.use.dim)
+        return array
 
     def fit(self, train: Iterable[RawBag]) -> FittedInstances:
         return fit_instances(self._spec(), train, self.options)
@@ -79,3 +110,21 @@ class Grid(Modality):
 
     def _spec(self) -> ModalitySpec:
         return ModalitySpec(self.label, "grid", self.use.dim, axes=self.options.axes, features=self.use.features)
+
+
+def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:
+    """Mean of blocks of positions; a block that the end of an axis cuts short is the mean of what there is of it.
+
+    Args:
+        array: (axis, ..., feature).
+        block: edge along each axis.
+    """
+    for axis, edge in enumerate(block):
+        if edge == 1:
+            continue
+        extent = array.shape[axis]
+        starts = np.arange(0, extent, edge)
+        counts = np.minimum(edge, extent - starts).astype(np.float32)
+        sums = np.add.reduceat(array, starts, axis=axis)
+        array = sums / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
+    return array

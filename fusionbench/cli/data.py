@@ -53,8 +53,17 @@ def ls(as_json: Json = False) -> None:
 def fetch(
     name: DatasetName,
     accept: Annotated[bool, typer.Option("--accept", help="Accept the printed terms of the sources.")] = False,
+    slides: Annotated[bool, typer.Option("--slides", help="Download the whole-slide images instead.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Slides: go on although it is more than 1 GB.")] = False,
+    connections: Annotated[int, typer.Option(min=1, max=16, help="Slides: files at a time.")] = 4,
+    limit: Annotated[int | None, typer.Option(min=1, help="Slides: only the first ones.")] = None,
 ) -> None:
     """Download a dataset's files into the data home and convert them."""
+    if slides:
+        from fusionbench.cli.fetch_slides import fetch_slides
+
+        fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
+        return
     from fusionbench import datahome
 
     datahome.fetch(_dataset(name), accept=accept, progress=typer.echo)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import folds, genes, images, maps, patches, survpath
+from fusionbench_tcga import choice, folds, genes, images, maps, slides, survpath
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.table import CLINICAL, Table, read_table
 
@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 
 SIGNATURES = "porpoise/datasets_csv/signatures.csv"
 _ENDPOINTS = {"os": "overall survival", "dss": "disease-specific survival", "pfi": "progression-free interval"}
-_ONLY_WITH = {"boe": "roi", "window": "maps", "channels": "maps", "layout": "maps"}
+_ONLY_WITH: Mapping[str, tuple[str, ...]] = {
+    "boe": ("roi",),
+    "window": ("maps",),
+    "channels": ("maps",),
+    "layout": ("maps",),
+    "axes": ("grid",),
+    "downsample": ("maps", "grid"),
+}
 _CITATION = (
     "The Cancer Genome Atlas Research Network, https://www.cancer.gov/tcga; tables: Chen et al. 2022, Cancer Cell "
     "(PORPOISE); gene groups: Chen et al. 2021, ICCV (MCAT)"
@@ -34,12 +41,14 @@ class TcgaOptions(BaseOptions):
     """
     Attributes:
         image: "none", a public set of this cohort ("xception", "hif", "roi", "maps"), "maps:PATH" (a folder of PNGs or
-            an .npz), "dir:PATH" (patch features of your own, one file per slide), or "dir", the same under
-            `patches/<dataset>/` of the data home.
+            an .npz), "dir:PATH" (patch features of your own, one file per slide), "dir", the same under
+            `patches/<dataset>/` of the data home, or "grid:PATH" (pictures or volumes, one file per slide or patient).
         boe: cell patterns of `image=roi`; the histogram has boe (boe + 1) / 2 bars.
         window: edge of a window of `image=maps`, in reduced pixels; 1 with layout=grid is the image itself.
         channels: of `image=maps`; "r" leaves out the channels that stem from other classifiers.
         layout: of `image=maps`; see `maps.read_maps`.
+        axes: of `image=grid`; 2 = pictures, 3 = volumes.
+        downsample: edge of the blocks of a grid's positions that are averaged to one.
         group: what stays on one side of a split: the patient, or all patients of a tissue source site.
         endpoint: "os"; "dss" and "pfi" where SurvPath's metadata file is there.
         stage_grade: add stage (0-4) and grade (1-4) to `clinical`, where SurvPath's clinical file is there.
@@ -48,11 +57,19 @@ class TcgaOptions(BaseOptions):
     image: str = "none"
     boe: Literal[8, 16, 32, 64] = 32
     window: int = Field(16, ge=1)
-    channels: Literal["rgb", "r"] = "rgb"
+    channels: maps.Channels = "rgb"
     layout: maps.Layout = "bag"
+    axes: Literal[2, 3] = 2
+    downsample: int = Field(1, ge=1)
     group: Literal["patient", "site"] = "patient"
     endpoint: Literal["os", "dss", "pfi"] = "os"
     stage_grade: bool = False
+
+    @model_serializer(mode="wrap")
+    def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Options of grids are written where they say something, so that the keys of older results stay theirs."""
+        later = {"axes": 2, "downsample": 1}
+        return {name: value for name, value in plain(self).items() if later.get(name) != value}
 
 
 class Tcga(Dataset):
@@ -70,10 +87,13 @@ class Tcga(Dataset):
         super().__init__(options, home)
         self.cohort = self.name.removeprefix("tcga-")
         images.check_choice(self.cohort, self.options.image)
-        self._image, _, self._path = self.options.image.partition(":")
-        for option, image in _ONLY_WITH.items():
-            if option in self.options.model_fields_set and self._image != image:
-                raise SuiteError(f"{self.name}: option {option} belongs to image={image}, not {self.options.image}")
+        self._image = self.options.image.partition(":")[0]
+        for option, sets in _ONLY_WITH.items():
+            if option in self.options.model_fields_set and self._image not in sets:
+                of = " or ".join(f"image={image}" for image in sets)
+                raise SuiteError(f"{self.name}: option {option} belongs to {of}, not {self.options.image}")
+        if self.options.downsample > 1 and (self._image, self.options.layout) == ("maps", "bag"):
+            raise SuiteError(f"{self.name}: option downsample belongs to layout=grid or layout=both, not bag")
         chosen = self.options.model_dump(exclude_defaults=True)
         self._reader = Reader(home, str(PluginRef.of(self.name, **chosen)))
 
@@ -121,6 +141,10 @@ class Tcga(Dataset):
             paths.append(maps.MAPS[self.cohort].path)
         return tuple(source(path) for path in paths)
 
+    def slides(self, fetch: Callable[[Source], Path]) -> Sequence[Source]:
+        """Those of the cohort's GDC manifest."""
+        return slides.read_manifest(fetch(slides.manifest(self.cohort)), self.name)
+
     def convert(self, raw_dir: Path, out_dir: Path) -> None:
         """Make the tidy image file of the upstream ones, unless it is there already; its content is checked."""
         if self._image in images.DERIVED:
@@ -159,23 +183,8 @@ class Tcga(Dataset):
         return tuple(columns[i] for i in full), values[:, full]
 
     @cached_property
-    def _images(self) -> images.ImageSet | None:
-        """The image modality, cut down to this cohort; its checksum is recorded with the others."""
-        patients = frozenset(self._table.first)
-        if self._image == "none":
-            return None
-        if self._image == "dir":
-            place = Path(self._path).expanduser() if self._path else self.home / patches.FOLDER / self.name
-            found, self._reader.checksums["image=dir"] = patches.read_folder(place, patients)
-        elif self._image == "maps":
-            place = Path(self._path).expanduser() if self._path else self.home / maps.MAPS[self.cohort].path
-            chosen = self.options.model_dump(include={"window", "channels", "layout"})
-            found, self._reader.checksums["image=maps"] = maps.read_maps(self.cohort, place, patients, **chosen)
-        elif self._image == "roi":
-            found = images.read_roi(self._reader, self.options.boe)
-        else:
-            found = {"xception": images.read_xception, "hif": images.read_hif}[self._image](self._reader)
-        return images.of_cohort(found, patients, f"image={self.options.image}")
+    def _images(self) -> Mapping[str, images.ImageSet]:
+        return choice.read_images(self.name, self.options, self._reader, frozenset(self._table.first))
 
     @cached_property
     def _uses(self) -> Mapping[str, ModalityUse]:
@@ -185,7 +194,7 @@ class Tcga(Dataset):
             "clinical": ModalityUse("vector", len(columns), features=columns),
             "omic": ModalityUse("vector", len(names), features=names, groups=self._groups[0]),
         }
-        return uses if self._images is None else {**uses, "image": self._images.use}
+        return {**uses, **{name: found.use for name, found in self._images.items()}}
 
     def _case(self, row: int, unit: str) -> Case:
         table = self._table
@@ -193,9 +202,10 @@ class Tcga(Dataset):
         refs: dict[str, Any] = {"clinical": self._clinical[1][row], "omic": table.omic[row]}
         if np.isnan(refs["clinical"]).all():
             del refs["clinical"]
-        image = self._images.ref(patient, slide if unit == "slide" else None) if self._images else None
-        if image is not None:
-            refs["image"] = image
+        for name, found in self._images.items():
+            image = found.ref(patient, slide if unit == "slide" else None)
+            if image is not None:
+                refs[name] = image
         return Case(
             id=patient if unit == "patient" else slide,
             group=patient if self.options.group == "patient" else table.sites[row],
@@ -213,9 +223,9 @@ class Tcga(Dataset):
         if len(self._targets) < len(table.first):
             absent = len(table.first) - len(self._targets)
             yield f"{absent} of {len(table.first)} patients have no {self.options.endpoint}; left out"
-        if self._images is not None:
-            having = sum(patient in self._images.by_patient for patient in self._targets)
-            yield f"image: {having} of {len(self._targets)} patients have it"
-            yield from self._images.notes
+        for name, found in self._images.items():
+            having = sum(patient in found.by_patient for patient in self._targets)
+            yield f"{name}: {having} of {len(self._targets)} patients have it"
+            yield from found.notes
         if not is_published(self.table_path):
             yield f"{self.table_path}: a file of your own; its checksum is recorded, not verified"

@@ -24,6 +24,7 @@ _COMMITS = {
     "hwanglab/tcga_tmb_prediction": "bc62f06a54c94fc4f7da8dcfafce1ed6564e8963",
     "Path-AI/hif2gene": "a45219b73233af35e0b43f757263e6b90ef836d6",
     "chengjun583/KIRP-topological-features": "95cf1b2f6c4f248352aee02265039a8d355c426d",
+    "konst-int-i/healnet": "90459b65a3d4a4ef9fd405671c457b5a1163cc7d",
 }
 _OWN = "no checksum is known here: bring a file of the same format; its checksum is recorded, not verified"
 _NO_LICENCE = "no licence file (default copyright): research use, do not redistribute"
@@ -33,7 +34,10 @@ _TERMS = {
     "Path-AI/hif2gene": "CC BY-NC-SA 4.0 by its LICENSE.md (its README says CC BY-SA 4.0)",
     "hwanglab/tcga_tmb_prediction": _NO_LICENCE,
     "chengjun583/KIRP-topological-features": _NO_LICENCE,
+    "konst-int-i/healnet": "Apache-2.0; names and checksums of the GDC's files",
 }
+_FREE = {"konst-int-i/healnet"}
+"""Repositories whose licence asks for no agreement."""
 
 
 @cache
@@ -50,7 +54,7 @@ def _source(row: Mapping[str, str]) -> Source:
         url=f"https://raw.githubusercontent.com/{place}",
         sha256=row["sha256"],
         terms=f"{repository}: {_TERMS[repository]}",
-        needs_accept=True,
+        needs_accept=repository not in _FREE,
         size=int(row["bytes"]),
     )
 

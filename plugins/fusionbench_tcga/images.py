@@ -18,7 +18,7 @@ SETS: Mapping[str, tuple[str, ...]] = {
     "brca": ("hif", "maps"),
     "kirp": ("roi",),
 }
-"""Cohort to its public image sets. Every cohort also takes `none`, `dir` and `dir:PATH`."""
+"""Cohort to its public image sets. Every cohort also takes `none`, `dir`, `dir:PATH` and `grid:PATH`."""
 
 PATIENT_NOTE = "image: the set knows patients, not slides; with unit=slide each slide of a patient gets the same bag"
 
@@ -97,9 +97,9 @@ def check_choice(cohort: str, image: str) -> None:
     kind, _, path = image.partition(":")
     sets = SETS.get(cohort, ())
     known = kind in ("none", *sets) and (not path or kind == "maps")
-    if known or image == "dir" or (kind == "dir" and path):
+    if known or image == "dir" or (kind in ("dir", "grid") and path):
         return
-    choices = ["none", *sets, *(["maps:PATH"] if "maps" in sets else []), "dir", "dir:PATH"]
+    choices = ["none", *sets, *(["maps:PATH"] if "maps" in sets else []), "dir", "dir:PATH", "grid:PATH"]
     raise SuiteError(f"tcga-{cohort}: there is no image={image}; choose one of {', '.join(choices)}")
 
 

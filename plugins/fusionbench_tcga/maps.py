@@ -1,4 +1,4 @@
-"""`image=maps`: classifier maps of whole slides (lymphocytes, tumour), cut into non-overlapping windows.
+"""`image=maps`: classifier maps of whole slides (lymphocytes, tumour), as images or cut into non-overlapping windows.
 
 BLCA: red = probability of lymphocytes, green = predicted mutational burden, blue = tumour mask. The green channel comes
 from a classifier trained on labels of the same patients (no survival labels); `channels=r` leaves it out.
@@ -8,7 +8,7 @@ BRCA: red = probability of lymphocytes, green = probability of cancer, blue = cl
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fusionbench import DataError, ModalityUse
+from fusionbench_tcga import barcodes
 from fusionbench_tcga.files import content_sum, read_npz
 from fusionbench_tcga.images import ImageSet, of_slides
 
@@ -24,7 +25,8 @@ if TYPE_CHECKING:
 
     Pixels = NDArray[np.uint8]
 
-Layout = Literal["bag", "grid"]
+Layout = Literal["bag", "grid", "both"]
+Channels = Literal["rgb", "rg", "rb", "gb", "r", "g", "b"]
 
 
 @dataclass(frozen=True)
@@ -52,32 +54,78 @@ _SOURCES = {
 }
 
 
+@dataclass(frozen=True)
+class Maps:
+    """Reduced maps of the cohort's patients.
+
+    Attributes:
+        pixels: slide barcode to (height, width, 3).
+        checksum: of what they were read from.
+        notes: a line each on what was left out.
+    """
+
+    pixels: Mapping[str, Pixels]
+    checksum: str
+    notes: tuple[str, ...]
+
+
 def read_maps(
-    cohort: str, place: Path, patients: frozenset[str], *, window: int, channels: str, layout: Layout
-) -> tuple[ImageSet, str]:
-    """The maps of the cohort's patients as windows, and a checksum of what they were read from.
+    cohort: str,
+    place: Path,
+    patients: frozenset[str],
+    *,
+    window: int,
+    channels: Channels,
+    layout: Layout,
+    downsample: int,
+) -> tuple[Mapping[str, ImageSet], str]:
+    """The maps of the cohort's patients by modality, and a checksum of what they were read from.
 
     Args:
         place: a folder of PNGs as published, or an .npz of reduced maps.
         window: edge of a window in reduced pixels; maps are padded with zeros to whole windows.
         channels: which of "rgb" are kept.
-        layout: "bag" = the windows that are not all zero, of all slides of a patient; "grid" = all windows in their
-            places, of a patient's first slide (a grid has one shape).
+        layout: "bag" = `image` is the windows that are not all zero, of all slides of a patient; "grid" = `image` is
+            all windows in their places, of a patient's first slide (a grid has one shape); "both" = `image` is that
+            bag, and `map` beside it is the grid of single pixels.
+        downsample: edge of the blocks of a grid's positions that are averaged to one.
 
     Raises:
         DataError: nothing there, nothing of this cohort in it, or not the right form.
     """
-    found, checksum = _read_folder(cohort, place, patients) if place.is_dir() else _read_npz(cohort, place, patients)
+    found = _read_folder(cohort, place, patients) if place.is_dir() else _read_npz(cohort, place, patients)
     keep = ["rgb".index(c) for c in channels]
-    grids = {slide: windows(pixels[..., keep], window) for slide, pixels in sorted(found.items())}
-    if not grids:
+    pixels = {slide: found.pixels[slide][..., keep] for slide in sorted(found.pixels)}
+    if not pixels:
         raise DataError(f"{place} holds no map of a patient of tcga-{cohort}")
-    dim = window * window * len(keep)
-    if layout == "grid":
-        use = ModalityUse("grid", dim, options={"axes": 2})
-        return _first_slides(use, grids), checksum
-    bags = {slide: _filled(grid) for slide, grid in grids.items()}
-    return of_slides(ModalityUse("bag", dim), {s: bag for s, bag in bags.items() if len(bag)}), checksum
+    made: dict[str, ImageSet] = {}
+    if layout != "grid":
+        made["image"] = _bags(pixels, window, found.notes)
+    if layout != "bag":
+        name, edge = ("map", 1) if layout == "both" else ("image", window)
+        made[name] = _grids(name, pixels, edge, downsample, () if made else found.notes)
+    return made, found.checksum
+
+
+def _bags(pixels: Mapping[str, Pixels], window: int, notes: tuple[str, ...]) -> ImageSet:
+    bags = {slide: _filled(windows(of, window)) for slide, of in pixels.items()}
+    use = ModalityUse("bag", window * window * _depth(pixels))
+    return of_slides(use, {slide: bag for slide, bag in bags.items() if len(bag)}, notes)
+
+
+def _grids(name: str, pixels: Mapping[str, Pixels], window: int, downsample: int, notes: tuple[str, ...]) -> ImageSet:
+    grids = {slide: windows(of, window) for slide, of in pixels.items()}
+    options = {"axes": 2, **({"downsample": downsample} if downsample > 1 else {})}
+    use = ModalityUse("grid", window * window * _depth(pixels), options=options)
+    by_patient: dict[str, Any] = {}
+    for slide, grid in grids.items():
+        by_patient.setdefault(slide[:12], grid)
+    note = f"{name}: a patient's grid is the map of the first of its slides by barcode"
+    return ImageSet(use, by_patient, grids, (*notes, note))
+
+
+def _depth(pixels: Mapping[str, Pixels]) -> int:
+    return int(next(iter(pixels.values())).shape[-1])
 
 
 def windows(pixels: Pixels, window: int) -> Pixels:
@@ -104,36 +152,38 @@ def _filled(grid: Pixels) -> Pixels:
     return filled
 
 
-def _first_slides(use: ModalityUse, grids: dict[str, Pixels]) -> ImageSet:
-    by_patient: dict[str, Any] = {}
-    for slide, grid in grids.items():
-        by_patient.setdefault(slide[:12], grid)
-    note = "image: a patient's grid is the map of the first of its slides by barcode"
-    return ImageSet(use, by_patient, grids, (note,))
-
-
-def _read_folder(cohort: str, folder: Path, patients: frozenset[str]) -> tuple[dict[str, Pixels], str]:
+def _read_folder(cohort: str, folder: Path, patients: frozenset[str]) -> Maps:
     maps = MAPS[cohort]
+    files = barcodes.find(folder, (maps.suffix,), patients, "PNG per slide there")
     digest, found = hashlib.sha256(), {}
-    for path in sorted(folder.glob(f"TCGA-*{maps.suffix}")):
-        if path.name[:12] in patients:
-            digest.update(f"{path.name}\x1f".encode() + path.read_bytes())
-            found[path.name.removesuffix(maps.suffix)] = reduce(_png(path), maps.factor)
-    return found, digest.hexdigest()
+    for path in files.of_cohort.values():
+        digest.update(f"{path.name}\x1f".encode() + path.read_bytes())
+        found[path.name.removesuffix(maps.suffix)] = _reduced(path, maps.factor)
+    return Maps(found, digest.hexdigest(), files.notes)
 
 
-def _png(path: Path) -> Pixels:
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            pixels: Pixels = np.asarray(image.convert("RGB"))
-    except (OSError, UnidentifiedImageError) as error:
-        raise DataError(f"{path} is no readable PNG ({error}); download it again") from error
+def _reduced(path: Path, factor: int) -> Pixels:
+    pixels = reduce(_png(path), factor)
+    if not pixels.size:
+        raise DataError(f"{path}: smaller than one block of {factor} x {factor} pixels; bring the whole map")
     return pixels
 
 
-def _read_npz(cohort: str, path: Path, patients: frozenset[str]) -> tuple[dict[str, Pixels], str]:
+def _png(path: Path) -> Pixels:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mode, pixels = image.mode, np.asarray(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = " ".join(str(error).replace(str(path), "it").split())
+        raise DataError(f"{path}: no readable PNG ({reason}); download it again") from error
+    if mode != "RGB":
+        raise DataError(f"{path}: a picture of mode {mode!r} where maps are RGB; save it as published")
+    return pixels
+
+
+def _read_npz(cohort: str, path: Path, patients: frozenset[str]) -> Maps:
     remedy = f"give image=maps:PATH a folder of the PNGs of {_SOURCES[cohort]}"
     if not path.is_file():
         raise DataError(f"{path} is missing; maps are not downloaded here: {remedy}")
@@ -141,7 +191,15 @@ def _read_npz(cohort: str, path: Path, patients: frozenset[str]) -> tuple[dict[s
     absent = {"slide", "shape", "offset", "rgb"} - set(arrays)
     if absent:
         raise DataError(f"{path} has no array {', '.join(sorted(absent))}; {remedy}")
-    return {slide: pixels for slide, pixels in _unpack(arrays) if slide[:12] in patients}, content_sum(arrays)
+    slides = arrays["slide"].tolist()
+    unknown = [slide for slide in slides if slide[:12] not in patients]
+    notes = tuple(
+        f"image: {len(unknown)} of {len(slides)} maps in {path.name} are of patients that the cohort's table does not "
+        f"have, the first is {first}; left out"
+        for first in unknown[:1]
+    )
+    pixels = {slide: of for slide, of in _unpack(arrays) if slide[:12] in patients}
+    return Maps(pixels, content_sum(arrays), notes)
 
 
 def _unpack(arrays: dict[str, Any]) -> Iterator[tuple[str, Pixels]]:

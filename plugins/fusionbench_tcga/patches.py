@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import pickle
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from fusionbench import DataError, ModalityUse
+from fusionbench_tcga import barcodes
 from fusionbench_tcga.images import ImageSet, of_slides
 
 FOLDER = "patches"
 """Under the data home, with a folder per dataset."""
 
 SUFFIXES = (".h5", ".npy", ".npz", ".pt")
-_BARCODE = re.compile(r"TCGA-\w\w-\w{4}-\w{3}-\w\w-\w{3}")
+_WHAT = "file of patch features per slide there or elsewhere: image=dir:PATH"
 _EDGE = 1 << 20  # bytes hashed at each end of a file
 
 
@@ -30,26 +31,11 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     Raises:
         DataError: no such folder, no file of this cohort in it, or two files of one slide.
     """
-    if not folder.is_dir():
-        raise DataError(
-            f"{folder} is no folder; put one file of patch features per slide there ({'/'.join(SUFFIXES)}, named by "
-            "the slide's barcode), or say where they are: image=dir:PATH"
-        )
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _BARCODE.match(path.name)
-        if path.suffix not in SUFFIXES or match is None or match[0][:12] not in patients:
-            continue
-        if match[0] in found:
-            raise DataError(f"{folder}: {found[match[0]].name} and {path.name} are of one slide; keep one of them")
-        found[match[0]] = path
-    if not found:
-        raise DataError(
-            f"{folder} holds no {'/'.join(SUFFIXES)} file named by a slide of this cohort, "
-            "such as TCGA-2F-A9KO-01Z-00-DX1.h5"
-        )
+    files = barcodes.find(folder, SUFFIXES, patients, _WHAT)
+    found = files.of_cohort
     use = ModalityUse("bag", width(next(iter(found.values()))))
-    return of_slides(use, {slide: (path,) for slide, path in found.items()}), fingerprint(tuple(found.values()))
+    bags = {slide: (path,) for slide, path in found.items()}
+    return of_slides(use, bags, files.notes), fingerprint(tuple(found.values()))
 
 
 def width(path: Path) -> int:
@@ -68,6 +54,15 @@ def width(path: Path) -> int:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
+    try:
+        return _shape_of_features(path)
+    except (AttributeError, pickle.UnpicklingError) as error:  # torch answers the latter in twenty lines
+        raise ValueError("it holds more than a plain array, which is not opened") from error
+    except EOFError as error:
+        raise ValueError("it is empty or ends early") from error
+
+
+def _shape_of_features(path: Path) -> tuple[int, ...]:
     if path.suffix == ".h5":
         import h5py
 

@@ -36,6 +36,7 @@ FLOORS = {
     "fusionbench.splits": 1,
     "fusionbench.statistics": 1,
     "fusionbench.survival": 1,
+    "fusionbench.transfer": 1,
     # 2: what is there
     "fusionbench.arrangement": 2,
     "fusionbench.cohort": 2,
@@ -45,6 +46,7 @@ FLOORS = {
     "fusionbench.plan": 2,
     "fusionbench.references": 2,
     "fusionbench.registry": 2,
+    "fusionbench.slidefiles": 2,
     "fusionbench.suites": 2,
     # 3: the work
     "fusionbench.evaluate": 3,

@@ -192,8 +192,24 @@ def test_patch_features_of_ones_own(home: Path) -> None:
     assert luad(home, image=f"dir:{folder}").info().checksums["image=dir"] != before
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("a.pt", {"features": torch.zeros(2, 3)}), ("a.pt", SLIDES), ("b.pt", b""), ("b.npy", b""), ("b.h5", b"no")],
+)
+def test_a_patch_file_that_holds_no_array_is_one_line(tmp_path: Path, name: str, content: object) -> None:
+    if isinstance(content, bytes):
+        (tmp_path / name).write_bytes(content)
+    else:
+        torch.save(content, tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*\); write the file again") as error:
+        patches.width(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
 def test_patch_features_have_a_place_in_the_data_home(home: Path) -> None:
-    with pytest.raises(DataError, match=r"patches/tcga-luad is no folder; put one file of patch features per slide"):
+    with pytest.raises(
+        DataError, match=r"patches/tcga-luad is no folder; put one file of patch features per slide there"
+    ):
         luad(home, image="dir").cases()
     (home / "patches").mkdir()
     folder = patch_folder(home / "patches" / "tcga-luad")

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import rankdata
 
 from fusionbench.builtin.table.cells import as_texts, code, number, numbers
 from fusionbench.builtin.table.claims import claimed
@@ -18,6 +19,7 @@ from fusionbench.builtin.table.outcome import targets
 from fusionbench.builtin.table.reading import read_cohort
 from fusionbench.builtin.table.words import ModalityWords, Outcome, Words
 from fusionbench.inspection.facts import median_follow_up
+from fusionbench.inspection.leaks import predicts_event, predicts_time
 
 MISSING = Words.model_fields["missing"].default
 levels = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(
@@ -142,3 +144,28 @@ def test_median_follow_up_against_the_product_written_out(rows: list[tuple[int, 
             expected = at
             break
     assert median_follow_up(time, event) == expected
+
+
+@settings(deadline=None)
+@given(st.data())
+def test_leaks_are_found_as_each_column_alone_would_show_them(data: st.DataObject) -> None:
+    """All columns at once against the definition, column by column."""
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
+    n = data.draw(st.integers(21, 40))
+    time, event = rng.integers(1, 99, n).astype(float), rng.random(n) < 0.5
+    noise = rng.normal(size=n)
+    assume(8 <= event.sum() <= n - 8)  # so that chance divides no column
+    knowing = [time + 5 * noise, -time, event + 0.4 * noise, event * 3.0]
+    table = np.column_stack([*knowing, noise, rng.integers(0, 3, n), np.ones(n)])
+    table[rng.random(table.shape) < data.draw(st.sampled_from([0.0, 0.2]))] = np.nan
+    correlated, divided = [], []
+    for x in table.T:
+        known = ~np.isnan(x)
+        ranks = rankdata(x[known]), rankdata(time[known])
+        spread = all(np.ptp(r) > 0 for r in ranks)
+        correlated.append(known.sum() >= 20 and spread and abs(np.corrcoef(*ranks)[0, 1]) > 0.95)
+        died, others = x[known & event], x[known & ~event]
+        both = bool(died.size and others.size)
+        divided.append(both and (died.min() > others.max() or died.max() < others.min()))
+    assert predicts_time(table, time).tolist() == correlated
+    assert [bool(f) for f in predicts_event(table, event)] == divided

@@ -73,7 +73,7 @@ _FINDERS: Mapping[Kind, tuple[Callable[[Content], list[str]], str]] = {
     ),
     "predicts-event": (
         _where(lambda c: predicts_event(c.cells[c.followed], c.event)),
-        "that tell exactly who had the event; leave out what was not known at entry",
+        "telling exactly who had the event; leave out what was not known at entry",
     ),
     "filled-by-event": (
         _where(lambda c: predicts_event(np.isnan(c.cells[c.followed]) * 1.0, c.event)),
@@ -81,8 +81,8 @@ _FINDERS: Mapping[Kind, tuple[Callable[[Content], list[str]], str]] = {
     ),
     "predicts-time": (
         _where(lambda c: predicts_time(c.cells[c.followed], c.time)),
-        "that rank the cases almost exactly as the time does; leave out what was not known at entry",
+        "ranking the cases almost exactly as the time does; leave out what was not known at entry",
     ),
-    "constant": (_where(lambda c: constant(c.cells)), "the same in every case, which says nothing"),
+    "constant": (_where(lambda c: constant(c.cells)), "with one value in all cases, saying nothing"),
     "id-like": (_id_like, "categorical with a level a case, like an id or a date; leave it out, or write numbers"),
 }

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MOSTLY_EQUAL = 0.95
+MOSTLY_EQUAL = 0.9
 """Rank correlation with the time from which on a column knows it."""
-MAYBE = 0.8
+MAYBE = 0.75
 """The same, roughly, from which on it is worth computing exactly."""
 LEAST = 20
 """Cases with a value from which on a correlation means something."""

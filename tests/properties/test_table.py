@@ -151,19 +151,19 @@ def test_median_follow_up_against_the_product_written_out(rows: list[tuple[int, 
 def test_leaks_are_found_as_each_column_alone_would_show_them(data: st.DataObject) -> None:
     """All columns at once against the definition, column by column."""
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    n = data.draw(st.integers(21, 40))
+    n = data.draw(st.integers(34, 50))
     time, event = rng.integers(1, 99, n).astype(float), rng.random(n) < 0.5
     noise = rng.normal(size=n)
-    assume(8 <= event.sum() <= n - 8)  # so that chance divides no column
+    assume(12 <= event.sum() <= n - 12)  # so that chance divides no column
     knowing = [time + 5 * noise, -time, event + 0.4 * noise, event * 3.0]
     table = np.column_stack([*knowing, noise, rng.integers(0, 3, n), np.ones(n)])
-    table[rng.random(table.shape) < data.draw(st.sampled_from([0.0, 0.2]))] = np.nan
+    table[rng.random(table.shape) < data.draw(st.sampled_from([0.0, 0.1]))] = np.nan
     correlated, divided = [], []
     for x in table.T:
         known = ~np.isnan(x)
         ranks = rankdata(x[known]), rankdata(time[known])
         spread = all(np.ptp(r) > 0 for r in ranks)
-        correlated.append(known.sum() >= 20 and spread and abs(np.corrcoef(*ranks)[0, 1]) > 0.95)
+        correlated.append(known.sum() >= 20 and spread and abs(np.corrcoef(*ranks)[0, 1]) > 0.9)
         died, others = x[known & event], x[known & ~event]
         both = bool(died.size and others.size)
         divided.append(both and (died.min() > others.max() or died.max() < others.min()))

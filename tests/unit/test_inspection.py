@@ -242,7 +242,7 @@ def test_groups_astride_published_folds() -> None:
     dataset.published = [Fold(tuple(ids[2:]), (), tuple(ids[:2]))]
     [(kind, text)] = kinds(dataset)
     assert kind == "group-astride"
-    assert "published fold 0: 2 groups stand in both train and test ('g0', 'g1')" in text
+    assert "1 of 1 published folds have groups in both train and test, fold 0 'g0', 'g1'; " in text
     by_group = [[c.id for c in dataset.case_list if (c.group == "g0") is test] for test in (False, True)]
     dataset.published = [Fold(tuple(by_group[0]), (), tuple(by_group[1]))]
     assert kinds(dataset) == []

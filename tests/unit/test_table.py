@@ -324,6 +324,7 @@ ONE = [
     (words('unit = "day"', 'unit = "days"'), "outcome.unit: Input should be 'day', 'week', 'month' or 'year'"),
     (words('event = "status"', 'event = "status"\ncensorship = "status"'), "outcome: name one column: event (1 = obs"),
     (words('observed = "dead"\n', ""), "outcome: give both observed and censored"),
+    (words('"alive"', '["alive", "dead"]'), "outcome: 'dead' stands under observed and under censored"),
     # ids
     (cell("patients.csv", (4, "patient", "0002")), "column 'patient': '0002' stands in rows 4 and 6 (1 id so)"),
     (cell("patients.csv", (9, "patient", "")), "patients.csv, column 'patient', row 11: no id (1 row so)"),
@@ -388,6 +389,10 @@ ONE = [
         words('folder = "features"', 'folder = "features"\nmapp = "x"'),
         "modality.slides.mapp: unknown key 'mapp'; did you",
     ),
+    (words('id = "patient"\n', "id = 3\n"), "id: write a text in quotes (got 3)"),
+    (words('"age", ', "3, "), "modality.clinical.columns.0: write a text in quotes (got 3)"),
+    (words('["gene_2", "gene_3"]', "3"), "modality.rna.groups.second: write a text in quotes, or a list of texts"),
+    (words('table = "rna.csv"\n', 'table = "rna.csv"\nprefix = ""\n'), "modality.rna: an empty prefix or suffix"),
     (words('id = "patient"\n', ""), "id: this key is needed and is not there"),
     (words('folder = "features"', 'folder = "features"\nprefix = "x"'), "prefix belongs to a modality of columns"),
     (words('table = "rna.csv"', 'table = "rna.csv"\nmap = "x.csv"'), "map belongs to a modality of a folder"),

@@ -56,6 +56,9 @@ class Outcome(_Strict):
             raise ValueError("name one column: event (1 = observed) or censorship (1 = censored)")
         if bool(self.observed) != bool(self.censored):
             raise ValueError("give both observed and censored, the cells that mean each, or neither")
+        both = sorted(set(map(str, self.observed)) & set(map(str, self.censored)))
+        if both:
+            raise ValueError(f"{both[0]!r} stands under observed and under censored; a cell means one of them")
         return self
 
     @property
@@ -103,6 +106,8 @@ class ModalityWords(_Strict):
     @model_validator(mode="after")
     def _one_place(self) -> ModalityWords:
         given = self.model_fields_set
+        if "" in (*self.prefix, *self.suffix):
+            raise ValueError("an empty prefix or suffix matches every column; name a beginning or an ending")
         foreign = [key for key in (_OF_COLUMNS if self.folder else _OF_FOLDER) if key in given]
         if foreign:
             other = "columns, not of a folder" if self.folder else "a folder of feature files: name the folder"
@@ -152,6 +157,14 @@ class Words(_Strict):
         return {**own, **of_outcome}
 
 
+_PLAIN = {
+    "string_type": "write a text in quotes",
+    "tuple_type": "write a text in quotes, or a list of texts",
+    "model_type": "write keys, key = value, under its name in brackets",
+    "mapping_type": "write keys, key = value, under its name in brackets",
+    "too_short": "name one at least",
+}
+"""Kinds of fault to words that need no Python."""
 _PLACES: Mapping[str, type[BaseModel]] = {"outcome": Outcome, "modality": ModalityWords}
 
 
@@ -187,7 +200,7 @@ def refused(path: Path, problems: Sequence[str]) -> DataError:
 
 def _line(error: Any) -> str:
     loc = [str(part) for part in error["loc"]]
-    key, message = ".".join(loc), error["msg"].removeprefix("Value error, ")
+    key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
         place = _PLACES.get(loc[0], Words) if len(loc) > 1 else Words
         return f"{key}: {did_you_mean('key', loc[-1], place.model_fields)}"

@@ -211,22 +211,3 @@ def _facts(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> Iterat
     for case in cases:
         target = None if case.target is None else [float(case.target.time), bool(case.target.event)]
         yield [case.id, case.group, target, sorted(case.refs)]
-
-
-def summary(cohort: Cohort) -> list[str]:
-    """What is in a cohort, in lines: cases, events, follow-up, and each modality's width and missingness."""
-    times = np.array([target.time for target in cohort.targets.values()])
-    events = sum(target.event for target in cohort.targets.values())
-    groups = len({case.group for case in cohort.cases})
-    n = len(cohort.cases)
-    lines = [
-        f"{cohort.label}: {cohort.info.title}",
-        f"{n} cases of {groups} groups, {events} events ({1 - events / max(len(times), 1):.1%} censored), "
-        f"follow-up {times.min():.1f} to {times.max():.1f} months, median {np.median(times):.1f}",
-    ]
-    for name, modality in cohort.modalities.items():
-        have = sum(name in case.refs for case in cohort.cases)
-        lines.append(f"{name}: {modality.kind} of width {modality.use.dim}, {have} cases have it, {n - have} lack it")
-    if cohort.without_modality:
-        lines.append(f"{len(cohort.without_modality)} cases have no modality at all; they get the training-mean risk")
-    return [*lines, *cohort.info.notes]

@@ -16,6 +16,7 @@ from fusionbench.types import Source
 Progress = Callable[[str], None]
 
 _GENERATED = "no files: made by a program or bundled with a package"
+_OWN = "files of your own, named by an option"
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class DataRow:
 
     Attributes:
         files: how many it needs; size: their bytes together, as far as known.
-        state: the worst of its files ("missing" before "damaged" before "unverified" before "present"), or "bundled".
+        state: the worst of its files ("missing" before "damaged" before "unverified" before "present"); where it has
+            none to fetch, "bundled" or "yours".
         absent: paths under the data home that are missing or damaged.
         terms: each distinct licence or condition once.
         needs_accept: fetching asks for `--accept`.
@@ -58,13 +60,14 @@ def _row(dataset: Dataset) -> DataRow:
     sources = tuple(dataset.sources())
     states = {s.path: download.state(dataset.home, s, full=False) for s in sources}
     worst = [s for s in ("missing", "damaged", "unverified", "present") if s in states.values()]
+    none = ("yours", _OWN) if dataset.own_files else ("bundled", _GENERATED)
     return DataRow(
         dataset=dataset_label(dataset),
         files=len(sources),
         size=sum(s.size for s in sources),
-        state=worst[0] if worst else "bundled",
+        state=worst[0] if worst else none[0],
         absent=tuple(path for path, state in states.items() if state in ("missing", "damaged")),
-        terms=tuple(dict.fromkeys(s.terms for s in sources)) or (_GENERATED,),
+        terms=tuple(dict.fromkeys(s.terms for s in sources)) or (none[1],),
         needs_accept=any(s.needs_accept for s in sources),
     )
 

@@ -44,6 +44,10 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+BESIDE_SUITE = "a path, relative to the suite that names it"
+"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file."""
+
+
 _Options = Options  # the classes below have an attribute of the same name
 
 
@@ -99,11 +103,17 @@ class FittedModality(ABC):
 
 
 class Dataset(ABC):
-    """A cohort. `home` is the data home; nothing is read or downloaded before `cases` or `info`."""
+    """A cohort. `home` is the data home; nothing is read or downloaded before `cases` or `info`.
+
+    Attributes:
+        own_files: its files are the user's, named by an option. Such a dataset has a classmethod `example(folder)`,
+            which writes a small cohort there and returns the options that read it, so that it can be checked.
+    """
 
     name: ClassVar[str]
     version: ClassVar[str] = "1"
     Options: ClassVar[type[_Options]] = _Options
+    own_files: ClassVar[bool] = False
 
     def __init__(self, options: _Options, home: Path) -> None:
         self.options, self.home = options, home

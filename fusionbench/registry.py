@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from fusionbench.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
+YOURS = "(a file of your own)"
+"""Stands for the plugin of a suite that is named by its path."""
 ALL_KINDS = frozenset(hookspecs.HOOKS)
 BASES: Mapping[str, type] = {
     "modalities": Modality,
@@ -89,8 +91,29 @@ class Registry:
         return {name: thing for name, (thing, _) in self.found.get("modalities", {}).items()}
 
     def suite(self, name: str) -> Traversable:
-        path: Traversable = self.get("suites", name)
+        """Where a suite is.
+
+        Raises:
+            SuiteError: unknown.
+        """
+        try:
+            path: Traversable = self.get("suites", name)
+        except SuiteError as error:
+            raise SuiteError(f"{error}; a suite file of your own is named by its path, such as ./{name}.toml") from None
         return path
+
+    def with_suite(self, path: Path) -> Registry:
+        """With one more suite: a file of the user's own, called by its stem.
+
+        Raises:
+            SuiteError: no such file, or an installed suite has this name and would write to the same results.
+        """
+        if not path.is_file():
+            raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
+        known, name = self.found.get("suites", {}), path.stem
+        if name in known and known[name][1] != YOURS:
+            raise SuiteError(f"{path}: an installed suite is called {name!r}, too; rename the file")
+        return replace(self, found=MappingProxyType({**self.found, "suites": {**known, name: (path, YOURS)}}))
 
 
 def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:

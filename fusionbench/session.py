@@ -97,7 +97,18 @@ class Session:
         self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device), self.threads)
 
     def suite(self, name: str) -> suites.Suite:
-        return suites.load(self.registry, name)
+        """A suite by name, or by the path of its file, as everywhere below."""
+        known = self._named(name)
+        return suites.load(self.registry, known)
+
+    def _named(self, name: str) -> str:
+        """A suite's name; a file of the user's own becomes one of the suites."""
+        self.registry, known = suites.named(self.registry, name)
+        self.bench.registry = self.registry
+        return known
+
+    def _store(self, name: str) -> Store:
+        return Store(self.out, self._named(name))
 
     def plan(self, name: str, selection: Selection = WHOLE) -> Plan:
         """The cells that a selection of a suite asks for.
@@ -124,6 +135,7 @@ class Session:
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
+        name = self._named(name)
         whole, left_out = self._whole(name, selection)
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
@@ -228,7 +240,7 @@ class Session:
         Raises:
             ResultsError: it has not been run.
         """
-        store = Store(self.out, name)
+        store = self._store(name)
         if not store.has_file(LOCK):
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
@@ -243,6 +255,7 @@ class Session:
         """
         from fusionbench import tracking
 
+        name = self._named(name)
         plan, store = self.as_run(name)
         cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
         if not cells:
@@ -283,7 +296,7 @@ class Session:
         Raises:
             SuiteError: unknown suite. ResultsError: not complete.
         """
-        store = Store(self.out, name)
+        store = self._store(name)
         if not store.has_file("folds.csv"):
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: no complete results under {self.out}; finish it with: fusionbench run {name}")
@@ -311,7 +324,7 @@ class Session:
         from fusionbench.audit import audit
         from fusionbench.audit.published import is_published, published_audit
 
-        folder = Store(self.out, name).folder
+        folder = self._store(name).folder
         if is_published(folder):
             return published_audit(folder)
         plan, store = self.as_run(name)
@@ -337,7 +350,7 @@ class Session:
         Raises:
             ResultsError: no table yet.
         """
-        folder = Store(self.out, name).folder
+        folder = self._store(name).folder
         for kind in ("table", "table.partial"):
             if (folder / f"{kind}.{suffix}").is_file():
                 return folder / f"{kind}.{suffix}"

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fusionbench import references
 from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.interfaces import BESIDE_SUITE
 from fusionbench.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
 from fusionbench.types import PluginRef
@@ -108,9 +111,36 @@ def load(registry: Registry, name: str) -> Suite:
     """
     path = registry.suite(name)
     try:
-        return parse(name, path.read_text(encoding="utf-8"), str(path))
+        suite = parse(name, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
+    return _from_its_folder(suite, registry, path) if isinstance(path, Path) else suite
+
+
+def named(registry: Registry, name: str) -> tuple[Registry, str]:
+    """A suite by name or by path: the registry that has it, and its name there.
+
+    Raises:
+        SuiteError: no such file, or its name is an installed suite's.
+    """
+    if name.endswith(".toml") or "/" in name or os.sep in name:
+        path = Path(name).expanduser()
+        return registry.with_suite(path), path.stem
+    return registry, name
+
+
+def _from_its_folder(suite: Suite, registry: Registry, path: Path) -> Suite:
+    """With the paths that its datasets name beside it as seen from here, as on the command line."""
+    known = registry.names("datasets")
+    moved = tuple(_moved(d, registry, path.parent) if d.name in known else d for d in suite.datasets)
+    return suite.model_copy(update={"datasets": moved})
+
+
+def _moved(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+    fields = registry.dataset(ref.name).Options.model_fields
+    beside = [key for key, _ in ref.options if key in fields and BESIDE_SUITE in fields[key].metadata]
+    paths = {key: value for key, value in ref.options if key in beside and isinstance(value, str)}
+    return ref.with_options({key: str(folder / Path(value).expanduser()) for key, value in paths.items()})
 
 
 def parse(name: str, text: str, where: str) -> Suite:

@@ -27,8 +27,9 @@ def fusionbench_modalities() -> Iterable[type[Modality]]:
 def fusionbench_datasets() -> Iterable[type[Dataset]]:
     from fusionbench.builtin.breast_cancer import BreastCancer
     from fusionbench.builtin.synthetic import Synthetic
+    from fusionbench.builtin.table.dataset import Table
 
-    return [Synthetic, BreastCancer]
+    return [Synthetic, BreastCancer, Table]
 
 
 @hookimpl

@@ -36,7 +36,12 @@ def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
         raise DataError(f"{path}: no such file; extract its features first, or leave the modality out of this case")
     try:
         arrays = FORMATS[path.suffix](path, header_only)
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
+    except pickle.UnpicklingError as error:
+        raise DataError(
+            f"{path}: cannot be read: pickled objects, which can run code and are refused, or damaged; save one plain "
+            "(instance, feature) tensor"
+        ) from error
+    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
     if "features" not in arrays:

@@ -12,6 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from fusionbench.session import Session
+    from fusionbench.types import PluginRef
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
@@ -27,12 +28,25 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
 
 Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-SuiteName = Annotated[str, typer.Argument(help="Name of a suite.", autocompletion=names_of("suites"))]
+SuiteName = Annotated[
+    str, typer.Argument(help="A suite by name, or the path of a suite file.", autocompletion=names_of("suites"))
+]
 DatasetName = Annotated[
-    str, typer.Argument(help="A dataset: NAME or NAME[option=value].", autocompletion=names_of("datasets"))
+    str,
+    typer.Argument(
+        help="A dataset: NAME, NAME[option=value], or the TOML of a cohort of your own.",
+        autocompletion=names_of("datasets"),
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 OUT = Path("results")
+
+
+def dataset_ref(text: str) -> PluginRef:
+    """The dataset that an argument names; a TOML is a cohort of the user's own."""
+    from fusionbench.types import PluginRef
+
+    return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
 
 
 def open_session(out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None) -> Session:

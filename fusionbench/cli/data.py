@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import DatasetName, Json, print_json, print_table
+from fusionbench.cli.common import DatasetName, Json, dataset_ref, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fusionbench.datahome import FileRow
+    from fusionbench.inspection import Inspection
     from fusionbench.interfaces import Dataset
 
 data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
@@ -22,10 +26,9 @@ def _dataset(name: str) -> Dataset:
     from fusionbench import suites
     from fusionbench.download import data_home
     from fusionbench.registry import discover
-    from fusionbench.types import PluginRef
 
     registry = discover(("datasets",))
-    ref = PluginRef.parse(name)
+    ref = dataset_ref(name)
     return registry.dataset(ref.name)(suites.options(registry, "datasets", ref), data_home())
 
 
@@ -71,19 +74,40 @@ def fetch(
 
 @data.command("check")
 def check(name: DatasetName, as_json: Json = False) -> None:
-    """Check a dataset's files by checksum, then read the cohort and print what is in it."""
+    """Check a dataset's files, then read the cohort; print what is in it and what is suspicious.
+
+    Warnings leave the exit status 0; what cannot be run is an error, 2.
+    """
     from fusionbench import datahome
 
-    rows = datahome.check(_dataset(name))
+    dataset = _dataset(name)
+    rows = [] if dataset.own_files else datahome.check(dataset)  # there is no published file to compare with
+    absent = any(r.state in ("missing", "damaged") for r in rows)
+    found = None if absent else _inspected(name)
     if as_json:
-        print_json(rows)
-        return
-    print_table(["file", "state"], [(r.path, r.state) for r in rows])
-    if any(r.state in ("missing", "damaged") for r in rows):
-        raise typer.Exit(2)
-    from fusionbench.cohort import summary
-    from fusionbench.session import Session
-    from fusionbench.types import PluginRef
+        print_json({"files": rows, **({} if found is None else {"facts": found.facts, "warnings": found.warnings})})
+    else:
+        _show(rows, found)
+    raise typer.Exit(2 if absent else 0)
 
-    for line in summary(Session(device="cpu").bench.cohort(PluginRef.parse(name), "patient")):
+
+def _inspected(name: str) -> Inspection:
+    from fusionbench.inspection import inspect
+    from fusionbench.session import Session
+
+    return inspect(Session(device="cpu").bench.cohort(dataset_ref(name), "patient"))
+
+
+def _show(rows: Sequence[FileRow], found: Inspection | None) -> None:
+    if rows:
+        print_table(["file", "state"], [(r.path, r.state) for r in rows])
+    if found is None:
+        return
+    from fusionbench.inspection.facts import lines
+
+    for line in lines(found.facts):
         typer.echo(line)
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning.text}")
+    if not found.warnings:
+        typer.echo("nothing suspicious")

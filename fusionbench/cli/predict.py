@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, DatasetName, Device, Out, open_session
+from fusionbench.cli.common import OUT, DatasetName, Device, Out, dataset_ref, open_session
 
 
 def register(app: typer.Typer) -> None:
@@ -23,10 +23,9 @@ def predict(
 ) -> None:
     """Score the patients of a cohort with a finished cell."""
     from fusionbench.predicting import predict_cohort
-    from fusionbench.types import PluginRef
 
     session = open_session(out, device)
-    frame = predict_cohort(session.bench, session.out, cell, PluginRef.parse(cohort))
+    frame = predict_cohort(session.bench, session.out, cell, dataset_ref(cohort))
     if to is None:
         typer.echo(frame.to_csv(index=False).rstrip())
         return

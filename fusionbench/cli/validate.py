@@ -16,8 +16,8 @@ def validate(suite: SuiteName) -> None:
     from fusionbench import suites
     from fusionbench.registry import discover
 
-    registry = discover()
-    loaded = suites.load(registry, suite)
+    registry, name = suites.named(discover(), suite)
+    loaded = suites.load(registry, name)
     suites.check_names(loaded, registry)
     rows = len(loaded.datasets) * len(loaded.models) * len(loaded.variants())
     typer.echo(f"{suite}: in order ({len(loaded.datasets)} datasets x {len(loaded.models)} models x variants = {rows})")

@@ -42,6 +42,7 @@ FLOORS = {
     "fusionbench.cohort": 2,
     "fusionbench.datahome": 2,
     "fusionbench.cells": 2,
+    "fusionbench.inspection": 2,
     "fusionbench.threads": 3,
     "fusionbench.plan": 2,
     "fusionbench.references": 2,

@@ -91,6 +91,19 @@ def test_every_check_has_a_defect_that_it_finds() -> None:
         assert kind == "suite" or names <= found
 
 
+class WithoutExample(broken_data.SoundCohort):
+    """Reads the user's files, and has none to show."""
+
+    own_files = True
+
+
+def test_a_dataset_of_the_users_files_needs_an_example() -> None:
+    """Without one its every check says what is lacking."""
+    found = {check.name: str(check.outcome().failure) for check in checks_on(WithoutExample) if check.outcome().failure}
+    assert "readable" in found
+    assert all("no classmethod `example(folder) -> options`" in said for said in found.values())
+
+
 SUITE = """
 title = "Quick"
 datasets = ["synthetic"]

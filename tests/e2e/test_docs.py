@@ -12,7 +12,8 @@ from tests.conftest import Cli
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = "plugins/README.md"
-"""Its commands take a package of its own: tests/e2e/test_tutorial.py."""
+OWN_DATA = "docs/own-data.md"
+"""Their commands take a package and files of their own: tests/e2e/test_tutorial.py, tests/e2e/test_own_data_doc.py."""
 DOCUMENTS = [
     "README.md",
     "CONTRIBUTING.md",
@@ -24,7 +25,7 @@ COMMANDS = sorted(
     {
         line.removeprefix("$ ").split("#")[0].strip()
         for name, text in TEXTS.items()
-        if name != TUTORIAL
+        if name not in (TUTORIAL, OWN_DATA)
         for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL)
         for line in block.splitlines()
         if line.startswith("$ fusionbench ")

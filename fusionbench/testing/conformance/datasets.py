@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import pickle
+import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +17,7 @@ import numpy as np
 from fusionbench.cohort import dataset_label, load_cohort
 from fusionbench.download import data_home
 from fusionbench.errors import DataError
-from fusionbench.interfaces import Dataset
+from fusionbench.interfaces import Dataset, Options
 from fusionbench.registry import Registry
 from fusionbench.testing.conformance.declared import declarations
 from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of
@@ -25,14 +27,26 @@ COMMAND = "fusionbench data fetch"
 
 
 class DatasetSubject:
-    """A registered dataset with its default options, over the user's data home."""
+    """A registered dataset over the user's data home: with its default options, or those of its own example."""
 
     def __init__(self, name: str, registry: Registry) -> None:
         self.cls: type[Dataset] = registry.dataset(name)
         self.registry = registry
 
     def made(self, home: Path | None = None) -> Dataset:
-        return self.cls(self.cls.Options(), home or data_home())
+        return self.cls(self.options, home or data_home())
+
+    @cached_property
+    def options(self) -> Options:
+        if not self.cls.own_files:
+            return self.cls.Options()
+        example = getattr(self.cls, "example", None)
+        if example is None:
+            raise Failure(f"{self.cls.__name__} has own_files = True, and no classmethod `example(folder) -> options`")
+        folder = tempfile.mkdtemp()
+        weakref.finalize(self, shutil.rmtree, folder)  # it lies there for as long as it is checked
+        made: Options = example(Path(folder))
+        return made
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -208,7 +222,7 @@ def _fold_problems(folds: Sequence[Fold], cases: Sequence[Case]) -> Iterator[str
 )
 def checksums(subject: DatasetSubject) -> None:
     _needs_files(subject)
-    if not subject.dataset.sources():
+    if not subject.dataset.sources() and not subject.cls.own_files:
         raise Skipped("it has no files")
     sums = subject.info.checksums
     bad = [name for name, value in sums.items() if len(value) != 64]

@@ -1,0 +1,96 @@
+"""The cohort that a TOML describes, as a dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+
+from fusionbench.errors import DataError, SuiteError
+from fusionbench.interfaces import BESIDE_SUITE, Dataset
+from fusionbench.interfaces import Options as BaseOptions
+from fusionbench.types import Case, DatasetInfo, Fold
+
+if TYPE_CHECKING:
+    from fusionbench.builtin.table.reading import Read
+
+
+class TableOptions(BaseOptions):
+    """
+    Attributes:
+        file: the cohort's TOML; a relative path begins in the folder of the suite that names it, and on the command
+            line where the command is given.
+    """
+
+    file: Annotated[str, BESIDE_SUITE] = "cohort.toml"
+
+
+class Table(Dataset):
+    """Your own cohort: a case table, and for each modality columns, another table, or a folder of slides' features.
+
+    A TOML says which file and column is what; docs/own-data.md shows one.
+    """
+
+    name = "table"
+    Options = TableOptions
+    options: TableOptions
+    own_files: ClassVar[bool] = True
+
+    @property
+    def path(self) -> Path:
+        return Path(self.options.file).expanduser()
+
+    def info(self) -> DatasetInfo:
+        read = self._read
+        outcome = read.words.outcome
+        return DatasetInfo(
+            title=read.words.title or f"{self.path.stem}, a cohort of your own",
+            modalities=dict(read.uses),
+            endpoint=outcome.endpoint if outcome else "not known",
+            citation=read.words.citation,
+            licence=read.words.licence,
+            checksums=dict(read.checksums),
+            notes=read.notes,
+        )
+
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        """One case a row of the case table, in its order.
+
+        Raises:
+            DataError: all that is wrong with the TOML, or else with the files it names.
+            SuiteError: for unit="slide": outcomes are of cases here.
+        """
+        if unit != "patient":
+            raise SuiteError(f"{self.path}: its rows are cases; set protocol.unit = 'patient'")
+        return self._read.cases
+
+    def folds(self) -> Sequence[Fold] | None:
+        """One fold a value of the column `folds`: it tests the cases that have it and trains on all others."""
+        of = self._read.fold_of
+        if of is None:
+            return None
+        numbers = sorted(set(of.values()), key=lambda n: (len(n), n))  # 10 after 9
+        if len(numbers) < 2:
+            raise DataError(f"{self.path}: folds: column {self._read.words.folds!r} holds one value; it needs two")
+        return tuple(
+            Fold(
+                train=tuple(sorted(case for case in of if of[case] != number)),
+                val=(),
+                test=tuple(sorted(case for case in of if of[case] == number)),
+            )
+            for number in numbers
+        )
+
+    @cached_property
+    def _read(self) -> Read:
+        from fusionbench.builtin.table.reading import read_cohort
+
+        return read_cohort(self.path)
+
+    @classmethod
+    def example(cls, folder: Path) -> TableOptions:
+        """Writes a small cohort of each kind of modality; for `fusionbench check`."""
+        from fusionbench.builtin.table.example import write_example
+
+        return TableOptions(file=str(write_example(folder)))

@@ -1,0 +1,98 @@
+"""Follow-up of a case table: months and whether the event was observed; every bad cell named by its row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fusionbench.builtin.table.cells import as_texts, number
+from fusionbench.builtin.table.claims import Problems
+from fusionbench.builtin.table.files import Sheet
+from fusionbench.builtin.table.words import Outcome
+from fusionbench.types import SurvivalTarget
+
+DAYS_PER_MONTH = 30.4375
+MONTHS: Mapping[str, float] = {
+    "day": 1 / DAYS_PER_MONTH,
+    "week": 7 / DAYS_PER_MONTH,
+    "month": 1.0,
+    "year": 12.0,
+}
+"""Unit to its length in months."""
+
+
+def targets(
+    sheet: Sheet, words: Outcome | None, missing: Sequence[str], problems: Problems
+) -> list[SurvivalTarget | None]:
+    """A target a row; None where both cells are empty, and everywhere without an outcome in the TOML.
+
+    Args:
+        problems: gets a line a column: cells that are no time, values that mean neither, one of the two cells empty.
+    """
+    if words is None or not {words.time, words.flag} <= set(sheet.columns):
+        return [None] * len(sheet.frame)
+    times = as_texts(sheet.frame[words.time], missing)
+    flags = as_texts(sheet.frame[words.flag], missing)
+    months = _months(sheet, words, times, problems)
+    events = _events(sheet, words, flags, problems)
+    half = [i for i in range(len(times)) if (times[i] is None) != (flags[i] is None)]
+    if half:
+        empty = words.time if times[half[0]] is None else words.flag
+        problems.append(
+            f"{sheet.name}, {_row(sheet, half)}: {empty!r} is empty and its fellow is not; fill it, or empty both and "
+            "the case has no follow-up"
+        )
+    return [
+        None if month is None or event is None else SurvivalTarget(month, event)
+        for month, event in zip(months, events, strict=True)
+    ]
+
+
+def _months(sheet: Sheet, words: Outcome, texts: Sequence[str | None], problems: Problems) -> list[float | None]:
+    found = [None if text is None else number(text) for text in texts]
+    for what, odd in (
+        ("is no number", [i for i, t in enumerate(texts) if t is not None and found[i] is None]),
+        ("is no time", [i for i, v in enumerate(found) if v is not None and not (v >= 0 and math.isfinite(v))]),
+    ):
+        if odd:
+            problems.append(
+                f"{sheet.name}, column {words.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} {what}; write "
+                f"{words.unit}s since entry, 0 or more, or leave the case out"
+            )
+    return [None if value is None else value * MONTHS[words.unit] for value in found]
+
+
+def _events(sheet: Sheet, words: Outcome, texts: Sequence[str | None], problems: Problems) -> list[bool | None]:
+    meaning = _meaning(words)
+    found = [None if text is None else meaning.get(_plain(text)) for text in texts]
+    odd = [i for i, text in enumerate(texts) if text is not None and found[i] is None]
+    if odd:
+        seen = sorted({str(text) for text in texts if text is not None})
+        listed = ", ".join(map(repr, seen[:6])) + (", ..." if len(seen) > 6 else "")
+        problems.append(
+            f"{sheet.name}, column {words.flag!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} says neither observed nor "
+            f"censored; the column has {len(seen)} values ({listed}): say which mean what with observed = [...] and "
+            "censored = [...] under [outcome]"
+        )
+    return found
+
+
+def _meaning(words: Outcome) -> dict[str, bool]:
+    """Cell to whether the event was observed."""
+    one = words.event is not None
+    if not words.observed:
+        return {"1": one, "0": not one}
+    observed, censored = ([_plain(str(value)) for value in values] for values in (words.observed, words.censored))
+    return {**dict.fromkeys(censored, False), **dict.fromkeys(observed, True)}
+
+
+def _plain(text: str) -> str:
+    """1, 1.0 and True are one value."""
+    value = number(text)
+    return text if value is None else f"{value:g}"
+
+
+def _row(sheet: Sheet, rows: Sequence[int]) -> str:
+    more: Any = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"row {sheet.frame.index[rows[0]]}{more}"

@@ -1,0 +1,100 @@
+"""Modalities that are columns: of the case table, or of another table with one row a case."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionbench.builtin.table.cells import numbers
+from fusionbench.builtin.table.claims import Problems
+from fusionbench.builtin.table.files import Sheet, count, nearest
+from fusionbench.builtin.table.words import ModalityWords
+from fusionbench.types import ModalityUse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """A modality of columns.
+
+    Attributes:
+        of_case: case to its (column,) float64; a case without any known cell lacks the modality.
+        notes: what was left aside, a line each.
+    """
+
+    use: ModalityUse
+    of_case: Mapping[str, Floats]
+    notes: tuple[str, ...]
+
+
+def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
+    """The id of each row; problems get a line where some are empty and one where some stand twice."""
+    rows: dict[str, int] = {}
+    empty: list[int] = []
+    twice: dict[str, tuple[int, int]] = {}
+    for row, id_ in zip(sheet.frame.index, sheet.frame[column], strict=True):
+        if not id_:
+            empty.append(row)
+        elif id_ in rows:
+            twice.setdefault(id_, (rows[id_], row))
+        else:
+            rows[id_] = row
+    if empty:
+        problems.append(
+            f"{sheet.name}, column {column!r}, row {empty[0]}: no id ({count(len(empty), 'row')} so); give each one"
+        )
+    if twice:
+        id_, (first, second) = next(iter(twice.items()))
+        problems.append(
+            f"{sheet.name}, column {column!r}: {id_!r} stands in rows {first} and {second} ({count(len(twice), 'id')} "
+            "so); write one row a case"
+        )
+    return [id_ or "" for id_ in sheet.frame[column]]
+
+
+def read_vectors(
+    name: str,
+    words: ModalityWords,
+    sheet: Sheet,
+    ids: Sequence[str],
+    columns: Sequence[str],
+    cases: Sequence[str],
+    missing: Sequence[str],
+    problems: Problems,
+) -> Vectors:
+    """Columns of a table, by case.
+
+    Args:
+        ids: of the table's rows; `cases`: of the case table.
+        missing: texts that stand for "not known".
+    """
+    cells = numbers(sheet, columns, words.categorical, missing, problems)
+    known, notes = frozenset(cases), []
+    strangers = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
+    if strangers:
+        row, id_ = strangers[0]
+        rows = count(len(strangers), "row")
+        line = f"modality.{name}: {sheet.name} has {rows} of cases that the case table does not have"
+        if words.unknown == "ignore":
+            notes.append(f"{line}: ignored")
+        else:
+            near = nearest(id_, cases)
+            problems.append(f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"')
+    having = np.flatnonzero(~np.isnan(cells.values).all(axis=1)).tolist()
+    use = ModalityUse(
+        "vector",
+        len(columns),
+        options=dict(words.options),
+        features=tuple(columns),
+        categorical=cells.categorical,
+        groups=dict(words.groups),
+    )
+    of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
+    return Vectors(use, of_case, tuple(notes))

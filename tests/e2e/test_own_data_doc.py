@@ -1,0 +1,67 @@
+"""docs/own-data.md is true: its TOML reads such files as it shows, its commands work, its lists are whole."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import get_args
+
+import pandas as pd
+import pytest
+
+from fusionbench.builtin.table.words import ModalityWords, Outcome, Words
+from fusionbench.inspection.suspicion import Kind
+from tests.conftest import Cli
+from tests.own_cohort import write_files
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
+COHORT, SUITE = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+COMMANDS = [line.removeprefix("$ fusionbench ") for line in TEXT.splitlines() if line.startswith("$ fusionbench ")]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    write_files(tmp_path)
+    (tmp_path / "cohort.toml").write_text(COHORT)
+    (tmp_path / "study.toml").write_text(SUITE)
+    return tmp_path
+
+
+def test_the_tables_are_like_those_that_the_tests_write(home: Path) -> None:
+    shown = [block.splitlines()[0] for block in re.findall(r"```text\n(.*?)```", TEXT, re.DOTALL)]
+    written = [(home / f"{name}.csv").read_text().splitlines()[0] for name in ("patients", "rna", "slides")]
+    assert shown == written
+
+
+@pytest.mark.slow
+def test_the_commands_work_in_this_order(cli: Cli, home: Path) -> None:
+    for command in COMMANDS:
+        verb, *rest = shlex.split(command)
+        if verb == "predict":
+            rest = [_new_patients(home), "new.toml"]
+        result = cli(verb, *rest, *(["--no-track"] if verb == "run" else []))
+        assert result.returncode == 0, f"{command}: {result.stderr}"
+    assert "drop:slides" in (home / "results/study/table.csv").read_text()
+
+
+def _new_patients(home: Path) -> str:
+    """new.toml for patients without follow-up, and the key of a Cox model on clinical data."""
+    table = pd.read_csv(home / "patients.csv", dtype=str).head(5).drop(columns=["days", "status"])
+    table.to_csv(home / "new.csv", index=False)
+    text = COHORT.replace("patients.csv", "new.csv").replace('case = "patient"', 'case = "patient"\nunknown = "ignore"')
+    text = text.replace('table = "rna.csv"', 'table = "rna.csv"\nunknown = "ignore"')
+    (home / "new.toml").write_text(re.sub(r"\[outcome\].*?\n\n", "", text, flags=re.DOTALL))
+    scores = pd.read_parquet(home / "results/study/predictions.parquet")
+    assert not scores.empty
+    listed = [p.parent for p in (home / "results/study/cells").glob("*/cell.json") if '"cox' in p.read_text()]
+    return listed[0].name
+
+
+def test_every_key_and_every_warning_is_listed() -> None:
+    keys = {key for cell in re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE) for key in re.findall(r"`([^`]+)`", cell)}
+    for words in (Words, Outcome, ModalityWords):
+        assert set(words.model_fields) <= keys
+    listed = re.findall(r"^\| `([a-z-]+)` \|", TEXT.partition("## What is warned of")[2], re.MULTILINE)
+    assert tuple(listed) == get_args(Kind)

@@ -42,7 +42,7 @@ class Embedder:
     def __call__(self, tiles: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(tile, row, column, 3) to (tile, feature)."""
         with torch.inference_mode(), self._precision():
-            features = self.loaded.encoder(torch.from_numpy(tiles))
+            features = self.loaded.encoder(torch.from_numpy(tiles).contiguous())
         if features.ndim != 2 or len(features) != len(tiles):
             raise SuiteError(f"encoder {self.loaded.ref}: gives {tuple(features.shape)} for {len(tiles)} tiles")
         out: NDArray[np.float32] = features.float().cpu().numpy()

@@ -48,8 +48,9 @@ def _draw_tiles(picture: Image.Image, tiling: Tiling, zoom: int) -> None:
     draw = ImageDraw.Draw(layer)
     per_pixel = tiling.thumbnail.downsample / zoom
     side = tiling.grid.step / per_pixel
+    width = max(1, min(max(picture.size) // 900, round(side / 40)))
     for x, y in tiling.coords / per_pixel:
-        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=(*TILE, 150 if side > 12 else 90))
+        draw.rectangle((x, y, x + side - 1, y + side - 1), outline=(*TILE, 170 if side > 12 else 90), width=width)
     picture.paste(layer, mask=layer.getchannel("A"))
 
 

@@ -18,23 +18,27 @@ from fusionbench_slides.reading import Job, View, begin, read
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-AHEAD = 2
+AHEAD = 4
 """Batches that a process may be ahead of the encoder."""
+PIXEL = 4
+"""Bytes: red, green, blue and one to fill up."""
+MEMORY = 512 << 20
+"""Bytes that batches may take together; two are kept, however large they are."""
 
 
 class Readers:
     """A pool of reading processes, kept over all slides of a folder; use it as a context.
 
-    Memory is (AHEAD * workers + 1) batches of tiles, whatever the size of a slide.
+    Memory is MEMORY bytes of batches at most, whatever the size of a slide.
     """
 
     def __init__(self, workers: int, batch: int, tile: int) -> None:
         self.workers, self.batch = workers, batch
-        self.shape = (AHEAD * workers + 1, batch, tile, tile, 3)
+        self.shape = (_slots(workers, batch * tile * tile * PIXEL), batch, tile, tile)
         self.context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not survive
         # An arena of multiprocessing: in /dev/shm or, where that is small as in containers, in a file without a name.
-        self.memory = self.context.RawArray("B", int(np.prod(self.shape)))
-        self.slots = np.frombuffer(self.memory, dtype=np.uint8).reshape(self.shape)
+        self.memory = self.context.RawArray("B", int(np.prod(self.shape)) * PIXEL)
+        self.slots = np.frombuffer(self.memory, dtype=np.uint8).reshape(*self.shape, PIXEL)
         self.pool: ProcessPoolExecutor | None = None
 
     def __enter__(self) -> Readers:
@@ -58,7 +62,7 @@ class Readers:
     def batches(self, view: View, coords: NDArray[np.int64]) -> Iterator[NDArray[np.uint8]]:
         """The tiles at `coords` (tile, 2) in their order, as (tile, row, column, 3) with at most `batch` tiles.
 
-        What is given is overwritten after the next one is asked for.
+        What is given is a view of RGBA pixels that is overwritten after the next one is asked for.
 
         Raises:
             DataError: the slide breaks off, or a reading process died over it.
@@ -75,7 +79,7 @@ class Readers:
                     pending.append((self._started().submit(read, job), slot))
                 future, slot = pending.popleft()
                 count = future.result()
-                yield self.slots[slot, :count]
+                yield self.slots[slot, :count, :, :, :3]
                 free.append(slot)
         except BrokenProcessPool as error:
             self.close()
@@ -91,3 +95,7 @@ class Readers:
         for future, _ in pending:
             future.cancel()
         wait([future for future, _ in pending])
+
+
+def _slots(workers: int, size: int) -> int:
+    return max(2, min(AHEAD * workers + 1, MEMORY // size))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,13 +55,13 @@ class Job:
 class _Process:
     """What a reading process keeps between jobs."""
 
-    slots: NDArray[np.uint8]
+    slots: NDArray[np.uint32]
     slide: tuple[Path, ExitStack, Any] | None = None
 
 
-def begin(memory: Any, shape: tuple[int, int, int, int, int]) -> None:
-    """Called once in a new process: the shared memory as (slot, tile, row, column, 3)."""
-    _Process.slots = np.frombuffer(memory, dtype=np.uint8).reshape(shape)
+def begin(memory: Any, shape: tuple[int, int, int, int]) -> None:
+    """Called once in a new process: the shared memory as (slot, tile, row, column) RGBA pixels."""
+    _Process.slots = np.frombuffer(memory, dtype=np.uint32).reshape(shape)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, too, and ends this process in order
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -82,7 +83,7 @@ def read(job: Job) -> int:
     slide = _open(job.view.path)
     with failing_as_data(job.view.path):
         for tile, (x, y) in zip(_Process.slots[job.slot], job.coords.tolist(), strict=False):
-            tile[:] = tile_at(slide, job.view, x, y)
+            read_tile(slide, job.view, x, y, tile)
     return len(job.coords)
 
 
@@ -96,14 +97,28 @@ def _open(path: Path) -> Any:
     return _Process.slide[2]
 
 
-def tile_at(slide: Any, view: View, x: int, y: int) -> NDArray[np.uint8]:
-    """(row, column, 3): the tile whose upper left corner lies at (x, y) of level 0."""
+def read_tile(slide: Any, view: View, x: int, y: int, into: NDArray[np.uint32]) -> None:
+    """The tile whose upper left corner lies at (x, y) of level 0, into (row, column) RGBA pixels, all opaque."""
     from PIL import Image
 
-    region = flattened(slide.read_region((x, y), view.level, (view.read, view.read)), view.background)
+    region = slide.read_region((x, y), view.level, (view.read, view.read))
+    if view.side == view.tile:
+        into[:] = _pixels(region)
+        if is_opaque(into):
+            return
+    flat = flattened(region, view.background)
     if view.side != view.tile:
         # The mean over the pixels that a pixel of the tile covers; between pixels where it covers less than one.
         how = Image.Resampling.BOX if view.side > view.tile else Image.Resampling.BILINEAR
-        region = region.resize((view.tile, view.tile), how, box=(0, 0, view.side, view.side))
-    tile: NDArray[np.uint8] = np.asarray(region)
-    return tile
+        flat = flat.resize((view.tile, view.tile), how, box=(0, 0, view.side, view.side))
+    into[:] = _pixels(flat.convert("RGBA"))
+
+
+def is_opaque(pixels: NDArray[np.uint32]) -> bool:
+    """Whether all RGBA pixels were scanned: OpenSlide leaves others transparent."""
+    return int(np.bitwise_and.reduce(pixels, axis=None)).to_bytes(4, sys.byteorder)[3] == 255
+
+
+def _pixels(image: Any) -> NDArray[np.uint32]:
+    """(row, column): the four bytes of a pixel as one number, which takes a third of the time of three bytes each."""
+    return np.frombuffer(image.tobytes(), dtype=np.uint32).reshape(image.height, image.width)

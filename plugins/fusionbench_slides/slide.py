@@ -107,10 +107,10 @@ def _number(properties: Mapping[str, str], key: str) -> float | None:
 
 
 def flattened(region: Any, background: Colour) -> Any:
-    """An RGBA image of OpenSlide as RGB; what was not scanned is transparent there and takes the background."""
+    """An RGBA image of OpenSlide as RGB; what was not scanned is transparent and takes the background."""
     from PIL import Image
 
-    if region.getextrema()[3][0] == 255:
+    if region.getchannel("A").getextrema()[0] == 255:
         return region.convert("RGB")
     flat = Image.new("RGB", region.size, background)
     flat.paste(region, mask=region.getchannel("A"))

@@ -75,7 +75,7 @@ def load(path: Path) -> ResNet:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state, strict=True)
-    except (OSError, RuntimeError, EOFError, TypeError, AttributeError, pickle.UnpicklingError) as error:
+    except (OSError, RuntimeError, EOFError, TypeError, ValueError, LookupError, AttributeError, pickle.UnpicklingError) as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
             f"{path}: no weights of ResNet-50 ({reason}); give the file that torchvision publishes, or leave it out"

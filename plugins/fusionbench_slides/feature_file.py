@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from fusionbench import DataError, FusionBenchError
+
+from fusionbench_slides.sink import Sink, sink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,14 +30,16 @@ class DiskFull(FusionBenchError):
 class FeatureFile:
     """A file in the making; `written` gives it its name once it is whole."""
 
-    def __init__(self, file: Any, path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> None:
-        self.file, self.path, self.coords, self.dtype, self.count = file, path, coords, dtype, 0
+    def __init__(self, file: Any, below: Sink, path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> None:
+        self.file, self.below, self.path = file, below, path
+        self.coords, self.dtype, self.count = coords, dtype, 0
 
     def append(self, features: NDArray[np.float32]) -> None:
         """The next (tile, feature) rows.
 
         Raises:
             DataError: a feature is NaN or infinite, or too large for the type it is stored as.
+            OSError: it could not be written.
         """
         if self.count == 0:
             self.file.create_dataset("features", (len(self.coords), features.shape[1]), self.dtype)
@@ -48,6 +52,7 @@ class FeatureFile:
             )
         self.file["features"][self.count : self.count + len(stored)] = stored
         self.count += len(stored)
+        self.below.check()
 
     def describe(self, of_file: Mapping[str, Any], of_coords: Mapping[str, Any]) -> None:
         """Attributes of the file, and of `coords`, where CLAM and TRIDENT have them."""
@@ -60,46 +65,34 @@ def written(path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> Iterator[Fea
     """A file for the features of the tiles at `coords`, under a temporary name until it is whole and on the disk.
 
     Raises:
-        DiskFull: there is no room; whatever was written of this file is gone again.
-        DataError: the folder cannot be written.
+        DiskFull: there is no room. DataError: another run is writing the same file. Nothing is left of it then.
     """
     import h5py
 
     part = path.with_name(path.name + PART)
-    try:
-        with h5py.File(part, "w") as file:
-            file.create_dataset("coords", data=coords)
-            yield FeatureFile(file, path, coords, dtype)
-        _to_disk(part)
-        os.replace(part, path)
-        _to_disk(path.parent)
-    except (OSError, RuntimeError) as error:
-        _remove(part)
-        if _is_full(error):
-            raise DiskFull(f"{path}: the disk is full; free some space and run the same command again") from error
-        raise
-    except BaseException:
-        _remove(part)
-        raise
+    with sink(part) as below:
+        try:
+            with h5py.File(below, "w") as file:
+                file.create_dataset("coords", data=coords)
+                yield FeatureFile(file, below, path, coords, dtype)
+            below.check()
+            os.fsync(below.file.fileno())
+            os.replace(part, path)
+        except BaseException as error:
+            part.unlink()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise DiskFull(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise
+    _folder_to_disk(path.parent)
 
 
-def _to_disk(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _folder_to_disk(folder: Path) -> None:
+    """The new name, too, outlives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _remove(part: Path) -> None:
-    with suppress(FileNotFoundError):
-        part.unlink()
-
-
-def _is_full(error: BaseException) -> bool:
-    """HDF5 says it in words: `errno = 28`."""
-    number = getattr(error, "errno", None)
-    return number in FULL or any(f"errno = {code}," in str(error) for code in FULL)
 
 
 def attributes(path: Path) -> Mapping[str, Any]:

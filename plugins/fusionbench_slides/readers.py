@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fusionbench import DataError
+from fusionbench import DataError, SuiteError
 
 from fusionbench_slides.reading import Job, View, begin, read
 
@@ -37,9 +37,18 @@ class Readers:
         self.shape = (_slots(workers, batch * tile * tile * PIXEL), batch, tile, tile)
         self.context = multiprocessing.get_context("spawn")  # torch has threads, which a fork would not survive
         # An arena of multiprocessing: in /dev/shm or, where that is small as in containers, in a file without a name.
-        self.memory = self.context.RawArray("B", int(np.prod(self.shape)) * PIXEL)
+        self.memory = self._memory(int(np.prod(self.shape)) * PIXEL)
         self.slots = np.frombuffer(self.memory, dtype=np.uint8).reshape(*self.shape, PIXEL)
         self.pool: ProcessPoolExecutor | None = None
+
+    def _memory(self, size: int) -> Any:
+        try:
+            return self.context.RawArray("B", size)
+        except (OSError, MemoryError) as error:
+            raise SuiteError(
+                f"no room for {size >> 20} MiB of tiles between the processes ({error}); pass a smaller --batch-size, "
+                "or fewer --workers"
+            ) from error
 
     def __enter__(self) -> Readers:
         return self

@@ -159,7 +159,7 @@ def test_one_bad_slide_never_stops_the_rest(cli: Cli, folder: Path, tmp_path: Pa
     assert {name for name, row in rows.items() if not row["error"]} == {"a", "b", "c"}
     assert "not a slide" in rows["aa.svs"]["error"]
     assert "not a slide" in rows["picture.png"]["error"]
-    assert "ab.tiff" in rows["ab"]["error"]
+    assert "ab.tiff" in rows["ab.tiff"]["error"]
     assert "pass --slide-mpp X" in rows["mute"]["error"]
     assert "is called like" in rows["a.tiff"]["error"]
     assert not (tmp_path / "f" / "ab.h5").exists()
@@ -206,12 +206,26 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
     return Outcome(process.returncode, out, err)
 
 
-FULL = "import resource, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nresource.setrlimit(resource.RLIMIT_FSIZE, (%d, -1))"
+FULL = """
+import resource, signal
+from fusionbench_slides.encoders.mean_colour import MeanColour
+
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+plain = MeanColour.__call__
+
+
+def filling_up(self, tiles):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (%d, -1))
+    return plain(self, tiles)
+
+
+MeanColour.__call__ = filling_up
+"""
 
 
 @pytest.mark.parametrize("room", [3000, 24_000, 60_000])
 def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, room: int) -> None:
-    """No file may grow beyond `room` bytes: as a disk that is full, to the libraries that write."""
+    """Once tiles are embedded no file grows beyond `room` bytes: a full disk, to the libraries that write."""
     args = [str(folder), "--out", "f", *SMALL, "--tile", "16"]
     result = ended(started(args, tmp_path, FULL % room))
     assert result.returncode == 2, result.stderr

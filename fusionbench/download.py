@@ -139,7 +139,9 @@ def fetch(
     )
     try:
         if len(source.sha256) == _ALL_DIGITS:
-            _pooch(home, source, source.path, f"sha256:{source.sha256}", retries).fetch(source.path, downloader=downloader)
+            _pooch(home, source, source.path, f"sha256:{source.sha256}", retries).fetch(
+                source.path, downloader=downloader
+            )
         else:
             _fetch_by_digits(home, source, retries, downloader)
     except (requests.RequestException, ValueError) as error:

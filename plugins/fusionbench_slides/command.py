@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from fusionbench import SuiteError
 
 app = typer.Typer(name="slides", pretty_exceptions_enable=False)
@@ -58,11 +59,11 @@ def slides(
 
     Goes on where it stopped. Exit status: 0 all done, 1 some slides failed, 2 the request was wrong.
     """
-    from fusionbench_slides.resolution import Resolution
+    from fusionbench_slides.resolution import Kind, Resolution
     from fusionbench_slides.run import Request, run
     from fusionbench_slides.tiling import Wanted
 
-    asked = {"mpp": mpp, "magnification": magnification, "downsample": downsample}
+    asked: dict[Kind, float | None] = {"mpp": mpp, "magnification": magnification, "downsample": downsample}
     chosen = [Resolution(kind, value) for kind, value in asked.items() if value is not None]
     if len(chosen) > 1:
         raise SuiteError(f"{' and '.join(map(str, chosen))}: pass one of them")

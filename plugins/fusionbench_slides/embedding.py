@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
+
 from fusionbench import SuiteError
 from fusionbench.encoders import LoadedEncoder
-
 from fusionbench_slides.feature_file import DTYPE, FeatureFile, written
-from fusionbench_slides.reading import View
 from fusionbench_slides.readers import Readers
+from fusionbench_slides.reading import View
 from fusionbench_slides.tiling import Tiling, Wanted
 
 if TYPE_CHECKING:

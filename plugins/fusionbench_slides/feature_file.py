@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from fusionbench import DataError, FusionBenchError
 
+from fusionbench import DataError, FusionBenchError
 from fusionbench_slides.sink import Sink, sink
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class FeatureFile:
         if not np.isfinite(stored).all():
             what = "a NaN or infinite" if not np.isfinite(features).all() else "too large a"
             raise DataError(
-                f"{self.path}: the encoder gives {what} feature; pass --dtype float32 --precision float32, or other weights"
+                f"{self.path}: the encoder gives {what} feature; pass --dtype float32 --precision float32, or "
+                "other weights"
             )
         self.file["features"][self.count : self.count + len(stored)] = stored
         self.count += len(stored)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench import DataError, SuiteError
-
 from fusionbench_slides.slide import opened
 
 SLIDES = {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".svslide", ".vms", ".vmu", ".czi"}

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusionbench import DataError, PluginError, SuiteError
-
 from fusionbench_slides.embedding import Embedder, embed
 from fusionbench_slides.feature_file import DiskFull, attributes
 from fusionbench_slides.finding import Found

@@ -11,8 +11,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fusionbench import DataError, SuiteError
 
+from fusionbench import DataError, SuiteError
 from fusionbench_slides.reading import Job, View, begin, read
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from fusionbench import DataError
 
+Kind = Literal["mpp", "magnification", "downsample"]
 SCANNERS = (0.05, 20.0)
 """Micrometres per pixel that a scanner may say. Converted images often say what 72 dots per inch come to, 353."""
 MPP_AT_1X = 10.0
@@ -22,7 +23,7 @@ FINEST = 0.9
 class Resolution:
     """What a user asked for: micrometres per pixel, magnification (x), or pixels of level 0 per pixel."""
 
-    kind: Literal["mpp", "magnification", "downsample"]
+    kind: Kind
     value: float
 
     def __str__(self) -> str:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from fusionbench import SuiteError
 from fusionbench.encoders import EncoderChoice, load
 from fusionbench.nn import pick_device
-
 from fusionbench_slides.embedding import Embedder, Precision, autocast_for
 from fusionbench_slides.feature_file import DTYPE
 from fusionbench_slides.finding import find_slides

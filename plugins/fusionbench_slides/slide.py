@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fusionbench import DataError
 
+from fusionbench import DataError
 from fusionbench_slides.resolution import Said
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from fusionbench import DataError
 
+from fusionbench import DataError
 from fusionbench_slides.grid import Grid
 from fusionbench_slides.resolution import Resolution, scale_for
 from fusionbench_slides.slide import Facts, Thumbnail, facts_of, opened, thumbnail_of
@@ -59,7 +59,8 @@ class Tiling:
         if not self.grid.columns * self.grid.rows:
             width, height = self.facts.size
             return f"no tile: {width} x {height} px is smaller than one tile of {self.grid.step:g} px"
-        return f"no tile: none of {self.grid.columns * self.grid.rows} has tissue enough ({self.tissue.share:.1%} is tissue)"
+        count = self.grid.columns * self.grid.rows
+        return f"no tile: none of {count} has tissue enough ({self.tissue.share:.1%} of the slide is tissue)"
 
 
 def tiling_of(path: Path, wanted: Wanted, log: Log) -> Tiling:

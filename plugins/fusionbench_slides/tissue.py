@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MEDIAN = 5
 """Pixels a side of the median filter: dust and the noise of JPEG go."""
 FAINTEST = 12
-"""Saturation (0..255) below which nothing is tissue, whatever Otsu's threshold: glass is below 8, faint fat above 15."""
+"""Saturation (0..255) below which nothing is tissue, whatever Otsu says: glass is below 8, faint fat above 15."""
 CLOSING = 2
 """Pixels: gaps up to twice as wide are closed."""
 SPECK, HOLE = 0.25, 1.0
@@ -67,7 +67,8 @@ def saturation(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(row, column): 255 * (largest - smallest) / largest of red, green and blue; 0 where all are 0."""
     top, bottom = rgb.max(axis=2), rgb.min(axis=2)
     spread = (top - bottom).astype(np.float32)
-    return np.divide(255 * spread, top, out=np.zeros_like(spread), where=top > 0).astype(np.uint8)
+    out: NDArray[np.uint8] = np.divide(255 * spread, top, out=np.zeros_like(spread), where=top > 0).astype(np.uint8)
+    return out
 
 
 def otsu(grey: NDArray[np.uint8]) -> int:

@@ -138,7 +138,10 @@ def test_features_of_two_kinds_do_not_mix(cli: Cli, folder: Path, tmp_path: Path
     assert cli(*args).returncode == 0
     result = cli(*args, "--min-tissue", "0.9")
     assert result.returncode == 1
-    assert "was made with tiling '--tile 64 --downsample 4 --min-tissue 0.5' where" in summary(tmp_path / "f")["a"]["error"]
+    assert (
+        "was made with tiling '--tile 64 --downsample 4 --min-tissue 0.5' where"
+        in summary(tmp_path / "f")["a"]["error"]
+    )
     (tmp_path / "f" / "a.h5").write_bytes(b"cut off")
     assert cli(*args).returncode == 1
     assert "cannot be read" in summary(tmp_path / "f")["a"]["error"]
@@ -223,7 +226,7 @@ MeanColour.__call__ = filling_up
 """
 
 
-@pytest.mark.parametrize("room", [3000, 24_000, 60_000])
+@pytest.mark.parametrize("room", [3000, 20_000])
 def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path, room: int) -> None:
     """Once tiles are embedded no file grows beyond `room` bytes: a full disk, to the libraries that write."""
     args = [str(folder), "--out", "f", *SMALL, "--tile", "16"]

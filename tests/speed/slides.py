@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import openslide
-from fusionbench_slides.reading import View
 from fusionbench_slides.readers import Readers
+from fusionbench_slides.reading import View
 from fusionbench_slides.resolution import Resolution
 from fusionbench_slides.tiling import Wanted, tiling_of
 from numpy.typing import NDArray

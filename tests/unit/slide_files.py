@@ -17,7 +17,7 @@ Box = tuple[int, int, int, int]
 
 
 def pattern(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """(row, column, 3): the colour of each pixel of level 0, by (column,) x and (row,) y; up to 65,536 pixels a side."""
+    """(row, column, 3): the colour of each pixel of level 0, by x (column,) and y (row,); up to 65,536 a side."""
     across, down = x // BLOCK, y // BLOCK
     rgb = np.empty((len(y), len(x), 3), dtype=np.uint8)
     rgb[..., 0] = (across & 255)[None, :]

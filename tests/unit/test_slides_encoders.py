@@ -6,7 +6,6 @@ import hashlib
 import pickle
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -258,8 +257,8 @@ def scripted(net: nn.Module, path: Path) -> Path:
 
 
 @pytest.fixture
-def model(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    yield scripted(request.param(), tmp_path / "model.pt")
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return scripted(request.param(), tmp_path / "model.pt")
 
 
 @pytest.mark.parametrize("model", [Net], indirect=True)
@@ -302,9 +301,9 @@ def test_onnx_gets_normalised_colours(batch: int | None, tmp_path: Path) -> None
 def test_onnx_says_what_is_wrong(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     (tmp_path / "text.onnx").write_text("nothing")
-    with pytest.raises(DataError, match="text.onnx: no ONNX model"):
+    with pytest.raises(DataError, match=r"text\.onnx: no ONNX model"):
         Onnx(ColourOptions(), tmp_path / "text.onnx", CPU)
-    with pytest.raises(SuiteError, match="model.onnx: takes exactly 2 tiles"):
+    with pytest.raises(SuiteError, match=r"model\.onnx: takes exactly 2 tiles"):
         embed(Onnx(ColourOptions(), write_mean_model(tmp_path / "model.onnx", batch=2), CPU), tiles())
     with pytest.raises(SuiteError, match=r"model.onnx: fails on tiles of 33 px .*pass --tile"):
         embed(Onnx(ColourOptions(), write_mean_model(tmp_path / "model.onnx", side=64), CPU), tiles(side=33))

@@ -35,7 +35,7 @@ class EncoderSubject:
         if self.cls.weights is not None and state(data_home(), self.cls.weights) == "present":
             return self.cls(options, place(data_home(), self.cls.weights), device)
         if self.cls.needs_file or self.cls.weights is not None:
-            raise Skipped("its weights are not on this machine; give it a classmethod `example(folder)` that writes some")
+            raise Skipped("its weights are not here; give it a classmethod `example(folder)` that writes some")
         return self.cls(options, None, device)
 
     @cached_property

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import DataError, Encoder, Options, PluginError, SuiteError
-
+from fusionbench import DataError, Encoder, PluginError, SuiteError
 from fusionbench_slides.encoders.colours import ColourOptions, normalised
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ class Onnx(Encoder):
     Options = ColourOptions
     options: ColourOptions
 
-    def __init__(self, options: Options, weights: Path | None, device: torch.device) -> None:
+    def __init__(self, options: ColourOptions, weights: Path | None, device: torch.device) -> None:
         super().__init__(options, weights, device)
         assert weights is not None, "a class that needs a file is handed one"
         self.file, self.session = weights, _session(weights, device)
@@ -32,7 +31,7 @@ class Onnx(Encoder):
         import torch
 
         colours = normalised(tiles, torch.device("cpu"), self.options.normalise)
-        parts = colours.split(self._batch(len(colours)))
+        parts = torch.split(colours, self._batch(len(colours)))
         features = torch.cat([torch.from_numpy(self._run(part)) for part in parts])
         if features.ndim != 2:
             raise SuiteError(f"{self.file}: gives {tuple(features.shape)}; export a model that returns (tile, feature)")

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fusionbench import DataError, Encoder, Options, Source
-
 from fusionbench_slides.encoders.colours import normalised
 
 if TYPE_CHECKING:
@@ -16,6 +15,10 @@ if TYPE_CHECKING:
 
     from fusionbench_slides.encoders.resnet import ResNet
 
+UNREADABLE = (
+    *(OSError, RuntimeError, EOFError, TypeError, ValueError, LookupError, AttributeError, pickle.UnpicklingError),
+)
+"""What torch raises for a file that holds no weights, or those of another network."""
 TERMS = "BSD-3-Clause (torchvision); learnt from ImageNet, whose terms are for research"
 
 
@@ -75,7 +78,7 @@ def load(path: Path) -> ResNet:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         network.load_state_dict(state, strict=True)
-    except (OSError, RuntimeError, EOFError, TypeError, ValueError, LookupError, AttributeError, pickle.UnpicklingError) as error:
+    except UNREADABLE as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(
             f"{path}: no weights of ResNet-50 ({reason}); give the file that torchvision publishes, or leave it out"

@@ -6,8 +6,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionbench import DataError, Encoder, Options, SuiteError
-
+from fusionbench import DataError, Encoder, SuiteError
 from fusionbench_slides.encoders.colours import ColourOptions, normalised
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ class TorchScript(Encoder):
     Options = ColourOptions
     options: ColourOptions
 
-    def __init__(self, options: Options, weights: Path | None, device: torch.device) -> None:
+    def __init__(self, options: ColourOptions, weights: Path | None, device: torch.device) -> None:
         super().__init__(options, weights, device)
         assert weights is not None, "a class that needs a file is handed one"
         self.file, self.network = weights, _load(weights, device)
@@ -36,7 +35,8 @@ class TorchScript(Encoder):
         except RuntimeError as error:
             last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
             raise SuiteError(
-                f"{self.file}: fails on tiles of {tiles.shape[1]} px ({last}); pass --tile with the size it was made for"
+                f"{self.file}: fails on tiles of {tiles.shape[1]} px ({last}); pass --tile with the size it was "
+                "made for"
             ) from error
         if not isinstance(features, torch.Tensor) or features.ndim != 2:
             seen = tuple(features.shape) if isinstance(features, torch.Tensor) else type(features).__name__
@@ -49,8 +49,11 @@ def _load(path: Path, device: torch.device) -> torch.jit.ScriptModule:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch.jit as a whole; users' files are what they are
-            return torch.jit.load(str(path), map_location=device).eval()
+            warnings.simplefilter(
+                "ignore", DeprecationWarning
+            )  # of torch.jit as a whole; users' files are what they are
+            module: torch.jit.ScriptModule = torch.jit.load(str(path), map_location=device)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise DataError(f"{path}: no TorchScript file ({reason}); write one with torch.jit.save") from error
+    return module.eval()

@@ -67,7 +67,7 @@ def slides(
     chosen = [Resolution(kind, value) for kind, value in asked.items() if value is not None]
     if len(chosen) > 1:
         raise SuiteError(f"{' and '.join(map(str, chosen))}: pass one of them")
-    for option, value in {**asked, "slide-mpp": slide_mpp}.items():
+    for option, value in (*asked.items(), ("slide-mpp", slide_mpp)):
         if value is not None and not 0 < value < float("inf"):
             raise SuiteError(f"--{option} {value:g}: has to be above 0")
     wanted = Wanted(chosen[0] if chosen else Resolution("mpp", DEFAULT_MPP), tile, min_tissue, slide_mpp)

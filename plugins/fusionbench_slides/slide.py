@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     Colour = tuple[int, int, int]
 
 LONGEST = 2048
-"""Pixels of the longer side of a thumbnail, about."""
+"""Pixels of the longer side of a thumbnail, at most."""
 BLOCK = 1024
 """Pixels a side that are read at once for a thumbnail, so that a slide without small levels needs no more memory."""
 WHITE = (255, 255, 255)
@@ -121,7 +122,7 @@ def thumbnail_of(slide: Any, facts: Facts) -> Thumbnail:
     """A small picture of the whole slide, read block by block and averaged over whole pixels of one level."""
     wanted = max(1.0, max(facts.size) / LONGEST)
     level = max(i for i, downsample in enumerate(facts.level_downsamples) if downsample <= wanted)
-    factor = int(wanted / facts.level_downsamples[level])
+    factor = math.ceil(wanted / facts.level_downsamples[level])
     width, height = facts.level_sizes[level]
     rgb = np.empty((-(-height // factor), -(-width // factor), 3), dtype=np.uint8)
     side = max(BLOCK // factor, 1) * factor

@@ -93,7 +93,8 @@ def _cell(cell: Cell) -> Image.Image:
     else:
         draw.rectangle((4, 4, CELL - 4, CELL - 4), fill=GREY)
     outcome = cell.outcome
-    said = outcome.error or outcome.warning or f"{outcome.tiles} tiles"
+    reason = outcome.error.partition(": ")[2] or outcome.error  # a cell has no room for the path before it
+    said = reason or outcome.warning or f"{outcome.tiles} tiles"
     colour = (190, 0, 0) if outcome.error or outcome.warning else (0, 0, 0)
     draw.text((4, CELL), _fitting(outcome.slide, font), fill=(0, 0, 0), font=font)
     draw.text((4, CELL + 16), _fitting(said, font), fill=colour, font=font)

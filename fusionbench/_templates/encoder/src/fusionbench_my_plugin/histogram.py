@@ -1,4 +1,4 @@
-"""The encoder `my-plugin`: how often each shade of red, green and blue occurs in a tile."""
+"""The encoder `my-plugin`: a histogram of colours."""
 
 from __future__ import annotations
 

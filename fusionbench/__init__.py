@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fusionbench.hookspecs import hookimpl
     from fusionbench.interfaces import (
         Dataset,
+        Encoder,
         FitContext,
         FittedModality,
         FusionModel,
@@ -55,6 +56,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "DatasetInfo",
+    "Encoder",
     "FitContext",
     "FittedModality",
     "Fold",

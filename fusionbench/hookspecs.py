@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality
+    import typer
+
+    from fusionbench.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality
 
 PROJECT = "fusionbench"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -56,6 +58,21 @@ def fusionbench_executors() -> Iterable[type[Executor]]:
     raise NotImplementedError
 
 
+@hookspec
+def fusionbench_encoders() -> Iterable[type[Encoder]]:
+    """Ways to turn tiles of a slide into features."""
+    raise NotImplementedError
+
+
+@hookspec
+def fusionbench_commands() -> Iterable[typer.Typer]:
+    """Verbs of the command line, each a `typer.Typer(name=...)`.
+
+    Called for `fusionbench --help`, too: what a verb works with is imported inside its function.
+    """
+    raise NotImplementedError
+
+
 HOOKS = {
     "modalities": "fusionbench_modalities",
     "datasets": "fusionbench_datasets",
@@ -63,4 +80,6 @@ HOOKS = {
     "metrics": "fusionbench_metrics",
     "suites": "fusionbench_suites",
     "executors": "fusionbench_executors",
+    "encoders": "fusionbench_encoders",
+    "commands": "fusionbench_commands",
 }

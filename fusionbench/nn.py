@@ -10,7 +10,7 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from fusionbench.errors import DataError
+from fusionbench.errors import DataError, SuiteError
 from fusionbench.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
 from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, Task
 
@@ -264,3 +264,18 @@ def fusion_of_equals(kind: Literal["concat", "bilinear"], width: int, *, scale: 
     if kind == "concat":
         return ConcatFusion((width, width), width)
     return KroneckerFusion((width, width), width, scale=(scale, scale), dropout=dropout, encoder_dropout=dropout)
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one.
+
+    Raises:
+        SuiteError: CUDA asked for, but there is none.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise SuiteError("--device cuda: this torch sees no CUDA device; use --device cpu, or install a CUDA build")
+    if name not in ("cpu", "cuda"):
+        raise SuiteError(f"--device {name}: choices are auto, cpu, cuda")
+    return torch.device(name)

@@ -14,7 +14,7 @@ import pluggy
 
 from fusionbench import hookspecs
 from fusionbench.errors import PluginError, SuiteError, did_you_mean
-from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality
+from fusionbench.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
 YOURS = "(a file of your own)"
@@ -26,6 +26,7 @@ BASES: Mapping[str, type] = {
     "models": FusionModel,
     "metrics": Metric,
     "executors": Executor,
+    "encoders": Encoder,
 }
 
 
@@ -171,7 +172,7 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
     by_name: dict[str, Any] = {}
     for result in results:
         for thing in list(result):
-            name = PurePosixPath(thing.name).stem if kind == "suites" else getattr(thing, "name", None)
+            name = _name_of(kind, thing)
             if not isinstance(name, str) or not name:
                 raise PluginError(f"{hook} returned {thing!r}, which has no name")
             if name in by_name:
@@ -180,6 +181,13 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
                 _check_class(hook, thing, BASES[kind])
             by_name[name] = thing
     return by_name
+
+
+def _name_of(kind: str, thing: Any) -> Any:
+    """A suite is called as its file, a command as its Typer says; everything else has a name."""
+    if kind == "suites":
+        return PurePosixPath(thing.name).stem
+    return getattr(getattr(thing, "info", None) if kind == "commands" else thing, "name", None)
 
 
 def _check_class(hook: str, thing: Any, base: type) -> None:

@@ -21,6 +21,7 @@ BRINGS: Mapping[str, tuple[str, ...]] = {
     "dataset": ("datasets", "suites"),
     "modality": ("modalities", "datasets", "suites"),
     "metric": ("metrics", "suites"),
+    "encoder": ("encoders",),
 }
 """Kind of plugin to what its template provides, each under the plugin's name."""
 
@@ -37,7 +38,7 @@ class Scaffold:
     Attributes:
         folder: of the package, `name` under the folder asked for.
         paths: the files in it.
-        run: the arguments of `fusionbench` by which it takes part in a suite.
+        run: the arguments of `fusionbench` by which it takes part: in a suite, or on slides.
     """
 
     folder: Path
@@ -63,8 +64,13 @@ def new_plugin(name: str, kind: str, into: Path) -> Scaffold:
             path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SuiteError(f"{folder}: cannot be written ({error.strerror}); choose another place with --into") from error
-    run = ("quickstart", "-m", f"{name}[]") if kind == "model" else (name,)
-    return Scaffold(folder, tuple(texts), ("run", *run))
+    return Scaffold(folder, tuple(texts), _first_use(name, kind))
+
+
+def _first_use(name: str, kind: str) -> tuple[str, ...]:
+    if kind == "encoder":
+        return ("slides", "SLIDES", "--out", "FEATURES", "--encoder", name)
+    return ("run", "quickstart", "-m", f"{name}[]") if kind == "model" else ("run", name)
 
 
 def check_name(name: str) -> None:

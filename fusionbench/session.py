@@ -18,6 +18,7 @@ from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, ResultsError
 from fusionbench.executors.serial import Serial
+from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import collect
@@ -27,7 +28,7 @@ from fusionbench.selection import WHOLE, Selection
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
 from fusionbench.views import LOCK
-from fusionbench.workbench import Workbench, pick_device
+from fusionbench.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd

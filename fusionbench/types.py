@@ -371,6 +371,7 @@ class Source:
 
     Attributes:
         path: place under the data home, `<source>/<path in the repository>`.
+        sha256: hexadecimal; only its first digits, at least eight, where no more is published (weights of torchvision).
         terms: licence or terms in a few words.
         needs_accept: True where there is no licence or a non-commercial one: fetching asks for `--accept`.
         size: bytes, 0 = unknown.

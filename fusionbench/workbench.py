@@ -13,7 +13,6 @@ from fusionbench import suites
 from fusionbench.arrangement import JOIN, arranged
 from fusionbench.cells import Cell, present_modalities
 from fusionbench.cohort import Cohort, load_cohort
-from fusionbench.errors import SuiteError
 from fusionbench.missing import Mask, make_masks
 from fusionbench.preprocess import Preprocessor, fit_preprocessor
 from fusionbench.registry import Registry
@@ -103,18 +102,3 @@ class Workbench:
 def _reading(cell: Cell) -> tuple[object, ...]:
     """What of the protocol the readers depend on."""
     return cell.protocol.impute, cell.protocol.clip, cell.protocol.scale
-
-
-def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one.
-
-    Raises:
-        SuiteError: CUDA asked for, but there is none.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise SuiteError("--device cuda: this torch sees no CUDA device; use --device cpu, or install a CUDA build")
-    if name not in ("cpu", "cuda"):
-        raise SuiteError(f"--device {name}: choices are auto, cpu, cuda")
-    return torch.device(name)

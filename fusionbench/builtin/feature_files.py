@@ -1,4 +1,7 @@
-"""Files of patch features: .h5 and .npz with `features` (and `coords`), .npy, .pt with one tensor."""
+"""Files of patch features: .h5 and .npz with `features` (and `coords`), .npy, .pt with one tensor.
+
+CLAM and TRIDENT write such .h5 and .pt files, some of them with an axis of length 1, a batch of one, before the others.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,12 @@ def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
         raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
     if "features" not in arrays:
         raise DataError(f"{path}: no dataset `features`; store the (instance, feature) array under that name")
-    return arrays
+    return {key: _without_batch(array) for key, array in arrays.items()}
+
+
+def _without_batch(array: NDArray[Any]) -> NDArray[Any]:
+    """(1, instance, axis) as (instance, axis); anything else as it is."""
+    return array[0] if array.ndim == 3 and len(array) == 1 else array
 
 
 def _h5(path: Path, header_only: bool) -> Arrays:

@@ -1,4 +1,6 @@
-"""The command line: one small module a verb. Heavy imports stay inside the verbs, so that `--help` is quick."""
+"""The command line: one small module a verb; `verbs` adds those of plugins. Heavy imports stay inside
+the verbs, so that `--help` is quick.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ from fusionbench.cli import (
     tracking,
     validate,
 )
+from fusionbench.cli.verbs import Verbs
 from fusionbench.errors import FusionBenchError
 
 app = typer.Typer(
     name="fusionbench",
+    cls=Verbs,
     help="A benchmark suite for multimodal fusion in survival prediction.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

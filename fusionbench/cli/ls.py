@@ -1,4 +1,4 @@
-"""fusionbench ls suites|datasets|models|metrics|modalities"""
+"""fusionbench ls suites|datasets|models|metrics|modalities|encoders"""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ class Kind(StrEnum):
     models = "models"
     metrics = "metrics"
     modalities = "modalities"
+    encoders = "encoders"
 
 
 def register(app: typer.Typer) -> None:

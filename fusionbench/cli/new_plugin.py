@@ -14,6 +14,7 @@ class Kind(StrEnum):
     dataset = "dataset"
     modality = "modality"
     metric = "metric"
+    encoder = "encoder"
 
 
 def register(app: typer.Typer) -> None:

@@ -48,6 +48,8 @@ def width(path: Path) -> int:
         shape = _shape(path)
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); write the file again") from error
+    if len(shape) == 3 and shape[0] == 1:  # as TRIDENT and CLAM may write it
+        shape = shape[1:]
     if len(shape) != 2:
         raise DataError(f"{path}: expected an (instance, feature) array, found the shape {shape}")
     return int(shape[1])

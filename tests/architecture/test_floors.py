@@ -43,6 +43,7 @@ FLOORS = {
     "fusionbench.datahome": 2,
     "fusionbench.cells": 2,
     "fusionbench.inspection": 2,
+    "fusionbench.encoders": 2,
     "fusionbench.threads": 3,
     "fusionbench.plan": 2,
     "fusionbench.references": 2,
@@ -92,7 +93,7 @@ HANDED_OUT = {
 """What a built-in hook hands out although it lies on a higher floor, and the one verb that hands out the checks."""
 
 FOR_PLUGINS = {
-    *("fusionbench", "fusionbench.nn", "fusionbench.survival"),
+    *("fusionbench", "fusionbench.encoders", "fusionbench.nn", "fusionbench.survival"),
     *("fusionbench.testing", "fusionbench.testing.official"),
 }
 

@@ -1,4 +1,4 @@
-"""A sound dataset, modality, metric and executor, and copies of them with one defect each; see `broken`."""
+"""A sound dataset, modality, metric, executor and encoder, and copies of them with one defect each; see `broken`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from fusionbench import (
@@ -30,7 +31,7 @@ from fusionbench import (
     UndefinedMetric,
 )
 from fusionbench.builtin.bag import Bag
-from fusionbench.interfaces import Executor
+from fusionbench.interfaces import Encoder, Executor
 from tests.conformance.broken import fails
 
 FILE = "broken/times.txt"
@@ -370,3 +371,49 @@ class LooksAtTheFirst(SoundExecutor):
     def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
         first = tasks[0]
         return ((task, work(task)) for task in (first, *tasks[1:]))
+
+
+class SoundEncoder(Encoder):
+    """The mean colour."""
+
+    name = "sound"
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        return tiles.float().mean(dim=(1, 2)) / 255
+
+
+@fails("features")
+class NotPooled(SoundEncoder):
+    def __call__(self, tiles: Tensor) -> Tensor:
+        return tiles.float() / 255
+
+
+@fails("batch-invariant")
+class ScaledByBatch(SoundEncoder):
+    def __call__(self, tiles: Tensor) -> Tensor:
+        seen = super().__call__(tiles)
+        return seen / seen.max()
+
+
+@fails("tells-tiles-apart")
+class Blind(SoundEncoder):
+    def __call__(self, tiles: Tensor) -> Tensor:
+        return torch.ones(len(tiles), 3)
+
+
+@fails("repeatable")
+class DrawsWeights(SoundEncoder):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.weights_drawn = torch.rand(3)
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        return super().__call__(tiles) * self.weights_drawn
+
+
+@fails("inputs-not-changed")
+class InPlace(SoundEncoder):
+    def __call__(self, tiles: Tensor) -> Tensor:
+        seen = super().__call__(tiles)
+        tiles.zero_()
+        return seen

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pytest
+import typer
 
 from fusionbench.registry import BASES, PluginRecord, Registry, discover
 from fusionbench.testing import Check, checks_for
@@ -24,6 +25,7 @@ SOUND = [
     broken_data.AroundBag,
     broken_data.SoundC,
     broken_data.SoundExecutor,
+    broken_data.SoundEncoder,
 ]
 
 
@@ -34,6 +36,8 @@ KINDS = {
     "metric": "metrics",
     "suite": "suites",
     "executor": "executors",
+    "encoder": "encoders",
+    "command": "commands",
 }
 
 
@@ -88,7 +92,7 @@ def test_every_check_has_a_defect_that_it_finds() -> None:
     for kind, promises in PROMISES.items():
         found = {check for cls, check in broken.DEFECTS.items() if kind_of(cls) == KINDS[kind]}
         names = {promise.name for promise in promises} - (set() if kind == "model" else shared)
-        assert kind == "suite" or names <= found
+        assert kind in ("suite", "command") or names <= found
 
 
 class WithoutExample(broken_data.SoundCohort):
@@ -125,6 +129,27 @@ def test_a_defect_of_a_suite_fails_the_check_that_is_meant_for_it(meant: str, te
     failed = [check.name for check in checks if check.outcome().status == "FAIL"]
     assert failed == ([meant] if meant else [])
     assert set(SUITES) == {promise.name for promise in PROMISES["suite"]}
+
+
+def command(words: str) -> typer.Typer:
+    app = typer.Typer(name="count")
+
+    @app.command(help=words)
+    def count(folder: Annotated[str, typer.Argument(help="A folder.")]) -> None:
+        raise NotImplementedError
+
+    return app
+
+
+COMMANDS = {"": command("Counts tiles."), "documented": command(" "), "answers-help": typer.Typer(name="count")}
+"""The last has no function, which typer cannot make a command of."""
+
+
+@pytest.mark.parametrize(("meant", "app"), COMMANDS.items(), ids=["sound", "documented", "answers-help"])
+def test_a_defect_of_a_command_fails_the_check_that_is_meant_for_it(meant: str, app: typer.Typer) -> None:
+    failed = [c.name for c in checks_for("mine", registry_of("commands", "count", app)) if c.outcome().status == "FAIL"]
+    assert meant in failed if meant else not failed
+    assert set(COMMANDS) - {""} == {promise.name for promise in PROMISES["command"]}
 
 
 def test_a_check_that_says_nothing_where_another_fails_says_so() -> None:

@@ -18,13 +18,21 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench import DataError, ModalityUse, SurvivalPrediction, SurvivalTargets, UndefinedMetric, scaffold
+from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.cli.new_plugin import Kind
 from tests.conftest import EXAMPLE, Cli, Outcome, run_cli
+from tests.unit.slide_files import write_pyramid
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = ROOT / "fusionbench" / "_templates"
 KINDS = sorted(scaffold.BRINGS)
-NAMES = {"model": "my-fusion", "dataset": "cohort2", "modality": "lab-visits", "metric": "landmark_c"}
+NAMES = {
+    "model": "my-fusion",
+    "dataset": "cohort2",
+    "modality": "lab-visits",
+    "metric": "landmark_c",
+    "encoder": "shades",
+}
 CONFORMANCE = """\
 from fusionbench.testing import parametrize
 
@@ -64,11 +72,11 @@ def test_new_plugin_says_what_it_wrote_and_what_comes_next(cli: Cli, kind: str, 
     lines = result.stdout.splitlines()
     written = sorted(path.relative_to(tmp_path) for path in folder.rglob("*") if path.is_file())
     assert sorted(line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")) == list(map(str, written))
-    run = f"quickstart -m '{name}[]'" if kind == "model" else name
+    run = {"model": f"run quickstart -m '{name}[]'", "encoder": f"slides SLIDES --out FEATURES --encoder {name}"}
     assert [line.strip() for line in lines[-3:]] == [
         f"python -m pip install -e ./deep/down/{name}",
         f"fusionbench check {name}",
-        f"fusionbench run {run}",
+        f"fusionbench {run.get(kind, f'run {name}')}",
     ]
     assert (folder / "tests/test_conformance.py").read_text() == CONFORMANCE.format(name=name)
     for file in folder.rglob("*"):
@@ -98,6 +106,7 @@ def test_a_bad_name_is_refused(cli: Cli, name: str, tmp_path: Path) -> None:
         ("dataset", "quickstart", "among its suites"),
         ("modality", "bag", "among its modalities"),
         ("metric", "harrell_c_index", "among its metrics"),
+        ("encoder", "mean-colour", "among its encoders"),
         ("metric", "example", "fusionbench-example"),
         ("model", "early_fusion", "a package fusionbench_early_fusion is installed"),
     ],
@@ -353,6 +362,15 @@ def test_it_takes_part_in_a_suite(installed: Path, args: tuple[str, ...], row: s
     result = run_cli(["run", *args, "--no-track"], installed, {"PYTHONPATH": path})
     assert result.returncode == 0, result.stderr
     assert re.search(row, " ".join(result.stdout.split())), result.stdout
+
+
+@pytest.mark.slow
+def test_the_encoder_takes_slides(installed: Path, tmp_path: Path) -> None:
+    write_pyramid(tmp_path / "s.tiff", (600, 600), [(0, 0, 600, 600)])
+    args = ["slides", "s.tiff", "--out", "f", "--downsample", "1", "--encoder", "shades[bins=4]", "--device", "cpu"]
+    result = run_cli(args, tmp_path, {"PYTHONPATH": str(installed / "site")})
+    assert result.returncode == 0, result.stderr
+    assert read_arrays(tmp_path / "f" / "s.h5")["features"].shape == (4, 12)
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import torch
 from fusionbench import DataError, ModalityUse
 from fusionbench.builtin import bag as bag_module
 from fusionbench.builtin.bag import Bag
+from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.builtin.instances import InstanceOptions
 
 DIM = 3
@@ -221,3 +222,19 @@ def test_fitting_reads_one_case_at_a_time(tmp_path: Path, monkeypatch: pytest.Mo
 
     modality.fit(lazily())
     assert order == paths
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".pt", ".npy"])
+def test_a_batch_of_one_slide_as_other_tools_write_it(tmp_path: Path, suffix: str) -> None:
+    values, path = np.arange(12, dtype=np.float32).reshape(1, 4, 3), tmp_path / f"slide{suffix}"
+    if suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["features"], file["coords"] = values, np.zeros((1, 4, 2), dtype=np.int64)
+    elif suffix == ".pt":
+        torch.save(torch.from_numpy(values), path)
+    else:
+        np.save(path, values)
+    for header_only in (True, False):
+        found = read_arrays(path, header_only=header_only)
+        assert {key: array.shape[0] for key, array in found.items()} == dict.fromkeys(found, 4)
+    assert np.array_equal(found["features"], values[0])

@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel
 
-from fusionbench.interfaces import Dataset, Executor, FusionModel, Metric, Modality, Options
+from fusionbench.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality, Options
 from fusionbench.nn import TorchModel
 from fusionbench.testing.conformance.words import Checklist, Failure, Promise, Skipped
 from fusionbench.types import PluginRef
 
 S = TypeVar("S")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
-INTERFACES = {FusionModel, TorchModel, Dataset, Modality, Metric, Executor, Options, BaseModel, object}
+INTERFACES = {FusionModel, TorchModel, Dataset, Modality, Metric, Executor, Encoder, Options, BaseModel, object}
 
 
 def declarations(class_of: Callable[[S], type[Any]], *, options: bool = True) -> tuple[Promise[S], ...]:

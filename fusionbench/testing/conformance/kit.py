@@ -8,7 +8,7 @@ from typing import Any
 
 from fusionbench.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.registry import Registry, discover
-from fusionbench.testing.conformance import datasets, executors, metrics, modalities, models, suites
+from fusionbench.testing.conformance import commands, datasets, encoders, executors, metrics, modalities, models, suites
 from fusionbench.testing.conformance.words import Check, Outcome, Promise, Status
 
 MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
@@ -18,6 +18,8 @@ MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
     "metrics": metrics.checks,
     "suites": suites.checks,
     "executors": executors.checks,
+    "encoders": encoders.checks,
+    "commands": commands.checks,
 }
 PROMISES: Mapping[str, tuple[Promise[Any], ...]] = {
     "model": models.PROMISES,
@@ -26,6 +28,8 @@ PROMISES: Mapping[str, tuple[Promise[Any], ...]] = {
     "metric": metrics.PROMISES,
     "suite": suites.PROMISES,
     "executor": executors.PROMISES,
+    "encoder": encoders.PROMISES,
+    "command": commands.PROMISES,
 }
 """Kind of thing to what is promised of it."""
 

@@ -144,7 +144,7 @@ class Check:
     """One promise of one thing; calling it raises Failure (an AssertionError) or Skipped.
 
     Attributes:
-        kind: model, dataset, modality, metric, suite or executor.
+        kind: model, dataset, modality, metric, suite, executor, encoder or command.
         subject: the name of the thing.
     """
 

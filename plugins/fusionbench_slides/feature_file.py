@@ -1,0 +1,114 @@
+"""One HDF5 file a slide, laid out as CLAM and TRIDENT do: `features` (tile, feature), `coords` (tile, 2) at level 0."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fusionbench import DataError, FusionBenchError
+from fusionbench_slides.sink import Sink, sink
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PART = ".part"
+"""Behind the name of a file that is being written."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+DTYPE = Literal["float16", "float32"]
+
+
+class DiskFull(FusionBenchError):
+    """No room for a file; what is written stays, nothing stands half-written under a final name."""
+
+
+class FeatureFile:
+    """A file in the making; `written` gives it its name once it is whole."""
+
+    def __init__(self, file: Any, below: Sink, path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> None:
+        self.file, self.below, self.path = file, below, path
+        self.coords, self.dtype, self.count = coords, dtype, 0
+
+    def append(self, features: NDArray[np.float32]) -> None:
+        """The next (tile, feature) rows.
+
+        Raises:
+            DataError: a feature is NaN or infinite, or too large for the type it is stored as.
+            OSError: it could not be written.
+        """
+        if self.count == 0:
+            self.file.create_dataset("features", (len(self.coords), features.shape[1]), self.dtype)
+        with np.errstate(over="ignore"):
+            stored = features.astype(self.dtype)
+        if not np.isfinite(stored).all():
+            what = "a NaN or infinite" if not np.isfinite(features).all() else "too large a"
+            raise DataError(
+                f"{self.path}: the encoder gives {what} feature; pass --dtype float32 --precision float32, or "
+                "other weights"
+            )
+        self.file["features"][self.count : self.count + len(stored)] = stored
+        self.count += len(stored)
+        self.below.check()
+
+    def describe(self, of_file: Mapping[str, Any], of_coords: Mapping[str, Any]) -> None:
+        """Attributes of the file, and of `coords`, where CLAM and TRIDENT have them."""
+        self.file.attrs.update(of_file)
+        self.file["coords"].attrs.update(of_coords)
+
+
+@contextmanager
+def written(path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> Iterator[FeatureFile]:
+    """A file for the features of the tiles at `coords`, under a temporary name until it is whole and on the disk.
+
+    Raises:
+        DiskFull: there is no room. DataError: another run is writing the same file. Nothing is left of it then.
+    """
+    import h5py
+
+    part = path.with_name(path.name + PART)
+    with sink(part) as below:
+        try:
+            with h5py.File(below, "w") as file:
+                file.create_dataset("coords", data=coords)
+                yield FeatureFile(file, below, path, coords, dtype)
+            below.check()
+            os.fsync(below.file.fileno())
+            os.replace(part, path)
+        except BaseException as error:
+            part.unlink()
+            if isinstance(error, OSError) and error.errno in FULL:
+                raise DiskFull(f"{path}: the disk is full; free some space and run the same command again") from error
+            raise
+    _folder_to_disk(path.parent)
+
+
+def _folder_to_disk(folder: Path) -> None:
+    """The new name, too, outlives a loss of power."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def attributes(path: Path) -> Mapping[str, Any]:
+    """What a finished file says of itself.
+
+    Raises:
+        DataError: it cannot be read, or lacks its arrays.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            return {**file.attrs, "tiles": len(file["features"])}
+    except (OSError, KeyError, RuntimeError, TypeError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise DataError(
+            f"{path}: is there already and cannot be read ({reason}); remove it or pass --overwrite"
+        ) from error

@@ -128,3 +128,21 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
     difference = comparison(stored, rows, "full", "harrell_c_index", of_rows, draws)
     assert difference["n_folds"] == 15
     assert difference["ci_low"] > 0, difference
+
+
+def suites_table() -> str:
+    """What docs/suites.md says of the published runs."""
+    lines = []
+    for suite in SUITES:
+        origin = tomllib.loads((PUBLISHED / suite / "run.toml").read_text())
+        protocol = tomllib.loads((PUBLISHED / suite / "suite.lock.toml").read_text())["suite"]["protocol"]
+        columns = pd.read_parquet(PUBLISHED / suite / "predictions.parquet").columns
+        curves = "yes" if any(name.startswith("S_") for name in columns) else "no"
+        times = f"{protocol['repeats']} x {protocol['folds']}"
+        lines.append(f"| `{suite}` | {times} | {origin['cells']} | {origin['compute_minutes']:.0f} | {curves} |")
+    return "\n".join(lines)
+
+
+def test_the_docs_list_what_is_published() -> None:
+    docs = (PUBLISHED.parents[1] / "docs" / "suites.md").read_text(encoding="utf-8")
+    assert suites_table() in docs, f"docs/suites.md should show:\n{suites_table()}"

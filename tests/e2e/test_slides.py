@@ -14,6 +14,7 @@ from typing import Any
 
 import h5py
 import numpy as np
+import pandas as pd
 import psutil
 import pytest
 from fusionbench_slides.readers import Readers
@@ -384,6 +385,34 @@ class TestRealSlides:
         assert "boxes.png: not a slide" in result.stderr
 
     def test_a_real_slide_is_a_bag_in_a_suite(self, cli: Cli, tmp_path: Path) -> None:
+        """Its tiles go to forty patients, twelve each: from the slide's file through a cohort to a table."""
         assert cli("slides", str(CMU), "--out", "f", "--encoder", "mean-colour", "--device", "cpu").returncode == 0
         found = read_arrays(tmp_path / "f" / f"{CMU.stem}.h5")
         assert found["features"].shape == (len(found["coords"]), 6)
+        share_out(found["features"], found["coords"], tmp_path)
+        result = cli("run", "study.toml", "--no-track")
+        assert result.returncode == 0, result.stderr
+        table = pd.read_csv(tmp_path / "results" / "study" / "table.csv")
+        assert set(table["model"]) == {"abmil", "cox"}
+        assert np.isfinite(table["mean"]).all()
+
+
+def share_out(features: np.ndarray, coords: np.ndarray, folder: Path) -> None:
+    """Patients with tiles of one slide each, follow-up at random; their cohort and a suite on it."""
+    rng = np.random.default_rng(0)
+    patients = [f"p{i:02d}" for i in range(40)]
+    (folder / "patches").mkdir()
+    for patient in patients:
+        tiles = rng.choice(len(features), 12, replace=False)
+        with h5py.File(folder / "patches" / f"{patient}.h5", "w") as file:
+            file["features"], file["coords"] = features[tiles], coords[tiles]
+    follow_up = {"id": patients, "months": rng.exponential(24, 40).round(1) + 0.1, "died": rng.integers(0, 2, 40)}
+    pd.DataFrame(follow_up).to_csv(folder / "patients.csv", index=False)
+    (folder / "cohort.toml").write_text(
+        'title = "One slide"\ntable = "patients.csv"\nid = "id"\n'
+        '[outcome]\ntime = "months"\nunit = "month"\nevent = "died"\n[modality.slides]\nfolder = "patches"\n'
+    )
+    (folder / "study.toml").write_text(
+        'title = "One slide"\ndatasets = ["table[file=cohort.toml]"]\nmodels = ["abmil", "cox"]\n'
+        'modalities = [["slides"]]\n[protocol]\nfolds = 2\n[train]\nepochs = 2\n'
+    )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RestoreContext,
         State,
     )
+    from fusionbench.pluginref import PluginRef
     from fusionbench.types import (
         Bag,
         Batch,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
         Member,
         ModalitySpec,
         ModalityUse,
-        PluginRef,
         PreparedBag,
         PreparedCase,
         RawBag,

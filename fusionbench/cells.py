@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fusionbench import missing, suites
+from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe
 from fusionbench.seeds import derive
-from fusionbench.types import Case, Fold, Member, PluginRef
+from fusionbench.types import Case, Fold, Member
 
 RESULTS_VERSION = 2
 """Bumped when a change of floors 1 to 3 changes results; part of every key."""

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from fusionbench.errors import DataError, PluginError, did_you_mean
 from fusionbench.interfaces import Dataset, Modality
-from fusionbench.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, PluginRef, RawBag, SurvivalTarget
+from fusionbench.pluginref import PluginRef
+from fusionbench.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, SurvivalTarget
 
 
 @dataclass(frozen=True)

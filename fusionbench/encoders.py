@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from fusionbench import download, suites
 from fusionbench.errors import SuiteError
 from fusionbench.interfaces import Encoder
+from fusionbench.pluginref import PluginRef
 from fusionbench.registry import Registry, discover
-from fusionbench.types import PluginRef
 
 if TYPE_CHECKING:
     import torch

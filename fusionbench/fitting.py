@@ -16,12 +16,13 @@ from fusionbench.cells import Cell
 from fusionbench.cohort import Cohort
 from fusionbench.errors import FusionBenchError, PluginError
 from fusionbench.interfaces import FusionModel, Predictor, State
+from fusionbench.pluginref import PluginRef
 from fusionbench.preprocess import Preprocessor
 from fusionbench.protocol import TrainRecipe
 from fusionbench.registry import Registry
 from fusionbench.results import CellResult
 from fusionbench.training import TorchPredictor, train_module
-from fusionbench.types import CaseSet, Member, ModalitySpec, PluginRef, SurvivalPrediction, Task
+from fusionbench.types import CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
 
 Load = Callable[[str], CellResult]
 """A finished cell by key, with its weights."""

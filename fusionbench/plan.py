@@ -14,9 +14,10 @@ from fusionbench import missing, splits, suites
 from fusionbench.arrangement import arranged, arranged_set
 from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
 from fusionbench.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
+from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
-from fusionbench.types import Case, Fold, Member, PluginRef, Task
+from fusionbench.types import Case, Fold, Member, Task
 
 if TYPE_CHECKING:
     from fusionbench.cohort import Cohort

@@ -10,9 +10,10 @@ from fusionbench.arrangement import JOIN, arranged, arranged_set
 from fusionbench.cells import ORACLE
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.fitting import restore_fit
+from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol
 from fusionbench.store import Store, survival_column
-from fusionbench.types import Case, CaseSet, Member, PluginRef, PreparedCase
+from fusionbench.types import Case, CaseSet, Member, PreparedCase
 
 if TYPE_CHECKING:
     import pandas as pd

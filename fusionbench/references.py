@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench import missing
 from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
-from fusionbench.types import PluginRef
+from fusionbench.pluginref import PluginRef
 
 if TYPE_CHECKING:
     from fusionbench.registry import Registry

@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from fusionbench import references
 from fusionbench.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.interfaces import BESIDE_SUITE
+from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
-from fusionbench.types import PluginRef
 
 BASE = "base"
 

@@ -14,10 +14,10 @@ from fusionbench.arrangement import JOIN, arranged
 from fusionbench.cells import Cell, present_modalities
 from fusionbench.cohort import Cohort, load_cohort
 from fusionbench.missing import Mask, make_masks
+from fusionbench.pluginref import PluginRef
 from fusionbench.preprocess import Preprocessor, fit_preprocessor
 from fusionbench.registry import Registry
 from fusionbench.seeds import derive
-from fusionbench.types import PluginRef
 
 KEPT_PREPROCESSORS = 64
 """Fitted modalities kept; a fold of the largest suites here has fewer, and cells of one fold run together."""

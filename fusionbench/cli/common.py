@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from fusionbench.pluginref import PluginRef
     from fusionbench.session import Session
-    from fusionbench.types import PluginRef
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
@@ -44,7 +44,7 @@ OUT = Path("results")
 
 def dataset_ref(text: str) -> PluginRef:
     """The dataset that an argument names; a TOML is a cohort of the user's own."""
-    from fusionbench.types import PluginRef
+    from fusionbench.pluginref import PluginRef
 
     return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
 

@@ -25,6 +25,7 @@ FLOORS = {
     "fusionbench.interfaces": 0,
     "fusionbench.protocol": 0,
     "fusionbench.results": 0,
+    "fusionbench.pluginref": 0,
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.bags": 1,

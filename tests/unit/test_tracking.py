@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 
 from fusionbench.cells import Cell
+from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe
 from fusionbench.results import CellResult, Score
 from fusionbench.tracking import (
@@ -35,7 +36,7 @@ from fusionbench.tracking import (
     words,
 )
 from fusionbench.tracking.connection import QUICK, Connection
-from fusionbench.types import Fold, PluginRef
+from fusionbench.types import Fold
 
 SUITE = "tcga-lite"
 LOCK = {"fusionbench": "0.1.0", "models": {"healnet": "1"}, "datasets": {"blca": {"fingerprint": "f00", "splits": {}}}}

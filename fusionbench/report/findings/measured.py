@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from fusionbench.pluginref import PluginRef
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.layout import Entry
 from fusionbench.report.words import FULL, HARRELL, Row, as_row
 from fusionbench.seeds import derive
 from fusionbench.statistics import percentile_interval
 from fusionbench.statistics.concordance import Floats
-from fusionbench.types import PluginRef
 
 Statistic = Callable[[Any, Any], Any]
 """Of two means or of two arrays of draws."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusionbench.pluginref import PluginRef
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.measured import Measured, against, entries, measured
 from fusionbench.report.layout import Entry, Section
 from fusionbench.suites import BASE
-from fusionbench.types import PluginRef
 
 HEADER = ("model", "modalities", "variant", "c", "c - base", "test cases", "sets")
 NOTES = (

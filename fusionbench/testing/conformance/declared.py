@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from fusionbench.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality, Options
 from fusionbench.nn import TorchModel
+from fusionbench.pluginref import PluginRef
 from fusionbench.testing.conformance.words import Checklist, Failure, Promise, Skipped
-from fusionbench.types import PluginRef
 
 S = TypeVar("S")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")

@@ -16,13 +16,14 @@ from fusionbench import evaluate
 from fusionbench.bags import collate
 from fusionbench.fitting import Context, Fit, Loaded, Restore, make_model
 from fusionbench.interfaces import FusionModel, Predictor
+from fusionbench.pluginref import PluginRef
 from fusionbench.predictor import TorchPredictor
 from fusionbench.protocol import TrainRecipe
 from fusionbench.registry import Registry
 from fusionbench.seeds import derive
 from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample
 from fusionbench.testing.conformance.words import Failure, Skipped
-from fusionbench.types import Batch, CaseSet, Member, PluginRef, SurvivalPrediction, Task
+from fusionbench.types import Batch, CaseSet, Member, SurvivalPrediction, Task
 
 Floats = NDArray[np.float64]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -128,6 +129,30 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
     difference = comparison(stored, rows, "full", "harrell_c_index", of_rows, draws)
     assert difference["n_folds"] == 15
     assert difference["ci_low"] > 0, difference
+
+
+@pytest.mark.skipif("protocol-audit" not in SUITES, reason="not published")
+def test_what_the_readme_says_a_protocol_is_worth() -> None:
+    folder = PUBLISHED / "protocol-audit"
+    blca = {"dataset": "tcga-blca", "modalities": "clinical+omic"}
+    c = {(m, v): mean("protocol-audit", model=m, variant=v, **blca) for m in FORMS for v in ("base", "as-published")}
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    of_blca = table.partition("What each variant changes on tcga-blca")[2].partition("\n## ")[0]
+    line = next(x for x in of_blca.splitlines() if "survival-forest" in x and " as-published " in x)
+    difference = line.split("|")[5].strip(" *")
+    shared = re.search(r"tcga-blca \(as-published\): ([\d.]+)% of test rows", (folder / "audit.json").read_text())
+    assert shared is not None
+    readme = " ".join((PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    for model, form in FORMS.items():
+        assert form.format(c[model, "base"], c[model, "as-published"]) in readme
+    assert difference in readme
+    assert f"{shared[1]} % of the test rows share a patient with train" in readme
+
+
+FORMS = {
+    "survival-forest": "a survival forest goes from {:.3f} to {:.3f}",
+    "healnet": "HEALNet goes from {:.3f} to {:.3f}",
+}
 
 
 def suites_table() -> str:

@@ -140,7 +140,7 @@ def test_what_the_readme_says_a_protocol_is_worth() -> None:
     of_blca = table.partition("What each variant changes on tcga-blca")[2].partition("\n## ")[0]
     line = next(x for x in of_blca.splitlines() if "survival-forest" in x and " as-published " in x)
     difference = line.split("|")[5].strip(" *")
-    shared = re.search(r"tcga-blca \(as-published\): ([\d.]+)% of test rows", (folder / "audit.json").read_text())
+    shared = re.search(r"tcga-blca \(as-published\): ([\d.]+)% of test rows share", (folder / "audit.json").read_text())
     assert shared is not None
     readme = " ".join((PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8").split())
     for model, form in FORMS.items():

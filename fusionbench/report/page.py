@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from itertools import count
 
 from fusionbench.report.figures.files import Image
 from fusionbench.report.figures.words import LeftOut
@@ -18,13 +19,7 @@ def escaped(text: str) -> str:
 
 
 def heading(level: int, title: str) -> str:
-    """A heading; those of a part carry an anchor."""
-    anchor = f' id="{slug(title)}"' if level == 2 else ""
-    return f"<h{level}{anchor}>{escaped(title)}</h{level}>"
-
-
-def slug(title: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "part"
+    return f"<h{level}>{escaped(title)}</h{level}>"
 
 
 def paragraph(text: str) -> str:
@@ -45,11 +40,16 @@ def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]])
     )
 
 
+LONG = 44
+"""Letters from which the text of a cell may be broken."""
+
+
 def _cell(entry: Entry, i: int) -> str:
     text = escaped(entry.text)
     text = f"<strong>{text}</strong>" if entry.strong else text
     mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
-    kind = ' class="tied"' if entry.mark else ""
+    kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
     return f'<th scope="row"{kind}>{text}{mark}</th>' if i == 0 else f"<td{kind}>{text}{mark}</td>"
 
 
@@ -84,7 +84,8 @@ def figure(shown: Image | LeftOut) -> str:
 
 def page(title: str, parts: Sequence[str]) -> str:
     """The whole document: its parts, led by links to their headings."""
-    body = "\n".join(part for part in parts if part)
+    number = count(1)  # two names may differ only in what an anchor cannot hold
+    body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(number)}">', "\n".join(part for part in parts if part))
     found = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
     links = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
     nav = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(found) > 1 else ""

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
@@ -34,6 +35,12 @@ _PATTERNS = (
     "Harrell's c under each pattern, as in the table: a patient of whom nothing is left has the training-mean risk. "
     "Pale: not tested."
 )
+WIDTHS = {1: 6.0, 2: 4.2}
+"""Inches of a panel's width, by their number."""
+
+MOST = 12
+"""Models that have a colour."""
+
 CELL = 0.46
 """Inches of a pattern's column."""
 
@@ -67,31 +74,47 @@ def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:
             f"{max(falls):.3f}."
         )
         title = f"{CURVES}: {dataset}"
-        yield Drawn(numbered("missing-rates", i, len(datasets)), title, _CURVES, alt, curve_figure(of))
+        others = len({row[1] for row in of}) - len(_highest(of))
+        caption = _CURVES + (f" Grey: the {others} models whose curves lie lowest." if others else "")
+        yield Drawn(numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of))
 
 
 def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
     """A panel for each modality set and variant of one dataset, a line for each model."""
     sets = groups(kind_of(row) for row in curves)
-    models = list(dict.fromkeys(row[1] for row in curves))
-    look = looks(models)
-    names = {model: fitted(model, 3.0) for model in models}
-    figure, axes = panels(list(sets), Room(3.1, 2.3), most=3, labels=list(names.values()))
+    look = looks(_highest(curves))
+    names = {model: fitted(model, 3.0) for model in look}
+    figure, axes = panels(list(sets), Room(WIDTHS.get(len(sets), 3.1), 2.3), most=3, labels=list(names.values()))
     values = [c for of in curves.values() for _, c in of]
     room = 0.05 * (max(values) - min(values)) or 0.02
     for group, ax in zip(sets, axes, strict=True):
         for row, of in curves.items():
             if kind_of(row) in sets[group]:
-                mine = look[row[1]]
-                ax.plot(
-                    *zip(*of, strict=True), color=mine.colour, marker=mine.marker, markersize=3.5, linestyle=mine.line
-                )
+                _line(ax, of, look.get(row[1]))
         ax.set_ylim(min(values) - room, max(values) + room)
         ax.set_xlabel("p: each modality hidden with this probability")
         ax.set_ylabel("Harrell's c-index")
         ax.grid(color=PALE, linewidth=0.5)
-    legend(figure, [handle(look[model], names[model], line=True) for model in models])
+    legend(figure, [handle(look[model], names[model], line=True) for model in look])
     return figure
+
+
+def _line(ax: Axes, of: Sequence[tuple[float, float]], look: Look | None) -> None:
+    """Without a look of its own a model is grey."""
+    p, c = zip(*of, strict=True)
+    if look is None:
+        ax.plot(p, c, color=PALE, linewidth=0.8, zorder=1)
+    else:
+        ax.plot(p, c, color=look.colour, marker=look.marker, markersize=3.5, linestyle=look.line)
+
+
+def _highest(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> list[str]:
+    """The models whose best curve is highest on the mean, and the one they are held against; in the rows' order."""
+    height = dict[str, float]()
+    for row, of in curves.items():
+        height[row[1]] = max(height.get(row[1], 0.0), float(np.mean([c for _, c in of])))
+    best = {*sorted(height, key=lambda model: -height[model])[:MOST], estimates.BEST_UNIMODAL}
+    return [model for model in height if model in best]
 
 
 def _halves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:

@@ -46,8 +46,8 @@ def panels(titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str
     """
     columns = balanced(len(titles), most)
     lines = -(-len(titles) // columns)
-    shown = [folded(title, room.width + room.left * 0.8, TITLE) for title in titles]
-    head = max(text.count("\n") + 1 for text in shown) * TITLE_LINE + 0.12
+    shown = [folded(title, room.width + room.right - 0.05, TITLE) for title in titles]
+    head = max(text.count("\n") + 1 for text in shown) * TITLE_LINE + 0.16
     across = room.margin + columns * (room.left + room.width + room.right)
     line = head + room.height + room.below
     foot = legend_height(labels, across) + 0.05

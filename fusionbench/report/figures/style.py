@@ -28,7 +28,7 @@ SIZE = 8.0
 """Points of all text but titles."""
 
 DPI = 144
-LEGEND_LINE = 0.17
+LEGEND_LINE = 0.15
 """Inches."""
 
 RC: dict[str, Any] = {
@@ -98,7 +98,7 @@ def _glyphs() -> frozenset[int]:
 def width(text: str, size: float = SIZE, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
     points, _, _ = _TO_PATH.get_text_width_height_descent(
-        text, FontProperties(RC["font.family"], size=size, weight=weight), ismath=False
+        text, FontProperties(family=RC["font.family"], size=size, weight=weight), ismath=False
     )
     return float(points) / 72
 

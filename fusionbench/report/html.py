@@ -149,7 +149,9 @@ def _data(lock: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
         yield name, "version", f"{of['version']} ({of.get('distribution', '')} {of.get('distribution_version', '')})"
         for kind in ("cases", "tau_months", "fingerprint", "checksums"):
             word = {"tau_months": "horizon, months", "checksums": "sha256"}.get(kind, kind)
-            yield from ((name, f"{word} {key}", value) for key, value in of.get(kind, {}).items())
+            known = of.get(kind, {})
+            by_key = known if isinstance(known, dict) else {"": known}  # locks of results version 1 have one value
+            yield from ((name, f"{word} {key}".strip(), value) for key, value in by_key.items())
 
 
 def _settings(lock: Mapping[str, Any]) -> dict[str, Any]:

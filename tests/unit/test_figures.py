@@ -27,15 +27,13 @@ from fusionbench.report.figures.predicted import Predicted, leading, predicted, 
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, fitted, folded, looks, png, shown, styled, svg, width
 from fusionbench.report.figures.survival import kaplan_meier, p_values
-from fusionbench.report.figures.training import mean_curve
+from fusionbench.report.figures.training import by_fold, mean_curve
 from fusionbench.report.figures.uplift import uplift
 from fusionbench.report.figures.words import Drawn, LeftOut
 from fusionbench.report.findings.cohorts import pooled
 from fusionbench.statistics import log_rank_p, rank_test, risk_groups
 from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, overlapping, renamed, with_survival
 from tests.unit.stored_results import make_frames
-
-LINES_OF_POINTS = 2
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +51,11 @@ def left_out(pictures):
 
 
 def marks(figure: Figure, panel: int):
-    """(x of every single mark, (low, high) of every horizontal interval) of a panel."""
-    lines = figure.axes[panel].get_lines()
-    points = [
-        float(line.get_xdata()[0]) for line in lines if len(line.get_xdata()) == 1 and line.get_marker() != "None"
-    ]
-    spans = [tuple(map(float, line.get_xdata())) for line in lines if len(line.get_xdata()) == LINES_OF_POINTS]
-    return points, [span for span in spans if span[0] != span[1]]
+    """(x of every mark, (low, high) of every horizontal interval) of a panel."""
+    axes = figure.axes[panel]
+    points = [float(x) for line in axes.get_lines() if line.get_marker() != "None" for x in line.get_xdata()]
+    spans = [tuple(map(float, segment[:, 0])) for of in axes.collections for segment in of.get_segments()]
+    return points, spans
 
 
 def test_every_figure_is_there(small):
@@ -228,7 +224,7 @@ def test_the_horizon_lies_within_the_datasets_own(tau, month):
 def test_mean_curves_end_where_the_first_fold_stopped():
     rows = [(0, 0, epoch, 2.0) for epoch in (1, 2, 3)] + [(0, 1, epoch, 4.0) for epoch in (1, 2)]
     of = pd.DataFrame(rows, columns=["repeat", "fold", "epoch", "value"])
-    assert mean_curve(of).to_dict() == {1: 3.0, 2: 3.0}
+    assert mean_curve(by_fold(of)).to_dict() == {1: 3.0, 2: 3.0}
 
 
 def test_costs_are_means_over_folds():

@@ -100,10 +100,11 @@ def _scale(ax: Axes, n: int, limits: tuple[float, float], reference: float, axis
 
 
 def _draw(ax: Axes, of: Series, panel: str, places: Mapping[Kind, int], shift: float) -> None:
-    for (title, kind), dot in of.dots.items():
-        if title == panel and math.isfinite(dot.value):
-            y = places[kind] + shift
-            if math.isfinite(dot.low):
-                ax.plot([dot.low, dot.high], [y, y], color=of.look.colour, linewidth=1.1, solid_capstyle="butt")
-            face = of.look.colour if of.filled else "white"
-            ax.plot([dot.value], [y], marker=of.look.marker, markersize=4, color=of.look.colour, markerfacecolor=face)
+    there = [(dot, places[kind] + shift) for (title, kind), dot in of.dots.items() if title == panel]
+    known = [(dot, y) for dot, y in there if math.isfinite(dot.value)]
+    spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]
+    heights, low, high = [y for _, y in spans], [dot.low for dot, _ in spans], [dot.high for dot, _ in spans]
+    ax.hlines(heights, low, high, color=of.look.colour, linewidth=1.1)
+    face = of.look.colour if of.filled else "white"
+    style = {"marker": of.look.marker, "markersize": 4, "color": of.look.colour, "markerfacecolor": face}
+    ax.plot([dot.value for dot, _ in known], [y for _, y in known], linestyle="none", **style)

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from fusionbench.report.figures.style import SIZE, folded, legend_height
 
 TITLE = SIZE + 1
+XLABEL = 0.33
+"""Inches from a panel to the middle of its label."""
+
 TITLE_LINE = 0.16
 """Inches of a line of a panel's title."""
 
@@ -59,6 +62,9 @@ def panels(titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str
         axes = figure.add_axes(
             (x / across, y / figure.get_figheight(), room.width / across, room.height / figure.get_figheight())
         )
-        axes.set_title(title, loc="left", pad=5)
+        # Where places are told, no layout is tried out at every drawing, which takes half of its time.
+        axes.set_title(title, loc="left", pad=5, y=1.0)
+        axes.xaxis.set_label_coords(0.5, -XLABEL / room.height)
+        axes.yaxis.set_label_coords(-(room.left - 0.1) / room.width, 0.5)
         made.append(axes)
     return figure, made

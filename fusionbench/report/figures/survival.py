@@ -138,7 +138,7 @@ def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
     ticks = np.arange(0, longest + 1e-9, step)
     ax.set_xlim(0, longest * 1.02)
     ax.set_xticks(ticks)
-    ax.set_xlabel("months; below: patients at risk", labelpad=2)
+    ax.set_xlabel("months; below: patients at risk")
     for line, (part, (name, colour)) in enumerate(zip((~high, high), GROUPS, strict=True)):
         y = -0.30 - 0.11 * line
         ax.text(

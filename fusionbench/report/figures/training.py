@@ -21,7 +21,7 @@ from fusionbench.report.findings.estimates import inputs_of
 from fusionbench.report.frames import ROW
 from fusionbench.report.words import Row, as_row
 
-MOST = 12
+MOST = 8
 """Rows of a cohort that are drawn."""
 
 _CAPTION = (
@@ -80,14 +80,19 @@ def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: 
     return Drawn(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
 
 
-def mean_curve(of: pd.DataFrame) -> pd.Series[float]:
-    """Epoch to the mean over folds, at epochs that every fold has.
+def by_fold(of: pd.DataFrame) -> pd.DataFrame:
+    """(epoch, fold) values of one row, split and quantity; NaN where a fold had stopped.
 
     Args:
-        of: epoch, value and repeat, fold of one row, split and quantity.
+        of: epoch, value and repeat, fold.
     """
-    wide = of.pivot_table(index="epoch", columns=["repeat", "fold"], values="value", observed=True)
-    return wide.dropna().mean(axis=1)
+    wide = of.set_index(["epoch", "repeat", "fold"])["value"].unstack(["repeat", "fold"]).sort_index()
+    return wide.where(np.isfinite(wide))
+
+
+def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
+    """Epoch to the mean over folds, at epochs that every fold has."""
+    return curves.dropna().mean(axis=1)
 
 
 def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure:
@@ -96,7 +101,7 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
     figure, axes = panels([named(row) for row in rows], Room(2.0, 1.5, left=0.6), most=4, labels=labels)
     for of, ax in zip(rows.values(), axes, strict=True):
         for part, look in quantity.parts.items():
-            _draw(ax, of[of["split"] == part], look)
+            _draw(ax, by_fold(of[of["split"] == part]), look)
         ax.set_xlabel("epoch")
         ax.set_ylabel(quantity.axis)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
@@ -106,9 +111,7 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
     return figure
 
 
-def _draw(ax: Axes, of: pd.DataFrame, look: Look) -> None:
-    finite = of[np.isfinite(of["value"])]
-    for _, fold in finite.groupby(["repeat", "fold"], observed=True):
-        ax.plot(fold["epoch"], fold["value"], color=look.colour, linewidth=0.5, alpha=0.35)
-    mean = mean_curve(finite)
+def _draw(ax: Axes, curves: pd.DataFrame, look: Look) -> None:
+    ax.plot(curves.index, curves.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.35)
+    mean = mean_curve(curves)
     ax.plot(mean.index, mean, color=look.colour, linewidth=1.8)

@@ -44,6 +44,18 @@ def test_a_complete_run_has_a_front_page(cli: Cli) -> None:
     assert "Audit: " in page
 
 
+def test_what_is_published_has_its_report(cli: Cli) -> None:
+    assert cli("run", "example-tiny", "--no-track").returncode == 0
+    result = cli("publish", "example-tiny")
+    assert result.returncode == 0, result.stderr
+    published = Path("results/published/example-tiny/report.html")
+    assert "fusionbench run example-tiny" in published.read_text(encoding="utf-8")
+    first = published.read_bytes()
+    assert cli("report", "example-tiny", "--out", "results/published").returncode == 0
+    assert published.stat().st_size > 0.9 * len(first), "what is published is enough to make it again"
+    assert "training time of a fold" in published.read_text(encoding="utf-8")
+
+
 def test_a_report_is_the_same_twice(cli: Cli, tiny: Path) -> None:
     made = []
     for _ in range(2):

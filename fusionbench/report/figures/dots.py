@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -106,5 +107,6 @@ def _draw(ax: Axes, of: Series, panel: str, places: Mapping[Kind, int], shift: f
     heights, low, high = [y for _, y in spans], [dot.low for dot, _ in spans], [dot.high for dot, _ in spans]
     ax.hlines(heights, low, high, color=of.look.colour, linewidth=1.1)
     face = of.look.colour if of.filled else "white"
-    style = {"marker": of.look.marker, "markersize": 4, "color": of.look.colour, "markerfacecolor": face}
-    ax.plot([dot.value for dot, _ in known], [y for _, y in known], linestyle="none", **style)
+    style: dict[str, Any] = {"marker": of.look.marker, "markersize": 4, "linestyle": "none"}
+    values, heights_of = [dot.value for dot, _ in known], [y for _, y in known]
+    ax.plot(values, heights_of, color=of.look.colour, markerfacecolor=face, **style)

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from fusionbench.report.figures.style import SIZE, folded, legend_height
 
 TITLE = SIZE + 1
-XLABEL = 0.33
-"""Inches from a panel to the middle of its label."""
+XLABEL = 0.25
+"""Inches from a panel to the top of its label."""
 
 TITLE_LINE = 0.16
 """Inches of a line of a panel's title."""

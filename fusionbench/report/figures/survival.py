@@ -29,6 +29,7 @@ _CAPTION = (
     "at most {most}, by mean c-index: chosen on these very patients, so that their p flatters."
 )
 GROUPS = (("low risk", COLOURS[0]), ("high risk", COLOURS[1]))
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
 STEPS = (1, 2, 3, 6, 12, 24, 36, 60, 120)
 """Months between ticks."""
 
@@ -83,7 +84,8 @@ def _number(p: float) -> str:
 
 
 def _range(numbers: Sequence[float]) -> str:
-    return " to ".join(f"{p:.3f}" if p >= 0.001 else "<0.001" for p in (min(numbers), max(numbers)))
+    ends = dict.fromkeys(f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in (min(numbers), max(numbers)))
+    return " to ".join(ends)
 
 
 def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
@@ -118,7 +120,7 @@ def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
                 _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
         ax.set_ylim(0, 1.02)
         ax.set_ylabel("survival probability")
-        ax.text(0.03, 0.05, told(p_values(of)), transform=ax.transAxes)
+        ax.text(0.03, 0.05, told(p_values(of)), transform=ax.transAxes, bbox=BEHIND)
         _at_risk(ax, first.time, high)
     legend(drawn, [handle(Look(colour, ""), name, line=True) for name, colour in GROUPS])
     return drawn

@@ -83,6 +83,8 @@ def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Fi
         ax.plot([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
         ax.set_xlim(0, 1.02)
         ax.set_ylim(0, 1.02)
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_yticks([0, 0.5, 1])
         ax.set_xlabel(f"predicted survival at {months:.3g} months")
         ax.set_ylabel("observed (Kaplan-Meier)")
         ax.grid(color=PALE, linewidth=0.5)

@@ -62,7 +62,7 @@ def panels(titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str
         axes = figure.add_axes(
             (x / across, y / figure.get_figheight(), room.width / across, room.height / figure.get_figheight())
         )
-        # Where places are told, no layout is tried out at every drawing, which takes half of its time.
+        # Where places are told, no layout has to be tried out at every drawing.
         axes.set_title(title, loc="left", pad=5, y=1.0)
         axes.xaxis.set_label_coords(0.5, -XLABEL / room.height)
         axes.yaxis.set_label_coords(-(room.left - 0.1) / room.width, 0.5)

@@ -97,6 +97,7 @@ def _glyphs() -> frozenset[int]:
     return frozenset(FT2Font(findfont(FontProperties(family=RC["font.family"]))).get_charmap())
 
 
+@cache
 def width(text: str, size: float = SIZE, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
     points, _, _ = _TO_PATH.get_text_width_height_descent(
@@ -189,5 +190,5 @@ def png(figure: Figure) -> bytes:
         canvas.draw()  # type: ignore[no-untyped-call]
     drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     small, image = io.BytesIO(), Image.fromarray(drawn[..., :3])
-    image.quantize(64, dither=Image.Dither.NONE).save(small, format="PNG", optimize=True)
+    image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, format="PNG")
     return small.getvalue()

@@ -119,6 +119,7 @@ def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
             if part.any():
                 _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
         ax.set_ylim(0, 1.02)
+        ax.set_yticks([0, 0.5, 1])
         ax.set_ylabel("survival probability")
         ax.text(0.03, 0.05, told(p_values(of)), transform=ax.transAxes, bbox=BEHIND)
         _at_risk(ax, first.time, high)

@@ -21,7 +21,7 @@ from fusionbench.report.findings.estimates import inputs_of
 from fusionbench.report.frames import ROW
 from fusionbench.report.words import Row, as_row
 
-MOST = 8
+MOST = 6
 """Rows of a cohort that are drawn."""
 
 _CAPTION = (
@@ -104,8 +104,8 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
             _draw(ax, by_fold(of[of["split"] == part]), look)
         ax.set_xlabel("epoch")
         ax.set_ylabel(quantity.axis)
-        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
         ax.grid(color=PALE, linewidth=0.5)
     legend(figure, [handle(look, LABELS[part], line=True) for part, look in quantity.parts.items()])
     return figure

@@ -131,3 +131,16 @@ def _plain(value: Any) -> Any:
 
 def dumps(lock: Mapping[str, Any]) -> str:
     return tomli_w.dumps(lock)
+
+
+def command(lock: Mapping[str, Any], written: suites.Suite) -> str:
+    """The command that makes a run again.
+
+    Args:
+        written: the suite as its file has it; the lock's may have been asked for with other repeats or another seed.
+    """
+    suite = lock["suite"]
+    repeats, seed = suite["protocol"]["repeats"], suite["seed"]
+    more = f" --repeats {repeats}" if repeats != written.protocol.repeats else ""
+    more += f" --seed {seed}" if seed != written.seed else ""
+    return f"fusionbench run {suite['name']}{more}"

@@ -28,13 +28,13 @@ LARGEST = 5 * 2**20
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
 RESULTS = (*(f"{name}.csv" for name in TEXTS), *(f"{name}.parquet" for name in BINARIES))
 PREDICTIONS = "predictions.parquet"
-FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json")
+FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json", "report.html")
 
 
 def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     """Copy what a reader needs to <out>/published/<suite>/; predictions in a small form (`compact`).
 
-    The folder is replaced whole or not at all. The caller has just written tables and frames from the cells.
+    The folder is replaced whole or not at all. The caller has just written tables, frames and report from the cells.
 
     Raises:
         ResultsError: cells failed, the audit found a breach, or a file would exceed 5 MB.

@@ -16,12 +16,12 @@ from fusionbench import lock as locks
 from fusionbench import references, suites, views
 from fusionbench.cells import Cell, Plan
 from fusionbench.download import data_home
-from fusionbench.errors import DataError, ResultsError
+from fusionbench.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.executors.serial import Serial
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
-from fusionbench.report.frames import collect
+from fusionbench.report.frames import Frames, collect, read_frames
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell, run_suite
 from fusionbench.selection import WHOLE, Selection
@@ -286,10 +286,56 @@ class Session:
         store.write_text(LOCK, locks.dumps(self._lock(plan)))
         found = audit(plan, store, self.cohorts(plan))
         store.write_text("audit.json", found.to_json())
-        written = self.suite(name)
-        more = f" --repeats {plan.suite.protocol.repeats}" if plan.suite.protocol != written.protocol else ""
-        more += f" --seed {plan.suite.seed}" if plan.suite.seed != written.seed else ""
-        return publish(plan, store, found, f"fusionbench run {name}{more}")
+        self._write_report(store, read_frames(store.folder), found)
+        return publish(plan, store, found, locks.command(views.read_lock(store.folder), self.suite(name)))
+
+    def report(self, name: str) -> Path:
+        """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
+
+        Raises:
+            SuiteError: unknown suite. ResultsError: no finished cell has a score.
+        """
+        store = Store(self.out, name)
+        if store.has_file("folds.csv"):
+            return self._write_report(store, read_frames(store.folder), self._audited(name))
+        plan, store = self.as_run(name)
+        frames = collect(plan, store, self.cohorts(plan), self._versions)
+        return self._write_report(store, frames, self._audited(name))
+
+    def report_all(self) -> tuple[Path, dict[str, str]]:
+        """The reports of every suite under the results root, and index.html that leads to them.
+
+        Returns:
+            the front page; suite to why it has no report.
+
+        Raises:
+            ResultsError: no suite has been run there.
+        """
+        from fusionbench.report.front import front_page
+
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LOCK}"))
+        if not names:
+            raise ResultsError(f"no results under {self.out}; start with: fusionbench run quickstart --out {self.out}")
+        without: dict[str, str] = {}
+        for name in names:
+            try:
+                self.report(name)
+            except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs
+                without[name] = str(error)
+        path = self.out / "index.html"
+        path.write_text(front_page(self.out, names, without), encoding="utf-8")
+        return path, without
+
+    def _write_report(self, store: Store, frames: Frames, audit: Audit | str) -> Path:
+        suite = self.suite(store.suite)
+        return views.write_report(frames, store, views.read_lock(store.folder), self.registry, audit, suite)
+
+    def _audited(self, name: str) -> Audit | str:
+        """The audit, or why it cannot be made here: results can be looked at without the data they came from."""
+        try:
+            return self.audit(name)
+        except DataError as error:
+            return str(error)
 
     def stored(self, name: str) -> Store:
         """A suite's complete results, run here or published.

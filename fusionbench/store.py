@@ -160,6 +160,13 @@ class Store:
             temporary.write_text(text, encoding="utf-8")
         return path
 
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """A file of the suite's folder, replaced whole."""
+        path = self.folder / name
+        with _replacing(path) as temporary:
+            temporary.write_bytes(content)
+        return path
+
     def write_frame(self, name: str, frame: pd.DataFrame) -> Path:
         """A parquet file of the suite's folder, replaced whole."""
         path = self.folder / name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from fusionbench import imports
+from fusionbench import lock as locks
 from fusionbench.errors import ResultsError
 from fusionbench.report.analysis import analyse
 from fusionbench.report.findings import findings
@@ -20,8 +21,10 @@ from fusionbench.report.render import render
 from fusionbench.rescoring import rescore
 
 if TYPE_CHECKING:
+    from fusionbench.audit import Audit
     from fusionbench.registry import Registry
     from fusionbench.store import Store
+    from fusionbench.suites import Suite
 
 LOCK = "suite.lock.toml"
 
@@ -68,6 +71,34 @@ def write_tables(
     if kind == "table":
         write_frames(frames, store)
     return store.folder / f"{kind}.md"
+
+
+def write_report(
+    frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, audit: Audit | str, suite: Suite
+) -> Path:
+    """report.html and figures/ in the suite's folder.
+
+    Args:
+        frames: with their imported models, as `write_tables` stored them.
+        audit: or why there is none.
+        suite: as its file has it.
+
+    Raises:
+        ResultsError: nothing has a score.
+    """
+    from fusionbench.report.figures import figures
+    from fusionbench.report.figures.files import written
+    from fusionbench.report.html import Origin, report
+
+    if frames.folds.empty:
+        raise ResultsError(
+            f"{store.folder} holds no finished cell with a score; go on with: fusionbench run {store.suite}"
+        )
+    directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
+    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+    images = list(written(figures(analysis, lock), store))
+    origin = Origin.read(store.folder, locks.command(lock, suite))
+    return store.write_text("report.html", report(analysis, lock, images, audit, origin))
 
 
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:

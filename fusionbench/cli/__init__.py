@@ -19,6 +19,7 @@ from fusionbench.cli import (
     plugins,
     predict,
     publish,
+    report,
     run,
     table,
     tracking,
@@ -57,7 +58,7 @@ def _options(
 
 
 for verb in (
-    *(run, ls, plugins, validate, table, audit, compare, predict),
+    *(run, ls, plugins, validate, table, report, audit, compare, predict),
     *(publish, tracking, data, new_plugin, check),
 ):
     verb.register(app)

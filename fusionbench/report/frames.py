@@ -26,6 +26,9 @@ _DTYPES = {"case": str, "group": str, "key": str}
 ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
 CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
+COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
+"""Of cells, after CELL_COLUMNS; absent from what was stored before they were."""
+
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
 TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
@@ -38,7 +41,7 @@ class Frames:
 
     Attributes:
         cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
-            modalities its model was given: joined vectors are one.
+            modalities its model was given: joined vectors are one; COST_COLUMNS say what a cell that ran has cost.
         folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
         predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
         targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
@@ -72,7 +75,7 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
             predictions.append(_predictions(cell, store))
             history.append(_placed(store.history(cell.key), cell))
     return Frames(
-        cells=pd.DataFrame(cells, columns=CELL_COLUMNS),
+        cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS]),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
         predictions=_concat(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
@@ -129,7 +132,19 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "unit": cell.protocol.unit,
         "key": cell.key,
         "n_inputs": len(cell.modalities),
+        **_costs(record or {}),
     }
+
+
+def _costs(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """COST_COLUMNS; None where a cell did not come to them. Memory is of the process, with all it had run before."""
+    about = record.get("record", {})
+    known = (
+        about.get("seconds", {}).get("fit"),
+        about.get("fit", {}).get("parameters"),
+        about.get("process_peak_memory_mib"),
+    )
+    return dict(zip(COST_COLUMNS, known, strict=True))
 
 
 def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -135,7 +135,9 @@ def test_publish_copies_a_complete_run(tiny: Path, tmp_path: Path) -> None:
     result = run_cli(("publish", "example-tiny"), tmp_path)
     assert result.returncode == 0, result.stderr
     target = tmp_path / "results/published/example-tiny"
-    assert {"table.md", "predictions.parquet", "audit.json", "run.toml"} <= {p.name for p in target.iterdir()}
+    assert {"table.md", "predictions.parquet", "audit.json", "run.toml", "report.html"} <= {
+        p.name for p in target.iterdir()
+    }
     verdicts = {r["verdict"] for r in json.loads((target / "audit.json").read_text())["rules"]}
     assert verdicts == {"pass"}
     shown = run_cli(("table", "example-tiny", "--out", "results/published"), tmp_path)

@@ -93,18 +93,18 @@ def scored_rows(analysis: Analysis, dataset: str) -> list[Row]:
 
 def fused_rows(analysis: Analysis, dataset: str) -> list[Row]:
     """The rows on more than one modality; vectors joined by the protocol are one."""
-    inputs = _inputs(analysis)
+    inputs = inputs_of(analysis)
     return [row for row in scored_rows(analysis, dataset) if inputs[row] > 1]
 
 
 def unimodal_rows(analysis: Analysis, fused: Row) -> list[Row]:
     """The rows on one modality of another row's, under the same variant."""
-    inputs, names = _inputs(analysis), frozenset(modalities(fused))
+    inputs, names = inputs_of(analysis), frozenset(modalities(fused))
     rows = (row for row in scored_rows(analysis, fused[0]) if row[3] == fused[3] and inputs[row] == 1)
     return [row for row in rows if names.issuperset(modalities(row))]
 
 
-def _inputs(analysis: Analysis) -> dict[Row, int]:
+def inputs_of(analysis: Analysis) -> dict[Row, int]:
     """How many modalities each row's model was given; where that is not stored, as many as it names."""
     cells = analysis.stored.cells
     named = cells["modalities"].astype(str).str.count(r"\+") + 1

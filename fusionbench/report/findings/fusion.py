@@ -36,8 +36,8 @@ def did_fusion_help(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 
 
 def _of_dataset(analysis: Analysis, dataset: str) -> Iterator[Section]:
-    fused = [row for row in estimates.fused_rows(analysis, dataset) if not estimates.named(row, BEST_UNIMODAL, XOR)]
-    if any(_references(analysis, row) != (None, None) for row in fused):
+    fused = fusion_models(analysis, dataset)
+    if any(references(analysis, row) != (None, None) for row in fused):
         yield _helped(analysis, dataset, fused)
     shuffles = estimates.patterns_of(analysis, fused, "shuffle")
     if shuffles:
@@ -45,7 +45,12 @@ def _of_dataset(analysis: Analysis, dataset: str) -> Iterator[Section]:
     yield from pair_sections(analysis, dataset, fused)
 
 
-def _references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
+def fusion_models(analysis: Analysis, dataset: str) -> list[Row]:
+    """The rows on more than one modality, without those that choose a single one."""
+    return [row for row in estimates.fused_rows(analysis, dataset) if not estimates.named(row, BEST_UNIMODAL, XOR)]
+
+
+def references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
     """The best uni-modal row by validation, and the one that is best on the test cases."""
 
     def tested(row: Row) -> float:
@@ -56,7 +61,7 @@ def _references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
 
 
 def _helped(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Section:
-    of = {row: _references(analysis, row) for row in fused}
+    of = {row: references(analysis, row) for row in fused}
     columns = ("c", "to best uni-modal", "p", "p_holm", "uplift", "to test-best uni-modal", "its uplift")
     grid = Grid(fused, *columns)
     tests = _tests(analysis, {row: chosen for row, (chosen, _) in of.items() if chosen is not None})
@@ -85,10 +90,18 @@ def _against(analysis: Analysis, row: Row, other: Row | None) -> tuple[Entry, En
     """Difference with its interval, and uplift in per cent."""
     if other is None:
         return NONE, NONE
+    gap, gain = estimates.difference(analysis, (row, FULL), (other, FULL)), uplift_over(analysis, row, other).value
+    return gap.entry(signed=True), NONE if math.isnan(gain) else Entry(f"{gain:+.1f} %")
+
+
+def uplift_over(analysis: Analysis, row: Row, other: Row) -> Estimate:
+    """Uplift in per cent over the folds that both have; with an interval, paired by draw, where those are all."""
     values = [estimates.values_of(analysis, (r, FULL)) for r in (row, other)]
     c, reference = (estimates.c_of({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
-    gap = estimates.difference(analysis, (row, FULL), (other, FULL))
-    return gap.entry(signed=True), NONE if math.isnan(c) else Entry(f"{uplift(c, reference):+.1f} %")
+    draws = [estimates.draws_of(analysis, (r, FULL)) for r in (row, other)]
+    if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys():
+        return Estimate(uplift(c, reference))
+    return Estimate.of(uplift(c, reference), 100 * (draws[0] / draws[1] - 1))
 
 
 def uplift(fusion: float, unimodal: float) -> float:

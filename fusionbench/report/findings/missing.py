@@ -43,7 +43,7 @@ def missing_modalities(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[
 
 def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> Iterator[Section]:
     rows = estimates.fused_rows(analysis, dataset)
-    rates = sorted(estimates.patterns_of(analysis, rows, "rate"), key=_rate)
+    rates = sorted(estimates.patterns_of(analysis, rows, "rate"), key=rate_of)
     if rates:
         yield _curves(analysis, dataset, rows, rates)
     patterns = [p for kind in ("half", "only", "drop") for p in estimates.patterns_of(analysis, rows, kind)]
@@ -53,7 +53,7 @@ def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> It
         yield from _against_xor(analysis, dataset, rows, found)
 
 
-def _rate(pattern: str) -> float:
+def rate_of(pattern: str) -> float:
     return 0.0 if pattern == FULL else float(pattern.partition(":")[2])
 
 
@@ -89,7 +89,7 @@ def area(rates: Sequence[float], c: Floats) -> Floats:
 
 
 def _area(analysis: Analysis, row: Row, points: Sequence[str]) -> Estimate:
-    rates = [_rate(p) for p in points]
+    rates = [rate_of(p) for p in points]
     values = np.array([estimates.c_of(estimates.values_of(analysis, (row, p))) for p in points])
     draws = [estimates.draws_of(analysis, (row, p)) for p in points]
     known = [of for of in draws if of is not None]
@@ -105,7 +105,7 @@ def _loses(analysis: Analysis, rows: Sequence[Row], row: Row, points: Sequence[s
     gaps = {p: estimates.difference(analysis, (row, p), (reference, p)) for p in points}
     if any(math.isnan(gap.high) for gap in gaps.values()):
         return Entry("no interval")
-    return Entry(next((f"{_rate(p):g}" for p, gap in gaps.items() if gap.high < 0), "none"))
+    return Entry(next((f"{rate_of(p):g}" for p, gap in gaps.items() if gap.high < 0), "none"))
 
 
 def _without_reference(rows: Sequence[Row]) -> Iterator[str]:

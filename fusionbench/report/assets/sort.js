@@ -1,0 +1,24 @@
+// A click on a column's name sorts its table: by number where all but empty cells begin with one, else as text.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const number = (text) => (/^[<+−-]?\s*[\d.]/.test(text) ? parseFloat(text.replace("−", "-").replace(/^<\s*/, "")) : NaN);
+  const empty = (text) => ["", "-", "undefined", "failed"].includes(text);
+  table.querySelectorAll("thead th").forEach((th, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...th.childNodes);
+    th.append(button);
+    th.setAttribute("aria-sort", "none");
+    button.addEventListener("click", () => {
+      const rising = th.getAttribute("aria-sort") === "descending" || (th.getAttribute("aria-sort") === "none" && column === 0);
+      table.querySelectorAll("thead th").forEach((other) => other.setAttribute("aria-sort", "none"));
+      th.setAttribute("aria-sort", rising ? "ascending" : "descending");
+      const body = table.tBodies[0];
+      const text = (row) => row.cells[column].textContent.trim();
+      const rows = [...body.rows];
+      const numeric = rows.every((row) => empty(text(row)) || !isNaN(number(text(row))));
+      const order = (a, b) => (numeric ? number(a) - number(b) : a.localeCompare(b)) * (rising ? 1 : -1);
+      rows.sort((a, b) => empty(text(a)) - empty(text(b)) || order(text(a), text(b)));
+      body.append(...rows);
+    });
+  });
+}

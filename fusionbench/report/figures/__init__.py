@@ -1,0 +1,31 @@
+"""A suite's figures, each made from stored results alone.
+
+A maker is a function from an `Analysis` and the run's lock to drawings, or to the reason why there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.calibration import calibration
+from fusionbench.report.figures.cost import cost
+from fusionbench.report.figures.forest import forest
+from fusionbench.report.figures.missing import missing
+from fusionbench.report.figures.pooled import pooled
+from fusionbench.report.figures.style import styled
+from fusionbench.report.figures.survival import survival
+from fusionbench.report.figures.training import training
+from fusionbench.report.figures.uplift import uplift
+from fusionbench.report.figures.words import Maker, Picture
+
+MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibration, training, cost)
+
+
+def figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """Every maker's pictures, in order, one at a time: a report holds no two drawings in memory."""
+    for make in MAKERS:
+        with styled():
+            pictures = list(make(analysis, lock))
+        yield from pictures

@@ -1,0 +1,91 @@
+"""Predicted survival at a horizon against what Kaplan-Meier says of the same patients, in groups of predicted risk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.dots import Dot
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.predicted import MOST, Predicted, leading, predicted, quarters
+from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.style import COLOURS, GREY, PALE
+from fusionbench.report.figures.survival import kaplan_meier
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.words import unique
+
+TITLE = "Calibration"
+HORIZONS = (60.0, 36.0, 12.0)
+"""Months; the longest within the dataset's horizon is used."""
+
+_CAPTION = (
+    "Predicted against observed survival at {months:.3g} months. Each point is a quarter of the test patients by "
+    "predicted risk within their fold, joined over the folds of the first repeat: the mean of their predicted "
+    "survival, and their Kaplan-Meier estimate with its 95 % interval. On the line, predictions are calibrated. Best "
+    "row of each model that predicts survival, at most {most}, by mean c-index."
+)
+
+
+def points(of: Predicted, months: float) -> list[tuple[float, Dot]]:
+    """(mean predicted S, Kaplan-Meier estimate) of each quarter of risk whose follow-up reaches so far."""
+    made, group, predicted_s = [], quarters(of), of.survival[months]
+    for part in (group == i for i in range(4)):
+        if part.any():
+            curve = kaplan_meier(of.time[part], of.event[part])
+            if curve.time[-1] >= months or curve.survival[-1] == 0:
+                at = int(np.searchsorted(curve.time, months, side="right")) - 1
+                seen = (
+                    Dot(1.0) if at < 0 else Dot(float(curve.survival[at]), float(curve.low[at]), float(curve.high[at]))
+                )
+                made.append((float(predicted_s[part].mean()), seen))
+    return made
+
+
+def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for each cohort."""
+    datasets = unique(analysis.stored.cells["dataset"])
+    for i, dataset in enumerate(datasets):
+        title = f"{TITLE}: {dataset}"
+        rows = [m.row for m in leading(analysis, dataset, most=len(analysis.table.rows))]
+        found = {row: of for row, of in predicted(analysis, dataset, rows).items() if of[min(of)].survival}
+        shown = {named(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
+        if not shown:
+            yield LeftOut(title, "no predicted survival curve is stored of its rows, or its test folds overlap")
+            continue
+        months = horizon(lock, dataset, next(iter(shown.values())).survival)
+        of = {name: points(one, months) for name, one in shown.items() if months in one.survival}
+        gaps = [abs(x - dot.value) for line in of.values() for x, dot in line]
+        alt = f"Points of {len(of)} rows on {dataset} beside the line of calibration, at most {max(gaps):.2f} from it."
+        caption = _CAPTION.format(months=months, most=MOST)
+        yield Drawn(numbered("calibration", i, len(datasets)), title, caption, alt, figure(of, months))
+
+
+def horizon(lock: Mapping[str, Any], dataset: str, stored: Sequence[float] | Mapping[float, Any]) -> float:
+    """The stored month that is nearest to the longest usual horizon within the dataset's own."""
+    tau = max(float(months) for months in lock["datasets"][dataset]["tau_months"].values())
+    wanted = next((months for months in HORIZONS if months <= tau + 0.5), tau)
+    return min(stored, key=lambda month: (abs(month - wanted), month))
+
+
+def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Figure:
+    """A panel for each row."""
+    drawn, axes = panels(list(rows), Room(2.1, 2.1, left=0.6), most=4)
+    for of, ax in zip(rows.values(), axes, strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+        for x, dot in of:
+            if math.isfinite(dot.low):
+                ax.plot([x, x], [dot.low, dot.high], color=COLOURS[0], linewidth=1.1)
+        ax.plot([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
+        ax.set_xlim(0, 1.02)
+        ax.set_ylim(0, 1.02)
+        ax.set_xticks([0, 0.5, 1])
+        ax.set_yticks([0, 0.5, 1])
+        ax.set_xlabel(f"predicted survival at {months:.3g} months")
+        ax.set_ylabel("observed (Kaplan-Meier)")
+        ax.grid(color=PALE, linewidth=0.5)
+    return drawn

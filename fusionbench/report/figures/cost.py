@@ -1,0 +1,103 @@
+"""What a c-index costs: training seconds, numbers fitted, memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.style import PALE, fitted, handle, legend, looks
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.findings.measured import Measured, measured
+from fusionbench.report.frames import COST_COLUMNS
+from fusionbench.report.words import Row, is_oracle, row_keys
+
+TITLE = "Cost against c-index"
+AXES: Mapping[str, str] = {
+    "fit_seconds": "training time of a fold (seconds)",
+    "n_parameters": "numbers in the fitted model (count)",
+    "process_peak_mib": "peak memory of the process (MiB)",
+}
+_CAPTION = (
+    "Means over folds, on logarithmic axes; a point is a row of the table. Time is of fitting alone, on the machine "
+    "named below; of a model built on others' predictions without theirs. {memory}{absent}"
+)
+_MEMORY = "Memory is the highest that the process had reached by then, with all cells it had run before. "
+_NOT_STORED = (
+    "training times, parameters and memory are not stored with these results; `fusionbench run` writes them into "
+    "cells.csv, also where every cell is there already"
+)
+
+
+def costs(cells: pd.DataFrame) -> dict[Row, dict[str, float]]:
+    """Row to the mean over its folds of each cost that is stored."""
+    there = [name for name in COST_COLUMNS if name in cells.columns]
+    numbers = cells[there].apply(pd.to_numeric, errors="coerce")
+    means = numbers.groupby(pd.Index(row_keys(cells), tupleize_cols=False), sort=False).mean()
+    return {row: {n: float(v) for n, v in of.items() if v > 0} for row, of in means.to_dict("index").items()}
+
+
+def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for each cohort, a panel for each cost that is known of two rows."""
+    known = costs(analysis.stored.cells)
+    rows = [m for m in measured(analysis) if not is_oracle(m.row[1])]
+    by_dataset = {name: [m for m in rows if m.row[0] == name] for name in dict.fromkeys(m.row[0] for m in rows)}
+    drawable = {name: quantities for name, of in by_dataset.items() if (quantities := _known(of, known))}
+    if not drawable:
+        anything = any(known.values())
+        yield LeftOut(TITLE, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
+    for i, (dataset, quantities) in enumerate(drawable.items()):
+        of = by_dataset[dataset]
+        absent = [AXES[name] for name in AXES if name not in quantities]
+        caption = _CAPTION.format(
+            memory=_MEMORY if "process_peak_mib" in quantities else "",
+            absent=f"Not stored: {', '.join(absent)}." if absent else "",
+        ).strip()
+        alt = f"Scatter of c-index against {' and '.join(AXES[q] for q in quantities)}, {len(of)} rows on {dataset}."
+        figure = cost_figure(of, known, quantities)
+        yield Drawn(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
+
+
+def _known(rows: Sequence[Measured], known: Mapping[Row, Mapping[str, float]]) -> list[str]:
+    return [name for name in AXES if sum(name in known.get(m.row, {}) for m in rows) > 1]
+
+
+def cost_figure(
+    rows: Sequence[Measured], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]
+) -> Figure:
+    """A look for each model; a row is not named, since names of near points would overlap."""
+    models = list(dict.fromkeys(m.row[1] for m in rows))
+    look = looks(models)
+    names = {model: fitted(model, 3.0) for model in models}
+    titles = [AXES[name] for name in quantities]
+    figure, axes = panels(titles, Room(2.9, 2.3), most=3, labels=list(names.values()))
+    for quantity, ax in zip(quantities, axes, strict=True):
+        for m in rows:
+            value = known.get(m.row, {}).get(quantity, math.nan)
+            if math.isfinite(value):
+                mine = look[m.row[1]]
+                ax.plot([value], [m.mean], marker=mine.marker, color=mine.colour, markersize=5, alpha=0.85)
+        _logarithmic(ax)
+        ax.set_xlabel(AXES[quantity])
+        ax.set_ylabel("Harrell's c-index")
+    legend(figure, [handle(look[model], names[model]) for model in models])
+    return figure
+
+
+def _logarithmic(ax: Axes) -> None:
+    """Plain numbers at 1, 10, 100; between them, too, where the axis spans less than two of those."""
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    wide = math.log10(high / low) > 2
+    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.xaxis.set_minor_formatter(NullFormatter())
+    ax.grid(color=PALE, linewidth=0.5)

@@ -1,0 +1,49 @@
+"""Figures as files, and the smaller of their two forms for a page that holds everything itself."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from fusionbench.report.figures.style import png, svg
+from fusionbench.report.figures.words import LeftOut, Picture
+from fusionbench.store import Store
+
+FOLDER = "figures"
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure that a page shows.
+
+    Attributes:
+        uri: the image itself, as a data: address.
+        width: in CSS pixels at its natural size.
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    uri: str
+    width: int
+
+
+def written(pictures: Iterable[Picture], store: Store) -> Iterator[Image | LeftOut]:
+    """Each drawing as figures/NAME.svg and figures/NAME.png of the suite's folder; files of an earlier report go."""
+    folder = store.folder / FOLDER
+    folder.mkdir(exist_ok=True)
+    for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
+        old.unlink()
+    for picture in pictures:
+        if isinstance(picture, LeftOut):
+            yield picture
+            continue
+        forms = {"svg+xml": svg(picture.figure), "png": png(picture.figure)}
+        for suffix, content in zip(("svg", "png"), forms.values(), strict=True):
+            store.write_bytes(f"{FOLDER}/{picture.name}.{suffix}", content)
+        kind, smallest = min(forms.items(), key=lambda item: len(item[1]))
+        uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
+        wide = round(96 * float(picture.figure.get_figwidth()))
+        yield Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)

@@ -1,0 +1,66 @@
+"""Harrell's c of every row with its interval, a panel for each cohort."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.rows import alike, kind_of
+from fusionbench.report.figures.style import COLOURS, GREY, Look
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.findings.measured import Measured, measured
+from fusionbench.report.ranking import TIED
+from fusionbench.report.words import FULL, HARRELL, is_oracle, row_keys
+
+TITLE = "c-index by cohort and model"
+AXIS = "Harrell's c-index"
+_CAPTION = (
+    "Harrell's c with all modalities: mean over test folds, and its 95 % bootstrap interval (sampling of test "
+    "patients, models fixed). Dashed: 0.5, a risk that knows nothing; 1 is a perfect order."
+)
+
+
+def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for cohorts that share their modality sets."""
+    rows = measured(analysis)
+    if len(rows) < 2:
+        yield LeftOut(TITLE, f"{len(rows)} row has a c-index, which the table shows; points to compare need two")
+        return
+    together = alike(m.row for m in rows)
+    tied = _tied(analysis)
+    for i, datasets in enumerate(together):
+        of = [m for m in rows if m.row[0] in datasets]
+        figure = dot_figure([kind_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5)
+        best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: m.mean, default=of[0])
+        alt = (
+            f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
+            f"{best.mean:.3f}, {best.row[1]} on {best.row[2]}, {best.row[0]}."
+        )
+        yield Drawn(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure)
+
+
+def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
+    rows = analysis.table.rows
+    chosen = rows[(rows["tie_group"] == TIED) & (rows["pattern"] == FULL) & (rows["metric"] == HARRELL)]
+    return set(row_keys(chosen))
+
+
+def _series(rows: Sequence[Measured], tied: set[tuple[str, ...]]) -> list[Series]:
+    """The best and those not different from it, those that are, and the true hazards."""
+
+    def dots(chosen: Sequence[Measured]) -> dict[Any, Dot]:
+        return {(m.row[0], kind_of(m.row)): Dot(m.mean, m.low, m.high) for m in chosen}
+
+    ranked = [m for m in rows if not is_oracle(m.row[1])]
+    kinds = [
+        Series(
+            "not told from the best (tie group a)", Look(COLOURS[0], "o"), dots([m for m in ranked if m.row in tied])
+        ),
+        Series(
+            "lower than the best", Look(COLOURS[1], "o"), dots([m for m in ranked if m.row not in tied]), filled=False
+        ),
+        Series("true hazards", Look(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
+    ]
+    return [of for of in kinds if of.dots]

@@ -1,0 +1,65 @@
+"""Which rows stand in a figure and in which order: by modality set and variant, then as the suite lists its models."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from fusionbench.report.words import Row
+from fusionbench.suites import BASE
+
+Kind = tuple[str, str, str]
+"""Model, modalities, variant: a row wherever it stands."""
+
+
+def kind_of(row: Row) -> Kind:
+    return row[1], row[2], row[3]
+
+
+def group_of(kind: Kind) -> str:
+    """The modality set, with the variant unless it is the unchanged suite."""
+    return kind[1] + ("" if kind[2] == BASE else f" ({kind[2]})")
+
+
+def named(row: Row) -> str:
+    """A row in one line, without its dataset."""
+    return f"{row[1]} on {group_of(kind_of(row))}"
+
+
+def groups(kinds: Iterable[Kind]) -> dict[str, list[Kind]]:
+    """Kinds by modality set and variant, both in order of appearance."""
+    made: dict[str, list[Kind]] = {}
+    for kind in dict.fromkeys(kinds):
+        made.setdefault(group_of(kind), []).append(kind)
+    return made
+
+
+def alike(rows: Iterable[Row]) -> list[list[str]]:
+    """Datasets that share most of their modality sets stand in one figure, side by side.
+
+    Others would leave most lines of one another's panels empty.
+    """
+    sets: dict[str, set[str]] = {}
+    for row in rows:
+        sets.setdefault(row[0], set()).add(row[2])
+    together: list[list[str]] = []
+    for dataset, mine in sets.items():
+        home = next((of for of in together if _overlap(mine, sets[of[0]]) >= 0.5), None)
+        if home is None:
+            together.append([dataset])
+        else:
+            home.append(dataset)
+    return together
+
+
+def _overlap(one: set[str], other: set[str]) -> float:
+    return len(one & other) / len(one | other)
+
+
+def widest(rows: Sequence[Row], inputs: Mapping[Row, int]) -> list[Row]:
+    """One row of each model and variant: the one on most modalities, of equals the first."""
+    best: dict[tuple[str, str], Row] = {}
+    for row in rows:
+        key = (row[1], row[3])
+        if key not in best or inputs[row] > inputs[best[key]]:
+            best[key] = row
+    return list(best.values())

@@ -1,0 +1,117 @@
+"""Training curves, as in the HEALNet paper's Figures 4 and 5: training and validation loss, validation c-index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.rows import named, widest
+from fusionbench.report.figures.style import COLOURS, PALE, Look, handle, legend
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.findings.estimates import inputs_of
+from fusionbench.report.frames import ROW
+from fusionbench.report.words import Row, as_row
+
+MOST = 6
+"""Rows of a cohort that are drawn."""
+
+_CAPTION = (
+    "Thick: mean over folds, where every fold was still training; thin: each fold. {more}Losses of different kinds or "
+    "weights have different scales: compare their course. The best weights on validation are kept, not the last ones."
+)
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """What one kind of figure shows.
+
+    Attributes:
+        parts: of the history's `split`, with their look.
+    """
+
+    name: str
+    title: str
+    axis: str
+    parts: Mapping[str, Look]
+
+
+QUANTITIES = (
+    Quantity("loss", "Training curves", "loss", {"train": Look(COLOURS[0], ""), "val": Look(COLOURS[1], "")}),
+    Quantity("c_index", "Validation c-index while training", "c-index", {"val": Look(COLOURS[1], "")}),
+)
+LABELS = {"train": "training", "val": "validation"}
+
+
+def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for each cohort and quantity."""
+    history = analysis.frames.history
+    for quantity in QUANTITIES:
+        of = history[(history["quantity"] == quantity.name) & history["split"].isin(list(quantity.parts))]
+        several = of.groupby([*ROW, "repeat", "fold"], observed=True)["epoch"].transform("nunique") > 1
+        of = of[several]
+        datasets = list(dict.fromkeys(of["dataset"].astype(str)))
+        if not datasets:
+            yield LeftOut(
+                quantity.title, "no curves over epochs are stored: nothing was trained so, or they were not kept"
+            )
+        for i, dataset in enumerate(datasets):
+            name = f"training-{quantity.name.replace('_', '-')}"
+            yield _drawn(analysis, of[of["dataset"] == dataset], quantity, numbered(name, i, len(datasets)))
+
+
+def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> Drawn:
+    by_row = {as_row(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
+    rows = widest(list(by_row), inputs_of(analysis))
+    shown = rows[:MOST]
+    dataset = shown[0][0]
+    more = "Each model on its largest modality set. "
+    more += f"The first {MOST} of {len(rows)}. " if len(rows) > MOST else ""
+    alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(map(named, shown))}."
+    figure = curve_figure({row: by_row[row] for row in shown}, quantity)
+    return Drawn(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
+
+
+def by_fold(of: pd.DataFrame) -> pd.DataFrame:
+    """(epoch, fold) values of one row, split and quantity; NaN where a fold had stopped.
+
+    Args:
+        of: epoch, value and repeat, fold.
+    """
+    wide = of.set_index(["epoch", "repeat", "fold"])["value"].unstack(["repeat", "fold"]).sort_index()
+    return wide.where(np.isfinite(wide))
+
+
+def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
+    """Epoch to the mean over folds, at epochs that every fold has."""
+    return curves.dropna().mean(axis=1)
+
+
+def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure:
+    """A panel for each row."""
+    labels = [LABELS[part] for part in quantity.parts]
+    figure, axes = panels([named(row) for row in rows], Room(2.0, 1.5, left=0.6), most=4, labels=labels)
+    for of, ax in zip(rows.values(), axes, strict=True):
+        for part, look in quantity.parts.items():
+            _draw(ax, by_fold(of[of["split"] == part]), look)
+        ax.set_xlabel("epoch")
+        ax.set_ylabel(quantity.axis)
+        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.grid(color=PALE, linewidth=0.5)
+    legend(figure, [handle(look, LABELS[part], line=True) for part, look in quantity.parts.items()])
+    return figure
+
+
+def _draw(ax: Axes, curves: pd.DataFrame, look: Look) -> None:
+    ax.plot(curves.index, curves.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.35)
+    mean = mean_curve(curves)
+    ax.plot(mean.index, mean, color=look.colour, linewidth=1.8)

@@ -1,0 +1,66 @@
+"""The HEALNet paper's Figure 2: by how many per cent each fusion model beats the best model of one modality."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.rows import alike, kind_of
+from fusionbench.report.figures.style import COLOURS, Look
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
+from fusionbench.report.words import Row, unique
+
+TITLE = "Uplift over the best uni-modal model"
+AXIS = "uplift (%)"
+_CAPTION = (
+    "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient. Filled: over the uni-modal model "
+    "that validation cases choose. Open: over the one that is best on the very test cases, as the HEALNet paper's "
+    "Figure 2 has it."
+)
+
+
+def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for cohorts that share their modality sets."""
+    rows = [row for name in unique(analysis.stored.cells["dataset"]) for row in fusion_models(analysis, name)]
+    series = [of for of in _series(analysis, rows) if of.dots]
+    if not series:
+        yield LeftOut(TITLE, "no row on several modalities has one on a single modality of them to be held against")
+        return
+    compared = [row for row in rows if any((row[0], kind_of(row)) in of.dots for of in series)]
+    together = alike(compared)
+    for i, datasets in enumerate(together):
+        of = [row for row in compared if row[0] in datasets]
+        shown = [_of(s, datasets) for s in series]
+        figure = dot_figure([kind_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
+        yield Drawn(numbered("uplift", i, len(together)), TITLE, _CAPTION, _alt(shown[0], len(of), datasets), figure)
+
+
+def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:
+    pairs = {row: references(analysis, row) for row in rows}
+    for i, (label, filled) in enumerate(
+        (("over the one chosen on validation", True), ("over the test-best one", False))
+    ):
+        dots: dict[Any, Dot] = {}
+        for row, pair in pairs.items():
+            other = pair[i]
+            gain = None if other is None else uplift_over(analysis, row, other)
+            if gain is not None and math.isfinite(gain.value):
+                dots[row[0], kind_of(row)] = Dot(gain.value, gain.low, gain.high)
+        yield Series(label, Look(COLOURS[i], "os"[i]), dots, filled)
+
+
+def _of(series: Series, datasets: Sequence[str]) -> Series:
+    dots = {place: dot for place, dot in series.dots.items() if place[0] in datasets}
+    return Series(series.label, series.look, dots, series.filled)
+
+
+def _alt(series: Series, n: int, datasets: Sequence[str]) -> str:
+    above = sum(dot.low > 0 for dot in series.dots.values())
+    return (
+        f"Points with intervals: uplift in per cent of {n} rows on {', '.join(datasets)}. {series.label.capitalize()}, "
+        f"{above} of {len(series.dots)} intervals lie above zero."
+    )

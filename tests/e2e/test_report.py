@@ -1,0 +1,158 @@
+"""`fusionbench report` on a run, on what is published, and on bad input; the page in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Cli
+
+PUBLISHED = Path(__file__).parents[2] / "results" / "published"
+LARGEST = 5 * 2**20
+
+
+@pytest.fixture
+def tiny(cli: Cli) -> Path:
+    assert cli("run", "example-tiny", "--folds", "0", "--no-track").returncode == 0
+    return Path("results/example-tiny")
+
+
+def test_a_partial_run_has_a_report(cli: Cli, tiny: Path) -> None:
+    result = cli("report", "example-tiny")
+    assert result.returncode == 0, result.stderr
+    page = (tiny / "report.html").read_text(encoding="utf-8")
+    assert result.stdout.strip() == f"report: {tiny / 'report.html'}"
+    assert "have not run yet" in page
+    assert "training time of a fold" in page, "costs are read from the cells"
+    assert {path.suffix for path in (tiny / "figures").iterdir()} == {".png", ".svg"}
+
+
+def test_a_complete_run_has_a_front_page(cli: Cli) -> None:
+    assert cli("run", "example-tiny", "--no-track").returncode == 0
+    result = cli("report", "--all")
+    assert result.returncode == 0, result.stderr
+    front = Path("results/index.html").read_text(encoding="utf-8")
+    assert 'href="example-tiny/report.html"' in front
+    page = Path("results/example-tiny/report.html").read_text(encoding="utf-8")
+    assert "have not run yet" not in page
+    assert "Audit: " in page
+
+
+def test_what_is_published_has_its_report(cli: Cli) -> None:
+    assert cli("run", "example-tiny", "--no-track").returncode == 0
+    result = cli("publish", "example-tiny")
+    assert result.returncode == 0, result.stderr
+    published = Path("results/published/example-tiny/report.html")
+    assert "fusionbench run example-tiny" in published.read_text(encoding="utf-8")
+    first = published.read_bytes()
+    assert cli("report", "example-tiny", "--out", "results/published").returncode == 0
+    assert published.stat().st_size > 0.9 * len(first), "what is published is enough to make it again"
+    assert "training time of a fold" in published.read_text(encoding="utf-8")
+
+
+def test_a_report_is_the_same_twice(cli: Cli, tiny: Path) -> None:
+    made = []
+    for _ in range(2):
+        assert cli("report", "example-tiny").returncode == 0
+        made.append((tiny / "report.html").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_bad_requests(cli: Cli) -> None:
+    assert "name one suite, or say --all" in cli("report").stderr
+    assert "name one suite, or say --all" in cli("report", "quickstart", "--all").stderr
+    unknown = cli("report", "quickstar")
+    assert unknown.returncode == 2
+    assert "quickstart" in unknown.stderr
+    assert "nothing has been run" in cli("report", "quickstart").stderr
+    assert "no results under" in cli("report", "--all").stderr
+
+
+def test_a_suite_without_a_finished_cell(cli: Cli, tiny: Path) -> None:
+    for cell in (tiny / "cells").iterdir():
+        shutil.rmtree(cell)
+    result = cli("report", "example-tiny")
+    assert result.returncode == 2
+    assert "no finished cell" in result.stderr
+    everything = cli("report", "--all")
+    assert everything.returncode == 0
+    assert "no report of example-tiny" in everything.stdout
+    assert "No report: " in Path("results/index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("suite", sorted(p.parent.name for p in PUBLISHED.glob("*/table.csv")))
+def test_published_results_have_a_report_without_data(
+    cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FUSIONBENCH_DATA", str(tmp_path / "nothing"))
+    shutil.copytree(PUBLISHED / suite, tmp_path / "published" / suite)
+    started = time.perf_counter()
+    result = cli("report", suite, "--out", "published")
+    seconds = time.perf_counter() - started
+    assert result.returncode == 0, result.stderr
+    page = tmp_path / "published" / suite / "report.html"
+    print(f"{suite}: {page.stat().st_size / 2**20:.2f} MB in {seconds:.1f} s")
+    assert page.stat().st_size < LARGEST
+    assert "Audit: " in page.read_text(encoding="utf-8")
+
+
+CHROMIUM = next(
+    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
+)
+
+PROBE = """<script>
+window.addEventListener("load", () => {
+  const table = document.querySelector("table.sortable");
+  const column = (i) => [...table.tBodies[0].rows].map((row) => row.cells[i].textContent);
+  const seen = {before: column(2)};
+  const buttons = table.querySelectorAll("thead button");
+  buttons[2].click(); seen.falling = column(2); seen.sort = buttons[2].parentElement.getAttribute("aria-sort");
+  buttons[2].click(); seen.rising = column(2);
+  buttons[0].click(); seen.names = column(0);
+  seen.images = [...document.images].map((image) => image.naturalWidth);
+  seen.wide = document.documentElement.scrollWidth - window.innerWidth;
+  seen.dark = getComputedStyle(document.body).backgroundColor;
+  const told = document.createElement("pre");
+  told.id = "probe"; told.textContent = JSON.stringify(seen);
+  document.body.append(told);
+});
+</script>"""
+
+
+def browse(page: Path, *flags: str) -> str:
+    """What headless Chromium makes of a page: its DOM after scripts, or what the flags ask for."""
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", profile, *flags, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed (Debian: apt-get install chromium)")
+@pytest.mark.parametrize("window", ["1280,900", "500,900"])
+def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str) -> None:
+    assert cli("report", "example-tiny").returncode == 0
+    page = tmp_path / "probed.html"
+    text = (tiny / "report.html").read_text(encoding="utf-8")
+    page.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    dom = browse(page, f"--window-size={window}", "--dump-dom")
+    told = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
+    assert told is not None
+    seen = json.loads(told.group(1))
+    values = [float(text.split()[0]) for text in seen["falling"] if text[:1].isdigit()]
+    assert values == sorted(values, reverse=True)
+    assert seen["sort"] == "descending"
+    assert [float(text.split()[0]) for text in seen["rising"] if text[:1].isdigit()] == sorted(values)
+    assert sorted(seen["before"]) == sorted(seen["falling"])
+    assert seen["names"] == sorted(seen["names"])
+    assert len(seen["images"]) > 3
+    assert all(wide > 100 for wide in seen["images"]), "every figure is there"
+    assert seen["wide"] <= 0, "tables and figures scroll in themselves, the page does not"
+    browse(page, f"--window-size={window}", f"--screenshot={tmp_path / 'page.png'}")
+    assert (tmp_path / "page.png").stat().st_size > 10_000

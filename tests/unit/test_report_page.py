@@ -1,0 +1,186 @@
+"""The page: everything escaped, nothing fetched, tables with captions and headers, figures with words for the blind."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from itertools import pairwise
+
+import pandas as pd
+import pytest
+
+from fusionbench.audit.verdict import Audit, Line
+from fusionbench.errors import ResultsError
+from fusionbench.report.figures import figures
+from fusionbench.report.figures.files import Image, written
+from fusionbench.report.figures.words import LeftOut
+from fusionbench.report.front import front_page
+from fusionbench.report.html import Origin, report
+from fusionbench.report.layout import Entry
+from fusionbench.report.page import table
+from fusionbench.store import Store
+from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, renamed
+
+AUDIT = Audit("toy-suite", (Line("rule <one>", "pass", "3 cells"), Line("rule two", "DECLARED", "1 of 3 & more")))
+VOID = {"meta", "img", "br", "hr"}
+
+
+class Outline(HTMLParser):
+    """Tags in order, whether they nest, and the text of some."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        self.texts.setdefault(tag, []).append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def of(self, tag):
+        return [attrs for name, attrs in self.seen if name == tag]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    frames = renamed(everything(3, 2), {"model-0[option=0]": NASTY})
+    failed = frames.cells["model"] == "uni"
+    cells = frames.cells.assign(status=frames.cells["status"].where(~failed, "failed"))
+    cells["reason"] = cells["reason"].where(~failed, "<script>alert(1)</script>")
+    analysis, lock = analysed(replace(frames, cells=cells)), lock_of(frames, title="A <toy> & $x_1$")
+    store = Store(tmp_path_factory.mktemp("results"), "toy-suite")
+    store.folder.mkdir()
+    images = list(written(figures(analysis, lock), store))
+    return report(analysis, lock, images, AUDIT, Origin("fusionbench run toy-suite")), images, store
+
+
+def test_it_needs_nothing_else(made):
+    page, _, _ = made
+    outline = Outline(page)
+    assert outline.open == []
+    assert all(str(image["src"]).startswith("data:image/") for image in outline.of("img"))
+    assert not outline.of("link")
+    assert not re.search(r"(src|href)=\"?(https?:)?//", page)
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_everything_is_escaped(made):
+    page, _, _ = made
+    assert "<b>&amp;amp;" not in page
+    assert "x$_1$&lt;b&gt;&amp;amp;\\frac{a}{b}^%# \u4e2d" in page
+    assert "<script>alert" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<title>A &lt;toy&gt; &amp; $x_1$</title>" in page
+
+
+def test_it_can_be_read_aloud(made):
+    outline = Outline(made[0])
+    levels = [int(tag[1]) for tag, _ in outline.seen if re.fullmatch(r"h\d", tag)]
+    assert levels.count(1) == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+    assert all(image["alt"] for image in outline.of("img"))
+    assert len(outline.of("caption")) == len(outline.of("table"))
+    assert all(text.strip() for text in outline.texts["caption"])
+    assert {cell.get("scope") for cell in outline.of("th")} <= {"col", "row"}
+    assert outline.of("html") == [{"lang": "en"}]
+
+
+def test_light_dark_phone_and_paper(made):
+    page, _, _ = made
+    for wanted in ("prefers-color-scheme: dark", "@media print", "max-width: 40rem", 'name="viewport"'):
+        assert wanted in page
+
+
+def test_what_it_tells(made):
+    page, images, _ = made
+    for wanted in (
+        "Audit: 1 pass, 1 DECLARED",
+        "fusionbench run toy-suite",
+        "How to read this",
+        "n_failed",
+        "file.csv",
+    ):
+        assert wanted in page
+    assert all(f'<figure id="{image.name}">' in page for image in images if isinstance(image, Image))
+    reasons = [image.reason for image in images if isinstance(image, LeftOut)]
+    assert reasons
+    assert all(f"left out, {reason}." in page for reason in reasons)
+    assert re.search(r'<td class="tied">.*<sup title="tie group a">a</sup>', page)
+
+
+def test_links_lead_to_headings(made):
+    outline = Outline(made[0])
+    anchors = {str(attrs["id"]) for _, attrs in outline.seen if "id" in attrs}
+    links = [str(link["href"]) for link in outline.of("a")]
+    assert len(links) > 5
+    assert {link.removeprefix("#") for link in links} <= anchors
+
+
+def test_two_headings_of_one_name_keep_two_anchors(made):
+    outline = Outline(made[0])
+    found = [attrs["id"] for tag, attrs in outline.seen if tag == "h2"]
+    assert len(set(found)) == len(found)
+
+
+def test_every_figure_is_a_file_twice_and_old_ones_go(made, tmp_path):
+    _, images, store = made
+    names = {image.name for image in images if isinstance(image, Image)}
+    files = {path.name for path in (store.folder / "figures").iterdir()}
+    assert files == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
+    other = Store(tmp_path, "other")
+    (other.folder / "figures").mkdir(parents=True)
+    (other.folder / "figures" / "forest.svg").write_text("old")
+    assert list(written([LeftOut("Forest", "one row")], other)) == [LeftOut("Forest", "one row")]
+    assert list((other.folder / "figures").iterdir()) == []
+
+
+def test_without_an_audit_it_says_why():
+    frames = everything(2, 1)
+    page = report(analysed(frames), lock_of(frames), [], "the data of <x> are not here", Origin("run"))
+    assert "Not audited here: the data of &lt;x&gt; are not here." in page
+
+
+def test_a_published_run_tells_how_it_was_made(tmp_path):
+    (tmp_path / "run.toml").write_text('command = "fusionbench run x --seed 3"\ncompute_minutes = 2.5\n')
+    origin = Origin.read(tmp_path, "other")
+    assert (origin.command, dict(origin.about)) == ("fusionbench run x --seed 3", {"compute_minutes": 2.5})
+    (tmp_path / "run.toml").write_text("command =")
+    with pytest.raises(ResultsError, match=r"run\.toml"):
+        Origin.read(tmp_path, "other")
+
+
+def test_long_cells_break_and_first_cells_name_their_line():
+    text = table("c", ("a", "b"), [(Entry("x"), Entry("long " * 20))])
+    assert '<th scope="row">x</th>' in text
+    assert 'class="long"' in text
+
+
+def test_the_front_page_leads_to_reports_and_says_what_is_missing(tmp_path):
+    folder = tmp_path / "toy suite"
+    folder.mkdir()
+    (folder / "suite.lock.toml").write_text('[suite]\ntitle = "A <b>"\n')
+    columns = {"dataset": "d", "modalities": "a", "variant": "base", "metric": "harrell_c_index", "pattern": "full"}
+    rows = pd.DataFrame(
+        {"model": ["x", "y", "oracle"], "mean": [0.6, 0.7, 0.9], "ci_low": "", "ci_high": "", "n_cases": 9}
+    )
+    rows.assign(**columns).to_csv(folder / "table.csv", index=False)
+    page = front_page(tmp_path, ["toy suite", "bad"], {"bad": "no finished cell"})
+    assert Outline(page).open == []
+    assert 'href="toy%20suite/report.html"' in page
+    assert "A &lt;b&gt;" in page
+    assert "0.700" in page
+    assert "No report: no finished cell." in page

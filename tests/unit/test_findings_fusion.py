@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -11,14 +12,15 @@ import pytest
 
 from fusionbench.report import tested as risks
 from fusionbench.report.analysis import Analysis, analyse
-from fusionbench.report.findings import findings
-from fusionbench.report.findings.fusion import did_fusion_help, uplift
+from fusionbench.report.findings import estimates, findings
+from fusionbench.report.findings.fusion import did_fusion_help, uplift, uplift_over
 from fusionbench.report.findings.missing import area, missing_modalities
 from fusionbench.report.findings.pairs import Shares, shares_of
 from fusionbench.report.findings.visible import leaves
 from fusionbench.report.frames import Frames
 from fusionbench.report.layout import Section
 from fusionbench.report.render import Format, render
+from fusionbench.report.words import FULL
 from fusionbench.statistics import corrected_t_test, harrell_c, percentile_interval
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
@@ -205,6 +207,18 @@ def test_fusion_is_measured_against_the_choice_of_validation_and_of_the_test_cas
 def test_uplift() -> None:
     assert uplift(0.66, 0.6) == pytest.approx(10.0)
     assert uplift(0.6, 0.66) == pytest.approx(-100 / 11)
+    assert math.isnan(uplift(0.6, 0.0))
+
+
+def test_uplift_over_a_reference_that_is_zero_in_some_draw_has_no_interval() -> None:
+    frames = make_frames({"healnet": 3.0, "snn on a": -1.0}, folds=1, cases=6)
+    told = analysed(frames)
+    assert (estimates.draws_of(told, (row("snn", "a"), FULL)) == 0).any()
+    gain = uplift_over(told, row("healnet"), row("snn", "a"))
+    assert math.isfinite(gain.value)
+    assert math.isnan(gain.low)
+    many = analysed(make_frames({"healnet": 3.0, "snn on a": 1.0}, folds=1))
+    assert math.isfinite(uplift_over(many, row("healnet"), row("snn", "a")).low)
 
 
 def test_intervals_of_a_difference_are_paired() -> None:

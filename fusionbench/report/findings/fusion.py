@@ -95,18 +95,22 @@ def _against(analysis: Analysis, row: Row, other: Row | None) -> tuple[Entry, En
 
 
 def uplift_over(analysis: Analysis, row: Row, other: Row) -> Estimate:
-    """Uplift in per cent over the folds that both have; with an interval, paired by draw, where those are all."""
+    """Uplift in per cent over the folds that both have; with an interval, paired by draw, where those are all.
+
+    On a handful of patients a draw may have a reference of zero: a ratio to it is nothing, so there is no interval.
+    """
     values = [estimates.values_of(analysis, (r, FULL)) for r in (row, other)]
     c, reference = (estimates.c_of({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
     draws = [estimates.draws_of(analysis, (r, FULL)) for r in (row, other)]
-    if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys():
-        return Estimate(uplift(c, reference))
-    return Estimate.of(uplift(c, reference), 100 * (draws[0] / draws[1] - 1))
+    value = uplift(c, reference)
+    if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys() or (draws[1] <= 0).any():
+        return Estimate(value)
+    return Estimate.of(value, 100 * (draws[0] / draws[1] - 1))
 
 
 def uplift(fusion: float, unimodal: float) -> float:
-    """100 (c_fusion / c_uni - 1)."""
-    return 100 * (fusion / unimodal - 1)
+    """100 (c_fusion / c_uni - 1); NaN over a c of zero."""
+    return 100 * (fusion / unimodal - 1) if unimodal > 0 else math.nan
 
 
 def _who(analysis: Analysis, of: Mapping[Row, tuple[Row | None, Row | None]]) -> Iterator[str]:

@@ -204,7 +204,7 @@ def _fit(
     context = Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
     if cell.model.name == ORACLE:
         return context, Oracle(cohort)
-    model = make_model(bench.registry, cell.model)
+    model = make_model(bench.registry, cell.chosen)
     devices = [bench.device] if bench.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -239,7 +239,8 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
 
 def _about(cell: Cell) -> dict[str, Any]:
     protocol = cell.protocol.model_dump(mode="json")
-    return {**cell.place, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
+    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    return {**cell.place, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

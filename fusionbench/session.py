@@ -8,6 +8,7 @@ session.table("quickstart")
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.executors.serial import Serial
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.audit import Audit
+    from fusionbench.tuning import Told, Wish
 
 
 @dataclass
@@ -135,6 +138,31 @@ class Session:
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
         suite = views.read_lock(store.folder)["suite"]
         return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+
+    def tune(
+        self,
+        name: str,
+        wish: Wish,
+        selection: Selection = WHOLE,
+        *,
+        to: Path | None = None,
+        command: str = "",
+        tell: Callable[[Told], None] | None = None,
+    ) -> Path:
+        """Search the options of some of a suite's models; returns the tuned suite's file.
+
+        Args:
+            to: where the suite and its journal go; default <out>/<suite>/tuning.
+            command: what the written files say made them.
+
+        Raises:
+            SuiteError, DataError: before any compute. FusionBenchError: no trial of a search was completed.
+        """
+        from fusionbench.tuning import tune
+
+        plan = self.plan(name, selection)
+        folder = to or self.out / plan.suite.name / "tuning"
+        return tune(plan, self.bench, Serial(), wish, folder, command, tell or (lambda told: None))
 
     def sync(self, name: str) -> int:
         """Replay every finished cell and the table into MLflow; returns how many cells.

@@ -76,6 +76,7 @@ class Suite(_Strict):
         modalities: the same sets for every dataset, or one list of sets per dataset name.
         base: whether the unchanged suite runs beside its variants.
         reference, claims, counts: files of published numbers beside the suite; see `references`.
+        tuned: the file of options that a search has found, beside the suite; see `tuned`.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Suite(_Strict):
     reference: str | None = None
     claims: str | None = None
     counts: str | None = None
+    tuned: str | None = None
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""
@@ -114,7 +116,8 @@ def load(registry: Registry, name: str) -> Suite:
         suite = parse(name, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
-    return _from_its_folder(suite, registry, path) if isinstance(path, Path) else suite
+    # the paths that its datasets name beside it as seen from here, as on the command line
+    return from_folder(suite, registry, path.parent) if isinstance(path, Path) else suite
 
 
 def named(registry: Registry, name: str) -> tuple[Registry, str]:
@@ -129,10 +132,10 @@ def named(registry: Registry, name: str) -> tuple[Registry, str]:
     return registry, name
 
 
-def _from_its_folder(suite: Suite, registry: Registry, path: Path) -> Suite:
-    """With the paths that its datasets name beside it as seen from here, as on the command line."""
+def from_folder(suite: Suite, registry: Registry, folder: Path) -> Suite:
+    """With the paths that its datasets name as seen from `folder`."""
     known = registry.names("datasets")
-    moved = tuple(_moved(d, registry, path.parent) if d.name in known else d for d in suite.datasets)
+    moved = tuple(_moved(d, registry, folder) if d.name in known else d for d in suite.datasets)
     return suite.model_copy(update={"datasets": moved})
 
 

@@ -7,13 +7,16 @@ case has had a say in the options that it is tested with.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from fusionbench import suites
 from fusionbench.errors import SuiteError
+from fusionbench.pluginref import PluginRef
 from fusionbench.search import TRAIN
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ class Study(_Strict):
         split: hash of the fold that it searched within.
         value, default: objective of the chosen options and of the suite's own, mean over inner folds; `default` is None
             where those lie outside the search space.
-        complete, pruned, failed: trials by how they ended.
+        complete, pruned, failed: trials by how they ended; failure: why the first failed that did.
         options: of the model; `train`: keys of the recipe.
     """
 
@@ -51,6 +54,7 @@ class Study(_Strict):
     complete: int
     pruned: int
     failed: int
+    failure: str = ""
     options: Mapping[str, Any] = Field(default_factory=dict)
     train: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -119,7 +123,24 @@ def read(suite: Suite, registry: Registry) -> Tuned:
     except (OSError, UnicodeDecodeError, TypeError) as error:
         raise SuiteError(f"{path}: tuned {suite.tuned!r} cannot be read beside the suite: {error}") from error
     where = str(folder / suite.tuned)
-    return Tuned(where, {study.place: study for study in parse(text, where).study})
+    studies = parse(text, where).study
+    if isinstance(path, Path):
+        studies = from_folder(studies, registry, path.parent)
+    return Tuned(where, {study.place: study for study in studies})
+
+
+def from_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
+    """Studies of a file in `folder`, their datasets as seen from here."""
+    return tuple(_renamed(s, suites.from_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
+
+
+def for_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
+    """The inverse: studies as a file in `folder` has to write them."""
+    return tuple(_renamed(s, suites.for_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
+
+
+def _renamed(study: Study, dataset: PluginRef) -> Study:
+    return study.model_copy(update={"dataset": str(dataset)})
 
 
 def parse(text: str, where: str) -> Record:

@@ -71,6 +71,7 @@ def _tell(told: Told) -> None:
         found = told.found
         own = "" if found.default is None else f", the suite's own options {found.default:.3f}"
         ends = f"{found.complete} trials, {found.pruned} pruned, {found.failed} failed"
+        ends += f": {found.failure}" if found.failure else ""
         chosen = ", ".join(f"{name}={value}" for name, value in found.chosen)
         typer.echo(f"{place}: {found.value:.3f}{own} ({ends}): {chosen}", err=True)
     elif told.done == 0:

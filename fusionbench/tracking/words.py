@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from fusionbench.cells import Cell
 from fusionbench.results import CellResult
+from fusionbench.search import TRAIN
 from fusionbench.suites import BASE
 
 KIND, DIGEST, KEY = "fusionbench.kind", "fusionbench.digest", "fusionbench.key"
@@ -94,7 +95,11 @@ def fold_payload(cell: Cell, suite: str, result: CellResult) -> Payload:
     return Payload(
         name=" · ".join(where),
         tags=tags,
-        params={"repeat": str(cell.repeat), "fold": str(cell.fold)},
+        params={
+            "repeat": str(cell.repeat),
+            "fold": str(cell.fold),
+            **{legal(f"tuned.{k}"): clipped(_text(v), PARAM_LENGTH) for k, v in cell.tuned},
+        },
         metrics=tuple(_fold_metrics(result)),
         status="FAILED" if result.status == "failed" else "FINISHED",
         seconds=sum(record.get("seconds", {}).values()),
@@ -195,6 +200,8 @@ def _params(cell: Cell, resolved: Mapping[str, Any]) -> dict[str, str]:
         **{f"train.{k}": v for k, v in cell.recipe.model_dump(mode="json").items()},
         **{f"protocol.{k}": v for k, v in cell.protocol.model_dump(mode="json").items() if k != "repeats"},
     }
+    # Found fold by fold, so that the row's run cannot say which; each fold's does.
+    options |= {name if name.startswith(TRAIN) else f"model.{name}": "tuned" for name, _ in cell.tuned}
     return {legal(k): clipped(_text(v), PARAM_LENGTH) for k, v in options.items()}
 
 

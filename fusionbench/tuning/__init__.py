@@ -97,7 +97,7 @@ def tune(
         seed=plan.suite.seed,
         study=(),
     )
-    kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record)}
+    kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record, bench.registry)}
     folder.mkdir(parents=True, exist_ok=True)
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
         said = Told(i, len(cells), cell.label, 0, wish.trials)
@@ -199,6 +199,7 @@ def _as_study(cell: Cell, found: Found) -> Study:
         complete=found.complete,
         pruned=found.pruned,
         failed=found.failed,
+        failure=found.failure,
         options=options,
         train=train,
     )

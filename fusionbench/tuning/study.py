@@ -29,7 +29,7 @@ Score = Callable[[Sequence[Point], int], Sequence[float | str]]
 
 @dataclass(frozen=True)
 class Found:
-    """The best trial of a search, and how all ended."""
+    """The best trial of a search, and how all ended; `failure` is the reason of the first that failed."""
 
     point: Point
     value: float
@@ -37,6 +37,7 @@ class Found:
     complete: int
     pruned: int
     failed: int
+    failure: str
 
 
 class Search:
@@ -92,14 +93,15 @@ class Search:
         states = self._optuna.trial.TrialState
         of_state = {state: [t for t in self._study.trials if t.state == state] for state in states}
         complete, failed = of_state[states.COMPLETE], of_state[states.FAIL]
+        failure = next((t.user_attrs["reason"] for t in failed if "reason" in t.user_attrs), "")
         if not complete:
-            reason = next((t.user_attrs["reason"] for t in failed if "reason" in t.user_attrs), "none was run")
+            reason = failure or "none was run to its end"
             raise FusionBenchError(f"no trial of {self._study.study_name} was completed: {reason}")
         best = self._study.best_trial
         asked = None if default is None else self._labelled(default)
         own = next((t.value for t in complete if t.params == asked), None)
         point = {name: self._value(name, value) for name, value in best.params.items()}
-        return Found(point, float(best.value), own, len(complete), len(of_state[states.PRUNED]), len(failed))
+        return Found(point, float(best.value), own, len(complete), len(of_state[states.PRUNED]), len(failed), failure)
 
     def _batch(self, asked: list[optuna.Trial], inner_folds: int, score: Score) -> None:
         states = self._optuna.trial.TrialState

@@ -22,8 +22,8 @@ def paths(folder: Path, suite: str) -> tuple[Path, Path]:
     return folder / f"{suite}-tuned.toml", folder / f"{suite}-tuned.search.toml"
 
 
-def earlier(path: Path, asked: Record) -> tuple[Study, ...]:
-    """Studies that an earlier command wrote there.
+def earlier(path: Path, asked: Record, registry: Registry) -> tuple[Study, ...]:
+    """Studies that an earlier command wrote there, their datasets as seen from here.
 
     Raises:
         SuiteError: they were searched in another way, so that a table of both would compare nothing.
@@ -38,29 +38,30 @@ def earlier(path: Path, asked: Record) -> tuple[Study, ...]:
                 f"{path}: holds studies with {key} = {have!r}, and this asks for {want!r}; ask for the same, or write "
                 "elsewhere with --to"
             )
-    return there.study
+    return tuned.from_folder(there.study, registry, path.parent)
 
 
 def write(folder: Path, suite: suites.Suite, record: Record, registry: Registry) -> Path:
     """Both files; the suite names the record. Returns the suite's path."""
     suite_path, record_path = paths(folder, suite.name)
     folder.mkdir(parents=True, exist_ok=True)
-    found = record.model_dump(mode="json", exclude_none=True)
+    written = record.model_copy(update={"study": tuned.for_folder(record.study, registry, folder)})
+    found = written.model_dump(mode="json", exclude_none=True)
     record_path.write_text(f"# {record.command}\n{tomli_w.dumps(found)}", encoding="utf-8")
-    text = tomli_w.dumps(_suite(suite, record_path.name, registry))
+    text = tomli_w.dumps(_suite(suite, record_path, registry))
     suite_path.write_text(f"# Options found by: {record.command}\n{text}", encoding="utf-8")
     return suite_path
 
 
-def _suite(suite: suites.Suite, record: str, registry: Registry) -> dict[str, Any]:
-    """The suite as a file of its own: paths absolute, the seed it was searched with, published numbers left behind."""
-    here = suites.from_folder(suite, registry, Path.cwd())
+def _suite(suite: suites.Suite, record: Path, registry: Registry) -> dict[str, Any]:
+    """The suite as a file beside the record, with the seed it was searched with, published numbers left behind."""
     # Protocol and recipe in full: what equals a default may stand there against what a `base` sets.
-    full = {part: getattr(here, part).model_dump(mode="json") for part in ("protocol", "train")}
+    full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
     published = {"name", "reference", "claims", "counts"}
-    text = here.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
-    listed = {"datasets": [str(d) for d in here.datasets], "models": [str(m) for m in here.models]}
-    return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record}
+    text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
+    datasets = [str(suites.for_folder(d, registry, record.parent)) for d in suite.datasets]
+    listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
+    return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}
 
 
 def _plain(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,10 @@ QUICK = {
 }
 """mlflow's own patience is 120 s and 7 retries a request: a server that is down would hold up every cell."""
 
+UPLOADS = frozenset({"log_artifact", "log_text"})
+UPLOAD = QUICK | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
+"""For files: a server passes megabytes on to its own store before it answers, and it has just answered other calls."""
+
 DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
 REASON = 200  # characters of a foreign message that one line takes
 
@@ -35,8 +39,9 @@ class Connection:
     After a failure every further call raises the same error at once, so that a dead server costs one wait.
     """
 
-    def __init__(self, uri: str, suite: str) -> None:
+    def __init__(self, uri: str, suite: str, replay: str = "") -> None:
         self.uri, self.suite = uri, suite
+        self._replay = replay or f"fusionbench sync {suite}"
         self._client: Any = None
         self._failure: TrackingError | None = None
 
@@ -49,7 +54,7 @@ class Connection:
         if self._failure is not None:
             raise self._failure
         try:
-            with _quick():
+            with _quick(UPLOAD if method in UPLOADS else QUICK):
                 if self._client is None:
                     self._client = _open(self.uri)
                 return getattr(self._client, method)(*args, **options)
@@ -59,7 +64,7 @@ class Connection:
             to = f" --to {shown}" if shown.startswith("http") else ""
             self._failure = TrackingError(
                 f"MLflow at {shown} {_reason(error, self.uri)}; results are safe on disk, replay them with: "
-                f"fusionbench sync {self.suite}{to}"
+                f"{self._replay}{to}"
             )
             raise self._failure from error
 
@@ -106,9 +111,9 @@ def _probe(uri: str) -> None:
 
 
 @contextmanager
-def _quick() -> Iterator[None]:
+def _quick(patience: Mapping[str, str]) -> Iterator[None]:
     """Short patience for our own requests only: the user's process may use mlflow for other things."""
-    ours = {name: value for name, value in QUICK.items() if name not in os.environ}
+    ours = {name: value for name, value in patience.items() if name not in os.environ}
     os.environ.update(ours)
     try:
         yield

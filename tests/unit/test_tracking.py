@@ -26,10 +26,12 @@ from fusionbench.tracking import (
     Tracker,
     TrackingError,
     experiment_id,
+    names,
     runs,
     store_uri,
     suite_link,
     sync,
+    tables,
     tracked_experiment,
     ui_command,
     ui_environment,
@@ -39,7 +41,11 @@ from fusionbench.tracking.connection import QUICK, Connection
 from fusionbench.types import Fold
 
 SUITE = "tcga-lite"
-LOCK = {"fusionbench": "0.1.0", "models": {"healnet": "1"}, "datasets": {"blca": {"fingerprint": "f00", "splits": {}}}}
+FINGERPRINT = "f00d" * 16
+COMMIT = "c0ffee" * 6 + "0000"
+INGREDIENTS = {"dataset": {"version": "3", "fingerprint": FINGERPRINT}, "model": {"version": "1"}}
+COUNTS = {"cases": 100, "groups": 99, "events": 40, "bins": [10, 10], "columns": {"omic": 7}}
+LOCK = {"fusionbench": "0.1.0", "datasets": {"blca": {"plugin": "tcga", "splits": {}, "counts": {"patient": COUNTS}}}}
 
 
 def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -> Cell:
@@ -59,6 +65,7 @@ def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -
         split=Fold((), (), ()),
         policy="native",
         key=key or f"key-{model}-{fold}",
+        ingredients=INGREDIENTS,
     )
     return dataclasses.replace(made, **changes)
 
@@ -78,6 +85,8 @@ def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> C
             "environment": {"device": "cpu", "packages": {"torch": "2"}},
             "fit": {"best_epoch": 2, "edges": [1.0], "validation_loss": None},
             "process_peak_memory_mib": 300.0,
+            "system_samples": [[1.0, 0.5, 200.0], [3.0, 2.5, 300.0]],
+            "git_commit": COMMIT,
             "notes": ["tied quartiles"],
         },
     )
@@ -85,7 +94,7 @@ def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> C
 
 
 def failed(of: Cell, reason: str) -> CellResult:
-    return CellResult(of.key, "failed", reason, record={"seconds": {"total": 1.0}, "traceback": "..."})
+    return CellResult(of.key, "failed", reason, record={"seconds": {"total": 1.0}, "traceback": "line 1\nline 2"})
 
 
 def table(mean: float = 0.6, n_failed: int = 0, models: Sequence[str] = ("healnet",)) -> pd.DataFrame:
@@ -141,40 +150,40 @@ def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
     ],
 )
 def test_metric_names_that_only_lack_a_legal_colon_stay_readable(name: str, expected: str) -> None:
-    assert words.legal(name) == expected
+    assert names.legal(name) == expected
 
 
 @pytest.mark.parametrize("name", ["a b?", "../x", "/lead", "a//b", "ü", "x" * 400, "", "a\nb", "50 %"])
 def test_every_name_becomes_one_that_mlflow_takes_and_stays_distinct(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
-    made = words.legal(name)
+    made = names.legal(name)
     _validate_metric_name(made)
     assert len(made) <= 250
-    assert made != words.legal(name + "?")
+    assert made != names.legal(name + "?")
 
 
 def test_long_values_are_cut_without_becoming_equal() -> None:
-    one, two = words.clipped("x" * 600 + "1", 500), words.clipped("x" * 600 + "2", 500)
+    one, two = names.clipped("x" * 600 + "1", 500), names.clipped("x" * 600 + "2", 500)
     assert len(one) == len(two) == 500
     assert one != two
-    assert words.clipped("short", 500) == "short"
+    assert names.clipped("short", 500) == "short"
 
 
 def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
     brought = {"plugin": "tcga", "distribution": "fusionbench", "distribution_version": "0.1.0"}
     lock = {
-        "models": {"healnet": "2"},
         "model_plugins": {"healnet": {"plugin": "mine", "distribution": "my-models", "distribution_version": "1.4"}},
-        "datasets": {"blca": {"version": "3", **brought, "splits": {}}},
+        "datasets": {"blca": {**brought, "splits": {}}},
     }
     tags = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).tags
     assert {k: v for k, v in tags.items() if k.startswith(("model.", "dataset."))} == {
-        "model.version": "2",
+        "model.version": "1",
         "model.plugin": "mine",
         "model.distribution": "my-models",
         "model.distribution_version": "1.4",
         "dataset.version": "3",
+        "dataset.fingerprint": FINGERPRINT,
         "dataset.plugin": "tcga",
         "dataset.distribution": "fusionbench",
         "dataset.distribution_version": "0.1.0",
@@ -182,7 +191,36 @@ def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
 
 
 def test_the_memory_of_a_fold_is_that_of_its_process() -> None:
-    assert ("process_peak_memory_mib", 300.0, 0) in words.fold_payload(cell(), SUITE, result(cell())).metrics
+    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
+    assert words.Point("system/process_peak_memory_mib", 300.0) in said
+
+
+def test_samples_are_system_metrics_at_their_own_times() -> None:
+    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
+    assert [tuple(p) for p in said if p.seconds is not None] == [
+        ("system/process_memory_mib", 200.0, 0, 1.0),
+        ("system/process_cpu_seconds", 0.5, 0, 1.0),
+        ("system/process_cpu_percent", 50.0, 0, 1.0),
+        ("system/process_memory_mib", 300.0, 1, 3.0),
+        ("system/process_cpu_seconds", 2.5, 1, 3.0),
+        ("system/process_cpu_percent", 100.0, 1, 3.0),
+    ]
+
+
+def test_a_cell_stored_before_samples_and_commits_were_is_still_a_fold() -> None:
+    record = {"seconds": {"fit": 3.0}, "environment": {"device": "cpu"}}
+    said = words.fold_payload(cell(), SUITE, result(cell(), record=record))
+    assert not [p for p in said.metrics if p.name.startswith("system/")]
+    assert "git_commit" not in said.tags
+
+
+def test_the_dataset_of_a_run_is_its_cohort_with_the_beginning_of_its_fingerprint() -> None:
+    row = words.row_payload(cell(), SUITE, LOCK).dataset
+    assert row == ("blca", "f00df00df00d", '{"num_rows": 100, "groups": 99, "events": 40}')
+    fold = words.fold_payload(cell(), SUITE, result(cell())).dataset
+    assert fold is not None
+    assert fold[:2] == row[:2]
+    assert words.row_payload(cell(ingredients={}), SUITE, LOCK).dataset is None
 
 
 def test_a_row_states_all_resolved_options() -> None:
@@ -200,29 +238,29 @@ def test_a_row_states_all_resolved_options() -> None:
 def test_undefined_scores_are_tags_with_their_reason_and_no_number() -> None:
     said = words.fold_payload(cell(), SUITE, result(cell()))
     assert said.tags["undefined.ibs"] == "no survival function"
-    assert "ibs" not in {name for name, _, _ in said.metrics}
+    assert "ibs" not in {point.name for point in said.metrics}
 
 
 def test_points_that_are_not_finite_are_gaps_of_their_curve() -> None:
     history = ((0, "train", "loss", 1.0), (1, "train", "loss", math.inf), (2, "train", "loss", math.nan))
     said = words.fold_payload(cell(), SUITE, result(cell(), history=history))
-    assert [m for m in said.metrics if m[0] == "train/loss"] == [("train/loss", 1.0, 0)]
+    assert [p for p in said.metrics if p.name == "train/loss"] == [words.Point("train/loss", 1.0, 0)]
 
 
 def test_a_long_table_is_cut_to_what_a_description_holds_and_says_so() -> None:
     rows = table(models=[f"model-{i}" for i in range(200)]).to_dict("records")
-    note = words.table_note("Title", rows)
+    note = tables.table_note("Title", rows)
     assert len(note) <= 5000
     assert note.startswith("Title\n")
     assert "model-10 " in note
     assert note.endswith("see table.md of the results")
-    assert "see table.md" not in words.table_note("Title", rows[:5])
+    assert "see table.md" not in tables.table_note("Title", rows[:5])
 
 
 def test_a_result_line_says_what_is_missing() -> None:
     row = {**table(n_failed=2).to_dict("records")[0], "ci_low": math.nan}
-    assert words.table_line([row]) == "harrell_c_index 0.600 ± 0.030 (3 folds, 2 failed)"
-    assert words.table_line([{**row, "mean": math.nan}]) == "harrell_c_index undefined (3 folds, 2 failed)"
+    assert tables.table_line([row]) == "harrell_c_index 0.600 ± 0.030 (3 folds, 2 failed)"
+    assert tables.table_line([{**row, "mean": math.nan}]) == "harrell_c_index undefined (3 folds, 2 failed)"
 
 
 # --- the store
@@ -264,7 +302,7 @@ def test_a_fold_is_a_child_of_its_row_with_scores_curves_and_timings(root: Path)
     (row,), (fold,) = stored(uri, "row"), stored(uri, "fold")
     assert row.info.run_name == "healnet · blca · clinical+omic"
     assert row.data.params["train.lr"] == "0.001"
-    assert row.data.tags.items() >= {"fusionbench": "0.1.0", "model.version": "1", "dataset.fingerprint": "f00"}.items()
+    assert row.data.tags.items() >= {"fusionbench": "0.1.0", "model.version": "1", "dataset.plugin": "tcga"}.items()
     assert fold.info.run_name == "repeat 0 fold 3 · healnet · blca · clinical+omic"
     assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
     assert fold.data.tags["fusionbench.key"] == "key-healnet-3"
@@ -282,6 +320,7 @@ def test_a_failed_cell_says_why(root: Path) -> None:
     assert fold.info.status == "FAILED"
     assert fold.data.tags["reason"] == "ValueError: NaN loss"
     assert fold.data.tags["mlflow.note.content"] == "failed: ValueError: NaN loss"
+    assert (root / f"mlartifacts/{SUITE}/{fold.info.run_id}/artifacts/traceback.txt").read_text() == "line 1\nline 2"
 
 
 def test_a_skipped_cell_is_a_row_with_its_reason_and_no_fold(root: Path) -> None:
@@ -346,12 +385,33 @@ def test_more_repeats_and_newer_plugins_keep_the_row(root: Path) -> None:
     tracker(root).log_cell(cell(), result(cell()))
     (before,) = stored(store_uri(root), "row")
     more = cell(protocol=Protocol(test_patterns=("full", "only:omic"), repeats=3))
-    tracker(root, lock={**LOCK, "models": {"healnet": "2"}}).log_cell(more, result(more))
+    newer = {"healnet": {"plugin": "healnet", "distribution_version": "0.2"}}
+    tracker(root, lock={**LOCK, "model_plugins": newer}).log_cell(more, result(more))
     (row,) = stored(store_uri(root), "row")
     assert row.info.run_id == before.info.run_id
-    assert row.data.tags["model.version"] == "2"
+    assert row.data.tags["model.distribution_version"] == "0.2"
     assert row.data.tags["protocol.repeats"] == "3"
     assert len(stored(store_uri(root), "fold")) == 1
+
+
+def test_another_cohort_of_the_same_name_is_another_row(root: Path) -> None:
+    tracker(root).log_cell(cell(), result(cell()))
+    grown = cell(key="new", ingredients={**INGREDIENTS, "dataset": {"version": "3", "fingerprint": "beef" * 16}})
+    tracker(root).log_cell(grown, result(grown))
+    for (run,) in (stored(store_uri(root), "row"), stored(store_uri(root), "fold")):
+        assert [used.dataset.digest for used in run.inputs.dataset_inputs] == ["beefbeefbeef"]
+    assert len(stored(store_uri(root), state=2)) == 2
+
+
+def test_a_row_names_the_commits_of_all_its_folds(root: Path) -> None:
+    other = "0123456789" * 4
+    for fold, commit in ((0, COMMIT), (1, other)):
+        record = {**result(cell()).record, "git_commit": commit}
+        tracker(root).log_cell(cell(fold=fold), result(cell(fold=fold), record=record))
+    tracker(root).log_table(table())
+    (row,) = stored(store_uri(root), "row")
+    assert row.data.tags["git_commit"] == f"{other}, {COMMIT}"
+    assert stored(store_uri(root), "fold")[0].data.tags["mlflow.source.git.commit"] == COMMIT
 
 
 def test_one_key_of_two_variants_is_a_fold_of_either(root: Path) -> None:

@@ -6,7 +6,6 @@ import base64
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,6 +15,8 @@ from typing import Any
 
 import pytest
 import requests
+
+from tests.services import free_port
 
 CHROMIUM = next(
     (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
@@ -34,12 +35,6 @@ FLAGS = (
 )
 SCREENSHOTS = "FUSIONBENCH_SCREENSHOTS"
 """Environment variable: the folder that keeps screenshots; default the test's own folder."""
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class Browser:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fusionbench.tracking import words
-from fusionbench.tracking.connection import Connection, entities
+from fusionbench.tracking.connection import STRANGER, Connection, entities
 from fusionbench.tracking.words import DatasetUse, Payload, Point
 
 PAGE = 100  # runs a request of what is there already; more might not arrive within the connection's patience
@@ -57,6 +57,8 @@ class Runs:
             self.experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":
                 self._call("restore_experiment", self.experiment)
+        if not self.experiment:  # any other JSON becomes an experiment without an id
+            raise connection.failed(STRANGER)
 
     def stored(self) -> list[Run]:
         """Our active runs, oldest first."""

@@ -67,8 +67,9 @@ class Payload:
 
     @property
     def digest(self) -> str:
-        """Equal for equal content: a replay that finds it writes nothing."""
-        return sha256(json.dumps(asdict(self), sort_keys=True))
+        """Equal for equal content, in whatever order it was read back: a replay that finds it writes nothing."""
+        content = asdict(self) | {"metrics": sorted(self.metrics, key=lambda point: (point.name, point.step))}
+        return sha256(json.dumps(content, sort_keys=True))
 
     @property
     def once_digest(self) -> str:
@@ -129,7 +130,7 @@ def fold_payload(cell: Cell, suite: str, result: CellResult) -> Payload:
         texts={TRACEBACK: record["traceback"]} if "traceback" in record else {},
         dataset=_dataset(cell),
         status="FAILED" if result.status == "failed" else "FINISHED",
-        seconds=sum(record.get("seconds", {}).values()),
+        seconds=math.fsum(record.get("seconds", {}).values()),
     )
 
 
@@ -153,7 +154,7 @@ def _fold_metrics(result: CellResult) -> Iterator[Point]:
     single = {
         **{score_name(s.metric, s.pattern): s.value for s in result.scores},
         **{f"seconds/{k}": v for k, v in seconds.items()},
-        **({"seconds/total": sum(seconds.values())} if seconds else {}),
+        **({"seconds/total": math.fsum(seconds.values())} if seconds else {}),
         **{f"fit/{k}": v for k, v in record.get("fit", {}).items() if isinstance(v, (int, float))},
         **{f"{SYSTEM}/{name}": record[name] for name in ("process_peak_memory_mib",) if name in record},
     }

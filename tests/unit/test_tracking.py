@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,12 +20,14 @@ from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe
 from fusionbench.results import CellResult, Score
 from fusionbench.tracking import (
+    SuiteFiles,
     Tracker,
     TrackingError,
     experiment_id,
     names,
     runs,
     store_uri,
+    suite_files,
     suite_link,
     sync,
     tables,
@@ -38,7 +37,10 @@ from fusionbench.tracking import (
     words,
 )
 from fusionbench.tracking.connection import QUICK, Connection
+from fusionbench.tracking.live import Live
 from fusionbench.types import Fold
+from tests import services
+from tests.services import Answer
 
 SUITE = "tcga-lite"
 FINGERPRINT = "f00d" * 16
@@ -233,6 +235,15 @@ def test_a_row_states_all_resolved_options() -> None:
     assert params["protocol.test_patterns"] == '["full", "only:omic"]'
     assert params["seed"] == "7"
     assert "protocol.repeats" not in params
+
+
+def test_what_is_read_back_from_disk_is_the_same_content() -> None:
+    """cell.json sorts its keys: neither the order of metrics nor that of a sum may show."""
+    record = {**result(cell()).record, "seconds": {"prepare": 0.1, "fit": 1e9, "predict": 0.2, "score": 0.3}}
+    of_row = result(cell(), predictions=(), history=(), record=record)
+    stored = dataclasses.replace(of_row, record=json.loads(json.dumps(record, sort_keys=True)))
+    assert list(stored.record) != list(of_row.record)
+    assert words.fold_payload(cell(), SUITE, stored).digest == words.fold_payload(cell(), SUITE, of_row).digest
 
 
 def test_undefined_scores_are_tags_with_their_reason_and_no_number() -> None:
@@ -440,6 +451,49 @@ def test_a_run_that_an_interrupt_left_half_written_is_written_anew(root: Path, m
     assert len(stored(store_uri(root), "row")) == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("processed", [False, True], ids=["call lost", "answer lost"])
+def test_a_server_that_dies_at_any_call_has_everything_once_after_a_replay(
+    root: Path, monkeypatch: pytest.MonkeyPatch, processed: bool
+) -> None:
+    """Two folds, one failed, with table and files: dead from the n-th call on, for every n."""
+    items = [(c := cell(fold=0), result(c)), (c := cell(fold=1), failed(c, "out of memory"))]
+    files = suite_files(suite_folder(root, table_md="t", report_html="r", figures__a_png="a"))
+    empty = (root / "mlflow.db").read_bytes()
+    real, calls = Connection.call, {"left": 10**6, "made": 0}
+
+    def limited(self: Connection, method: str, *args: Any, **options: Any) -> Any:
+        calls["made"] += 1
+        calls["left"] -= 1
+        if calls["left"] < 0 or (calls["left"] == 0 and not processed):
+            raise self.failed("does not answer")
+        answer = real(self, method, *args, **options)
+        if calls["left"] == 0:
+            raise self.failed("does not answer")
+        return answer
+
+    def everything() -> list[tuple[str, str, dict[str, float], int]]:
+        seen = []
+        for run in stored(store_uri(root)):
+            tags = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId", "mlflow.user")}
+            n_files = len(list((root / "mlartifacts" / SUITE / run.info.run_id).glob("artifacts/**/*.*")))
+            seen.append((run.info.status, json.dumps(tags, sort_keys=True), run.data.metrics, n_files))
+        return seen
+
+    monkeypatch.setattr(Connection, "call", limited)
+    sync(tracker(root), items, table(n_failed=1), files)
+    needed, whole = calls["made"], everything()
+    assert len(whole) == 4
+    for n in range(1, needed + 1):
+        (root / "mlflow.db").write_bytes(empty)
+        calls["left"] = n
+        with pytest.raises(TrackingError):
+            sync(tracker(root), items, table(n_failed=1), files)
+        calls["left"] = 10**6
+        sync(tracker(root), items, table(n_failed=1), files)
+        assert everything() == whole, f"call {n} of {needed}"
+
+
 def test_of_two_runs_for_one_fold_the_younger_stays(root: Path) -> None:
     one, two = tracker(root), tracker(root)
     two._runs()  # both looked before either wrote
@@ -506,23 +560,136 @@ def test_a_results_folder_whose_path_a_database_uri_cannot_hold_is_refused(tmp_p
     assert store_uri(tmp_path / "a b").endswith("a b/mlflow.db")
 
 
+# --- the suite's files
+
+
+def suite_folder(root: Path, **contents: str) -> Path:
+    """A suite's folder with one cell and files, each a second younger than the one before."""
+    folder = root / SUITE
+    (folder / "cells" / "k").mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    written = {
+        "cells/k/cell.json": "{}",
+        **{name.replace("__", "/").replace("_", "."): v for name, v in contents.items()},
+    }
+    for second, (name, text) in enumerate(written.items(), start=1_000_000_000):
+        (folder / name).write_text(text)
+        os.utime(folder / name, (second, second))
+    return folder
+
+
+def test_a_suite_s_files_are_on_one_run_of_their_own(root: Path) -> None:
+    made = {
+        "table_md": "| a |",
+        "table_csv": "a",
+        "suite_lock_toml": "x = 1",
+        "report_html": "<p>",
+        "notes_txt": "mine",
+    }
+    folder = suite_folder(root, **made, figures__forest_png="png", figures__forest_svg="svg")
+    found = suite_files(folder)
+    assert set(found.files) == {"table.md", "table.csv", "suite.lock.toml", "report.html", "figures/forest.png"}
+    used = tracker(root)
+    used.log_cell(cell(), result(cell()))
+    used.log_table(table())
+    used.log_files(found)
+    (run,) = stored(store_uri(root), "suite")
+    assert run.info.run_name == f"{SUITE}: table, figures, report"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"].startswith("Real omics\n\n| dataset |")
+    files = root / "mlartifacts" / SUITE / run.info.run_id / "artifacts"
+    assert (files / "figures" / "forest.png").read_text() == "png"
+    assert (files / "table.md").read_text() == "| a |"
+    (files / "table.md").write_text("not written again")
+    again = tracker(root)
+    again.log_table(table())
+    again.log_files(found)
+    assert (files / "table.md").read_text() == "not written again"
+    assert [r.info.run_id for r in stored(store_uri(root), "suite")] == [run.info.run_id]
+
+
+def test_changed_files_are_written_in_place_and_files_that_are_gone_go(root: Path) -> None:
+    folder = suite_folder(
+        root, table_md="old", table_csv="c", report_html="<p>", figures__a_png="a", figures__b_png="b"
+    )
+    tracker(root).log_files(suite_files(folder))
+    (first,) = stored(store_uri(root), "suite")
+    suite_folder(root, table_md="new", table_csv="c", report_html="<p>")
+    tracker(root).log_files(suite_files(folder))
+    (second,) = stored(store_uri(root), "suite")
+    files = root / "mlartifacts" / SUITE / second.info.run_id / "artifacts"
+    assert second.info.run_id == first.info.run_id
+    assert (files / "table.md").read_text() == "new"
+    (folder / "figures" / "b.png").unlink()
+    tracker(root).log_files(suite_files(folder))
+    (third,) = stored(store_uri(root), "suite")
+    assert third.info.run_id != first.info.run_id
+    kept = root / "mlartifacts" / SUITE / third.info.run_id / "artifacts" / "figures"
+    assert [path.name for path in kept.iterdir()] == ["a.png"]
+    assert [r.info.run_id for r in stored(store_uri(root), "suite", state=2)] == [first.info.run_id]
+
+
+def test_what_is_older_than_the_newest_cell_is_left_out_and_named(root: Path) -> None:
+    folder = suite_folder(root, table_partial_md="p", report_html="<p>", audit_json="{}", figures__a_png="a")
+    os.utime(folder / "cells" / "k" / "cell.json")
+    found = suite_files(folder)
+    assert set(found.files) == {"table.partial.md"}
+    assert found.outdated == {"report.html": "report", "audit.json": "publish"}
+
+
 # --- servers that fail
 
 
 @pytest.fixture
-def refusing() -> str:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+def silent() -> Iterator[str]:
+    with services.silent() as url:
+        yield url
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that takes connections and never answers."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(8)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+def refusing() -> str:
+    return services.refusing()
+
+
+NO_MLFLOW = "answers, but not as an MLflow server does: is it the right address, and does it want a login?"
+ACCESS = " (it takes MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(401, "<html>\n<h1>Unauthorized</h1>"), f"answers 401 Unauthorized{ACCESS}"),
+        (Answer(403, "no"), f"answers 403 Forbidden{ACCESS}"),
+        (
+            Answer(403, '{"error_code": "PERMISSION_DENIED", "message": "not yours"}', JSON),
+            f"failed (PERMISSION_DENIED: not yours){ACCESS}",
+        ),
+        (Answer(404, "<html>no such page"), "answers 404 Not Found"),
+        (Answer(500, "<html>oops"), "answers 500 Internal Server Error"),
+        (Answer(503, "busy"), "answers 503 Service Unavailable"),
+        (Answer(200, "<!doctype html>\n<title>Login</title>"), NO_MLFLOW),
+        (Answer(200, "\x00\x01{{{", JSON), NO_MLFLOW),
+        (Answer(200, '{"hello": 1}', JSON), NO_MLFLOW),
+        (Answer(200, "[1]", JSON), NO_MLFLOW),
+        (Answer(302, "", headers=(("Location", "/login"),)), NO_MLFLOW),
+    ],
+    ids=lambda value: f"{value.status} {value.body[:12]!r}" if isinstance(value, Answer) else "",
+)
+def test_a_server_that_answers_badly_is_one_line_and_is_asked_no_more(root: Path, answer: Answer, said: str) -> None:
+    told: list[str] = []
+    with services.answering(answer) as (url, seen):
+        live = Live(lambda: tracker(root, url), told.append)
+        live.cell(cell(), result(cell()))
+        asked = len(seen)
+        for fold in range(1, 9):
+            live.cell(cell(fold=fold), result(cell(fold=fold)))
+        live.end(table(), SuiteFiles({}, {}))
+    expected = (
+        f"MLflow at {url} {said}; results are safe on disk, replay them with: fusionbench sync {SUITE} --to {url}"
+    )
+    assert told == [f"not logged to MLflow: {expected}"]
+    assert len(seen) == asked > 0
 
 
 def test_a_server_that_refuses_is_one_line_with_the_remedy(root: Path, refusing: str) -> None:
@@ -616,31 +783,9 @@ def test_the_web_page_sends_no_telemetry_unless_the_user_wants_it(monkeypatch: p
 
 @pytest.fixture
 def server(root: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            ui_command(root, port), env=ui_environment(), stdout=log, stderr=log, cwd=root, start_new_session=True
-        )
-        try:
-            _wait(url, process, root / "server.log")
-            yield url
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"mlflow server did not start: {log.read_text()[-2000:]}")
+    port = services.free_port()
+    with services.mlflow_server(ui_command(root, port), port, root) as running:
+        yield running.url
 
 
 @pytest.mark.slow

@@ -110,6 +110,7 @@ class Tracker:
         if run is not None and run.holds(digest):
             if payload.tags.items() - run.tags.items():
                 runs.write(run, payload.tags)
+            runs.end(run, "FINISHED")
             return
         if run is not None and runs.files(run) - found.files.keys():
             runs.supersede(self._known.pop(WHOLE), digest)

@@ -194,7 +194,7 @@ def test_the_page_shows_parents_children_their_comparison_and_the_files(session:
         page.wait(one.data.tags[words.NOTE], child.info.run_name)
         page.screenshot("mlflow parent")
         page.open(f"{base}/#/experiments/{experiment}/runs/{child.info.run_id}/model-metrics")
-        page.wait("loss", "c_index", "Step")
+        page.wait("(train/loss)", "(fit/lr)", "Step")
         page.screenshot("mlflow child curves")
         page.open(f"{base}/#/experiments/{experiment}/runs/{child.info.run_id}/system-metrics")
         page.wait("process_cpu_percent", "process_memory_mib")

@@ -17,6 +17,13 @@ from tests.conftest import Cli
 RUN = ("run", "example-faulty", "-d", "example-faulty")
 
 
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, empty_store: Path) -> Path:
+    """The local store of `results`, where mlflow need not make it first."""
+    (tmp_path / "results").mkdir()
+    return Path(shutil.copy(empty_store, tmp_path / "results" / "mlflow.db"))
+
+
 def tags(store: Path, suite: str, tag: str) -> Counter[str]:
     """How often each value of a tag stands on the active runs of a store."""
     uri = f"sqlite:///{store.absolute()}"
@@ -24,7 +31,7 @@ def tags(store: Path, suite: str, tag: str) -> Counter[str]:
     return Counter(run.data.tags.get(tag, "") for run in listed)
 
 
-def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_named(cli: Cli, tmp_path: Path) -> None:
+def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_named(cli: Cli, store: Path) -> None:
     assert cli(*RUN, "--no-track").returncode == 0
     assert cli("run", "example-failing", "--no-track").returncode == 1
     shutil.copytree("results/example-faulty", "results/gone")
@@ -36,14 +43,14 @@ def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_n
     ]
     (line,) = ended.stderr.splitlines()
     assert line.startswith("not in MLflow: gone: unknown suite 'gone'")
-    kinds = tags(tmp_path / "results/mlflow.db", "example-failing", words.KIND)
+    kinds = tags(store, "example-failing", words.KIND)
     assert kinds == {"row": 3, "fold": 6, "suite": 1}
     shutil.rmtree("results/gone")
     assert cli("sync").returncode == 0
-    assert tags(tmp_path / "results/mlflow.db", "example-failing", words.KIND) == kinds
+    assert tags(store, "example-failing", words.KIND) == kinds
 
 
-def test_bad_requests(cli: Cli, tmp_path: Path) -> None:
+def test_bad_requests(cli: Cli) -> None:
     assert "no results under results" in cli("sync").stderr
     assert "nothing has been run under results" in cli("sync", "quickstart").stderr
     assert "name it" in cli("sync", "-m", "healnet").stderr
@@ -56,8 +63,7 @@ def test_bad_requests(cli: Cli, tmp_path: Path) -> None:
         assert line.startswith(f"error: MLflow at {to} ")
 
 
-def test_a_replay_after_a_live_run_leaves_its_runs_as_they_are(cli: Cli, tmp_path: Path) -> None:
-    store = tmp_path / "results/mlflow.db"
+def test_a_replay_after_a_live_run_leaves_its_runs_as_they_are(cli: Cli, store: Path) -> None:
     assert cli(*RUN).returncode == 0
     live = tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", words.DIGEST)
     uri = f"sqlite:///{store}"
@@ -67,9 +73,7 @@ def test_a_replay_after_a_live_run_leaves_its_runs_as_they_are(cli: Cli, tmp_pat
     assert not found.call("search_runs", [experiment_id(uri, "example-faulty")], run_view_type=2)
 
 
-def test_a_row_beside_the_suite_s_own_is_logged_with_its_mean_and_replayed_by_its_name(
-    cli: Cli, tmp_path: Path
-) -> None:
+def test_a_row_beside_the_suite_s_own_is_logged_with_its_mean_and_replayed_by_its_name(cli: Cli, store: Path) -> None:
     extra = ("-m", "example-flat[value=zero]")
     assert cli(*RUN, "--no-track").returncode == 0
     down = cli("run", "example-faulty", *extra, env={"MLFLOW_TRACKING_URI": services.refusing()})
@@ -77,7 +81,7 @@ def test_a_row_beside_the_suite_s_own_is_logged_with_its_mean_and_replayed_by_it
     assert "fusionbench sync example-faulty -m 'example-flat[value=zero]' --to " in down.stderr
     assert cli("sync", "example-faulty", *extra).returncode == 0
     assert cli("sync", "example-faulty").returncode == 0
-    uri = f"sqlite:///{tmp_path / 'results/mlflow.db'}"
+    uri = f"sqlite:///{store}"
     listed = Connection(uri, "example-faulty").call(
         "search_runs", [experiment_id(uri, "example-faulty")], "tags.`fusionbench.kind` = 'row'"
     )
@@ -106,19 +110,14 @@ def test_a_report_made_later_arrives_and_one_that_is_outdated_is_named(cli: Cli,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["refusing", "silent", "500", "401", "html"])
+@pytest.mark.parametrize("kind", ["silent", "html"])
 def test_a_run_against_a_bad_server_goes_on_says_one_line_and_loses_one_wait(cli: Cli, kind: str) -> None:
-    answers = {
-        "500": services.Answer(500, "oops"),
-        "401": services.Answer(401, "who?"),
-        "html": services.Answer(200, "<p>"),
-    }
     cli(*RUN, "--no-track", "--out", "warm")
     began = time.monotonic()
     cli(*RUN, "--no-track", "--out", "untracked")
     untracked = time.monotonic() - began
-    with services.silent() as silent, services.answering(answers.get(kind, services.Answer(200, ""))) as (bad, _):
-        url = {"refusing": services.refusing(), "silent": silent}.get(kind, bad)
+    with services.silent() as silent, services.answering(services.Answer(200, "<p>")) as (html, _):
+        url = {"silent": silent, "html": html}[kind]
         began = time.monotonic()
         ended = cli(*RUN, env={"MLFLOW_TRACKING_URI": url})
         lost = time.monotonic() - began - untracked

@@ -108,14 +108,6 @@ def table(mean: float = 0.6, n_failed: int = 0, models: Sequence[str] = ("healne
     )
 
 
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without experiments; made once, since mlflow takes seconds for it."""
-    root = tmp_path_factory.mktemp("store")
-    Connection(store_uri(root), SUITE).call("search_experiments")
-    return root / "mlflow.db"
-
-
 @pytest.fixture
 def root(tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)

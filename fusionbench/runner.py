@@ -18,6 +18,7 @@ from fusionbench.cohort import Cohort
 from fusionbench.errors import FusionBenchError
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Executor, Predictor, State
+from fusionbench.meter import Meter
 from fusionbench.preprocess import Preprocessor
 from fusionbench.results import CellResult, PatternPrediction, Score
 from fusionbench.seeds import derive
@@ -65,8 +66,11 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
         load: gives the finished cells of its members.
     """
     started = time.perf_counter()
+    meter = Meter()
     try:
-        return _run(cell, bench, load, progress)
+        with meter:
+            result = _run(cell, bench, load, progress)
+        return replace(result, record={**result.record, **_measured(meter)})
     # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
     except Exception as error:  # noqa: BLE001
         reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
@@ -74,8 +78,19 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
             "cell": _about(cell),
             "traceback": traceback.format_exc(),
             "seconds": {"total": time.perf_counter() - started},
+            **_measured(meter),
         }
         return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
+
+
+def _measured(meter: Meter) -> dict[str, Any]:
+    """What the cell took of its process, and which code it ran; in no key."""
+    commit = environment.git_commit()
+    return {
+        "process_peak_memory_mib": environment.peak_memory_mib(),
+        "system_samples": meter.record(),
+        **({"git_commit": commit} if commit else {}),
+    }
 
 
 def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
@@ -98,7 +113,6 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
-        "process_peak_memory_mib": environment.peak_memory_mib(),
         "environment": environment.describe(str(bench.device), threads),
     }
     return CellResult(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     )
     from fusionbench.pluginref import PluginRef
     from fusionbench.types import (
+        Attention,
         Bag,
         Batch,
         Case,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attention",
     "Bag",
     "Batch",
     "Case",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from fusionbench.types import (
+    Attention,
     Case,
     CaseSet,
     DatasetInfo,
@@ -163,8 +164,11 @@ class Predictor(ABC):
         """
         return self.predict(val)
 
-    def attention(self, cases: CaseSet) -> Mapping[str, Tensor] | None:
-        """Attention per modality, or None for a model without attention."""
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        """Attention by modality, of those in which the model chooses; None for a model without attention.
+
+        Items are padded to the longest case.
+        """
         return None
 
     @abstractmethod

@@ -19,6 +19,7 @@ from fusionbench.types import (
     ModalityKind,
     ModalitySpec,
     ModalityUse,
+    Piece,
     RawBag,
     Source,
     SurvivalPrediction,
@@ -71,6 +72,10 @@ class Modality(ABC):
         Raises:
             DataError: naming file or case, what was seen and what was expected (width, NaN, no instance).
         """
+
+    def pieces(self, ref: Any) -> Sequence[Piece]:
+        """The files that a case's instances come from, in their order; empty where there is nothing to tell apart."""
+        return ()
 
     def check(self, ref: Any) -> None:
         """Cheap validation before any compute; by default it loads. Override where loading is expensive."""

@@ -8,6 +8,7 @@ session.table("quickstart")
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from fusionbench.audit import Audit
     from fusionbench.cohort import Cohort
+    from fusionbench.explain import Explained, Request
 
 
 class Reporter(Protocol):
@@ -235,8 +237,8 @@ class Session:
         counted = {(str(d), unit): self.bench.cohort(d, unit) for d, _ in plan.cohorts for unit in wanted}
         return locks.make_lock(plan, self.registry, self.cohorts(plan), counted)
 
-    def as_run(self, name: str) -> tuple[Plan, Store]:
-        """The whole suite with the repeats and the seed of its last run, as its lock has them.
+    def as_run(self, name: str, part: Selection = WHOLE) -> tuple[Plan, Store]:
+        """The whole suite, or a part, with the repeats and the seed of its last run, as its lock has them.
 
         Raises:
             ResultsError: it has not been run.
@@ -246,7 +248,19 @@ class Session:
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
         suite = views.read_lock(store.folder)["suite"]
-        return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+        return self.plan(name, replace(part, repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+
+    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> Explained:
+        """Write where a stored model looks in test cases, and whether that matters, below the suite's results.
+
+        Raises:
+            SuiteError, ResultsError: the request does not fit what is stored. DataError: a file cannot be read.
+        """
+        from fusionbench.explain import explain, refuse_published
+
+        request.check()
+        refuse_published(self._store(request.suite).folder, request.suite)
+        return explain(*self.as_run(request.suite, request.selection), self.bench, request, tell)
 
     def sync(self, name: str) -> int:
         """Replay every finished cell and the table into MLflow; returns how many cells.

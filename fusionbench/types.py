@@ -114,6 +114,21 @@ class RawBag:
     shape: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Piece:
+    """Instances of a case that come from one file, such as the tiles of a slide.
+
+    Attributes:
+        name: of the file, without its ending.
+        count: of the instances, which stand together in the bag.
+        side: of the square that an instance covers, in the units of its coords; None where the file does not say.
+    """
+
+    name: str
+    count: int
+    side: float | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class PreparedBag:
     """A modality of one case ready for a model: values (instance, feature) float32, finite."""

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,10 +15,10 @@ from fusionbench.arrangement import JOIN
 from fusionbench.cells import ORACLE, Cell, Plan
 from fusionbench.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.explain.request import Request
+from fusionbench.pluginref import PluginRef
+from fusionbench.report.words import FULL
 from fusionbench.store import Store
 from fusionbench.suites import BASE
-
-K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True)
@@ -55,15 +54,14 @@ def choose(plan: Plan, store: Store, request: Request) -> list[Chosen]:
     Raises:
         SuiteError: the suite has no such row, or no test fold holds the case. ResultsError: the cell is not there.
     """
-    usual = _row(plan, Request(request.suite, request.model, "", dataset=request.dataset))
-    row = _row(plan, request)
+    row, usual = _row(plan, request)
     if request.case is not None:
         cell = _holding(row, request.case)
         ready(store, cell, request.suite)
         risks = _test_risks(store, cell)
-        return [Chosen(cell, request.case, cell in usual, _rank(risks, request.case), len(risks))]
+        return [Chosen(cell, request.case, usual, _rank(risks, request.case), len(risks))]
     datasets = list(dict.fromkeys(str(c.dataset) for c in row))
-    _one(datasets, "--dataset", lambda name: name, f"{request.model} ran on")
+    _one(datasets, "--dataset", f"{request.model} ran on")
     for cell in row:
         ready(store, cell, request.suite)
     ranked = [
@@ -76,36 +74,50 @@ def choose(plan: Plan, store: Store, request: Request) -> list[Chosen]:
     ranked.sort(key=lambda found: (found[2] / found[3], found[1]))
     seen: dict[str, Chosen] = {}
     for cell, id_, rank, of in ranked:
-        seen.setdefault(id_, Chosen(cell, id_, cell in usual, rank, of))
+        seen.setdefault(id_, Chosen(cell, id_, usual, rank, of))
     return list(seen.values())[: request.top_risk]
 
 
-def _row(plan: Plan, request: Request) -> list[Cell]:
-    """The cells of one model, modality set, variant and repeat; of several datasets where none is named."""
+def _row(plan: Plan, request: Request) -> tuple[list[Cell], bool]:
+    """The cells of one model, modality set, variant and repeat, of several datasets where none is named.
+
+    Returns:
+        the cells, and whether the model alone would have named them.
+    """
     cells = [c for c in plan.listed if c.model.name != ORACLE]
-    exact = [c for c in cells if str(c.model) == request.model]
-    cells = exact or cells
-    _one([str(c.model) for c in cells], "--model", lambda name: name, "this suite has")
+    wanted = str(PluginRef.parse(request.model))
+    cells = [c for c in cells if str(c.model) == wanted] or cells
+    _one([str(c.model) for c in cells], "--model", "this suite has")
     taken = [c for c in cells if not c.skip]
     if not taken:
         raise SuiteError(f"{request.model} runs nowhere in this suite: {cells[0].skip}")
-    cells = _of_modalities(cells, taken, request)
-    cells = _of_variant(cells, request)
-    repeats = sorted({c.repeat for c in cells})
+    largest = _largest(taken)
+    chosen = _of_modalities(cells, taken, request) if request.modalities else largest
+    names = list(dict.fromkeys(c.variant for c in chosen))
+    first = BASE if BASE in names else names[0] if len(names) == 1 else None
+    variant = request.variant or first or _one(names, "--variant", "this row has variants")
+    if variant not in names:
+        raise SuiteError(did_you_mean("variant", variant, names))
+    repeats = sorted({c.repeat for c in chosen})
     if request.repeat not in repeats:
         raise SuiteError(f"--repeat {request.repeat}: this run has repeats {repeats[0]} to {repeats[-1]}")
-    return [c for c in cells if c.repeat == request.repeat]
+    row = [c for c in chosen if (c.variant, c.repeat) == (variant, request.repeat)]
+    usual = variant == first and request.repeat == repeats[0] and all(c in largest for c in row)
+    return row, usual
 
 
 def _of_modalities(cells: Sequence[Cell], taken: Sequence[Cell], request: Request) -> list[Cell]:
-    if request.modalities:
-        wanted = {part for name in request.modalities for part in name.split("+")}
-        same = [c for c in cells if _parts(c) == wanted]
-        if not same:
-            raise SuiteError(did_you_mean("modality set", "+".join(request.modalities), {_set(c) for c in taken}))
-        if all(c.skip for c in same):
-            raise SuiteError(f"{request.model} was skipped on {'+'.join(request.modalities)}: {same[0].skip}")
-        return [c for c in same if not c.skip]
+    wanted = {part for name in request.modalities for part in name.split("+")}
+    same = [c for c in cells if _parts(c) == wanted]
+    if not same:
+        raise SuiteError(did_you_mean("modality set", "+".join(request.modalities), {_set(c) for c in taken}))
+    if all(c.skip for c in same):
+        raise SuiteError(f"{request.model} was skipped on {'+'.join(request.modalities)}: {same[0].skip}")
+    return [c for c in same if not c.skip]
+
+
+def _largest(taken: Sequence[Cell]) -> list[Cell]:
+    """The cells on each dataset's largest set."""
     largest = {str(c.dataset): max((_parts(d) for d in taken if d.dataset == c.dataset), key=len) for c in taken}
     return [c for c in taken if _parts(c) == largest[str(c.dataset)]]
 
@@ -119,17 +131,7 @@ def _set(cell: Cell) -> str:
     return "+".join(part for name in cell.modalities for part in name.split(JOIN))
 
 
-def _of_variant(cells: Sequence[Cell], request: Request) -> list[Cell]:
-    names = list(dict.fromkeys(c.variant for c in cells))
-    wanted = request.variant or (BASE if BASE in names else None)
-    if wanted is None:
-        wanted = _one(names, "--variant", lambda name: name, "this row has variants")
-    if wanted not in names:
-        raise SuiteError(did_you_mean("variant", wanted, names))
-    return [c for c in cells if c.variant == wanted]
-
-
-def _one(found: Sequence[K], flag: str, shown: Callable[[K], str], what: str) -> K:
+def _one(found: Sequence[str], flag: str, what: str) -> str:
     """The only one.
 
     Raises:
@@ -137,7 +139,7 @@ def _one(found: Sequence[K], flag: str, shown: Callable[[K], str], what: str) ->
     """
     names = list(dict.fromkeys(found))
     if len(names) > 1:
-        raise SuiteError(f"{what} {', '.join(map(shown, names))}: say which with {flag}")
+        raise SuiteError(f"{what} {', '.join(names)}: say which with {flag}")
     return names[0]
 
 
@@ -153,7 +155,7 @@ def _holding(row: Sequence[Cell], case: str) -> Cell:
         raise SuiteError(
             f"case {case!r} {why}; {hint}There are {len(tested)} test cases, {tested[0]!r} to {tested[-1]!r}"
         )
-    _one([str(c.dataset) for c in holding], "--dataset", lambda name: name, f"case {case!r} is in")
+    _one([str(c.dataset) for c in holding], "--dataset", f"case {case!r} is in")
     return holding[0]
 
 
@@ -161,9 +163,12 @@ def ready(store: Store, cell: Cell, suite: str) -> None:
     """Whether a cell is stored as the suite wants it now.
 
     Raises:
+        SuiteError: complete cases were not predicted.
         ResultsError: it has not run, has failed, or what is stored was made otherwise; says what to do.
     """
-    again = f"fusionbench run {shlex.quote(suite)} --out {shlex.quote(str(store.root))}"
+    again = shlex.join(["fusionbench", "run", suite, "-m", str(cell.model), "--out", str(store.root)])
+    if FULL not in cell.patterns:
+        raise SuiteError(f"{cell.label} was not tested on complete cases: add {FULL!r} to protocol.test_patterns")
     if not store.has(cell.key):
         keys = store.keys()
         stale = any(_place(store, key) == cell.place for key in keys)
@@ -182,7 +187,7 @@ def _place(store: Store, key: str) -> dict[str, object]:
 def _test_risks(store: Store, cell: Cell) -> pd.Series[float]:
     """Case to the risk that the cell gave it in its complete test fold."""
     stored = store.predictions(cell.key)
-    own = stored[(stored["split"] == "test") & (stored["pattern"] == "full") & (stored["draw"] == 0)]
+    own = stored[(stored["split"] == "test") & (stored["pattern"] == FULL) & (stored["draw"] == 0)]
     return own.set_index("case")["risk"].astype(np.float64)
 
 

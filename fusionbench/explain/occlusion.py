@@ -101,7 +101,9 @@ def occlude(subject: Subject, name: str, look: Look | None, draws: int) -> Occlu
     blocks = () if alone else tuple(np.array_split(order, min(most, len(order))))
 
     def change(gone: Sequence[Places]) -> Floats:
-        return subject.changes(name, [_left_out(subject, name, items, block) for block in gone])
+        parts = [gone[i : i + subject.at_once] for i in range(0, len(gone), subject.at_once)]
+        made = [subject.changes(name, [_left_out(subject, name, items, block) for block in part]) for part in parts]
+        return np.concatenate(made) if made else np.zeros(0)
 
     changes = change(blocks)
     curve = None if look is None else _curve(order, change, draws, derive(subject.cell.seed, "explain", name))

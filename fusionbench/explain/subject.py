@@ -90,7 +90,7 @@ class Subject:
         return subject
 
     def _same_risk(self, suite: str) -> None:
-        now = float(self.risks([self.case])[0])
+        now = self.asked
         if not abs(now - self.risk) <= APART * max(1.0, abs(self.risk)):
             raise ResultsError(
                 f"cell {self.cell.key} gives case {self.case.id!r} a risk of {now:.6g}, and {self.risk:.6g} is stored; "
@@ -121,10 +121,19 @@ class Subject:
         """Of the prepared case."""
         return sum(bag.values.nbytes for bag in self.bags.values())
 
+    @property
+    def at_once(self) -> int:
+        """How many variants of the case are held in memory together."""
+        return max(1, CHUNK // max(self.bytes, 1))
+
+    @cached_property
+    def asked(self) -> float:
+        """The risk of the case as it is, predicted now."""
+        return float(self.risks([self.case])[0])
+
     def risks(self, cases: Sequence[Case]) -> Floats:
         """(case,) predicted risks, a few cases at a time."""
-        at_once = max(1, CHUNK // max(self.bytes, 1))
-        parts = [cases[i : i + at_once] for i in range(0, len(cases), at_once)]
+        parts = [cases[i : i + self.at_once] for i in range(0, len(cases), self.at_once)]
         who = f"model {self.cell.model}"
         made = [evaluate.predict_all(self.fit.predictor, self._case_set(p), self.fit.prior, who)[0] for p in parts]
         return np.concatenate([prediction.risk for prediction in made])
@@ -134,14 +143,14 @@ class Subject:
         if not parts:
             return np.zeros(0)
         changed = [replace(self.case, refs={**self._loaded, name: part}) for part in parts]
-        return np.asarray(self.risks(changed) - self.risks([self.case])[0])
+        return np.asarray(self.risks(changed) - self.asked)
 
     def change_without(self, name: str) -> float:
         """The same where the case lacks the modality; NaN where it has no other."""
         if len(self.visible) < 2:
             return float("nan")
         refs = {other: ref for other, ref in self.case.refs.items() if other != name}
-        return float(self.risks([replace(self.case, refs=refs)])[0] - self.risks([self.case])[0])
+        return float(self.risks([replace(self.case, refs=refs)])[0] - self.asked)
 
     @cached_property
     def _loaded(self) -> Mapping[str, RawBag]:

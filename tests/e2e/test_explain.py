@@ -13,6 +13,9 @@ import pandas as pd
 import pytest
 
 from fusionbench.builtin.synthetic import Synthetic, SyntheticOptions
+from fusionbench.explain import Request
+from fusionbench.pluginref import PluginRef
+from fusionbench.selection import Selection
 from fusionbench.session import Session
 from tests.conftest import Cli, Outcome
 from tests.e2e.test_bad_input import one_error
@@ -226,3 +229,35 @@ def test_names_never_leave_the_results_nor_become_markup(cli: Cli, tmp_path: Pat
     assert "<img src=x" not in text
     assert "&lt;img src=x onerror=alert(1)&gt;" in text
     one_error(cli("explain", "odd.toml", "-m", FEATURES, "--case", "<b>"), "case '<b>' is no case of this row")
+
+
+STILL = """
+title = "Trained at a rate of nothing"
+datasets = ["synthetic[cases=40]"]
+models = ["healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"]
+modalities = [["bag"], ["vector", "bag"]]
+metrics = ["harrell_c_index"]
+[protocol]
+folds = 2
+[train]
+epochs = 1
+lr = 1e-12
+weight_decay = 0.0
+"""
+
+
+def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_path: Path) -> None:
+    """The start is that of the very cell: k-means of clusters and order of random numbers included."""
+    (tmp_path / "still.toml").write_text(STILL)
+    suite, session = str(tmp_path / "still.toml"), Session(out=tmp_path / "results", device="cpu")
+    session.run(suite, Selection(folds="0"), track=False)
+    for model in ("healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"):
+        plan, _ = session.as_run(suite, Request(suite, model, top_risk=1).selection)
+        case = next(cell for cell in plan.listed if cell.fold == 0 and cell.model == PluginRef.parse(model)).split.test[
+            0
+        ]
+        (explanation,) = session.explain(Request(suite, model, case=case, draws=1)).explanations
+        look = next(part.look for part in explanation.parts if part.name == "bag")
+        assert look is not None
+        assert look.moved.max() < 1e-5, model
+        assert look.starts_apart.min() > 1e-4, model

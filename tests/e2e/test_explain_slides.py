@@ -107,7 +107,8 @@ class TestOnARealSlide:
                     ours = np.asarray(picture.convert("RGB").resize((256, 256)), dtype=float)
                 assert np.abs(ours - theirs).mean() < 8
         with Image.open(place / "figures/heatmap.png") as drawn:
-            assert len(set(drawn.convert("RGB").getdata())) > 64, "the slide lies below"
+            colours = np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)
+        assert len(colours) > 64, "the slide lies below"
         page = (place / "explanation.html").read_text(encoding="utf-8")
         assert "Where it looks: slides, slide CMU-1-Small-Region" in page
         assert "Tiles that are looked at most" in page

@@ -32,7 +32,7 @@ class Additive:
     """Stands for a Subject: the risk of a bag is the sum of its instances, that of a vector of its columns."""
 
     def __init__(self, values: np.ndarray, spec: ModalitySpec) -> None:
-        self.values, self.bytes = values, values.nbytes
+        self.values, self.bytes, self.at_once = values, values.nbytes, 3
         self.raw, self.bags = {"x": RawBag(values)}, {"x": PreparedBag(torch.from_numpy(values))}
         part = SimpleNamespace(fitted=SimpleNamespace(mean=lambda: torch.zeros(spec.dim)))
         self.predictor = SimpleNamespace(preprocessor=SimpleNamespace(specs={"x": spec}, parts={"x": part}))

@@ -261,3 +261,47 @@ def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_pat
         assert look is not None
         assert look.moved.max() < 1e-5, model
         assert look.starts_apart.min() > 1e-4, model
+
+
+PLANTED = """
+title = "Planted"
+datasets = ["synthetic[cases=500,strength_interaction=0,strength_vector=0,strength_bag=1.5]"]
+models = ["healnet", "abmil"]
+modalities = [["bag"]]
+metrics = ["harrell_c_index"]
+[protocol]
+folds = 2
+[train]
+epochs = 30
+lr = 0.001
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["healnet", "abmil"])
+def test_attention_finds_the_planted_instances_and_occlusion_agrees(tmp_path: Path, model: str) -> None:
+    """Where one instance in ten carries the signal: over twelve test cases of a fold."""
+    (tmp_path / "planted.toml").write_text(PLANTED)
+    suite, session = str(tmp_path / "planted.toml"), Session(out=tmp_path / "results", device="cpu")
+    session.run(suite, Selection(models=(model,), folds="0"), track=False)
+    plan, _ = session.as_run(suite, Request(suite, model, top_risk=1).selection)
+    options = SyntheticOptions(cases=500, strength_interaction=0, strength_vector=0, strength_bag=1.5)
+    truth = Synthetic(options, tmp_path).planted_instances()
+    attention, change, curves = [], [], []
+    for case in next(cell for cell in plan.listed if cell.fold == 0 and not cell.skip).split.test[:12]:
+        (explanation,) = session.explain(Request(suite, model, case=case, draws=3)).explanations
+        (bag,) = explanation.parts
+        assert bag.look is not None
+        assert bag.occlusion.curve is not None
+        there, moved, curve = truth[case], np.abs(bag.occlusion.by_item), bag.occlusion.curve
+        attention.append((bag.look.mean[there].mean(), bag.look.mean[~there].mean()))
+        change.append((moved[there].mean(), moved[~there].mean()))
+        few = slice(None, len(curve.k) // 2)
+        curves.append((curve.top[few].mean(), curve.random[:, few].mean()))
+    ratios = {}
+    for name, pairs in (("attention", attention), ("change", change), ("top k to any k", curves)):
+        on, off = np.mean(pairs, axis=0)
+        ratios[name] = on / off
+    assert ratios["attention"] >= 5, ratios
+    assert ratios["change"] >= 4, ratios
+    assert ratios["top k to any k"] >= 2, ratios

@@ -281,7 +281,7 @@ folds = 2
     ("model", "modalities", "train", "times"),
     [
         ("abmil", ["bag"], "epochs = 20\npatience = 5", 5),
-        # HEALNet averages over sixteen latents, some of which look everywhere: 4.5 was measured, where 5 was hoped for.
+        # HEALNet's average is over heads, most of which look everywhere: 4.5 was measured, where 5 was hoped for.
         ("healnet", ["vector", "bag"], "epochs = 30\nlr = 0.001", 3),
     ],
 )

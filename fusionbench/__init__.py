@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fusionbench.pluginref import PluginRef
     from fusionbench.search import Choice, Interval, SearchSpace
     from fusionbench.types import (
+        Attention,
         Bag,
         Batch,
         Case,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         Member,
         ModalitySpec,
         ModalityUse,
+        Piece,
         PreparedBag,
         PreparedCase,
         RawBag,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Attention",
     "Bag",
     "Batch",
     "Case",
@@ -72,6 +75,7 @@ __all__ = [
     "ModalitySpec",
     "ModalityUse",
     "Options",
+    "Piece",
     "PluginError",
     "PluginRef",
     "Predictor",

@@ -22,7 +22,7 @@ from fusionbench.protocol import TrainRecipe
 from fusionbench.registry import Registry
 from fusionbench.results import CellResult
 from fusionbench.training import TorchPredictor, train_module
-from fusionbench.types import CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
+from fusionbench.types import Attention, CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
 
 Load = Callable[[str], CellResult]
 """A finished cell by key, with its weights."""
@@ -115,8 +115,14 @@ class Loaded(Predictor):
     preprocessor: Preprocessor
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        own = replace(cases, specs=self.preprocessor.specs, prepare=self.preprocessor.prepare)
-        return self.inner.predict(own)
+        return self.inner.predict(self.own(cases))
+
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        return self.inner.attention(self.own(cases))
+
+    def own(self, cases: CaseSet) -> CaseSet:
+        """The cases as the predictor sees them."""
+        return replace(cases, specs=self.preprocessor.specs, prepare=self.preprocessor.prepare)
 
     def state(self) -> State:
         return self.inner.state()

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fusionbench.search import SearchSpace
 from fusionbench.types import (
+    Attention,
     Case,
     CaseSet,
     DatasetInfo,
@@ -19,6 +20,7 @@ from fusionbench.types import (
     ModalityKind,
     ModalitySpec,
     ModalityUse,
+    Piece,
     RawBag,
     Source,
     SurvivalPrediction,
@@ -71,6 +73,10 @@ class Modality(ABC):
         Raises:
             DataError: naming file or case, what was seen and what was expected (width, NaN, no instance).
         """
+
+    def pieces(self, ref: Any) -> Sequence[Piece]:
+        """The files that a case's instances come from, in their order; empty where there is nothing to tell apart."""
+        return ()
 
     def check(self, ref: Any) -> None:
         """Cheap validation before any compute; by default it loads. Override where loading is expensive."""
@@ -164,8 +170,11 @@ class Predictor(ABC):
         """
         return self.predict(val)
 
-    def attention(self, cases: CaseSet) -> Mapping[str, Tensor] | None:
-        """Attention per modality, or None for a model without attention."""
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        """Attention by modality, of those in which the model chooses; None for a model without attention.
+
+        Items are padded to the longest case.
+        """
         return None
 
     @abstractmethod

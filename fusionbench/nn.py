@@ -20,9 +20,11 @@ class TorchModel(FusionModel):
     """A fusion model that is one torch module, trained by the harness with the suite's recipe.
 
     Implement `build`; what it returns maps a Batch to logits (case, n_outputs). Initialisation may use torch's global
-    random numbers: the harness has seeded them. A module may also have `attention(batch)`, which returns modality name
-    to weights (case, instance) that sum to 1 over the real instances of a case and are zero where padded or missing,
-    and `notes`, lines for the reader of the results (a feature group that is empty and was left out).
+    random numbers: the harness has seeded them. A module may also have
+
+    - `attention(batch)`, which returns modality name to weights (case, layer, head, item) as `Attention` has them,
+    - `parts`, modality name to `Attention.parts`, for vectors that are cut into items, and
+    - `notes`, lines for the reader of the results (a feature group that is empty and was left out).
     """
 
     @abstractmethod
@@ -90,6 +92,11 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     """
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(dim).masked_fill(~mask, 0.0)
+
+
+def one_head(weights: Tensor) -> Tensor:
+    """(case, item) -> (case, layer, head, item): the attention of a model that chooses once, with one head."""
+    return weights[:, None, None]
 
 
 def masked_sum(values: Tensor, mask: Tensor) -> Tensor:

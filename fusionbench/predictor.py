@@ -16,7 +16,7 @@ from fusionbench.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.interfaces import Predictor, State
 from fusionbench.protocol import TrainRecipe
 from fusionbench.survival import hazards_to_survival, risk_from_survival
-from fusionbench.types import Batch, CaseSet, ModalitySpec, PreparedCase, SurvivalPrediction, Task
+from fusionbench.types import Attention, Batch, CaseSet, ModalitySpec, PreparedCase, SurvivalPrediction, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -116,23 +116,36 @@ class TorchPredictor(Predictor):
         empty = torch.zeros(0, self.task.n_outputs, dtype=torch.float64)
         return torch.stack([rows[i] for i in range(len(rows))]) if rows else empty
 
-    def attention(self, cases: CaseSet) -> Mapping[str, Tensor] | None:
-        """Modality name -> (case, instance) weights on the CPU, zero where padded or missing.
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        """What the module's `attention` gives, on the CPU; None where it has none.
 
-        None where the module has no `attention`.
+        Raises:
+            PluginError: the weights have the wrong shape.
         """
         attend = getattr(self.module, "attention", None)
         if attend is None:
             return None
         self.module.eval()
-        rows: dict[str, list[Tensor]] = {}
+        rows: dict[str, dict[int, Tensor]] = {}
         with torch.inference_mode():
             for positions, batch in stream(cases, self.specs, self.batch_size):
                 for name, weights in attend(to_device(batch, self.device)).items():
-                    mine = rows.setdefault(name, [torch.zeros(1)] * len(cases))
-                    for position, row in zip(positions, weights.float().cpu(), strict=True):
-                        mine[position] = row
-        return {name: pad_sequence(mine, batch_first=True) for name, mine in rows.items()}
+                    of_batch = self._checked_weights(name, weights, batch)
+                    # (item, layer, head), since sequences are padded along their first axis
+                    rows.setdefault(name, {}).update(zip(positions, of_batch.movedim(-1, 1), strict=True))
+        parts = getattr(self.module, "parts", {})
+        return {name: Attention(_padded(mine), parts.get(name, {})) for name, mine in rows.items()}
+
+    def _checked_weights(self, name: str, weights: Tensor, batch: Batch) -> Tensor:
+        """(case, layer, head, item) float32 on the CPU."""
+        parts = getattr(self.module, "parts", {}).get(name, {})
+        items = len(parts) or batch.bags[name].mask.shape[1]
+        if weights.ndim != 4 or (len(weights), weights.shape[-1]) != (len(batch.ids), items):
+            raise PluginError(
+                f"{type(self.module).__name__}: attention on {name!r} has shape {tuple(weights.shape)}, expected "
+                f"(case, layer, head, item) with {len(batch.ids)} cases and {items} items"
+            )
+        return weights.float().cpu()
 
 
 def forward(module: nn.Module, batch: Batch, task: Task) -> Tensor:
@@ -149,6 +162,11 @@ def forward(module: nn.Module, batch: Batch, task: Task) -> Tensor:
             f"{name} returned logits of shape {tuple(logits.shape)}, expected (case, n_outputs) = {expected}"
         )
     return logits
+
+
+def _padded(rows: Mapping[int, Tensor]) -> Tensor:
+    """(item, layer, head) of each case, in their order, to (case, layer, head, item)."""
+    return pad_sequence([rows[i] for i in range(len(rows))], batch_first=True).movedim(1, -1)
 
 
 def _refuse_non_finite(logits: Tensor, ids: Sequence[str], module: nn.Module) -> None:

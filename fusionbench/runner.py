@@ -207,13 +207,18 @@ def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> Su
     return SurvivalTargets(time_, event, assign_bins(time_, edges))
 
 
+def fit_seed(cell: Cell) -> int:
+    """What a cell's fit depends on: initialisation, order of cases, dropout."""
+    return derive(
+        cell.seed, "fit", str(cell.dataset), str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
+    )
+
+
 def _fit(
     cell: Cell, cohort: Cohort, data: FoldData, bench: Workbench, load: Load, progress: Progress | None
 ) -> tuple[Context, Predictor]:
     """Fit under a seed of the cell's own; the process's random state is left as it was."""
-    seed = derive(
-        cell.seed, "fit", str(cell.dataset), str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
-    )
+    seed = fit_seed(cell)
     members = load_members(cell, cohort, bench.registry, bench.device, load)
     context = Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
     if cell.model.name == ORACLE:

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.audit import Audit
+    from fusionbench.explain import Explained, Request
     from fusionbench.tuning import Told, Wish
 
 
@@ -154,6 +155,18 @@ class Session:
         suite = views.read_lock(store.folder)["suite"]
         asked = replace(selection, repeats=suite["protocol"]["repeats"], seed=suite["seed"])
         return self.plan(name, asked), store
+
+    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> Explained:
+        """Write where a stored model looks in test cases, and whether that matters, below the suite's results.
+
+        Raises:
+            SuiteError, ResultsError: the request does not fit what is stored. DataError: a file cannot be read.
+        """
+        from fusionbench.explain import explain, refuse_published
+
+        request.check()
+        refuse_published(self._store(request.suite).folder, request.suite)
+        return explain(*self.as_run(request.suite, request.selection), self.bench, request, tell)
 
     def tune(
         self,

@@ -52,6 +52,12 @@ class ModalitySpec:
     axes: int = 0
     features: tuple[str, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """A name of its own for each column: `features`, or its number where they do not tell the columns apart."""
+        named = len(set(self.features)) == self.dim
+        return self.features if named else tuple(f"column {i}" for i in range(self.dim))
+
 
 @dataclass(frozen=True)
 class SurvivalTarget:
@@ -106,6 +112,21 @@ class RawBag:
     values: NDArray[np.floating[Any]]
     coords: NDArray[np.floating[Any]] | None = None
     shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Instances of a case that come from one file, such as the tiles of a slide.
+
+    Attributes:
+        name: of the file, without its ending.
+        count: of the instances, which stand together in the bag.
+        side: of the square that an instance covers, in the units of its coords; None where the file does not say.
+    """
+
+    name: str
+    count: int
+    side: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +266,21 @@ class SurvivalPrediction:
     risk: Floats
     survival: Floats | None = None
     times: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where a model looks in one modality: the weights by which it chooses from items, averaged over its queries.
+
+    Attributes:
+        weights: (case, layer, head, item) float32. A row over the items sums to 1; it is zero where padded, and all
+            zeros where the case lacks the modality. A model without layers or heads has one of each.
+        parts: name of each item to the columns of the prepared vector that it stands for, in order; empty where the
+            items are the instances of the bag, and a vector is a bag of one.
+    """
+
+    weights: Tensor
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.builtin.feature_files import read_arrays
+from fusionbench.builtin.feature_files import read_arrays, tile_side
 from fusionbench.builtin.instances import (
     FittedInstances,
     InstanceOptions,
@@ -19,7 +19,7 @@ from fusionbench.builtin.instances import (
 )
 from fusionbench.errors import DataError
 from fusionbench.interfaces import Modality
-from fusionbench.types import ModalitySpec, RawBag
+from fusionbench.types import ModalitySpec, Piece, RawBag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,6 +57,11 @@ class Bag(Modality):
             return RawBag(values)
         coords = [as_float32(f"{path}: `coords`: ", arrays["coords"]) for path, arrays in slides.items()]
         return RawBag(values, np.concatenate(coords))
+
+    def pieces(self, ref: Any) -> Sequence[Piece]:
+        """The feature files of a case: as a rule its slides."""
+        paths = _paths(ref) or ()
+        return [Piece(p.stem, len(self._open(p, header_only=True)["features"]), tile_side(p)) for p in paths]
 
     def _open(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
         arrays = read_arrays(path, header_only=header_only)

@@ -52,6 +52,26 @@ def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
     return {key: _without_batch(array) for key, array in arrays.items()}
 
 
+def tile_side(path: Path) -> float | None:
+    """Side of a tile in pixels of level 0 as `fusionbench slides`, CLAM and TRIDENT write it, or None.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    import h5py
+
+    if path.suffix != ".h5":
+        return None
+    try:
+        with h5py.File(path, "r") as file:
+            of_coords = file["coords"].attrs if "coords" in file else {}
+            said = file.attrs.get("tile_size_level0", of_coords.get("patch_size_level0"))
+            side = None if said is None else float(said)
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error}); write the file again") from error
+    return side if side is not None and 0 < side < float("inf") else None
+
+
 def _without_batch(array: NDArray[Any]) -> NDArray[Any]:
     """(1, instance, axis) as (instance, axis); anything else as it is."""
     return array[0] if array.ndim == 3 and len(array) == 1 else array

@@ -14,6 +14,7 @@ from fusionbench.cli import (
     check,
     compare,
     data,
+    explain,
     ls,
     new_plugin,
     plugins,
@@ -60,7 +61,7 @@ def _options(
 
 for verb in (
     *(run, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, tune, tracking, data, new_plugin, check),
+    *(publish, explain, tune, tracking, data, new_plugin, check),
 ):
     verb.register(app)
 

@@ -104,12 +104,12 @@ class TokenFusion(nn.Module):
         return cast(Tensor, self.network(self._fuse(batch)))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """The one map, cut by modality: (case, instance), each row of a present modality sums to 1."""
+        """The one map, cut by modality: (case, layer, head, instance), each row of a present modality sums to 1."""
         weights = self.network.attention(self._fuse(batch))[FUSED]
         widths = [batch.bags[name].mask.shape[1] for name in self.names]
-        parts = dict(zip(self.names, torch.split(weights, widths, dim=1), strict=True))
+        cut = dict(zip(self.names, torch.split(weights, widths, dim=-1), strict=True))
         tiny = torch.finfo(weights.dtype).tiny
-        return {name: part / part.sum(dim=1, keepdim=True).clamp(min=tiny) for name, part in parts.items()}
+        return {name: part / part.sum(dim=-1, keepdim=True).clamp(min=tiny) for name, part in cut.items()}
 
     def _fuse(self, batch: Batch) -> Batch:
         bags = [batch.bags[name] for name in self.names]

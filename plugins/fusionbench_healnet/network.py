@@ -34,10 +34,11 @@ class HealNet(nn.Module):
         super().__init__()
         specs = tuple(specs)
         self.names = tuple(spec.name for spec in specs)
-        self.depth = options.layers
+        self.depth, self.heads = options.layers, options.heads
         self.latents = nn.Parameter(_initial_latents(options))
         tokenizers = [Tokenizer(spec, options) for spec in specs]
         self.tokenizers = nn.ModuleList(tokenizers)
+        self.parts = {spec.name: t.parts for spec, t in zip(specs, tokenizers, strict=True) if t.parts}
         channels, counts = [t.dim for t in tokenizers], [t.count for t in tokenizers]
         sets = {"all": 1, "none": options.layers, "official-tied": min(2, options.layers)}[options.sharing]
         tied = options.sharing == "official-tied"
@@ -61,18 +62,17 @@ class HealNet(nn.Module):
         return self._run(len(batch.ids), self._tokens(batch))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """Where each modality is looked at: its weights averaged over layers, heads and latents.
+        """Where each modality is looked at: its weights averaged over latents.
 
         Returns:
-            modality -> (case, instance), each row of a present modality sums to 1 over its real instances and that of
-            a missing one is all zeros; (case, token) for a vector that is cut into tokens.
+            modality -> (case, layer, head, token), each row of a present modality sums to 1 over its real tokens and
+            that of a missing one is all zeros.
         """
         tokens = self._tokens(batch)
-        total = [t.values.new_zeros(len(batch.ids), t.mask.shape[1]) for t in tokens]
-        self._run(len(batch.ids), tokens, total)
-        tiny = torch.finfo(self.latents.dtype).tiny
-        sums = (t / t.sum(dim=1, keepdim=True).clamp(min=tiny) for t in total)
-        return dict(zip(self.names, sums, strict=True))
+        shape = len(batch.ids), self.depth, self.heads
+        seen = [t.values.new_zeros(*shape, t.mask.shape[1]) for t in tokens]
+        self._run(len(batch.ids), tokens, seen)
+        return dict(zip(self.names, seen, strict=True))
 
     def _tokens(self, batch: Batch) -> list[Tokens]:
         present = torch.stack([batch.bags[name].present for name in self.names]).any(dim=0)
@@ -81,8 +81,8 @@ class HealNet(nn.Module):
             raise DataError(f"case {case!r} has none of {', '.join(self.names)}: leave it out, or give it one of them")
         return [tokenize(batch.bags[name]) for name, tokenize in zip(self.names, self.tokenizers, strict=True)]
 
-    def _run(self, cases: int, tokens: list[Tokens], total: list[Tensor] | None = None) -> Tensor:
-        """The latents after the last layer; attention weights are added to `total`, one (case, token) a modality."""
+    def _run(self, cases: int, tokens: list[Tokens], seen: list[Tensor] | None = None) -> Tensor:
+        """The latents after the last layer; attention goes into `seen`, one (case, layer, head, token) a modality."""
         latents = self.latents.expand(cases, -1, -1)
         previous: FusionLayer | None = None
         memory: list[Memory] = []
@@ -96,8 +96,8 @@ class HealNet(nn.Module):
                 complete = len(t.rows) == cases
                 rows, weights = layer(m, latents if complete else latents[t.rows], memory[m], t.mask)
                 latents = rows if complete else latents.index_copy(0, t.rows, rows)
-                if total is not None:
-                    total[m].index_add_(0, t.rows, weights.mean(dim=(1, 2)))
+                if seen is not None:
+                    seen[m][t.rows, i] = weights.mean(dim=2)
         return latents
 
 

@@ -88,12 +88,23 @@ class GroupEmbedding(nn.Module):
         return torch.stack([f(x) for f, x in zip(self.projections, parts, strict=True)], dim=1)
 
 
-def group_columns(spec: ModalitySpec) -> list[tuple[int, ...]]:
-    """Columns of each token under tokens="group": the non-empty groups, then the columns outside all of them."""
-    groups = [tuple(columns) for columns in spec.groups.values() if columns]
-    grouped = {column for columns in groups for column in columns}
+OTHERS = "columns of no group"
+
+
+def parts_of(spec: ModalitySpec, options: HealnetOptions) -> dict[str, tuple[int, ...]]:
+    """What a vector is cut into, each token's name with its columns; empty where it stays one token.
+
+    Under tokens="group" the non-empty groups, then the columns outside all of them.
+    """
+    if spec.kind != "vector" or options.tokens == "single":
+        return {}
+    if options.tokens == "feature":
+        return {name: (i,) for i, name in enumerate(spec.columns)}
+    groups = {name: tuple(columns) for name, columns in spec.groups.items() if columns}
+    grouped = {column for columns in groups.values() for column in columns}
     rest = tuple(column for column in range(spec.dim) if column not in grouped)
-    return [*groups, rest] if rest else groups
+    parts = {**groups, OTHERS: rest} if rest else groups
+    return parts if len(parts) > 1 else {}
 
 
 class Tokenizer(nn.Module):
@@ -102,6 +113,7 @@ class Tokenizer(nn.Module):
     Attributes:
         dim: channels of a token.
         count: tokens of every case, or None where it differs between cases.
+        parts: of a vector that is cut, each token's name with its columns.
     """
 
     def __init__(self, spec: ModalitySpec, options: HealnetOptions) -> None:
@@ -110,21 +122,21 @@ class Tokenizer(nn.Module):
         self.encode = options.positions == "all" or (options.positions == "grids" and spec.kind == "grid")
         self.embed: nn.Module = nn.Identity()
         self.dim, self.count = spec.dim, 1 if spec.kind == "vector" else None
-        if spec.kind == "vector" and options.tokens != "single":
+        self.parts = parts_of(spec, options)
+        if self.parts:
             self._cut(spec, options)
         if self.encode:
             self.dim += max(spec.axes, 1) * (2 * self.bands + 1)
 
     def _cut(self, spec: ModalitySpec, options: HealnetOptions) -> None:
-        groups = group_columns(spec) if options.tokens == "group" else []
-        if len(groups) > 1:
-            self.embed, self.dim, self.count = GroupEmbedding(groups, options.token_dim), options.token_dim, len(groups)
-        elif options.tokens == "feature" and self.encode:
+        self.count = len(self.parts)
+        if options.tokens == "group":
+            self.embed, self.dim = GroupEmbedding(list(self.parts.values()), options.token_dim), options.token_dim
+        elif self.encode:
             # The encoded index says which feature it is, as in the repository; no embedding is needed.
-            self.embed, self.dim, self.count = _Transpose(), 1, spec.dim
-        elif options.tokens == "feature":
-            self.embed = FeatureEmbedding(spec.dim, options.token_dim)
-            self.dim, self.count = options.token_dim, spec.dim
+            self.embed, self.dim = _Transpose(), 1
+        else:
+            self.embed, self.dim = FeatureEmbedding(spec.dim, options.token_dim), options.token_dim
 
     def forward(self, bag: Bag) -> Tokens:
         rows = bag.present.nonzero().flatten()

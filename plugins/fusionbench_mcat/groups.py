@@ -30,11 +30,16 @@ def declared_groups(specs: Sequence[ModalitySpec]) -> list[Group]:
     """Each declared group that has a column; a vector that declares none is a token as a whole."""
     found, start = [], 0
     for spec in specs:
-        declared = spec.groups.values() if spec.groups else [tuple(range(spec.dim))]
+        declared = parts_of(spec).values() if spec.groups else [tuple(range(spec.dim))]
         vector = spec.name if spec.groups else ""
-        found += [Group(vector, tuple(start + c for c in columns)) for columns in declared if columns]
+        found += [Group(vector, tuple(start + c for c in columns)) for columns in declared]
         start += spec.dim
     return found
+
+
+def parts_of(spec: ModalitySpec) -> dict[str, tuple[int, ...]]:
+    """The declared groups of a vector that have a column, with their columns."""
+    return {name: tuple(columns) for name, columns in spec.groups.items() if columns}
 
 
 def without_columns(spec: ModalitySpec) -> str | None:

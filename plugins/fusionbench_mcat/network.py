@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.nn import complete, fully_connected, fusion_of_equals, scale_head, vectors
+from fusionbench.nn import complete, fully_connected, fusion_of_equals, one_head, scale_head, vectors
 from fusionbench_mcat.blocks import CoAttention, GroupEncoder, SetPool
-from fusionbench_mcat.groups import declared_groups, one_group, remarks
+from fusionbench_mcat.groups import declared_groups, one_group, parts_of, remarks
 
 if TYPE_CHECKING:
     from fusionbench_mcat.options import McatOptions
@@ -38,6 +38,7 @@ class McatNetwork(nn.Module):
 
     Attributes:
         notes: groups and columns that are left out, a line each.
+        parts: a vector with groups to the groups that are its tokens, with their columns.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class McatNetwork(nn.Module):
         self.bag, self.vectors = bag.name, tuple(spec.name for spec in vectors)
         declared = options.groups == "declared"
         self.groups = declared_groups(vectors) if declared else one_group(vectors)
+        self.parts = {spec.name: parts_of(spec) for spec in vectors if declared and parts_of(spec)}
         self.notes = tuple(line for spec in vectors for line in remarks(spec)) if declared else ()
         width, rate = options.width, options.dropout
         self.encode_groups = GroupEncoder(self.groups, options)
@@ -70,18 +72,19 @@ class McatNetwork(nn.Module):
         """Where each modality is looked at.
 
         Returns:
-            the bag's name -> (case, instance): what its tokens saw, averaged with the weights that the pooling of what
-            they saw gives them (so that a token which that pooling drops counts for nothing; that tokens are mixed in
-            between is not looked at); a vector's name -> (case, token), one for each of its groups, of the pooling of
-            the tokens themselves, for vectors with groups. Each row sums to 1 over what is real.
+            the bag's name -> (case, 1, 1, instance): what its tokens saw, averaged with the weights that the pooling of
+            what they saw gives them (a token which that pooling drops counts for nothing; that tokens are mixed in
+            between is not looked at); a vector's name -> (case, 1, 1, token), for vectors with groups: one for each of
+            its groups, of the pooling of the tokens themselves. Each row sums to 1 over what is real.
         """
         encoded = self._encode(batch)
-        maps = {self.bag: (encoded.path_tokens.unsqueeze(1) @ encoded.seen).squeeze(1)}
+        maps = {self.bag: one_head((encoded.path_tokens.unsqueeze(1) @ encoded.seen).squeeze(1))}
         for name in self.vectors:
             mine = [i for i, group in enumerate(self.groups) if group.vector == name]
             if mine:
                 weights = encoded.omic_tokens[:, mine]
-                maps[name] = weights / weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+                total = weights.sum(dim=1, keepdim=True).clamp(min=torch.finfo(weights.dtype).tiny)
+                maps[name] = one_head(weights / total)
         return maps
 
     def coattention(self, batch: Batch) -> Tensor:

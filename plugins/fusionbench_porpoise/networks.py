@@ -16,6 +16,7 @@ from fusionbench.nn import (
     SNNBlock,
     complete,
     fully_connected,
+    one_head,
     scale_head,
     vectors,
 )
@@ -71,8 +72,8 @@ class PorpoiseNetwork(nn.Module):
         return cast(Tensor, self.head(self.fusion(path, omic)))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, instance) weights of the bag, summing to 1 over the real instances."""
-        return {self.bag: self.path(complete(batch, self.bag, "porpoise"))[1]}
+        """(case, 1, 1, instance) weights of the bag, summing to 1 over the real instances."""
+        return {self.bag: one_head(self.path(complete(batch, self.bag, "porpoise"))[1])}
 
 
 def _vector_layers(dim: int, options: PorpoiseOptions) -> nn.Sequential:

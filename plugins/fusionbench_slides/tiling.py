@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench import DataError
+from fusionbench.slideimages import Thumbnail, opened, thumbnail_of
 from fusionbench_slides.grid import Grid
 from fusionbench_slides.resolution import Resolution, scale_for
-from fusionbench_slides.slide import Facts, Thumbnail, facts_of, opened, thumbnail_of
+from fusionbench_slides.slide import Facts, facts_of
 from fusionbench_slides.tissue import Tissue, find_tissue, shares
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def tiling_of(path: Path, wanted: Wanted, log: Log) -> Tiling:
         scale = grid.scale
         mpp = "unknown" if scale.mpp is None else f"{scale.mpp:.4g}"
         log(f"{wanted.resolution}: level {scale.level}, rescaled by {scale.rescale:.4g}, micrometres per pixel {mpp}")
-        thumbnail = thumbnail_of(slide, facts)
+        thumbnail = thumbnail_of(slide)
     tissue = find_tissue(thumbnail.rgb, thumbnail.downsample, grid.step)
     log(f"tissue: {tissue.share:.1%} of the slide, from a saturation of {tissue.threshold} on")
     coords = grid.coords()

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec, Options, Task
-from fusionbench.nn import GatedAttention, fully_connected
+from fusionbench.nn import GatedAttention, fully_connected, one_head
 from fusionbench_unimodal.bag_model import AttentionNetwork, BagModel, BagOptions
 
 
@@ -67,8 +67,8 @@ class AbmilNetwork(AttentionNetwork):
         return self.embed(bag.values), bag.mask
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, instance) weights, summing to 1 over the real instances."""
-        return {self.bag.name: self.pool(*self.attended(batch))[1]}
+        """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
+        return {self.bag.name: one_head(self.pool(*self.attended(batch))[1])}
 
 
 class Abmil(BagModel):

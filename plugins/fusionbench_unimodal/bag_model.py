@@ -121,7 +121,7 @@ class AttentionNetwork(BagNetwork):
 
     @abstractmethod
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, instance) weights, summing to 1 over the real instances."""
+        """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
 
     def pooled(self, batch: Batch) -> Tensor:
         return cast(Tensor, self.pool(*self.attended(batch))[0])

@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from fusionbench import Batch, CaseSet, FitContext, ModalitySpec, Options, Predictor, Task
-from fusionbench.nn import GatedAttention, fully_connected, masked_softmax
+from fusionbench.nn import GatedAttention, fully_connected, masked_softmax, one_head
 from fusionbench_unimodal.bag_model import AttentionNetwork, BagModel, BagOptions
 from fusionbench_unimodal.clusters import NearestCentroid, draw_instances, fit_centroids
 
@@ -79,7 +79,7 @@ class MifcnNetwork(AttentionNetwork):
         return self._clusters(batch, self._assigned(batch))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, instance): a cluster's weight in equal shares to its instances.
+        """(case, 1, 1, instance): a cluster's weight in equal shares to its instances.
 
         What attention gives to clusters without instances is left out, and the others' weights are scaled to sum 1.
         """
@@ -87,7 +87,7 @@ class MifcnNetwork(AttentionNetwork):
         clusters, used = self._clusters(batch, ids)
         counts = torch.stack([(ids == c).sum(dim=1) for c in range(used.shape[1])], dim=1)
         share = masked_softmax(self.pool.scores(clusters), counts > 0) / counts.clamp(min=1)
-        return {self.bag.name: share.gather(1, ids.clamp(min=0)).masked_fill(ids < 0, 0.0)}
+        return {self.bag.name: one_head(share.gather(1, ids.clamp(min=0)).masked_fill(ids < 0, 0.0))}
 
     def _assigned(self, batch: Batch) -> Tensor:
         self.complete_bag(batch)

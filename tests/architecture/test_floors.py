@@ -36,6 +36,7 @@ FLOORS = {
     "fusionbench.missing": 1,
     "fusionbench.nn": 1,
     "fusionbench.seeds": 1,
+    "fusionbench.slideimages": 1,
     "fusionbench.splits": 1,
     "fusionbench.statistics": 1,
     "fusionbench.survival": 1,
@@ -68,6 +69,7 @@ FLOORS = {
     "fusionbench.audit": 4,
     "fusionbench.cli": 4,
     "fusionbench.collecting": 4,
+    "fusionbench.explain": 4,
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,
     "fusionbench.predicting": 4,
@@ -100,7 +102,7 @@ HANDED_OUT = {
 """What a built-in hook hands out although it lies on a higher floor, and the one verb that hands out the checks."""
 
 FOR_PLUGINS = {
-    *("fusionbench", "fusionbench.encoders", "fusionbench.nn", "fusionbench.survival"),
+    *("fusionbench", "fusionbench.encoders", "fusionbench.nn", "fusionbench.slideimages", "fusionbench.survival"),
     *("fusionbench.testing", "fusionbench.testing.official"),
 }
 

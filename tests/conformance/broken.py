@@ -521,3 +521,26 @@ class _Negated(Asking):
 @fails("risk-direction")
 class Reversed(Wrapped):
     predictor = _Negated
+
+
+class _OverCases(Net):
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        return {"image": batch.bags["image"].values.sum(dim=-1).softmax(dim=0)[:, None, None]}
+
+
+@fails("attention")
+class AttendsOverCases(Sound):
+    network = _OverCases
+
+
+class _Evenly(Net):
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        mask = batch.bags["image"].mask.float()
+        return {"image": (mask / mask.sum(dim=1, keepdim=True).clamp(min=1))[:, None, None]}
+
+
+class Attentive(Sound):
+    """Says where it looks: everywhere."""
+
+    name = "attentive"
+    network = _Evenly

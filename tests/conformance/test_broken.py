@@ -20,6 +20,7 @@ SOUND = [
     broken.Wrapped,
     broken.Ordered,
     broken.Cancelling,
+    broken.Attentive,
     broken_data.SoundCohort,
     broken_data.SoundBag,
     broken_data.AroundBag,

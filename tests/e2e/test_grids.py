@@ -92,3 +92,15 @@ def test_a_volume_with_nan_fails_its_cells_in_a_line(cli: Cli, home: Path) -> No
         f"{PATIENTS[3]}.nii.gz: 1 values are NaN or infinite, the first at (1, 2, 3, 0)" in ended.stdout + ended.stderr
     )
     assert "Traceback" not in ended.stderr
+
+
+def test_where_a_model_looks_on_a_map_is_drawn_on_it(cli: Cli, home: Path) -> None:
+    dataset = f"tcga-blca[image=maps:{home / 'maps'},layout=both,downsample=2,window=2]"
+    assert cli("run", "healnet-raw-image", "-d", dataset, "-m", "healnet", "--folds", "0", "--no-track").returncode == 0
+    asked = ("explain", "healnet-raw-image", "-m", "healnet", "-d", dataset, "--modalities", "clinical+omic+map")
+    ended = next(done for case in PATIENTS if (done := cli(*asked, "--case", case)).returncode == 0)
+    page = Path(ended.stdout.partition(": ")[2].strip())
+    assert (page.parent / "figures/heatmap.svg").is_file()
+    items = pd.read_csv(page.parent / "items.csv").query("modality == 'map'")
+    assert items["attention"].sum() == pytest.approx(1)
+    assert (items["x"].max(), items["y"].max()) == (3, 2), "a map of 3 rows and 4 columns"

@@ -133,9 +133,10 @@ def test_tokens_keep_the_instances_and_say_where_they_come_from():
 def test_tokens_attention_is_given_back_by_modality():
     batch = collate(CASES, SPECS)
     for name, weights in network("tokens").attention(batch).items():
-        assert weights.shape == batch.bags[name].mask.shape
-        assert not weights[~batch.bags[name].mask].any()
-        close(weights.sum(dim=1), torch.ones(5))
+        mask = batch.bags[name].mask
+        assert weights.shape[-1] == mask.shape[1]
+        assert not weights.movedim(-1, 1)[~mask].any()
+        close(weights.sum(dim=-1), torch.ones(weights.shape[:-1]))
 
 
 def test_skips_a_single_modality():

@@ -8,7 +8,7 @@ import torch
 from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
 from fusionbench_healnet.blocks import Attention, SingleTokenAttention
 from fusionbench_healnet.options import PRESETS
-from fusionbench_healnet.tokens import Tokenizer, group_columns
+from fusionbench_healnet.tokens import OTHERS, Tokenizer, parts_of
 from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task
@@ -248,14 +248,15 @@ def test_every_layer_updates_the_latents():
 @pytest.mark.parametrize("variant", ["default", "tied", "self-attention"])
 def test_attention_sums_to_one_over_what_is_there(variant):
     batch = collate(CASES, SPECS)
-    maps = network(**VARIANTS[variant]).attention(batch)
+    net = network(**VARIANTS[variant])
+    maps = net.attention(batch)
     assert list(maps) == list(SPECS)
     for name, weights in maps.items():
         bag = batch.bags[name]
-        assert weights.shape == bag.mask.shape
-        assert not weights[~bag.mask].any()
-        close(weights.sum(dim=1), bag.present.float())
-    assert (maps["image"][0, :7] - 1 / 7).abs().max() > 1e-3
+        assert weights.shape == (5, net.depth, net.heads, bag.mask.shape[1])
+        assert not weights.movedim(-1, 1)[~bag.mask].any()
+        close(weights.sum(dim=-1), bag.present.float()[:, None, None].expand(weights.shape[:-1]))
+    assert (maps["image"][0, :, :, :7] - 1 / 7).abs().max() > 1e-3
 
 
 def test_attention_finds_the_token_that_keys_point_to():
@@ -263,20 +264,27 @@ def test_attention_finds_the_token_that_keys_point_to():
     with torch.no_grad():
         net.layers[0].cross[0].query.weight.zero_()
         flat = net.attention(collate([CASES[0]], {"image": SPECS["image"]}))["image"]
-        close(flat, torch.full((1, 7), 1 / 7))
+        close(flat, torch.full((1, 1, net.heads, 7), 1 / 7))
 
 
 def test_attention_on_features_has_a_weight_each():
     batch = collate(CASES, SPECS)
-    weights = network(tokens="feature").attention(batch)["omic"]
-    assert weights.shape == (5, 6)
-    close(weights.sum(dim=1), batch.bags["omic"].present.float())
-    assert network(tokens="group").attention(batch)["omic"].shape == (5, 3)
+    net, present = network(tokens="feature"), batch.bags["omic"].present.float()
+    weights = net.attention(batch)["omic"]
+    assert weights.shape == (5, net.depth, net.heads, 6)
+    close(weights.sum(dim=-1), present[:, None, None].expand(weights.shape[:-1]))
+    assert list(net.parts) == ["omic"]
+    assert list(net.parts["omic"].values()) == [(i,) for i in range(6)]
+    grouped = network(tokens="group")
+    assert grouped.attention(batch)["omic"].shape[-1] == len(grouped.parts["omic"]) == 3
 
 
 def test_group_tokens_lose_no_column():
-    assert group_columns(SPECS["omic"]) == [(0, 1, 2), (2, 3), (4, 5)]
-    assert group_columns(ModalitySpec("x", "vector", 3, {"all": (0, 1, 2), "none": ()})) == [(0, 1, 2)]
+    options = HealnetOptions(tokens="group")
+    parts = parts_of(SPECS["omic"], options)
+    assert list(parts.values()) == [(0, 1, 2), (2, 3), (4, 5)]
+    assert list(parts)[-1] == OTHERS
+    assert parts_of(ModalitySpec("x", "vector", 3, {"all": (0, 1, 2), "none": ()}), options) == {}
     net, values = network({"omic": SPECS["omic"]}, tokens="group"), torch.zeros(1, 1, 6, requires_grad=True)
     net(Batch(("a",), {"omic": Bag(values, torch.ones(1, 1, dtype=torch.bool))})).sum().backward()
     assert values.grad.all()
@@ -367,7 +375,7 @@ def test_trains_with_missing_modalities_and_comes_back_from_its_state():
     again = TorchPredictor.restore(blank, predictor.state(), task, train.specs, recipe, cpu)
     new = val.without_targets()
     np.testing.assert_array_equal(again.predict(new).risk, predictor.predict(new).risk)
-    assert {name: len(weights) for name, weights in again.attention(new).items()} == {"omic": 12, "image": 12}
+    assert {name: len(seen.weights) for name, seen in again.attention(new).items()} == {"omic": 12, "image": 12}
 
 
 @pytest.mark.parametrize(
@@ -404,14 +412,14 @@ def official(name):
     return file, *load_official(file.config, file.under("param/"))
 
 
-def test_attention_is_the_mean_of_the_repositorys_over_layers_heads_and_latents():
+def test_attention_is_the_repositorys_averaged_over_latents():
     """Call by call, and everything else of the repository's files, it is compared in test_replay.py."""
     file, net, adapter = official("04_two_mod_paperlike_b3")
     maps = net.attention(adapter({name: torch.tensor(a) for name, a in file.under("input/").items()}))
     for m, modality in enumerate(file.config["modalities"]):
         calls = [a for name, a in file.under("attn/").items() if name.endswith(f".{2 * m}.fn")]
         heads = file.config["kwargs"]["x_heads"]
-        theirs = np.mean([a.reshape(3, heads, *a.shape[1:]).mean((1, 2)) for a in calls], axis=0)
+        theirs = np.stack([a.reshape(3, heads, *a.shape[1:]).mean(2) for a in calls], axis=1)
         close(maps[modality], torch.from_numpy(theirs))
 
 

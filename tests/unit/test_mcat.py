@@ -75,10 +75,11 @@ def test_one_group_is_every_column(batch):
 def test_attention_says_where_each_modality_is_looked_at(batch):
     net = build()
     maps, mask = net.attention(batch), batch.bags["image"].mask
-    assert {name: weights.shape for name, weights in maps.items()} == {"image": (5, 9), "omic": (5, 2)}
-    assert not maps["image"][~mask].any()
+    assert {name: weights.shape for name, weights in maps.items()} == {"image": (5, 1, 1, 9), "omic": (5, 1, 1, 2)}
+    assert net.parts == {"omic": {name: columns for name, columns in GROUPED.groups.items() if columns}}
+    assert not maps["image"][:, 0, 0][~mask].any()
     for weights in maps.values():
-        close(weights.sum(dim=1), torch.ones(5))
+        close(weights.sum(dim=-1), torch.ones(5, 1, 1))
         assert (weights >= 0).all()
 
 
@@ -90,7 +91,7 @@ def test_the_bags_attention_is_that_of_the_tokens_that_count(batch):
     tokens = net.encode_groups(torch.cat([batch.bags[name].values[:, 0] for name in ("clinical", "omic")], dim=1))
     attended, _ = net.attend(tokens, net.embed(bag.values), bag.mask)
     weights = net.path.pool.scores(net.path.mix(attended)).softmax(dim=1)
-    close(net.attention(batch)["image"], torch.einsum("ct,cti->ci", weights, scores.softmax(dim=2)))
+    close(net.attention(batch)["image"][:, 0, 0], torch.einsum("ct,cti->ci", weights, scores.softmax(dim=2)))
 
 
 PAIR = "takes exactly one bag or grid beside one vector or more; "

@@ -94,11 +94,11 @@ def test_attention_sums_to_one_over_the_real_instances(name):
     (bag,) = (batch.bags[n] for n, spec in made.specs.items() if spec.kind != "vector")
     maps = made.network().attention(batch)
     (weights,) = (maps[n] for n, spec in made.specs.items() if spec.kind != "vector")
-    assert weights.shape == bag.mask.shape
-    assert not weights[~bag.mask].any()
-    assert (weights[bag.mask] > 0).all()
+    assert weights.shape == (5, 1, 1, bag.mask.shape[1])
+    assert not weights[:, 0, 0][~bag.mask].any()
+    assert (weights[:, 0, 0][bag.mask] > 0).all()
     for rows in maps.values():
-        close(rows.sum(dim=1), torch.ones(5, dtype=torch.float64))
+        close(rows.sum(dim=-1), torch.ones(5, 1, 1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n.split()[0] in WITHOUT_ATTENTION])
@@ -138,8 +138,8 @@ def test_trains_and_comes_back_equal_from_its_state(name):
     assert len(set(again.predict(new).risk)) == 12
     assert {k: v.tobytes() for k, v in again.state().items()} == {k: v.tobytes() for k, v in state.items()}
     if (attention := predictor.attention(new)) is not None:
-        for bag, weights in attention.items():
-            assert torch.equal(again.attention(new)[bag], weights)
+        for bag, seen in attention.items():
+            assert torch.equal(again.attention(new)[bag].weights, seen.weights)
 
 
 @pytest.mark.parametrize("name", BESIDE)

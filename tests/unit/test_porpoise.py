@@ -50,7 +50,7 @@ def test_input_dropout_is_of_the_bag_and_no_other():
 
 def test_attention_is_what_the_bag_is_pooled_with():
     net, batch = MODELS["porpoise"].network(), MODELS["porpoise"].batch()
-    bag, weights = batch.bags["image"], net.attention(batch)["image"]
+    bag, weights = batch.bags["image"], net.attention(batch)["image"][:, 0, 0]
     pooled = (weights.unsqueeze(-1) * net.path.embed(bag.values)).sum(dim=1)
     close(net.path(bag)[0], net.path.rho(pooled))
 

@@ -11,7 +11,7 @@ from torch import nn
 from fusionbench import survival
 from fusionbench.bags import batches, collate
 from fusionbench.errors import DataError, FusionBenchError, PluginError, ResultsError
-from fusionbench.nn import GatedAttention
+from fusionbench.nn import GatedAttention, one_head
 from fusionbench.predictor import TorchPredictor
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
@@ -44,7 +44,7 @@ class Net(nn.Module):
 
     def attention(self, batch):
         wsi = batch.bags["wsi"]
-        return {"wsi": self.pool(self.wsi(wsi.values), wsi.mask)[1]}
+        return {"wsi": one_head(self.pool(self.wsi(wsi.values), wsi.mask)[1])}
 
 
 class Linear(nn.Module):
@@ -287,7 +287,7 @@ def test_drawn_instances_change_with_the_epoch_and_not_with_batch_mates():
 def test_evaluation_sees_all_instances():
     predictor, _ = fit(max_instances=1, epochs=1)
     cases = cohort(14, 1).without_targets()
-    assert predictor.attention(cases)["wsi"].shape == (14, 9)
+    assert predictor.attention(cases)["wsi"].weights.shape == (14, 1, 1, 9)
 
 
 def test_predictions_depend_on_no_neighbour():
@@ -447,7 +447,7 @@ def test_attention_has_a_row_for_each_case_and_sums_to_one():
     predictor, _ = fit(epochs=1)
     cases = cohort(12, 4).without_targets()
     predictor.batch_size = 3
-    weights = predictor.attention(cases)["wsi"]
+    weights = predictor.attention(cases)["wsi"].weights[:, 0, 0]
     for case, row in zip(cases, weights, strict=True):
         n = len(case.bags["wsi"].values) if "wsi" in case.bags else 0
         assert row.sum().item() == pytest.approx(1.0 if n else 0.0, abs=1e-6)

@@ -30,19 +30,19 @@ class Image:
     width: int
 
 
-def written(pictures: Iterable[Picture], store: Store) -> Iterator[Image | LeftOut]:
-    """Each drawing as figures/NAME.svg and figures/NAME.png of the suite's folder; files of an earlier report go."""
-    folder = store.folder / FOLDER
-    folder.mkdir(exist_ok=True)
+def written(pictures: Iterable[Picture], store: Store, place: str = FOLDER) -> Iterator[Image | LeftOut]:
+    """Each drawing as NAME.svg and NAME.png in a folder of the suite's; what was drawn there earlier goes."""
+    folder = store.folder / place
+    folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
         old.unlink()
     for picture in pictures:
         if isinstance(picture, LeftOut):
             yield picture
             continue
-        forms = {"svg+xml": svg(picture.figure), "png": png(picture.figure)}
+        forms = {"svg+xml": svg(picture.figure), "png": png(picture.figure, picture.colours)}
         for suffix, content in zip(("svg", "png"), forms.values(), strict=True):
-            store.write_bytes(f"{FOLDER}/{picture.name}.{suffix}", content)
+            store.write_bytes(f"{place}/{picture.name}.{suffix}", content)
         kind, smallest = min(forms.items(), key=lambda item: len(item[1]))
         uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
         wide = round(96 * float(picture.figure.get_figwidth()))

@@ -190,7 +190,7 @@ def svg(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def png(figure: Figure) -> bytes:
+def png(figure: Figure, colours: int = 64) -> bytes:
     """With a palette of its own: drawings have few colours, and files are a third as large."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
@@ -198,5 +198,5 @@ def png(figure: Figure) -> bytes:
         canvas.draw()  # type: ignore[no-untyped-call]
     drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     small, image = io.BytesIO(), Image.fromarray(drawn[..., :3])
-    image.quantize(64, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, format="PNG")
+    image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, format="PNG")
     return small.getvalue()

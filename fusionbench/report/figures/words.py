@@ -20,6 +20,7 @@ class Drawn:
         title: one line.
         caption: how to read it: what a mark is, what the interval covers.
         alt: what it shows, for those who cannot see it.
+        colours: of its PNG; drawings need few.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Drawn:
     caption: str
     alt: str
     figure: Figure
+    colours: int = 64
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fusionbench.registry import Registry
-from fusionbench.testing.conformance import model_basics, model_batches, model_learning, model_missing
+from fusionbench.testing.conformance import model_attention, model_basics, model_batches, model_learning, model_missing
 from fusionbench.testing.conformance.declared import declarations
 from fusionbench.testing.conformance.trials import ModelSubject
 from fusionbench.testing.conformance.words import Check, Promise, checks_of
@@ -14,6 +14,7 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
     *model_batches.CHECKS.promises,
     *model_missing.CHECKS.promises,
     *model_learning.CHECKS.promises,
+    *model_attention.CHECKS.promises,
 )
 
 

@@ -102,8 +102,6 @@ def _tell(report: RunReport, out: Path) -> None:
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
         typer.echo()
-    for note in report.notes:
-        typer.echo(note, err=True)
     for label, reason in report.failed:
         typer.echo(f"failed: {label}: {reason}", err=True)
     if report.table is None:
@@ -122,4 +120,5 @@ def _tell(report: RunReport, out: Path) -> None:
     if report.failed:
         typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
     where = "" if out == OUT else f" --out {out}"
-    typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")
+    if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
+        typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")

@@ -111,21 +111,15 @@ def test_a_report_made_later_arrives_and_one_that_is_outdated_is_named(cli: Cli,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silent", "html"])
-def test_a_run_against_a_bad_server_goes_on_says_one_line_and_loses_one_wait(cli: Cli, kind: str) -> None:
-    cli(*RUN, "--no-track", "--out", "warm")
-    began = time.monotonic()
-    cli(*RUN, "--no-track", "--out", "untracked")
-    untracked = time.monotonic() - began
-    with services.silent() as silent, services.answering(services.Answer(200, "<p>")) as (html, _):
+def test_a_run_against_a_bad_server_goes_on_and_says_one_line(cli: Cli, kind: str) -> None:
+    """That it costs one wait, not one a cell, is in tests/unit/test_tracking.py, by requests and not by the clock."""
+    with services.silent() as silent, services.answering(services.Answer(200, "<p>")) as (html, seen):
         url = {"silent": silent, "html": html}[kind]
-        began = time.monotonic()
         ended = cli(*RUN, env={"MLFLOW_TRACKING_URI": url})
-        lost = time.monotonic() - began - untracked
-    print(f"{kind}: {lost:.1f} s lost of a run that takes {untracked:.1f} s without tracking")
     assert ended.returncode == 0, ended.stderr
-    told = [line for line in ended.stderr.splitlines() if "MLflow" in line]
-    assert len(set(told)) == 1
-    assert f"fusionbench sync example-faulty -d example-faulty --to {url}" in told[0]
+    (told,) = [line for line in ended.stderr.splitlines() if "MLflow" in line]
+    assert told.endswith(f"fusionbench sync example-faulty -d example-faulty --to {url}")
+    assert len(seen) == (kind == "html")
     assert "4 cells computed" in ended.stdout
-    assert lost < 30  # four cells: 10 s for the silent one, and the time to load mlflow
+    assert "look at the runs" not in ended.stdout
     assert "4 cells are in MLflow" in cli("sync", "example-faulty").stdout

@@ -134,10 +134,10 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
     ids = sorted(present)
     kept: dict[str, str] = {}
     sizes: Counter[str] = Counter()
-    shuffled = [ids[i] for i in rng.permutation(len(ids))]
+    shuffled = [ids[i] for i in rng.permutation(len(ids)).tolist()]
     # Cases with least choice first, so that the others can level the groups.
     for case in sorted(shuffled, key=lambda i: len(present[i])):
-        has = [present[case][j] for j in rng.permutation(len(present[case]))]
+        has = [present[case][j] for j in rng.permutation(len(present[case])).tolist()]
         if has:
             kept[case] = min(has, key=sizes.__getitem__)
             sizes[kept[case]] += 1
@@ -152,6 +152,9 @@ def _levelling(kept: Mapping[str, str], present: Present) -> dict[str, str]:
     Where there are none, no other choice is more level (Harvey et al. 2003, semi-matchings).
     """
     sizes = Counter(kept.values())
+    everything = set[str]().union(*present.values())
+    if not sizes or max(sizes.values()) - min(sizes[m] for m in everything) < 2:
+        return {}
     for start, size in sizes.most_common():
         reached: dict[str, dict[str, str]] = {start: {}}
         for here in (queue := [start]):

@@ -72,6 +72,7 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
         reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
         record = {
             "cell": _about(cell),
+            "ingredients": dict(cell.ingredients),
             "traceback": traceback.format_exc(),
             "seconds": {"total": time.perf_counter() - started},
         }

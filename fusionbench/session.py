@@ -13,26 +13,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench import lock as locks
-from fusionbench import suites, views
+from fusionbench import standing, suites, views
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.lock import LOCK, read_lock
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import Frames, collect, read_frames
 from fusionbench.running import Reporter, RunReport, Wanted, compute, finish
 from fusionbench.selection import WHOLE, Selection
+from fusionbench.standing.planning import as_locked
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
-from fusionbench.views import LOCK
 from fusionbench.workbench import Workbench
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.audit import Audit
+    from fusionbench.standing import Status
 
 
 @dataclass
@@ -110,6 +112,7 @@ class Session:
         wanted = Wanted(selection.limit, retry_failed, rerun)
         ran = compute(plan, store, self.bench, wanted, live, reporter)
         report = finish(whole, plan, store, self.bench, ran, left_out)
+        report = replace(report, outdated=0 if whole is None else standing.count_outdated(whole, store, self.registry))
         if live and report.table is not None and ran:
             live.table(self.table(name))
         return replace(report, notes=live.notes) if live else report
@@ -133,8 +136,15 @@ class Session:
         if not store.has_file(LOCK):
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        suite = views.read_lock(store.folder)["suite"]
-        return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+        return self.plan(name, as_locked(read_lock(store.folder))), store
+
+    def status(self, name: str) -> Status:
+        """What of a suite is done, running, failed, stale and to do.
+
+        Raises:
+            SuiteError, DataError, ResultsError: see `fusionbench.standing`.
+        """
+        return standing.suite_status(name, self.out, self.bench)[0]
 
     def sync(self, name: str) -> int:
         """Replay every finished cell and the table into MLflow; returns how many cells.
@@ -175,7 +185,7 @@ class Session:
         found = audit(plan, store, cohorts(plan, self.bench))
         store.write_text("audit.json", found.to_json())
         self._write_report(store, read_frames(store.folder), found)
-        return publish(plan, store, found, locks.command(views.read_lock(store.folder), self.suite(name)))
+        return publish(plan, store, found, locks.command(read_lock(store.folder), self.suite(name)))
 
     def report(self, name: str) -> Path:
         """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
@@ -216,7 +226,7 @@ class Session:
 
     def _write_report(self, store: Store, frames: Frames, audit: Audit | str) -> Path:
         suite = self.suite(store.suite)
-        return views.write_report(frames, store, views.read_lock(store.folder), self.registry, audit, suite)
+        return views.write_report(frames, store, read_lock(store.folder), self.registry, audit, suite)
 
     def _audited(self, name: str) -> Audit | str:
         """The audit, or why it cannot be made here: results can be looked at without the data they came from."""

@@ -21,9 +21,11 @@ from fusionbench.cli import (
     publish,
     report,
     run,
+    status,
     table,
     tracking,
     validate,
+    why,
 )
 from fusionbench.cli.verbs import Verbs
 from fusionbench.errors import FusionBenchError
@@ -58,7 +60,7 @@ def _options(
 
 
 for verb in (
-    *(run, ls, plugins, validate, table, report, audit, compare, predict),
+    *(run, status, why, ls, plugins, validate, table, report, audit, compare, predict),
     *(publish, tracking, data, new_plugin, check),
 ):
     verb.register(app)

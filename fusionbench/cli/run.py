@@ -99,6 +99,7 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
 
 
 def _tell(report: RunReport, out: Path) -> None:
+    where = "" if out == OUT else f" --out {out}"
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
         typer.echo()
@@ -119,7 +120,11 @@ def _tell(report: RunReport, out: Path) -> None:
         typer.echo(f"the table is partial, since the rest of the suite cannot be read: {report.left_out}")
     elif not report.complete:
         typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
+    if report.outdated:
+        typer.echo(
+            f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
+            f"which, and what changed: fusionbench status {report.suite}{where}"
+        )
     if report.failed:
         typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
-    where = "" if out == OUT else f" --out {out}"
     typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")

@@ -77,6 +77,7 @@ FLOORS = {
     "fusionbench.session": 4,
     "fusionbench.rescoring": 4,
     "fusionbench.selection": 4,
+    "fusionbench.standing": 4,
     "fusionbench.store": 4,
     "fusionbench.tracking": 4,
     "fusionbench.views": 4,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from fusionbench.standing.changes import Change
 from fusionbench.standing.planning import Planned, planned
 from fusionbench.standing.running import running_now
 from fusionbench.standing.status import changed_inputs, place_of, scored_by_others
-from fusionbench.standing.stored import Cells, Stored, read_cells
+from fusionbench.standing.stored import Cells, Stored, read_cell, read_cells
 from fusionbench.store import CELL, Store
 from fusionbench.workbench import Workbench
 
@@ -87,6 +88,10 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
         shown = ", ".join(f"{key} of {name}" for name, key in found[:4])
         raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
     name, key = found[0]
+    if name not in bench.registry.names("suites"):
+        dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).place
+        place = shlex.join([dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant])
+        raise SuiteError(f"cell {key} is of {name}, a suite file of your own: fusionbench why PATH/{name}.toml {place}")
     of = planned(name, out, bench)
     return _of_key(key, of, read_cells(of.store), bench.registry)
 

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -136,11 +137,13 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
     sizes: Counter[str] = Counter()
     shuffled = [ids[i] for i in rng.permutation(len(ids)).tolist()]
     # Cases with least choice first, so that the others can level the groups.
-    for case in sorted(shuffled, key=lambda i: len(present[i])):
-        has = [present[case][j] for j in rng.permutation(len(present[case])).tolist()]
-        if has:
-            kept[case] = min(has, key=sizes.__getitem__)
-            sizes[kept[case]] += 1
+    for n, alike in groupby(sorted(shuffled, key=lambda i: len(present[i])), key=lambda i: len(present[i])):
+        cases = list(alike) if n else []
+        orders = rng.permuted(np.tile(np.arange(n), (len(cases), 1)), axis=1).tolist()  # of each case's modalities
+        for case, order in zip(cases, orders, strict=True):
+            chosen = min((present[case][j] for j in order), key=sizes.__getitem__)
+            kept[case] = chosen
+            sizes[chosen] += 1
     while moves := _levelling(kept, present):
         kept |= moves
     return {case: {kept[case]} if case in kept else set() for case in ids}

@@ -25,7 +25,10 @@ MOST = 3.0
 SUITE = """
 title = "Five thousand cells"
 datasets = [{datasets}]
-models = ["cox", "snn", "healnet", "porpoise", "abmil", "survival-forest", "mean-pool", "late-fusion[member=cox]"]
+models = [
+  "cox", "snn", "healnet", "porpoise", "abmil", "survival-forest", "mean-pool", "deepsets", "mifcn", "mcat",
+  "early-fusion", "late-fusion[member=cox]",
+]
 modalities = [["vector"], ["bag"], ["vector", "bag"]]
 metrics = ["harrell_c_index", "ibs"]
 
@@ -56,8 +59,8 @@ print(json.dumps({"cells": len(found.rows), "done": found.count("done"), "import
 """
 
 
-def suite_file(folder: Path, datasets: int = 12, repeats: int = 5) -> Path:
-    """A suite of about 50 cells a dataset and repeat."""
+def suite_file(folder: Path, datasets: int = 4, repeats: int = 12) -> Path:
+    """A suite of about 110 cells a dataset and repeat."""
     named = ", ".join(f'"synthetic[cases=200,bag_min=10,bag_max=12,seed={i}]"' for i in range(datasets))
     path = folder / "many.toml"
     path.write_text(SUITE.format(datasets=named, repeats=repeats))
@@ -66,7 +69,7 @@ def suite_file(folder: Path, datasets: int = 12, repeats: int = 5) -> Path:
 
 def invent(plan: Plan, store: Store, versions: dict[str, str]) -> int:
     """A finished result for every cell of a plan; returns how many."""
-    filler = [0.123456789] * 700
+    filler = [0.123456789] * 450
     todo = plan.todo()
     for cell in todo:
         record = {

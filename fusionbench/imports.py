@@ -74,7 +74,11 @@ def _typed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     whole = ["repeat", "fold", "draw"]
     if table[whole].isna().any().any() or (table[whole] % 1 != 0).any().any():
         raise DataError(f"{path}: repeat, fold and draw must be whole numbers from 0")
-    return table.astype({**dict.fromkeys(whole, "int64"), "case": str})
+    texts = ["dataset", "model", "modalities", "variant", "pattern", "case"]
+    for name in texts:
+        if table[name].isna().any():
+            raise DataError(f"{path}: column {name!r} is empty in {int(table[name].isna().sum())} rows; fill it in")
+    return table.astype({**dict.fromkeys(whole, "int64"), **dict.fromkeys(texts, str)})
 
 
 def _numbers(table: pd.DataFrame) -> Iterator[str]:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.errors import DataError, did_you_mean
+from fusionbench.filenames import filename
 from fusionbench.report.frames import CELL_COLUMNS, PLACE, ROW, Frames
 
 if TYPE_CHECKING:
@@ -132,9 +133,8 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
 def keep(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(model)).lstrip(".") or "model"
     (store.folder / FOLDER).mkdir(exist_ok=True)
-    return store.write_frame(f"{FOLDER}/{name}.parquet", table)
+    return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 
 def kept(store: Store) -> list[pd.DataFrame]:

@@ -31,6 +31,7 @@ FLOORS = {
     "fusionbench.bags": 1,
     "fusionbench.download": 1,
     "fusionbench.environment": 1,
+    "fusionbench.filenames": 1,
     "fusionbench.missing": 1,
     "fusionbench.nn": 1,
     "fusionbench.seeds": 1,

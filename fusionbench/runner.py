@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fusionbench import environment, evaluate
 from fusionbench.cells import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.cohort import Cohort
+from fusionbench.determinism import deterministic
 from fusionbench.errors import FusionBenchError
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Executor, Predictor, State
@@ -85,7 +86,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
     threads = threads_for(data.train, bench.threads)
-    with limited(threads):
+    with limited(threads), deterministic(bench.deterministic):
         context, predictor = _fit(cell, cohort, data, bench, load, progress)
         clock.lap("fit")
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
@@ -100,7 +101,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
         "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
         "process_peak_memory_mib": environment.peak_memory_mib(),
-        "environment": environment.describe(str(bench.device), threads),
+        "environment": environment.describe(str(bench.device), threads) | {"deterministic": bench.deterministic},
     }
     return CellResult(
         key=cell.key,

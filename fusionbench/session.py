@@ -16,6 +16,7 @@ from fusionbench import lock as locks
 from fusionbench import standing, suites, views
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
+from fusionbench.determinism import prepare
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.lock import LOCK, read_lock
@@ -46,6 +47,7 @@ class Session:
         home: the data home; default FUSIONBENCH_DATA, else the user's cache.
         device: auto, cpu or cuda.
         threads: CPU threads of a cell; None = one for small cases, all cores for large bags.
+        deterministic: torch's deterministic algorithms only; matters on CUDA.
         tracking_uri: MLflow; None = MLFLOW_TRACKING_URI, else a local sqlite store under `out`.
     """
 
@@ -54,11 +56,16 @@ class Session:
     device: str = "auto"
     threads: int | None = None
     tracking_uri: str | None = None
+    deterministic: bool = False
     registry: Registry = field(default_factory=discover)
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
-        self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device), self.threads)
+        if self.deterministic:
+            prepare()  # before anything runs on CUDA
+        self.bench = Workbench(
+            self.registry, Path(self.home), pick_device(self.device), self.threads, self.deterministic
+        )
 
     def suite(self, name: str) -> suites.Suite:
         """A suite by name, or by the path of its file, as everywhere below."""

@@ -14,6 +14,7 @@ from fusionbench.cli import (
     check,
     compare,
     data,
+    doctor,
     ls,
     new_plugin,
     plugins,
@@ -61,7 +62,7 @@ def _options(
 
 for verb in (
     *(run, status, why, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, tracking, data, new_plugin, check),
+    *(publish, tracking, data, doctor, new_plugin, check),
 ):
     verb.register(app)
 

@@ -50,10 +50,12 @@ def dataset_ref(text: str) -> PluginRef:
     return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
 
 
-def open_session(out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None) -> Session:
+def open_session(
+    out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None, deterministic: bool = False
+) -> Session:
     from fusionbench.session import Session
 
-    return Session(out=out, device=device, threads=threads, tracking_uri=uri)
+    return Session(out=out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic)
 
 
 def open_bench() -> Workbench:

@@ -45,6 +45,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of a cell; default by size of its bags.")
     ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits every time on CUDA, too; slower.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and the skips; compute nothing.")] = False,
     retry: Annotated[str | None, typer.Option(help="`failed`: run failed cells again.")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Compute finished cells again, too.")] = False,
@@ -59,7 +62,7 @@ def run(
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
-    session = open_session(out, device, threads=threads)
+    session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
         return

@@ -55,6 +55,7 @@ FLOORS = {
     # 3: the work
     "fusionbench.evaluate": 3,
     "fusionbench.executors": 3,
+    "fusionbench.determinism": 1,
     "fusionbench.fitting": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
@@ -67,6 +68,7 @@ FLOORS = {
     "fusionbench.audit": 4,
     "fusionbench.cli": 4,
     "fusionbench.collecting": 4,
+    "fusionbench.doctor": 4,
     "fusionbench.holding": 4,
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,

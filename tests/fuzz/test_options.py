@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, example, given
 from hypothesis import strategies as st
 
 from fusionbench import cli, registry
@@ -103,6 +103,7 @@ def test_a_dry_run_ends_with_a_plan_or_an_error(flags: list[tuple[str, ...]], su
 
 @FUZZ
 @given(references())
+@example("cox[' or 1=1=bilinear,' or 1=1=bilinear]")
 def test_a_reference_reads_back_what_it_writes(text: str) -> None:
     try:
         ref = PluginRef.parse(text)

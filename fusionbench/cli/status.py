@@ -46,7 +46,7 @@ def status(
     if as_json:
         print_json(_json(found, going_on, removed))
     else:
-        _show(found, going_on, removed, out)
+        _show(found, going_on, removed, suite, out)
     raise typer.Exit(1 if found.failed else 0)
 
 
@@ -70,9 +70,9 @@ def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, 
     }
 
 
-def _show(found: Status, going_on: Running, removed: list[Stored], out: Path) -> None:
+def _show(found: Status, going_on: Running, removed: list[Stored], called: str, out: Path) -> None:
     name = found.suite
-    again = f"fusionbench run {name}" + ("" if out == OUT else f" --out {out}")
+    again = f"fusionbench run {called}" + ("" if out == OUT else f" --out {out}")
     typer.echo(f"{name}: {found.count('done')} of {len(found.rows)} cells are done{_time_left(found)}")
     if going_on.by:
         typer.echo(f"  a run is going on: {going_on.by}")
@@ -90,7 +90,7 @@ def _show(found: Status, going_on: Running, removed: list[Stored], out: Path) ->
     if found.skipped:
         typer.echo(f"skipped: {sum(n for _, _, n in found.skipped)}")
         _counted(Counter({f"{row}: {reason}": n for row, reason, n in found.skipped}))
-    _beside(found, going_on, removed)
+    _beside(found, going_on, removed, called)
 
 
 def _reasons(rows: list[Row]) -> None:
@@ -105,7 +105,7 @@ def _counted(reasons: Counter[str], first: dict[str, Row] | None = None) -> None
         typer.echo(f"  and {len(reasons) - _REASONS} further reasons; --json has all")
 
 
-def _beside(found: Status, going_on: Running, removed: list[Stored]) -> None:
+def _beside(found: Status, going_on: Running, removed: list[Stored], called: str) -> None:
     """What lies beside the suite's cells, or differs from its last run."""
     for key, known in going_on.lost.items():
         typer.echo(f"without a result: {key}: {known}")
@@ -123,13 +123,11 @@ def _beside(found: Status, going_on: Running, removed: list[Stored]) -> None:
     elif found.outdated:
         typer.echo(
             f"outdated: {len(found.outdated)} stored cells are in no table any more; delete them with "
-            f"fusionbench status {found.suite} --prune-stale"
+            f"fusionbench status {called} --prune-stale"
         )
 
 
 def _time_left(found: Status) -> str:
-    if found.seconds_left is None:
-        return ""
     if not found.seconds_left:
         return ""
     return f"; about {in_words(found.seconds_left)} of one process are left"

@@ -31,7 +31,9 @@ def suite_status(name: str, out: Path, bench: Workbench) -> tuple[Status, Runnin
 
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
     """How many stored cells no table of a whole suite can use any more."""
-    return len(outdated_cells(Planned(whole.suite, whole, store, {}, {}), read_cells(store), registry))
+    return len(
+        outdated_cells(Planned(whole.suite.name, whole.suite, whole, store, {}, {}), read_cells(store), registry)
+    )
 
 
 def why(wanted: Wanted | str, out: Path, bench: Workbench) -> Answer:

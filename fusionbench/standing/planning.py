@@ -23,11 +23,13 @@ class Planned:
     """What a suite asks for now, with the repeats and the seed of its last run.
 
     Attributes:
+        called: the suite's name, or its path, as it was asked for; what a command takes.
         suite: as its file has it, with those repeats and that seed.
         lock: of the last run; empty where it has not been run.
         unread: dataset to why its cells cannot be planned here.
     """
 
+    called: str
     suite: Suite
     plan: Plan
     store: Store
@@ -52,9 +54,9 @@ def planned(name: str, out: Path, bench: Workbench) -> Planned:
     wanted = as_locked(lock) if lock else WHOLE
     suite = wanted.narrow(suite)
     try:
-        return Planned(suite, expand(suite, bench.registry, bench.cohort), store, lock, {})
+        return Planned(name, suite, expand(suite, bench.registry, bench.cohort), store, lock, {})
     except DataError:
-        return _by_dataset(suite, store, lock, bench)
+        return _by_dataset(name, suite, store, lock, bench)
 
 
 def as_locked(lock: Mapping[str, Any]) -> Selection:
@@ -62,7 +64,7 @@ def as_locked(lock: Mapping[str, Any]) -> Selection:
     return Selection(repeats=lock["suite"]["protocol"]["repeats"], seed=lock["suite"]["seed"])
 
 
-def _by_dataset(suite: Suite, store: Store, lock: Mapping[str, Any], bench: Workbench) -> Planned:
+def _by_dataset(called: str, suite: Suite, store: Store, lock: Mapping[str, Any], bench: Workbench) -> Planned:
     """A dataset's cells depend on no other one, so those that can be read are planned alone."""
     cells: list[Cell] = []
     unread: dict[str, str] = {}
@@ -75,4 +77,4 @@ def _by_dataset(suite: Suite, store: Store, lock: Mapping[str, Any], bench: Work
             last = error
     if last is not None and len(unread) == len(suite.datasets):
         raise last
-    return Planned(suite, Plan(suite, tuple(cells)), store, lock, unread)
+    return Planned(called, suite, Plan(suite, tuple(cells)), store, lock, unread)

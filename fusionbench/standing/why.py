@@ -11,7 +11,7 @@ from pathlib import Path
 from fusionbench import lock as locks
 from fusionbench import suites
 from fusionbench.cells import Cell
-from fusionbench.errors import SuiteError, did_you_mean
+from fusionbench.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.registry import Registry
 from fusionbench.standing.changes import Change
 from fusionbench.standing.planning import Planned, planned
@@ -139,7 +139,7 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
             return _of_cell(cell, of, cells, registry)
     folder = of.store.cells / key
     if key in cells.damaged:
-        again = f"fusionbench run {of.suite.name}"
+        again = f"fusionbench run {of.called}"
         return Answer(of.suite.name, key, key, "damaged", folder, reason=cells.damaged[key], advice=again)
     stored = cells.readable[key]
     now = next((c for c in of.plan.todo() if place_of(c) == stored.place), None)
@@ -147,7 +147,7 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
         reason = "the suite as it is now asks for no cell of this place (another row, repeat or seed was asked for)"
         return _answer(of, stored, "other", stored.label, reason=reason)
     changed = changed_inputs(stored, now)
-    advice = f"the cell of this place is now {now.key}; fusionbench run {of.suite.name} computes it"
+    advice = f"the cell of this place is now {now.key}; fusionbench run {of.called} computes it"
     if now.key in cells.readable:
         advice = f"the cell of this place is now {now.key}, and is there; this one is in no table"
     return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now), advice=advice)
@@ -156,7 +156,7 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
 def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answer:
     """A planned cell that runs."""
     suite, label, key = of.suite.name, cell.label, cell.key
-    again = f"fusionbench run {suite}"
+    again = f"fusionbench run {of.called}"
     running = running_now(of.store)
     if key in running.cells:
         return Answer(suite, label, key, "running", None, reason=running.cells[key])
@@ -169,11 +169,15 @@ def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answe
     if stored.status == "failed":
         return _answer(of, stored, "failed", label, reason=stored.reason, advice=f"{again} --retry failed")
     other = scored_by_others(cell, stored, registry)
+    try:
+        of.store.load(key)
+    except ResultsError as error:  # one of its other files; `status` looks at cell.json alone
+        return Answer(suite, label, key, "damaged", of.store.cells / key, reason=str(error), advice=again)
     return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
 
 
 def _without_result(cell: Cell, of: Planned, cells: Cells, lost: str) -> Answer:
-    again = f"fusionbench run {of.suite.name}"
+    again = f"fusionbench run {of.called}"
     here = [s for s in cells.readable.values() if s.place == place_of(cell)]
     before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
     if before is None:

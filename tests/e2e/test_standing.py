@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import pytest
 
 from fusionbench.attempts import Attempts
 from fusionbench.holding import hold
+from fusionbench.session import Session
+from fusionbench.store import Store
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
+from tests.speed.status import invent, measure, suite_file
 
 SUITE = "own"
 TEXT = """
@@ -291,6 +295,36 @@ def test_a_damaged_cell_is_counted_and_named(cli: Cli, own: Path, tmp_path: Path
     told = cli("why", str(own), *PLACE, str(fold_of(found, key)))
     assert told.returncode == 0
     assert "state: damaged" in told.stdout
+
+
+def test_a_truncated_table_of_a_cell(cli: Cli, own: Path, tmp_path: Path) -> None:
+    """`status` looks at cell.json alone; `why` reads all of a cell."""
+    key = keys(tmp_path)[0]
+    path = tmp_path / "results/own/cells" / key / "predictions.parquet"
+    path.write_bytes(path.read_bytes()[:100])
+    told = cli("why", str(own), *PLACE, str(fold_of(state(cli, own), key))).stdout
+    assert "state: damaged" in told
+    assert f"{key}/predictions.parquet: cannot be read" in told
+    assert f"to do: fusionbench run {own}" in told
+
+
+@pytest.mark.slow
+def test_thousands_of_cells_take_seconds(tmp_path: Path) -> None:
+    """Planning, reading and judging, scaled to 5,000 cells, against counting to ten million; fixed costs included."""
+    suite, out = suite_file(tmp_path, datasets=1, repeats=4), tmp_path / "results"
+    session = Session(out=out, device="cpu")
+    n = invent(session.plan(str(suite)), Store(out, suite.stem), {"harrell_c_index": "1", "ibs": "1"})
+    assert n > 400
+
+    def ratio() -> float:
+        seen = measure(suite, out)
+        assert seen["done"] == n
+        began = time.process_time()
+        for _ in range(10_000_000):
+            pass
+        return (seen["plan"] + seen["read"] + seen["judge"]) / n * 5000 / (time.process_time() - began)
+
+    assert min(ratio() for _ in range(2)) < 25
 
 
 @pytest.mark.parametrize("content", ["title = ", "\x00", "", 'suite = "x"', "[suite]\nseed = 1", b"\xff\xfe"])

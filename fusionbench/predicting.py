@@ -30,8 +30,8 @@ def find_cell(out: Path, key: str) -> tuple[Store, str]:
         ResultsError: no such cell, or several.
     """
     suite, _, start = key.rpartition("/")
-    if not re.fullmatch(r"[0-9a-f]{1,20}", start) or (suite and not is_plain(suite)):
-        raise ResultsError(f"{key!r} is no cell: write the first digits of its key, or SUITE/KEY")
+    if not re.fullmatch(r"[0-9A-Za-z]{1,20}", start) or (suite and not is_plain(suite)):
+        raise ResultsError(f"no cell {key!r}: write the first digits of its key, or SUITE/KEY")
     folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json"))
     if not folders:
         raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.errors import DataError, did_you_mean
+from fusionbench.filenames import filename
 from fusionbench.report.frames import CELL_COLUMNS, PLACE, ROW, Frames
 
 if TYPE_CHECKING:
@@ -74,7 +75,11 @@ def _typed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     whole = ["repeat", "fold", "draw"]
     if table[whole].isna().any().any() or (table[whole] % 1 != 0).any().any():
         raise DataError(f"{path}: repeat, fold and draw must be whole numbers from 0")
-    return table.astype({**dict.fromkeys(whole, "int64"), "case": str})
+    texts = ["dataset", "model", "modalities", "variant", "pattern", "case"]
+    for name in texts:
+        if table[name].isna().any():
+            raise DataError(f"{path}: column {name!r} is empty in {int(table[name].isna().sum())} rows; fill it in")
+    return table.astype({**dict.fromkeys(whole, "int64"), **dict.fromkeys(texts, str)})
 
 
 def _numbers(table: pd.DataFrame) -> Iterator[str]:
@@ -128,9 +133,8 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
 def keep(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
-    name = "".join(c if c.isalnum() or c in "-_." else "_" for c in str(model)).lstrip(".") or "model"
     (store.folder / FOLDER).mkdir(exist_ok=True)
-    return store.write_frame(f"{FOLDER}/{name}.parquet", table)
+    return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 
 def kept(store: Store) -> list[pd.DataFrame]:

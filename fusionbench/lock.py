@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import tomllib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,16 @@ import tomli_w
 import fusionbench
 from fusionbench import environment, references, suites
 from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.errors import ResultsError
 from fusionbench.registry import Registry
 from fusionbench.splits import fold_hash
 from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
     from fusionbench.cohort import Cohort
+
+
+LOCK = "suite.lock.toml"
 
 
 def make_lock(
@@ -36,7 +42,7 @@ def make_lock(
     return {
         "fusionbench": fusionbench.__version__,
         "results_version": RESULTS_VERSION,
-        "suite": _plain(plan.suite.model_dump(mode="json")) | _refs(plan),
+        "suite": suite_in_lock(plan.suite),
         "cells": {
             "listed": len(plan.listed),
             "skipped": sum(bool(c.skip) for c in plan.listed),
@@ -55,8 +61,11 @@ def make_lock(
     }
 
 
-def _refs(plan: Plan) -> dict[str, Any]:
-    return {"datasets": [str(d) for d in plan.suite.datasets], "models": [str(m) for m in plan.suite.models]}
+def suite_in_lock(suite: suites.Suite) -> dict[str, Any]:
+    """A suite as its lock has it: TOML values, datasets and models as they are written."""
+    written = {"datasets": [str(d) for d in suite.datasets], "models": [str(m) for m in suite.models]}
+    plain: dict[str, Any] = _plain(suite.model_dump(mode="json"))
+    return plain | written
 
 
 def _dataset(
@@ -127,6 +136,34 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(v) for v in value]
     return value
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    """The lock of a suite's results.
+
+    Raises:
+        ResultsError: it is not there, is damaged, or is no lock; says which file and what to do.
+    """
+    path = folder / LOCK
+    try:
+        lock = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # neither TOML nor UTF-8
+        raise ResultsError(f"{path}: no readable lock ({error}); {_REMEDY}") from None
+    if not _is_lock(lock):
+        raise ResultsError(f"{path}: it is not what a run writes there; {_REMEDY}")
+    return lock
+
+
+def _is_lock(content: Mapping[str, Any]) -> bool:
+    """Whether what everybody asks of a lock is there."""
+    suite, datasets = content.get("suite"), content.get("datasets")
+    if not isinstance(suite, Mapping) or not isinstance(datasets, Mapping):
+        return False
+    protocol = suite.get("protocol")
+    return isinstance(protocol, Mapping) and type(suite.get("seed")) is type(protocol.get("repeats")) is int
+
+
+_REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 
 def dumps(lock: Mapping[str, Any]) -> str:

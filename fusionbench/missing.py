@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 
 import numpy as np
 
@@ -134,13 +135,15 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
     ids = sorted(present)
     kept: dict[str, str] = {}
     sizes: Counter[str] = Counter()
-    shuffled = [ids[i] for i in rng.permutation(len(ids))]
+    shuffled = [ids[i] for i in rng.permutation(len(ids)).tolist()]
     # Cases with least choice first, so that the others can level the groups.
-    for case in sorted(shuffled, key=lambda i: len(present[i])):
-        has = [present[case][j] for j in rng.permutation(len(present[case]))]
-        if has:
-            kept[case] = min(has, key=sizes.__getitem__)
-            sizes[kept[case]] += 1
+    for n, alike in groupby(sorted(shuffled, key=lambda i: len(present[i])), key=lambda i: len(present[i])):
+        cases = list(alike) if n else []
+        orders = rng.permuted(np.tile(np.arange(n), (len(cases), 1)), axis=1).tolist()  # of each case's modalities
+        for case, order in zip(cases, orders, strict=True):
+            chosen = min((present[case][j] for j in order), key=sizes.__getitem__)
+            kept[case] = chosen
+            sizes[chosen] += 1
     while moves := _levelling(kept, present):
         kept |= moves
     return {case: {kept[case]} if case in kept else set() for case in ids}
@@ -152,6 +155,9 @@ def _levelling(kept: Mapping[str, str], present: Present) -> dict[str, str]:
     Where there are none, no other choice is more level (Harvey et al. 2003, semi-matchings).
     """
     sizes = Counter(kept.values())
+    everything = set[str]().union(*present.values())
+    if not sizes or max(sizes.values()) - min(sizes[m] for m in everything) < 2:
+        return {}
     for start, size in sizes.most_common():
         reached: dict[str, dict[str, str]] = {start: {}}
         for here in (queue := [start]):

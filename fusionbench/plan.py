@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -161,6 +161,11 @@ class _Maker:
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.described = cache(self._describe)
+        self.about_model, self.about_modality = cache(self._about_model), cache(self._about_modality)
+        # What all cells of the variant have in common is put into JSON values once.
+        kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
+        self.about_protocol = protocol.model_dump(mode="json", include=kept)
+        self.about_recipe = _about_recipe(recipe)
 
     def cells(
         self,
@@ -286,12 +291,6 @@ class _Maker:
     def ingredients(self, cell: Cell) -> dict[str, Any]:
         """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
         dataset = self.registry.dataset(cell.dataset.name)
-        about_model: dict[str, Any] = {"name": cell.model.name, "written": str(cell.model)}
-        if cell.model.name != ORACLE:
-            cls = self.registry.model(cell.model.name)
-            chosen = suites.options(self.registry, "models", cell.chosen).model_dump(mode="json")
-            about_model |= {"version": cls.version, "options": chosen}
-        uses = {m: self.cohort.info.modalities[m] for m in cell.modalities}
         return {
             "results_version": RESULTS_VERSION,
             "dataset": {
@@ -300,20 +299,11 @@ class _Maker:
                 "fingerprint": self.cohort.fingerprint,
                 "written": str(cell.dataset),
             },
-            "model": about_model,
-            "modalities": {
-                m: {
-                    "kind": use.modality,
-                    "version": self.registry.modalities[use.modality].version,
-                    "options": dict(use.options),
-                }
-                for m, use in uses.items()
-            },
+            "model": {**self.about_model(cell.chosen), "written": str(cell.model)},
+            "modalities": {m: self.about_modality(m) for m in cell.modalities},
             "modality_order": list(cell.modalities),
-            "recipe": cell.recipe.model_dump(mode="json", exclude={"base"}),
-            "protocol": cell.protocol.model_dump(
-                mode="json", include={*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
-            ),
+            "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
+            "protocol": self.about_protocol,
             "patterns": list(cell.patterns),
             "tau": cell.tau,
             "split": splits.fold_hash(cell.split),
@@ -324,6 +314,22 @@ class _Maker:
             "members": [key for _, key in cell.members],
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
         }
+
+    def _about_model(self, ref: PluginRef) -> Mapping[str, Any]:
+        about: dict[str, Any] = {"name": ref.name}
+        if ref.name == ORACLE:
+            return about
+        chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
+        return about | {"version": self.registry.model(ref.name).version, "options": chosen}
+
+    def _about_modality(self, name: str) -> Mapping[str, Any]:
+        use = self.cohort.info.modalities[name]
+        version = self.registry.modalities[use.modality].version
+        return {"kind": use.modality, "version": version, "options": dict(use.options)}
+
+
+def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"base"})
 
 
 def _skip_key(cell: Cell) -> str:

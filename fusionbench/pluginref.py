@@ -12,6 +12,7 @@ from typing import Any
 from fusionbench.errors import SuiteError
 
 _REF = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)\s*(?:\[(?P<options>.*)\])?\s*", re.DOTALL)
+_KEY = re.compile(r"[\w.-]+")
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|[\[\]{}(),"\']', re.DOTALL)
 
 
@@ -36,7 +37,7 @@ class PluginRef:
         for part in _split_options(match["options"] or ""):
             key, sep, value = part.partition("=")
             key = key.strip()
-            if not sep or not key or not value.strip():
+            if not sep or not _KEY.fullmatch(key) or not value.strip():
                 raise SuiteError(f"cannot read option {part.strip()!r} of {text!r}: write option=value")
             if key in options:
                 raise SuiteError(f"option {key!r} is given twice in {text!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from fusionbench import evaluate
 from fusionbench.arrangement import JOIN, arranged, arranged_set
 from fusionbench.cells import ORACLE, with_tuned
 from fusionbench.errors import ResultsError, SuiteError
+from fusionbench.filenames import is_plain
 from fusionbench.fitting import restore_fit
 from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol
@@ -28,7 +30,9 @@ def find_cell(out: Path, key: str) -> tuple[Store, str]:
         ResultsError: no such cell, or several.
     """
     suite, _, start = key.rpartition("/")
-    folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json")) if start else []
+    if not re.fullmatch(r"[0-9A-Za-z]{1,20}", start) or (suite and not is_plain(suite)):
+        raise ResultsError(f"no cell {key!r}: write the first digits of its key, or SUITE/KEY")
+    folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json"))
     if not folders:
         raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")
     if len(folders) > 1:

@@ -15,6 +15,7 @@ import pluggy
 
 from fusionbench import hookspecs
 from fusionbench.errors import PluginError, SuiteError, did_you_mean
+from fusionbench.filenames import is_plain
 
 if TYPE_CHECKING:
     from fusionbench import Dataset, FusionModel, Metric, Modality
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 GROUP = "fusionbench"
 YOURS = "(a file of your own)"
 """Stands for the plugin of a suite that is named by its path."""
+TAKEN = frozenset({"published", "mlartifacts"})
+"""Folders of a results root that are no suite's."""
+_NAMING = "rename the file: up to 80 letters, digits, _, - and dots, none leading, and none of a system's own names"
 ALL_KINDS = frozenset(hookspecs.HOOKS)
 BASES: Mapping[str, str] = {
     "modalities": "Modality",
@@ -116,6 +120,8 @@ class Registry:
         if not path.is_file():
             raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
         known, name = self.found.get("suites", {}), path.stem
+        if not is_plain(name) or name in TAKEN:
+            raise SuiteError(f"{path}: {name!r} names the folder of its results; {_NAMING}")
         if name in known and known[name][1] != YOURS:
             raise SuiteError(f"{path}: an installed suite is called {name!r}, too; rename the file")
         return replace(self, found=MappingProxyType({**self.found, "suites": {**known, name: (path, YOURS)}}))
@@ -184,6 +190,8 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
             name = _name_of(kind, thing)
             if not isinstance(name, str) or not name:
                 raise PluginError(f"{hook} returned {thing!r}, which has no name")
+            if kind == "suites" and (not is_plain(name) or name in TAKEN):
+                raise PluginError(f"{hook} returned a suite {name!r}, which names the folder of its results; {_NAMING}")
             if name in by_name:
                 raise PluginError(f"{hook} returned {name!r} twice")
             if kind in BASES:

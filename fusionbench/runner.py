@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fusionbench import environment, evaluate
 from fusionbench.cells import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.cohort import Cohort
+from fusionbench.determinism import deterministic
 from fusionbench.errors import FusionBenchError
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Executor, Predictor, State
@@ -76,6 +77,7 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
         reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
         record = {
             "cell": _about(cell),
+            "ingredients": dict(cell.ingredients),
             "traceback": traceback.format_exc(),
             "seconds": {"total": time.perf_counter() - started},
             **_measured(meter),
@@ -99,7 +101,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
     threads = threads_for(data.train, bench.threads)
-    with limited(threads):
+    with limited(threads), deterministic(bench.deterministic):
         context, predictor = _fit(cell, cohort, data, bench, load, progress)
         clock.lap("fit")
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
@@ -113,7 +115,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
-        "environment": environment.describe(str(bench.device), threads),
+        "environment": environment.describe(str(bench.device), threads) | {"deterministic": bench.deterministic},
     }
     return CellResult(
         key=cell.key,

@@ -40,6 +40,7 @@ class RunReport:
         complete: every cell of the whole suite has a result.
         left_out: why other datasets of the suite could not be read; empty where they could.
         table: the file that was written, or None where nothing has finished.
+        outdated: stored cells of other inputs, which no table can use any more.
     """
 
     suite: str
@@ -53,6 +54,7 @@ class RunReport:
     table: Path | None
     left_out: str = ""
     notes: tuple[str, ...] = ()
+    outdated: int = 0
 
 
 @dataclass(frozen=True)

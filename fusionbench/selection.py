@@ -61,6 +61,9 @@ WHOLE = Selection()
 """A suite as it is written."""
 
 
+_FOLD_DIGITS = 9
+
+
 def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
     """`0-2,4` as numbers.
 
@@ -70,11 +73,15 @@ def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
     if text is None:
         return None
     wanted: set[int] = set()
+    outside = SuiteError(f"--folds {text}: this suite has folds {min(known, default=0)} to {max(known, default=0)}")
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)(?:\s*-\s*(\d+))?\s*", part)
         if match is None:
             raise SuiteError(f"--folds {text}: cannot read {part!r}; write numbers and ranges, such as 0-2,4")
-        wanted |= set(range(int(match[1]), int(match[2] or match[1]) + 1))
+        first, last = match[1], match[2] or match[1]
+        if max(len(first), len(last)) > _FOLD_DIGITS or not {int(first), int(last)} <= known:
+            raise outside  # before a range of any size is made
+        wanted |= set(range(int(first), int(last) + 1))
     if not wanted <= known:
-        raise SuiteError(f"--folds {text}: this suite has folds {min(known)} to {max(known)}")
+        raise outside
     return wanted

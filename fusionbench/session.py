@@ -14,21 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench import lock as locks
-from fusionbench import suites, tracking, views
+from fusionbench import standing, suites, tracking, views
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
+from fusionbench.determinism import prepare
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.executors.serial import Serial
+from fusionbench.lock import LOCK, read_lock
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import Frames, collect, read_frames
 from fusionbench.running import Reporter, RunReport, Wanted, compute, finish
 from fusionbench.selection import WHOLE, Selection
+from fusionbench.standing.planning import as_locked
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
-from fusionbench.views import LOCK
 from fusionbench.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from fusionbench.audit import Audit
     from fusionbench.explain import Explained, Request
+    from fusionbench.standing import Status
     from fusionbench.tuning import Told, Wish
 
 
@@ -62,6 +65,7 @@ class Session:
         home: the data home; default FUSIONBENCH_DATA, else the user's cache.
         device: auto, cpu or cuda.
         threads: CPU threads of a cell; None = one for small cases, all cores for large bags.
+        deterministic: torch's deterministic algorithms only; matters on CUDA.
         tracking_uri: MLflow; None = MLFLOW_TRACKING_URI, else a local sqlite store under `out`.
     """
 
@@ -70,11 +74,16 @@ class Session:
     device: str = "auto"
     threads: int | None = None
     tracking_uri: str | None = None
+    deterministic: bool = False
     registry: Registry = field(default_factory=discover)
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
-        self.bench = Workbench(self.registry, Path(self.home), pick_device(self.device), self.threads)
+        if self.deterministic:
+            prepare()  # before anything runs on CUDA
+        self.bench = Workbench(
+            self.registry, Path(self.home), pick_device(self.device), self.threads, self.deterministic
+        )
 
     def suite(self, name: str) -> suites.Suite:
         """A suite by name, or by the path of its file, as everywhere below."""
@@ -129,6 +138,7 @@ class Session:
         wanted = Wanted(selection.limit, retry_failed, rerun)
         ran = compute(plan, store, self.bench, wanted, live, reporter)
         report = finish(whole, plan, store, self.bench, ran, left_out)
+        report = replace(report, outdated=0 if whole is None else standing.count_outdated(whole, store, self.registry))
         if live and report.table is not None and ran:
             live.end(views.every_row(store), tracking.suite_files(store.folder))
         return replace(report, notes=live.notes) if live else report
@@ -152,9 +162,16 @@ class Session:
         if not store.has_file(LOCK):
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        suite = views.read_lock(store.folder)["suite"]
-        asked = replace(selection, repeats=suite["protocol"]["repeats"], seed=suite["seed"])
-        return self.plan(name, asked), store
+        locked = as_locked(read_lock(store.folder))
+        return self.plan(name, replace(selection, repeats=locked.repeats, seed=locked.seed)), store
+
+    def status(self, name: str) -> Status:
+        """What of a suite is done, running, failed, stale and to do.
+
+        Raises:
+            SuiteError, DataError, ResultsError: see `fusionbench.standing`.
+        """
+        return standing.suite_status(name, self.out, self.bench)[0]
 
     def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> Explained:
         """Write where a stored model looks in test cases, and whether that matters, below the suite's results.
@@ -254,7 +271,7 @@ class Session:
         found = audit(plan, store, cohorts(plan, self.bench))
         store.write_text("audit.json", found.to_json())
         self._write_report(store, read_frames(store.folder), found)
-        return publish(plan, store, found, locks.command(views.read_lock(store.folder), self.suite(name)))
+        return publish(plan, store, found, locks.command(read_lock(store.folder), self.suite(name)))
 
     def report(self, name: str) -> Path:
         """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
@@ -300,7 +317,7 @@ class Session:
 
     def _write_report(self, store: Store, frames: Frames, audit: Audit | str) -> Path:
         suite = self.suite(store.suite)
-        return views.write_report(frames, store, views.read_lock(store.folder), self.registry, audit, suite)
+        return views.write_report(frames, store, read_lock(store.folder), self.registry, audit, suite)
 
     def _audited(self, name: str) -> Audit | str:
         """The audit, or why it cannot be made here: results can be looked at without the data they came from."""

@@ -86,10 +86,10 @@ class Store:
         """
         path = self.cells / key / CELL
         try:
-            record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            record: dict[str, Any] = json.loads(path.read_bytes())
         except (OSError, ValueError) as error:
             raise _unreadable(path, error) from error
-        if not isinstance(record, dict) or not record.keys() >= RECORD:
+        if not isinstance(record, dict) or not record.keys() >= RECORD or not isinstance(record["record"], dict):
             raise _unreadable(path, "it is not what a run writes there")
         return record
 

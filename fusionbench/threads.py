@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import sksurv.ensemble  # noqa: F401  its libraries have threads of their own, limited only once they are loaded
 import torch
 from threadpoolctl import threadpool_limits
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
     from fusionbench.store import Store
     from fusionbench.suites import Suite
 
-LOCK = "suite.lock.toml"
-
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "md": "md",
     "csv": "csv",
@@ -35,18 +32,6 @@ SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "html": "html",
 }
 """File endings of a written table and the format each holds."""
-
-
-def read_lock(folder: Path) -> dict[str, Any]:
-    """
-    Raises:
-        ResultsError: it is not there or damaged.
-    """
-    path = folder / LOCK
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise ResultsError(f"{path}: no readable lock ({error}); run the suite first") from None
 
 
 def write_tables(
@@ -143,7 +128,7 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
     Raises:
         DataError: what is wrong with the file. ResultsError: the suite has not been run completely.
     """
-    frames, lock = without_imported(read_frames(store.folder)), read_lock(store.folder)
+    frames, lock = without_imported(read_frames(store.folder)), locks.read_lock(store.folder)
     table = imports.read_predictions(path, frames)
     for _, of_model in table.groupby("model", sort=False):
         imports.keep(of_model, store)
@@ -158,7 +143,7 @@ def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
         SuiteError: unknown metric. ResultsError: no complete results.
     """
     metric = registry.metric(name)()
-    folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: metric})
+    folds = rescore(read_frames(store.folder), locks.read_lock(store.folder), {name: metric})
     (store.folder / "scores").mkdir(exist_ok=True)
     store.write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
@@ -166,7 +151,7 @@ def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
 
 def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registry) -> str:
     """`folds` of one metric as a Markdown table with means, spreads and tie groups."""
-    frames, lock = replace(read_frames(store.folder), folds=folds), read_lock(store.folder)
+    frames, lock = replace(read_frames(store.folder), folds=folds), locks.read_lock(store.folder)
     directions = {name: registry.metric(name).higher_is_better}
     table = analyse(frames, directions=directions, seed=lock["suite"]["seed"]).table
     return render(table, "md", title=lock["suite"]["title"])
@@ -180,9 +165,9 @@ def compare_models(
     Raises:
         ResultsError: a model is not there, or the two runs differ in what makes rows comparable; says in what.
     """
-    frames, lock = read_frames(store.folder), read_lock(store.folder)
+    frames, lock = read_frames(store.folder), locks.read_lock(store.folder)
     if other is not None:
-        apart = differences(lock, read_lock(other.folder))
+        apart = differences(lock, locks.read_lock(other.folder))
         if apart:
             raise ResultsError(
                 f"{store.folder} and {other.folder} cannot be compared, they differ in {'; '.join(apart)}"

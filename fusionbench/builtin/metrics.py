@@ -1,4 +1,7 @@
-"""Survival metrics: concordance, time-dependent AUC, integrated Brier score and D-calibration."""
+"""Survival metrics: concordance, time-dependent AUC, integrated Brier score and D-calibration.
+
+scikit-survival is imported where it is used: naming a metric, as a plan does, takes no second of start-up.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
-from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
-from sksurv.nonparametric import CensoringDistributionEstimator
-from sksurv.util import Surv
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.errors import PluginError, UndefinedMetric
@@ -33,6 +32,8 @@ class HarrellC(Metric):
     name = "harrell_c_index"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        from sksurv.metrics import concordance_index_censored
+
         risk = _risk(prediction, test)
         _need_pairs(test)
         return float(concordance_index_censored(test.event, test.time, risk)[0])
@@ -49,6 +50,8 @@ class UnoC(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        from sksurv.metrics import concordance_index_ipcw
+
         risk = _risk(prediction, test)
         _need_pairs(test)
         _uncensored(train, test.time[test.event])
@@ -67,6 +70,8 @@ class TimeDependentAuc(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        from sksurv.metrics import cumulative_dynamic_auc
+
         risk = _risk(prediction, test)
         months = _auc_months(prediction, test)
         for month in months:
@@ -123,6 +128,8 @@ class DCalibration(Metric):
     higher_is_better: ClassVar[bool | None] = None
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
+        from scipy import stats
+
         survival, times = _survival(prediction, test)
         if not test.event.any():
             raise UndefinedMetric("no event among the test cases")
@@ -185,6 +192,8 @@ def _auc_months(prediction: SurvivalPrediction, test: Targets) -> list[float]:
 
 
 def _structured(targets: Targets) -> NDArray[Any]:
+    from sksurv.util import Surv
+
     structured: NDArray[Any] = Surv.from_arrays(targets.event, targets.time)
     return structured
 
@@ -195,6 +204,8 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
     Raises:
         UndefinedMetric: where training follow-up does not reach that far, or has no event.
     """
+    from sksurv.nonparametric import CensoringDistributionEstimator
+
     if not train.event.any():
         raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
     reach, end = float(train.time.max()), float(np.max(times))

@@ -14,6 +14,7 @@ from fusionbench.cli import (
     check,
     compare,
     data,
+    doctor,
     explain,
     ls,
     new_plugin,
@@ -22,10 +23,12 @@ from fusionbench.cli import (
     publish,
     report,
     run,
+    status,
     table,
     tracking,
     tune,
     validate,
+    why,
 )
 from fusionbench.cli.verbs import Verbs
 from fusionbench.errors import FusionBenchError
@@ -60,8 +63,8 @@ def _options(
 
 
 for verb in (
-    *(run, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, explain, tune, tracking, data, new_plugin, check),
+    *(run, status, why, ls, plugins, validate, table, report, audit, compare, predict),
+    *(publish, explain, tune, tracking, data, doctor, new_plugin, check),
 ):
     verb.register(app)
 

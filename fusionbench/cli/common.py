@@ -13,6 +13,7 @@ import typer
 if TYPE_CHECKING:
     from fusionbench.pluginref import PluginRef
     from fusionbench.session import Session
+    from fusionbench.workbench import Workbench
 
 
 def names_of(kind: str) -> Callable[[str], list[str]]:
@@ -49,10 +50,21 @@ def dataset_ref(text: str) -> PluginRef:
     return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
 
 
-def open_session(out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None) -> Session:
+def open_session(
+    out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None, deterministic: bool = False
+) -> Session:
     from fusionbench.session import Session
 
-    return Session(out=out, device=device, threads=threads, tracking_uri=uri)
+    return Session(out=out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic)
+
+
+def open_bench() -> Workbench:
+    """What a plan needs; without a session's tables and statistics, which take seconds to import."""
+    from fusionbench.download import data_home
+    from fusionbench.registry import discover
+    from fusionbench.workbench import Workbench
+
+    return Workbench(discover(), data_home())
 
 
 def print_json(value: Any) -> None:

@@ -45,6 +45,9 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of a cell; default by size of its bags.")
     ] = None,
+    deterministic: Annotated[
+        bool, typer.Option("--deterministic", help="The same bits every time on CUDA, too; slower.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the cells and the skips; compute nothing.")] = False,
     retry: Annotated[str | None, typer.Option(help="`failed`: run failed cells again.")] = None,
     rerun: Annotated[bool, typer.Option("--rerun", help="Compute finished cells again, too.")] = False,
@@ -59,7 +62,7 @@ def run(
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
-    session = open_session(out, device, threads=threads)
+    session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
         return
@@ -99,6 +102,7 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
 
 
 def _tell(report: RunReport, out: Path) -> None:
+    where = "" if out == OUT else f" --out {out}"
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
         typer.echo()
@@ -117,8 +121,12 @@ def _tell(report: RunReport, out: Path) -> None:
         typer.echo(f"the table is partial, since the rest of the suite cannot be read: {report.left_out}")
     elif not report.complete:
         typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
+    if report.outdated:
+        typer.echo(
+            f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
+            f"which, and what changed: fusionbench status {report.suite}{where}"
+        )
     if report.failed:
         typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
-    where = "" if out == OUT else f" --out {out}"
     if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
         typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")

@@ -9,8 +9,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sksurv.ensemble import GradientBoostingSurvivalAnalysis
-from sksurv.util import Surv
 
 from fusionbench import (
     CaseSet,
@@ -95,6 +93,9 @@ class GradientBoosting(FusionModel):
 
     def _grown(self, rows: Outcomes, seed: int) -> BoostedTrees:
         """A model of `rows` with their baseline."""
+        from sksurv.ensemble import GradientBoostingSurvivalAnalysis
+        from sksurv.util import Surv
+
         if not rows.event.any():
             raise DataError(f"{self.name}: none of the {len(rows)} training cases has an observed event")
         options, x = self.options, rows.x.astype(np.float32)

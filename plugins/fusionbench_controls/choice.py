@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from sksurv.exceptions import NoComparablePairException
-from sksurv.metrics import concordance_index_censored
 
 from fusionbench import CaseSet, DataError, FitContext, Member, MemberFit, PluginError
 from fusionbench_controls.features import Floats, Ints
@@ -91,6 +89,9 @@ def log_ranking(ctx: FitContext, fits: Mapping[Member, MemberFit], ranking: Rank
 
 def _c_index(val: CaseSet, rows: list[int], risk: Floats) -> float:
     """Harrell's c, ties one half; NaN where no two cases can be compared."""
+    from sksurv.exceptions import NoComparablePairException
+    from sksurv.metrics import concordance_index_censored
+
     if val.targets is None:
         raise PluginError("a choice between members needs targets of the validation cases")
     time, event = val.targets.time[rows], val.targets.event[rows].astype(bool)

@@ -6,9 +6,6 @@ import warnings
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sksurv.linear_model import CoxnetSurvivalAnalysis
-from sksurv.util import Surv
 
 from fusionbench import DataError
 from fusionbench_controls.features import Floats, Ints, Outcomes
@@ -164,6 +161,10 @@ def _martingale_residuals(rows: Outcomes) -> Floats:
 
 def _solve(x: Floats, rows: Outcomes, l1_ratio: float, penalties: Floats) -> tuple[Floats, Floats] | None:
     """The penalties reached and (penalty, column) coefficients; None where the solver did not converge."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sksurv.linear_model import CoxnetSurvivalAnalysis
+    from sksurv.util import Surv
+
     solver = CoxnetSurvivalAnalysis(l1_ratio=l1_ratio, alphas=penalties)
     with warnings.catch_warnings():
         warnings.simplefilter("error", ConvergenceWarning)

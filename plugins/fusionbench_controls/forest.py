@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, fields
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from sksurv.ensemble import RandomSurvivalForest
-from sksurv.util import Surv
 
 from fusionbench import (
     CaseSet,
@@ -35,6 +33,9 @@ from fusionbench_controls.features import (
     same_columns,
 )
 from fusionbench_controls.trees import TreeArrays
+
+if TYPE_CHECKING:
+    from sksurv.ensemble import RandomSurvivalForest
 
 _HELD_OUT = "held_out."
 
@@ -98,6 +99,9 @@ class SurvivalForest(FusionModel):
         return trees
 
     def _grown(self, rows: Outcomes, seed: int) -> RandomSurvivalForest:
+        from sksurv.ensemble import RandomSurvivalForest
+        from sksurv.util import Surv
+
         forest = RandomSurvivalForest(
             n_estimators=self.options.trees,
             min_samples_leaf=self.options.min_leaf,

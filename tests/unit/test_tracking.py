@@ -795,3 +795,18 @@ def test_a_run_is_replayed_into_a_server_without_doubling(
     assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
     assert stored(server, state=2) == []
     assert "View run" not in capfd.readouterr().out
+
+
+def test_the_page_is_served_to_this_machine_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who wants others to see it says so with --host."""
+    from typer.testing import CliRunner
+
+    from fusionbench.cli import app
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    asked: list[list[str]] = []
+    monkeypatch.setattr("subprocess.call", lambda command, **_: asked.append(command) or 0)
+    assert CliRunner().invoke(app, ["ui", "--out", str(tmp_path)]).exit_code == 0
+    assert CliRunner().invoke(app, ["ui", "--out", str(tmp_path), "--host", "0.0.0.0"]).exit_code == 0
+    hosts = [command[command.index("--host") + 1] for command in asked]
+    assert hosts == ["127.0.0.1", "0.0.0.0"]

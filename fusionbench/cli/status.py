@@ -1,0 +1,140 @@
+"""fusionbench status SUITE"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fusionbench.cli.common import OUT, Json, Out, SuiteName, open_bench, print_json
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fusionbench.standing import Running, Status
+    from fusionbench.standing.status import Row
+    from fusionbench.standing.stored import Stored
+
+_REASONS = 8
+"""Reasons of a state that are shown; --json has all."""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+
+
+def status(
+    suite: SuiteName,
+    as_json: Json = False,
+    prune_stale: Annotated[
+        bool, typer.Option("--prune-stale", help="Delete the outdated cells that `status` lists, and say which.")
+    ] = False,
+    out: Out = OUT,
+) -> None:
+    """Show what of a suite is done, running, failed, stale and to do, with reasons; exit 1 if cells failed.
+
+    Computes nothing, and works while a run is going on.
+    """
+    from fusionbench.standing import suite_status
+    from fusionbench.standing.prune import prune
+
+    found, going_on, store = suite_status(suite, out, open_bench())
+    removed: list[Stored] = []
+    if prune_stale:
+        prune(found, store, removed.append)
+    if as_json:
+        print_json(_json(found, going_on, removed))
+    else:
+        _show(found, going_on, removed, suite, out)
+    raise typer.Exit(1 if found.failed else 0)
+
+
+def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, Any]:
+    from fusionbench.standing.status import STATES
+
+    return {
+        "suite": found.suite,
+        "counts": {state: found.count(state) for state in STATES},
+        "seconds_left": found.seconds_left,
+        "running_by": going_on.by,
+        "cells": list(found.rows),
+        "skipped": [{"row": row, "reason": reason, "cells": n} for row, reason, n in found.skipped],
+        "outdated": [{"key": s.key, "label": s.label, "seed": s.seed} for s in found.outdated],
+        "removed": [s.key for s in removed],
+        "extra": found.extra,
+        "suite_changes": list(found.suite_changes),
+        "unread": dict(found.unread),
+        "lost": dict(going_on.lost),
+        "problem": going_on.problem,
+    }
+
+
+def _show(found: Status, going_on: Running, removed: list[Stored], called: str, out: Path) -> None:
+    name = found.suite
+    again = f"fusionbench run {called}" + ("" if out == OUT else f" --out {out}")
+    typer.echo(f"{name}: {found.count('done')} of {len(found.rows)} cells are done{_time_left(found)}")
+    if going_on.by:
+        typer.echo(f"  a run is going on: {going_on.by}")
+    for state, hint in (
+        ("running", ""),
+        ("failed", f"; again: {again} --retry failed"),
+        ("stale", "; their results have other inputs, and are in no table"),
+        ("damaged", ""),
+        ("to do", f"; {again}"),
+    ):
+        rows = [row for row in found.rows if row.state == state]
+        if rows:
+            typer.echo(f"{state}: {len(rows)}{hint}")
+            _reasons(rows)
+    if found.skipped:
+        typer.echo(f"skipped: {sum(n for _, _, n in found.skipped)}")
+        _counted(Counter({f"{row}: {reason}": n for row, reason, n in found.skipped}))
+    _beside(found, going_on, removed, called)
+
+
+def _reasons(rows: list[Row]) -> None:
+    _counted(Counter(row.reason for row in rows if row.reason), {row.reason: row for row in reversed(rows)})
+
+
+def _counted(reasons: Counter[str], first: dict[str, Row] | None = None) -> None:
+    for reason, n in reasons.most_common(_REASONS):
+        row = (first or {}).get(reason)
+        typer.echo(f"  {n} x {reason}" + (f"  [{row.label}; fusionbench why {row.key}]" if row else ""))
+    if len(reasons) > _REASONS:
+        typer.echo(f"  and {len(reasons) - _REASONS} further reasons; --json has all")
+
+
+def _beside(found: Status, going_on: Running, removed: list[Stored], called: str) -> None:
+    """What lies beside the suite's cells, or differs from its last run."""
+    for key, known in going_on.lost.items():
+        typer.echo(f"without a result: {key}: {known}")
+    if going_on.problem:
+        typer.echo(f"what is running cannot be told: {going_on.problem}")
+    for change in found.suite_changes:
+        typer.echo(f"changed since the last run: {change}")
+    for dataset, reason in found.unread.items():
+        typer.echo(f"not counted, since it cannot be read here: {dataset}: {reason}")
+    if found.extra:
+        typer.echo(f"beside them: {found.extra} stored cells of rows, repeats or seeds that the suite does not ask for")
+    if removed:
+        for stored in removed:
+            typer.echo(f"removed: {stored.key}  {stored.label}")
+    elif found.outdated:
+        typer.echo(
+            f"outdated: {len(found.outdated)} stored cells are in no table any more; delete them with "
+            f"fusionbench status {called} --prune-stale"
+        )
+
+
+def _time_left(found: Status) -> str:
+    if not found.seconds_left:
+        return ""
+    return f"; about {in_words(found.seconds_left)} of one process are left"
+
+
+def in_words(seconds: float) -> str:
+    """A time for people: seconds below two minutes, minutes below two hours, then hours."""
+    if seconds < 120:
+        return f"{max(seconds, 1):.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

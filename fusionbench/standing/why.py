@@ -1,0 +1,252 @@
+"""Why a cell is where it is: its result, its failure, or which input changed against the stored result of its place."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionbench import lock as locks
+from fusionbench import suites
+from fusionbench.cells import Cell
+from fusionbench.errors import ResultsError, SuiteError, did_you_mean
+from fusionbench.registry import Registry
+from fusionbench.standing.changes import Change
+from fusionbench.standing.planning import Planned, planned
+from fusionbench.standing.running import running_now
+from fusionbench.standing.status import changed_inputs, place_of, scored_by_others
+from fusionbench.standing.stored import Cells, Stored, read_cell, read_cells
+from fusionbench.store import CELL, Store
+from fusionbench.workbench import Workbench
+
+FEWEST = 4
+"""Letters of a key that say which one is meant."""
+_KEY = re.compile(rf"[0-9a-f]{{{FEWEST},20}}")
+_FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A cell by its place in a suite; the parts of the command line."""
+
+    suite: str
+    dataset: str
+    model: str
+    modalities: str
+    fold: int
+    repeat: int = 0
+    variant: str = suites.BASE
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known of one cell.
+
+    Attributes:
+        state: done, running, failed, stale, damaged, to do, skipped, or other: a stored cell that the suite as it is
+            now does not ask for.
+        folder: of the stored result that the answer is about; None where there is none.
+        changes: inputs that differ between the stored result (old) and the cell as it is planned now (new).
+        reason: of a failure, a skip or damage; who computes a running cell.
+        raised_at: file, line and function in which a failure was raised.
+        scores: pattern, metric, value or why it is undefined.
+        advice: what to do; empty where there is nothing to do.
+    """
+
+    suite: str
+    label: str
+    key: str
+    state: str
+    folder: Path | None
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    raised_at: str = ""
+    scores: tuple[str, ...] = ()
+    advice: str = ""
+
+
+def why_key(text: str, out: Path, bench: Workbench) -> Answer:
+    """The cell with a key, or the one whose key begins so, of any suite that was run under `out`.
+
+    Raises:
+        SuiteError: no key, none or several begin so. ResultsError, DataError: see `planned`.
+    """
+    if not _KEY.fullmatch(text):
+        raise SuiteError(
+            f"{text!r} is no cell key: write {FEWEST} to 20 digits of one, 0-9 and a-f, or "
+            "SUITE DATASET MODEL MODALITIES FOLD"
+        )
+    names = sorted(path.parent.name for path in out.glob(f"*/{locks.LOCK}"))
+    stored = [(name, path.parent.name) for name in names for path in Store(out, name).cells.glob(f"{text}*/{CELL}")]
+    found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, bench)]
+    if not found:
+        where = f"{', '.join(names)} under {out}" if names else f"any suite: nothing has been run under {out}"
+        raise SuiteError(f"no cell of {where} has a key that begins with {text}; keys: fusionbench status SUITE --json")
+    if len(found) > 1:
+        shown = ", ".join(f"{key} of {name}" for name, key in found[:4])
+        raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
+    name, key = found[0]
+    if name not in bench.registry.names("suites"):
+        dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).place
+        place = shlex.join([dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant])
+        raise SuiteError(f"cell {key} is of {name}, a suite file of your own: fusionbench why PATH/{name}.toml {place}")
+    of = planned(name, out, bench)
+    return _of_key(key, of, read_cells(of.store), bench.registry)
+
+
+def _planned_keys(name: str, text: str, out: Path, bench: Workbench) -> list[str]:
+    if name not in bench.registry.names("suites"):
+        return []  # a suite by path: its file may be anywhere; its stored cells were looked at
+    return [cell.key for cell in planned(name, out, bench).plan.todo() if cell.key.startswith(text)]
+
+
+def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
+    """The cell of a place.
+
+    Raises:
+        SuiteError: the suite has no such cell; says what there is.
+    """
+    of = planned(wanted.suite, out, bench)
+    cells = of.plan.cells
+    for name, value, had in (
+        ("dataset", wanted.dataset, [c.row[0] for c in cells]),
+        ("model", wanted.model, [c.row[1] for c in cells if c.row[0] == wanted.dataset]),
+        ("modalities", wanted.modalities, [c.row[2] for c in cells if c.row[:2] == (wanted.dataset, wanted.model)]),
+        ("variant", wanted.variant, [c.variant for c in cells]),
+    ):
+        if value not in had:
+            raise SuiteError(f"{of.suite.name}: {did_you_mean(name, value, set(had))}")
+    row = (wanted.dataset, wanted.model, wanted.modalities, wanted.variant)
+    here = [c for c in cells if c.row == row]
+    cell = next((c for c in here if (c.repeat, c.fold) == (wanted.repeat, wanted.fold)), None)
+    if cell is None:
+        shown = sorted({(c.repeat, c.fold) for c in here})
+        last = f"the last of {len(shown)} is repeat {shown[-1][0]} fold {shown[-1][1]}" if shown else "it has none"
+        raise SuiteError(
+            f"{of.suite.name}: {' · '.join(row[:3])} has no repeat {wanted.repeat} fold {wanted.fold}; {last}"
+        )
+    stored = read_cells(of.store)
+    if cell.skip:
+        return Answer(of.suite.name, cell.label, cell.key, "skipped", None, reason=cell.skip)
+    return _of_cell(cell, of, stored, bench.registry)
+
+
+def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
+    for cell in of.plan.todo():
+        if cell.key == key:
+            return _of_cell(cell, of, cells, registry)
+    folder = of.store.cells / key
+    if key in cells.damaged:
+        again = f"fusionbench run {of.called}"
+        return Answer(of.suite.name, key, key, "damaged", folder, reason=cells.damaged[key], advice=again)
+    stored = cells.readable[key]
+    now = next((c for c in of.plan.todo() if place_of(c) == stored.place), None)
+    if now is None:
+        reason = "the suite as it is now asks for no cell of this place (another row, repeat or seed was asked for)"
+        return _answer(of, stored, "other", stored.label, reason=reason)
+    changed = changed_inputs(stored, now)
+    advice = f"the cell of this place is now {now.key}; fusionbench run {of.called} computes it"
+    if now.key in cells.readable:
+        advice = f"the cell of this place is now {now.key}, and is there; this one is in no table"
+    return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now), advice=advice)
+
+
+def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answer:
+    """A planned cell that runs."""
+    suite, label, key = of.suite.name, cell.label, cell.key
+    again = f"fusionbench run {of.called}"
+    running = running_now(of.store)
+    if key in running.cells:
+        return Answer(suite, label, key, "running", None, reason=running.cells[key])
+    if key in cells.damaged:
+        folder = of.store.cells / key
+        return Answer(suite, label, key, "damaged", folder, reason=cells.damaged[key], advice=again)
+    stored = cells.readable.get(key)
+    if stored is None:
+        return _without_result(cell, of, cells, running.lost.get(key, ""))
+    if stored.status == "failed":
+        return _answer(of, stored, "failed", label, reason=stored.reason, advice=f"{again} --retry failed")
+    other = scored_by_others(cell, stored, registry)
+    try:
+        of.store.load(key)
+    except ResultsError as error:  # one of its other files; `status` looks at cell.json alone
+        return Answer(suite, label, key, "damaged", of.store.cells / key, reason=str(error), advice=again)
+    return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
+
+
+def _without_result(cell: Cell, of: Planned, cells: Cells, lost: str) -> Answer:
+    again = f"fusionbench run {of.called}"
+    here = [s for s in cells.readable.values() if s.place == place_of(cell)]
+    before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
+    if before is None:
+        reason = lost or "it has not been run with any inputs"
+        return Answer(of.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=again)
+    changed = _with_members(changed_inputs(before, cell), before, cell)
+    found = _answer(of, before, "stale", cell.label, changed, advice=again)
+    return Answer(**{**vars(found), "key": cell.key, "reason": lost, "scores": ()})
+
+
+def _with_members(changed: Sequence[Change], before: Stored, cell: Cell) -> tuple[Change, ...]:
+    """With each member whose key changed as a line of its own, since its inputs say why."""
+    old = [str(key) for key in before.ingredients.get("members", ())]
+    if len(old) != len(cell.members):
+        return tuple(changed)
+    mine = [
+        Change(f"member {m.model} on {'+'.join(m.modalities)}", was, f"{key} (fusionbench why {key})")
+        for (m, key), was in zip(cell.members, old, strict=True)
+        if was != key
+    ]
+    return (*(c for c in changed if c.what != "members"), *mine)
+
+
+def _answer(
+    of: Planned,
+    stored: Stored,
+    state: str,
+    label: str,
+    changed: Sequence[Change] = (),
+    reason: str = "",
+    advice: str = "",
+) -> Answer:
+    return Answer(
+        suite=of.suite.name,
+        label=label,
+        key=stored.key,
+        state=state,
+        folder=of.store.cells / stored.key,
+        changes=tuple(changed),
+        reason=reason,
+        raised_at=_raised_at(stored.traceback),
+        scores=tuple(_score(score) for score in stored.scores),
+        advice=advice,
+    )
+
+
+def _raised_at(traceback: str) -> str:
+    frames = list(_FRAME.finditer(traceback))
+    return f"{frames[-1]['file']}:{frames[-1]['line']} in {frames[-1]['name']}" if frames else ""
+
+
+def _score(score: Mapping[str, object]) -> str:
+    value = score.get("value")
+    shown = f"{value:.4f}" if isinstance(value, (int, float)) else f"undefined: {score.get('reason')}"
+    return f"{score.get('pattern')} {score.get('metric')} {shown}"
+
+
+def needs_place(words: Sequence[str], repeat: int, variant: str) -> Wanted | str:
+    """A key, or five words that are a place.
+
+    Raises:
+        SuiteError: neither.
+    """
+    if len(words) == 1:
+        return words[0]
+    if len(words) != 5 or not re.fullmatch(r"\d{1,6}", words[4]):
+        raise SuiteError(
+            f"cannot read {' '.join(words)!r} as a cell: write a key, or SUITE DATASET MODEL MODALITIES FOLD, such as "
+            "quickstart synthetic cox vector+bag 0"
+        )
+    suite, dataset, model, modalities, fold = words
+    return Wanted(suite, dataset, model, modalities, int(fold), repeat, variant)

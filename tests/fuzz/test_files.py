@@ -1,0 +1,164 @@
+"""Any cohort of a user's own and any file of predictions: one clear error, or a result."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import tomli_w
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+from fusionbench import imports, suites
+from fusionbench.cohort import load_cohort
+from fusionbench.errors import FusionBenchError
+from fusionbench.pluginref import PluginRef
+from fusionbench.registry import Registry, discover
+from fusionbench.report.frames import Frames, read_frames
+from fusionbench.session import Session
+from fusionbench.store import Store
+from tests.conftest import EXAMPLE
+from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
+
+pytestmark = pytest.mark.slow
+COLUMNS = ["patient", "hospital", "age", "sex", "days", "status"]
+ROWS = [
+    [f"p{i}", f"H{i % 2}", str(50 + i), "fm"[i % 2], str(30 * i + 1), ["dead", "alive"][i % 3 > 1]] for i in range(8)
+]
+COHORT: dict[str, Any] = {
+    "title": "Ours",
+    "table": "patients.csv",
+    "id": "patient",
+    "outcome": {"time": "days", "unit": "day", "event": "status", "observed": "dead", "censored": "alive"},
+    "modality": {"clinical": {"columns": ["age", "sex"]}},
+}
+CELLS = st.one_of(TEXTS, SCALARS.map(str), st.sampled_from(["dead", "alive", "0", "1", "-1", "1e5", "p1", "p2"]))
+
+
+@st.composite
+def changed_tables(draw: st.DrawFn, columns: list[str], rows: list[list[str]]) -> str:
+    """CSV text: cells replaced, rows or columns dropped, doubled or renamed; at times any text at all."""
+    names, table = list(columns), [list(row) for row in rows]
+    for _ in range(draw(st.integers(0, 3))):
+        what = draw(st.sampled_from(["cell", "cell", "cell", "row", "twice", "column", "rename", "all"]))
+        column = draw(st.integers(0, len(names) - 1))
+        row = draw(st.integers(0, len(table) - 1)) if table else 0
+        if what == "cell" and table:
+            table[row][column] = draw(CELLS)
+        elif what == "row" and table:
+            del table[row]
+        elif what == "twice" and table:
+            table.append(list(table[row]))
+        elif what == "column" and len(names) > 1:
+            del names[column]
+            table = [[v for i, v in enumerate(r) if i != column] for r in table]
+        elif what == "rename":
+            names[column] = draw(CELLS)
+        elif what == "all":
+            value = draw(CELLS)
+            for r in table:
+                r[column] = value
+    text = pd.DataFrame(table, columns=range(len(names))).set_axis(names, axis=1).to_csv(index=False)
+    if draw(st.integers(0, 9)) == 0:
+        at = draw(st.integers(0, len(text)))
+        text = text[:at] + draw(TEXTS) + text[at + draw(st.integers(0, 9)) :]
+    return draw(st.one_of(TEXTS, st.just(""))) if draw(st.integers(0, 49)) == 0 else text
+
+
+@st.composite
+def cohort_texts(draw: st.DrawFn) -> str:
+    content = deepcopy(COHORT)
+    for _ in range(draw(st.integers(0, 2))):
+        part = draw(st.sampled_from([content, content["outcome"], content["modality"]]))
+        if not isinstance(part, dict):
+            continue
+        names = [*part, "group", "categorical", "folder", "map", "case", "groups", "censorship"]
+        part[draw(st.one_of(st.sampled_from(names), TEXTS))] = draw(st.one_of(st.sampled_from(COLUMNS), VALUES))
+    try:
+        return tomli_w.dumps(content)
+    except (ValueError, TypeError, AttributeError):  # what TOML has no words for
+        return repr(content)
+
+
+@pytest.fixture(scope="module")
+def registry() -> Iterator[Registry]:
+    sys.path.insert(0, str(EXAMPLE))
+    yield discover()
+    sys.path.remove(str(EXAMPLE))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("cohort")
+
+
+def as_bytes(text: str) -> bytes:
+    return text.encode("utf-8", errors="surrogatepass")
+
+
+def test_a_cohort_is_read_or_one_clear_error(registry: Registry, home: Path) -> None:
+    read: list[int] = []
+
+    @FUZZ
+    @given(cohort_texts(), changed_tables(COLUMNS, ROWS))
+    def check(toml: str, table: str) -> None:
+        (home / "cohort.toml").write_bytes(as_bytes(toml))
+        (home / "patients.csv").write_bytes(as_bytes(table))
+        ref = PluginRef.of("table", file=str(home / "cohort.toml"))
+        try:
+            dataset = registry.dataset("table")(suites.options(registry, "datasets", ref), home)
+            cohort = load_cohort(dataset, registry.modalities)
+        except FusionBenchError as error:
+            clear(error)
+            return
+        event("a cohort")
+        read.append(len(cohort.cases))
+        assert all(case.target is not None for case in cohort.cases)
+
+    check()
+    assert read, "no example was a cohort"
+
+
+@pytest.fixture(scope="module")
+def finished(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Frames]:
+    out = tmp_path_factory.mktemp("import") / "results"
+    session = Session(out=out, device="cpu", registry=registry)
+    assert session.run("example-faulty", track=False).complete
+    store = Store(out, "example-faulty")
+    return store, read_frames(store.folder)
+
+
+def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames], home: Path) -> None:
+    store, frames = finished
+    wanted = frames.predictions.assign(model="theirs")[imports.NEEDED]
+    rows = [list(map(str, row)) for row in wanted.itertuples(index=False, name=None)]
+    kept: list[int] = []
+    everything = {p for p in store.root.parent.rglob("*") if p.parent.name != imports.FOLDER}
+
+    @FUZZ
+    @given(changed_tables(list(wanted.columns), rows))
+    def check(table: str) -> None:
+        path = home / "predictions.csv"
+        path.write_bytes(as_bytes(table))
+        try:
+            read = imports.read_predictions(path, frames)
+            for _, of_model in read.groupby("model", sort=False):
+                kept_at = imports.keep(of_model, store)
+                assert kept_at.parent == store.folder / imports.FOLDER
+                kept_at.unlink()
+        except FusionBenchError as error:
+            clear(error)
+            return
+        event("kept")
+        kept.append(len(read))
+
+    check()
+    assert kept, "no example was kept"
+    assert {p for p in store.root.parent.rglob("*") if p.parent.name != imports.FOLDER} - everything <= {
+        store.folder / imports.FOLDER
+    }

@@ -62,8 +62,10 @@ FLOORS = {
     "fusionbench.workbench": 3,
     # 4: edges
     "fusionbench.__main__": 4,
+    "fusionbench.attempts": 4,
     "fusionbench.audit": 4,
     "fusionbench.cli": 4,
+    "fusionbench.holding": 4,
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,
     "fusionbench.predicting": 4,

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from fusionbench import hookspecs
 from fusionbench.errors import PluginError, SuiteError, did_you_mean
-from fusionbench.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality
+
+if TYPE_CHECKING:
+    from fusionbench import Dataset, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
 YOURS = "(a file of your own)"
 """Stands for the plugin of a suite that is named by its path."""
 ALL_KINDS = frozenset(hookspecs.HOOKS)
-BASES: Mapping[str, type] = {
-    "modalities": Modality,
-    "datasets": Dataset,
-    "models": FusionModel,
-    "metrics": Metric,
-    "executors": Executor,
-    "encoders": Encoder,
+BASES: Mapping[str, str] = {
+    "modalities": "Modality",
+    "datasets": "Dataset",
+    "models": "FusionModel",
+    "metrics": "Metric",
+    "executors": "Executor",
+    "encoders": "Encoder",
 }
+"""Kind to the interface that its things extend; by name, since `--help` asks for none of them."""
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,11 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
     return replace(record, provides={k: tuple(sorted(v)) for k, v in things.items() if v}), things
 
 
+def base_of(kind: str) -> type:
+    base: type = getattr(import_module("fusionbench.interfaces"), BASES[kind])
+    return base
+
+
 def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
     hook = hookspecs.HOOKS[kind]
     caller = getattr(manager.hook, hook)
@@ -178,7 +187,7 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
             if name in by_name:
                 raise PluginError(f"{hook} returned {name!r} twice")
             if kind in BASES:
-                _check_class(hook, thing, BASES[kind])
+                _check_class(hook, thing, base_of(kind))
             by_name[name] = thing
     return by_name
 

@@ -10,20 +10,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING
 
 from fusionbench import lock as locks
-from fusionbench import references, suites, views
-from fusionbench.cells import Cell, Plan
+from fusionbench import suites, views
+from fusionbench.cells import Plan
+from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
-from fusionbench.executors.serial import Serial
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import Frames, collect, read_frames
-from fusionbench.results import CellResult
-from fusionbench.runner import run_cell, run_suite
+from fusionbench.running import Reporter, RunReport, Wanted, compute, finish
 from fusionbench.selection import WHOLE, Selection
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
@@ -34,44 +33,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.audit import Audit
-    from fusionbench.cohort import Cohort
-
-
-class Reporter(Protocol):
-    """Hears how a run goes."""
-
-    def start(self, todo: int, done: int) -> None: ...
-    def cell(self, cell: Cell) -> None: ...
-    def epoch(self, epoch: int, epochs: int) -> None: ...
-    def finished(self, cell: Cell, result: CellResult) -> None: ...
-    def note(self, line: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class RunReport:
-    """How a run ended.
-
-    Attributes:
-        ran: cells computed now; done: cells that were there already.
-        failed: listed or member cells whose result is a failure, with their reasons.
-        listed: cells of the whole suite, `there` of which have a result; None where the data of a part that was not
-            asked for are not here.
-        complete: every cell of the whole suite has a result.
-        left_out: why other datasets of the suite could not be read; empty where they could.
-        table: the file that was written, or None where nothing has finished.
-    """
-
-    suite: str
-    ran: int
-    done: int
-    failed: tuple[tuple[str, str], ...]
-    skipped: tuple[tuple[str, str], ...]
-    there: int
-    listed: int | None
-    complete: bool
-    table: Path | None
-    left_out: str = ""
-    notes: tuple[str, ...] = ()
 
 
 @dataclass
@@ -141,49 +102,17 @@ class Session:
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
-        lock = self._lock(whole or plan)
+        lock = lock_of(whole or plan, self.bench)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, locks.dumps(lock))
         tell = reporter.note if reporter else _nobody
         live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, tell) if track else None
-        ran = self._compute(plan, store, selection.limit, retry_failed, rerun, live, reporter)
-        report = replace(self._finish(whole, plan, store, ran), left_out=left_out)
+        wanted = Wanted(selection.limit, retry_failed, rerun)
+        ran = compute(plan, store, self.bench, wanted, live, reporter)
+        report = finish(whole, plan, store, self.bench, ran, left_out)
         if live and report.table is not None and ran:
             live.table(self.table(name))
         return replace(report, notes=live.notes) if live else report
-
-    def _compute(
-        self,
-        plan: Plan,
-        store: Store,
-        limit: int | None,
-        retry_failed: bool,
-        rerun: bool,
-        live: Live | None,
-        reporter: Reporter | None,
-    ) -> int:
-        """Run what is not done, at most `limit` cells; returns how many ran."""
-        todo = plan.todo()
-        waiting = [c for c in todo if rerun or not self._done(store, c, retry_failed)]
-        chosen = waiting if limit is None else waiting[:limit]  # members stand first, so a cut leaves none out
-
-        def work(cell: Cell) -> CellResult:
-            if reporter:
-                reporter.cell(cell)
-            return run_cell(cell, self.bench, store.load, reporter.epoch if reporter else None)
-
-        def sink(cell: Cell, result: CellResult) -> None:
-            store.write(result)
-            if live:
-                for row in (c for c in plan.listed if c.key == cell.key):
-                    live.cell(row, result)
-            if reporter:
-                reporter.finished(cell, result)
-
-        if reporter:
-            reporter.start(len(chosen), len(todo) - len(waiting))
-        run_suite(chosen, Serial(), work, sink)
-        return len(chosen)
 
     def _whole(self, name: str, selection: Selection) -> tuple[Plan | None, str]:
         """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
@@ -193,47 +122,6 @@ class Session:
             if not selection.datasets:
                 raise
             return None, str(error)
-
-    @property
-    def _versions(self) -> dict[str, str]:
-        return {name: self.registry.metric(name).version for name in self.registry.names("metrics")}
-
-    def _done(self, store: Store, cell: Cell, retry_failed: bool) -> bool:
-        record = store.finished(cell, self._versions)
-        return record is not None and not (retry_failed and record["status"] == "failed")
-
-    def _finish(self, whole: Plan | None, plan: Plan, store: Store, ran: int) -> RunReport:
-        """Write the tables of what there is; the full ones whenever the whole suite has finished."""
-        versions = self._versions
-        of_suite = None if whole is None else whole.todo()
-        there = sum(store.finished(c, versions) is not None for c in of_suite or ())
-        complete = of_suite is not None and there == len(of_suite)
-        full = self._write_tables(whole, store, "table") if whole is not None and complete else None
-        narrowed = whole is None or plan.suite != whole.suite
-        shown = full if full and not narrowed else self._write_tables(plan, store, "table.partial")
-        cells = {c.key: c for c in plan.todo()}
-        records = {key: record for key, c in cells.items() if (record := store.finished(c, versions)) is not None}
-        return RunReport(
-            suite=plan.suite.name,
-            ran=ran,
-            done=len(records) - ran,
-            failed=tuple((cells[k].label, r["reason"]) for k, r in records.items() if r["status"] == "failed"),
-            skipped=tuple(dict.fromkeys((_row_label(c), c.skip) for c in plan.listed if c.skip)),
-            there=there,
-            listed=None if of_suite is None else len(of_suite),
-            complete=complete,
-            table=shown,
-        )
-
-    def _write_tables(self, plan: Plan, store: Store, kind: Literal["table", "table.partial"]) -> Path | None:
-        """Table and, of a whole suite, its frames, from the cells; None where no cell has a score."""
-        frames = collect(plan, store, self.cohorts(plan), self._versions)
-        return views.write_tables(frames, store, self._lock(plan), self.registry, kind)
-
-    def _lock(self, plan: Plan) -> dict[str, Any]:
-        wanted = references.units(plan.suite, self.registry)
-        counted = {(str(d), unit): self.bench.cohort(d, unit) for d, _ in plan.cohorts for unit in wanted}
-        return locks.make_lock(plan, self.registry, self.cohorts(plan), counted)
 
     def as_run(self, name: str) -> tuple[Plan, Store]:
         """The whole suite with the repeats and the seed of its last run, as its lock has them.
@@ -261,7 +149,7 @@ class Session:
         cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
         if not cells:
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        lock = self._lock(plan)
+        lock = lock_of(plan, self.bench)
         tracker = tracking.Tracker(self.tracking_uri, self.out, name, plan.suite.title, lock=lock)
         items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
         made = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
@@ -278,13 +166,13 @@ class Session:
         from fusionbench.publish import publish
 
         plan, store = self.as_run(name)
-        versions = self._versions
-        missing = [c for c in plan.todo() if store.finished(c, versions) is None]
-        if missing or self._write_tables(plan, store, "table") is None:
+        current = versions(self.registry)
+        missing = [c for c in plan.todo() if store.finished(c, current) is None]
+        if missing or write_tables(plan, store, self.bench, "table") is None:
             left = f"{len(missing)} of {len(plan.todo())} cells are missing"
             raise ResultsError(f"{name}: {left}; finish it with: fusionbench run {name}")
-        store.write_text(LOCK, locks.dumps(self._lock(plan)))
-        found = audit(plan, store, self.cohorts(plan))
+        store.write_text(LOCK, locks.dumps(lock_of(plan, self.bench)))
+        found = audit(plan, store, cohorts(plan, self.bench))
         store.write_text("audit.json", found.to_json())
         self._write_report(store, read_frames(store.folder), found)
         return publish(plan, store, found, locks.command(views.read_lock(store.folder), self.suite(name)))
@@ -299,7 +187,7 @@ class Session:
         if store.has_file("folds.csv"):
             return self._write_report(store, read_frames(store.folder), self._audited(name))
         plan, store = self.as_run(name)
-        frames = collect(plan, store, self.cohorts(plan), self._versions)
+        frames = collect(plan, store, cohorts(plan, self.bench), versions(self.registry))
         return self._write_report(store, frames, self._audited(name))
 
     def report_all(self) -> tuple[Path, dict[str, str]]:
@@ -375,11 +263,7 @@ class Session:
         if is_published(folder):
             return published_audit(folder)
         plan, store = self.as_run(name)
-        return audit(plan, store, self.cohorts(plan))
-
-    def cohorts(self, plan: Plan) -> dict[tuple[str, str], Cohort]:
-        """The plan's cohorts by dataset as written and unit."""
-        return {(str(dataset), unit): self.bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
+        return audit(plan, store, cohorts(plan, self.bench))
 
     def table(self, name: str) -> pd.DataFrame:
         """The comparison table of a suite as stored: table.csv, or table.partial.csv where the suite is not complete.
@@ -409,7 +293,3 @@ class Session:
 
 def _nobody(line: str) -> None:
     """Where nobody listens, the report's notes still say it."""
-
-
-def _row_label(cell: Cell) -> str:
-    return " · ".join(part for part in cell.row if part != suites.BASE)

@@ -219,7 +219,7 @@ def degenerate(cells: Sequence[Written]) -> Line:
 
     A model trained by the loop that does not has learnt nothing: a breach. Declared, with their number: a sparse linear
     model may rest on one binary column; a cohort's true hazards may take two values; and a clamped loss has no gradient
-    where every case is saturated, so that a network which diverged stays so.
+    where every case is saturated (S is 0 or 1 all along), so that a network which diverged stays so.
     """
     findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_RISKS]
     return verdict(f"at least {FEW_RISKS} distinct risks in a fold", findings, f"{len(cells)} cells")
@@ -229,4 +229,4 @@ def _may_be_degenerate(written: Written) -> str:
     if written.kept_epoch is None:
         return "none of a trained network"
     clamp = written.cell.recipe.clamp
-    return f"{written.place}, loss clamped at {clamp:g}" if clamp else ""
+    return f"{written.place}, saturated under a loss clamped at {clamp:g}" if clamp and written.saturated else ""

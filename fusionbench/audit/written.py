@@ -29,6 +29,7 @@ class Written:
         split, masks: hashes of what it was given; empty where it recorded none.
         hidden: (pattern, draw, share of modalities hidden) of every mask laid over its test fold.
         distinct: different risks on the test fold under the pattern `full`.
+        saturated: every S there is 0 or 1, as a clamped loss no longer tells apart; False where there is no S.
         kept_epoch: whose weights were kept; None for what the training loop did not train.
         best_epoch: the first epoch with the lowest validation loss; None where none is defined.
     """
@@ -42,6 +43,7 @@ class Written:
     masks: str
     hidden: tuple[tuple[str, int, float], ...]
     distinct: int
+    saturated: bool
     kept_epoch: int | None
     best_epoch: int | None
 
@@ -61,6 +63,7 @@ class Written:
             masks=given.get("masks", ""),
             hidden=tuple((p["pattern"], p["draw"], p["realised"]) for p in record["patterns"] if p["split"] == "test"),
             distinct=int(test.loc[test["pattern"] == "full", "risk"].nunique()),
+            saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
             best_epoch=_lowest(store.history(cell.key)) if fit.get("best_epoch") is not None else None,
         )
@@ -69,6 +72,13 @@ class Written:
     def place(self) -> str:
         """Dataset and variant, where declared deviations are counted."""
         return f"{self.cell.dataset} ({self.cell.variant})"
+
+
+def _saturated(tested: pd.DataFrame, clamp: float) -> bool:
+    """Whether every S is within `clamp` of 0 or 1; S are written to single precision."""
+    survival = tested.filter(regex=r"^S_").to_numpy(np.float64)
+    near = max(clamp, float(np.finfo(np.float32).eps))
+    return survival.size > 0 and bool(np.all(np.minimum(survival, 1 - survival) <= near))
 
 
 def _lowest(history: pd.DataFrame) -> int | None:

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 if TYPE_CHECKING:
     from fusionbench.cells import Cell
     from fusionbench.results import CellResult
-    from fusionbench.session import Reporter
+    from fusionbench.running import Reporter
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from fusionbench.cli.common import OUT, Device, Json, Out, SuiteName, names_of, 
 
 if TYPE_CHECKING:
     from fusionbench.cells import Plan
-    from fusionbench.session import RunReport
+    from fusionbench.running import RunReport
 
 
 def register(app: typer.Typer) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import FusionModel, hookimpl
+from fusionbench import hookimpl
 
 if TYPE_CHECKING:
+    from fusionbench import FusionModel
     from fusionbench_healnet.model import Healnet as Healnet
     from fusionbench_healnet.network import HealNet as HealNet
     from fusionbench_healnet.official import load_official as load_official

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import FusionModel, hookimpl
+from fusionbench import hookimpl
 
 if TYPE_CHECKING:
+    from fusionbench import FusionModel
     from fusionbench_mcat.models import Mcat as Mcat
     from fusionbench_mcat.network import McatNetwork as McatNetwork
     from fusionbench_mcat.official import load_official as load_official

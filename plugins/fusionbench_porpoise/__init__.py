@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import FusionModel, hookimpl
+from fusionbench import hookimpl
 
 if TYPE_CHECKING:
+    from fusionbench import FusionModel
     from fusionbench_porpoise.models import Porpoise as Porpoise
     from fusionbench_porpoise.models import PorpoiseAmil as PorpoiseAmil
     from fusionbench_porpoise.models import PorpoiseSnn as PorpoiseSnn

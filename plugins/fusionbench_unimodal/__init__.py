@@ -10,9 +10,10 @@ from collections.abc import Iterable
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import FusionModel, hookimpl
+from fusionbench import hookimpl
 
 if TYPE_CHECKING:
+    from fusionbench import FusionModel
     from fusionbench_unimodal.abmil import Abmil as Abmil
     from fusionbench_unimodal.abmil import AbmilNetwork as AbmilNetwork
     from fusionbench_unimodal.abmil import AbmilOptions as AbmilOptions

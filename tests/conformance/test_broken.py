@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from fusionbench.registry import BASES, PluginRecord, Registry, discover
+from fusionbench.registry import BASES, PluginRecord, Registry, base_of, discover
 from fusionbench.testing import Check, checks_for
 from fusionbench.testing.conformance import PROMISES
 from tests.conformance import broken, broken_data
@@ -45,7 +45,7 @@ _installed = cache(discover)
 
 
 def kind_of(cls: type[Any]) -> str:
-    return next(kind for kind, base in BASES.items() if issubclass(cls, base))
+    return next(kind for kind in BASES if issubclass(cls, base_of(kind)))
 
 
 def registry_of(kind: str, name: str, thing: Any) -> Registry:

@@ -205,18 +205,30 @@ def test_few_risks_of_a_sparse_model_are_declared_never_a_pass(plan: Plan, store
     assert (line.verdict, line.seen.split(";")[0]) == ("DECLARED", f"1 of {len(plan.todo())} cells")
 
 
-def test_a_network_that_a_clamped_loss_left_saturated_is_declared(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("survival", "verdict", "said"),
+    [
+        ([1.0, 0.0, 0.0], "DECLARED", "saturated under a loss clamped at 1e-07: 1 times, first "),
+        ([0.9, 0.5, 0.1], "BREACH", ""),  # everybody alike, but the clamp has no part in it
+        ([1.0, 0.5, 0.0], "BREACH", ""),
+        ([np.nan, np.nan, np.nan], "BREACH", ""),
+    ],
+)
+def test_a_network_that_a_clamped_loss_left_saturated_is_declared(
+    tmp_path: Path, survival: list[float], verdict: str, said: str
+) -> None:
     plan = planned(TEXT.replace("[train]", "[train]\nclamp = 1e-7"), toy=TOY)
     store = Store(tmp_path, "mine")
     store.prepare()
     for cell in plan.todo():
         store.write(result(cell))
     cell = chosen(plan)
-    change_predictions(store, cell, lambda f: f.assign(risk=1.0))
+    columns: dict[str, Any] = {f"S_{12 * i}": s for i, s in enumerate(survival, 1)}
+    change_predictions(store, cell, lambda f: f.assign(risk=1.0, **columns))
     change_json(store.cells / cell.key / "cell.json", lambda c: c["record"]["fit"].update(best_epoch=3))
     line = audited(plan, store).lines[DISTINCT]
-    assert line.verdict == "DECLARED"
-    assert "loss clamped at 1e-07: 1 times, first " + cell.label in line.seen
+    assert line.verdict == verdict
+    assert said + cell.label in line.seen
 
 
 def test_a_damaged_cell_is_named(plan: Plan, store: Store) -> None:

@@ -82,6 +82,7 @@ def _as_planned(cell: Cell) -> Written:
         masks="",
         hidden=(),
         distinct=9,
+        saturated=False,
         kept_epoch=None,
         best_epoch=None,
     )

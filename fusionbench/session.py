@@ -18,15 +18,18 @@ from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.executors.choose import Asked, choose
+from fusionbench.holding import hold
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import Frames, collect, read_frames
-from fusionbench.running import Reporter, RunReport, Wanted, compute, finish
+from fusionbench.running import Nobody, Reporter, RunReport, Wanted, compute, finish
 from fusionbench.selection import WHOLE, Selection
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
 from fusionbench.views import LOCK
+from fusionbench.work import work_of
 from fusionbench.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -88,30 +91,39 @@ class Session:
         retry_failed: bool = False,
         rerun: bool = False,
         track: bool = True,
+        asked: Asked = Asked(),  # noqa: B008 - frozen
         reporter: Reporter | None = None,
     ) -> RunReport:
         """Compute what is not there yet, then write the tables.
 
         Finished cells stay whatever happens: an interrupt, a tracking server that is down, a cell that fails.
 
+        Args:
+            asked: where cells run, and how often one that was lost is tried again.
+
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
+        executor = choose(asked, self.threads, self.bench.device.type, self.registry)
+        reporter = reporter or Nobody()
         name = self._named(name)
         whole, left_out = self._whole(name, selection)
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
-        lock = lock_of(whole or plan, self.bench)
-        if whole is not None or not store.has_file(LOCK):
-            store.write_text(LOCK, locks.dumps(lock))
-        tell = reporter.note if reporter else _nobody
-        live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, tell) if track else None
-        wanted = Wanted(selection.limit, retry_failed, rerun)
-        ran = compute(plan, store, self.bench, wanted, live, reporter)
-        report = finish(whole, plan, store, self.bench, ran, left_out)
-        if live and report.table is not None and ran:
-            live.table(self.table(name))
+        with hold(store.folder) as dead:
+            if dead is not None:
+                reporter.note(f"going on where {dead} was ended")
+            lock = lock_of(whole or plan, self.bench)
+            if whole is not None or not store.has_file(LOCK):
+                store.write_text(LOCK, locks.dumps(lock))
+            live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, reporter.note) if track else None
+            wanted = Wanted(selection.limit, retry_failed, rerun)
+            work = work_of(executor, self.bench, reporter.epoch)
+            ran = compute(plan, store, work, executor, asked.retries, wanted, live, reporter)
+            report = finish(whole, plan, store, self.bench, ran, left_out)
+            if live and report.table is not None and ran:
+                live.table(self.table(name))
         return replace(report, notes=live.notes) if live else report
 
     def _whole(self, name: str, selection: Selection) -> tuple[Plan | None, str]:
@@ -289,7 +301,3 @@ class Session:
         raise ResultsError(
             f"no table of {name!r} under {self.out}; make it with: fusionbench run {name} --out {self.out}"
         )
-
-
-def _nobody(line: str) -> None:
-    """Where nobody listens, the report's notes still say it."""

@@ -29,12 +29,14 @@ class Workbench:
 
     Attributes:
         threads: CPU threads of a cell; None = by the size of its cases.
+        cores: most threads that a cell with large cases takes then; None = every core.
     """
 
     registry: Registry
     home: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     threads: int | None = None
+    cores: int | None = None
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)

@@ -54,19 +54,24 @@ FLOORS = {
     # 3: the work
     "fusionbench.evaluate": 3,
     "fusionbench.executors": 3,
+    "fusionbench.faults": 3,
     "fusionbench.fitting": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,
     "fusionbench.training": 3,
+    "fusionbench.waiting": 3,
+    "fusionbench.work": 3,
     "fusionbench.workbench": 3,
     # 4: edges
     "fusionbench.__main__": 4,
     "fusionbench.attempts": 4,
     "fusionbench.audit": 4,
     "fusionbench.cli": 4,
-    "fusionbench.holding": 4,
     "fusionbench.collecting": 4,
+    "fusionbench.damage": 4,
+    "fusionbench.driving": 4,
+    "fusionbench.holding": 4,
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,
     "fusionbench.predicting": 4,
@@ -92,6 +97,7 @@ BESIDE = {
 """Beside the floors: the highest floor each may import. No floor imports them."""
 
 HANDED_OUT = {
+    ("fusionbench.builtin", "fusionbench.executors.ray"),
     ("fusionbench.builtin", "fusionbench.executors.serial"),
     ("fusionbench.cli.check", "fusionbench.testing.conformance"),
 }

@@ -72,8 +72,9 @@ def _whole_weights(path: Path) -> bool:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         size = path.stat().st_size
-        if length > size:
+        try:
+            header = json.loads(file.read(min(length, size)))
+            ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+        except (ValueError, TypeError, AttributeError, LookupError):
             return False
-        header = json.loads(file.read(length))
-    ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
-    return size == 8 + length + max(ends, default=0)
+    return bool(size == 8 + length + max(ends, default=0))

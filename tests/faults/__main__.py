@@ -1,0 +1,128 @@
+"""The fault report: `python -m tests.faults` writes results/published/faults.md.
+
+1. 200 cells on a local Ray of 2 workers, one in five of which raises, is killed, crashes, runs out of memory or hangs.
+2. 200 healthy cells whose driver is killed at 20 random moments, with Ray and with `serial`, each time resumed.
+3. 400 trivial cells with `serial`: what the harness costs, and whether it grows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from fusionbench.environment import machine, packages
+from tests.faults.cost import cost
+from tests.faults.watching import ATTEMPTS, PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
+
+TO = Path(__file__).parents[2] / "results/published/faults.md"
+KILLS = 20
+CELLS = 200
+
+
+def injected(folder: Path) -> tuple[list[str], bool]:
+    """Part 1: every healthy cell finishes, every faulty one has its reason, none is run more often than it may."""
+    sys.path.insert(0, str(PLUGIN))
+    from fusionbench_faults.models import FAULTS, fault_of
+
+    log = folder / "fits.txt"
+    args = ("run", "faults-200", "--no-track", "-j", "2", "--timeout", "5s")
+    run = Running(args, folder, {"FAULTS_LOG": str(log)})
+    status = run.end(1800)
+    seconds = time.monotonic() - run.began
+    stored, fits = records(folder / "results/faults-200"), begun(log)
+    cells, right, wrong = Counter[str](), Counter[str](), []
+    for key, record in stored.items():
+        seed, said = seed_of(record), f"{record['status']} {record['reason']}"
+        fault = fault_of(seed, 0.2)
+        status_right = record["status"] == ("failed" if fault else "ok")
+        fine = status_right and REASONS.get(fault, "") in said and fits[seed] == ATTEMPTS[fault]
+        cells[fault] += 1
+        right[fault] += fine
+        if not fine:
+            wrong.append(f"- WRONG: {key} ({fault or 'healthy'}): {said}, {fits[seed]} fits")
+    left = list((folder / "results/faults-200/attempts").iterdir())
+    fine = not wrong and not left and len(stored) == CELLS and status == 1
+    lines = [
+        f"`fusionbench {' '.join(args)}`: {len(stored)} of {CELLS} cells have a result, exit status {status}, "
+        f"{seconds:.0f} s.",
+        "",
+        "| fault | cells | with the right status, reason and number of attempts |",
+        "|---|---|---|",
+        *(f"| {fault or 'none'} | {cells[fault]} | {right[fault]} |" for fault in ("", *FAULTS)),
+        *wrong,
+    ]
+    return lines, fine
+
+
+def killed(folder: Path, executor: tuple[str, ...], rng: random.Random) -> tuple[list[str], bool]:
+    """Part 2: an undisturbed run, and one whose driver is killed at random moments."""
+    args = ("run", "faults-none", "--no-track", "--retries", "100", *executor)
+    calm, disturbed = folder / "calm", folder / "disturbed"
+    run = Running(args, calm)
+    run.wait_for("cells to compute")
+    said = time.monotonic() - run.began
+    run.wait_for("[1/")
+    first = time.monotonic() - run.began
+    assert run.end(1800) == 0
+    whole = time.monotonic() - run.began
+    kills, orphans, cells = 0, 0, []
+    span = (whole - first) / KILLS * 1.6  # so that the run lasts for about as many kills
+    while kills < KILLS:
+        run = Running(args, disturbed)
+        try:
+            run.process.wait(rng.uniform(0.7 * said, first + span))
+        except Exception:  # noqa: BLE001 - still running: that is the moment
+            started = run.kill()
+            kills += 1
+            orphans += not gone(started)
+            cells.append(len(records(disturbed / "results/faults-none")))
+            continue
+        run.end()
+        break
+    status = Running(args, disturbed).end(1800)
+    differing = same_results(calm / "results/faults-none", disturbed / "results/faults-none")
+    left = list((disturbed / "results/faults-none/attempts").iterdir())
+    fine = not differing and not left and not orphans and status == 0 and kills == KILLS
+    lines = [
+        f"`fusionbench {' '.join(args)}`: {kills} kills; finished cells after each: {', '.join(map(str, cells))}.",
+        f"Files that differ from the undisturbed run's: {', '.join(differing) or 'none'}. Kills after which a process "
+        f"was left behind: {orphans}. Markers left: {len(left)}. Undisturbed: {whole:.0f} s.",
+    ]
+    return lines, fine
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--to", type=Path, default=TO)
+    args = parser.parse_args()
+    about, versions = machine(), packages()
+    parts: dict[str, tuple[list[str], bool]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        parts["Faults injected in one cell of five"] = injected(folder / "injected")
+        for title, flags in (("Ray, 2 workers", ("-j", "2")), ("serial", ())):
+            rng = random.Random(args.seed)
+            parts[f"The driver killed {KILLS} times: {title}"] = killed(folder / title.split(",")[0], flags, rng)
+        parts["What the harness costs"] = cost(folder / "cost")
+    text = [
+        "# Faults",
+        "",
+        "Written by `python -m tests.faults`. Machine: "
+        f"{about['system']}, {about['cores']} cores, {about['memory_gib']} GiB, Python {about['python']}, "
+        f"torch {versions['torch']}.",
+    ]
+    for title, (lines, fine) in parts.items():
+        text += ["", f"## {title}: {'as it should be' if fine else 'NOT AS IT SHOULD BE'}", "", *lines]
+    args.to.write_text("\n".join(text) + "\n", encoding="utf-8")
+    print("\n".join(text))
+    return int(not all(fine for _, fine in parts.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

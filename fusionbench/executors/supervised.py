@@ -60,9 +60,9 @@ class Supervised:
             reason = f"stopped after {time.monotonic() - began:.0f} s (--timeout)"
             self._bury()
         except (EOFError, OSError):  # the child is gone
-            reason = ending(self._bury())
-            if _killed_for_memory() > kills:
-                reason = f"out of memory: the system {reason}"
+            code = self._bury()
+            for_memory = code == -signal.SIGKILL and _killed_for_memory() > kills
+            reason = "out of memory: killed by the system" if for_memory else ending(code)
         return Lost(reason)
 
     def close(self) -> None:

@@ -87,11 +87,10 @@ def test_a_driver_that_is_told_to_end_blames_nobody(tmp_path: Path, number: int,
 
 @pytest.mark.slow
 def test_two_drivers_on_the_same_results(tmp_path: Path) -> None:
-    first = Running(("run", "faults-slow", "--no-track"), tmp_path)
-    first.wait_for("[1/")
-    second = Running(
-        ("run", "faults-slow", "--no-track"), tmp_path / "elsewhere", {"FUSIONBENCH_RESULTS": str(tmp_path / "results")}
-    )
+    args = ("run", "faults-slow", "--no-track", "-m", "faulty[nap=300.0]")
+    first = Running(args, tmp_path)
+    first.wait_for("cells to compute")
+    second = Running(args, tmp_path / "elsewhere", {"FUSIONBENCH_RESULTS": str(tmp_path / "results")})
     assert second.end() == 2
     said = (tmp_path / "elsewhere/log.txt").read_text()
     assert f"is being computed by process {first.process.pid} on " in said

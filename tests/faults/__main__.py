@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 from fusionbench.environment import machine, packages
@@ -96,32 +97,50 @@ def killed(folder: Path, executor: tuple[str, ...], rng: random.Random) -> tuple
     return lines, fine
 
 
+PARTS: dict[str, tuple[str, Callable[[Path, int], tuple[list[str], bool]]]] = {
+    "injected": ("Faults injected in one cell of five", lambda folder, seed: injected(folder)),
+    "ray": (
+        f"The driver killed {KILLS} times: Ray, 2 workers",
+        lambda folder, seed: killed(folder, ("-j", "2"), random.Random(seed)),
+    ),
+    "serial": (
+        f"The driver killed {KILLS} times: serial",
+        lambda folder, seed: killed(folder, (), random.Random(seed)),
+    ),
+    "cost": ("What the harness costs", lambda folder, seed: cost(folder)),
+}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("--to", type=Path, default=TO)
+    parser.add_argument("--only", choices=PARTS, help="this part; the others stay as the report has them")
     args = parser.parse_args()
     about, versions = machine(), packages()
-    parts: dict[str, tuple[list[str], bool]] = {}
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        parts["Faults injected in one cell of five"] = injected(folder / "injected")
-        for title, flags in (("Ray, 2 workers", ("-j", "2")), ("serial", ())):
-            rng = random.Random(args.seed)
-            parts[f"The driver killed {KILLS} times: {title}"] = killed(folder / title.split(",")[0], flags, rng)
-        parts["What the harness costs"] = cost(folder / "cost")
-    text = [
-        "# Faults",
-        "",
-        "Written by `python -m tests.faults`. Machine: "
-        f"{about['system']}, {about['cores']} cores, {about['memory_gib']} GiB, Python {about['python']}, "
-        f"torch {versions['torch']}.",
-    ]
-    for title, (lines, fine) in parts.items():
-        text += ["", f"## {title}: {'as it should be' if fine else 'NOT AS IT SHOULD BE'}", "", *lines]
-    args.to.write_text("\n".join(text) + "\n", encoding="utf-8")
-    print("\n".join(text))
-    return int(not all(fine for _, fine in parts.values()))
+    where = f"{about['system']}, {about['cores']} cores, {about['memory_gib']} GiB, Python {about['python']}"
+    sections = {title: "" for title, _ in PARTS.values()}
+    if args.only:
+        sections |= _read(args.to)
+    sound = True
+    for title, part in [PARTS[args.only]] if args.only else PARTS.values():
+        with tempfile.TemporaryDirectory() as folder:
+            lines, fine = part(Path(folder) / "run", args.seed)
+        sections[title] = "\n".join([f"{'As it should be.' if fine else 'NOT AS IT SHOULD BE.'}", "", *lines])
+        sound &= fine
+        text = [f"# Faults\n\nWritten by `python -m tests.faults`. Machine: {where}, torch {versions['torch']}."]
+        text += [f"## {title}\n\n{body}" for title, body in sections.items() if body]
+        args.to.write_text("\n\n".join(text) + "\n", encoding="utf-8")
+    print(args.to.read_text(encoding="utf-8"))
+    return int(not sound)
+
+
+def _read(path: Path) -> dict[str, str]:
+    """The sections of a report."""
+    if not path.exists():
+        return {}
+    found = (part.partition("\n") for part in path.read_text(encoding="utf-8").split("\n## ")[1:])
+    return {title: body.strip() for title, _, body in found}
 
 
 if __name__ == "__main__":

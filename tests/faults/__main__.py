@@ -65,26 +65,22 @@ def killed(folder: Path, executor: tuple[str, ...], rng: random.Random) -> tuple
     args = ("run", "faults-none", "--no-track", "--retries", "100", *executor)
     calm, disturbed = folder / "calm", folder / "disturbed"
     run = Running(args, calm)
-    run.wait_for("cells to compute")
-    said = time.monotonic() - run.began
-    run.wait_for("[1/")
-    first = time.monotonic() - run.began
+    run.wait_for("[1/", timeout=600)
+    first = time.monotonic()
     assert run.end(1800) == 0
-    whole = time.monotonic() - run.began
-    kills, orphans, cells = 0, 0, []
-    span = (whole - first) / KILLS * 1.6  # so that the run lasts for about as many kills
-    while kills < KILLS:
+    whole, computing = time.monotonic() - run.began, time.monotonic() - first
+    span = 2 * computing / KILLS  # so that the run lasts for about as many kills
+    orphans, cells = 0, []
+    for _ in range(KILLS):
         run = Running(args, disturbed)
-        try:
-            run.process.wait(rng.uniform(0.7 * said, first + span))
-        except Exception:  # noqa: BLE001 - still running: that is the moment
-            started = run.kill()
-            kills += 1
-            orphans += not gone(started)
-            cells.append(len(records(disturbed / "results/faults-none")))
-            continue
-        run.end()
-        break
+        # Some while it starts; most while cells are computed, so that there is something to lose.
+        run.wait_for("cells to compute" if rng.random() < 0.25 else "[1/", timeout=600)
+        time.sleep(rng.uniform(0, span))
+        if run.process.poll() is not None:
+            break
+        orphans += not gone(run.kill())
+        cells.append(len(records(disturbed / "results/faults-none")))
+    kills = len(cells)
     status = Running(args, disturbed).end(1800)
     differing = same_results(calm / "results/faults-none", disturbed / "results/faults-none")
     left = list((disturbed / "results/faults-none/attempts").iterdir())

@@ -44,6 +44,7 @@ class Running:
         inherited = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_TRACKING_URI", "RAY_ADDRESS")}
         env = {**inherited, "PYTHONPATH": str(PLUGIN), "NO_COLOR": "1", **self.env}
         self.log: IO[str] = (self.folder / "log.txt").open("a+")
+        self._from = self.log.tell()
         command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *self.args]
         self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdout=self.log, stderr=self.log, text=True)
 
@@ -54,16 +55,24 @@ class Running:
         return status
 
     def wait_for(self, words: str, timeout: float = 120) -> None:
-        """Until it has said that, or has ended."""
+        """Until it has said that, or has ended; what earlier runs have said in the same folder does not count."""
         until = time.monotonic() + timeout
-        while words not in (self.folder / "log.txt").read_text() and self.process.poll() is None:
+        while words not in self.said() and self.process.poll() is None:
             if time.monotonic() > until:
                 raise TimeoutError(f"{self.args} has not said {words!r}")
             time.sleep(0.05)
 
+    def said(self) -> str:
+        """What it has printed so far."""
+        return (self.folder / "log.txt").read_bytes()[self._from :].decode()
+
     def kill(self) -> list[int]:
-        """SIGKILL to the driver alone; gives the processes that it had started."""
-        started = [p.pid for p in psutil.Process(self.process.pid).children(recursive=True)]
+        """SIGKILL to the driver alone; gives the processes that it had started and that are to end with it.
+
+        Ray's own two agents are not among them: they look every minute or so whether they are still needed.
+        """
+        everyone = psutil.Process(self.process.pid).children(recursive=True)
+        started = [p.pid for p in everyone if "Agent" not in " ".join(p.cmdline())]
         os.kill(self.process.pid, signal.SIGKILL)
         self.end()
         return started

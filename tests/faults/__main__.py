@@ -69,7 +69,7 @@ def killed(folder: Path, executor: tuple[str, ...], rng: random.Random) -> tuple
     first = time.monotonic()
     assert run.end(1800) == 0
     whole, computing = time.monotonic() - run.began, time.monotonic() - first
-    span = 2 * computing / KILLS  # so that the run lasts for about as many kills
+    span = computing / KILLS  # half a part of the work on average, so that the run outlasts the kills
     orphans, cells = 0, []
     for _ in range(KILLS):
         run = Running(args, disturbed)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         State,
     )
     from fusionbench.pluginref import PluginRef
+    from fusionbench.search import Choice, Interval, SearchSpace
     from fusionbench.types import (
         Bag,
         Batch,
@@ -53,6 +54,7 @@ __all__ = [
     "Batch",
     "Case",
     "CaseSet",
+    "Choice",
     "DataError",
     "Dataset",
     "DatasetInfo",
@@ -62,6 +64,7 @@ __all__ = [
     "Fold",
     "FusionBenchError",
     "FusionModel",
+    "Interval",
     "Member",
     "MemberFit",
     "Metric",
@@ -76,6 +79,7 @@ __all__ = [
     "PreparedCase",
     "RawBag",
     "RestoreContext",
+    "SearchSpace",
     "Source",
     "State",
     "SuiteError",
@@ -91,7 +95,7 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in ("errors", "types", "hookspecs", "interfaces"):
+        for home in ("errors", "search", "types", "hookspecs", "interfaces"):
             module = import_module(f"fusionbench.{home}")
             if hasattr(module, name):
                 globals()[name] = getattr(module, name)

@@ -10,6 +10,7 @@ from typing import Any
 from fusionbench import missing, suites
 from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe
+from fusionbench.search import TRAIN
 from fusionbench.seeds import derive
 from fusionbench.types import Case, Fold, Member
 
@@ -28,6 +29,7 @@ class Cell:
         patterns: missing-modality patterns of its test fold, expanded.
         tau, the dataset's horizon in months, and `split` are frozen into the key.
         members: models it builds on, with the keys of their cells.
+        tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
             trained on what the cell that builds on it sees.
         skip: why it does not run; empty where it does.
@@ -50,6 +52,7 @@ class Cell:
     split: Fold
     policy: str = ""
     members: tuple[tuple[Member, str], ...] = ()
+    tuned: tuple[tuple[str, Any], ...] = ()
     masked_over: tuple[str, ...] = ()
     skip: str = ""
     listed: bool = True
@@ -61,6 +64,11 @@ class Cell:
         where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
         variant = "" if self.variant == suites.BASE else f" · {self.variant}"
         return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
+
+    @property
+    def chosen(self) -> PluginRef:
+        """The model with the options that a search has found for this fold."""
+        return with_tuned(self.model, dict(self.tuned))
 
     @property
     def row(self) -> tuple[str, str, str, str]:
@@ -122,6 +130,11 @@ class Plan:
         # A member has an unlisted cell of its own, also where it is a listed row outside the selection.
         cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
         return replace(self, cells=tuple(cells))
+
+
+def with_tuned(model: PluginRef, tuned: Mapping[str, Any]) -> PluginRef:
+    """A model as written with what of a search's finds are its options."""
+    return model.with_options({name: value for name, value in tuned.items() if not name.startswith(TRAIN)})
 
 
 def canonical(value: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.search import SearchSpace
 from fusionbench.types import (
     Case,
     CaseSet,
@@ -263,6 +264,13 @@ class FusionModel(ABC):
     def members(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Member]:
         """Models whose predictions this one builds on; the harness fits each once per fold, whoever needs it."""
         return ()
+
+    def search_space(self) -> SearchSpace:
+        """What `fusionbench tune` may choose from: options of this model and `train.` keys of the recipe.
+
+        Empty where there is nothing to choose, or where the model chooses by itself.
+        """
+        return {}
 
     @abstractmethod
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor: ...

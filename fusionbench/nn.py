@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fusionbench.errors import DataError, SuiteError
 from fusionbench.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
+from fusionbench.search import Interval, SearchSpace
 from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, Task
 
 
@@ -27,6 +28,10 @@ class TorchModel(FusionModel):
     @abstractmethod
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> nn.Module:
         """A module with fresh parameters for these modalities; same `options`, same parameter names."""
+
+    def search_space(self) -> SearchSpace:
+        """The recipe's keys, the same for every network; extend it by what is the model's own."""
+        return {"train.lr": Interval(1e-4, 3e-3, log=True), "train.l1": Interval(0.0, 5e-4)}
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         return ctx.train(self.build(ctx.task, ctx.specs), train, val)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench import missing, splits, suites
+from fusionbench import missing, splits, suites, tuned
 from fusionbench.arrangement import arranged, arranged_set
 from fusionbench.cells import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
 from fusionbench.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
@@ -40,7 +40,8 @@ def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
     _check_modalities(suite, cohorts)
-    rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts)]
+    found = tuned.read(suite, registry)
+    rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
     return Plan(suite, tuple(_ordered(rows)))
 
 
@@ -84,14 +85,20 @@ def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterato
 
 
 def _variant_cells(
-    suite: suites.Suite, variant: suites.Variant, dataset: PluginRef, registry: Registry, cohorts: Cohorts, tau: float
+    suite: suites.Suite,
+    variant: suites.Variant,
+    dataset: PluginRef,
+    registry: Registry,
+    cohorts: Cohorts,
+    tau: float,
+    found: tuned.Tuned,
 ) -> Iterator[Cell]:
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
     sets = suite.sets_of(dataset.name)
     cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
-    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau)
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
     # A variant's options can make two models of the suite one.
     refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
@@ -111,7 +118,9 @@ def _folds(dataset: PluginRef, cohort: Cohort, protocol: Protocol, seed: int, re
         raise type(error)(f"dataset {dataset}: {error}") from error
 
 
-def _dataset_cells(suite: suites.Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts) -> Iterator[Cell]:
+def _dataset_cells(
+    suite: suites.Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: tuned.Tuned
+) -> Iterator[Cell]:
     """The cells of every variant that runs on a dataset; all share the dataset's horizon."""
     variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
     protocols: list[Protocol] = [overlay(suite.protocol, v.protocol) for v in variants]
@@ -119,7 +128,7 @@ def _dataset_cells(suite: suites.Suite, dataset: PluginRef, registry: Registry, 
     taus = (horizon(cohorts(dataset, p.unit).cases, folds, p) for folds, p in of_first)
     tau = min(taus, default=suite.protocol.horizon)
     for variant in variants:
-        yield from _variant_cells(suite, variant, dataset, registry, cohorts, tau)
+        yield from _variant_cells(suite, variant, dataset, registry, cohorts, tau, found)
 
 
 def horizon(cases: Sequence[Case], folds: Sequence[Fold], protocol: Protocol) -> float:
@@ -146,9 +155,10 @@ class _Maker:
         recipe: TrainRecipe,
         suite: suites.Suite,
         tau: float,
+        found: tuned.Tuned,
     ) -> None:
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
-        self.protocol, self.recipe, self.suite, self.tau = protocol, recipe, suite, tau
+        self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.described = cache(self._describe)
 
@@ -189,7 +199,16 @@ class _Maker:
             made.append((member, of_member[-1].key))
             yield from of_member
         cell = replace(cell, policy=policy, members=tuple(made))
-        yield self.keyed(cell)
+        yield self.keyed(self._as_tuned(cell) if cell.listed else cell)
+
+    def _as_tuned(self, cell: Cell) -> Cell:
+        """With the options that a search has found for its fold; members of others stay as they are written."""
+        study = self.found.of((*cell.row, cell.repeat, cell.fold), splits.fold_hash(cell.split))
+        if study is None:
+            return cell
+        chosen = replace(cell, tuned=study.chosen, recipe=overlay(cell.recipe, study.train))
+        suites.options(self.registry, "models", chosen.chosen)  # what it does not take is told before any compute
+        return chosen
 
     def oracle(self, repeat: int, fold: int, split: Fold) -> Cell:
         """The row of the cohort's true hazards."""
@@ -270,7 +289,7 @@ class _Maker:
         about_model: dict[str, Any] = {"name": cell.model.name, "written": str(cell.model)}
         if cell.model.name != ORACLE:
             cls = self.registry.model(cell.model.name)
-            chosen = suites.options(self.registry, "models", cell.model).model_dump(mode="json")
+            chosen = suites.options(self.registry, "models", cell.chosen).model_dump(mode="json")
             about_model |= {"version": cls.version, "options": chosen}
         uses = {m: self.cohort.info.modalities[m] for m in cell.modalities}
         return {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from fusionbench import evaluate
 from fusionbench.arrangement import JOIN, arranged, arranged_set
-from fusionbench.cells import ORACLE
+from fusionbench.cells import ORACLE, with_tuned
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.fitting import restore_fit
 from fusionbench.pluginref import PluginRef
@@ -67,7 +67,7 @@ def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef)
         )
     cohort = arranged(cohort, protocol, [named])
     modalities = arranged_set(cohort, protocol, named)
-    member = Member(PluginRef.parse(about["model"]), modalities)
+    member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
     fit = restore_fit(result, cohort, bench.registry, bench.device, store.load, member)
     specs = {m: cohort.specs_raw[m] for m in modalities}
     cases = CaseSet(tuple(cohort.cases), specs, None, _never)

@@ -19,6 +19,7 @@ from fusionbench.errors import FusionBenchError
 from fusionbench.faults import transient
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Predictor, State
+from fusionbench.meter import Meter
 from fusionbench.preprocess import Preprocessor
 from fusionbench.results import CellResult, PatternPrediction, Score
 from fusionbench.seeds import derive
@@ -55,12 +56,15 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
         load: gives the finished cells of its members.
     """
     started = time.perf_counter()
+    meter = Meter()
     try:
-        return _run(cell, bench, load, progress)
+        with meter:
+            result = _run(cell, bench, load, progress)
+        return replace(result, record={**result.record, **_measured(meter)})
     # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
-        about = {"traceback": traceback.format_exc(), "transient": transient(error)}
+        about = {"traceback": traceback.format_exc(), "transient": transient(error), **_measured(meter)}
         return failure(cell, reason, seconds=time.perf_counter() - started, **about)
 
 
@@ -68,6 +72,16 @@ def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellRes
     """A cell that has no numbers, with the first line of the reason; `about` goes into its record."""
     record = {"cell": _about(cell), "seconds": {"total": seconds}, **about}
     return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
+
+
+def _measured(meter: Meter) -> dict[str, Any]:
+    """What the cell took of its process, and which code it ran; in no key."""
+    commit = environment.git_commit()
+    return {
+        "process_peak_memory_mib": environment.peak_memory_mib(),
+        "system_samples": meter.record(),
+        **({"git_commit": commit} if commit else {}),
+    }
 
 
 def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
@@ -90,7 +104,6 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
-        "process_peak_memory_mib": environment.peak_memory_mib(),
         "environment": environment.describe(str(bench.device), threads),
     }
     return CellResult(
@@ -196,7 +209,7 @@ def _fit(
     context = Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
     if cell.model.name == ORACLE:
         return context, Oracle(cohort)
-    model = make_model(bench.registry, cell.model)
+    model = make_model(bench.registry, cell.chosen)
     devices = [bench.device] if bench.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -231,7 +244,8 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
 
 def _about(cell: Cell) -> dict[str, Any]:
     protocol = cell.protocol.model_dump(mode="json")
-    return {**cell.place, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
+    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    return {**cell.place, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

@@ -32,6 +32,12 @@ class Selection:
         """The whole suite with the same repeats and seed."""
         return Selection(repeats=self.repeats, seed=self.seed)
 
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """The flags that say which rows, as the command line takes them."""
+        asked = [("-d", name) for name in self.datasets] + [("-m", name) for name in self.models]
+        return tuple(word for flag in asked for word in flag)
+
     def narrow(self, suite: suites.Suite) -> suites.Suite:
         """The suite with fewer datasets or models, other repeats or another seed.
 

@@ -8,17 +8,19 @@ session.table("quickstart")
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fusionbench import lock as locks
-from fusionbench import suites, views
+from fusionbench import suites, tracking, views
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.executors.choose import Asked, choose
+from fusionbench.executors.serial import Serial
 from fusionbench.holding import hold
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
@@ -36,6 +38,21 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.audit import Audit
+    from fusionbench.tuning import Told, Wish
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What of a suite is in MLflow.
+
+    Attributes:
+        cells: how many finished cells.
+        outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+    """
+
+    suite: str
+    cells: int
+    outdated: Mapping[str, str]
 
 
 @dataclass
@@ -106,7 +123,7 @@ class Session:
         """
         executor = choose(asked, self.threads, self.bench.device.type, self.registry)
         reporter = reporter or Nobody()
-        name = self._named(name)
+        written, name = name, self._named(name)
         whole, left_out = self._whole(name, selection)
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
@@ -117,13 +134,14 @@ class Session:
             lock = lock_of(whole or plan, self.bench)
             if whole is not None or not store.has_file(LOCK):
                 store.write_text(LOCK, locks.dumps(lock))
-            live = Live(self.tracking_uri, self.out, name, plan.suite.title, lock, reporter.note) if track else None
+            replay = tracking.replay_command(self.out, written, *selection.rows)
+            live = Live(lambda: self._tracker(plan, lock, replay), reporter.note) if track else None
             wanted = Wanted(selection.limit, retry_failed, rerun)
             work = work_of(executor, self.bench, reporter.epoch)
             ran = compute(plan, store, work, executor, asked.retries, wanted, live, reporter)
             report = finish(whole, plan, store, self.bench, ran, left_out)
             if live and report.table is not None and ran:
-                live.table(self.table(name))
+                live.end(views.every_row(store), tracking.suite_files(store.folder))
         return replace(report, notes=live.notes) if live else report
 
     def _whole(self, name: str, selection: Selection) -> tuple[Plan | None, str]:
@@ -135,8 +153,8 @@ class Session:
                 raise
             return None, str(error)
 
-    def as_run(self, name: str) -> tuple[Plan, Store]:
-        """The whole suite with the repeats and the seed of its last run, as its lock has them.
+    def as_run(self, name: str, selection: Selection = WHOLE) -> tuple[Plan, Store]:
+        """The whole suite, or part of it, with the repeats and the seed of its last run, as its lock has them.
 
         Raises:
             ResultsError: it has not been run.
@@ -146,27 +164,75 @@ class Session:
             self.suite(name)  # an unknown name gets its own message
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
         suite = views.read_lock(store.folder)["suite"]
-        return self.plan(name, Selection(repeats=suite["protocol"]["repeats"], seed=suite["seed"])), store
+        asked = replace(selection, repeats=suite["protocol"]["repeats"], seed=suite["seed"])
+        return self.plan(name, asked), store
 
-    def sync(self, name: str) -> int:
-        """Replay every finished cell and the table into MLflow; returns how many cells.
+    def tune(
+        self,
+        name: str,
+        wish: Wish,
+        selection: Selection = WHOLE,
+        *,
+        to: Path | None = None,
+        command: str = "",
+        tell: Callable[[Told], None] | None = None,
+    ) -> Path:
+        """Search the options of some of a suite's models; returns the tuned suite's file.
+
+        Args:
+            to: where the suite and its journal go; default <out>/<suite>/tuning.
+            command: what the written files say made them.
+
+        Raises:
+            SuiteError, DataError: before any compute. FusionBenchError: no trial of a search was completed.
+        """
+        from fusionbench.tuning import tune
+
+        plan = self.plan(name, selection)
+        folder = to or self.out / plan.suite.name / "tuning"
+        return tune(plan, self.bench, Serial(), wish, folder, command, tell or (lambda told: None))
+
+    def sync(self, name: str, selection: Selection = WHOLE) -> SyncReport:
+        """Replay every finished cell, the table and the files into MLflow.
+
+        Args:
+            selection: rows by datasets and models; a row that a run was asked for beside its suite's is named again.
 
         Raises:
             TrackingError: the server does not answer. ResultsError: nothing has been run.
         """
-        from fusionbench import tracking
+        return self._sync(name, selection, tracking.replay_command(self.out, name, *selection.rows))
 
+    def sync_all(self) -> Iterator[SyncReport | tuple[str, str]]:
+        """The same for every suite under the results root; of one that cannot be read here, its name and why.
+
+        Raises:
+            TrackingError: as in `sync`. ResultsError: no suite has been run there.
+        """
+        for name in self._run_here():
+            try:
+                yield self._sync(name, WHOLE, tracking.replay_command(self.out))
+            except tracking.TrackingError:
+                raise
+            except FusionBenchError as error:  # its data are not here, or it was a file of the user's
+                yield name, str(error)
+
+    def _sync(self, name: str, selection: Selection, replay: str) -> SyncReport:
         name = self._named(name)
-        plan, store = self.as_run(name)
+        plan, store = self.as_run(name, selection)
         cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
         if not cells:
             raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
-        lock = lock_of(plan, self.bench)
-        tracker = tracking.Tracker(self.tracking_uri, self.out, name, plan.suite.title, lock=lock)
         items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
         made = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
-        tracking.sync(tracker, items, self.table(name) if made else None)
-        return len(cells)
+        files = tracking.suite_files(store.folder)
+        tracker = self._tracker(plan, lock_of(plan, self.bench), replay)
+        tracking.sync(tracker, items, views.every_row(store) if made else None, files)
+        return SyncReport(name, len(cells), files.outdated)
+
+    def _tracker(self, plan: Plan, lock: dict[str, Any], replay: str) -> tracking.Tracker:
+        suite = plan.suite
+        return tracking.Tracker(self.tracking_uri, self.out, suite.name, suite.title, lock=lock, replay=replay)
 
     def publish(self, name: str) -> Path:
         """Write the tables from the cells, audit them, and copy what a reader needs to <out>/published/<suite>/.
@@ -213,9 +279,7 @@ class Session:
         """
         from fusionbench.report.front import front_page
 
-        names = sorted(path.parent.name for path in self.out.glob(f"*/{LOCK}"))
-        if not names:
-            raise ResultsError(f"no results under {self.out}; start with: fusionbench run quickstart --out {self.out}")
+        names = self._run_here()
         without: dict[str, str] = {}
         for name in names:
             try:
@@ -225,6 +289,13 @@ class Session:
         path = self.out / "index.html"
         path.write_text(front_page(self.out, names, without), encoding="utf-8")
         return path, without
+
+    def _run_here(self) -> list[str]:
+        """Names of the suites under the results root."""
+        names = sorted(path.parent.name for path in self.out.glob(f"*/{LOCK}"))
+        if not names:
+            raise ResultsError(f"no results under {self.out}; start with: fusionbench run quickstart --out {self.out}")
+        return names
 
     def _write_report(self, store: Store, frames: Frames, audit: Audit | str) -> Path:
         suite = self.suite(store.suite)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -76,6 +76,7 @@ class Suite(_Strict):
         modalities: the same sets for every dataset, or one list of sets per dataset name.
         base: whether the unchanged suite runs beside its variants.
         reference, claims, counts: files of published numbers beside the suite; see `references`.
+        tuned: the file of options that a search has found, beside the suite; see `tuned`.
     """
 
     name: str
@@ -92,6 +93,7 @@ class Suite(_Strict):
     reference: str | None = None
     claims: str | None = None
     counts: str | None = None
+    tuned: str | None = None
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""
@@ -114,7 +116,10 @@ def load(registry: Registry, name: str) -> Suite:
         suite = parse(name, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
-    return _from_its_folder(suite, registry, path) if isinstance(path, Path) else suite
+    if not isinstance(path, Path):
+        return suite
+    # as on the command line
+    return suite.model_copy(update={"datasets": tuple(from_folder(d, registry, path.parent) for d in suite.datasets)})
 
 
 def named(registry: Registry, name: str) -> tuple[Registry, str]:
@@ -129,18 +134,24 @@ def named(registry: Registry, name: str) -> tuple[Registry, str]:
     return registry, name
 
 
-def _from_its_folder(suite: Suite, registry: Registry, path: Path) -> Suite:
-    """With the paths that its datasets name beside it as seen from here, as on the command line."""
-    known = registry.names("datasets")
-    moved = tuple(_moved(d, registry, path.parent) if d.name in known else d for d in suite.datasets)
-    return suite.model_copy(update={"datasets": moved})
+def from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+    """A dataset whose paths are relative to `folder`, as seen from here."""
+    return _moved(ref, registry, lambda path: os.path.normpath(folder / Path(path).expanduser()))
 
 
-def _moved(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+def for_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+    """The inverse: a dataset as a file in `folder` has to write it. Absolute paths stay."""
+    return _moved(ref, registry, lambda path: path if os.path.isabs(path) else os.path.relpath(path, folder))
+
+
+def _moved(ref: PluginRef, registry: Registry, change: Callable[[str], str]) -> PluginRef:
+    """With other paths, where its options name a file beside the suite; an unknown dataset as it is."""
+    if ref.name not in registry.names("datasets"):
+        return ref
     fields = registry.dataset(ref.name).Options.model_fields
     beside = [key for key, _ in ref.options if key in fields and BESIDE_SUITE in fields[key].metadata]
     paths = {key: value for key, value in ref.options if key in beside and isinstance(value, str)}
-    return ref.with_options({key: str(folder / Path(value).expanduser()) for key, value in paths.items()})
+    return ref.with_options({key: change(value) for key, value in paths.items()})
 
 
 def parse(name: str, text: str, where: str) -> Suite:

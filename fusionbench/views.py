@@ -73,6 +73,19 @@ def write_tables(
     return store.folder / f"{kind}.md"
 
 
+def every_row(store: Store) -> pd.DataFrame:
+    """table.csv, and below it those rows of table.partial.csv that it lacks: further ones that a run was asked for.
+
+    One of the two is there.
+    """
+    kinds = [kind for kind in ("table", "table.partial") if store.has_file(f"{kind}.csv")]
+    first, *more = (pd.read_csv(store.folder / f"{kind}.csv") for kind in kinds)
+    place = ["dataset", "model", "modalities", "variant"]
+    known = set(first[place].itertuples(index=False, name=None))
+    new = [of[[row not in known for row in of[place].itertuples(index=False, name=None)]] for of in more]
+    return pd.concat([first, *(of for of in new if len(of))], ignore_index=True)
+
+
 def write_report(
     frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, audit: Audit | str, suite: Suite
 ) -> Path:

@@ -70,7 +70,7 @@ class Work:
         return elsewhere, (self.place,)
 
 
-def work_of(executor: Executor, bench: Workbench, progress: Progress) -> Work:
+def work_of(executor: Executor, bench: Workbench, progress: Progress | None = None) -> Work:
     """What an executor is to do with this driver's cells."""
     terms = executor.terms
     device = "cuda" if terms.gpus else "cpu" if terms.address else bench.device.type

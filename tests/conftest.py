@@ -55,6 +55,17 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     return call
 
 
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow store without experiments; made once, since mlflow takes seconds for it."""
+    from fusionbench.tracking import store_uri
+    from fusionbench.tracking.connection import Connection
+
+    root = tmp_path_factory.mktemp("store")
+    Connection(store_uri(root), "any").call("search_experiments")
+    return root / "mlflow.db"
+
+
 def run_cli(args: Sequence[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 300) -> Outcome:
     """The same in a process of its own."""
     inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}

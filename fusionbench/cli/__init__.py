@@ -23,6 +23,7 @@ from fusionbench.cli import (
     run,
     table,
     tracking,
+    tune,
     validate,
 )
 from fusionbench.cli.verbs import Verbs
@@ -59,7 +60,7 @@ def _options(
 
 for verb in (
     *(run, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, tracking, data, new_plugin, check),
+    *(publish, tune, tracking, data, new_plugin, check),
 ):
     verb.register(app)
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Out, SuiteName, names_of, open_session
+from fusionbench.cli.common import OUT, Out, names_of, open_session
 
 
 def register(app: typer.Typer) -> None:
@@ -15,13 +15,46 @@ def register(app: typer.Typer) -> None:
 
 
 def sync(
-    suite: SuiteName,
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="A suite by name or file; default every suite run.", autocompletion=names_of("suites")),
+    ] = None,
     to: Annotated[str | None, typer.Option("--to", help="Tracking server or store; default as in `run`.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--dataset", help="Only this dataset's rows.", autocompletion=names_of("datasets")),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Only this model's rows; a further one as in `run`.",
+            autocompletion=names_of("models"),
+        ),
+    ] = None,
     out: Out = OUT,
 ) -> None:
-    """Replay a suite's results into MLflow; what is there already is not doubled."""
-    n = open_session(out, uri=to).sync(suite)
-    typer.echo(f"{suite}: {n} cells are in MLflow")
+    """Replay results into MLflow; what is there already is not doubled."""
+    from fusionbench.selection import Selection
+
+    selection = Selection(tuple(dataset or ()), tuple(model or ()))
+    if suite is None and selection.rows:
+        raise typer.BadParameter("-d and -m choose rows of one suite: name it")
+    session = open_session(out, uri=to)
+    left = 0
+    for report in session.sync_all() if suite is None else [session.sync(suite, selection)]:
+        if isinstance(report, tuple):
+            left += 1
+            typer.echo(f"not in MLflow: {': '.join(report)}", err=True)
+            continue
+        typer.echo(f"{report.suite}: {report.cells} cells are in MLflow")
+        for name, verb in report.outdated.items():
+            typer.echo(
+                f"{report.suite}: {name} is older than the newest cell and left out; make it again with: "
+                f"fusionbench {verb} {report.suite}"
+            )
+    raise typer.Exit(1 if left else 0)
 
 
 def ui(

@@ -127,7 +127,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "status": status,
         "reason": reason,
         "policy": cell.policy,
-        "tuned": "default",
+        "tuned": "tuned" if cell.tuned else "default",
         "train_pattern": cell.protocol.train_pattern,
         "unit": cell.protocol.unit,
         "key": cell.key,

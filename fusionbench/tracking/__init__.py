@@ -1,14 +1,17 @@
 """Results -> MLflow: a view of the results folder, written by one process, replayed to any server at any time.
 
-An experiment a suite, a parent run a table row, a child run a fold. Importing this loads no mlflow.
+An experiment a suite, a parent run a table row, a child run a fold, and one run for the suite's files. Importing
+this loads no mlflow.
 """
 
 from __future__ import annotations
 
 from fusionbench.tracking.connection import TrackingError
+from fusionbench.tracking.files import SuiteFiles, suite_files
 from fusionbench.tracking.places import (
     experiment_id,
     is_server,
+    replay_command,
     store_uri,
     suite_link,
     tracked_experiment,
@@ -19,11 +22,14 @@ from fusionbench.tracking.places import (
 from fusionbench.tracking.tracker import Tracker, sync
 
 __all__ = [
+    "SuiteFiles",
     "Tracker",
     "TrackingError",
     "experiment_id",
     "is_server",
+    "replay_command",
     "store_uri",
+    "suite_files",
     "suite_link",
     "sync",
     "tracked_experiment",

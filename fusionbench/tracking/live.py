@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from fusionbench.cells import Cell
 from fusionbench.results import CellResult
 from fusionbench.tracking.connection import TrackingError
+from fusionbench.tracking.files import SuiteFiles
 from fusionbench.tracking.tracker import Tracker
 
 if TYPE_CHECKING:
@@ -18,20 +18,18 @@ if TYPE_CHECKING:
 class Live:
     """MLflow during a run: the first failure is told once and ends it; results are on disk whatever happens."""
 
-    def __init__(
-        self, uri: str | None, root: Path, suite: str, title: str, lock: Mapping[str, Any], tell: Callable[[str], None]
-    ) -> None:
+    def __init__(self, make: Callable[[], Tracker], tell: Callable[[str], None]) -> None:
         """`tell` hears the one line that says why nothing is logged any more."""
         self.notes: tuple[str, ...] = ()
-        self._make: Callable[[], Tracker] = lambda: Tracker(uri, root, suite, title, lock=lock)
-        self._tell = tell
+        self._make, self._tell = make, tell
         self._tracker: Tracker | None = None
 
     def cell(self, cell: Cell, result: CellResult) -> None:
         self._try(lambda tracker: tracker.log_cell(cell, result))
 
-    def table(self, table: pd.DataFrame) -> None:
+    def end(self, table: pd.DataFrame, files: SuiteFiles) -> None:
         self._try(lambda tracker: tracker.log_table(table))
+        self._try(lambda tracker: tracker.log_files(files))
 
     def _try(self, log: Callable[[Tracker], None]) -> None:
         if self.notes:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
 from fusionbench.tracking.connection import TELEMETRY, Connection, TrackingError
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
+RESULTS = Path("results")
 LOOPBACK = "127.0.0.1"
 
 
@@ -41,6 +43,11 @@ def artifact_uri(root: Path, suite: str) -> str:
 def tracked_uri(root: Path) -> str:
     """Where runs go that are told nothing else: MLFLOW_TRACKING_URI, or the local store of the results root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or store_uri(root)
+
+
+def replay_command(root: Path, *words: str) -> str:
+    """The command that logs stored results later; `words` are a suite and its flags, none for every suite."""
+    return shlex.join(["fusionbench", "sync", *words, *(["--out", str(root)] if root != RESULTS else [])])
 
 
 def ui_command(root: Path, port: int, host: str = LOOPBACK) -> list[str]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from fusionbench.tracking import words
-from fusionbench.tracking.connection import Connection, entities
-from fusionbench.tracking.words import Payload
+from fusionbench.tracking.connection import STRANGER, Connection, entities
+from fusionbench.tracking.words import DatasetUse, Payload, Point
 
 PAGE = 100  # runs a request of what is there already; more might not arrive within the connection's patience
 METRICS, PARAMS = 250, 90  # a request: what a slow server takes within that patience; MLflow's limits are higher
+CONTEXT = "train, validation, test"
 SUPERSEDED = "fusionbench.superseded_by"
 ENDED = frozenset({"FINISHED", "FAILED"})
 
 
 @dataclass
 class Run:
-    """What is known of an active run; `end` in milliseconds since 1970."""
+    """What is known of an active run; `start` and `end` in milliseconds since 1970."""
 
     id: str
     tags: dict[str, str]
+    start: int
     metrics: dict[str, float] = field(default_factory=dict)
     status: str = "RUNNING"
     end: int = 0
@@ -53,6 +57,8 @@ class Runs:
             self.experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":
                 self._call("restore_experiment", self.experiment)
+        if not self.experiment:  # any other JSON becomes an experiment without an id
+            raise connection.failed(STRANGER)
 
     def stored(self) -> list[Run]:
         """Our active runs, oldest first."""
@@ -78,7 +84,11 @@ class Runs:
         """A run with all its content; the digest comes last, so that it vouches for the rest."""
         start = _now() - round(payload.seconds * 1000)
         tags = {**payload.tags, **tags}
-        run = Run(self._call("create_run", self.experiment, start, tags, payload.name).info.run_id, tags)
+        run = Run(self._call("create_run", self.experiment, start, tags, payload.name).info.run_id, tags, start)
+        if payload.dataset is not None:
+            self._call("log_inputs", run.id, [_dataset_input(payload.dataset)])
+        for name, text in payload.texts.items():
+            self._call("log_text", run.id, text, name)
         self.write(run, {words.DIGEST: digest}, payload.metrics, payload.params)
         return run
 
@@ -86,12 +96,15 @@ class Runs:
         self,
         run: Run,
         tags: Mapping[str, str],
-        metrics: tuple[tuple[str, float, int], ...] = (),
+        metrics: tuple[Point, ...] = (),
         params: Mapping[str, str] | None = None,
     ) -> None:
         """Metrics, params and last the tags; in one request as a rule."""
         kinds, now = entities(), _now()
-        values = [kinds.Metric(name, value, now, step) for name, value, step in metrics]
+        values = [
+            kinds.Metric(p.name, p.value, now if p.seconds is None else run.start + round(1000 * p.seconds), p.step)
+            for p in metrics
+        ]
         options = [kinds.Param(k, v) for k, v in (params or {}).items()]
         requests = max(1, -(-len(values) // METRICS), -(-len(options) // PARAMS))
         for i in range(requests):
@@ -104,6 +117,17 @@ class Runs:
                 synchronous=True,
             )
         run.tags |= tags
+
+    def upload(self, run: Run, name: str, path: Path) -> None:
+        """A file under `name`, which may have folders."""
+        folder = PurePosixPath(name).parent
+        self._call("log_artifact", run.id, str(path), None if folder == PurePosixPath() else str(folder))
+
+    def files(self, run: Run, folder: str | None = None) -> set[str]:
+        """Names of the files that a run holds."""
+        listed = self._call("list_artifacts", run.id, folder)
+        below = [self.files(run, entry.path) for entry in listed if entry.is_dir]
+        return {entry.path for entry in listed if not entry.is_dir}.union(*below)
 
     def supersede(self, run: Run, key: str) -> None:
         """Mark a run as replaced and delete it the way the web page does: it can be looked at and restored there."""
@@ -123,7 +147,16 @@ class Runs:
 
 def _run(listed: Any) -> Run:
     about, data = listed.info, listed.data
-    return Run(about.run_id, dict(data.tags), dict(data.metrics), about.status, about.end_time or 0)
+    end = about.end_time or 0
+    return Run(about.run_id, dict(data.tags), about.start_time, dict(data.metrics), about.status, end)
+
+
+def _dataset_input(use: DatasetUse) -> Any:
+    """A cohort as `mlflow.data` would describe it; what its files are is the lock's to say."""
+    kinds = entities()
+    source = json.dumps({"tags": {"mlflow.source.name": f"fusionbench data check {use.name}"}})
+    dataset = kinds.Dataset(use.name, use.digest, "code", source, profile=use.profile)
+    return kinds.DatasetInput(dataset, [kinds.InputTag("mlflow.data.context", CONTEXT)])
 
 
 def _now() -> int:

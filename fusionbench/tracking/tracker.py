@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.cells import Cell
 from fusionbench.results import CellResult
-from fusionbench.tracking import words
+from fusionbench.tracking import tables, words
 from fusionbench.tracking.connection import Connection
+from fusionbench.tracking.files import SuiteFiles
 from fusionbench.tracking.places import artifact_uri, is_server, tracked_uri
 from fusionbench.tracking.runs import ENDED, Run, Runs
-from fusionbench.tracking.words import Row
+from fusionbench.tracking.tables import Row
+from fusionbench.tracking.words import Point
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,9 +24,13 @@ if TYPE_CHECKING:
 Place = tuple[Row, str, str]
 """Row, repeat, fold; both empty for the row itself."""
 
+UNFINISHED = "unfinished"
+WHOLE: Place = (("", "", "", ""), "", "")
+"""The suite's own run."""
+
 
 class Tracker:
-    """Writes one suite into MLflow: an experiment a suite, a parent run a table row, a child run a fold.
+    """Writes one suite into MLflow: an experiment a suite, a parent run a table row, a child run a fold, one for files.
 
     Nothing is opened before the first call. Whatever is logged twice is there once: a fold's run carries a digest of
     its content and is written anew only where that changed (another key, a re-run). MLflow's params and curves
@@ -35,18 +41,22 @@ class Tracker:
     One process writes: SQLite stores cannot be created by several at once.
     """
 
-    def __init__(self, uri: str | None, root: Path, suite: str, title: str, *, lock: Mapping[str, Any]) -> None:
+    def __init__(
+        self, uri: str | None, root: Path, suite: str, title: str, *, lock: Mapping[str, Any], replay: str = ""
+    ) -> None:
         """
         Args:
             uri: tracking server or database; None = MLFLOW_TRACKING_URI if set, else <root>/mlflow.db.
             root: the results root.
             lock: content of suite.lock.toml (`words.row_payload` says what is read of it).
+            replay: the command that a failure's message names; default `fusionbench sync <suite>`.
         """
         self.uri = uri or tracked_uri(root)
         self.root, self.suite, self.title, self.lock = root, suite, title, lock
-        self._connection = Connection(self.uri, suite)
+        self._connection = Connection(self.uri, suite, replay)
         self._opened: Runs | None = None
         self._known: dict[Place, Run] = {}
+        self._note = ""
 
     def log_cell(self, cell: Cell, result: CellResult) -> None:
         """Log a fold below its table row; of a skipped cell only the row, with the reason.
@@ -80,23 +90,54 @@ class Tracker:
         """
         runs = self._runs()
         lines = [{str(k): v for k, v in line.items()} for line in table.to_dict("records")]
-        for row, of_row in groupby(sorted(lines, key=words.row_of), key=words.row_of):
+        for row, of_row in groupby(sorted(lines, key=tables.row_of), key=tables.row_of):
             run = self._known.get((row, "", ""))
             if run is not None:
                 self._log_row(row, run, list(of_row))
-        runs.describe(words.table_note(self.title, lines))
+        self._note = tables.table_note(self.title, lines)
+        runs.describe(self._note)
+
+    def log_files(self, found: SuiteFiles) -> None:
+        """Put a suite's files on its own run, with the table as description: MLflow's experiments hold no files.
+
+        Written again only where a file has changed; where one has gone, a new run takes the place of the old one.
+
+        Raises:
+            TrackingError: as in `log_cell`.
+        """
+        runs, payload = self._runs(), words.suite_payload(self.suite, self._note or self.title)
+        run, digest = self._known.get(WHOLE), found.digest
+        if run is not None and run.holds(digest):
+            if payload.tags.items() - run.tags.items():
+                runs.write(run, payload.tags)
+            runs.end(run, "FINISHED")
+            return
+        if run is not None and runs.files(run) - found.files.keys():
+            runs.supersede(self._known.pop(WHOLE), digest)
+            run = None
+        if run is None:
+            run = self._known[WHOLE] = runs.create(payload, {}, UNFINISHED)
+        else:
+            runs.write(run, {words.DIGEST: UNFINISHED})
+        for name, path in found.files.items():
+            runs.upload(run, name, path)
+        runs.write(run, {**payload.tags, words.DIGEST: digest})
+        runs.end(run, "FINISHED")
 
     def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
         runs = self._runs()
         # A number that the table no longer states is overwritten with NaN: nothing stays without a source.
-        wanted = dict.fromkeys(run.metrics, math.nan) | words.table_metrics(lines)
+        wanted = dict.fromkeys(run.metrics, math.nan) | tables.table_metrics(lines)
         changed = {name: value for name, value in wanted.items() if _differs(run.metrics.get(name, math.nan), value)}
-        tags = {words.NOTE: words.table_line(lines)}
+        tags = {words.NOTE: tables.table_line(lines), **words.commit_tags(fold.tags for fold in self._folds(row))}
         if changed or tags.items() - run.tags.items():
-            runs.write(run, tags, tuple((name, value, 0) for name, value in changed.items()))
+            runs.write(run, tags, tuple(Point(name, value) for name, value in changed.items()))
             run.metrics |= changed
-        ends = [known.end for place, known in self._known.items() if place[0] == row]
+        ends = [fold.end for fold in self._folds(row)]
         runs.end(run, "FAILED" if lines[0]["n_failed"] > 0 else "FINISHED", max(ends, default=0))
+
+    def _folds(self, row: Row) -> list[Run]:
+        return [known for place, known in self._known.items() if place[0] == row and place[1:] != ("", "")]
 
     def _runs(self) -> Runs:
         """The experiment, opened when first needed; of two runs for one place the younger stays."""
@@ -104,7 +145,7 @@ class Tracker:
             place = None if is_server(self.uri) else artifact_uri(self.root, self.suite)
             self._opened = runs = Runs(self._connection, self.title, place)
             for run in runs.stored():
-                name = (words.row_of(run.tags), run.tags.get("repeat", ""), run.tags.get("fold", ""))
+                name = _place(run.tags)
                 if name in self._known:
                     runs.supersede(self._known[name], run.tags.get(words.KEY, ""))
                 self._known[name] = run
@@ -114,19 +155,24 @@ class Tracker:
         """The parent run of a cell's row, made where it is missing or the row's options have changed."""
         runs, payload = self._runs(), words.row_payload(cell, self.suite, self.lock)
         run = self._known.get((cell.row, "", ""))
-        if run is not None and not run.holds(payload.params_digest):
+        if run is not None and not run.holds(payload.once_digest):
             for place in [p for p in self._known if p[0] == cell.row]:
                 runs.supersede(self._known.pop(place), cell.key)
             run = None
         if run is None:
-            run = runs.create(payload.lasting(seconds), {}, payload.params_digest)
+            run = runs.create(payload.lasting(seconds), {}, payload.once_digest)
             self._known[cell.row, "", ""] = run
         elif payload.tags.items() - run.tags.items():
             runs.write(run, payload.tags)
         return run
 
 
-def sync(tracker: Tracker, items: Iterable[tuple[Cell, CellResult]], table: pd.DataFrame | None) -> None:
+def sync(
+    tracker: Tracker,
+    items: Iterable[tuple[Cell, CellResult]],
+    table: pd.DataFrame | None,
+    files: SuiteFiles | None = None,
+) -> None:
     """Replay stored results into a tracking server; what is there already stays as it is.
 
     Args:
@@ -139,6 +185,15 @@ def sync(tracker: Tracker, items: Iterable[tuple[Cell, CellResult]], table: pd.D
         tracker.log_cell(cell, result)
     if table is not None:
         tracker.log_table(table)
+    if files is not None:
+        tracker.log_files(files)
+
+
+def _place(tags: Mapping[str, str]) -> Place:
+    """Where a stored run belongs."""
+    if tags[words.KIND] == words.SUITE:
+        return WHOLE
+    return tables.row_of(tags), tags.get("repeat", ""), tags.get("fold", "")
 
 
 def _differs(have: float, value: float) -> bool:

@@ -17,9 +17,11 @@ from fusionbench import (
     DataError,
     FitContext,
     FusionModel,
+    Interval,
     Options,
     Predictor,
     RestoreContext,
+    SearchSpace,
     State,
     SurvivalPrediction,
 )
@@ -71,6 +73,14 @@ class GradientBoosting(FusionModel):
     Options = GradientBoostingOptions
     missing = "impute"
     options: GradientBoostingOptions
+
+    def search_space(self) -> SearchSpace:
+        return {
+            "trees": Interval(50, 400),
+            "learning_rate": Interval(0.01, 0.2, log=True),
+            "depth": Interval(1, 4),
+            "min_leaf": Interval(5, 30),
+        }
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         """Fit on training and validation cases together, and once more without the latter.

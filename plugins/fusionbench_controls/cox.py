@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from fusionbench import CaseSet, FitContext, FusionModel, Options, Predictor, RestoreContext, State, SurvivalPrediction
+from fusionbench import (
+    CaseSet,
+    FitContext,
+    FusionModel,
+    Interval,
+    Options,
+    Predictor,
+    RestoreContext,
+    SearchSpace,
+    State,
+    SurvivalPrediction,
+)
 from fusionbench.survival import breslow_baseline
 from fusionbench_controls.coxnet import Path, choose_penalty, fit_path, inner_folds, penalty_path
 from fusionbench_controls.features import (
@@ -54,6 +65,10 @@ class Cox(FusionModel):
     Options = CoxOptions
     missing = "impute"
     options: CoxOptions
+
+    def search_space(self) -> SearchSpace:
+        """Its penalty it chooses itself, on folds of its own."""
+        return {"l1_ratio": Interval(0.01, 1.0, log=True)}
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         """Fit on training and validation cases together; logs the score of each penalty (step = place on the path).

@@ -16,9 +16,11 @@ from fusionbench import (
     DataError,
     FitContext,
     FusionModel,
+    Interval,
     Options,
     Predictor,
     RestoreContext,
+    SearchSpace,
     State,
     SurvivalPrediction,
 )
@@ -66,6 +68,9 @@ class SurvivalForest(FusionModel):
     Options = SurvivalForestOptions
     missing = "impute"
     options: SurvivalForestOptions
+
+    def search_space(self) -> SearchSpace:
+        return {"min_leaf": Interval(5, 40)}
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
         """Fit on training and validation cases together.

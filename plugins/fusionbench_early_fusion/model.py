@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionbench import Bag, Batch, ModalitySpec, Options, Task
+from fusionbench import Bag, Batch, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel, complete, masked_mean
 
 FUSED = "fused"
@@ -133,6 +133,10 @@ class EarlyFusion(TorchModel):
     Options: ClassVar[type[Options]] = EarlyFusionOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: EarlyFusionOptions
+
+    def search_space(self) -> SearchSpace:
+        """HealNet's, whose network it is."""
+        return Healnet(HealnetOptions()).search_space()
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         if len(specs) < 2:

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 import torch
 
-from fusionbench import ModalitySpec, Options, Task
+from fusionbench import Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
 from fusionbench_healnet.network import HealNet
 from fusionbench_healnet.options import HealnetOptions
@@ -22,6 +22,19 @@ class Healnet(TorchModel):
     Options: ClassVar[type[Options]] = HealnetOptions
     missing: ClassVar[Literal["native", "impute"]] = "native"
     options: HealnetOptions
+
+    def search_space(self) -> SearchSpace:
+        """Around the defaults; the published search is the file `healnet-paper`."""
+        return {
+            **super().search_space(),
+            "layers": Interval(1, 4),
+            "latents": Interval(8, 32),
+            "latent_dim": Interval(16, 64),
+            "heads": Interval(1, 8),
+            "head_dim": Interval(8, 32),
+            "attention_dropout": Interval(0.0, 0.5),
+            "feedforward_dropout": Interval(0.0, 0.5),
+        }
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         """A reason where the options do not fit the modalities."""

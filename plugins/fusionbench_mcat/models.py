@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 from fusionbench_porpoise import PorpoiseSnn, not_bag_and_vectors, sides
 from fusionbench_unimodal import Abmil
 
-from fusionbench import DataError, ModalitySpec, Options, Task
+from fusionbench import DataError, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
 from fusionbench_mcat.groups import without_columns
 from fusionbench_mcat.network import McatNetwork
@@ -37,6 +37,9 @@ class Mcat(TorchModel):
     Options: ClassVar[type[Options]] = McatOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: McatOptions
+
+    def search_space(self) -> SearchSpace:
+        return {**super().search_space(), "dropout": Interval(0.0, 0.5), "layers": Interval(1, 3)}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         reasons = [not_bag_and_vectors(specs)]

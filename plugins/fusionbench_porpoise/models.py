@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from fusionbench_unimodal import Abmil, Snn
 
-from fusionbench import ModalitySpec, Options, Task
+from fusionbench import Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
 from fusionbench_porpoise.networks import PorpoiseNetwork
 from fusionbench_porpoise.options import PorpoiseAmilOptions, PorpoiseOptions, PorpoiseSnnOptions
@@ -31,6 +31,9 @@ class Porpoise(TorchModel):
     Options: ClassVar[type[Options]] = PorpoiseOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: PorpoiseOptions
+
+    def search_space(self) -> SearchSpace:
+        return {**super().search_space(), "dropout": Interval(0.0, 0.5), "input_dropout": Interval(0.0, 0.3)}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         return not_bag_and_vectors(specs)

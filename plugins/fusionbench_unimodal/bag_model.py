@@ -10,7 +10,7 @@ from typing import ClassVar, Literal, Self, cast, get_args
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from fusionbench import Bag, Batch, ModalitySpec, Options, Task
+from fusionbench import Bag, Batch, Choice, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import (
     GatedAttention,
     SNNBlock,
@@ -132,6 +132,9 @@ class BagModel(TorchModel):
 
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: BagOptions
+
+    def search_space(self) -> SearchSpace:
+        return {**super().search_space(), "dropout": Interval(0.0, 0.5), "width": Choice((128, 256, 512))}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         fusion = self.options.fusion

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from fusionbench import Batch, ModalitySpec, Options, Task
+from fusionbench import Batch, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel, complete, masked_mean
 from fusionbench_unimodal.snn import Snn, SnnNetwork, SnnOptions
 
@@ -39,6 +39,9 @@ class MeanPool(TorchModel):
     Options: ClassVar[type[Options]] = MeanPoolOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: MeanPoolOptions
+
+    def search_space(self) -> SearchSpace:
+        return Snn(SnnOptions()).search_space()
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> MeanPoolNetwork:
         return MeanPoolNetwork(list(specs.values()), task.n_outputs, self.options)

@@ -9,10 +9,14 @@ from typing import Annotated, ClassVar, Literal, cast
 from pydantic import Field
 from torch import Tensor, nn
 
-from fusionbench import Batch, ModalitySpec, Options, Task
+from fusionbench import Batch, Choice, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import SNNBlock, TorchModel, scale_head, vectors
 
 Width = Annotated[int, Field(ge=1)]
+
+
+WIDTHS = Choice(((128, 128), (256, 256), (512, 512), (256, 256, 256, 256)))
+"""What a search may choose from."""
 
 
 class SnnOptions(Options):
@@ -94,6 +98,9 @@ class Snn(TorchModel):
     Options: ClassVar[type[Options]] = SnnOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: SnnOptions
+
+    def search_space(self) -> SearchSpace:
+        return {**super().search_space(), "dropout": Interval(0.0, 0.5), "widths": WIDTHS}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         other = next((spec for spec in specs.values() if spec.kind != "vector"), None)

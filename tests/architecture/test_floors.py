@@ -26,11 +26,13 @@ FLOORS = {
     "fusionbench.protocol": 0,
     "fusionbench.results": 0,
     "fusionbench.pluginref": 0,
+    "fusionbench.search": 0,
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.bags": 1,
     "fusionbench.download": 1,
     "fusionbench.environment": 1,
+    "fusionbench.meter": 1,
     "fusionbench.missing": 1,
     "fusionbench.nn": 1,
     "fusionbench.seeds": 1,
@@ -51,6 +53,7 @@ FLOORS = {
     "fusionbench.registry": 2,
     "fusionbench.slidefiles": 2,
     "fusionbench.suites": 2,
+    "fusionbench.tuned": 2,
     # 3: the work
     "fusionbench.evaluate": 3,
     "fusionbench.executors": 3,
@@ -84,6 +87,7 @@ FLOORS = {
     "fusionbench.selection": 4,
     "fusionbench.store": 4,
     "fusionbench.tracking": 4,
+    "fusionbench.tuning": 4,
     "fusionbench.views": 4,
 }
 """Each module, or the package it lies in, and its floor."""

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.conftest import Cli
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -103,10 +104,6 @@ def test_published_results_have_a_report_without_data(
     assert "Audit: " in page.read_text(encoding="utf-8")
 
 
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-
 PROBE = """<script>
 window.addEventListener("load", () => {
   const table = document.querySelector("table.sortable");
@@ -129,12 +126,12 @@ window.addEventListener("load", () => {
 def browse(page: Path, *flags: str) -> str:
     """What headless Chromium makes of a page: its DOM after scripts, or what the flags ask for."""
     profile = f"--user-data-dir={page.parent / 'profile'}"
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", profile, *flags, page.as_uri()]
+    command = [CHROMIUM, *FLAGS, profile, *flags, page.as_uri()]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed (Debian: apt-get install chromium)")
+@needs_chromium
 @pytest.mark.parametrize("window", ["1280,900", "500,900"])
 def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str) -> None:
     assert cli("report", "example-tiny").returncode == 0

@@ -1,16 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,23 +20,34 @@ from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol, TrainRecipe
 from fusionbench.results import CellResult, Score
 from fusionbench.tracking import (
+    SuiteFiles,
     Tracker,
     TrackingError,
     experiment_id,
+    names,
     runs,
     store_uri,
+    suite_files,
     suite_link,
     sync,
+    tables,
     tracked_experiment,
     ui_command,
     ui_environment,
     words,
 )
 from fusionbench.tracking.connection import QUICK, Connection
+from fusionbench.tracking.live import Live
 from fusionbench.types import Fold
+from tests import services
+from tests.services import Answer
 
 SUITE = "tcga-lite"
-LOCK = {"fusionbench": "0.1.0", "models": {"healnet": "1"}, "datasets": {"blca": {"fingerprint": "f00", "splits": {}}}}
+FINGERPRINT = "f00d" * 16
+COMMIT = "c0ffee" * 6 + "0000"
+INGREDIENTS = {"dataset": {"version": "3", "fingerprint": FINGERPRINT}, "model": {"version": "1"}}
+COUNTS = {"cases": 100, "groups": 99, "events": 40, "bins": [10, 10], "columns": {"omic": 7}}
+LOCK = {"fusionbench": "0.1.0", "datasets": {"blca": {"plugin": "tcga", "splits": {}, "counts": {"patient": COUNTS}}}}
 
 
 def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -> Cell:
@@ -59,6 +67,7 @@ def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -
         split=Fold((), (), ()),
         policy="native",
         key=key or f"key-{model}-{fold}",
+        ingredients=INGREDIENTS,
     )
     return dataclasses.replace(made, **changes)
 
@@ -78,6 +87,8 @@ def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> C
             "environment": {"device": "cpu", "packages": {"torch": "2"}},
             "fit": {"best_epoch": 2, "edges": [1.0], "validation_loss": None},
             "process_peak_memory_mib": 300.0,
+            "system_samples": [[1.0, 0.5, 200.0], [3.0, 2.5, 300.0]],
+            "git_commit": COMMIT,
             "notes": ["tied quartiles"],
         },
     )
@@ -85,7 +96,7 @@ def result(of: Cell, c_index: float = 0.6, epochs: int = 3, **changes: Any) -> C
 
 
 def failed(of: Cell, reason: str) -> CellResult:
-    return CellResult(of.key, "failed", reason, record={"seconds": {"total": 1.0}, "traceback": "..."})
+    return CellResult(of.key, "failed", reason, record={"seconds": {"total": 1.0}, "traceback": "line 1\nline 2"})
 
 
 def table(mean: float = 0.6, n_failed: int = 0, models: Sequence[str] = ("healnet",)) -> pd.DataFrame:
@@ -95,14 +106,6 @@ def table(mean: float = 0.6, n_failed: int = 0, models: Sequence[str] = ("healne
     return pd.DataFrame(
         [{**row, **numbers, **counts, "model": m, "pattern": p} for m in models for p in ("full", "only:omic")]
     )
-
-
-@pytest.fixture(scope="session")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store without experiments; made once, since mlflow takes seconds for it."""
-    root = tmp_path_factory.mktemp("store")
-    Connection(store_uri(root), SUITE).call("search_experiments")
-    return root / "mlflow.db"
 
 
 @pytest.fixture
@@ -141,40 +144,40 @@ def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
     ],
 )
 def test_metric_names_that_only_lack_a_legal_colon_stay_readable(name: str, expected: str) -> None:
-    assert words.legal(name) == expected
+    assert names.legal(name) == expected
 
 
 @pytest.mark.parametrize("name", ["a b?", "../x", "/lead", "a//b", "ü", "x" * 400, "", "a\nb", "50 %"])
 def test_every_name_becomes_one_that_mlflow_takes_and_stays_distinct(name: str) -> None:
     from mlflow.utils.validation import _validate_metric_name
 
-    made = words.legal(name)
+    made = names.legal(name)
     _validate_metric_name(made)
     assert len(made) <= 250
-    assert made != words.legal(name + "?")
+    assert made != names.legal(name + "?")
 
 
 def test_long_values_are_cut_without_becoming_equal() -> None:
-    one, two = words.clipped("x" * 600 + "1", 500), words.clipped("x" * 600 + "2", 500)
+    one, two = names.clipped("x" * 600 + "1", 500), names.clipped("x" * 600 + "2", 500)
     assert len(one) == len(two) == 500
     assert one != two
-    assert words.clipped("short", 500) == "short"
+    assert names.clipped("short", 500) == "short"
 
 
 def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
     brought = {"plugin": "tcga", "distribution": "fusionbench", "distribution_version": "0.1.0"}
     lock = {
-        "models": {"healnet": "2"},
         "model_plugins": {"healnet": {"plugin": "mine", "distribution": "my-models", "distribution_version": "1.4"}},
-        "datasets": {"blca": {"version": "3", **brought, "splits": {}}},
+        "datasets": {"blca": {**brought, "splits": {}}},
     }
     tags = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).tags
     assert {k: v for k, v in tags.items() if k.startswith(("model.", "dataset."))} == {
-        "model.version": "2",
+        "model.version": "1",
         "model.plugin": "mine",
         "model.distribution": "my-models",
         "model.distribution_version": "1.4",
         "dataset.version": "3",
+        "dataset.fingerprint": FINGERPRINT,
         "dataset.plugin": "tcga",
         "dataset.distribution": "fusionbench",
         "dataset.distribution_version": "0.1.0",
@@ -182,7 +185,36 @@ def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
 
 
 def test_the_memory_of_a_fold_is_that_of_its_process() -> None:
-    assert ("process_peak_memory_mib", 300.0, 0) in words.fold_payload(cell(), SUITE, result(cell())).metrics
+    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
+    assert words.Point("system/process_peak_memory_mib", 300.0) in said
+
+
+def test_samples_are_system_metrics_at_their_own_times() -> None:
+    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
+    assert [tuple(p) for p in said if p.seconds is not None] == [
+        ("system/process_memory_mib", 200.0, 0, 1.0),
+        ("system/process_cpu_seconds", 0.5, 0, 1.0),
+        ("system/process_cpu_percent", 50.0, 0, 1.0),
+        ("system/process_memory_mib", 300.0, 1, 3.0),
+        ("system/process_cpu_seconds", 2.5, 1, 3.0),
+        ("system/process_cpu_percent", 100.0, 1, 3.0),
+    ]
+
+
+def test_a_cell_stored_before_samples_and_commits_were_is_still_a_fold() -> None:
+    record = {"seconds": {"fit": 3.0}, "environment": {"device": "cpu"}}
+    said = words.fold_payload(cell(), SUITE, result(cell(), record=record))
+    assert not [p for p in said.metrics if p.name.startswith("system/")]
+    assert "git_commit" not in said.tags
+
+
+def test_the_dataset_of_a_run_is_its_cohort_with_the_beginning_of_its_fingerprint() -> None:
+    row = words.row_payload(cell(), SUITE, LOCK).dataset
+    assert row == ("blca", "f00df00df00d", '{"num_rows": 100, "groups": 99, "events": 40}')
+    fold = words.fold_payload(cell(), SUITE, result(cell())).dataset
+    assert fold is not None
+    assert fold[:2] == row[:2]
+    assert words.row_payload(cell(ingredients={}), SUITE, LOCK).dataset is None
 
 
 def test_a_row_states_all_resolved_options() -> None:
@@ -197,32 +229,41 @@ def test_a_row_states_all_resolved_options() -> None:
     assert "protocol.repeats" not in params
 
 
+def test_what_is_read_back_from_disk_is_the_same_content() -> None:
+    """cell.json sorts its keys: neither the order of metrics nor that of a sum may show."""
+    record = {**result(cell()).record, "seconds": {"prepare": 0.1, "fit": 1e9, "predict": 0.2, "score": 0.3}}
+    of_row = result(cell(), predictions=(), history=(), record=record)
+    stored = dataclasses.replace(of_row, record=json.loads(json.dumps(record, sort_keys=True)))
+    assert list(stored.record) != list(of_row.record)
+    assert words.fold_payload(cell(), SUITE, stored).digest == words.fold_payload(cell(), SUITE, of_row).digest
+
+
 def test_undefined_scores_are_tags_with_their_reason_and_no_number() -> None:
     said = words.fold_payload(cell(), SUITE, result(cell()))
     assert said.tags["undefined.ibs"] == "no survival function"
-    assert "ibs" not in {name for name, _, _ in said.metrics}
+    assert "ibs" not in {point.name for point in said.metrics}
 
 
 def test_points_that_are_not_finite_are_gaps_of_their_curve() -> None:
     history = ((0, "train", "loss", 1.0), (1, "train", "loss", math.inf), (2, "train", "loss", math.nan))
     said = words.fold_payload(cell(), SUITE, result(cell(), history=history))
-    assert [m for m in said.metrics if m[0] == "train/loss"] == [("train/loss", 1.0, 0)]
+    assert [p for p in said.metrics if p.name == "train/loss"] == [words.Point("train/loss", 1.0, 0)]
 
 
 def test_a_long_table_is_cut_to_what_a_description_holds_and_says_so() -> None:
     rows = table(models=[f"model-{i}" for i in range(200)]).to_dict("records")
-    note = words.table_note("Title", rows)
+    note = tables.table_note("Title", rows)
     assert len(note) <= 5000
     assert note.startswith("Title\n")
     assert "model-10 " in note
     assert note.endswith("see table.md of the results")
-    assert "see table.md" not in words.table_note("Title", rows[:5])
+    assert "see table.md" not in tables.table_note("Title", rows[:5])
 
 
 def test_a_result_line_says_what_is_missing() -> None:
     row = {**table(n_failed=2).to_dict("records")[0], "ci_low": math.nan}
-    assert words.table_line([row]) == "harrell_c_index 0.600 ± 0.030 (3 folds, 2 failed)"
-    assert words.table_line([{**row, "mean": math.nan}]) == "harrell_c_index undefined (3 folds, 2 failed)"
+    assert tables.table_line([row]) == "harrell_c_index 0.600 ± 0.030 (3 folds, 2 failed)"
+    assert tables.table_line([{**row, "mean": math.nan}]) == "harrell_c_index undefined (3 folds, 2 failed)"
 
 
 # --- the store
@@ -264,7 +305,7 @@ def test_a_fold_is_a_child_of_its_row_with_scores_curves_and_timings(root: Path)
     (row,), (fold,) = stored(uri, "row"), stored(uri, "fold")
     assert row.info.run_name == "healnet · blca · clinical+omic"
     assert row.data.params["train.lr"] == "0.001"
-    assert row.data.tags.items() >= {"fusionbench": "0.1.0", "model.version": "1", "dataset.fingerprint": "f00"}.items()
+    assert row.data.tags.items() >= {"fusionbench": "0.1.0", "model.version": "1", "dataset.plugin": "tcga"}.items()
     assert fold.info.run_name == "repeat 0 fold 3 · healnet · blca · clinical+omic"
     assert fold.data.tags["mlflow.parentRunId"] == row.info.run_id
     assert fold.data.tags["fusionbench.key"] == "key-healnet-3"
@@ -282,6 +323,7 @@ def test_a_failed_cell_says_why(root: Path) -> None:
     assert fold.info.status == "FAILED"
     assert fold.data.tags["reason"] == "ValueError: NaN loss"
     assert fold.data.tags["mlflow.note.content"] == "failed: ValueError: NaN loss"
+    assert (root / f"mlartifacts/{SUITE}/{fold.info.run_id}/artifacts/traceback.txt").read_text() == "line 1\nline 2"
 
 
 def test_a_skipped_cell_is_a_row_with_its_reason_and_no_fold(root: Path) -> None:
@@ -346,12 +388,33 @@ def test_more_repeats_and_newer_plugins_keep_the_row(root: Path) -> None:
     tracker(root).log_cell(cell(), result(cell()))
     (before,) = stored(store_uri(root), "row")
     more = cell(protocol=Protocol(test_patterns=("full", "only:omic"), repeats=3))
-    tracker(root, lock={**LOCK, "models": {"healnet": "2"}}).log_cell(more, result(more))
+    newer = {"healnet": {"plugin": "healnet", "distribution_version": "0.2"}}
+    tracker(root, lock={**LOCK, "model_plugins": newer}).log_cell(more, result(more))
     (row,) = stored(store_uri(root), "row")
     assert row.info.run_id == before.info.run_id
-    assert row.data.tags["model.version"] == "2"
+    assert row.data.tags["model.distribution_version"] == "0.2"
     assert row.data.tags["protocol.repeats"] == "3"
     assert len(stored(store_uri(root), "fold")) == 1
+
+
+def test_another_cohort_of_the_same_name_is_another_row(root: Path) -> None:
+    tracker(root).log_cell(cell(), result(cell()))
+    grown = cell(key="new", ingredients={**INGREDIENTS, "dataset": {"version": "3", "fingerprint": "beef" * 16}})
+    tracker(root).log_cell(grown, result(grown))
+    for (run,) in (stored(store_uri(root), "row"), stored(store_uri(root), "fold")):
+        assert [used.dataset.digest for used in run.inputs.dataset_inputs] == ["beefbeefbeef"]
+    assert len(stored(store_uri(root), state=2)) == 2
+
+
+def test_a_row_names_the_commits_of_all_its_folds(root: Path) -> None:
+    other = "0123456789" * 4
+    for fold, commit in ((0, COMMIT), (1, other)):
+        record = {**result(cell()).record, "git_commit": commit}
+        tracker(root).log_cell(cell(fold=fold), result(cell(fold=fold), record=record))
+    tracker(root).log_table(table())
+    (row,) = stored(store_uri(root), "row")
+    assert row.data.tags["git_commit"] == f"{other}, {COMMIT}"
+    assert stored(store_uri(root), "fold")[0].data.tags["mlflow.source.git.commit"] == COMMIT
 
 
 def test_one_key_of_two_variants_is_a_fold_of_either(root: Path) -> None:
@@ -378,6 +441,49 @@ def test_a_run_that_an_interrupt_left_half_written_is_written_anew(root: Path, m
     assert fold.info.status == "FINISHED"
     assert fold.data.metrics["harrell_c_index"] == 0.6
     assert len(stored(store_uri(root), "row")) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processed", [False, True], ids=["call lost", "answer lost"])
+def test_a_server_that_dies_at_any_call_has_everything_once_after_a_replay(
+    root: Path, monkeypatch: pytest.MonkeyPatch, processed: bool
+) -> None:
+    """Two folds, one failed, with table and files: dead from the n-th call on, for every n."""
+    items = [(c := cell(fold=0), result(c)), (c := cell(fold=1), failed(c, "out of memory"))]
+    files = suite_files(suite_folder(root, table_md="t", report_html="r", figures__a_png="a"))
+    empty = (root / "mlflow.db").read_bytes()
+    real, calls = Connection.call, {"left": 10**6, "made": 0}
+
+    def limited(self: Connection, method: str, *args: Any, **options: Any) -> Any:
+        calls["made"] += 1
+        calls["left"] -= 1
+        if calls["left"] < 0 or (calls["left"] == 0 and not processed):
+            raise self.failed("does not answer")
+        answer = real(self, method, *args, **options)
+        if calls["left"] == 0:
+            raise self.failed("does not answer")
+        return answer
+
+    def everything() -> list[tuple[str, str, dict[str, float], int]]:
+        seen = []
+        for run in stored(store_uri(root)):
+            tags = {k: v for k, v in run.data.tags.items() if k not in ("mlflow.parentRunId", "mlflow.user")}
+            n_files = len(list((root / "mlartifacts" / SUITE / run.info.run_id).glob("artifacts/**/*.*")))
+            seen.append((run.info.status, json.dumps(tags, sort_keys=True), run.data.metrics, n_files))
+        return seen
+
+    monkeypatch.setattr(Connection, "call", limited)
+    sync(tracker(root), items, table(n_failed=1), files)
+    needed, whole = calls["made"], everything()
+    assert len(whole) == 4
+    for n in range(1, needed + 1):
+        (root / "mlflow.db").write_bytes(empty)
+        calls["left"] = n
+        with pytest.raises(TrackingError):
+            sync(tracker(root), items, table(n_failed=1), files)
+        calls["left"] = 10**6
+        sync(tracker(root), items, table(n_failed=1), files)
+        assert everything() == whole, f"call {n} of {needed}"
 
 
 def test_of_two_runs_for_one_fold_the_younger_stays(root: Path) -> None:
@@ -446,23 +552,136 @@ def test_a_results_folder_whose_path_a_database_uri_cannot_hold_is_refused(tmp_p
     assert store_uri(tmp_path / "a b").endswith("a b/mlflow.db")
 
 
+# --- the suite's files
+
+
+def suite_folder(root: Path, **contents: str) -> Path:
+    """A suite's folder with one cell and files, each a second younger than the one before."""
+    folder = root / SUITE
+    (folder / "cells" / "k").mkdir(parents=True, exist_ok=True)
+    (folder / "figures").mkdir(exist_ok=True)
+    written = {
+        "cells/k/cell.json": "{}",
+        **{name.replace("__", "/").replace("_", "."): v for name, v in contents.items()},
+    }
+    for second, (name, text) in enumerate(written.items(), start=1_000_000_000):
+        (folder / name).write_text(text)
+        os.utime(folder / name, (second, second))
+    return folder
+
+
+def test_a_suite_s_files_are_on_one_run_of_their_own(root: Path) -> None:
+    made = {
+        "table_md": "| a |",
+        "table_csv": "a",
+        "suite_lock_toml": "x = 1",
+        "report_html": "<p>",
+        "notes_txt": "mine",
+    }
+    folder = suite_folder(root, **made, figures__forest_png="png", figures__forest_svg="svg")
+    found = suite_files(folder)
+    assert set(found.files) == {"table.md", "table.csv", "suite.lock.toml", "report.html", "figures/forest.png"}
+    used = tracker(root)
+    used.log_cell(cell(), result(cell()))
+    used.log_table(table())
+    used.log_files(found)
+    (run,) = stored(store_uri(root), "suite")
+    assert run.info.run_name == f"{SUITE}: table, figures, report"
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.note.content"].startswith("Real omics\n\n| dataset |")
+    files = root / "mlartifacts" / SUITE / run.info.run_id / "artifacts"
+    assert (files / "figures" / "forest.png").read_text() == "png"
+    assert (files / "table.md").read_text() == "| a |"
+    (files / "table.md").write_text("not written again")
+    again = tracker(root)
+    again.log_table(table())
+    again.log_files(found)
+    assert (files / "table.md").read_text() == "not written again"
+    assert [r.info.run_id for r in stored(store_uri(root), "suite")] == [run.info.run_id]
+
+
+def test_changed_files_are_written_in_place_and_files_that_are_gone_go(root: Path) -> None:
+    folder = suite_folder(
+        root, table_md="old", table_csv="c", report_html="<p>", figures__a_png="a", figures__b_png="b"
+    )
+    tracker(root).log_files(suite_files(folder))
+    (first,) = stored(store_uri(root), "suite")
+    suite_folder(root, table_md="new", table_csv="c", report_html="<p>")
+    tracker(root).log_files(suite_files(folder))
+    (second,) = stored(store_uri(root), "suite")
+    files = root / "mlartifacts" / SUITE / second.info.run_id / "artifacts"
+    assert second.info.run_id == first.info.run_id
+    assert (files / "table.md").read_text() == "new"
+    (folder / "figures" / "b.png").unlink()
+    tracker(root).log_files(suite_files(folder))
+    (third,) = stored(store_uri(root), "suite")
+    assert third.info.run_id != first.info.run_id
+    kept = root / "mlartifacts" / SUITE / third.info.run_id / "artifacts" / "figures"
+    assert [path.name for path in kept.iterdir()] == ["a.png"]
+    assert [r.info.run_id for r in stored(store_uri(root), "suite", state=2)] == [first.info.run_id]
+
+
+def test_what_is_older_than_the_newest_cell_is_left_out_and_named(root: Path) -> None:
+    folder = suite_folder(root, table_partial_md="p", report_html="<p>", audit_json="{}", figures__a_png="a")
+    os.utime(folder / "cells" / "k" / "cell.json")
+    found = suite_files(folder)
+    assert set(found.files) == {"table.partial.md"}
+    assert found.outdated == {"report.html": "report", "audit.json": "publish"}
+
+
 # --- servers that fail
 
 
 @pytest.fixture
-def refusing() -> str:
-    with socket.socket() as closed:
-        closed.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{closed.getsockname()[1]}"
+def silent() -> Iterator[str]:
+    with services.silent() as url:
+        yield url
 
 
 @pytest.fixture
-def silent() -> Iterator[str]:
-    """A server that takes connections and never answers."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        listening.listen(8)
-        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+def refusing() -> str:
+    return services.refusing()
+
+
+NO_MLFLOW = "answers, but not as an MLflow server does: is it the right address, and does it want a login?"
+ACCESS = " (it takes MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
+JSON = "application/json"
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (Answer(401, "<html>\n<h1>Unauthorized</h1>"), f"answers 401 Unauthorized{ACCESS}"),
+        (Answer(403, "no"), f"answers 403 Forbidden{ACCESS}"),
+        (
+            Answer(403, '{"error_code": "PERMISSION_DENIED", "message": "not yours"}', JSON),
+            f"failed (PERMISSION_DENIED: not yours){ACCESS}",
+        ),
+        (Answer(404, "<html>no such page"), "answers 404 Not Found"),
+        (Answer(500, "<html>oops"), "answers 500 Internal Server Error"),
+        (Answer(503, "busy"), "answers 503 Service Unavailable"),
+        (Answer(200, "<!doctype html>\n<title>Login</title>"), NO_MLFLOW),
+        (Answer(200, "\x00\x01{{{", JSON), NO_MLFLOW),
+        (Answer(200, '{"hello": 1}', JSON), NO_MLFLOW),
+        (Answer(200, "[1]", JSON), NO_MLFLOW),
+        (Answer(302, "", headers=(("Location", "/login"),)), NO_MLFLOW),
+    ],
+    ids=lambda value: f"{value.status} {value.body[:12]!r}" if isinstance(value, Answer) else "",
+)
+def test_a_server_that_answers_badly_is_one_line_and_is_asked_no_more(root: Path, answer: Answer, said: str) -> None:
+    told: list[str] = []
+    with services.answering(answer) as (url, seen):
+        live = Live(lambda: tracker(root, url), told.append)
+        live.cell(cell(), result(cell()))
+        asked = len(seen)
+        for fold in range(1, 9):
+            live.cell(cell(fold=fold), result(cell(fold=fold)))
+        live.end(table(), SuiteFiles({}, {}))
+    expected = (
+        f"MLflow at {url} {said}; results are safe on disk, replay them with: fusionbench sync {SUITE} --to {url}"
+    )
+    assert told == [f"not logged to MLflow: {expected}"]
+    assert len(seen) == asked > 0
 
 
 def test_a_server_that_refuses_is_one_line_with_the_remedy(root: Path, refusing: str) -> None:
@@ -556,31 +775,9 @@ def test_the_web_page_sends_no_telemetry_unless_the_user_wants_it(monkeypatch: p
 
 @pytest.fixture
 def server(root: Path) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
-    with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(
-            ui_command(root, port), env=ui_environment(), stdout=log, stderr=log, cwd=root, start_new_session=True
-        )
-        try:
-            _wait(url, process, root / "server.log")
-            yield url
-        finally:
-            os.killpg(process.pid, signal.SIGTERM)
-            process.wait(60)
-
-
-def _wait(url: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 180) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end and process.poll() is None:
-        try:
-            with urllib.request.urlopen(f"{url}/health", timeout=2):
-                return
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.3)
-    pytest.fail(f"mlflow server did not start: {log.read_text()[-2000:]}")
+    port = services.free_port()
+    with services.mlflow_server(ui_command(root, port), port, root) as running:
+        yield running.url
 
 
 @pytest.mark.slow

@@ -9,12 +9,11 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
 from fusionbench.report.figures.panels import Room, balanced, panels
 from fusionbench.report.figures.rows import Kind
-from fusionbench.report.figures.style import GREY, PALE, Look, handle, legend
+from fusionbench.report.figures.style import GREY, PALE, Look, handle, legend, round_ticks
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
@@ -93,7 +92,7 @@ def _scale(ax: Axes, n: int, limits: tuple[float, float], reference: float, axis
     ax.set_ylim(-n + 0.4, 0.6)
     ax.set_yticks([])
     ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.xaxis.set_major_locator(round_ticks())
     ax.grid(axis="x", color=PALE, linewidth=0.5)
     ax.axvline(reference, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
     ax.set_xlabel(axis)

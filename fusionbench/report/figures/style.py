@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
+from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -31,6 +32,8 @@ SIZE = 8.0
 
 DPI = 144
 LEGEND_LINE = 0.15
+ROUND = (1, 2, 5, 10)
+"""Steps between ticks, times a power of ten."""
 """Inches."""
 
 RC: dict[str, Any] = {
@@ -144,6 +147,11 @@ def handle(look: Look, label: str, *, filled: bool = True, line: bool = False) -
     return Line2D(
         [], [], color=look.colour, marker=look.marker, linestyle=style, markerfacecolor=face, markersize=5, label=label
     )
+
+
+def round_ticks(*, integer: bool = False) -> MaxNLocator:
+    """A few ticks at round numbers."""
+    return MaxNLocator(5, steps=ROUND, integer=integer)
 
 
 def legend_columns(labels: Sequence[str], inches: float) -> int:

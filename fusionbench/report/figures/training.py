@@ -10,12 +10,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import named, widest
-from fusionbench.report.figures.style import COLOURS, PALE, Look, handle, legend
+from fusionbench.report.figures.style import COLOURS, PALE, Look, handle, legend, round_ticks
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.findings.estimates import inputs_of
 from fusionbench.report.frames import ROW
@@ -104,8 +103,8 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
             _draw(ax, by_fold(of[of["split"] == part]), look)
         ax.set_xlabel("epoch")
         ax.set_ylabel(quantity.axis)
-        ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
+        ax.xaxis.set_major_locator(round_ticks(integer=True))
+        ax.yaxis.set_major_locator(round_ticks())
         ax.grid(color=PALE, linewidth=0.5)
     legend(figure, [handle(look, LABELS[part], line=True) for part, look in quantity.parts.items()])
     return figure

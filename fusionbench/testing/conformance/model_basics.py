@@ -14,12 +14,14 @@ from numpy.typing import NDArray
 
 from fusionbench.errors import PluginError
 from fusionbench.evaluate import checked
+from fusionbench.fitting import make_model
 from fusionbench.preprocess import Preprocessor
 from fusionbench.results import CellResult, PatternPrediction
 from fusionbench.store import Store
 from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, largest_difference
 from fusionbench.testing.conformance.words import Checklist, Failure, Skipped, raised
 from fusionbench.testing.toys import toy_modalities
+from fusionbench.tuning.space import check_space
 from fusionbench.types import CaseSet, SurvivalPrediction
 
 CHECKS: Checklist[ModelSubject] = Checklist()
@@ -40,6 +42,19 @@ def takes_a_modality_set(subject: ModelSubject) -> None:
     if not subject.trials:
         reasons = "; ".join(f"{'+'.join(names)}: {said}" for names, said in subject.refused.items())
         raise Failure(f"every set was refused ({reasons})")
+
+
+@CHECKS.add(
+    "search-space",
+    "Every name of `search_space` is an option or a key of the recipe, and every end and value is accepted.",
+    cause="an option was renamed, or its limits are narrower than the space.",
+)
+def search_space(subject: ModelSubject) -> None:
+    try:
+        space = make_model(subject.registry, subject.ref).search_space()
+        check_space(space, "search_space", subject.ref, subject.registry)
+    except Exception as error:
+        raise Failure(raised(error)) from error
 
 
 @CHECKS.add(

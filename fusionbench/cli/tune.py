@@ -1,0 +1,78 @@
+"""fusionbench tune SUITE -m MODEL"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from fusionbench.cli.common import OUT, Device, Out, SuiteName, names_of, open_session
+
+if TYPE_CHECKING:
+    from fusionbench.tuning import Told
+
+
+def register(app: typer.Typer) -> None:
+    app.command("tune")(tune)
+
+
+def tune(
+    suite: SuiteName,
+    model: Annotated[
+        list[str],
+        typer.Option("-m", "--model", help="A model of the suite; again for more.", autocompletion=names_of("models")),
+    ],
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--dataset", help="Only this dataset.", autocompletion=names_of("datasets")),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="Trials of each search, those of earlier runs included.")] = 50,
+    inner_folds: Annotated[int, typer.Option(min=2, help="Folds within each fold's training cases.")] = 3,
+    objective: Annotated[
+        str, typer.Option(help="A metric on the inner folds, or `nll`: the validation loss.")
+    ] = "harrell_c_index",
+    space: Annotated[
+        str | None, typer.Option(help="A search space: a file, or healnet-paper; default: the model's own.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Trials side by side, which know nothing of each other.")] = 1,
+    repeats: Annotated[int | None, typer.Option(min=1, help="Repeats, as of run.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="The suite's seed.")] = None,
+    to: Annotated[Path | None, typer.Option(help="Where the tuned suite goes; default OUT/SUITE/tuning.")] = None,
+    out: Out = OUT,
+    device: Device = "auto",
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a cell.")] = None,
+) -> None:
+    """Search a model's options, fold by fold, on inner folds alone; write a suite with what was found.
+
+    Goes on where it stopped.
+    """
+    from fusionbench.selection import Selection
+    from fusionbench.tuning import Wish
+
+    selection = Selection(tuple(dataset or ()), repeats=repeats, seed=seed)
+    wish = Wish(tuple(model), trials, inner_folds, objective, space, batch)
+    session = open_session(out, device, threads=threads)
+    command = f"fusionbench {shlex.join(sys.argv[1:])}"
+    try:
+        path = session.tune(suite, wish, selection, to=to, command=command, tell=_tell)
+    except KeyboardInterrupt:
+        typer.echo("interrupted: finished trials are kept; the same command goes on where this one stopped", err=True)
+        raise typer.Exit(130) from None
+    typer.echo(f"run it: fusionbench run {path}")
+
+
+def _tell(told: Told) -> None:
+    """A line when a search begins, and one when it has ended."""
+    place = f"[{told.study}/{told.studies}] {told.label}"
+    if told.found is not None:
+        found = told.found
+        own = "" if found.default is None else f", the suite's own options {found.default:.3f}"
+        ends = f"{found.complete} trials, {found.pruned} pruned, {found.failed} failed"
+        ends += f": {found.failure}" if found.failure else ""
+        chosen = ", ".join(f"{name}={value}" for name, value in found.chosen)
+        typer.echo(f"{place}: {found.value:.3f}{own} ({ends}): {chosen}", err=True)
+    elif told.done == 0:
+        typer.echo(f"{place}: {told.trials} trials", err=True)

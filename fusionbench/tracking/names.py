@@ -1,0 +1,50 @@
+"""Names and values as MLflow servers take them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 500, 5000, 250
+"""What MLflow servers of the last major versions take, the smallest of them."""
+
+DATASET_DIGEST = 12
+"""Characters of a cohort's fingerprint: MLflow takes 36, its page shows them after the name."""
+
+
+def legal(name: str) -> str:
+    """`name` as MLflow takes it on every system: `only:omic` becomes `only-omic`.
+
+    Any further change is told by a hash at the end, so that two names stay two.
+    """
+    dashed = name.replace(":", "-")
+    clean = "/".join(
+        p for p in re.sub(r"[^\w.\- /]", "_", dashed, flags=re.ASCII).split("/") if p not in ("", ".", "..")
+    )
+    if clean and clean == dashed and len(clean) <= NAME_LENGTH:
+        return clean
+    return f"{clean[: NAME_LENGTH - 9]}-{sha256(name)[:8]}"
+
+
+def clipped(text: str, length: int) -> str:
+    """`text`, or its beginning and a hash of the whole where it is longer than `length`."""
+    if len(text) <= length:
+        return text
+    end = f"… sha256:{sha256(text)[:12]}"
+    return text[: length - len(end)] + end
+
+
+def score_name(metric: str, pattern: str) -> str:
+    return legal(metric if pattern == "full" else f"{metric}.{pattern}")
+
+
+def text(value: Any) -> str:
+    if value is None:
+        return "none"
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,131 @@
+"""`fusionbench sync` and a run's tracking from the command line: every suite, further rows, servers that are down."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from fusionbench.tracking import experiment_id, words
+from fusionbench.tracking.connection import Connection
+from tests import services
+from tests.conftest import Cli
+
+RUN = ("run", "example-faulty", "-d", "example-faulty")
+
+
+@pytest.fixture(autouse=True)
+def store(tmp_path: Path, empty_store: Path) -> Path:
+    """The local store of `results`, where mlflow need not make it first."""
+    (tmp_path / "results").mkdir()
+    return Path(shutil.copy(empty_store, tmp_path / "results" / "mlflow.db"))
+
+
+def tags(store: Path, suite: str, tag: str) -> Counter[str]:
+    """How often each value of a tag stands on the active runs of a store."""
+    uri = f"sqlite:///{store.absolute()}"
+    listed = Connection(uri, suite).call("search_runs", [experiment_id(uri, suite)], max_results=500)
+    return Counter(run.data.tags.get(tag, "") for run in listed)
+
+
+def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_named(cli: Cli, store: Path) -> None:
+    assert cli(*RUN, "--no-track").returncode == 0
+    assert cli("run", "example-failing", "--no-track").returncode == 1
+    shutil.copytree("results/example-faulty", "results/gone")
+    ended = cli("sync")
+    assert ended.returncode == 1
+    assert ended.stdout.splitlines() == [
+        "example-failing: 6 cells are in MLflow",
+        "example-faulty: 4 cells are in MLflow",
+    ]
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("not in MLflow: gone: unknown suite 'gone'")
+    kinds = tags(store, "example-failing", words.KIND)
+    assert kinds == {"row": 3, "fold": 6, "suite": 1}
+    shutil.rmtree("results/gone")
+    assert cli("sync").returncode == 0
+    assert tags(store, "example-failing", words.KIND) == kinds
+
+
+def test_bad_requests(cli: Cli) -> None:
+    assert "no results under results" in cli("sync").stderr
+    assert "nothing has been run under results" in cli("sync", "quickstart").stderr
+    assert "name it" in cli("sync", "-m", "healnet").stderr
+    assert cli(*RUN, "--no-track").returncode == 0
+    for to, word in (("nonsense://x", "nonsense"), ("http://127.0.0.1:9", "does not answer")):
+        ended = cli("sync", "--to", to)
+        assert ended.returncode == 2
+        (line,) = ended.stderr.splitlines()
+        assert word in line
+        assert line.startswith(f"error: MLflow at {to} ")
+
+
+def test_a_replay_after_a_live_run_leaves_its_runs_as_they_are(cli: Cli, store: Path) -> None:
+    assert cli(*RUN).returncode == 0
+    live = tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", words.DIGEST)
+    uri = f"sqlite:///{store}"
+    assert cli("sync", "example-faulty").returncode == 0
+    assert (tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", words.DIGEST)) == live
+    found = Connection(uri, "example-faulty")
+    assert not found.call("search_runs", [experiment_id(uri, "example-faulty")], run_view_type=2)
+
+
+def test_a_row_beside_the_suite_s_own_is_logged_with_its_mean_and_replayed_by_its_name(cli: Cli, store: Path) -> None:
+    extra = ("-m", "example-flat[value=zero]")
+    assert cli(*RUN, "--no-track").returncode == 0
+    down = cli("run", "example-faulty", *extra, env={"MLFLOW_TRACKING_URI": services.refusing()})
+    assert down.returncode == 0, down.stderr
+    assert "fusionbench sync example-faulty -m 'example-flat[value=zero]' --to " in down.stderr
+    assert cli("sync", "example-faulty", *extra).returncode == 0
+    assert cli("sync", "example-faulty").returncode == 0
+    uri = f"sqlite:///{store}"
+    listed = Connection(uri, "example-faulty").call(
+        "search_runs", [experiment_id(uri, "example-faulty")], "tags.`fusionbench.kind` = 'row'"
+    )
+    assert {run.data.tags["model"]: run.data.metrics["n_folds"] for run in listed} == {
+        "example-flat[value=zero]": 4,
+        "example-least-squares": 4,
+    }
+    assert {run.info.status for run in listed} == {"FINISHED"}
+
+
+def test_a_report_made_later_arrives_and_one_that_is_outdated_is_named(cli: Cli, tmp_path: Path) -> None:
+    assert cli(*RUN).returncode == 0
+    files = "results/mlartifacts/example-faulty/*/artifacts/{}"
+    assert len(list(tmp_path.glob(files.format("table.md")))) == 1
+    assert not list(tmp_path.glob(files.format("report.html")))
+    assert cli("report", "example-faulty").returncode == 0
+    assert cli("sync").stdout.splitlines() == ["example-faulty: 4 cells are in MLflow"]
+    assert len(list(tmp_path.glob(files.format("report.html")))) == 1
+    assert list(tmp_path.glob(files.format("figures/*.png")))
+    time.sleep(0.05)
+    assert cli(*RUN, "--rerun").returncode == 0
+    said = cli("sync").stdout.splitlines()
+    assert said[1].endswith(
+        "report.html is older than the newest cell and left out; make it again with: fusionbench report example-faulty"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["silent", "html"])
+def test_a_run_against_a_bad_server_goes_on_says_one_line_and_loses_one_wait(cli: Cli, kind: str) -> None:
+    cli(*RUN, "--no-track", "--out", "warm")
+    began = time.monotonic()
+    cli(*RUN, "--no-track", "--out", "untracked")
+    untracked = time.monotonic() - began
+    with services.silent() as silent, services.answering(services.Answer(200, "<p>")) as (html, _):
+        url = {"silent": silent, "html": html}[kind]
+        began = time.monotonic()
+        ended = cli(*RUN, env={"MLFLOW_TRACKING_URI": url})
+        lost = time.monotonic() - began - untracked
+    print(f"{kind}: {lost:.1f} s lost of a run that takes {untracked:.1f} s without tracking")
+    assert ended.returncode == 0, ended.stderr
+    told = [line for line in ended.stderr.splitlines() if "MLflow" in line]
+    assert len(set(told)) == 1
+    assert f"fusionbench sync example-faulty -d example-faulty --to {url}" in told[0]
+    assert "4 cells computed" in ended.stdout
+    assert lost < 30  # four cells: 10 s for the silent one, and the time to load mlflow
+    assert "4 cells are in MLflow" in cli("sync", "example-faulty").stdout

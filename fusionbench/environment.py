@@ -17,13 +17,15 @@ PACKAGES = ("torch", "numpy", "pandas", "scipy", "scikit-learn", "scikit-surviva
 
 def packages() -> dict[str, str]:
     """Installed versions of what results can depend on."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+    return {name: _version(name) for name in PACKAGES}
+
+
+@cache  # a version is read from a file of many lines, and every cell asks
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 def machine() -> dict[str, Any]:

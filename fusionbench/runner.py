@@ -1,10 +1,10 @@
-"""run_cell: from a cell to its result. run_suite: where results go is handed in."""
+"""run_cell: from a cell to its result."""
 
 from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,8 +17,9 @@ from fusionbench.cells import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.cohort import Cohort
 from fusionbench.determinism import deterministic
 from fusionbench.errors import FusionBenchError
+from fusionbench.faults import transient
 from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
-from fusionbench.interfaces import Executor, Predictor, State
+from fusionbench.interfaces import Predictor, State
 from fusionbench.meter import Meter
 from fusionbench.preprocess import Preprocessor
 from fusionbench.results import CellResult, PatternPrediction, Score
@@ -49,17 +50,6 @@ class FoldData:
     n_left_out: int
 
 
-def run_suite(
-    cells: Sequence[Cell],
-    executor: Executor,
-    work: Callable[[Cell], CellResult],
-    sink: Callable[[Cell, CellResult], None],
-) -> None:
-    """Run cells, members first, and hand each result to `sink` as it comes."""
-    for cell, result in executor.run(cells, work):
-        sink(cell, result)
-
-
 def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None) -> CellResult:
     """Fit, predict and score one cell; a cell's own failure is a result with its reason, not an exception.
 
@@ -73,16 +63,17 @@ def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None
             result = _run(cell, bench, load, progress)
         return replace(result, record={**result.record, **_measured(meter)})
     # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
-    except Exception as error:  # noqa: BLE001
+    except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
-        record = {
-            "cell": _about(cell),
-            "ingredients": dict(cell.ingredients),
-            "traceback": traceback.format_exc(),
-            "seconds": {"total": time.perf_counter() - started},
-            **_measured(meter),
-        }
-        return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
+        about = {"traceback": traceback.format_exc(), "transient": transient(error), **_measured(meter)}
+        return failure(cell, reason, seconds=time.perf_counter() - started, **about)
+
+
+def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:
+    """A cell that has no numbers, with the first line of the reason; `about` goes into its record."""
+    asked = {"cell": _about(cell), "ingredients": dict(cell.ingredients)}
+    record = {**asked, "seconds": {"total": seconds}, **about}
+    return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
 
 
 def _measured(meter: Meter) -> dict[str, Any]:
@@ -100,7 +91,7 @@ def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) ->
     cohort = bench.cohort_of(cell)
     data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
-    threads = threads_for(data.train, bench.threads)
+    threads = threads_for(data.train, bench.threads, bench.cores)
     with limited(threads), deterministic(bench.deterministic):
         context, predictor = _fit(cell, cohort, data, bench, load, progress)
         clock.lap("fit")

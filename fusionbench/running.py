@@ -8,18 +8,30 @@ from typing import Protocol
 
 from fusionbench.cells import Cell, Plan
 from fusionbench.collecting import versions, write_tables
-from fusionbench.executors.serial import Serial
+from fusionbench.damage import set_aside
+from fusionbench.driving import Driver
+from fusionbench.interfaces import Executor
 from fusionbench.registry import Registry
 from fusionbench.results import CellResult
-from fusionbench.runner import run_cell, run_suite
 from fusionbench.store import Store
 from fusionbench.suites import BASE
 from fusionbench.tracking.live import Live
+from fusionbench.work import Work
 from fusionbench.workbench import Workbench
 
 
 class Reporter(Protocol):
     """Hears how a run goes."""
+
+    def start(self, todo: int, done: int) -> None: ...
+    def cell(self, cell: Cell) -> None: ...
+    def epoch(self, epoch: int, epochs: int) -> None: ...
+    def finished(self, cell: Cell, result: CellResult) -> None: ...
+    def note(self, line: str) -> None: ...
+
+
+class Nobody:
+    """Hears nothing."""
 
     def start(self, todo: int, done: int) -> None: ...
     def cell(self, cell: Cell) -> None: ...
@@ -76,7 +88,14 @@ class Wanted:
 
 
 def compute(
-    plan: Plan, store: Store, bench: Workbench, wanted: Wanted, live: Live | None, reporter: Reporter | None
+    plan: Plan,
+    store: Store,
+    work: Work,
+    executor: Executor,
+    retries: int,
+    wanted: Wanted,
+    live: Live | None,
+    reporter: Reporter,
 ) -> int:
     """Run what is wanted; a finished cell is stored before anything else happens to it.
 
@@ -84,25 +103,20 @@ def compute(
         how many cells ran.
     """
     todo = plan.todo()
-    waiting = [cell for cell in todo if not wanted.done(cell, store, bench.registry)]
+    for line in set_aside(store, (cell.key for cell in todo)):
+        reporter.note(line)
+    waiting = [cell for cell in todo if not wanted.done(cell, store, work.bench.registry)]
     chosen = waiting[: wanted.limit]  # members stand first, so a cut leaves none out
-
-    def work(cell: Cell) -> CellResult:
-        if reporter:
-            reporter.cell(cell)
-        return run_cell(cell, bench, store.load, reporter.epoch if reporter else None)
 
     def sink(cell: Cell, result: CellResult) -> None:
         store.write(result)
         if live:
             for row in (c for c in plan.listed if c.key == cell.key):
                 live.cell(row, result)
-        if reporter:
-            reporter.finished(cell, result)
+        reporter.finished(cell, result)
 
-    if reporter:
-        reporter.start(len(chosen), len(todo) - len(waiting))
-    run_suite(chosen, Serial(), work, sink)
+    reporter.start(len(chosen), len(todo) - len(waiting))
+    Driver(executor, store, retries, sink=sink, begin=reporter.cell, tell=reporter.note).run(chosen, work)
     return len(chosen)
 
 

@@ -20,17 +20,20 @@ from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.determinism import prepare
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.executors.choose import Asked, choose
 from fusionbench.executors.serial import Serial
+from fusionbench.holding import hold
 from fusionbench.lock import LOCK, read_lock
 from fusionbench.nn import pick_device
 from fusionbench.plan import expand
 from fusionbench.registry import Registry, discover
 from fusionbench.report.frames import Frames, collect, read_frames
-from fusionbench.running import Reporter, RunReport, Wanted, compute, finish
+from fusionbench.running import Nobody, Reporter, RunReport, Wanted, compute, finish
 from fusionbench.selection import WHOLE, Selection
 from fusionbench.standing.planning import as_locked
 from fusionbench.store import Store
 from fusionbench.tracking.live import Live
+from fusionbench.work import work_of
 from fusionbench.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -82,7 +85,11 @@ class Session:
         if self.deterministic:
             prepare()  # before anything runs on CUDA
         self.bench = Workbench(
-            self.registry, Path(self.home), pick_device(self.device), self.threads, self.deterministic
+            self.registry,
+            Path(self.home),
+            pick_device(self.device),
+            threads=self.threads,
+            deterministic=self.deterministic,
         )
 
     def suite(self, name: str) -> suites.Suite:
@@ -115,32 +122,42 @@ class Session:
         retry_failed: bool = False,
         rerun: bool = False,
         track: bool = True,
+        asked: Asked = Asked(),  # noqa: B008 - frozen
         reporter: Reporter | None = None,
     ) -> RunReport:
         """Compute what is not there yet, then write the tables.
 
         Finished cells stay whatever happens: an interrupt, a tracking server that is down, a cell that fails.
 
+        Args:
+            asked: where cells run, and how often one that was lost is tried again.
+
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
-        asked, name = name, self._named(name)
+        executor = choose(asked, self.threads, self.bench.device.type, self.registry)
+        reporter = reporter or Nobody()
+        written, name = name, self._named(name)
         whole, left_out = self._whole(name, selection)
         plan = whole if whole is not None and selection == selection.whole else self.plan(name, selection)
         store = Store(self.out, name)
         store.prepare()
-        lock = lock_of(whole or plan, self.bench)
-        if whole is not None or not store.has_file(LOCK):
-            store.write_text(LOCK, locks.dumps(lock))
-        tell = reporter.note if reporter else _nobody
-        replay = tracking.replay_command(self.out, asked, *selection.rows)
-        live = Live(lambda: self._tracker(plan, lock, replay), tell) if track else None
-        wanted = Wanted(selection.limit, retry_failed, rerun)
-        ran = compute(plan, store, self.bench, wanted, live, reporter)
-        report = finish(whole, plan, store, self.bench, ran, left_out)
-        report = replace(report, outdated=0 if whole is None else standing.count_outdated(whole, store, self.registry))
-        if live and report.table is not None and ran:
-            live.end(views.every_row(store), tracking.suite_files(store.folder))
+        with hold(store.folder) as dead:
+            if dead is not None:
+                reporter.note(f"going on where {dead} was ended")
+            lock = lock_of(whole or plan, self.bench)
+            if whole is not None or not store.has_file(LOCK):
+                store.write_text(LOCK, locks.dumps(lock))
+            replay = tracking.replay_command(self.out, written, *selection.rows)
+            live = Live(lambda: self._tracker(plan, lock, replay), reporter.note) if track else None
+            wanted = Wanted(selection.limit, retry_failed, rerun)
+            work = work_of(executor, self.bench, reporter.epoch)
+            ran = compute(plan, store, work, executor, asked.retries, wanted, live, reporter)
+            report = finish(whole, plan, store, self.bench, ran, left_out)
+            outdated = 0 if whole is None else standing.count_outdated(whole, store, self.registry)
+            report = replace(report, outdated=outdated)
+            if live and report.table is not None and ran:
+                live.end(views.every_row(store), tracking.suite_files(store.folder))
         return replace(report, notes=live.notes) if live else report
 
     def _whole(self, name: str, selection: Selection) -> tuple[Plan | None, str]:
@@ -390,7 +407,3 @@ class Session:
         raise ResultsError(
             f"no table of {name!r} under {self.out}; make it with: fusionbench run {name} --out {self.out}"
         )
-
-
-def _nobody(line: str) -> None:
-    """Where nobody listens, the report's notes still say it."""

@@ -22,13 +22,13 @@ LARGE = 250_000
 _LOOKED_AT = 8
 
 
-def threads_for(cases: CaseSet, wanted: int | None) -> int:
-    """`wanted`, or by the size of the cases: one thread for small ones, every core for large ones."""
+def threads_for(cases: CaseSet, wanted: int | None, most: int | None = None) -> int:
+    """`wanted`, or by the size of the cases: one thread for small ones, `most` for large ones, else every core."""
     if wanted is not None:
         return wanted
     looked_at = [cases[i] for i in range(min(_LOOKED_AT, len(cases)))]
     numbers = sum(bag.values.numel() for case in looked_at for bag in case.bags.values())
-    return _cores() if numbers > LARGE * len(looked_at) else 1
+    return (most or cores()) if numbers > LARGE * len(looked_at) else 1
 
 
 @contextmanager
@@ -43,6 +43,6 @@ def limited(threads: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

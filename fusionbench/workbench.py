@@ -29,14 +29,16 @@ class Workbench:
 
     Attributes:
         threads: CPU threads of a cell; None = by the size of its cases.
+        cores: most threads that a cell with large cases takes then; None = every core.
         deterministic: only algorithms that give the same bits every time.
     """
 
     registry: Registry
     home: Path
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    threads: int | None = None
-    deterministic: bool = False
+    threads: int | None = field(default=None, kw_only=True)
+    cores: int | None = field(default=None, kw_only=True)
+    deterministic: bool = field(default=False, kw_only=True)
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,9 +42,10 @@ def fusionbench_metrics() -> Iterable[type[Metric]]:
 
 @hookimpl
 def fusionbench_executors() -> Iterable[type[Executor]]:
+    from fusionbench.executors.ray import Ray
     from fusionbench.executors.serial import Serial
 
-    return [Serial]
+    return [Serial, Ray] if find_spec("ray") else [Serial]
 
 
 @hookimpl

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -45,6 +48,27 @@ def run(
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads of a cell; default by size of its bags.")
     ] = None,
+    executor: Annotated[
+        str | None,
+        typer.Option(
+            "--executor",
+            help="Where cells run: serial, ray or a plugin's; by default what the other flags need.",
+            autocompletion=names_of("executors"),
+        ),
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="Cells at once; above 1 with ray.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="A Ray cluster to join: HOST:PORT, ray://HOST:PORT or auto.")
+    ] = None,
+    gpus: Annotated[
+        float | None, typer.Option("--gpus-per-cell", help="GPUs of a cell, also a part of one; with ray.")
+    ] = None,
+    timeout: Annotated[
+        str | None, typer.Option(help="Stop a cell after this time, such as 90s or 1h30m; with ray.")
+    ] = None,
+    retries: Annotated[
+        int, typer.Option(help="Further attempts of a cell that was killed, stopped, or failed for want of a resource.")
+    ] = 1,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="The same bits every time on CUDA, too; slower.")
     ] = False,
@@ -57,30 +81,56 @@ def run(
     """Run a suite: compute the cells that are not there yet, log them, write the tables."""
     from fusionbench.cli.progress import make_reporter
     from fusionbench.errors import SuiteError
+    from fusionbench.executors.choose import Asked, seconds
     from fusionbench.selection import Selection
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
+    asked = Asked(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
         return
-    with make_reporter() as reporter:
+    with make_reporter() as reporter, ended_by_sigterm():
         try:
             report = session.run(
-                suite, selection, retry_failed=retry == "failed", rerun=rerun, track=track, reporter=reporter
+                suite,
+                selection,
+                retry_failed=retry == "failed",
+                rerun=rerun,
+                track=track,
+                asked=asked,
+                reporter=reporter,
             )
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stopped:
             typer.echo(
                 "interrupted: finished cells are kept; the same command goes on where this one stopped", err=True
             )
-            raise typer.Exit(130) from None
+            raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
     if as_json:
         print_json(report)
     else:
         _tell(report, out)
     raise typer.Exit(1 if report.failed else 0)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: a batch system wants the machine back. Its cells are no more to blame than those of a Ctrl-C."""
+
+
+@contextmanager
+def ended_by_sigterm() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does, so that the cell in hand is not counted as one that killed the run."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _show(plan: Plan, limit: int | None, as_json: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
 from fusionbench.interfaces import Executor, R, T
 
@@ -12,6 +12,6 @@ class Serial(Executor):
 
     name = "serial"
 
-    def run(self, tasks: Sequence[T], work: Callable[[T], R]) -> Iterator[tuple[T, R]]:
-        for task in tasks:
+    def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+        while (task := take()) is not None:
             yield task, work(task)

@@ -13,10 +13,10 @@ from typing import Any
 
 from fusionbench.cells import RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.errors import SuiteError, did_you_mean
-from fusionbench.interfaces import Executor
+from fusionbench.interfaces import Executor, Lost
 from fusionbench.pluginref import PluginRef
 from fusionbench.results import CellResult
-from fusionbench.runner import run_cell
+from fusionbench.runner import failure
 from fusionbench.search import TRAIN, SearchSpace
 from fusionbench.splits import fold_hash
 from fusionbench.tuned import Record, Study
@@ -25,6 +25,7 @@ from fusionbench.tuning.space import space_of, usual
 from fusionbench.tuning.study import Found, Point, Search, load_optuna
 from fusionbench.tuning.writing import earlier, paths, write
 from fusionbench.types import Fold
+from fusionbench.work import Job, work_of
 from fusionbench.workbench import Workbench
 
 JOURNAL = "journal.log"
@@ -155,15 +156,14 @@ def _study(
 def _run(cells: Sequence[Cell], bench: Workbench, executor: Executor) -> list[CellResult]:
     """The results of cells, in their order; those of equal options are one."""
 
-    def work(cell: Cell) -> CellResult:
-        return run_cell(cell, bench, _no_member)
-
-    results = dict(executor.run(list(dict.fromkeys(cells)), work))
+    left = iter(dict.fromkeys(cells))
+    work = work_of(executor, bench)
+    results: dict[Cell, CellResult] = {}
+    for job, result in executor.run(lambda: next(map(Job, left), None), work):
+        if isinstance(result, Lost):
+            result = failure(job.cell, result.reason, seconds=0.0)
+        results[job.cell] = result
     return [results[cell] for cell in cells]
-
-
-def _no_member(key: str) -> CellResult:
-    raise AssertionError("a model that is built on others is not searched")
 
 
 def _named(cell: Cell, folds: Sequence[Fold], space: SearchSpace, objective: Objective, bench: Workbench) -> str:

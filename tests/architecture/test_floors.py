@@ -60,11 +60,14 @@ FLOORS = {
     "fusionbench.evaluate": 3,
     "fusionbench.executors": 3,
     "fusionbench.determinism": 1,
+    "fusionbench.faults": 3,
     "fusionbench.fitting": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,
     "fusionbench.training": 3,
+    "fusionbench.waiting": 3,
+    "fusionbench.work": 3,
     "fusionbench.workbench": 3,
     # 4: edges
     "fusionbench.__main__": 4,
@@ -74,6 +77,8 @@ FLOORS = {
     "fusionbench.collecting": 4,
     "fusionbench.explain": 4,
     "fusionbench.doctor": 4,
+    "fusionbench.damage": 4,
+    "fusionbench.driving": 4,
     "fusionbench.holding": 4,
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,
@@ -102,6 +107,7 @@ BESIDE = {
 """Beside the floors: the highest floor each may import. No floor imports them."""
 
 HANDED_OUT = {
+    ("fusionbench.builtin", "fusionbench.executors.ray"),
     ("fusionbench.builtin", "fusionbench.executors.serial"),
     ("fusionbench.cli.check", "fusionbench.testing.conformance"),
 }

@@ -356,21 +356,26 @@ class SoundExecutor(Executor):
 
     name = "sound"
 
-    def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        return ((task, work(task)) for task in tasks)
+    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        while (task := take()) is not None:
+            yield task, work(task)
 
 
 @fails("runs-every-task")
-class Mixes(SoundExecutor):
-    def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        return zip(tasks, sorted(work(task) for task in tasks), strict=True)
+class TakesAllFirst(SoundExecutor):
+    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        tasks = list(iter(take, None))
+        return zip(tasks, map(work, tasks), strict=True)
 
 
 @fails("runs-nothing")
 class LooksAtTheFirst(SoundExecutor):
-    def run(self, tasks: Sequence[Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        first = tasks[0]
-        return ((task, work(task)) for task in (first, *tasks[1:]))
+    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        task = take()
+        while True:
+            yield task, work(task)
+            if (task := take()) is None:
+                return
 
 
 class SoundEncoder(Encoder):

@@ -1,0 +1,149 @@
+"""Cells on a local Ray and on a cluster: the same numbers, every fault a reason, and machines that go away."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import EXAMPLE
+from tests.faults.watching import PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
+
+pytest.importorskip("ray", reason='needs the extra ray: pip install "fusionbench[ray]"')
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[2]
+BOTH = {"PYTHONPATH": os.pathsep.join([str(PLUGIN), str(EXAMPLE)])}
+
+
+def run(folder: Path, suite: str, *args: str, env: dict[str, str] | None = None) -> int:
+    return Running(("run", suite, "--no-track", *args), folder, env or {}).end(400)
+
+
+def log(folder: Path) -> str:
+    return (folder / "log.txt").read_text()
+
+
+@pytest.fixture(scope="module")
+def each(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """faults-each on two workers."""
+    folder = tmp_path_factory.mktemp("each")
+    status = run(folder, "faults-each", "-j", "2", "--timeout", "5s", env={"FAULTS_LOG": str(folder / "fits.txt")})
+    assert status == 1, log(folder)
+    return folder
+
+
+def by_model(folder: Path) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for record in records(folder / "results/faults-each").values():
+        found.setdefault(record["record"]["cell"]["model"], []).append(record)
+    return found
+
+
+@pytest.mark.parametrize("fault", ["raise", "kill", "crash", "memory", "hang"])
+def test_every_fault_has_its_reason(each: Path, fault: str) -> None:
+    failed = by_model(each)[f"faulty[fault={fault}]"]
+    assert [r["status"] for r in failed] == ["failed"] * 2
+    assert all(REASONS[fault] in r["reason"] for r in failed), [r["reason"] for r in failed]
+    fits = begun(each / "fits.txt")
+    assert [fits[seed_of(r)] for r in failed] == [1 if fault == "raise" else 2] * 2
+
+
+def test_what_passes_is_computed_at_the_second_attempt(each: Path) -> None:
+    passed = by_model(each)["faulty[fault=disk,first=true]"]
+    assert [r["status"] for r in passed] == ["ok"] * 2
+    assert all("OSError" in r["record"]["attempts"][0] for r in passed)
+
+
+def test_the_sound_cells_finish_and_nothing_is_left(each: Path) -> None:
+    assert [r["status"] for r in by_model(each)["faulty"]] == ["ok"] * 2
+    assert len(records(each / "results/faults-each")) == 14
+    assert not list((each / "results/faults-each/attempts").iterdir())
+    assert "it is tried again after the others" in log(each)
+    assert "Traceback" not in log(each)
+
+
+def test_nothing_of_ray_is_printed(each: Path) -> None:
+    """Neither its greetings nor the words of its workers."""
+    lines = [line for line in log(each).splitlines() if re.search(r"\b(ray|raylet|gcs|worker|token)\b", line, re.I)]
+    assert not lines
+
+
+@pytest.mark.parametrize("suite", ["faults-few", "example-tiny"])
+def test_the_same_bits_as_in_one_process(tmp_path: Path, suite: str) -> None:
+    """With the same threads: sums of several threads may round otherwise. Members come first and reach the workers."""
+    assert run(tmp_path / "serial", suite, "--threads", "1", env=BOTH) == 0
+    assert run(tmp_path / "ray", suite, "--threads", "1", "-j", "2", env=BOTH) == 0, log(tmp_path / "ray")
+    assert same_results(tmp_path / f"serial/results/{suite}", tmp_path / f"ray/results/{suite}") == []
+
+
+def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: Path) -> None:
+    args = ("run", "faults-slow", "--no-track", "--retries", "0", "-j", "2")
+    driver = Running(args, tmp_path)
+    driver.wait_for("[2/")
+    started = driver.kill()
+    assert len(started) > 4
+    assert gone(started)
+    assert records(tmp_path / "results/faults-slow")
+    assert Running(args, tmp_path).end() == 0, "the cells in hand were in processes of their own"
+    assert all(r["status"] == "ok" for r in records(tmp_path / "results/faults-slow").values())
+
+
+CLUSTER = """
+import json, os, signal, subprocess, sys, time
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+from pathlib import Path
+import ray
+from ray.cluster_utils import Cluster
+sys.path.insert(0, {root!r})
+from tests.faults.watching import Running
+
+folder = Path(sys.argv[1])
+cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
+second = cluster.add_node(num_cpus=1)
+cluster.wait_for_nodes()
+wrong = Running(("run", "faults-slow", "--no-track", "--address", cluster.address, "--threads", "2"), folder / "wrong")
+print("too many threads:", wrong.end(), flush=True)
+driver = Running(("run", "faults-slow", "--no-track", "--address", cluster.address), folder)
+driver.wait_for("[2/")
+cluster.remove_node(second, allow_graceful=False)
+print("killed after:", len(list(folder.glob("results/*/cells/*/cell.json"))), flush=True)
+print("status:", driver.end(300), flush=True)
+cluster.shutdown()
+"""
+
+
+def test_two_machines_of_which_one_goes_away(tmp_path: Path) -> None:
+    """Ray's own cluster of two nodes; one is killed in the middle of the suite."""
+    env = {**os.environ, "PYTHONPATH": str(PLUGIN)}
+    command = [sys.executable, "-c", CLUSTER.format(root=str(ROOT)), str(tmp_path)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
+    assert "status: 0" in done.stdout, f"{done.stdout}{done.stderr}{log(tmp_path)}"
+    stored = records(tmp_path / "results/faults-slow")
+    assert all(r["status"] == "ok" for r in stored.values())
+    assert len(stored) > int(done.stdout.split("killed after:")[1].split()[0])
+    assert "too many threads: 2" in done.stdout
+    assert "--threads 2: a cell cannot have that, the largest of 2 machines has 1 CPU" in log(tmp_path / "wrong")
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("--gpus-per-cell", "99"), "--gpus-per-cell 99: a cell cannot have that, this machine has"),
+        (("--threads", "9999", "-j", "2"), "--threads 9999: a cell cannot have that"),
+        (("--address", "127.0.0.1:9"), "--address 127.0.0.1:9: no Ray cluster answers there"),
+        (("--address", "ray://127.0.0.1:9"), "no Ray cluster answers there"),
+        (("--address", "nowhere"), "write HOST:PORT, ray://HOST:PORT or auto"),
+    ],
+)
+def test_what_cannot_be_had_is_an_error_at_once(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
+    assert run(tmp_path, "faults-few", *args) == 2
+    errors = [line for line in log(tmp_path).splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert words in errors[0]
+    assert not records(tmp_path / "results/faults-few")

@@ -1,0 +1,163 @@
+"""Which executor a run has, and what is refused, in one line, before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fusionbench.errors import FusionBenchError, SuiteError
+from fusionbench.executors import choose as module
+from fusionbench.executors.choose import Asked, choose, seconds
+from fusionbench.executors.cluster import check, fits
+from fusionbench.executors.ray import Ray
+from fusionbench.executors.serial import Serial
+from fusionbench.interfaces import Executor, Terms
+from fusionbench.registry import Registry
+
+
+class Toy(Serial):
+    name = "toy"
+    takes = frozenset({"jobs"})
+
+
+def registry(*classes: type[Executor]) -> Registry:
+    return Registry((), MappingProxyType({"executors": {cls.name: (cls, "test") for cls in classes}}))
+
+
+ALL = registry(Serial, Ray, Toy)
+
+
+@pytest.fixture(autouse=True)
+def _four_cores_and_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "cores", lambda: 4)
+    monkeypatch.setattr(module, "find_spec", lambda name: ModuleSpec(name, None))
+
+
+@pytest.fixture
+def without_ray(monkeypatch: pytest.MonkeyPatch) -> Registry:
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    return registry(Serial, Toy)
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "terms"),
+    [
+        ({}, "serial", Terms(1, 4)),
+        ({"jobs": 1}, "serial", Terms(1, 4)),
+        ({"jobs": 2}, "ray", Terms(2, 2)),
+        ({"jobs": 3}, "ray", Terms(3, 1)),
+        ({"jobs": 9}, "ray", Terms(9, 1)),
+        ({"timeout": 5.0}, "ray", Terms(1, 4, timeout=5.0)),
+        ({"gpus": 0.5, "jobs": 2}, "ray", Terms(2, 2, gpus=0.5)),
+        ({"address": "head:6379"}, "ray", Terms(None, 1, "head:6379")),
+        ({"address": "head:6379", "jobs": 8}, "ray", Terms(8, 1, "head:6379")),
+        ({"executor": "toy", "jobs": 2}, "toy", Terms(2, 2)),
+    ],
+)
+def test_what_is_needed_chooses(asked: dict[str, Any], name: str, terms: Terms) -> None:
+    chosen = choose(Asked(**asked), None, "cpu", ALL)
+    assert (chosen.name, chosen.terms) == (name, terms)
+
+
+def test_threads_as_given() -> None:
+    assert choose(Asked(jobs=2), 3, "cpu", ALL).terms.threads == 3
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"executor": "rey"}, "unknown executor 'rey'; did you mean 'ray'"),
+        ({"executor": "serial", "jobs": 2}, "executor 'serial' does not keep -j; leave --executor out"),
+        ({"executor": "serial", "timeout": 1.0, "gpus": 1.0}, "does not keep --gpus-per-cell, --timeout"),
+        ({"executor": "toy", "timeout": 1.0}, "executor 'toy' does not keep --timeout"),
+        ({"jobs": 0}, "-j 0"),
+        ({"retries": -1}, "--retries -1"),
+        ({"gpus": -1.0}, "--gpus-per-cell -1"),
+        ({"gpus": float("nan")}, "--gpus-per-cell nan"),
+        ({"gpus": 1.5}, "only whole GPUs"),
+        ({"timeout": 0.0}, "--timeout 0"),
+    ],
+)
+def test_what_is_refused(asked: dict[str, Any], words: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        choose(Asked(**asked), None, "cpu", ALL)
+    assert words in str(caught.value)
+
+
+def test_several_processes_and_a_gpu_need_a_share() -> None:
+    with pytest.raises(SuiteError, match="--gpus-per-cell 1"):
+        choose(Asked(jobs=2), None, "cuda", ALL)
+    assert choose(Asked(jobs=2, gpus=0.5), None, "cuda", ALL).terms.gpus == 0.5
+    assert choose(Asked(), None, "cuda", ALL).name == "serial"
+
+
+@pytest.mark.parametrize("asked", [{"jobs": 2}, {"timeout": 60.0}, {"address": "a:1"}, {"executor": "ray"}])
+def test_without_ray_the_remedy_is_named(without_ray: Registry, asked: dict[str, Any]) -> None:
+    with pytest.raises(SuiteError, match=r'pip install "fusionbench\[ray\]"'):
+        choose(Asked(**asked), None, "cpu", without_ray)
+
+
+def test_without_ray_everything_else_works(without_ray: Registry) -> None:
+    assert choose(Asked(), None, "cpu", without_ray).name == "serial"
+    assert choose(Asked(executor="toy", jobs=2), None, "cpu", without_ray).name == "toy"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("90", 90), ("90s", 90), ("15m", 900), ("1h", 3600), ("1h30m", 5400), ("0.5h", 1800)]
+)
+def test_times(text: str, expected: float) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize("text", ["abc", "", "1d", "h", "1h1h", "-5", "1 h", "1h abc", "5ms", "inf", "nan"])
+def test_what_is_no_time(text: str) -> None:
+    with pytest.raises(SuiteError, match="write a time such as 90s, 15m or 1h30m"):
+        seconds(text)
+
+
+@given(st.text(max_size=12))
+def test_any_text_is_a_time_or_an_error(text: str) -> None:
+    try:
+        found = seconds(text)
+    except FusionBenchError:
+        return
+    assert found >= 0
+
+
+def node(cpu: float, gpu: float = 0.0, alive: bool = True) -> dict[str, Any]:
+    return {"Alive": alive, "Resources": {"CPU": cpu, "GPU": gpu}}
+
+
+@pytest.mark.parametrize(
+    ("terms", "has", "expected"),
+    [
+        (Terms(threads=2), node(5), 2),
+        (Terms(threads=8), node(5), 0),
+        (Terms(), node(5, alive=False), 0),
+        (Terms(gpus=0.5), node(5, 1), 2),
+        (Terms(gpus=0.1), node(64, 1), 10),
+        (Terms(gpus=1), node(5), 0),
+        (Terms(gpus=2), node(5, 3), 1),
+        (Terms(), {"Alive": True, "Resources": {}}, 0),
+    ],
+)
+def test_cells_that_fit_on_a_machine(terms: Terms, has: dict[str, Any], expected: int) -> None:
+    assert fits(terms, has) == expected
+
+
+def test_what_no_machine_has_is_refused_with_what_they_have() -> None:
+    nodes = [node(4), node(16, 1), node(64, 8, alive=False)]
+    check(Terms(threads=16, gpus=1), nodes)
+    on_cluster = Terms(address="head:6379")
+    with pytest.raises(SuiteError, match="--threads 17: a cell cannot have that, the largest of 2 machines has 16 CPU"):
+        check(replace(on_cluster, threads=17), nodes)
+    with pytest.raises(
+        SuiteError, match=r"--gpus-per-cell 2: a cell cannot have that, this machine has 4 CPU .* 0 GPUs"
+    ):
+        check(Terms(gpus=2), nodes[:1])

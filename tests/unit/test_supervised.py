@@ -1,0 +1,136 @@
+"""A watched process: what comes back, what it died of, that the next is there, and that nobody is left behind."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from fusionbench.errors import PluginError
+from fusionbench.executors.supervised import Supervised, packed, unpacked
+from fusionbench.interfaces import Lost
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[Supervised]:
+    supervised = Supervised()
+    yield supervised
+    supervised.close()
+
+
+def square(task: int) -> int:
+    return task * task
+
+
+def pid_of(_: object) -> int:
+    return os.getpid()
+
+
+def fail(how: Any) -> Any:
+    if how == "exit":
+        os._exit(3)
+    if how == "crash":
+        ctypes.string_at(0)
+    if how == "hang":
+        signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
+        time.sleep(3600)
+    if how == "later":
+        threading.Timer(0.2, os._exit, (5,)).start()
+        return "done"
+    if how == "unsendable":
+        return threading.Lock()
+    if isinstance(how, int):
+        os.kill(os.getpid(), how)
+    raise KeyError(how)
+
+
+def ask(child: Supervised, work: Any, task: Any, timeout: float | None = None) -> Any:
+    reply = child.run(packed(work, task), timeout)
+    return reply if isinstance(reply, Lost) else unpacked(reply)
+
+
+def test_a_task_comes_back_from_another_process(child: Supervised) -> None:
+    assert ask(child, square, 7) == 49
+    assert ask(child, pid_of, None) not in (os.getpid(), child._nursery.pid)
+
+
+def test_one_process_runs_one_task_after_the_other(child: Supervised) -> None:
+    assert len({ask(child, pid_of, None) for _ in range(5)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        (int(signal.SIGKILL), "killed: SIGKILL"),
+        (int(signal.SIGTERM), "killed: SIGTERM"),
+        ("crash", "crashed: SIGSEGV"),
+        ("exit", "its process ended with exit status 3"),
+    ],
+)
+def test_its_death_is_a_reason_and_the_next_is_there_at_once(child: Supervised, how: Any, reason: str) -> None:
+    assert ask(child, fail, how) == Lost(reason)
+    began = time.monotonic()
+    assert ask(child, square, 3) == 9
+    assert time.monotonic() - began < 5, "importing everything again takes longer"
+
+
+def test_a_process_that_hangs_is_killed(child: Supervised) -> None:
+    hanging = ask(child, pid_of, None)
+    began = time.monotonic()
+    assert ask(child, fail, "hang", 1.0) == Lost("stopped after 1 s (--timeout)")
+    assert time.monotonic() - began < 10
+    assert not psutil.pid_exists(hanging)
+    assert ask(child, square, 3) == 9
+
+
+def test_a_death_between_two_tasks_is_not_the_next_ones(child: Supervised) -> None:
+    assert ask(child, fail, "later") == "done"
+    time.sleep(1)
+    assert ask(child, square, 4) == 16
+
+
+def test_what_the_work_raises_is_raised(child: Supervised) -> None:
+    with pytest.raises(KeyError, match="odd"):
+        ask(child, fail, "odd")
+    with pytest.raises(PluginError, match="cannot be sent to another process"):
+        ask(child, fail, "unsendable")
+
+
+def test_large_messages(child: Supervised) -> None:
+    assert len(ask(child, bytes, 2**26)) == 2**26
+    assert ask(child, len, b"x" * 2**26) == 2**26
+
+
+WATCHER = """
+import sys, time
+sys.path.insert(0, {root!r})
+from fusionbench.executors.supervised import Supervised, packed, unpacked
+from tests.unit.test_supervised import fail, pid_of
+child = Supervised()
+print(child._nursery.pid, unpacked(child.run(packed(pid_of, None))), flush=True)
+child.run(packed(fail, "hang"))
+"""
+
+
+def test_nobody_is_left_when_the_watcher_is_killed() -> None:
+    root = str(Path(__file__).parents[2])
+    with subprocess.Popen([sys.executable, "-c", WATCHER.format(root=root)], stdout=subprocess.PIPE) as watcher:
+        assert watcher.stdout is not None
+        pids = [int(word) for word in watcher.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(psutil.pid_exists(pid) for pid in pids)
+        watcher.kill()
+    until = time.monotonic() + 10
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        assert time.monotonic() < until, "left behind"
+        time.sleep(0.1)

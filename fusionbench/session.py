@@ -21,7 +21,6 @@ from fusionbench.determinism import prepare
 from fusionbench.download import data_home
 from fusionbench.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.executors.choose import Asked, choose
-from fusionbench.executors.serial import Serial
 from fusionbench.holding import hold
 from fusionbench.lock import LOCK, read_lock
 from fusionbench.nn import pick_device
@@ -209,6 +208,7 @@ class Session:
         selection: Selection = WHOLE,
         *,
         to: Path | None = None,
+        asked: Asked = Asked(),  # noqa: B008 - frozen
         command: str = "",
         tell: Callable[[Told], None] | None = None,
     ) -> Path:
@@ -216,6 +216,7 @@ class Session:
 
         Args:
             to: where the suite and its journal go; default <out>/<suite>/tuning.
+            asked: where and how its trainings are computed; retries are not among that, a lost trial has failed.
             command: what the written files say made them.
 
         Raises:
@@ -223,9 +224,10 @@ class Session:
         """
         from fusionbench.tuning import tune
 
+        executor = choose(asked, self.threads, self.bench.device.type, self.registry)
         plan = self.plan(name, selection)
         folder = to or self.out / plan.suite.name / "tuning"
-        return tune(plan, self.bench, Serial(), wish, folder, command, tell or (lambda told: None))
+        return tune(plan, self.bench, executor, wish, folder, command, tell or (lambda told: None))
 
     def sync(self, name: str, selection: Selection = WHOLE) -> SyncReport:
         """Replay every finished cell, the table and the files into MLflow.

@@ -40,6 +40,25 @@ DatasetName = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of a cell; by default as its bags are large.")
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where cells run: serial, ray or a plugin's; by default what the other flags need.",
+        autocompletion=names_of("executors"),
+    ),
+]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", help="Cells at once; above 1 with ray.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster to join: HOST:PORT, ray://HOST:PORT or auto.")
+]
+Gpus = Annotated[float | None, typer.Option("--gpus-per-cell", help="GPUs of a cell, also a part of one; with ray.")]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", help="Stop a cell after this time, such as 90s or 1h30m; with ray.")
+]
 OUT = Path("results")
 
 

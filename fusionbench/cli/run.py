@@ -11,7 +11,22 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Device, Json, Out, SuiteName, names_of, open_session, print_json
+from fusionbench.cli.common import (
+    OUT,
+    Address,
+    Device,
+    ExecutorName,
+    Gpus,
+    Jobs,
+    Json,
+    Out,
+    SuiteName,
+    Threads,
+    Timeout,
+    names_of,
+    open_session,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from fusionbench.cells import Plan
@@ -45,27 +60,12 @@ def run(
     seed: Annotated[int | None, typer.Option(min=0, help="The suite's seed.")] = None,
     out: Out = OUT,
     device: Device = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="CPU threads of a cell; default by size of its bags.")
-    ] = None,
-    executor: Annotated[
-        str | None,
-        typer.Option(
-            "--executor",
-            help="Where cells run: serial, ray or a plugin's; by default what the other flags need.",
-            autocompletion=names_of("executors"),
-        ),
-    ] = None,
-    jobs: Annotated[int | None, typer.Option("-j", "--jobs", help="Cells at once; above 1 with ray.")] = None,
-    address: Annotated[
-        str | None, typer.Option(help="A Ray cluster to join: HOST:PORT, ray://HOST:PORT or auto.")
-    ] = None,
-    gpus: Annotated[
-        float | None, typer.Option("--gpus-per-cell", help="GPUs of a cell, also a part of one; with ray.")
-    ] = None,
-    timeout: Annotated[
-        str | None, typer.Option(help="Stop a cell after this time, such as 90s or 1h30m; with ray.")
-    ] = None,
+    threads: Threads = None,
+    executor: ExecutorName = None,
+    jobs: Jobs = None,
+    address: Address = None,
+    gpus: Gpus = None,
+    timeout: Timeout = None,
     retries: Annotated[
         int, typer.Option(help="Further attempts of a cell that was killed, stopped, or failed for want of a resource.")
     ] = 1,

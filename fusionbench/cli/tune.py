@@ -9,7 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Device, Out, SuiteName, names_of, open_session
+from fusionbench.cli.common import (
+    OUT,
+    Address,
+    Device,
+    ExecutorName,
+    Gpus,
+    Jobs,
+    Out,
+    SuiteName,
+    Threads,
+    Timeout,
+    names_of,
+    open_session,
+)
 
 if TYPE_CHECKING:
     from fusionbench.tuning import Told
@@ -37,27 +50,33 @@ def tune(
     space: Annotated[
         str | None, typer.Option(help="A search space: a file, or healnet-paper; default: the model's own.")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Trials side by side, which know nothing of each other.")] = 1,
     repeats: Annotated[int | None, typer.Option(min=1, help="Repeats, as of run.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="The suite's seed.")] = None,
     to: Annotated[Path | None, typer.Option(help="Where the tuned suite goes; default OUT/SUITE/tuning.")] = None,
     out: Out = OUT,
     device: Device = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads of a cell.")] = None,
+    threads: Threads = None,
+    executor: ExecutorName = None,
+    jobs: Jobs = None,
+    address: Address = None,
+    gpus: Gpus = None,
+    timeout: Timeout = None,
 ) -> None:
     """Search a model's options, fold by fold, on inner folds alone; write a suite with what was found.
 
     Goes on where it stopped.
     """
+    from fusionbench.executors.choose import Asked, seconds
     from fusionbench.selection import Selection
     from fusionbench.tuning import Wish
 
     selection = Selection(tuple(dataset or ()), repeats=repeats, seed=seed)
-    wish = Wish(tuple(model), trials, inner_folds, objective, space, batch)
+    wish = Wish(tuple(model), trials, inner_folds, objective, space)
+    asked = Asked(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
     session = open_session(out, device, threads=threads)
     command = f"fusionbench {shlex.join(sys.argv[1:])}"
     try:
-        path = session.tune(suite, wish, selection, to=to, command=command, tell=_tell)
+        path = session.tune(suite, wish, selection, to=to, asked=asked, command=command, tell=_tell)
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are kept; the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None

@@ -6,6 +6,7 @@ Every fold of every row is searched by itself, within its training and validatio
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,6 @@ from fusionbench.errors import SuiteError, did_you_mean
 from fusionbench.interfaces import Executor, Lost
 from fusionbench.pluginref import PluginRef
 from fusionbench.results import CellResult
-from fusionbench.runner import failure
 from fusionbench.search import TRAIN, SearchSpace
 from fusionbench.splits import fold_hash
 from fusionbench.tuned import Record, Study
@@ -39,7 +39,6 @@ class Wish:
         models: of the suite; a name without brackets is all of that name.
         objective: a metric on the inner folds' held-out parts, or `nll`.
         space: a file or the name of a shipped one; None = what each model declares.
-        batch: trials side by side; more of them know less of each other.
     """
 
     models: tuple[str, ...]
@@ -47,7 +46,6 @@ class Wish:
     inner_folds: int = 3
     objective: str = "harrell_c_index"
     space: str | None = None
-    batch: int = 1
 
 
 @dataclass(frozen=True)
@@ -100,11 +98,16 @@ def tune(
     )
     kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record, bench.registry)}
     folder.mkdir(parents=True, exist_ok=True)
+    opened = []
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
         said = Told(i, len(cells), cell.label, 0, wish.trials)
-        study = _study(cell, inner, spaces[cell.model], objective, wish, folder / JOURNAL, bench, executor, said, tell)
-        kept[study.place] = study
-    return write(folder, plan.suite, record.model_copy(update={"study": tuple(kept.values())}), bench.registry)
+        opened.append(_Open(cell, inner, spaces[cell.model], objective, wish, folder / JOURNAL, bench, said, tell))
+    for search in _run(opened, bench, executor):
+        kept[search.study.place] = search.study
+    # in the order of the plan, whichever was done first
+    order = {(*cell.row, cell.repeat, cell.fold): i for i, cell in enumerate(plan.listed)}
+    studies = sorted(kept.values(), key=lambda study: order.get(study.place, len(order)))
+    return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), bench.registry)
 
 
 def _searched(plan: Plan, wish: Wish) -> Iterator[Cell]:
@@ -126,44 +129,74 @@ def _searched(plan: Plan, wish: Wish) -> Iterator[Cell]:
         yield from runs
 
 
-def _study(
-    cell: Cell,
-    folds: Sequence[Fold],
-    space: SearchSpace,
-    objective: Objective,
-    wish: Wish,
-    journal: Path,
-    bench: Workbench,
-    executor: Executor,
-    said: Told,
-    tell: Callable[[Told], None],
-) -> Study:
-    default = usual(space, cell.model, cell.recipe, bench.registry)
-    search = Search(journal, _named(cell, folds, space, objective, bench), space, objective, cell.seed)
+class _Open:
+    """A search that is under way: what it wants scored next, and what it came to."""
 
-    def score(points: Sequence[Point], step: int) -> list[float | str]:
-        cells = [inner_cell(cell, folds[step], step, point, objective) for point in points]
-        return [objective.of(result) for result in _run(cells, bench, executor)]
+    study: Study
 
-    tell(replace(said, done=search.done))
-    for done in search.run(wish.trials, len(folds), wish.batch, default, score):
-        tell(replace(said, done=done))
-    study = _as_study(cell, search.found(default))
-    tell(replace(said, done=search.done, found=study))
-    return study
+    def __init__(
+        self,
+        cell: Cell,
+        folds: Sequence[Fold],
+        space: SearchSpace,
+        objective: Objective,
+        wish: Wish,
+        journal: Path,
+        bench: Workbench,
+        said: Told,
+        tell: Callable[[Told], None],
+    ) -> None:
+        self.cell, self.folds, self.objective, self.said, self.tell = cell, folds, objective, said, tell
+        self.default = usual(space, cell.model, cell.recipe, bench.registry)
+        self.search = Search(journal, _named(cell, folds, space, objective, bench), space, objective, cell.seed)
+        self.trials = self.search.run(wish.trials, len(folds), self.default)
+
+    def begin(self) -> Job | None:
+        """The first thing to score; None where every trial is there already."""
+        self.tell(replace(self.said, done=self.search.done))
+        return self._next(lambda: next(self.trials))
+
+    def go_on(self, result: CellResult | Lost) -> Job | None:
+        """The next thing to score; None where the search has ended."""
+        outcome = result.reason if isinstance(result, Lost) else self.objective.of(result)
+        return self._next(lambda: self.trials.send(outcome))
+
+    def _next(self, advance: Callable[[], tuple[Point, int]]) -> Job | None:
+        try:
+            point, step = advance()
+        except StopIteration:
+            self.study = _as_study(self.cell, self.search.found(self.default))
+            self.tell(replace(self.said, done=self.search.done, found=self.study))
+            return None
+        return Job(inner_cell(self.cell, self.folds[step], step, point, self.objective))
 
 
-def _run(cells: Sequence[Cell], bench: Workbench, executor: Executor) -> list[CellResult]:
-    """The results of cells, in their order; those of equal options are one."""
+def _run(searches: Sequence[_Open], bench: Workbench, executor: Executor) -> Iterator[_Open]:
+    """Each search as it ends. Searches run side by side, the trials of one in turn: its course is the same anyhow."""
+    waiting, ready = deque(searches), deque[tuple[_Open, Job]]()
+    at_work: dict[Job, _Open] = {}
+    ended: list[_Open] = []
 
-    left = iter(dict.fromkeys(cells))
-    work = work_of(executor, bench)
-    results: dict[Cell, CellResult] = {}
-    for job, result in executor.run(lambda: next(map(Job, left), None), work):
-        if isinstance(result, Lost):
-            result = failure(job.cell, result.reason, seconds=0.0)
-        results[job.cell] = result
-    return [results[cell] for cell in cells]
+    def take() -> Job | None:
+        while not ready and waiting:
+            search = waiting.popleft()
+            if job := search.begin():
+                ready.append((search, job))
+            else:
+                ended.append(search)
+        if not ready:
+            return None
+        search, job = ready.popleft()
+        at_work[job] = search
+        return job
+
+    for done, result in executor.run(take, work_of(executor, bench)):
+        search = at_work.pop(done)
+        if job := search.go_on(result):
+            ready.appendleft((search, job))  # what has begun is brought to its end first
+        else:
+            ended.append(search)
+    yield from ended
 
 
 def _named(cell: Cell, folds: Sequence[Fold], space: SearchSpace, objective: Objective, bench: Workbench) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +23,8 @@ STARTUP = 5
 """Trials before any is pruned."""
 
 Point = Mapping[str, Any]
-Score = Callable[[Sequence[Point], int], Sequence[float | str]]
-"""The objective of points on one inner fold, or the reason why there is none."""
+Trials = Generator[tuple[Point, int], float | str, None]
+"""Points, each with the inner fold it is to be scored on; sent back is the objective, or why there is none."""
 
 
 @dataclass(frozen=True)
@@ -70,20 +70,22 @@ class Search:
         """Trials that ended, however."""
         return sum(trial.state.is_finished() for trial in self._study.trials)
 
-    def run(self, trials: int, inner_folds: int, batch: int, default: Point | None, score: Score) -> Iterator[int]:
-        """Trials until there are `trials`, `batch` at a time; yields how many there are after each batch.
+    def run(self, trials: int, inner_folds: int, default: Point | None) -> Trials:
+        """Trials until there are `trials`: yields a point and the inner fold to score it on, and is sent the outcome.
 
         Args:
             default: the suite's own options: the first trial, so that what is found is no worse on the inner folds.
         """
-        with _quiet(self._optuna):
-            if default is not None and not self._study.trials:
+        if default is not None and not self._study.trials:
+            with _quiet(self._optuna):
                 self._study.enqueue_trial(self._labelled(default))
-            while (done := self.done) < trials:
+        while (done := self.done) < trials:
+            with _quiet(self._optuna):
                 # The sampler is seeded by where the study stands, so that a study that goes on draws new points.
                 self._study.sampler = self._optuna.samplers.TPESampler(seed=derive(self.seed, "tpe", done) % 2**32)
-                self._batch([self._study.ask() for _ in range(min(batch, trials - done))], inner_folds, score)
-                yield self.done
+                trial = self._study.ask()
+                point = self._suggest(trial)
+            yield from self._trial(trial, point, inner_folds)
 
     def found(self, default: Point | None) -> Found:
         """
@@ -103,27 +105,21 @@ class Search:
         point = {name: self._value(name, value) for name, value in best.params.items()}
         return Found(point, float(best.value), own, len(complete), len(of_state[states.PRUNED]), len(failed), failure)
 
-    def _batch(self, asked: list[optuna.Trial], inner_folds: int, score: Score) -> None:
+    def _trial(self, trial: optuna.Trial, point: Point, inner_folds: int) -> Trials:
         states = self._optuna.trial.TrialState
-        points = {trial.number: self._suggest(trial) for trial in asked}
-        values: dict[int, list[float]] = {trial.number: [] for trial in asked}
+        values: list[float] = []
         for step in range(inner_folds):
-            outcomes = score([points[trial.number] for trial in asked], step)
-            left = []
-            for trial, outcome in zip(asked, outcomes, strict=True):
-                if isinstance(outcome, str):
-                    trial.set_user_attr("reason", outcome)
-                    self._study.tell(trial, state=states.FAIL)
-                    continue
-                values[trial.number].append(outcome)
-                trial.report(statistics.fmean(values[trial.number]), step)
-                if step < inner_folds - 1 and trial.should_prune():
-                    self._study.tell(trial, state=states.PRUNED)
-                else:
-                    left.append(trial)
-            asked = left
-        for trial in asked:
-            self._study.tell(trial, statistics.fmean(values[trial.number]))
+            outcome = yield point, step
+            if isinstance(outcome, str):
+                trial.set_user_attr("reason", outcome)
+                self._study.tell(trial, state=states.FAIL)
+                return
+            values.append(outcome)
+            trial.report(statistics.fmean(values), step)
+            if step < inner_folds - 1 and trial.should_prune():
+                self._study.tell(trial, state=states.PRUNED)
+                return
+        self._study.tell(trial, statistics.fmean(values))
 
     def _close_begun(self) -> None:
         """Trials that a killed process left running: they have no value and never will."""

@@ -171,3 +171,18 @@ def test_a_tuned_suite_whose_cohort_has_changed(cli: Cli, suite: Path, tmp_path:
 def test_without_optuna(cli: Cli, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     one_error(cli("tune", "mine.toml", *SEARCH), 'pip install "fusionbench[tune]"')
+
+
+def test_side_by_side_is_what_one_after_the_other_is(cli: Cli, suite: Path, tmp_path: Path) -> None:
+    """Searches run beside each other, never the trials of one: Ray's answer is the serial one's."""
+    pytest.importorskip("ray", reason="needs the extra ray")
+    for out, flags in (("alone", ()), ("beside", ("-j", "2"))):
+        told = cli("tune", "mine.toml", *SEARCH, "--threads", "1", "--to", out, *flags)
+        assert told.returncode == 0, told.stderr
+    alone, beside = (record(tmp_path / out)["study"] for out in ("alone", "beside"))
+    assert alone == beside
+
+
+def test_executors_flags_are_those_of_run(cli: Cli, suite: Path) -> None:
+    one_error(cli("tune", "mine.toml", *SEARCH, "-j", "0"), "-j 0: at least 1 cell")
+    one_error(cli("tune", "mine.toml", *SEARCH, "--executor", "seriel"), "did you mean 'serial'")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from fusionbench.tuning.study import Point, Search
 from tests.unit.test_plan import Toy, planned
 
 REGISTRY = discover()
+Scorer = Callable[[Point, int], float | str]
 MAXIMISE = Objective("harrell_c_index", higher_is_better=True)
 LINE = {"x": Interval(0.0, 1.0)}
 
@@ -167,17 +169,27 @@ def search(tmp_path: Path, name: str = "a", objective: Objective = MAXIMISE, spa
     return Search(tmp_path / "journal.log", name, space, objective, seed=3)
 
 
-def by_x(points: Sequence[Point], step: int) -> list[float | str]:
-    return [float(point["x"]) for point in points]
+def by_x(point: Point, step: int) -> float | str:
+    return float(point["x"])
+
+
+def run(searched: Search, trials: int, folds: int, default: Point | None, score: Scorer = by_x) -> None:
+    """As the harness does, one after the other."""
+    asked = searched.run(trials, folds, default)
+    with suppress(StopIteration):
+        point, step = next(asked)
+        while True:
+            point, step = asked.send(score(point, step))
 
 
 def test_a_search_finds_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = search(tmp_path)
-    assert list(first.run(4, 2, 1, {"x": 0.5}, by_x)) == [1, 2, 3, 4]
+    run(first, 4, 2, {"x": 0.5})
+    assert first.done == 4
     assert first.found({"x": 0.5}).default == 0.5
     again = search(tmp_path)
     assert again.done == 4
-    assert list(again.run(20, 2, 3, {"x": 0.5}, by_x))[-1] == 20
+    run(again, 20, 2, {"x": 0.5})
     found = again.found({"x": 0.5})
     assert found.value == found.point["x"] > 0.8
     assert found.complete + found.pruned == 20
@@ -189,42 +201,43 @@ def test_a_search_does_the_same_again(tmp_path: Path) -> None:
     for i, folder in enumerate(("one", "two")):
         (tmp_path / folder).mkdir()
 
-        def score(given: Sequence[Point], step: int, at: int = i) -> list[float | str]:
-            points[at] += [float(p["x"]) for p in given]
-            return by_x(given, step)
+        def score(point: Point, step: int, at: int = i) -> float | str:
+            points[at].append(float(point["x"]))
+            return by_x(point, step)
 
-        list(search(tmp_path / folder).run(8, 1, 1, None, score))
+        run(search(tmp_path / folder), 8, 1, None, score)
     assert points[0] == points[1]
     assert len(set(points[0])) == 8
 
 
 def test_what_is_hopeless_on_the_first_inner_fold_is_not_tried_on_the_others(tmp_path: Path) -> None:
-    seen: list[tuple[int, float]] = []
+    seen: list[int] = []
 
-    def score(points: Sequence[Point], step: int) -> list[float | str]:
-        seen.extend((step, float(p["x"])) for p in points)
-        return by_x(points, step)
+    def score(point: Point, step: int) -> float | str:
+        seen.append(step)
+        return by_x(point, step)
 
     searched = search(tmp_path)
-    list(searched.run(30, 3, 1, None, score))
+    run(searched, 30, 3, None, score)
     found = searched.found(None)
     assert found.pruned > 3
-    tried = [sum(at == step for at, _ in seen) for step in range(3)]
-    assert tried == [30, tried[1], found.complete]
-    assert tried[1] < 30
+    assert seen.count(0) == 30
+    assert seen.count(1) < 30
+    assert seen.count(2) == found.complete
 
 
 def test_failed_trials_keep_their_reason_and_all_failed_is_an_error(tmp_path: Path) -> None:
-    def half(points: Sequence[Point], step: int) -> list[float | str]:
-        return ["ValueError: too wide" if p["x"] > 0.5 else float(p["x"]) for p in points]
+    def half(point: Point, step: int) -> float | str:
+        return "ValueError: too wide" if point["x"] > 0.5 else float(point["x"])
 
     searched = search(tmp_path)
-    list(searched.run(20, 2, 1, None, half))
+    run(searched, 20, 2, None, half)
     found = searched.found(None)
     assert found.failed > 0
+    assert found.failure == "ValueError: too wide"
     assert found.value <= 0.5
     none = search(tmp_path, "none")
-    list(none.run(2, 2, 1, None, lambda points, step: ["ValueError: never"] * len(points)))
+    run(none, 2, 2, None, lambda point, step: "ValueError: never")
     with pytest.raises(FusionBenchError, match="no trial of none was completed: ValueError: never"):
         none.found(None)
 
@@ -234,14 +247,14 @@ def test_a_trial_that_a_killed_process_began_is_closed(tmp_path: Path) -> None:
     killed._study.ask()  # as a process leaves it that dies now
     again = search(tmp_path)
     assert again.done == 1
-    list(again.run(2, 1, 1, None, by_x))
+    run(again, 2, 1, None)
     assert (again.found(None).complete, again.found(None).failed) == (1, 1)
 
 
 def test_lower_is_better_where_the_objective_says_so_and_choices_keep_their_type(tmp_path: Path) -> None:
     space = {"widths": Choice(((8,), (16, 16), (32,)))}
     searched = search(tmp_path, "c", Objective("ibs", higher_is_better=False), space)
-    list(searched.run(12, 1, 1, {"widths": (8,)}, lambda points, step: [float(sum(p["widths"])) for p in points]))
+    run(searched, 12, 1, {"widths": (8,)}, lambda point, step: float(sum(point["widths"])))
     assert searched.found({"widths": (8,)}).point == {"widths": (8,)}
     assert searched.found({"widths": (8,)}).default == 8.0
 

@@ -10,7 +10,7 @@ quickstart: $(VENV)/.installed
 
 test: $(VENV)/.installed-test
 	$(MAKE) lint
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

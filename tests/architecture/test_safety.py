@@ -23,6 +23,8 @@ ALLOWED = {
     *((f"fusionbench/testing/conformance/{name}.py", "pickle.loads") for name in ("datasets", "metrics", "modalities")),
     *((f"fusionbench/testing/conformance/{name}.py", "pickle.loads") for name in ("model_basics", "model_learning")),
     ("fusionbench/testing/conformance/encoders.py", "pickle.loads"),
+    # between a run and the process that it started a moment ago, over a pipe of the two; no file
+    ("fusionbench/executors/supervised.py", "pickle.loads"),
 }
 IMPORTS = ("fusionbench/registry.py", "__init__.py")
 """Modules of the own package by names written in its source: what is imported late, so that start-up is quick."""

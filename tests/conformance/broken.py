@@ -17,10 +17,12 @@ from fusionbench import (
     Batch,
     CaseSet,
     FitContext,
+    Interval,
     ModalitySpec,
     Options,
     Predictor,
     RestoreContext,
+    SearchSpace,
     State,
     SurvivalPrediction,
     Task,
@@ -125,6 +127,18 @@ class NestedOptions(Sound):
             width: int = 3
 
         inner: Inner = Inner()
+
+
+@fails("search-space")
+class SearchesWhatItHasNot(Sound):
+    def search_space(self) -> SearchSpace:
+        return {**super().search_space(), "depth": Interval(1, 3)}
+
+
+@fails("search-space")
+class SearchesTooFar(Sound):
+    def search_space(self) -> SearchSpace:
+        return {"train.lr": Interval(0.0, 1.0)}
 
 
 @fails("takes-a-modality-set")

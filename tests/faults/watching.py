@@ -46,7 +46,16 @@ class Running:
         self.log: IO[str] = (self.folder / "log.txt").open("a+")
         self._from = self.log.tell()
         command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *self.args]
-        self.process = subprocess.Popen(command, cwd=self.folder, env=env, stdout=self.log, stderr=self.log, text=True)
+        self.process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=env,
+            stdout=self.log,
+            stderr=self.log,
+            text=True,
+            # a shell's background job ignores it, and so would whatever is started below
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
 
     def end(self, timeout: float = 600) -> int:
         """Its exit status."""

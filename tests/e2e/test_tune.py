@@ -17,7 +17,7 @@ import pytest
 
 from fusionbench.session import Session
 from fusionbench.tuning import Wish
-from tests.conftest import Cli
+from tests.conftest import Cli, run_cli
 from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import write_cohort
 
@@ -173,11 +173,11 @@ def test_without_optuna(cli: Cli, suite: Path, monkeypatch: pytest.MonkeyPatch) 
     one_error(cli("tune", "mine.toml", *SEARCH), 'pip install "fusionbench[tune]"')
 
 
-def test_side_by_side_is_what_one_after_the_other_is(cli: Cli, suite: Path, tmp_path: Path) -> None:
+def test_side_by_side_is_what_one_after_the_other_is(suite: Path, tmp_path: Path) -> None:
     """Searches run beside each other, never the trials of one: Ray's answer is the serial one's."""
     pytest.importorskip("ray", reason="needs the extra ray")
     for out, flags in (("alone", ()), ("beside", ("-j", "2"))):
-        told = cli("tune", "mine.toml", *SEARCH, "--threads", "1", "--to", out, *flags)
+        told = run_cli(("tune", "mine.toml", *SEARCH, "--threads", "1", "--to", out, *flags), tmp_path)
         assert told.returncode == 0, told.stderr
     alone, beside = (record(tmp_path / out)["study"] for out in ("alone", "beside"))
     assert alone == beside

@@ -38,6 +38,7 @@ app = typer.Typer(
     cls=Verbs,
     help="A benchmark suite for multimodal fusion in survival prediction.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # plain help: its frames cost as much start-up as all else
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -11,6 +11,10 @@ from pathlib import Path
 
 import pytest
 
+# Tests run side by side, one process a core: more threads than cores would only wait for each other. Set before torch
+# is imported, and inherited by every process that a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 EXAMPLE = Path(__file__).parent / "third_party" / "example"
 
 

@@ -10,6 +10,8 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
+from fusionbench.dropout import Dropout as Dropout
+from fusionbench.dropout import dropout as dropout
 from fusionbench.errors import DataError, SuiteError
 from fusionbench.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
 from fusionbench.search import Interval, SearchSpace
@@ -90,6 +92,8 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
         scores: any shape; entries where `mask` is False are never read.
         mask: bool, broadcastable to `scores`; True = real.
     """
+    if mask.device.type == "cpu" and bool(mask.all()):  # elsewhere, asking would wait for the device
+        return scores.softmax(dim)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(dim).masked_fill(~mask, 0.0)
 
@@ -117,7 +121,8 @@ class GatedAttention(nn.Module):
     Args:
         dim: width of an instance.
         hidden: width of V h and U h.
-        dropout: applied to tanh(V h) and to sigmoid(U h).
+        dropout: applied to tanh(V h) and to sigmoid(U h). Only their product is used, and it is dropped where one of
+            them is; so one draw with that probability does for both.
 
     Source: Ilse, Tomczak and Welling 2018, equation 9, with biases.
     """
@@ -131,8 +136,10 @@ class GatedAttention(nn.Module):
     def scores(self, instances: Tensor) -> Tensor:
         """(case, instance, dim) -> (case, instance), before the softmax."""
         value, gate = self.project(instances).chunk(2, dim=-1)
-        gated: Tensor = self.score(self.dropout(value.tanh()) * self.dropout(gate.sigmoid()))
-        return gated.squeeze(-1)
+        gated = value.tanh() * gate.sigmoid()
+        if self.training:
+            gated = dropout(gated, 1.0 - (1.0 - self.dropout.p) ** 2)
+        return cast(Tensor, self.score(gated)).squeeze(-1)
 
     def forward(self, instances: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pool (case, instance, dim) under mask (case, instance).
@@ -146,7 +153,7 @@ class GatedAttention(nn.Module):
 
 def fully_connected(in_dim: int, out_dim: int, dropout: float) -> nn.Sequential:
     """Linear, ReLU, dropout."""
-    return nn.Sequential(nn.Linear(in_dim, out_dim), nn.ReLU(), nn.Dropout(dropout))
+    return nn.Sequential(nn.Linear(in_dim, out_dim), nn.ReLU(), Dropout(dropout))
 
 
 def scale_head(head: nn.Linear, scale: float) -> None:
@@ -250,7 +257,7 @@ class KroneckerFusion(nn.Module):
             nn.Linear(sum(dims), r) if gated else nn.Identity() for r, gated in zip(reduced, gates, strict=True)
         )
         self.out = nn.ModuleList(fully_connected(r, r, dropout) for r in reduced)
-        self.gates, self.dropout = gates, nn.Dropout(dropout)
+        self.gates, self.dropout = gates, Dropout(dropout)
         product = (reduced[0] + 1) * (reduced[1] + 1)
         self.encode = fully_connected(product, hidden, encoder_dropout)
         self.combine = fully_connected(hidden + (sum(dims) if skip else 0), hidden, encoder_dropout)

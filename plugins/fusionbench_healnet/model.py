@@ -18,7 +18,7 @@ class Healnet(TorchModel):
     """HEALNet: hybrid early fusion by iterative attention (Hemker et al. 2024)."""
 
     name = "healnet"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = HealnetOptions
     missing: ClassVar[Literal["native", "impute"]] = "native"
     options: HealnetOptions

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from fusionbench import Batch, DataError, ModalitySpec
 from fusionbench.nn import scale_head
-from fusionbench_healnet.blocks import FusionLayer, Memory
+from fusionbench_healnet.attention import Memory, Source, reciprocal_deviation
+from fusionbench_healnet.blocks import FusionLayer
 from fusionbench_healnet.tokens import Tokenizer, Tokens
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class HealNet(nn.Module):
         super().__init__()
         specs = tuple(specs)
         self.names = tuple(spec.name for spec in specs)
-        self.depth, self.heads = options.layers, options.heads
+        self.depth, self.heads, self.token_norm = options.layers, options.heads, options.token_norm
         self.latents = nn.Parameter(_initial_latents(options))
         tokenizers = [Tokenizer(spec, options) for spec in specs]
         self.tokenizers = nn.ModuleList(tokenizers)
@@ -84,21 +85,27 @@ class HealNet(nn.Module):
     def _run(self, cases: int, tokens: list[Tokens], seen: list[Tensor] | None = None) -> Tensor:
         """The latents after the last layer; attention goes into `seen`, one (case, layer, head, token) a modality."""
         latents = self.latents.expand(cases, -1, -1)
+        sources = [Source(t.values, reciprocal_deviation(t.values) if self.token_norm else None) for t in tokens]
         previous: FusionLayer | None = None
-        memory: list[Memory] = []
+        memory: list[Memory | Tensor] = []
         for i in range(self.depth):
-            layer = cast(FusionLayer, self.layers[min(i, len(self.layers) - 1)])
+            layer = self._layer(i)
             if layer is not previous:
-                memory, previous = layer.remember([t.values for t in tokens]), layer
+                uses = sum(self._layer(j) is layer for j in range(i, self.depth))
+                memory, previous = layer.remember(sources, latents=latents.shape[1], uses=uses), layer
             for m, t in enumerate(tokens):
                 if len(t.rows) == 0:
                     continue
                 complete = len(t.rows) == cases
-                rows, weights = layer(m, latents if complete else latents[t.rows], memory[m], t.mask)
-                latents = rows if complete else latents.index_copy(0, t.rows, rows)
+                rows = latents if complete else latents[t.rows]
                 if seen is not None:
-                    seen[m][t.rows, i] = weights.mean(dim=2)
+                    seen[m][t.rows, i] = layer.weights(m, rows, memory[m], t.mask).mean(dim=2)
+                rows = layer(m, rows, memory[m], t.mask)
+                latents = rows if complete else latents.index_copy(0, t.rows, rows)
         return latents
+
+    def _layer(self, i: int) -> FusionLayer:
+        return cast(FusionLayer, self.layers[min(i, len(self.layers) - 1)])
 
 
 def _initial_latents(options: HealnetOptions) -> Tensor:

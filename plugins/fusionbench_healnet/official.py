@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from fusionbench import Bag, Batch, ModalitySpec, PluginError
 from fusionbench.survival import discrete_hazard_nll
 from fusionbench.testing.official import Adapter, Official, State, fill
-from fusionbench_healnet.blocks import Attention
+from fusionbench_healnet.attention import Attention
 from fusionbench_healnet.network import HealNet
 from fusionbench_healnet.options import HealnetOptions
 
@@ -128,7 +128,7 @@ class HealNetAdapter(Adapter):
         net, batch = cast(HealNet, module), self(inputs)
         seen: list[Tensor] = []
         hooks = [
-            part.register_forward_hook(lambda _module, _args, result: seen.append(result[1]))
+            part.register_forward_hook(lambda module, given, _result: seen.append(module.weights(*given)))
             for part in net.modules()
             if isinstance(part, Attention)
         ]

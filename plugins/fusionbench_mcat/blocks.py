@@ -60,13 +60,16 @@ class CoAttention(nn.Module):
 
     def scores(self, tokens: Tensor, instances: Tensor) -> Tensor:
         """(case, token, dim) and (case, instance, dim) -> (case, token, instance), before the softmax."""
-        query, key = self._project(tokens, 0), self._project(instances, 1)
-        return query @ key.transpose(1, 2) / math.sqrt(tokens.shape[-1])
+        query = self._project(tokens, 0)
+        wanted = query @ self.project.weight.chunk(3)[1]  # tokens are few: no instance is ever made a key or a value
+        shift = query @ self.project.bias.chunk(3)[1]
+        return (wanted @ instances.transpose(1, 2) + shift.unsqueeze(-1)) / math.sqrt(tokens.shape[-1])
 
     def forward(self, tokens: Tensor, instances: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """The attended (case, token, dim) and the weights (case, token, instance), zero where `mask` is False."""
         weights = masked_softmax(self.scores(tokens, instances), mask.unsqueeze(1))
-        return self.out(weights @ self._project(instances, 2)), weights
+        # the values' bias stands outside the sum, since weights sum to 1: `mask` has an instance of every case
+        return self.out(self._project(weights @ instances, 2)), weights
 
     def _project(self, x: Tensor, which: int) -> Tensor:
         return F.linear(x, self.project.weight.chunk(3)[which], self.project.bias.chunk(3)[which])

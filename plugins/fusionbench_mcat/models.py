@@ -33,7 +33,7 @@ class Mcat(TorchModel):
     """
 
     name = "mcat"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = McatOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: McatOptions

@@ -27,7 +27,7 @@ class Porpoise(TorchModel):
     """
 
     name = "porpoise"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = PorpoiseOptions
     missing: ClassVar[Literal["native", "impute"]] = "impute"
     options: PorpoiseOptions

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from fusionbench import Bag, Batch, ModalitySpec
 from fusionbench.nn import (
     ConcatFusion,
+    Dropout,
     GatedAttention,
     KroneckerFusion,
     SNNBlock,
@@ -32,7 +33,7 @@ class BagBranch(nn.Module):
     def __init__(self, dim: int, options: PorpoiseOptions) -> None:
         super().__init__()
         o = options
-        self.drop = nn.Dropout(o.input_dropout)
+        self.drop = Dropout(o.input_dropout)
         self.embed = fully_connected(dim, o.width, o.dropout)
         self.pool = GatedAttention(o.width, o.attention_width, dropout=o.dropout)
         self.rho = fully_connected(o.width, o.bag_width, o.dropout)

@@ -75,7 +75,7 @@ class Abmil(BagModel):
     """Gated attention over the instances of one bag or grid, alone or fused with vectors."""
 
     name = "abmil"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = AbmilOptions
     options: AbmilOptions
 

@@ -49,7 +49,7 @@ class Deepsets(BagModel):
     """
 
     name = "deepsets"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = DeepsetsOptions
     options: DeepsetsOptions
 

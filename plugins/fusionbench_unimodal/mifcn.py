@@ -112,7 +112,7 @@ class Mifcn(BagModel):
     """Attention over ten clusters of one bag or grid, alone or fused with vectors; k-means sees training cases only."""
 
     name = "mifcn"
-    version = "1"
+    version = "2"
     Options: ClassVar[type[Options]] = MifcnOptions
     options: MifcnOptions
 

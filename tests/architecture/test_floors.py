@@ -31,6 +31,7 @@ FLOORS = {
     # 1: pure tools
     "fusionbench.bags": 1,
     "fusionbench.download": 1,
+    "fusionbench.dropout": 1,
     "fusionbench.environment": 1,
     "fusionbench.meter": 1,
     "fusionbench.filenames": 1,

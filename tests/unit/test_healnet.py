@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
-from fusionbench_healnet.blocks import Attention, SingleTokenAttention
+from fusionbench_healnet.attention import Attention, SingleTokenAttention, Source, reciprocal_deviation
 from fusionbench_healnet.options import PRESETS
 from fusionbench_healnet.tokens import OTHERS, Tokenizer, parts_of
 from pydantic import ValidationError
@@ -222,7 +222,8 @@ def test_one_token_attention_is_attention_with_one_token():
     results = []
     for block in (full, short):
         torch.manual_seed(1)
-        results.append(block(latents, block.remember(token), mask))
+        memory = block.remember(Source(token, reciprocal_deviation(token)), latents=5, uses=1)
+        results.append((block(latents, memory, mask), block.weights(latents, memory, mask)))
     close(results[0][0], results[1][0])
     assert torch.equal(results[0][1], results[1][1])
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
+from fusionbench.clock import COLLATE, span
 from fusionbench.errors import DataError
 from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
 
@@ -166,7 +167,9 @@ def _pooled(
     pool: Sequence[PreparedCase], start: int, specs: Mapping[str, ModalitySpec], batch_size: int
 ) -> Iterator[tuple[list[int], Batch]]:
     for index in batches([_size(case) for case in pool], batch_size, limit=EVAL_BYTES):
-        yield [start + i for i in index], collate([pool[i] for i in index], specs)
+        with span(COLLATE):
+            batch = collate([pool[i] for i in index], specs)
+        yield [start + i for i in index], batch
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
@@ -241,8 +244,9 @@ class CaseFeed:
 
     def batch(self, index: Sequence[int], draw: Callable[[PreparedCase], PreparedCase] | None = None) -> Batch:
         """The cases at `index`, each passed through `draw` (which may subsample its bags), on the device."""
-        if self._whole is not None:
-            return select(self._whole, index)
-        cases = [self._case(i) for i in index]
-        targets = self._cases.take(index).targets
-        return to_device(collate([draw(c) for c in cases] if draw else cases, self._specs, targets), self._device)
+        with span(COLLATE):
+            if self._whole is not None:
+                return select(self._whole, index)
+            cases = [self._case(i) for i in index]
+            targets = self._cases.take(index).targets
+            return to_device(collate([draw(c) for c in cases] if draw else cases, self._specs, targets), self._device)

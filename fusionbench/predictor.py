@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from fusionbench.bags import stream, to_device
+from fusionbench.clock import PREDICT, span
 from fusionbench.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.interfaces import Predictor, State
 from fusionbench.protocol import TrainRecipe
@@ -110,7 +111,8 @@ class TorchPredictor(Predictor):
         rows: dict[int, Tensor] = {}
         with torch.inference_mode():
             for positions, batch in stream(cases, self.specs, self.batch_size):
-                logits = forward(self.module, to_device(batch, self.device), self.task).double().cpu()
+                with span(PREDICT):
+                    logits = forward(self.module, to_device(batch, self.device), self.task).double().cpu()
                 _refuse_non_finite(logits, batch.ids, self.module)
                 rows.update(zip(positions, logits, strict=True))
         empty = torch.zeros(0, self.task.n_outputs, dtype=torch.float64)

@@ -30,6 +30,7 @@ FLOORS = {
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.bags": 1,
+    "fusionbench.clock": 1,
     "fusionbench.download": 1,
     "fusionbench.environment": 1,
     "fusionbench.meter": 1,
@@ -83,6 +84,7 @@ FLOORS = {
     "fusionbench.imports": 4,
     "fusionbench.lock": 4,
     "fusionbench.predicting": 4,
+    "fusionbench.profiling": 4,
     "fusionbench.publish": 4,
     "fusionbench.report": 4,
     "fusionbench.running": 4,

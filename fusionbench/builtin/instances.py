@@ -82,7 +82,8 @@ class Moments:
         x = values.astype(np.float64)
         mean, n, total = x.mean(axis=0), len(x), self.count + len(x)
         delta = mean - self.mean
-        self.squares += ((x - mean) ** 2).sum(axis=0) + delta**2 * (self.count * n / total)
+        x -= mean
+        self.squares += np.square(x, out=x).sum(axis=0) + delta**2 * (self.count * n / total)
         self.mean += delta * (n / total)
         self.count = total
 
@@ -108,8 +109,11 @@ class FittedInstances(FittedModality):
     def __call__(self, raw: RawBag) -> Tensor:
         import torch  # here, so that listing plugins does not load it
 
-        center, factor = self.center.astype(np.float32), self.factor.astype(np.float32)
-        return torch.from_numpy((raw.values.astype(np.float32, copy=False) - center) * factor)
+        if not self.center.any() and (self.factor == 1).all():
+            return torch.from_numpy(raw.values.astype(np.float32))  # a copy: the raw values may be somebody's
+        values = np.subtract(raw.values, self.center.astype(np.float32), dtype=np.float32)
+        values *= self.factor.astype(np.float32)
+        return torch.from_numpy(values)
 
     def mean(self) -> Tensor:
         import torch

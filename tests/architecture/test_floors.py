@@ -30,9 +30,11 @@ FLOORS = {
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.bags": 1,
+    "fusionbench.cacheentry": 1,
     "fusionbench.clock": 1,
     "fusionbench.download": 1,
     "fusionbench.environment": 1,
+    "fusionbench.featurecache": 1,
     "fusionbench.meter": 1,
     "fusionbench.filenames": 1,
     "fusionbench.missing": 1,

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import survival
-from fusionbench.bags import CACHE_BYTES, CaseFeed, batches, subsample
+from fusionbench.bags import batches, subsample
 from fusionbench.clock import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
 from fusionbench.errors import DataError, FusionBenchError
+from fusionbench.feed import CACHE_BYTES, CaseFeed
 from fusionbench.predictor import TorchPredictor, forward
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
@@ -131,6 +132,7 @@ class _Steps:
                 f"no batch of epoch {epoch} has two cases and an observed event, which the cox loss needs: "
                 f"raise train.batch_size (now {self.recipe.batch_size})"
             )
+        self.feed.coming(index for index, _ in usable)
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
         for start in range(0, len(usable), width):
             rate = self.optimizer.param_groups[0]["lr"]

@@ -36,6 +36,7 @@ FLOORS = {
     "fusionbench.environment": 1,
     "fusionbench.featurecache": 1,
     "fusionbench.meter": 1,
+    "fusionbench.feed": 1,
     "fusionbench.filenames": 1,
     "fusionbench.missing": 1,
     "fusionbench.nn": 1,

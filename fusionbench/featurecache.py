@@ -66,7 +66,7 @@ def here() -> FeatureCache | None:
     chosen = os.environ.get(ENVIRONMENT, "")
     if chosen.lower() == OFF:
         return None
-    return _cache(Path(chosen).expanduser() if chosen else data_home() / FOLDER, limit())
+    return _cache(chosen or str(data_home() / FOLDER), limit())
 
 
 def limit() -> int:
@@ -86,9 +86,9 @@ def limit() -> int:
 
 
 @cache
-def _cache(folder: Path, most: int) -> FeatureCache:
+def _cache(folder: str, most: int) -> FeatureCache:
     """One a process, so that an entry is verified once and a trouble is told once."""
-    return FeatureCache(folder, most)
+    return FeatureCache(Path(folder).expanduser(), most)
 
 
 class FeatureCache:
@@ -96,7 +96,7 @@ class FeatureCache:
 
     def __init__(self, folder: Path, most: int) -> None:
         self.folder, self.most = folder, most
-        self._known: dict[Path, Source] = {}  # verified by this process
+        self._known: dict[str, Source] = {}  # by the entry's name: verified by this process
         self._used: int | None = None  # bytes, once something is to be written
         self._stopped = False
 
@@ -126,12 +126,12 @@ class FeatureCache:
 
     def _read(self, place: Path, source: Source) -> Arrays | None:
         """None where there is no entry, or one of another state of the source, or a damaged one."""
-        known = self._known.get(place) == source
+        known = self._known.get(place.name) == source
         entry = _mapped(place, verify=not known)
         if entry is None or entry.source != source:
             return None
         if not known:
-            self._known[place] = source
+            self._known[place.name] = source
             with suppress(OSError):  # somebody else's: then its age tells less, which harms nobody
                 os.utime(place)  # in use; by this time the oldest are found
         return entry.arrays
@@ -152,7 +152,7 @@ class FeatureCache:
                 temporary.unlink()
             self._stop(f"cannot be written ({error.strerror or error}): {_ELSEWHERE}")
             return
-        self._known.pop(place, None)
+        self._known.pop(place.name, None)
         self._used = (self._used or 0) + content.size
 
     def _full(self, size: int) -> str | None:

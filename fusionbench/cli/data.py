@@ -99,11 +99,15 @@ def cache(
 ) -> None:
     """Show the cache of feature files, or empty it; it fills itself again when files are read."""
     from fusionbench import featurecache
-    from fusionbench.errors import DataError
 
     found = featurecache.here()
     if found is None:
-        raise DataError(f"the cache of feature files is turned off: {featurecache.ENVIRONMENT} is {featurecache.OFF!r}")
+        off = f"{featurecache.ENVIRONMENT} is {featurecache.OFF!r}"
+        if as_json:
+            print_json({"folder": None, "reason": off})
+        else:
+            typer.echo(f"the cache of feature files is turned off: {off}")
+        return
     if clear or prune:
         places = [*(found.entries() if clear else found.stale()), *found.unfinished()]
         files, size = found.remove(places)

@@ -279,8 +279,8 @@ def test_the_command_shows_prunes_and_clears(tmp_path, folder, cli: Cli):
     assert len(entries(folder)) == 1
 
 
-def test_bad_settings_get_one_line(cli: Cli, monkeypatch, folder):
+def test_bad_settings_get_one_line(cli: Cli, folder):
     one_error(cli("data", "cache", env={featurecache.LIMIT: "much"}), featurecache.LIMIT, "'much'", "gigabytes")
-    assert (
-        f"turned off: {featurecache.ENVIRONMENT}" in cli("data", "cache", env={featurecache.ENVIRONMENT: "off"}).stdout
-    )
+    one_error(cli("status", "quickstart", env={featurecache.LIMIT: "-1"}), featurecache.LIMIT, "'-1'")
+    off = cli("data", "cache", env={featurecache.ENVIRONMENT: "off"})
+    assert f"turned off: {featurecache.ENVIRONMENT}" in off.stdout

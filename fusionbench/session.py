@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import featurecache, standing, suites, tracking, views
 from fusionbench import lock as locks
+from fusionbench import standing, suites, tracking, views
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.determinism import prepare
@@ -83,7 +83,6 @@ class Session:
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
-        featurecache.here()  # a wrong setting is told once, before anything is read
         if self.deterministic:
             prepare()  # before anything runs on CUDA
         self.bench = Workbench(

@@ -281,6 +281,6 @@ def test_the_command_shows_prunes_and_clears(tmp_path, folder, cli: Cli):
 
 def test_bad_settings_get_one_line(cli: Cli, folder):
     one_error(cli("data", "cache", env={featurecache.LIMIT: "much"}), featurecache.LIMIT, "'much'", "gigabytes")
-    one_error(cli("status", "quickstart", env={featurecache.LIMIT: "-1"}), featurecache.LIMIT, "'-1'")
+    one_error(cli("run", "quickstart", env={featurecache.LIMIT: "-1"}), featurecache.LIMIT, "'-1'")
     off = cli("data", "cache", env={featurecache.ENVIRONMENT: "off"})
     assert f"turned off: {featurecache.ENVIRONMENT}" in off.stdout

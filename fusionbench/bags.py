@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
+from fusionbench.clock import COLLATE, span
 from fusionbench.errors import DataError
-from fusionbench.types import Bag, Batch, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.types import Bag, Batch, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CACHE_BYTES = 3 << 29
-"""Prepared cases kept in memory by one CaseFeed: 1.5 GiB."""
+CPU = torch.device("cpu")
 POOL_BATCHES = 8
 """Batches sorted by length together; more saves padding, less leaves more to chance."""
 EVAL_BYTES = 1 << 28
@@ -33,6 +32,7 @@ def collate(
     cases: Sequence[PreparedCase],
     specs: Mapping[str, ModalitySpec],
     targets: SurvivalTargets[NDArray[Any]] | None = None,
+    device: torch.device = CPU,
 ) -> Batch:
     """Put cases side by side; every modality of `specs` is a key, absent ones are rows of all False.
 
@@ -40,35 +40,44 @@ def collate(
 
     Args:
         targets: of these cases, in their order.
+        device: where the batch is put together; cases may lie there or in the machine's memory.
 
     Raises:
         DataError: naming modality and case, if a bag does not have the declared width or has no instance.
     """
-    bags = {name: _side_by_side(name, spec, cases) for name, spec in specs.items()}
-    return Batch(tuple(case.id for case in cases), bags, None if targets is None else _tensors(targets))
+    bags = {name: _side_by_side(name, spec, cases, device) for name, spec in specs.items()}
+    return Batch(tuple(case.id for case in cases), bags, None if targets is None else _tensors(targets, device))
 
 
-def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase]) -> Bag:
+def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], device: torch.device) -> Bag:
     found = [_checked(case.bags[name], spec, name, case.id) if name in case.bags else None for case in cases]
     lengths = torch.tensor([0 if bag is None else len(bag.values) for bag in found])
-    values = _padded([None if bag is None else bag.values for bag in found], spec.dim)
-    mask = torch.arange(values.shape[1]) < lengths.unsqueeze(1)
+    values = _padded([None if bag is None else bag.values for bag in found], spec.dim, device)
+    mask = (torch.arange(values.shape[1]) < lengths.unsqueeze(1)).to(device)
     axes = {bag.coords.shape[1] for bag in found if bag is not None and bag.coords is not None}
     if len(axes) > 1 or (axes and any(bag is not None and bag.coords is None for bag in found)):
         ids = ", ".join(repr(case.id) for case in cases)
         raise DataError(f"modality {name!r}: coords of unequal kinds among the cases {ids}; give all of them or none")
-    coords = _padded([None if bag is None else bag.coords for bag in found], axes.pop()) if axes else None
+    coords = _padded([None if bag is None else bag.coords for bag in found], axes.pop(), device) if axes else None
     if spec.kind != "grid":
         return Bag(values, mask, coords)
     shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in found])
-    return Bag(values, mask, coords, shape.reshape(len(cases), spec.axes))
+    return Bag(values, mask, coords, shape.reshape(len(cases), spec.axes).to(device))
 
 
-def _padded(rows: Sequence[Tensor | None], width: int) -> Tensor:
-    """(case, instance, width) float32, at least one instance wide."""
-    empty = torch.zeros(0, width)
-    padded = pad_sequence([empty if row is None else row.to(torch.float32) for row in rows], batch_first=True)
-    return padded if padded.shape[1] else torch.zeros(len(rows), 1, width)
+def _padded(rows: Sequence[Tensor | None], width: int, device: torch.device) -> Tensor:
+    """(case, instance, width) float32, at least one instance wide; every number is written once."""
+    lengths = [0 if row is None else len(row) for row in rows]
+    longest = max([1, *lengths])
+    padded = torch.empty(len(rows), longest, width, device=device)
+    if device == CPU and min(lengths, default=0) == longest:
+        return torch.stack([row for row in rows if row is not None], out=padded)
+    for case, row, length in zip(padded, rows, lengths, strict=True):
+        if row is not None:
+            case[:length].copy_(row, non_blocking=True)
+        if length < longest:
+            case[length:].zero_()
+    return padded
 
 
 def _checked(bag: PreparedBag, spec: ModalitySpec, name: str, case: str) -> PreparedBag:
@@ -97,8 +106,8 @@ def _grid_index(shape: Sequence[int]) -> Tensor:
     return torch.stack(index, dim=-1).reshape(-1, len(shape))
 
 
-def _tensors(targets: SurvivalTargets[NDArray[Any]]) -> SurvivalTargets[Tensor]:
-    return SurvivalTargets(*(torch.tensor(x) for x in (targets.time, targets.event, targets.time_bin)))
+def _tensors(targets: SurvivalTargets[NDArray[Any]], device: torch.device) -> SurvivalTargets[Tensor]:
+    return SurvivalTargets(*(torch.tensor(x, device=device) for x in (targets.time, targets.event, targets.time_bin)))
 
 
 def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedBag:
@@ -148,29 +157,27 @@ def _fill(order: Sequence[int], lengths: Sequence[int], batch_size: int, limit: 
 
 
 def stream(
-    cases: Iterable[PreparedCase], specs: Mapping[str, ModalitySpec], batch_size: int
+    cases: Iterable[PreparedCase], specs: Mapping[str, ModalitySpec], batch_size: int, device: torch.device = CPU
 ) -> Iterator[tuple[list[int], Batch]]:
     """Batches for evaluation, each with the positions of its cases; prepares each case once, holds a few batches."""
     pool: list[PreparedCase] = []
     start = held = 0
     for case in cases:
         pool.append(case)
-        held += _size(case)
+        held += size(case)
         if len(pool) == POOL_BATCHES * batch_size or held > POOL_BATCHES * EVAL_BYTES:
-            yield from _pooled(pool, start, specs, batch_size)
+            yield from _pooled(pool, start, specs, batch_size, device)
             start, held, pool = start + len(pool), 0, []
-    yield from _pooled(pool, start, specs, batch_size)
+    yield from _pooled(pool, start, specs, batch_size, device)
 
 
 def _pooled(
-    pool: Sequence[PreparedCase], start: int, specs: Mapping[str, ModalitySpec], batch_size: int
+    pool: Sequence[PreparedCase], start: int, specs: Mapping[str, ModalitySpec], batch_size: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
-    for index in batches([_size(case) for case in pool], batch_size, limit=EVAL_BYTES):
-        yield [start + i for i in index], collate([pool[i] for i in index], specs)
-
-
-def to_device(batch: Batch, device: torch.device) -> Batch:
-    return _each(batch, batch.ids, lambda x: x.to(device))
+    for index in batches([size(case) for case in pool], batch_size, limit=EVAL_BYTES):
+        with span(COLLATE):
+            batch = collate([pool[i] for i in index], specs, device=device)
+        yield [start + i for i in index], batch
 
 
 def select(batch: Batch, index: Sequence[int]) -> Batch:
@@ -188,61 +195,6 @@ def _each(batch: Batch, ids: tuple[str, ...], change: Callable[[Tensor], Tensor]
     return Batch(ids, bags, None if t is None else SurvivalTargets(change(t.time), change(t.event), change(t.time_bin)))
 
 
-def _size(case: PreparedCase) -> int:
+def size(case: PreparedCase) -> int:
     """Bytes of the prepared values."""
     return sum(bag.values.nbytes for bag in case.bags.values())
-
-
-class CaseFeed:
-    """Batches of a CaseSet with targets, again and again.
-
-    Each case is prepared once and kept while the kept ones fit into `budget` bytes; the others are prepared anew
-    whenever they are asked for. Where every bag is a vector, all cases are collated once and batches are cut out of
-    that. The numbers do not depend on which way is taken.
-
-    Attributes:
-        lengths: (case,) bytes of each prepared case.
-        held: bytes kept.
-    """
-
-    def __init__(
-        self,
-        cases: CaseSet,
-        specs: Mapping[str, ModalitySpec],
-        device: torch.device,
-        *,
-        budget: int = CACHE_BYTES,
-    ) -> None:
-        self._cases, self._specs, self._device = cases, specs, device
-        self._kept: dict[int, PreparedCase] = {}
-        self.lengths: list[int] = []
-        self.held = 0
-        for i, case in enumerate(cases):
-            self.lengths.append(_size(case))
-            if self.held + self.lengths[i] <= budget:
-                self._kept[i] = case
-                self.held += self.lengths[i]
-        self._whole = self._collate_vectors()
-
-    def _collate_vectors(self) -> Batch | None:
-        kept = list(self._kept.values())
-        if len(kept) < len(self._cases) or any(len(bag.values) != 1 for case in kept for bag in case.bags.values()):
-            return None
-        return to_device(collate(kept, self._specs, self._cases.targets), self._device)
-
-    def __len__(self) -> int:
-        return len(self._cases)
-
-    def __iter__(self) -> Iterator[PreparedCase]:
-        return (self._case(i) for i in range(len(self)))
-
-    def _case(self, i: int) -> PreparedCase:
-        return self._kept[i] if i in self._kept else self._cases[i]
-
-    def batch(self, index: Sequence[int], draw: Callable[[PreparedCase], PreparedCase] | None = None) -> Batch:
-        """The cases at `index`, each passed through `draw` (which may subsample its bags), on the device."""
-        if self._whole is not None:
-            return select(self._whole, index)
-        cases = [self._case(i) for i in index]
-        targets = self._cases.take(index).targets
-        return to_device(collate([draw(c) for c in cases] if draw else cases, self._specs, targets), self._device)

@@ -14,6 +14,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from pydantic import ValidationError
 
+from fusionbench.clock import LOAD, span
 from fusionbench.errors import DataError, PluginError, did_you_mean
 from fusionbench.interfaces import Dataset, Modality
 from fusionbench.pluginref import PluginRef
@@ -127,7 +128,8 @@ def read(modality: Modality, case: Case) -> RawBag:
         DataError: naming case and modality.
     """
     try:
-        return modality.load(case.refs[modality.label])
+        with span(LOAD):
+            return modality.load(case.refs[modality.label])
     except DataError as error:
         raise DataError(f"case {case.id!r}, modality {modality.label!r}: {error}") from error
 

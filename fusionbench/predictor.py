@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-from fusionbench.bags import stream, to_device
+from fusionbench.bags import stream
+from fusionbench.clock import PREDICT, span
 from fusionbench.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.interfaces import Predictor, State
 from fusionbench.protocol import TrainRecipe
@@ -109,8 +110,9 @@ class TorchPredictor(Predictor):
         self.module.eval()
         rows: dict[int, Tensor] = {}
         with torch.inference_mode():
-            for positions, batch in stream(cases, self.specs, self.batch_size):
-                logits = forward(self.module, to_device(batch, self.device), self.task).double().cpu()
+            for positions, batch in stream(cases, self.specs, self.batch_size, self.device):
+                with span(PREDICT):
+                    logits = forward(self.module, batch, self.task).double().cpu()
                 _refuse_non_finite(logits, batch.ids, self.module)
                 rows.update(zip(positions, logits, strict=True))
         empty = torch.zeros(0, self.task.n_outputs, dtype=torch.float64)
@@ -128,8 +130,8 @@ class TorchPredictor(Predictor):
         self.module.eval()
         rows: dict[str, dict[int, Tensor]] = {}
         with torch.inference_mode():
-            for positions, batch in stream(cases, self.specs, self.batch_size):
-                for name, weights in attend(to_device(batch, self.device)).items():
+            for positions, batch in stream(cases, self.specs, self.batch_size, self.device):
+                for name, weights in attend(batch).items():
                     of_batch = self._checked_weights(name, weights, batch)
                     # (item, layer, head), since sequences are padded along their first axis
                     rows.setdefault(name, {}).update(zip(positions, of_batch.movedim(-1, 1), strict=True))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from fusionbench.clock import PREPARE, span
 from fusionbench.cohort import read
 from fusionbench.errors import DataError
 from fusionbench.interfaces import FittedModality, Modality
@@ -64,8 +65,10 @@ class FittedPart:
         bag = self.cache.get(case.id, ref)
         if bag is None:
             raw = read(self.modality, case)
+            with span(PREPARE):
+                values = self.fitted(raw)
             coords = None if raw.coords is None else torch.from_numpy(raw.coords.astype(np.float32))
-            bag = PreparedBag(self.fitted(raw), coords, raw.shape)
+            bag = PreparedBag(values, coords, raw.shape)
             self.cache.put(case.id, ref, bag)
         return bag
 
@@ -182,7 +185,8 @@ def _fit(modality: Modality, cases: Sequence[Case], cache_bytes: int) -> FittedP
             f"none of {len(cases)} training cases has modality {modality.label!r}; leave it out or take other folds"
         )
     reader = _Reader(modality, have)
-    fitted = modality.fit(reader)
+    with span(PREPARE):
+        fitted = modality.fit(reader)
     return FittedPart(modality, fitted, tuple(sorted(reader.ids)), reader.coord_axes, BagCache(cache_bytes))
 
 

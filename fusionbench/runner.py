@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fusionbench import environment, evaluate
 from fusionbench.cells import ORACLE, Cell, present_modalities, test_masks
+from fusionbench.clock import EVALUATE, PREPARE, span
 from fusionbench.cohort import Cohort
 from fusionbench.determinism import deterministic
 from fusionbench.errors import FusionBenchError
@@ -89,16 +90,19 @@ def _measured(meter: Meter) -> dict[str, Any]:
 def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
     clock = _Clock()
     cohort = bench.cohort_of(cell)
-    data = fold_data(cell, cohort, bench)
+    with span(PREPARE):
+        data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
     threads = threads_for(data.train, bench.threads, bench.cores)
     with limited(threads), deterministic(bench.deterministic):
         context, predictor = _fit(cell, cohort, data, bench, load, progress)
         clock.lap("fit")
-        prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
-        tested, validated = _predict(cell, cohort, data, predictor, prior)
+        with span(EVALUATE):
+            prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
+            tested, validated = _predict(cell, cohort, data, predictor, prior)
         clock.lap("predict")
-        scores = _score(cell, cohort, data, tested, bench)
+        with span(EVALUATE):
+            scores = _score(cell, cohort, data, tested, bench)
         clock.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {

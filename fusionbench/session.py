@@ -8,6 +8,7 @@ session.table("quickstart")
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.determinism import prepare
 from fusionbench.download import data_home
-from fusionbench.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.errors import DataError, FusionBenchError, ResultsError, SuiteError
 from fusionbench.executors.choose import Asked, choose
 from fusionbench.holding import hold
 from fusionbench.lock import LOCK, read_lock
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
     from fusionbench.audit import Audit
     from fusionbench.explain import Explained, Request
+    from fusionbench.profiling import Profiled
     from fusionbench.standing import Status
     from fusionbench.tuning import Told, Wish
 
@@ -200,6 +202,26 @@ class Session:
         request.check()
         refuse_published(self._store(request.suite).folder, request.suite)
         return explain(*self.as_run(request.suite, request.selection), self.bench, request, tell)
+
+    def profile(self, request: Request, fold: int = 0, tell: Callable[[str], None] | None = None) -> Profiled:
+        """Measure where the time and the memory of one cell go; the suite's results stay as they are.
+
+        Args:
+            request: which model, dataset (else the suite's first), modalities, variant and repeat.
+
+        Raises:
+            SuiteError, DataError: before any compute. FusionBenchError: the cell fails.
+        """
+        from fusionbench.profiling import profile
+
+        for flag, value in (("fold", fold), ("repeat", request.repeat)):
+            if value < 0:
+                raise SuiteError(f"--{flag} {value}: must be at least 0")
+        began = time.perf_counter()
+        datasets = (request.dataset or str(self.suite(request.suite).datasets[0]),)
+        plan = self.plan(request.suite, Selection(datasets, (request.model,), str(fold), repeats=request.repeat + 1))
+        before = time.perf_counter() - began
+        return profile(plan, request, self.bench, self._store(request.suite), before, tell)
 
     def tune(
         self,

@@ -19,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import survival
-from fusionbench.bags import CACHE_BYTES, CaseFeed, batches, subsample
+from fusionbench.bags import batches, subsample
+from fusionbench.clock import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
 from fusionbench.errors import DataError, FusionBenchError
+from fusionbench.feed import CACHE_BYTES, CaseFeed
 from fusionbench.predictor import TorchPredictor, forward
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
@@ -79,7 +81,9 @@ def train_module(
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
         kept = _Kept(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
-            values = steps.epoch(epoch) | _validate(predictor, val_feed, val_targets, steps.objective, epoch)
+            values = steps.epoch(epoch)
+            with span(EVALUATE):
+                values |= _validate(predictor, val_feed, val_targets, steps.objective, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
@@ -128,6 +132,7 @@ class _Steps:
                 f"no batch of epoch {epoch} has two cases and an observed event, which the cox loss needs: "
                 f"raise train.batch_size (now {self.recipe.batch_size})"
             )
+        self.feed.coming(index for index, _ in usable)
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
         for start in range(0, len(usable), width):
             rate = self.optimizer.param_groups[0]["lr"]
@@ -139,22 +144,26 @@ class _Steps:
 
     def _step(self, window: Sequence[tuple[list[int], int]], epoch: int) -> Tensor:
         """One optimiser step over the window's batches; the sum of their losses."""
-        self.optimizer.zero_grad()
+        with span(OPTIMISER):
+            self.optimizer.zero_grad()
         units = sum(n for _, n in window)
         total = torch.zeros((), device=self.device)
         for index, _ in window:
             batch = self.feed.batch(index, lambda case: self._draw(case, epoch))
             assert batch.targets is not None
-            with self._autocast():
-                logits = forward(self.module, batch, self.task)
-            loss = self.objective(logits.float(), batch.targets)
-            (loss / units).backward()  # type: ignore[no-untyped-call]
+            with span(FORWARD):
+                with self._autocast():
+                    logits = forward(self.module, batch, self.task)
+                loss = self.objective(logits.float(), batch.targets)
+            with span(BACKWARD):
+                (loss / units).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
-        _add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
-        if self.recipe.grad_clip is not None:
-            nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
-        self.optimizer.step()
-        self.scheduler.step()
+        with span(OPTIMISER):
+            _add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
+            if self.recipe.grad_clip is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
+            self.optimizer.step()
+            self.scheduler.step()
         return total
 
     def _draw(self, case: PreparedCase, epoch: int) -> PreparedCase:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from fusionbench import suites
+from fusionbench import featurecache, suites
 from fusionbench.arrangement import JOIN, arranged
 from fusionbench.cells import Cell, present_modalities
 from fusionbench.cohort import Cohort, load_cohort
@@ -42,6 +42,9 @@ class Workbench:
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        featurecache.here()  # a wrong setting is told once, before anything is read
 
     def cohort(self, ref: PluginRef, unit: str) -> Cohort:
         """The cohort, read and checked once.

@@ -15,6 +15,9 @@ import pytest
 # is imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# Made files are read once or twice; tests/unit/test_featurecache.py turns the cache on, in folders of its own.
+os.environ.setdefault("FUSIONBENCH_BAG_CACHE", "off")
+
 EXAMPLE = Path(__file__).parent / "third_party" / "example"
 
 

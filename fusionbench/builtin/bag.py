@@ -18,6 +18,7 @@ from fusionbench.builtin.instances import (
     restore_instances,
 )
 from fusionbench.errors import DataError
+from fusionbench.featurecache import cached
 from fusionbench.interfaces import Modality
 from fusionbench.types import ModalitySpec, Piece, RawBag
 
@@ -50,21 +51,25 @@ class Bag(Modality):
             values = np.asarray(ref)
             check_instances("", values, self.use.dim)
             return RawBag(as_float32("", values))
-        slides = {path: self._open(path) for path in paths}
+        slides = {path: self._opened(path) for path in paths}
         has_coords = _same_coords(slides)
-        values = np.concatenate([as_float32(f"{path}: ", arrays["features"]) for path, arrays in slides.items()])
-        if not has_coords:
-            return RawBag(values)
-        coords = [as_float32(f"{path}: `coords`: ", arrays["coords"]) for path, arrays in slides.items()]
-        return RawBag(values, np.concatenate(coords))
+        values = _joined([arrays["features"] for arrays in slides.values()])
+        return RawBag(values, _joined([arrays["coords"] for arrays in slides.values()]) if has_coords else None)
 
     def pieces(self, ref: Any) -> Sequence[Piece]:
         """The feature files of a case: as a rule its slides."""
         paths = _paths(ref) or ()
         return [Piece(p.stem, len(self._open(p, header_only=True)["features"]), tile_side(p)) for p in paths]
 
+    def _opened(self, path: Path) -> Mapping[str, NDArray[Any]]:
+        """The arrays of a file, finite as float32."""
+        return self._checked(path, cached(path, self.name, lambda: _finite(path, self._open(path))))
+
     def _open(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
-        arrays = read_arrays(path, header_only=header_only)
+        return self._checked(path, read_arrays(path, header_only=header_only))
+
+    def _checked(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """Shapes and types of what a file holds."""
         features, coords = arrays["features"], arrays.get("coords")
         check_instances(f"{path}: ", features, self.use.dim)
         if coords is not None and (coords.ndim != 2 or len(coords) != len(features) or coords.dtype.kind not in "fiu"):
@@ -97,6 +102,16 @@ def _paths(ref: Any) -> tuple[Path, ...] | None:
             raise DataError(f"{twice}: named twice for one case; name each slide once")
         return paths
     return None
+
+
+def _finite(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+    coords = {"coords": as_float32(f"{path}: `coords`: ", arrays["coords"])} if "coords" in arrays else {}
+    return {"features": as_float32(f"{path}: ", arrays["features"]), **coords}
+
+
+def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """The slides of a case one after the other, as float16 where all of them are, else as float32."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _same_coords(slides: Mapping[Path, Mapping[str, NDArray[Any]]]) -> bool:

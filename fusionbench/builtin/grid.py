@@ -19,6 +19,7 @@ from fusionbench.builtin.instances import (
     restore_instances,
 )
 from fusionbench.errors import DataError
+from fusionbench.featurecache import cached
 from fusionbench.interfaces import Modality
 from fusionbench.types import ModalitySpec, RawBag
 
@@ -75,7 +76,7 @@ class Grid(Modality):
 
     def load(self, ref: Any) -> RawBag:
         where = f"{ref}: " if isinstance(ref, (str, Path)) else ""
-        array = self._checked(where, read_grid(Path(ref)) if where else np.asarray(ref))
+        array = self._checked(where, _opened(Path(ref)) if where else np.asarray(ref))
         array = block_means(as_float32(where, array), self.options.block)
         shape = array.shape[:-1]
         coords = np.indices(shape, dtype=np.float32).reshape(len(shape), -1).T
@@ -110,6 +111,11 @@ class Grid(Modality):
 
     def _spec(self) -> ModalitySpec:
         return ModalitySpec(self.label, "grid", self.use.dim, axes=self.options.axes, features=self.use.features)
+
+
+def _opened(path: Path) -> NDArray[Any]:
+    """The array of a file, decoded once; what is wrong with its values is found by whoever reads them."""
+    return cached(path, "grid", lambda: {"features": read_grid(path)})["features"]
 
 
 def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:

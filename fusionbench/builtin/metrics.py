@@ -5,6 +5,7 @@ scikit-survival is imported where it is used: naming a metric, as a plan does, t
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -204,14 +205,22 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
     Raises:
         UndefinedMetric: where training follow-up does not reach that far, or has no event.
     """
-    from sksurv.nonparametric import CensoringDistributionEstimator
-
     if not train.event.any():
         raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
     reach, end = float(train.time.max()), float(np.max(times))
     if end > reach:
         raise UndefinedMetric(f"training follow-up ends at {reach:g} months, before {end:g} months of a test case")
-    probability: Floats = CensoringDistributionEstimator().fit(_structured(train)).predict_proba(np.asarray(times))
+    event, time = np.asarray(train.event, dtype=bool), np.asarray(train.time, dtype=np.float64)
+    probability: Floats = _censoring(event.tobytes(), time.tobytes()).predict_proba(np.asarray(times))
     if (probability <= 0).any():
         raise UndefinedMetric(f"all training cases are censored by {end:g} months, so weights would be infinite")
     return probability
+
+
+@lru_cache(maxsize=8)
+def _censoring(event: bytes, time: bytes) -> Any:
+    """The censoring distribution of these targets; a cell asks for the same one in every metric of every draw."""
+    from sksurv.nonparametric import CensoringDistributionEstimator
+    from sksurv.util import Surv
+
+    return CensoringDistributionEstimator().fit(Surv.from_arrays(np.frombuffer(event, bool), np.frombuffer(time)))

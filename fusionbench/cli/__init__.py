@@ -20,6 +20,7 @@ from fusionbench.cli import (
     new_plugin,
     plugins,
     predict,
+    profile,
     publish,
     report,
     run,
@@ -65,7 +66,7 @@ def _options(
 
 for verb in (
     *(run, status, why, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, explain, tune, tracking, data, doctor, new_plugin, check),
+    *(publish, explain, profile, tune, tracking, data, doctor, new_plugin, check),
 ):
     verb.register(app)
 

@@ -1,4 +1,4 @@
-"""fusionbench data ls|fetch|check"""
+"""fusionbench data ls|fetch|check|cache"""
 
 from __future__ import annotations
 
@@ -89,6 +89,43 @@ def check(name: DatasetName, as_json: Json = False) -> None:
     else:
         _show(rows, found)
     raise typer.Exit(2 if absent else 0)
+
+
+@data.command("cache")
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove every entry.")] = False,
+    prune: Annotated[bool, typer.Option("--prune", help="Remove entries whose file has changed or is gone.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show the cache of feature files, or empty it; it fills itself again when files are read."""
+    from fusionbench import featurecache
+
+    found = featurecache.here()
+    if found is None:
+        off = f"{featurecache.ENVIRONMENT} is {featurecache.OFF!r}"
+        if as_json:
+            print_json({"folder": None, "reason": off})
+        else:
+            typer.echo(f"the cache of feature files is turned off: {off}")
+        return
+    if clear or prune:
+        places = [*(found.entries() if clear else found.stale()), *found.unfinished()]
+        files, size = found.remove(places)
+        if as_json:
+            print_json({"folder": found.folder, "removed": files, "bytes": size})
+        else:
+            typer.echo(f"{found.folder}: {files} files removed, {size / 1e6:.1f} MB")
+        return
+    entries, stale = found.entries(), len(found.stale())
+    size = sum(place.stat().st_size for place in entries)
+    about = {"folder": found.folder, "entries": len(entries), "bytes": size, "bound": found.most, "stale": stale}
+    if as_json:
+        print_json(about)
+        return
+    typer.echo(f"folder: {found.folder}")
+    print_table(
+        ["entries", "MB", "bound MB", "stale"], [(len(entries), f"{size / 1e6:.1f}", f"{found.most / 1e6:.0f}", stale)]
+    )
 
 
 def _inspected(name: str) -> Inspection:

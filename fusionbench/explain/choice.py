@@ -54,7 +54,7 @@ def choose(plan: Plan, store: Store, request: Request) -> list[Chosen]:
     Raises:
         SuiteError: the suite has no such row, or no test fold holds the case. ResultsError: the cell is not there.
     """
-    row, usual = _row(plan, request)
+    row, usual = row_of(plan, request)
     if request.case is not None:
         cell = _holding(row, request.case)
         ready(store, cell, request.suite)
@@ -78,7 +78,7 @@ def choose(plan: Plan, store: Store, request: Request) -> list[Chosen]:
     return list(seen.values())[: request.top_risk]
 
 
-def _row(plan: Plan, request: Request) -> tuple[list[Cell], bool]:
+def row_of(plan: Plan, request: Request) -> tuple[list[Cell], bool]:
     """The cells of one model, modality set, variant and repeat, of several datasets where none is named.
 
     Returns:

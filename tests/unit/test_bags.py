@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from fusionbench.bags import CaseFeed, batches, collate, select, stream, subsample, to_device
+from fusionbench import feed as feed_module
+from fusionbench.bags import batches, collate, select, stream, subsample
 from fusionbench.errors import DataError
-from fusionbench.types import Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.feed import Ahead, CaseFeed
+from fusionbench.types import Bag, Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
 
 SPECS = {
     "omic": ModalitySpec("omic", "vector", 3),
@@ -179,6 +181,54 @@ def test_feed_with_memory_prepares_each_case_once():
     assert sorted(asked) == ["c0", "c1", "c2", "c3"]
 
 
+@pytest.mark.parametrize("expected", [[[3, 0], [5], [2, 1]], [[5], [3, 0]], []])
+def test_what_is_prepared_ahead_is_the_same(expected):
+    """As on a GPU, in the order that was told and in another one."""
+    prepared = [case(f"c{i}", wsi=i + 1, coords=True) for i in range(6)]
+    cases, asked = cohort(prepared)
+    plain, ahead = CaseFeed(cases, SPECS, CPU, budget=0), CaseFeed(cases, SPECS, CPU, budget=0)
+    ahead._ahead = Ahead(ahead._prepared)
+    asked.clear()
+    for _ in range(2):
+        ahead.coming(expected)
+        for index in [[3, 0], [5], [2, 1]]:
+            same(ahead.batch(index), plain.batch(index))
+    assert len(asked) == 2 * 10 or expected[:1] != [[3, 0]]  # nothing twice where the order is as told
+    assert [c.id for c in ahead] == list(cases.ids)
+
+
+def test_what_fails_ahead_fails_where_it_is_taken():
+    def prepare(i):
+        raise DataError(f"case {i} cannot be read")
+
+    ahead = Ahead(prepare)
+    ahead.expect([[1]])
+    with pytest.raises(DataError, match="case 1"):
+        ahead.take([1])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_feed_of_a_gpu_gives_the_same_batches(share, monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    monkeypatch.setattr(feed_module, "GPU_SHARE", share)
+    prepared = [case(f"c{i}", omic=i % 3 > 0, wsi=i + 1, grid=(2, i + 1)) for i in range(6)]
+    cases, _ = cohort(prepared)
+    device = torch.device("cuda")
+    for budget in (0, 1 << 20):
+        feed = CaseFeed(cases, SPECS, device, budget=budget)
+        feed.coming([[3, 0], [5], [2, 1]])
+        for index in [[3, 0], [5], [2, 1]]:
+            batch = feed.batch(index)
+            assert all(bag.values.is_cuda and bag.mask.is_cuda for bag in batch.bags.values())
+            back = {k: Bag(*(x.cpu() for x in (b.values, b.mask))) for k, b in batch.bags.items()}
+            expected = collate([prepared[i] for i in index], SPECS)
+            for name, bag in back.items():
+                assert torch.equal(bag.values, expected.bags[name].values)
+                assert torch.equal(bag.mask, expected.bags[name].mask)
+
+
 def test_feed_draws_only_where_asked():
     cases, _ = cohort([case(f"c{i}", wsi=6) for i in range(2)])
     feed = CaseFeed(cases, SPECS, CPU)
@@ -201,10 +251,9 @@ def test_stream_visits_every_case_once_in_like_lengths():
     assert list(stream([], SPECS, 2)) == []
 
 
-def test_select_and_to_device_keep_everything():
+def test_select_keeps_everything():
     prepared = [case("a", wsi=2, grid=(1, 2), coords=True), case("b", wsi=1, grid=(2, 2), coords=True)]
     targets = SurvivalTargets(np.array([1.0, 2.0]), np.array([True, False]), np.array([0, 1]))
     batch = collate(prepared, SPECS, targets)
     assert select(batch, [1]).ids == ("b",)
     same(select(select(batch, [1, 0]), [1, 0]), batch)
-    same(to_device(batch, CPU), batch)

@@ -1,0 +1,56 @@
+"""A cell's time as bars, in the look of the reports."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.style import COLOURS, Look, fitted, handle, legend, round_ticks, styled, width
+from fusionbench.report.figures.words import Drawn
+
+LINE = 0.22
+"""Inches of a bar with its gap."""
+KINDS = {True: ("the model's steps", Look(COLOURS[0], "s")), False: ("the harness", Look(COLOURS[1], "s"))}
+
+
+def drawn(profile: Profile) -> Drawn:
+    """A bar for each kind of work: seconds, and the most memory that was held meanwhile."""
+    longest = max(profile.spent, key=lambda name: profile.spent[name].seconds)
+    with styled():
+        figure = _bars(profile)
+    return Drawn(
+        "profile",
+        f"Where the time goes: {profile.cell.label}",
+        "Wall time of one cell without what a process does once; memory is the most that the process held meanwhile, "
+        "with all that it held anyway.",
+        f"Bars of seconds and of memory for {len(profile.spent)} kinds of work; {longest} takes longest, "
+        f"{profile.spent[longest].seconds:.2f} of {profile.seconds:.2f} seconds.",
+        figure,
+    )
+
+
+def _bars(profile: Profile) -> Figure:
+    names = list(profile.spent)
+    margin = max(width(name) for name in STEPS) + 0.25
+    room = Room(2.9, LINE * len(names) + 0.1, left=0.2, below=0.5, margin=margin)
+    columns = {
+        "seconds": [profile.spent[name].seconds for name in names],
+        "memory (MiB)": [profile.spent[name].peak_mib for name in names],
+    }
+    figure, axes = panels(
+        ["Time", "Memory of the process"], room, most=2, labels=[label for label, _ in KINDS.values()]
+    )
+    for ax, (title, values) in zip(axes, columns.items(), strict=True):
+        colours = [KINDS[name in OF_THE_MODEL][1].colour for name in names]
+        ax.barh(np.arange(len(names)), values, color=colours, height=0.7)
+        ax.set_ylim(len(names) - 0.4, -0.6)
+        ax.set_yticks([])
+        ax.set_xlabel(title)
+        ax.xaxis.set_major_locator(round_ticks())
+    for i, name in enumerate(names):
+        beside = axes[0].get_yaxis_transform()
+        axes[0].text(-0.04, i, fitted(name, margin), ha="right", va="center", transform=beside)
+    legend(figure, [handle(look, label) for label, look in KINDS.values()])
+    return figure

@@ -62,6 +62,8 @@ FLOORS = {
     "fusionbench.determinism": 1,
     "fusionbench.faults": 3,
     "fusionbench.fitting": 3,
+    "fusionbench.objective": 3,
+    "fusionbench.optimizing": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,

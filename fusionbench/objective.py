@@ -55,21 +55,27 @@ class Objective:
             return len(t.event) * survival.cox_partial_likelihood(logits[:, 0], t.time, t.event, reduction="cases")
         return self.per_case(logits, t).sum()
 
-    def per_case(self, logits: Tensor, targets: SurvivalTargets[Tensor]) -> Tensor:
-        """(case,) losses of `nll` and `ce`, class weights included."""
+    def per_case(self, logits: Tensor, targets: SurvivalTargets[Tensor], weights: Tensor | None = None) -> Tensor:
+        """(case,) losses of `nll` and `ce`; `weights`: (case, bin), instead of the same class weights for all."""
         r, t = self.recipe, targets
+        weights = self.weights if weights is None else weights
         if r.loss == "ce":
             ce = survival.cross_entropy_survival
-            return ce(logits, t.time_bin, t.event, alpha=r.alpha, clamp=r.clamp, weights=self.weights)
+            return ce(logits, t.time_bin, t.event, alpha=r.alpha, clamp=r.clamp, weights=weights)
         return survival.discrete_hazard_nll(
             logits,
             t.time_bin,
             t.event,
             alpha=r.alpha,
             clamp=r.clamp,
-            weights=self.weights,
+            weights=weights,
             weight_on=r.weight_on,
         )
+
+
+def wide(logits: Tensor) -> Tensor:
+    """In float32 at least, as losses are computed."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def validate(

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from fusionbench import survival
 from fusionbench.bags import CACHE_BYTES, CaseFeed, batches, subsample
 from fusionbench.errors import FusionBenchError
-from fusionbench.objective import Kept, Objective, checked_targets, given_targets, refuse_non_finite, validate
+from fusionbench.objective import Kept, Objective, checked_targets, given_targets, refuse_non_finite, validate, wide
 from fusionbench.optimizing import add_l1, autocast, optimizer, optimizer_steps, scheduler
 from fusionbench.predictor import TorchPredictor, forward
 from fusionbench.protocol import TrainRecipe
@@ -138,7 +138,7 @@ class _Steps:
             assert batch.targets is not None
             with autocast(self.recipe, self.device):
                 logits = forward(self.module, batch, self.task)
-            loss = self.objective(logits.float(), batch.targets)
+            loss = self.objective(wide(logits), batch.targets)
             (loss / units).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)

@@ -54,6 +54,7 @@ FLOORS = {
     "fusionbench.references": 2,
     "fusionbench.registry": 2,
     "fusionbench.slidefiles": 2,
+    "fusionbench.stacks": 2,
     "fusionbench.suites": 2,
     "fusionbench.tuned": 2,
     # 3: the work
@@ -67,6 +68,7 @@ FLOORS = {
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,
+    "fusionbench.stacked": 3,
     "fusionbench.training": 3,
     "fusionbench.waiting": 3,
     "fusionbench.work": 3,

@@ -117,7 +117,8 @@ class Driver:
 
     def _ended(self, task: Portion, given: tuple[CellResult, ...] | Lost) -> None:
         """The cells of a task that was lost are lost together; else each has its own result."""
-        if any(self.at_work.pop(cell.key, None) is None for cell in task.cells):
+        known = isinstance(task, Portion)
+        if not known or any(self.at_work.pop(cell.key, None) is None for cell in task.cells):
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
         of_key = {} if isinstance(given, Lost) else {result.key: result for result in given}
         for cell in task.cells:

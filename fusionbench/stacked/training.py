@@ -166,7 +166,7 @@ class Steps:
             drawn = not torch.equal(before, _random_state(self.device))
         if drawn:
             raise UnstackableError("its forward draws random numbers outside a dropout layer")
-        if not torch.allclose(ours, theirs, _RTOL, _ATOL):
+        if not torch.allclose(ours, theirs, _RTOL, _ATOL, equal_nan=True):
             raise UnstackableError("its forward is more than layers that work case by case")
 
     def _undropped(self, batch: Batch) -> Tensor:

@@ -15,6 +15,7 @@ from fusionbench.bags import CaseFeed
 from fusionbench.errors import DataError, FusionBenchError
 from fusionbench.predictor import TorchPredictor
 from fusionbench.protocol import TrainRecipe
+from fusionbench.statistics import harrell_c
 from fusionbench.types import CaseSet, SurvivalTargets, Task
 
 if TYPE_CHECKING:
@@ -110,15 +111,8 @@ def _validation_loss(logits: Tensor, targets: SurvivalTargets[Tensor], objective
 
 
 def _c_index(targets: Targets, risk: NDArray[np.float64]) -> dict[str, float]:
-    from sksurv.exceptions import NoComparablePairException
-    from sksurv.metrics import concordance_index_censored
-
-    if len(risk) < 2 or not targets.event.any():
-        return {}
-    try:
-        return {"val/c_index": float(concordance_index_censored(targets.event, targets.time, risk)[0])}
-    except NoComparablePairException:
-        return {}
+    c = harrell_c(targets.time, targets.event, risk)
+    return {} if math.isnan(c) else {"val/c_index": c}
 
 
 class Kept:

@@ -10,16 +10,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from fusionbench.adam import Adam
 from fusionbench.protocol import TrainRecipe
 
 
 def optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
     """Weight decay is decoupled in adamw, and added to the gradient in the others."""
     lr, decay = recipe.lr, recipe.weight_decay
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
+    if recipe.optimizer in ("adam", "adamw"):
+        return Adam(parameters, lr, decay, decoupled=recipe.optimizer == "adamw")
     if recipe.optimizer == "radam":
         return torch.optim.RAdam(parameters, lr=lr, weight_decay=decay)
     return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
@@ -48,11 +47,10 @@ def add_l1(parameters: Sequence[nn.Parameter], strength: float) -> None:
     if strength == 0:
         return
     for parameter in parameters:
-        sign = parameter.detach().sign()
         if parameter.grad is None:
-            parameter.grad = strength * sign
-        else:
-            parameter.grad.add_(sign, alpha=strength)
+            parameter.grad = torch.zeros_like(parameter)
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    torch._foreach_add_(gradients, torch._foreach_sign([p.detach() for p in parameters]), alpha=strength)
 
 
 def autocast(recipe: TrainRecipe, device: torch.device) -> contextlib.AbstractContextManager[Any]:

@@ -29,6 +29,7 @@ FLOORS = {
     "fusionbench.search": 0,
     "fusionbench.types": 0,
     # 1: pure tools
+    "fusionbench.adam": 1,
     "fusionbench.bags": 1,
     "fusionbench.download": 1,
     "fusionbench.environment": 1,

@@ -13,7 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,14 +48,20 @@ def plain(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Op
     return torch.optim.AdamW(parameters, **usual)
 
 
+def plain_l1(parameters: Sequence[nn.Parameter], strength: float) -> None:
+    for parameter in parameters:
+        if strength and parameter.grad is not None:
+            parameter.grad += strength * parameter.detach().sign()
+
+
 @contextmanager
 def plain_adam() -> Iterator[None]:
-    usual = training.optimizer
-    training.optimizer = plain
+    usual = training.optimizer, training.add_l1
+    training.optimizer, training.add_l1 = plain, plain_l1
     try:
         yield
     finally:
-        training.optimizer = usual
+        training.optimizer, training.add_l1 = usual
 
 
 def main() -> None:

@@ -20,6 +20,37 @@ ALPHA = 1.7580993408473766
 """-scale * alpha of SELU, to which AlphaDropout sets what it drops."""
 
 
+class Gradients:
+    """Where the gradients of a stacked layer are written and the members' parameters have them from.
+
+    Attributes:
+        written: something has been since the step began.
+    """
+
+    def __init__(self, stacked: Sequence[Tensor], members: Sequence[Sequence[nn.Parameter]]) -> None:
+        self.stacked = [torch.zeros_like(parameter) for parameter in stacked]
+        self.members = members
+        self.written = self._handed = False
+
+    def add(self, x: Tensor, above: Tensor) -> None:
+        """Those of weight and bias, for inputs (member, case, in) and the loss's gradient (member, case, out)."""
+        # beta 0 reads nothing of what stood there
+        self.stacked[0].baddbmm_(above.mT, x, beta=float(self.written))
+        if len(self.stacked) > 1:
+            bias = self.stacked[1]
+            torch.add(bias, above.sum(dim=1), out=bias) if self.written else torch.sum(above, dim=1, out=bias)
+        self.written = True
+
+    def hand_out(self) -> None:
+        """Every member's parameters get theirs, or none where no loss has reached this layer."""
+        if self.written == self._handed:
+            return
+        for k, parameters in enumerate(self.members):
+            for parameter, gradient in zip(parameters, self.stacked, strict=True):
+                parameter.grad = gradient[k] if self.written else None
+        self._handed = self.written
+
+
 class StackedLinear(nn.Module):
     """(member * case, ..., in) -> (member * case, ..., out), each member's cases by its own weights.
 
@@ -32,27 +63,16 @@ class StackedLinear(nn.Module):
         self.weight = nn.Parameter(torch.stack([layer.weight.detach() for layer in layers]))
         biases = [layer.bias.detach() for layer in layers if layer.bias is not None]
         self.bias = nn.Parameter(torch.stack(biases)) if biases else None
-        self.own = [self.weight] if self.bias is None else [self.weight, self.bias]
-        self.gradients = [torch.zeros_like(p) for p in self.own]
-        self.written = False
+        stacked = [self.weight] if self.bias is None else [self.weight, self.bias]
+        self.gradients = Gradients(stacked, self.members)
         for k, parameters in enumerate(self.members):
-            for parameter, stacked in zip(parameters, self.own, strict=True):
-                parameter.data = stacked.data[k]
+            for parameter, of_all in zip(parameters, stacked, strict=True):
+                parameter.data, parameter.grad = of_all.data[k], None
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(len(self.weight), -1, x.shape[-1])
-        y: Tensor = _Product.apply(flat, self.weight, self)  # type: ignore[no-untyped-call]
+        y: Tensor = _Product.apply(flat, self.weight, self.bias, self.gradients)  # type: ignore[no-untyped-call]
         return y.reshape(*x.shape[:-1], self.weight.shape[1])
-
-    def begin(self) -> None:
-        """The gradients start from nothing."""
-        self.written = False
-
-    def hand_out(self) -> None:
-        """Every member's parameters get their gradients, or none where no loss has reached this layer."""
-        for k, parameters in enumerate(self.members):
-            for parameter, gradient in zip(parameters, self.gradients, strict=True):
-                parameter.grad = gradient[k] if self.written else None
 
     def release(self) -> None:
         """Every member's parameters get memory of their own again."""
@@ -65,26 +85,17 @@ class _Product(torch.autograd.Function):
     """x W' + b of every member. The weights are an argument so that there is a backward at all."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, layer: StackedLinear) -> Tensor:
-        ctx.layer = layer
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, gradients: Gradients) -> Tensor:
+        ctx.gradients = gradients
         ctx.save_for_backward(x, weight)
-        if layer.bias is None:
-            return torch.bmm(x, weight.mT)
-        return torch.baddbmm(layer.bias.unsqueeze(1), x, weight.mT)
+        return torch.bmm(x, weight.mT) if bias is None else torch.baddbmm(bias.unsqueeze(1), x, weight.mT)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
-        layer: StackedLinear = ctx.layer
+    def backward(ctx: Any, above: Tensor) -> tuple[Tensor | None, None, None, None]:
         x, weight = ctx.saved_tensors
-        full = gradient.to(weight.dtype)  # autocast's products are narrower than the weights
-        again = float(layer.written)  # beta 0 reads nothing of what stood there
-        layer.gradients[0].baddbmm_(full.mT, x.to(weight.dtype), beta=again)
-        if layer.bias is not None:
-            summed = full.sum(dim=1)
-            layer.gradients[1].copy_(layer.gradients[1] + summed if layer.written else summed)
-        layer.written = True
-        below = torch.bmm(full, weight).to(x.dtype) if ctx.needs_input_grad[0] else None
-        return below, None, None
+        above = above.to(weight.dtype)  # autocast's products are narrower than the weights
+        ctx.gradients.add(x.to(weight.dtype), above)
+        return torch.bmm(above, weight).to(x.dtype) if ctx.needs_input_grad[0] else None, None, None, None
 
 
 class StackedDropout(nn.Module):
@@ -120,11 +131,13 @@ class Streams:
 
     def kept(self, x: Tensor, keep: float) -> Tensor:
         """1 with probability `keep`, else 0, in the shape of x; nothing is drawn for cases that only fill up."""
-        drawn = torch.ones_like(x, memory_format=torch.contiguous_format)
+        drawn = torch.empty_like(x, memory_format=torch.contiguous_format)
         of_member = drawn.view(len(self.generators), -1, *x.shape[1:])
-        for rows, real, generator in zip(of_member, self.real, self.generators, strict=True):
+        for rows, real, generator in zip(of_member.unbind(), self.real, self.generators, strict=True):
+            if real < len(rows):
+                rows[real:] = 1.0
             if real:
-                rows[:real].bernoulli_(keep, generator=generator)
+                (rows if real == len(rows) else rows[:real]).bernoulli_(keep, generator=generator)
         return drawn
 
 

@@ -92,7 +92,8 @@ class Steps:
         feeds = [member.feed for member in members]
         self.whole = joined([feed.batch(range(len(feed))) for feed in feeds])
         self.starts = [sum(len(feed) for feed in feeds[:k]) for k in range(len(feeds))]
-        self.weights = torch.stack([member.objective.weights for member in members])
+        weights = torch.stack([member.objective.weights for member in members])
+        self.weights = None if bool((weights == weights[0]).all()) else weights
 
     def epoch(self, epoch: int) -> None:
         """All training cases of every member once."""
@@ -109,14 +110,14 @@ class Steps:
         """One optimiser step of each member that has a window; (member,) sums of their losses."""
         units = torch.tensor([sum(map(len, window)) for window in windows], device=self.device).clamp(min=1)
         for layer in self.layers:
-            layer.begin()
+            layer.gradients.written = False
         total = torch.zeros(len(windows), device=self.device)
         for i in range(max(map(len, windows))):
             loss = self.losses([window[i] if i < len(window) else [] for window in windows])
             (loss / units).sum().backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         for layer in self.layers:
-            layer.hand_out()
+            layer.gradients.hand_out()
         for member, window in zip(self.members, windows, strict=True):
             if window:
                 member.step()
@@ -132,11 +133,12 @@ class Steps:
         assert batch.targets is not None
         with autocast(self.recipe, self.device):
             logits = forward(self.module, batch, self.members[0].given.task)
-        weights = self.weights.repeat_interleave(longest, dim=0)
-        values = self.members[0].objective.per_case(wide(logits), batch.targets, weights)
-        counts = torch.tensor(self.streams.real, device=self.device).unsqueeze(1)
-        real = torch.arange(longest, device=self.device) < counts
-        return torch.where(real, values.view(len(index), longest), 0.0).sum(dim=1)
+        weights = None if self.weights is None else self.weights.unsqueeze(1).expand(-1, longest, -1).flatten(0, 1)
+        values = self.members[0].objective.per_case(wide(logits), batch.targets, weights).view(len(index), longest)
+        if min(self.streams.real) < longest:
+            counts = torch.tensor(self.streams.real, device=self.device).unsqueeze(1)
+            values = torch.where(torch.arange(longest, device=self.device) < counts, values, 0.0)
+        return values.sum(dim=1)
 
     def drop_ended(self) -> int:
         """Go on with those that still train; how many they are."""

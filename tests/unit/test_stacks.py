@@ -17,6 +17,7 @@ from fusionbench.selection import Selection
 from fusionbench.session import Session
 from fusionbench.standing.changes import changes
 from fusionbench.store import Store
+from fusionbench.work import Job, Together, computed
 
 SUITE = """
 title = "Folds trained together"
@@ -104,46 +105,38 @@ def same(one: CellResult, other: CellResult) -> None:
         assert a.prediction.risk.tobytes() == b.prediction.risk.tobytes()
 
 
+@pytest.mark.slow
 def test_a_lone_cell_comes_to_the_same_bits_and_a_run_goes_on(written: Any, tmp_path: Path) -> None:
-    suite, name = written(), "snn[dropout=0.1]"
-    whole = Session(out=tmp_path / "whole", device="cpu", threads=1)
-    assert not whole.run(suite, Selection(models=(name,)), track=False).failed
-    cells = of(whole.plan(suite))
+    suite, first = written(models='"snn"'), Selection(folds="0-1", repeats=1)
+    whole = Session(out=tmp_path, device="cpu", threads=1)
+    assert not whole.run(suite, first, track=False).failed
+    cells = of(whole.plan(suite, first))
     store = Store(whole.out, Path(suite).stem)
     before = {cell.key: store.load(cell.key) for cell in cells}
     assert all(len(r.record["stacked"]["with"]) == 3 for r in before.values())
     shutil.rmtree(store.cells / cells[1].key)
-    assert whole.run(suite, Selection(models=(name,)), track=False).ran == 1
+    assert whole.run(suite, first, track=False).ran == 1
     same(store.load(cells[1].key), before[cells[1].key])
-    part = Session(out=tmp_path / "part", device="cpu", threads=1)
-    third = Selection(models=(name,), folds="2", repeats=1)
-    assert part.run(suite, third, track=False).ran == 2, "itself and the row of true hazards"
-    (cell,) = of(part.plan(suite, third))
-    same(Store(part.out, Path(suite).stem).load(cell.key), before[cell.key])
 
 
-def test_stacked_and_one_by_one_tell_the_same(written: Any, tmp_path: Path) -> None:
-    session = Session(out=tmp_path, device="cpu", threads=1)
-    rows = []
-    for train in (TRAIN.format(more=""), "train = { epochs = 2 }"):
-        suite = written(train)
-        session.run(suite, Selection(models=("snn[dropout=0.1]",), repeats=1), track=False)
-        store = Store(tmp_path, Path(suite).stem)
-        rows.append([store.load(c.key) for c in of(session.plan(suite, Selection(repeats=1)))])
-    for a, b in zip(*rows, strict=True):
+def test_stacked_and_one_by_one_tell_the_same(session: Session, written: Any) -> None:
+    stack = of(session.plan(written(models='"snn"')))[0].stack
+    plain = of(session.plan(written("train = { epochs = 2 }", models='"snn"')))[:3]
+    together = computed(Together(stack, stack), session.bench)
+    for a, b in zip(together, (computed(Job(cell), session.bench)[0] for cell in plain), strict=True):
+        assert a.key != b.key
         assert [s.value for s in a.scores] == pytest.approx([s.value for s in b.scores])
         assert [h[3] for h in a.history] == pytest.approx([h[3] for h in b.history], rel=1e-4)
 
 
 def test_a_network_that_is_trained_by_itself_says_why(session: Session, written: Any) -> None:
-    suite = written(models='"abmil[fusion=concat]", "cox", "healnet[layers=1,latents=4,latent_dim=4]"')
-    session.run(suite, Selection(folds="0", repeats=1), track=False)
-    store, plan = Store(session.out, Path(suite).stem), session.plan(suite, Selection(folds="0", repeats=1))
+    plan = session.plan(written(models='"abmil[fusion=concat]", "cox", "healnet[layers=1,latents=4,latent_dim=4]"'))
 
     def notes(model: str, modalities: str) -> list[str]:
-        (cell,) = of(plan, model, modalities)
-        record = store.load(cell.key).record
-        return [note for note in record["notes"] if "stacked" in note]
+        cell = of(plan, model, modalities)[0]
+        task = Together((cell,), cell.stack) if cell.stack else Job(cell)
+        (result,) = computed(task, session.bench)
+        return [note for note in result.record["notes"] if "stacked" in note]
 
     assert notes("abmil", "vector+bag") == [
         "train.stacked: trained by itself, since 'bag' is a bag, and only vectors can be stacked"
@@ -151,7 +144,6 @@ def test_a_network_that_is_trained_by_itself_says_why(session: Session, written:
     assert notes("cox", "vector") == []
     (of_healnet,) = notes("healnet", "vector")
     assert "is not that of a linear layer" in of_healnet
-    assert not [note for note in store.load(of(plan, "cox")[0].key).record["notes"] if "stacked" in note]
 
 
 def test_a_fold_of_another_shape_is_trained_by_itself(session: Session, written: Any) -> None:

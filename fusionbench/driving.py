@@ -14,7 +14,7 @@ from fusionbench.results import CellResult
 from fusionbench.runner import failure
 from fusionbench.store import Store
 from fusionbench.waiting import Waiting
-from fusionbench.work import Job, Work
+from fusionbench.work import Job, Portion, Together, Work
 
 Sink = Callable[[Cell, CellResult], None]
 
@@ -55,8 +55,8 @@ class Driver:
             self._store(cell, self._given_up(cell))
         try:
             with closing(self._results(work)) as results:
-                for job, result in results:
-                    self._ended(job, result)
+                for task, result in results:
+                    self._ended(task, result)
         finally:  # an interrupt, a full disk: not the fault of the cells in hand
             for key in self.at_work:
                 self.attempts.drop(key)
@@ -81,7 +81,7 @@ class Driver:
                 lost[cell.key] = len(tried.ended)
         return lost
 
-    def _results(self, work: Work) -> Generator[tuple[Job, CellResult | Lost]]:
+    def _results(self, work: Work) -> Generator[tuple[Portion, tuple[CellResult, ...] | Lost]]:
         """What the executor yields; what it raises gets its name."""
         try:
             yield from self.executor.run(self._take, work)
@@ -91,15 +91,18 @@ class Driver:
             what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             raise PluginError(f"executor {self.executor.name!r} raised {what}; finished cells are kept") from error
 
-    def _take(self) -> Job | None:
+    def _take(self) -> Portion | None:
         cell = self.waiting.take()
         if cell is None:
             return None
-        job = Job(cell, self._members(cell))
-        self.attempts.start(cell.key, in_driver=self.executor.in_driver)
-        self.at_work[cell.key] = cell
+        task: Portion = Job(cell, self._members(cell))
+        if cell.stack:
+            task = Together((cell, *self.waiting.take_beside(cell)), cell.stack)
+        for each in task.cells:
+            self.attempts.start(each.key, in_driver=self.executor.in_driver)
+            self.at_work[each.key] = each
         self.begin(cell)
-        return job
+        return task
 
     def _members(self, cell: Cell) -> dict[str, CellResult]:
         """Its members' results, and their members'."""
@@ -112,10 +115,16 @@ class Driver:
                 wanted += [member["key"] for member in found[key].record.get("members", ())]
         return found
 
-    def _ended(self, job: Job, result: CellResult | Lost) -> None:
-        cell = job.cell
-        if self.at_work.pop(cell.key, None) is None:
+    def _ended(self, task: Portion, given: tuple[CellResult, ...] | Lost) -> None:
+        """The cells of a task that was lost are lost together; else each has its own result."""
+        known = isinstance(task, Portion)
+        if not known or any(self.at_work.pop(cell.key, None) is None for cell in task.cells):
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
+        of_key = {} if isinstance(given, Lost) else {result.key: result for result in given}
+        for cell in task.cells:
+            self._one_ended(cell, given if isinstance(given, Lost) else of_key[cell.key])
+
+    def _one_ended(self, cell: Cell, result: CellResult | Lost) -> None:
         if not isinstance(result, Lost) and not result.record.get("transient"):
             self._store(cell, result)
         elif len(self.attempts.lose(cell.key, result.reason).ended) <= self.retries:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from fusionbench.errors import FusionBenchError, PluginError, SuiteError, did_yo
 from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.registry import Registry
+from fusionbench.stacks import STACK, why_alone, with_stacks
 from fusionbench.types import Case, Fold, Member, Task
 
 if TYPE_CHECKING:
@@ -98,10 +99,17 @@ def _variant_cells(
     sets = suite.sets_of(dataset.name)
     cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
-    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found, folds)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
     # A variant's options can make two models of the suite one.
     refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
+    yield from with_stacks(list(_made(maker, folds, sets, refs)))
+
+
+def _made(
+    maker: _Maker, folds: Sequence[Sequence[Fold]], sets: Sequence[tuple[str, ...]], refs: Iterable[PluginRef]
+) -> Iterator[Cell]:
+    cohort, protocol = maker.cohort, maker.protocol
     for repeat, of_repeat in enumerate(folds):
         for number, fold in enumerate(of_repeat):
             for modalities in sets:
@@ -156,9 +164,12 @@ class _Maker:
         suite: suites.Suite,
         tau: float,
         found: tuned.Tuned,
+        folds: Sequence[Sequence[Fold]],
     ) -> None:
+        """`folds`: of each repeat."""
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
+        self.folds = folds
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.described = cache(self._describe)
         self.about_model, self.about_modality = cache(self._about_model), cache(self._about_modality)
@@ -313,7 +324,21 @@ class _Maker:
             "fold": cell.fold,
             "members": [key for _, key in cell.members],
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
+            **({STACK: together} if len(together := self._trained_with(cell)) > 1 else {}),
         }
+
+    def _trained_with(self, cell: Cell) -> list[str]:
+        """Hashes of the splits of all folds that the cell is stacked with, its own among them."""
+        if not cell.recipe.stacked or cell.members or cell.model.name == ORACLE:
+            return []
+        specs = {name: self.cohort.specs_raw[name] for name in cell.modalities}
+        if why_alone(self.registry.model(cell.model.name), specs):
+            return []
+        alike = (cell.chosen, cell.recipe)
+        usual = replace(cell, tuned=(), recipe=self.recipe)
+        others = (replace(usual, fold=n, split=split) for n, split in enumerate(self.folds[cell.repeat]))
+        trained = (self._as_tuned(other) if cell.listed else other for other in others)
+        return [splits.fold_hash(c.split) for c in trained if (c.chosen, c.recipe) == alike]
 
     def _about_model(self, ref: PluginRef) -> Mapping[str, Any]:
         about: dict[str, Any] = {"name": ref.name}

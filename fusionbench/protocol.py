@@ -9,7 +9,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 
 class _Strict(BaseModel):
@@ -156,6 +164,8 @@ class TrainRecipe(_Strict):
         grad_clip: largest norm of the gradient; None = no clipping.
         amp: bfloat16 autocast on CUDA; ignored on the CPU.
         eval_batch_size: cases side by side when predicting; does not change results.
+        stacked: the folds of one repeat of a model that is linear layers on vectors are trained together, their
+            weights stacked; the same steps up to the rounding of sums. Part of a cell's key, as all of this is.
     """
 
     base: Base = "clean"
@@ -183,6 +193,13 @@ class TrainRecipe(_Strict):
     max_instances: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
+    stacked: bool = False
+
+    @model_serializer(mode="wrap")
+    def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without `stacked` where it is off: keys and locks from before there was such a thing stay as they are."""
+        written: dict[str, Any] = usual(self)
+        return {name: value for name, value in written.items() if name != "stacked" or value}
 
     @model_validator(mode="before")
     @classmethod
@@ -203,6 +220,11 @@ class TrainRecipe(_Strict):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
         if self.loss != "nll" and self.weight_on != "all":
             raise ValueError(f"weight_on='likelihood' belongs to loss 'nll', not {self.loss!r}")
+        if self.loss == "cox" and self.stacked:
+            raise ValueError(
+                "stacked=true trains with losses that are sums over cases; loss 'cox' compares the cases of a batch: "
+                "leave stacked out, or set loss to 'nll' or 'ce'"
+            )
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self

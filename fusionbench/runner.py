@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from fusionbench.cohort import Cohort
 from fusionbench.determinism import deterministic
 from fusionbench.errors import FusionBenchError
 from fusionbench.faults import transient
-from fusionbench.fitting import Context, Load, Progress, load_members, make_model, prior_record
+from fusionbench.fitting import Context, Fit, Load, Progress, load_members, make_model, prior_record
 from fusionbench.interfaces import Predictor, State
 from fusionbench.meter import Meter
 from fusionbench.preprocess import Preprocessor
@@ -27,7 +28,7 @@ from fusionbench.results import CellResult, PatternPrediction, Score
 from fusionbench.seeds import derive
 from fusionbench.survival import assign_bins, time_bins
 from fusionbench.threads import limited, threads_for
-from fusionbench.types import CaseSet, SurvivalPrediction, SurvivalTargets, Task
+from fusionbench.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
 from fusionbench.workbench import Workbench
 
 FEW_RISKS = 3
@@ -51,23 +52,45 @@ class FoldData:
     n_left_out: int
 
 
-def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None) -> CellResult:
-    """Fit, predict and score one cell; a cell's own failure is a result with its reason, not an exception.
+@dataclass(frozen=True)
+class Ready:
+    """A cell whose cases are split and prepared; `clock` has run since that began."""
+
+    cell: Cell
+    cohort: Cohort
+    data: FoldData
+    clock: Clock
+
+
+def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None, note: str = "") -> CellResult:
+    """Fit, predict and score one cell by itself; its own failure is a result with its reason, not an exception.
 
     Args:
         load: gives the finished cells of its members.
+        note: goes into its record.
     """
     started = time.perf_counter()
     meter = Meter()
     try:
         with meter:
-            result = _run(cell, bench, load, progress)
-        return replace(result, record={**result.record, **_measured(meter)})
+            result = _run(cell, bench, load, progress, note)
+        return measured(result, meter)
     # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
-        about = {"traceback": traceback.format_exc(), "transient": transient(error), **_measured(meter)}
-        return failure(cell, reason, seconds=time.perf_counter() - started, **about)
+        return failed(cell, error, time.perf_counter() - started, meter)
+
+
+def measured(result: CellResult, meter: Meter) -> CellResult:
+    """With what it took of its process."""
+    return replace(result, record={**result.record, **_measured(meter)})
+
+
+def failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> CellResult:
+    """The result of a cell that raised."""
+    reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    about = {"traceback": trace, "transient": transient(error), **_measured(meter)}
+    return failure(cell, reason, seconds=seconds, **about)
 
 
 def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:
@@ -87,28 +110,42 @@ def _measured(meter: Meter) -> dict[str, Any]:
     }
 
 
-def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None) -> CellResult:
-    clock = _Clock()
+def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None, note: str) -> CellResult:
+    ready = prepare(cell, bench)
+    threads = threads_for(ready.data.train, bench.threads, bench.cores)
+    with limited(threads), deterministic(bench.deterministic):
+        context, predictor = _fit(ready, bench, load, progress)
+        ready.clock.lap("fit")
+        return finish(ready, context, predictor, bench, threads, [note] if note else [])
+
+
+def prepare(cell: Cell, bench: Workbench) -> Ready:
+    """Read, split and prepare what a cell needs."""
+    clock = Clock()
     cohort = bench.cohort_of(cell)
     with span(PREPARE):
         data = fold_data(cell, cohort, bench)
     clock.lap("prepare")
-    threads = threads_for(data.train, bench.threads, bench.cores)
-    with limited(threads), deterministic(bench.deterministic):
-        context, predictor = _fit(cell, cohort, data, bench, load, progress)
-        clock.lap("fit")
-        with span(EVALUATE):
-            prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
-            tested, validated = _predict(cell, cohort, data, predictor, prior)
-        clock.lap("predict")
-        with span(EVALUATE):
-            scores = _score(cell, cohort, data, tested, bench)
-        clock.lap("score")
+    return Ready(cell, cohort, data, clock)
+
+
+def finish(
+    ready: Ready, context: Context, predictor: Predictor, bench: Workbench, threads: int, notes: Sequence[str] = ()
+) -> CellResult:
+    """Predict and score with a fitted model; `notes` go into the record beside the cell's own."""
+    cell, cohort, data, clock = ready.cell, ready.cohort, ready.data, ready.clock
+    with span(EVALUATE):
+        prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
+        tested, validated = _predict(cell, cohort, data, predictor, prior)
+    clock.lap("predict")
+    with span(EVALUATE):
+        scores = _score(cell, cohort, data, tested, bench)
+    clock.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {
         **_origin(cell, bench),
         "fit": _fit_record(data, context, predictor, prior),
-        "notes": _notes(cell, data, context, tested),
+        "notes": [*_notes(cell, data, context, tested), *notes],
         "seconds": clock.laps,
         "environment": environment.describe(str(bench.device), threads) | {"deterministic": bench.deterministic},
     }
@@ -211,21 +248,34 @@ def fit_seed(cell: Cell) -> int:
     )
 
 
-def _fit(
-    cell: Cell, cohort: Cohort, data: FoldData, bench: Workbench, load: Load, progress: Progress | None
-) -> tuple[Context, Predictor]:
+def _fit(ready: Ready, bench: Workbench, load: Load, progress: Progress | None) -> tuple[Context, Predictor]:
     """Fit under a seed of the cell's own; the process's random state is left as it was."""
-    seed = fit_seed(cell)
-    members = load_members(cell, cohort, bench.registry, bench.device, load)
-    context = Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
+    cell, data = ready.cell, ready.data
+    members = load_members(cell, ready.cohort, bench.registry, bench.device, load)
+    context = context_of(ready, bench, members, progress)
     if cell.model.name == ORACLE:
-        return context, Oracle(cohort)
+        return context, Oracle(ready.cohort)
     model = make_model(bench.registry, cell.chosen)
-    devices = [bench.device] if bench.device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
+    with seeded(cell, bench.device):
         predictor = model.fit(data.train, data.val, context)
     return context, predictor
+
+
+def context_of(
+    ready: Ready, bench: Workbench, members: Mapping[Member, Fit], progress: Progress | None = None
+) -> Context:
+    """What the harness lends the cell's model."""
+    cell, data = ready.cell, ready.data
+    seed = fit_seed(cell)
+    return Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
+
+
+@contextmanager
+def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
+    """Torch's global random numbers are the cell's own inside, and as they were after that."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(fit_seed(cell))
+        yield
 
 
 class Oracle(Predictor):
@@ -263,7 +313,7 @@ def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
 
 
-class _Clock:
+class Clock:
     """Seconds since the last lap, by name."""
 
     def __init__(self) -> None:
@@ -274,3 +324,8 @@ class _Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
+
+    def put(self, name: str, seconds: float) -> None:
+        """A lap that was measured elsewhere; the next one begins now."""
+        self.laps[name] = seconds
+        self._last = time.perf_counter()

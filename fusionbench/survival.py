@@ -85,7 +85,7 @@ def discrete_hazard_nll(
         event: (case,) bool, True = observed (MCAT and Porpoise write c = 1 - event).
         alpha: weight taken off the censored cases, in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 is what MCAT and Porpoise publish (no gradient below).
-        weights: (bin,) class weights w, or None for 1.
+        weights: (bin,) class weights w, or (case, bin), each case's own; None for 1.
         weight_on: "likelihood" leaves w off the alpha term, as HEALNet publishes it (with weights of sum 1).
 
     Raises:
@@ -100,7 +100,7 @@ def discrete_hazard_nll(
     hazard = _sum(logsigmoid(logits), bins == own).clamp(min=floor)
     uncensored = torch.where(event, -(before + hazard), 0.0)
     censored = torch.where(event, 0.0, -after)
-    weight = 1.0 if weights is None else weights.to(logits)[time_bin]
+    weight = 1.0 if weights is None else _of_bin(weights.to(logits), own)
     extra = alpha * uncensored * (weight if weight_on == "all" else 1.0)
     return (1 - alpha) * weight * (uncensored + censored) + extra
 
@@ -127,7 +127,7 @@ def cross_entropy_survival(
         alpha: weight of the uncensored likelihood, in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 gives the published values where those are finite
             (1 - S is not bounded there, so that they are inf or NaN for S = 1; here it is, by half its rounding error).
-        weights: (bin,) class weights, or None for 1.
+        weights: (bin,) class weights, or (case, bin), each case's own; None for 1.
 
     Raises:
         ValueError: if a bin lies outside the logits' bins.
@@ -146,7 +146,7 @@ def cross_entropy_survival(
         hazard, before = hazard.clamp(min=math.log(clamp)), (before.exp() + clamp).log()
     entropy = -torch.where(event, died, after)
     value = (1 - alpha) * entropy + alpha * torch.where(event, -(before + hazard), 0.0)
-    return value if weights is None else value * weights.to(logits)[time_bin]
+    return value if weights is None else value * _of_bin(weights.to(logits), own)
 
 
 def cox_partial_likelihood(
@@ -229,6 +229,11 @@ def _bins(logits: Tensor, time_bin: Tensor) -> tuple[Tensor, Tensor]:
         seen = f"{int(time_bin.min())}..{int(time_bin.max())}"
         raise ValueError(f"time bins {seen} lie outside the {n_bins} bins of the logits")
     return torch.arange(n_bins, device=logits.device), time_bin.unsqueeze(1)
+
+
+def _of_bin(weights: Tensor, own: Tensor) -> Tensor:
+    """(case,) weights of the cases' own bins, from (bin,) or (case, bin)."""
+    return weights[own.squeeze(1)] if weights.ndim == 1 else weights.gather(1, own).squeeze(1)
 
 
 def _sum(values: Tensor, where: Tensor) -> Tensor:

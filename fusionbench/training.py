@@ -9,11 +9,9 @@ partial likelihood over all validation cases.
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -21,18 +19,17 @@ from torch import Tensor, nn
 from fusionbench import survival
 from fusionbench.bags import batches, subsample
 from fusionbench.clock import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
-from fusionbench.errors import DataError, FusionBenchError
+from fusionbench.errors import FusionBenchError
 from fusionbench.feed import CACHE_BYTES, CaseFeed
+from fusionbench.objective import Kept, Objective, checked_targets, given_targets, refuse_non_finite, validate, wide
+from fusionbench.optimizing import add_l1, autocast, optimizer, optimizer_steps, scheduler
 from fusionbench.predictor import TorchPredictor, forward
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
-from fusionbench.types import CaseSet, ModalitySpec, PreparedCase, SurvivalTargets, Task
+from fusionbench.types import CaseSet, ModalitySpec, PreparedCase, Task
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Targets = SurvivalTargets[NDArray[Any]]
+    from fusionbench.objective import Targets
 
 __all__ = ["TorchPredictor", "train_module"]
 
@@ -71,29 +68,24 @@ def train_module(
         PluginError: the module's output has the wrong shape.
         FusionBenchError: a loss is not finite.
     """
-    targets, val_targets = _targets(train, "training"), _targets(val, "validation")
-    _check(recipe, task, targets)
+    targets, val_targets = checked_targets(train, task, recipe), given_targets(val, "validation")
     predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
     feed = CaseFeed(train, specs, device)
     val_feed = CaseFeed(val, specs, device, budget=CACHE_BYTES - feed.held)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
-        kept = _Kept(module, recipe)
+        kept = Kept(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
             values = steps.epoch(epoch)
             with span(EVALUATE):
-                values |= _validate(predictor, val_feed, val_targets, steps.objective, epoch)
+                values |= validate(predictor, val_feed, val_targets, steps.objective, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
             if kept.see(epoch, values.get("val/loss", math.nan)):
                 break
-    predictor.best_epoch, predictor.validation_loss = kept.settle()
-    predictor.notes = tuple(getattr(module, "notes", ()))
-    if math.isnan(predictor.validation_loss):
-        undefined = f"the {recipe.loss} loss is undefined on the validation cases: all epochs were trained"
-        predictor.notes = (*predictor.notes, undefined)
+    kept.settle(predictor)
     if recipe.loss == "cox":
         risk = predictor.logits(feed)[:, 0].numpy()
         predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
@@ -116,11 +108,10 @@ class _Steps:
         self.module, self.task, self.feed, self.targets = module, task, feed, targets
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.objective = _Objective.of(recipe, targets, task, device)
+        self.objective = Objective.of(recipe, targets, task, device)
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
-        self.optimizer = _optimizer(self.parameters, recipe)
-        windows = math.ceil(math.ceil(len(feed) / recipe.batch_size) / recipe.accumulate)
-        self.scheduler = _scheduler(self.optimizer, recipe, windows * recipe.epochs)
+        self.optimizer = optimizer(self.parameters, recipe)
+        self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(feed), recipe))
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """All training cases once; the quantities to log."""
@@ -138,7 +129,7 @@ class _Steps:
             rate = self.optimizer.param_groups[0]["lr"]
             total += self._step(usable[start : start + width], epoch)
         loss = total.item() / sum(units for _, units in usable)
-        _refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
+        refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
         skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.recipe.loss == "cox" else {}
         return {"train/loss": loss, "lr": float(rate)} | skipped
 
@@ -152,14 +143,14 @@ class _Steps:
             batch = self.feed.batch(index, lambda case: self._draw(case, epoch))
             assert batch.targets is not None
             with span(FORWARD):
-                with self._autocast():
+                with autocast(self.recipe, self.device):
                     logits = forward(self.module, batch, self.task)
-                loss = self.objective(logits.float(), batch.targets)
+                loss = self.objective(wide(logits), batch.targets)
             with span(BACKWARD):
                 (loss / units).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
         with span(OPTIMISER):
-            _add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
+            add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
             self.optimizer.step()
@@ -176,181 +167,3 @@ class _Steps:
             seed = derive(self.seed, "instances", epoch, case.id, name)
             bags[name] = subsample(bag, most, torch.Generator().manual_seed(seed)) if len(bag.values) > most else bag
         return PreparedCase(case.id, bags)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.recipe.amp and self.device.type == "cuda":
-            return torch.autocast("cuda", torch.bfloat16)
-        return contextlib.nullcontext()
-
-
-@dataclass(frozen=True)
-class _Objective:
-    """The training loss as a sum over units, so that accumulated batches can share one mean."""
-
-    recipe: TrainRecipe
-    weights: Tensor
-
-    @classmethod
-    def of(cls, recipe: TrainRecipe, targets: Targets, task: Task, device: torch.device) -> _Objective:
-        """With class weights of the training targets."""
-        weights = survival.class_weights(targets.time_bin, task.n_outputs, recipe.class_weights)
-        if recipe.weight_sum == "one":
-            weights = weights / weights.sum()
-        return cls(recipe, torch.tensor(weights, dtype=torch.float32, device=device))
-
-    def units(self, targets: Targets, index: Sequence[int]) -> int:
-        """How many units these cases make together; 0 = nothing to learn from."""
-        if self.recipe.loss != "cox":
-            return len(index)
-        events = int(targets.event[index].sum())
-        if len(index) < 2 or events == 0:
-            return 0
-        return events if self.recipe.cox_reduction == "events" else len(index)
-
-    def __call__(self, logits: Tensor, targets: SurvivalTargets[Tensor]) -> Tensor:
-        r, t = self.recipe, targets
-        if r.loss == "cox":
-            # the mean over cases times their number: the sum, whichever of the two reductions the step takes
-            return len(t.event) * survival.cox_partial_likelihood(logits[:, 0], t.time, t.event, reduction="cases")
-        if r.loss == "ce":
-            ce = survival.cross_entropy_survival
-            return ce(logits, t.time_bin, t.event, alpha=r.alpha, clamp=r.clamp, weights=self.weights).sum()
-        return survival.discrete_hazard_nll(
-            logits,
-            t.time_bin,
-            t.event,
-            alpha=r.alpha,
-            clamp=r.clamp,
-            weights=self.weights,
-            weight_on=r.weight_on,
-        ).sum()
-
-
-class _Kept:
-    """The weights to keep, and when to stop."""
-
-    def __init__(self, module: nn.Module, recipe: TrainRecipe) -> None:
-        self.module, self.recipe = module, recipe
-        self.best: tuple[int, float] | None = None
-        self.last = (0, math.nan)
-        self.weights: dict[str, Tensor] = {}
-
-    def see(self, epoch: int, loss: float) -> bool:
-        """Take note of an epoch's validation loss (NaN = undefined); True = stop."""
-        self.last = (epoch, loss)
-        if math.isnan(loss):
-            return False
-        if self.best is None or loss < self.best[1]:
-            self.best = self.last
-            if self.recipe.restore_best:
-                # clones: a state dict holds the live tensors, which training goes on changing
-                self.weights = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
-        return self.recipe.patience is not None and epoch - self.best[0] >= self.recipe.patience
-
-    def settle(self) -> tuple[int, float]:
-        """Put the kept weights back; their epoch and validation loss."""
-        if self.best is None or not self.recipe.restore_best:
-            return self.last
-        self.module.load_state_dict(self.weights)
-        return self.best
-
-
-def _validate(
-    predictor: TorchPredictor, feed: CaseFeed, targets: Targets, objective: _Objective, epoch: int
-) -> dict[str, float]:
-    """val/loss and val/c_index, as far as they are defined."""
-    recipe = objective.recipe
-    if len(feed) == 0:
-        return {}
-    try:
-        logits = predictor.logits(feed)
-    except FusionBenchError as error:
-        raise FusionBenchError(f"validation after epoch {epoch}: {error}") from error
-    time, event, time_bin = (torch.tensor(x) for x in (targets.time, targets.event, targets.time_bin))
-    if recipe.loss == "cox":
-        risk = logits[:, 0]
-        if len(risk) < 2 or not bool(event.any()):
-            return {}
-        loss = survival.cox_partial_likelihood(risk, time, event, reduction=recipe.cox_reduction)
-    else:
-        risk = survival.risk_from_survival(survival.hazards_to_survival(logits))
-        loss = _validation_loss(logits, SurvivalTargets(time, event, time_bin), objective)
-    _refuse_non_finite(loss.item(), f"the validation loss of epoch {epoch}", recipe)
-    return {"val/loss": loss.item()} | _c_index(targets, risk.numpy())
-
-
-def _validation_loss(logits: Tensor, targets: SurvivalTargets[Tensor], objective: _Objective) -> Tensor:
-    """Mean over the cases; exact and unweighted, or as trained."""
-    if objective.recipe.validation_loss == "as-trained":
-        return replace(objective, weights=objective.weights.cpu())(logits, targets) / len(logits)
-    return survival.discrete_hazard_nll(logits, targets.time_bin, targets.event).mean()
-
-
-def _c_index(targets: Targets, risk: NDArray[np.float64]) -> dict[str, float]:
-    from sksurv.exceptions import NoComparablePairException
-    from sksurv.metrics import concordance_index_censored
-
-    if len(risk) < 2 or not targets.event.any():
-        return {}
-    try:
-        return {"val/c_index": float(concordance_index_censored(targets.event, targets.time, risk)[0])}
-    except NoComparablePairException:
-        return {}
-
-
-def _optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
-    """Weight decay is decoupled in adamw, and added to the gradient in the others."""
-    lr, decay = recipe.lr, recipe.weight_decay
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
-    if recipe.optimizer == "radam":
-        return torch.optim.RAdam(parameters, lr=lr, weight_decay=decay)
-    return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
-
-
-def _scheduler(
-    optimizer: torch.optim.Optimizer, recipe: TrainRecipe, steps: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """Stepped once an optimiser step; onecycle also cycles Adam's beta1 between 0.95 and 0.85, as torch does."""
-    if recipe.schedule == "onecycle":
-        cycle = recipe.optimizer != "sgd"
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, cycle_momentum=cycle)
-    if recipe.schedule == "cosine":
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
-    return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
-
-
-def _add_l1(parameters: Sequence[nn.Parameter], strength: float) -> None:
-    """Add the gradient of strength x sum |parameter|, biases and norms included."""
-    if strength == 0:
-        return
-    for parameter in parameters:
-        sign = parameter.detach().sign()
-        if parameter.grad is None:
-            parameter.grad = strength * sign
-        else:
-            parameter.grad.add_(sign, alpha=strength)
-
-
-def _targets(cases: CaseSet, what: str) -> Targets:
-    if cases.targets is None:
-        raise DataError(f"the {what} cases have no targets")
-    return cases.targets
-
-
-def _check(recipe: TrainRecipe, task: Task, targets: Targets) -> None:
-    if len(targets.time) == 0:
-        raise DataError("there is no training case")
-    if recipe.loss != "cox":
-        return
-    if task.n_outputs != 1:
-        raise ValueError(f"loss 'cox' takes a task with one output, got {task.n_outputs}")
-    if not targets.event.any():
-        raise DataError(f"none of the {len(targets.time)} training cases has an observed event, which loss 'cox' needs")
-
-
-def _refuse_non_finite(loss: float, what: str, recipe: TrainRecipe) -> None:
-    if not math.isfinite(loss):
-        raise FusionBenchError(f"{what} is {loss}: lower train.lr (now {recipe.lr}) or set train.grad_clip")

@@ -33,6 +33,15 @@ class Waiting:
         """The next cell that can begin; None where none can now."""
         return self.cells[heappop(self._ready)[1]] if self._ready else None
 
+    def take_beside(self, cell: Cell) -> list[Cell]:
+        """Those of a taken cell's stack that can begin now, too; what was lost before stays by itself."""
+        late = self._place[cell.key][0]
+        wanted = {c.key for c in cell.stack}
+        found = [entry for entry in self._ready if entry[1] in wanted and entry[0][0] == late]
+        self._ready = [entry for entry in self._ready if entry not in found]
+        heapify(self._ready)
+        return [self.cells[key] for _, key in sorted(found)]
+
     def again(self, key: str) -> None:
         """A cell that was taken gave nothing: it is given once more, after the others."""
         self._place[key] = (True, self._place[key][1])

@@ -1,9 +1,10 @@
-"""One cell as a task that can be sent anywhere, and what a process needs to do it."""
+"""A cell, or a stack of them, as a task that can be sent anywhere, and what a process needs to do it."""
 
 from __future__ import annotations
 
 import os
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -19,20 +20,55 @@ from fusionbench.nn import pick_device
 from fusionbench.registry import Registry, discover
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell
+from fusionbench.stacked.running import note_of, run_stack
 from fusionbench.workbench import Workbench
 
 
+class Portion(ABC):
+    """What an executor is handed as one task."""
+
+    @property
+    @abstractmethod
+    def cells(self) -> tuple[Cell, ...]:
+        """Those whose results it gives."""
+
+
 @dataclass(frozen=True, eq=False)
-class Job:
+class Job(Portion):
     """A cell with the results of the cells it builds on, and of those that these build on."""
 
     cell: Cell
     members: Mapping[str, CellResult] = field(default_factory=dict)
 
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return (self.cell,)
+
     def load(self, key: str) -> CellResult:
         if key not in self.members:
             raise ResultsError(f"member cell {key} was not handed to {self.cell.label}")
         return self.members[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Together(Portion):
+    """Cells of one stack that have no result yet; they build on no others.
+
+    Attributes:
+        stack: all of its cells: what is computed does not depend on which of them are wanted.
+    """
+
+    wanted: tuple[Cell, ...]
+    stack: tuple[Cell, ...]
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        return self.wanted
+
+    @property
+    def size(self) -> int:
+        """How many cells the task computes, which its timeout is multiplied by."""
+        return len(self.stack)
 
 
 @dataclass(frozen=True)
@@ -55,7 +91,7 @@ class Place:
 
 
 class Work:
-    """Computes jobs with the driver's workbench; unpickled in another process, with one of that process's own."""
+    """Computes tasks with the driver's workbench; unpickled in another process, with one of that process's own."""
 
     def __init__(self, bench: Workbench, place: Place, progress: Progress | None = None) -> None:
         """
@@ -65,11 +101,19 @@ class Work:
         """
         self.bench, self.place, self.progress = bench, place, progress
 
-    def __call__(self, job: Job) -> CellResult:
-        return run_cell(job.cell, self.bench, job.load, self.progress)
+    def __call__(self, task: Portion) -> tuple[CellResult, ...]:
+        return computed(task, self.bench, self.progress)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return elsewhere, (self.place,)
+
+
+def computed(task: Portion, bench: Workbench, progress: Progress | None = None) -> tuple[CellResult, ...]:
+    """The results of a task's cells, in their order."""
+    if isinstance(task, Together):
+        return run_stack(task.stack, {cell.key for cell in task.wanted}, bench, progress)
+    assert isinstance(task, Job)
+    return (run_cell(task.cell, bench, task.load, progress, note_of(task.cell, bench)),)
 
 
 def work_of(executor: Executor, bench: Workbench, progress: Progress | None = None) -> Work:
@@ -82,7 +126,7 @@ def work_of(executor: Executor, bench: Workbench, progress: Progress | None = No
 
 
 class Elsewhere:
-    """Computes jobs in a process that is not the driver, perhaps on another machine."""
+    """Computes tasks in a process that is not the driver, perhaps on another machine."""
 
     def __init__(self, place: Place) -> None:
         self.here = f"on {socket.gethostname()}"
@@ -101,9 +145,9 @@ class Elsewhere:
             deterministic=place.deterministic,
         )
 
-    def __call__(self, job: Job) -> CellResult | Lost:
-        reason = self.unfit or self._other_data(job.cell)
-        return Lost(f"{self.here}: {reason}") if reason else run_cell(job.cell, self.bench, job.load)
+    def __call__(self, task: Portion) -> tuple[CellResult, ...] | Lost:
+        reason = self.unfit or self._other_data(task.cells[0])
+        return Lost(f"{self.here}: {reason}") if reason else computed(task, self.bench)
 
     def _other_data(self, cell: Cell) -> str:
         """Why this machine's files are not those the cell is named by; empty where they are."""

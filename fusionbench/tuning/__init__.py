@@ -190,9 +190,9 @@ def _run(searches: Sequence[_Open], bench: Workbench, executor: Executor) -> Ite
         at_work[job] = search
         return job
 
-    for done, result in executor.run(take, work_of(executor, bench)):
+    for done, results in executor.run(take, work_of(executor, bench)):
         search = at_work.pop(done)
-        if job := search.go_on(result):
+        if job := search.go_on(results if isinstance(results, Lost) else results[0]):
             ready.appendleft((search, job))  # what has begun is brought to its end first
         else:
             ended.append(search)

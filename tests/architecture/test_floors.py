@@ -29,6 +29,7 @@ FLOORS = {
     "fusionbench.search": 0,
     "fusionbench.types": 0,
     # 1: pure tools
+    "fusionbench.adam": 1,
     "fusionbench.bags": 1,
     "fusionbench.cacheentry": 1,
     "fusionbench.clock": 1,
@@ -59,6 +60,7 @@ FLOORS = {
     "fusionbench.references": 2,
     "fusionbench.registry": 2,
     "fusionbench.slidefiles": 2,
+    "fusionbench.stacks": 2,
     "fusionbench.suites": 2,
     "fusionbench.tuned": 2,
     # 3: the work
@@ -67,9 +69,12 @@ FLOORS = {
     "fusionbench.determinism": 1,
     "fusionbench.faults": 3,
     "fusionbench.fitting": 3,
+    "fusionbench.objective": 3,
+    "fusionbench.optimizing": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,
+    "fusionbench.stacked": 3,
     "fusionbench.training": 3,
     "fusionbench.waiting": 3,
     "fusionbench.work": 3,

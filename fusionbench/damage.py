@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
 from fusionbench.errors import ResultsError
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, Store
+from fusionbench.store import Store
 
 ASIDE = "damaged"
 _PARQUET = b"PAR1"

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fusionbench.cellfiles import CELL
 from fusionbench.errors import ResultsError
-from fusionbench.store import CELL, Store
+from fusionbench.store import Store
 
 Place = tuple[str, str, str, str, int, int]
 """dataset, model, modalities, variant, repeat, fold: where two results of one cell meet."""

@@ -14,11 +14,12 @@ import tempfile
 import time
 from pathlib import Path
 
+from fusionbench.cellfiles import write_parts
 from fusionbench.cells import Plan
 from fusionbench.results import CellResult, Score
 from fusionbench.selection import WHOLE
 from fusionbench.session import Session
-from fusionbench.store import Store, _write_parts
+from fusionbench.store import Store
 
 MOST = 3.0
 """Seconds."""
@@ -88,7 +89,7 @@ def invent(plan: Plan, store: Store, versions: dict[str, str]) -> int:
         scores = tuple(Score(p, m, 0.6, "", 40) for p in cell.patterns for m in cell.metrics)
         folder = store.cells / cell.key
         folder.mkdir(parents=True)
-        _write_parts(folder, CellResult(cell.key, "failed", "", scores=scores, record=record))
+        write_parts(folder, CellResult(cell.key, "failed", "", scores=scores, record=record))
         path = folder / "cell.json"
         path.write_text(path.read_text().replace('"status": "failed"', '"status": "ok"'))
     return len(todo)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
 from fusionbench.damage import damaged, set_aside
 from fusionbench.results import CellResult
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, Store
+from fusionbench.store import Store
 from tests.unit.test_store import result
 
 

@@ -157,5 +157,5 @@ def read_weights(path: Path) -> dict[str, Any]:
     return dict(load(path.read_bytes()))
 
 
-def unreadable(path: Path, why: object) -> ResultsError:
+def unreadable(path: Path | str, why: object) -> ResultsError:
     return ResultsError(f"{path}: cannot be read ({why}); remove the folder and run the suite again")

@@ -97,9 +97,10 @@ class Store:
         Raises:
             ResultsError: missing or damaged; says which file and what to do.
         """
-        path = self.cells / key / CELL
+        path = f"{self.cells}/{key}/{CELL}"
         try:
-            record: dict[str, Any] = from_json(path.read_bytes())  # a fraction of the time that json takes
+            with open(path, "rb") as file:
+                record: dict[str, Any] = from_json(file.read())  # a fraction of the time that json takes
         except (OSError, ValueError) as error:
             raise unreadable(path, error) from error
         if not isinstance(record, dict) or not record.keys() >= RECORD or not isinstance(record["record"], dict):

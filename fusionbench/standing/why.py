@@ -172,7 +172,7 @@ def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answe
     other = scored_by_others(cell, stored, registry)
     try:
         of.store.load(key)
-    except ResultsError as error:  # one of its other files; `status` looks at cell.json alone
+    except ResultsError as error:  # inside one of its other files; `status` looks at their ends alone
         return Answer(suite, label, key, "damaged", of.store.cells / key, reason=str(error), advice=again)
     return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
 

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -368,3 +369,32 @@ def test_a_suites_files_are_replaced_whole(made: Store) -> None:
     assert (made.folder / "table.md").read_text() == "old"
     pd.testing.assert_frame_equal(pd.read_parquet(made.folder / "splits.parquet"), frame)
     assert sorted(p.name for p in made.folder.iterdir()) == ["cells", "splits.parquet", "table.md"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 128 KiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root, where it may mount, has a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full(small_disk: Path) -> None:
+    """The first result has 160 KB and finds no room; a smaller one does, and nothing of the first is left."""
+    made = Store(small_disk, "suite")
+    made.prepare()
+    with pytest.raises(ResultsError, match=r"cell abc could not be written to .*: No space left on device"):
+        made.write(result())
+    assert entries(made) == []
+    small = replace(result(), state={})
+    made.write(small)
+    with pytest.raises(ResultsError, match="No space left on device"):
+        made.write(result(noise=1))
+    assert_same(made.load("abc"), small)
+    assert entries(made) == ["abc"]

@@ -60,6 +60,7 @@ found = status(of, cells, bench.registry, {})
 told = time.process_time()
 import json
 print(json.dumps({"cells": len(found.rows), "done": found.count("done"), "imports and plugins": loaded - began,
+    "heavy": sum(name in sys.modules for name in ("pandas", "sklearn", "sksurv", "mlflow", "ray")),
     "plan": plan - loaded, "read": read - plan, "judge": told - read, "whole": time.process_time()}))
 """
 

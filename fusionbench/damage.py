@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from pydantic_core import from_json
+
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
 from fusionbench.errors import ResultsError
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, Store
+from fusionbench.store import Store
 
 ASIDE = "damaged"
-_PARQUET = b"PAR1"
+_FRAMES = ((PREDICTIONS, b"PAR1", b"PAR1"), (HISTORY, b"PAR1", b"PAR1"), (PREPROCESS, b"{", b"}"))
+"""A file, and what its format begins and ends with."""
 
 
 def damaged(store: Store, key: str) -> str:
@@ -18,23 +23,31 @@ def damaged(store: Store, key: str) -> str:
 
     A file that is missing, cut off or of another format is seen; a changed number inside is not.
     """
-    folder = store.cells / key
     try:
         if store.record(key)["status"] != "ok":
             return ""
-        for name in (PREDICTIONS, HISTORY):
-            if not _whole_parquet(folder / name):
-                return f"{name} is cut off"
-        if not _whole_weights(folder / WEIGHTS):
-            return f"{WEIGHTS} is cut off"
-        json.loads((folder / PREPROCESS).read_text(encoding="utf-8"))
+        if reason := cut_off(f"{store.cells}/{key}"):
+            return reason
+        json.loads((store.cells / key / PREPROCESS).read_text(encoding="utf-8"))
     except ResultsError:
         return f"{CELL} cannot be read"
-    except OSError as error:
-        return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
-    except ValueError:
+    except (OSError, ValueError):
         return f"{PREPROCESS} cannot be read"
     return ""
+
+
+def cut_off(folder: str) -> str:
+    """Which file beside the cell.json of a cell that is ok is missing or cut off, by its ends; empty where none is.
+
+    Costs a tenth of a millisecond, so that `status` can ask it of thousands.
+    """
+    try:
+        for name, first, last in _FRAMES:
+            if not _framed(f"{folder}/{name}", first, last):
+                return f"{name} is cut off"
+        return "" if _whole_weights(f"{folder}/{WEIGHTS}") else f"{WEIGHTS} is cut off"
+    except OSError as error:
+        return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
 
 
 def set_aside(store: Store, keys: Iterable[str]) -> tuple[str, ...]:
@@ -58,23 +71,27 @@ def set_aside(store: Store, keys: Iterable[str]) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _whole_parquet(path: Path) -> bool:
-    """It begins and ends as parquet does."""
-    with path.open("rb") as file:
-        if file.read(4) != _PARQUET:
-            return False
-        file.seek(-4, 2)
-        return file.read(4) == _PARQUET
+def _framed(path: str, first: bytes, last: bytes) -> bool:
+    """It begins and ends as its format does."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        end = os.fstat(handle).st_size - len(last)
+        begins = end >= len(first) and os.pread(handle, len(first), 0) == first
+        return begins and os.pread(handle, len(last), end) == last
+    finally:
+        os.close(handle)
 
 
-def _whole_weights(path: Path) -> bool:
+def _whole_weights(path: str) -> bool:
     """It is as long as its header says: 8 bytes of the header's length, the header, and the arrays."""
-    with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        size = path.stat().st_size
-        try:
-            header = json.loads(file.read(min(length, size)))
-            ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
-        except (ValueError, TypeError, AttributeError, LookupError):
-            return False
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(handle).st_size
+        length = int.from_bytes(os.pread(handle, 8, 0), "little")
+        header = from_json(os.pread(handle, min(length, size), 8))
+        ends = [about["data_offsets"][1] for name, about in header.items() if name != "__metadata__"]
+    except (ValueError, TypeError, AttributeError, LookupError):
+        return False
+    finally:
+        os.close(handle)
     return bool(size == 8 + length + max(ends, default=0))

@@ -10,7 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import chain, groupby
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
     masks = []
     for draw, rng in enumerate(chances):
         keep = make(present, rng, float(what) if what else 0.0)
-        hidden = {i: frozenset(has) - keep[i] for i, has in present.items() if frozenset(has) - keep[i]}
+        hidden = {i: rest for i, has in present.items() if (rest := frozenset(has) - keep[i])}
         masks.append(Mask(pattern, draw, hidden))
     return masks
 
@@ -134,14 +134,18 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
     """Each case keeps exactly one of its modalities; the groups' sizes are as level as what is there allows."""
     ids = sorted(present)
     kept: dict[str, str] = {}
-    sizes: Counter[str] = Counter()
+    sizes = dict.fromkeys(chain.from_iterable(present.values()), 0)
     shuffled = [ids[i] for i in rng.permutation(len(ids)).tolist()]
     # Cases with least choice first, so that the others can level the groups.
     for n, alike in groupby(sorted(shuffled, key=lambda i: len(present[i])), key=lambda i: len(present[i])):
         cases = list(alike) if n else []
         orders = rng.permuted(np.tile(np.arange(n), (len(cases), 1)), axis=1).tolist()  # of each case's modalities
         for case, order in zip(cases, orders, strict=True):
-            chosen = min((present[case][j] for j in order), key=sizes.__getitem__)
+            has = present[case]
+            chosen = has[order[0]]
+            for j in order[1:]:  # the first of the smallest groups; plain, since plans make thousands of masks
+                if sizes[has[j]] < sizes[chosen]:
+                    chosen = has[j]
             kept[case] = chosen
             sizes[chosen] += 1
     while moves := _levelling(kept, present):

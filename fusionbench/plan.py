@@ -171,6 +171,7 @@ class _Maker:
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
         self.folds = folds
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
+        self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
         self.about_model, self.about_modality = cache(self._about_model), cache(self._about_modality)
         # What all cells of the variant have in common is put into JSON values once.
@@ -214,12 +215,11 @@ class _Maker:
             of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, parent or modalities))
             made.append((member, of_member[-1].key))
             yield from of_member
-        cell = replace(cell, policy=policy, members=tuple(made))
-        yield self.keyed(self._as_tuned(cell) if cell.listed else cell)
+        yield self.keyed(self._as_tuned(cell) if cell.listed else cell, policy=policy, members=tuple(made))
 
     def _as_tuned(self, cell: Cell) -> Cell:
         """With the options that a search has found for its fold; members of others stay as they are written."""
-        study = self.found.of((*cell.row, cell.repeat, cell.fold), splits.fold_hash(cell.split))
+        study = self.found.of((*cell.row, cell.repeat, cell.fold), self._fold_hash(cell))
         if study is None:
             return cell
         chosen = replace(cell, tuned=study.chosen, recipe=overlay(cell.recipe, study.train))
@@ -242,9 +242,8 @@ class _Maker:
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
-            policy="true hazards",
         )
-        return self.keyed(cell)
+        return self.keyed(cell, policy="true hazards")
 
     def _describe(self, ref: PluginRef, modalities: tuple[str, ...]) -> tuple[str, str, tuple[Member, ...]]:
         """(skip reason, missing policy, members) of a model on a modality set."""
@@ -284,6 +283,13 @@ class _Maker:
     def model(self, ref: PluginRef) -> FusionModel:
         return self.registry.model(ref.name)(suites.options(self.registry, "models", ref))
 
+    def _fold_hash(self, cell: Cell) -> str:
+        """Hash of the fold; made once for all models."""
+        known = (cell.repeat, cell.fold)
+        if known not in self.fold_hashes:
+            self.fold_hashes[known] = splits.fold_hash(cell.split)
+        return self.fold_hashes[known]
+
     def _mask_hash(self, cell: Cell) -> str:
         """Hash of the fold's test masks; made once for all models."""
         known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
@@ -293,13 +299,13 @@ class _Maker:
             )
         return self.mask_hashes[known]
 
-    def keyed(self, cell: Cell) -> Cell:
+    def keyed(self, cell: Cell, policy: str, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
         """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
-        ingredients = self.ingredients(cell)
+        ingredients = self.ingredients(cell, [key for _, key in members])
         key = hashlib.sha256(canonical(ingredients).encode()).hexdigest()[:20]
-        return replace(cell, key=key, ingredients=ingredients)
+        return replace(cell, policy=policy, members=members, key=key, ingredients=ingredients)
 
-    def ingredients(self, cell: Cell) -> dict[str, Any]:
+    def ingredients(self, cell: Cell, members: Sequence[str]) -> dict[str, Any]:
         """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
         dataset = self.registry.dataset(cell.dataset.name)
         return {
@@ -317,12 +323,12 @@ class _Maker:
             "protocol": self.about_protocol,
             "patterns": list(cell.patterns),
             "tau": cell.tau,
-            "split": splits.fold_hash(cell.split),
+            "split": self._fold_hash(cell),
             "masks": self._mask_hash(cell),
             "seed": cell.seed,
             "repeat": cell.repeat,
             "fold": cell.fold,
-            "members": [key for _, key in cell.members],
+            "members": list(members),
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
             **({STACK: together} if len(together := self._trained_with(cell)) > 1 else {}),
         }

@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from fusionbench.errors import SuiteError
@@ -53,6 +54,10 @@ class PluginRef:
         return PluginRef(self.name, _frozen({**dict(self.options), **options}))
 
     def __str__(self) -> str:
+        return self._written
+
+    @cached_property
+    def _written(self) -> str:
         if not self.options:
             return self.name
         return f"{self.name}[{','.join(f'{k}={_option_text(v)}' for k, v in self.options)}]"

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from fusionbench import evaluate
 from fusionbench.arrangement import JOIN, arranged, arranged_set
+from fusionbench.cellfiles import survival_column
 from fusionbench.cells import ORACLE, with_tuned
 from fusionbench.errors import ResultsError, SuiteError
 from fusionbench.filenames import is_plain
 from fusionbench.fitting import restore_fit
 from fusionbench.pluginref import PluginRef
 from fusionbench.protocol import Protocol
-from fusionbench.store import Store, survival_column
+from fusionbench.store import Store
 from fusionbench.types import Case, CaseSet, Member, PreparedCase
 
 if TYPE_CHECKING:

@@ -8,12 +8,14 @@ thousands of patch features gain by them.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 
 import sksurv.ensemble  # noqa: F401  its libraries have threads of their own, limited only once they are loaded
 import torch
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from fusionbench.types import CaseSet
 
@@ -35,12 +37,21 @@ def threads_for(cases: CaseSet, wanted: int | None, most: int | None = None) -> 
 def limited(threads: int) -> Iterator[None]:
     """Torch and BLAS use at most so many threads inside."""
     before = torch.get_num_threads()
-    with threadpool_limits(limits=threads):
+    with _libraries(len(sys.modules)).limit(limits=threads):
         torch.set_num_threads(threads)
         try:
             yield
         finally:
             torch.set_num_threads(before)
+
+
+@lru_cache(maxsize=1)
+def _libraries(modules: int) -> ThreadpoolController:
+    """The libraries of this process that have threads; looked for again once a module more is loaded.
+
+    Looking takes 10 ms, and a library comes with the module that needs it.
+    """
+    return ThreadpoolController()
 
 
 def cores() -> int:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench.cellfiles import PREPROCESS
 from fusionbench.cells import Cell
 from fusionbench.errors import ResultsError
-from fusionbench.store import PREPROCESS, Store
+from fusionbench.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

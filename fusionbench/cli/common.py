@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -77,13 +77,17 @@ def open_session(
     return Session(out=out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic)
 
 
-def open_bench() -> Workbench:
-    """What a plan needs; without a session's tables and statistics, which take seconds to import."""
+PLANNED = frozenset({"suites", "datasets", "models", "metrics", "modalities"})
+"""Kinds of things that a plan is made of."""
+
+
+def open_bench(kinds: Collection[str] = PLANNED) -> Workbench:
+    """What a plan needs; without executors and a session's tables and statistics, which take seconds to import."""
     from fusionbench.download import data_home
     from fusionbench.registry import discover
     from fusionbench.workbench import Workbench
 
-    return Workbench(discover(), data_home())
+    return Workbench(discover(kinds), data_home())
 
 
 def print_json(value: Any) -> None:

@@ -26,8 +26,9 @@ def doctor(
 ) -> None:
     """Look at versions, devices, threads, data and places, or at what would change a suite's results; exit 1 if bad."""
     from fusionbench.doctor import examine
+    from fusionbench.registry import ALL_KINDS
 
-    bench = open_bench()
+    bench = open_bench(ALL_KINDS)
     lines = list(examine(bench.registry, bench.home, out, suite))
     if as_json:
         print_json(lines)

@@ -7,6 +7,7 @@ import os
 import secrets
 import socket
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -86,10 +87,13 @@ def _join(address: str, quiet: Mapping[str, Any]) -> None:
         except (OSError, OverflowError) as error:
             raise SuiteError(f"--address {address}: no Ray cluster answers there ({error}); {remedy}") from error
     try:
-        ray.init(address=address, **quiet)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it took too long, which the error says
+            ray.init(address=address, **quiet)
     except (ConnectionError, RuntimeError, ValueError, ImportError) as error:  # Ray's classes for whatever is wrong
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise SuiteError(f"--address {address}: the cluster cannot be joined ({first}); {remedy}") from error
+        token = "where it asks for a token, this machine needs the same (RAY_AUTH_TOKEN or ~/.ray/auth_token)"
+        raise SuiteError(f"--address {address}: the cluster cannot be joined ({first}); {token}; {remedy}") from error
 
 
 def fits(terms: Terms, node: Mapping[str, Any]) -> int:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
+from fusionbench.cellfiles import frame_of
 from fusionbench.cells import Cell, Plan
 from fusionbench.errors import ResultsError
 from fusionbench.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
 
     from fusionbench.cohort import Cohort
     from fusionbench.types import Case
@@ -72,16 +77,16 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
         cells.append(_cell_row(cell, record))
         if record is not None and record["status"] == "ok":
             folds += _fold_rows(cell, record)
-            predictions.append(_predictions(cell, store))
-            history.append(_placed(store.history(cell.key), cell))
+            predictions.append((cell, _tested(store.predictions_table(cell.key))))
+            history.append((cell, store.history_table(cell.key)))
     return Frames(
         cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS]),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
-        predictions=_concat(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
+        predictions=_placed(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
         sizes=_sizes(plan.listed),
         splits=_splits(plan.listed),
-        history=_concat(history, HISTORY_COLUMNS),
+        history=_placed(history, HISTORY_COLUMNS),
     )
 
 
@@ -148,26 +153,35 @@ def _costs(record: Mapping[str, Any]) -> dict[str, float | None]:
 
 
 def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:
-    hidden = pd.DataFrame([p for p in record["patterns"] if p["split"] == "test"], columns=["pattern", "realised"])
-    realised = hidden.groupby("pattern")["realised"].mean()
+    hidden: dict[str, list[float]] = {}
+    for p in record["patterns"]:
+        if p["split"] == "test":
+            hidden.setdefault(p["pattern"], []).append(p["realised"])
+    realised = {pattern: fmean(of_draws) for pattern, of_draws in hidden.items()}
     scores = (score for score in record["scores"] if score["metric"] in cell.metrics)
     return [{**cell.place, **score, "realised": realised.get(score["pattern"])} for score in scores]
 
 
-def _predictions(cell: Cell, store: Store) -> pd.DataFrame:
-    frame = store.predictions(cell.key)
-    return _placed(frame[frame["split"] == "test"].drop(columns="split"), cell)
+def _tested(predictions: pa.Table) -> pa.Table:
+    """The test cases' rows."""
+    import pyarrow.compute as pc
+
+    return predictions.filter(pc.equal(predictions["split"], "test")).drop_columns("split")
 
 
-def _placed(frame: pd.DataFrame, cell: Cell) -> pd.DataFrame:
-    """With the cell's row, repeat and fold as its first columns."""
-    for i, (name, value) in enumerate(cell.place.items()):
-        frame.insert(i, name, value)
-    return frame
+def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> pd.DataFrame:
+    """The cells' tables below one another, with each cell's row, repeat and fold as their first columns."""
+    import pyarrow as pa
 
-
-def _concat(frames: Sequence[pd.DataFrame], columns: Sequence[str]) -> pd.DataFrame:
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(columns))
+    if not parts:
+        return pd.DataFrame(columns=list(columns))
+    below = pa.concat_tables([table for _, table in parts], promote_options="permissive")
+    of_cell = pa.array(np.repeat(np.arange(len(parts)), [table.num_rows for _, table in parts]))
+    for i, name in enumerate(PLACE):
+        values = [cell.place[name] for cell, _ in parts]
+        texts = pa.large_string() if isinstance(values[0], str) else pa.int64()
+        below = below.add_column(i, name, pa.array(values, texts).take(of_cell))
+    return frame_of(below)
 
 
 def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
@@ -198,10 +212,11 @@ def _sizes(cells: Sequence[Cell]) -> pd.DataFrame:
 
 
 def _splits(cells: Sequence[Cell]) -> pd.DataFrame:
-    parts = [
-        pd.DataFrame({"case": list(ids), "part": part}).assign(**dict(zip(SIZE_COLUMNS[:4], place, strict=True)))
-        for place, c in _folds_once(cells).items()
-        for part, ids in (("train", c.split.train), ("val", c.split.val), ("test", c.split.test))
-    ]
-    columns = [*SIZE_COLUMNS[:4], "case", "part"]
-    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    rows: dict[str, list[Any]] = {name: [] for name in (*SIZE_COLUMNS[:4], "case", "part")}
+    for place, c in _folds_once(cells).items():
+        for part, ids in (("train", c.split.train), ("val", c.split.val), ("test", c.split.test)):
+            for name, value in zip(SIZE_COLUMNS[:4], place, strict=True):
+                rows[name] += [value] * len(ids)
+            rows["case"] += ids
+            rows["part"] += [part] * len(ids)
+    return pd.DataFrame(rows)

@@ -7,8 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fusionbench.cellfiles import CELL
+from fusionbench.damage import cut_off
 from fusionbench.errors import ResultsError
-from fusionbench.store import CELL, Store
+from fusionbench.store import Store
 
 Place = tuple[str, str, str, str, int, int]
 """dataset, model, modalities, variant, repeat, fold: where two results of one cell meet."""
@@ -51,7 +53,7 @@ class Cells:
 
     Attributes:
         readable: key to what is stored.
-        damaged: key to why its cell.json cannot be read.
+        damaged: key to why its cell.json cannot be read, or which file beside it is missing or cut off.
     """
 
     readable: Mapping[str, Stored]
@@ -68,9 +70,15 @@ def read_cells(store: Store) -> Cells:
     damaged: dict[str, str] = {}
     for key in _keys(store):
         try:
-            readable[key] = read_cell(store, key)
+            stored = read_cell(store, key)
         except ResultsError as error:
             damaged[key] = str(error)
+            continue
+        folder = f"{store.cells}/{key}"
+        if stored.status == "ok" and (reason := cut_off(folder)):
+            damaged[key] = f"{folder}: {reason}; run the suite and it is moved aside and computed again"
+        else:
+            readable[key] = stored
     return Cells(readable, damaged)
 
 
@@ -91,7 +99,7 @@ def read_cell(store: Store, key: str) -> Stored:
         ResultsError: missing or damaged; says which file and what to do.
     """
     record = store.record(key)
-    path = store.cells / key / CELL
+    path = f"{store.cells}/{key}/{CELL}"
     try:
         about = record["record"]
         cell = about["cell"]
@@ -109,8 +117,8 @@ def read_cell(store: Store, key: str) -> Stored:
             metrics=dict(about.get("metrics", {})),
             seconds=float(sum(about.get("seconds", {}).values())),
             traceback=str(about.get("traceback", "")),
-            written=path.stat().st_mtime,
-            scores=tuple(dict(score) for score in record["scores"]),
+            written=os.stat(path).st_mtime,
+            scores=tuple(map(dict, record["scores"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         seen = f"{type(error).__name__}: {error}"

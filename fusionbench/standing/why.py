@@ -10,6 +10,7 @@ from pathlib import Path
 
 from fusionbench import lock as locks
 from fusionbench import suites
+from fusionbench.cellfiles import CELL
 from fusionbench.cells import Cell
 from fusionbench.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.registry import Registry
@@ -18,7 +19,7 @@ from fusionbench.standing.planning import Planned, planned
 from fusionbench.standing.running import running_now
 from fusionbench.standing.status import changed_inputs, place_of, scored_by_others
 from fusionbench.standing.stored import Cells, Stored, read_cell, read_cells
-from fusionbench.store import CELL, Store
+from fusionbench.store import Store
 from fusionbench.workbench import Workbench
 
 FEWEST = 4
@@ -171,7 +172,7 @@ def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answe
     other = scored_by_others(cell, stored, registry)
     try:
         of.store.load(key)
-    except ResultsError as error:  # one of its other files; `status` looks at cell.json alone
+    except ResultsError as error:  # inside one of its other files; `status` looks at their ends alone
         return Answer(suite, label, key, "damaged", of.store.cells / key, reason=str(error), advice=again)
     return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
 

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from fusionbench import DataError, ModalityUse, SurvivalTarget
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -86,6 +86,8 @@ def read_targets(data: bytes, where: str, endpoint: Literal["os", "rfs"]) -> tup
 
 
 def _frame(data: bytes, where: str) -> pd.DataFrame:
+    import pandas as pd
+
     frame = pd.read_csv(io.BytesIO(data), dtype={"patient_id": str})
     if "patient_id" not in frame.columns:
         raise DataError(f"{where}: no column patient_id")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 
-import pandas as pd
-
 from fusionbench import DataError, Fold
 
 N_FOLDS = 5
@@ -28,6 +26,8 @@ def read_folds(files: Mapping[str, bytes], patients: frozenset[str], kept: froze
     Raises:
         DataError: a patient on both sides of a fold, or the test sets do not partition the patients.
     """
+    import pandas as pd
+
     tested: list[str] = []
     made = []
     for name, data in files.items():

@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 
-import pandas as pd
-
 from fusionbench import DataError
 
 SUFFIXES = ("cnv", "mut", "rnaseq")
@@ -26,6 +24,8 @@ def read_groups(data: bytes, columns: Sequence[str], where: str) -> tuple[dict[s
 
     Source: Chen et al. 2021 (MCAT), who took the groups from Liberzon et al. 2015.
     """
+    import pandas as pd
+
     frame = pd.read_csv(io.BytesIO(data), dtype=str)
     if frame.shape[1] != N_GROUPS:
         raise DataError(f"{where}: expected {N_GROUPS} columns of gene names, found {frame.shape[1]}")

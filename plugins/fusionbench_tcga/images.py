@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from fusionbench import DataError, ModalityUse, SuiteError
 from fusionbench_tcga.files import Reader
@@ -119,6 +118,8 @@ def read_hif(reader: Reader) -> ImageSet:
 
     Source: Diao et al. 2021, Nature Communications (github.com/Path-AI/hif2gene).
     """
+    import pandas as pd
+
     derived = DERIVED["hif"]
     frame = pd.read_csv(io.BytesIO(reader.table(derived.path, derived.content_sha256)))
     # Files of the same origin carry survival columns behind the features; only these two suffixes are features.

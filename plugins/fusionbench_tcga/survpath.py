@@ -5,10 +5,12 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Mapping
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from fusionbench import DataError, SurvivalTarget
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 STAGES = {"0": 0.0, "I": 1.0, "II": 2.0, "III": 3.0, "IV": 4.0}
 GRADES = {"G1": 1.0, "G2": 2.0, "G3": 3.0, "G4": 4.0}
@@ -29,6 +31,8 @@ def read_endpoint(data: bytes, endpoint: str, where: str) -> dict[str, SurvivalT
     Raises:
         DataError: a column is missing, a time is negative or a flag no 0/1, or a patient's rows differ.
     """
+    import pandas as pd
+
     time, censored = f"survival_months_{endpoint}", f"censorship_{endpoint}"
     frame = _frame(data, ("case_id", time, censored), where)
     targets: dict[str, SurvivalTarget] = {}
@@ -74,6 +78,8 @@ def _number(value: object) -> float:
 
 
 def _frame(data: bytes, columns: tuple[str, ...], where: str) -> pd.DataFrame:
+    import pandas as pd
+
     frame = pd.read_csv(io.BytesIO(data), index_col=0)
     missing = [c for c in columns if c not in frame.columns]
     if missing:

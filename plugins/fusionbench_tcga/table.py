@@ -11,11 +11,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from fusionbench import DataError
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
@@ -96,6 +96,8 @@ def read_table(data: bytes, where: str) -> Table:
 
 
 def _frame(data: bytes, where: str) -> pd.DataFrame:
+    import pandas as pd
+
     try:
         frame = pd.read_csv(io.BytesIO(data), compression="zip", index_col=0, low_memory=False)
     except (ValueError, zipfile.BadZipFile) as error:
@@ -121,6 +123,8 @@ def _barcodes(frame: pd.DataFrame, where: str) -> tuple[tuple[str, ...], tuple[s
 
 def _numbers(frame: pd.DataFrame, columns: Sequence[str], where: str) -> Floats:
     """(row, column) float64, NaN where a cell is empty."""
+    import pandas as pd
+
     part: Any = frame[list(columns)]
     text = [c for c in part.columns if not pd.api.types.is_numeric_dtype(part[c])]
     if text:

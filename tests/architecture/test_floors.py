@@ -102,6 +102,7 @@ FLOORS = {
     "fusionbench.rescoring": 4,
     "fusionbench.selection": 4,
     "fusionbench.standing": 4,
+    "fusionbench.cellfiles": 4,
     "fusionbench.store": 4,
     "fusionbench.tracking": 4,
     "fusionbench.tuning": 4,

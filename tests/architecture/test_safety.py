@@ -105,8 +105,8 @@ def test_suites_are_toml_and_tables_beside_them() -> None:
 
 
 def test_stored_weights_are_safetensors() -> None:
-    from fusionbench.store import WEIGHTS
+    from fusionbench.cellfiles import WEIGHTS
 
     assert WEIGHTS == "model.safetensors"
-    store = (ROOT / "fusionbench/store.py").read_text(encoding="utf-8")
-    assert "from safetensors.numpy import load" in store
+    files = (ROOT / "fusionbench/cellfiles.py").read_text(encoding="utf-8")
+    assert "from safetensors.numpy import load" in files

@@ -19,7 +19,7 @@ from tests.faults.watching import PLUGIN, Running, records, same_results
 def run(folder: Path, *args: str, suite: str = "faults-few") -> Outcome:
     """`fusionbench run` with the plugin of faults, to its end; stderr and stdout together."""
     (folder / "log.txt").unlink(missing_ok=True)
-    status = Running(("run", suite, "--no-track", *args), folder).end(300)
+    status = Running(("run", suite, "--no-track", *args), folder, warm=True).end(300)
     said = (folder / "log.txt").read_text()
     return Outcome(status, said, said)
 
@@ -65,10 +65,10 @@ def test_without_retries_one_death_is_enough(tmp_path: Path) -> None:
 def test_a_driver_that_is_killed_goes_on_where_it_was(calm: Path, tmp_path: Path) -> None:
     args = ("run", "faults-slow", "--no-track", "--retries", "100")
     for words in ("cells to compute", "[2/"):
-        driver = Running(args, tmp_path)
+        driver = Running(args, tmp_path, warm=True)
         driver.wait_for(words)
         driver.kill()
-    assert Running(args, tmp_path).end() == 0
+    assert Running(args, tmp_path, warm=True).end() == 0
     assert "going on where process" in (tmp_path / "log.txt").read_text()
     assert same_results(calm, tmp_path / "results/faults-slow") == []
 
@@ -76,7 +76,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(calm: Path, tmp_path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_driver_that_is_told_to_end_blames_nobody(tmp_path: Path, number: int, status: int) -> None:
-    driver = Running(("run", "faults-slow", "--no-track", "--retries", "0"), tmp_path)
+    driver = Running(("run", "faults-slow", "--no-track", "--retries", "0"), tmp_path, warm=True)
     driver.wait_for("[1/")
     os.kill(driver.process.pid, number)
     assert driver.end() == status
@@ -88,9 +88,9 @@ def test_a_driver_that_is_told_to_end_blames_nobody(tmp_path: Path, number: int,
 @pytest.mark.slow
 def test_two_drivers_on_the_same_results(tmp_path: Path) -> None:
     args = ("run", "faults-slow", "--no-track", "-m", "faulty[nap=300.0]")
-    first = Running(args, tmp_path)
+    first = Running(args, tmp_path, warm=True)
     first.wait_for("cells to compute")
-    second = Running(args, tmp_path / "elsewhere", {"FUSIONBENCH_RESULTS": str(tmp_path / "results")})
+    second = Running(args, tmp_path / "elsewhere", {"FUSIONBENCH_RESULTS": str(tmp_path / "results")}, warm=True)
     assert second.end() == 2
     said = (tmp_path / "elsewhere/log.txt").read_text()
     assert f"is being computed by process {first.process.pid} on " in said

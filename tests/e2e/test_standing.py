@@ -297,14 +297,18 @@ def test_a_damaged_cell_is_counted_and_named(cli: Cli, own: Path, tmp_path: Path
     assert "state: damaged" in told.stdout
 
 
-def test_a_truncated_table_of_a_cell(cli: Cli, own: Path, tmp_path: Path) -> None:
-    """`status` looks at cell.json alone; `why` reads all of a cell."""
+@pytest.mark.parametrize(("keep", "said"), [(0, "/{name}: cannot be read"), (100, ": {name} is cut off")])
+def test_a_damaged_table_of_a_cell(cli: Cli, own: Path, tmp_path: Path, keep: int, said: str) -> None:
+    """`status` looks at the ends of a cell's files; `why` reads all of it."""
     key = keys(tmp_path)[0]
     path = tmp_path / "results/own/cells" / key / "predictions.parquet"
-    path.write_bytes(path.read_bytes()[:100])
-    told = cli("why", str(own), *PLACE, str(fold_of(state(cli, own), key))).stdout
+    whole = path.read_bytes()
+    path.write_bytes(whole[:keep] if keep else whole[:4] + bytes(len(whole) - 8) + whole[-4:])
+    found = state(cli, own)
+    assert counts(found) == ({"done": 3, "damaged": 1} if keep else {"done": 4})
+    told = cli("why", str(own), *PLACE, str(fold_of(found, key))).stdout
     assert "state: damaged" in told
-    assert f"{key}/predictions.parquet: cannot be read" in told
+    assert f"{key}{said.format(name=path.name)}" in told
     assert f"to do: fusionbench run {own}" in told
 
 
@@ -319,6 +323,7 @@ def test_thousands_of_cells_take_seconds(tmp_path: Path) -> None:
     def ratio() -> float:
         seen = measure(suite, out)
         assert seen["done"] == n
+        assert seen["heavy"] == 0, "pandas, scikit-survival, mlflow or ray was imported"
         began = time.process_time()
         for _ in range(10_000_000):
             pass

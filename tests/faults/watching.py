@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -30,13 +32,58 @@ REASONS = {
 ATTEMPTS = {"raise": 1, "kill": 2, "crash": 2, "memory": 2, "hang": 2, "": 1}
 
 
+@cache
+def _server() -> Any:
+    """Forks processes that have imported everything already; a start of Python would take seconds each time."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fusionbench.session", "fusionbench.cli", "sksurv.ensemble"])
+    return context
+
+
+def _main(args: tuple[str, ...], folder: str, env: dict[str, str], log: str) -> None:
+    """`fusionbench ARGS` in this process, which has just been forked."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(env)
+    sys.path[:0] = env["PYTHONPATH"].split(os.pathsep)
+    sys.argv = ["fusionbench", *args]
+    with open(log, "a") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
+    from fusionbench.cli import main
+
+    main()
+
+
+class _Forked:
+    """A process of the server's, with what of `Popen` is used here."""
+
+    def __init__(self, *args: Any) -> None:
+        self._process = _server().Process(target=_main, args=args)
+        self._process.start()
+        self.pid: int = self._process.pid
+
+    def poll(self) -> int | None:
+        code: int | None = self._process.exitcode
+        return code
+
+    def wait(self, timeout: float) -> int:
+        self._process.join(timeout)
+        if (code := self.poll()) is None:
+            raise TimeoutError(f"process {self.pid} has not ended after {timeout:g} s")
+        return code
+
+
 @dataclass
 class Running:
-    """`fusionbench ARGS` in a folder."""
+    """`fusionbench ARGS` in a folder; `warm`: forked with everything imported, where Ray does not have a part."""
 
     args: tuple[str, ...]
     folder: Path
     env: dict[str, str] = field(default_factory=dict)
+    warm: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -45,6 +92,10 @@ class Running:
         env = {**inherited, "PYTHONPATH": str(PLUGIN), "NO_COLOR": "1", **self.env}
         self.log: IO[str] = (self.folder / "log.txt").open("a+")
         self._from = self.log.tell()
+        self.process: subprocess.Popen[str] | _Forked
+        if self.warm:
+            self.process = _Forked(self.args, str(self.folder), env, str((self.folder / "log.txt").absolute()))
+            return
         command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *self.args]
         self.process = subprocess.Popen(
             command,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import tomli_w
 from hypothesis import event, given
@@ -63,7 +64,9 @@ def changed_tables(draw: st.DrawFn, columns: list[str], rows: list[list[str]]) -
             value = draw(CELLS)
             for r in table:
                 r[column] = value
-    text = pd.DataFrame(table, columns=range(len(names))).set_axis(names, axis=1).to_csv(index=False)
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows([names, *table])
+    text = written.getvalue()
     if draw(st.integers(0, 9)) == 0:
         at = draw(st.integers(0, len(text)))
         text = text[:at] + draw(TEXTS) + text[at + draw(st.integers(0, 9)) :]

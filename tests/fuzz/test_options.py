@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
+from typer.main import get_command
 
 from fusionbench import cli, registry
 from fusionbench.errors import SuiteError
@@ -60,13 +61,14 @@ FLAGS = st.one_of(
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The stranger's package, found once: looking for plugins anew would take all the time."""
+    """The stranger's package found once, and the command line made once: doing so anew would take all the time."""
     sys.path.insert(0, str(EXAMPLE))
     before, found = os.getcwd(), registry.discover()
     folder = tmp_path_factory.mktemp("fuzz")
     os.chdir(folder)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("fusionbench.cli.run.open_session", partial(open_with, found))
+        patched.setattr(cli, "app", get_command(cli.app))
         yield
     os.chdir(before)
     sys.path.remove(str(EXAMPLE))

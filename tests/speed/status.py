@@ -2,23 +2,28 @@
 
 python -m tests.speed.status
 
-The cells are invented: each planned cell gets a cell.json as large as a real one (11 kB).
+The cells are invented: each planned cell gets a cell.json as large as a real one (9 kB), and one cell's other files.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
+from fusionbench.cellfiles import write_parts
 from fusionbench.cells import Plan
-from fusionbench.results import CellResult, Score
+from fusionbench.results import CellResult, PatternPrediction, Score
 from fusionbench.selection import WHOLE
 from fusionbench.session import Session
-from fusionbench.store import Store, _write_parts
+from fusionbench.store import Store
+from fusionbench.types import SurvivalPrediction
 
 MOST = 3.0
 """Seconds."""
@@ -55,6 +60,7 @@ found = status(of, cells, bench.registry, {})
 told = time.process_time()
 import json
 print(json.dumps({"cells": len(found.rows), "done": found.count("done"), "imports and plugins": loaded - began,
+    "heavy": sum(name in sys.modules for name in ("pandas", "sklearn", "sksurv", "mlflow", "ray")),
     "plan": plan - loaded, "read": read - plan, "judge": told - read, "whole": time.process_time()}))
 """
 
@@ -71,6 +77,12 @@ def invent(plan: Plan, store: Store, versions: dict[str, str]) -> int:
     """A finished result for every cell of a plan; returns how many."""
     filler = [0.123456789] * 450
     todo = plan.todo()
+    prediction = SurvivalPrediction(("a", "b"), np.zeros(2))
+    whole = CellResult(
+        "whole", "ok", predictions=(PatternPrediction("test", "full", 0, prediction),), preprocess={"a": 1}
+    )
+    (one := store.folder / "one").mkdir(parents=True)
+    write_parts(one, whole)
     for cell in todo:
         record = {
             "cell": {
@@ -88,7 +100,10 @@ def invent(plan: Plan, store: Store, versions: dict[str, str]) -> int:
         scores = tuple(Score(p, m, 0.6, "", 40) for p in cell.patterns for m in cell.metrics)
         folder = store.cells / cell.key
         folder.mkdir(parents=True)
-        _write_parts(folder, CellResult(cell.key, "failed", "", scores=scores, record=record))
+        write_parts(folder, CellResult(cell.key, "failed", "", scores=scores, record=record))
+        for part in one.iterdir():
+            if part.name != "cell.json":
+                os.link(part, folder / part.name)
         path = folder / "cell.json"
         path.write_text(path.read_text().replace('"status": "failed"', '"status": "ok"'))
     return len(todo)

@@ -14,11 +14,12 @@ import pytest
 
 from fusionbench import SurvivalPrediction, cells
 from fusionbench.audit import Audit, audit
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS
 from fusionbench.cells import Cell, Plan, present_modalities
 from fusionbench.errors import ResultsError
 from fusionbench.missing import realised_rate
 from fusionbench.results import CellResult, PatternPrediction
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, Store
+from fusionbench.store import Store
 from fusionbench.survival import time_bins
 from tests.unit.test_plan import SUITE, Toy, planned
 

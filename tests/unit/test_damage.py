@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
 from fusionbench.damage import damaged, set_aside
 from fusionbench.results import CellResult
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, Store
+from fusionbench.standing.stored import read_cells
+from fusionbench.store import Store
 from tests.unit.test_store import result
 
 
@@ -57,3 +60,18 @@ def test_what_is_sound_can_be_loaded(store: Store) -> None:
     """The quick look agrees with the slow one."""
     assert damaged(store, "abc") == ""
     store.load("abc")
+
+
+@pytest.mark.parametrize("name", [PREDICTIONS, HISTORY, PREPROCESS, WEIGHTS])
+def test_status_takes_no_cell_with_a_cut_off_file_for_done(store: Store, name: str) -> None:
+    about = {"cell": {"dataset": "d", "model": "m", "modalities": "a", "variant": "base", "repeat": 0, "fold": 0}}
+    about["cell"]["seed"] = 0
+    for key in ("sound", "torn", "gone"):
+        store.write(replace(result(key), record=about))
+    os.truncate(store.cells / "torn" / name, (store.cells / "torn" / name).stat().st_size - 3)
+    (store.cells / "gone" / name).unlink()
+    cells = read_cells(store)
+    assert cells.readable.keys() == {"sound"}
+    assert f"{name} is cut off" in cells.damaged["torn"]
+    assert f"{name} cannot be read: No such file or directory" in cells.damaged["gone"]
+    assert all("run the suite" in cells.damaged[key] for key in ("torn", "gone"))

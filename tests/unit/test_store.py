@@ -7,6 +7,7 @@ import json
 import math
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -18,11 +19,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from pyarrow import parquet
 
-from fusionbench import SurvivalPrediction, store
+from fusionbench import SurvivalPrediction, cellfiles, store
+from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, survival_column
 from fusionbench.errors import ResultsError
 from fusionbench.results import CellResult, PatternPrediction, Score
-from fusionbench.store import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, Store, survival_column
+from fusionbench.store import Store
 
 GRID = np.linspace(0.0, 60.0, 21)[1:]
 REASON = "no event among the test cases"
@@ -140,6 +143,18 @@ def test_cell_json_is_json(made: Store) -> None:
     assert [s["value"] for s in record["scores"]] == [1 / 3, None, 0.5]
 
 
+def test_parquet_is_what_pandas_would_write(made: Store) -> None:
+    """A cell stored by either is read alike, also together in one frame: same types, NaN as null, same names."""
+    made.write(replace(result(), predictions=(predicted("val", "full", 0), predicted("test", "full", 0, 4, False))))
+    for name in (PREDICTIONS, HISTORY):
+        path = made.cells / "abc" / name
+        ours, types = pd.read_parquet(path), parquet.read_schema(path)
+        ours.to_parquet(path, index=False)
+        assert types.equals(parquet.read_schema(path))
+        assert parquet.read_table(path).column(-1).null_count == ours.iloc[:, -1].isna().sum() > 0
+    pd.testing.assert_frame_equal(made.predictions("abc"), pd.read_parquet(made.cells / "abc" / PREDICTIONS))
+
+
 def test_predictions_are_a_tidy_frame(made: Store) -> None:
     made.write(result())
     frame = made.predictions("abc")
@@ -210,7 +225,7 @@ def test_any_step_may_fail(made: Store, monkeypatch: pytest.MonkeyPatch, step: s
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     with monkeypatch.context() as patch:
-        patch.setattr(store, step, fail)
+        patch.setattr(store if step == "_fsync" else cellfiles, step, fail)
         with pytest.raises(ResultsError, match="No space left on device"):
             made.write(result())
     assert entries(made) == []
@@ -241,16 +256,16 @@ def test_what_is_no_fault_of_the_disk_leaves_nothing_either(made: Store) -> None
 CRASH = """
 import os, runpy, sys
 from pathlib import Path
-from fusionbench import store
+from fusionbench import cellfiles, store
 module = runpy.run_path(sys.argv[1])
-setattr(store, sys.argv[3], lambda *args: os._exit(9))
+setattr({"cellfiles": cellfiles, "store": store}[sys.argv[3]], sys.argv[4], lambda *args: os._exit(9))
 store.Store(Path(sys.argv[2]), "suite").write(module["result"]())
 """
 
 
-@pytest.mark.parametrize("step", ["_write_weights", "_fsync"])
-def test_a_crash_half_way_leaves_nothing_under_the_final_name(made: Store, step: str) -> None:
-    command = [sys.executable, "-c", CRASH, __file__, str(made.root), step]
+@pytest.mark.parametrize("step", [("cellfiles", "_write_weights"), ("store", "_fsync")])
+def test_a_crash_half_way_leaves_nothing_under_the_final_name(made: Store, step: tuple[str, str]) -> None:
+    command = [sys.executable, "-c", CRASH, __file__, str(made.root), *step]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
     assert done.returncode == 9
     assert len(entries(made)) == 1, "the crash came too early to show anything"
@@ -354,3 +369,32 @@ def test_a_suites_files_are_replaced_whole(made: Store) -> None:
     assert (made.folder / "table.md").read_text() == "old"
     pd.testing.assert_frame_equal(pd.read_parquet(made.folder / "splits.parquet"), frame)
     assert sorted(p.name for p in made.folder.iterdir()) == ["cells", "splits.parquet", "table.md"]
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 128 KiB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=128k", "tmpfs", str(place)]
+    if os.geteuid() or shutil.which("mount") is None or subprocess.run(command, check=False).returncode:
+        pytest.skip("only root, where it may mount, has a small disk")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_a_disk_that_is_full(small_disk: Path) -> None:
+    """The first result has 160 KB and finds no room; a smaller one does, and nothing of the first is left."""
+    made = Store(small_disk, "suite")
+    made.prepare()
+    with pytest.raises(ResultsError, match=r"cell abc could not be written to .*: No space left on device"):
+        made.write(result())
+    assert entries(made) == []
+    small = replace(result(), state={})
+    made.write(small)
+    with pytest.raises(ResultsError, match="No space left on device"):
+        made.write(result(noise=1))
+    assert_same(made.load("abc"), small)
+    assert entries(made) == ["abc"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -85,20 +84,23 @@ def renamed(frames: Frames, names: Mapping[str, str]) -> Frames:
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of texts whose boxes intersect, and texts that leave the figure, in the drawing as it is saved."""
+    """Pairs of texts whose boxes intersect, and texts that leave the figure, laid out as it is saved."""
     with styled():
         canvas = FigureCanvasAgg(figure)
-        canvas.draw()
+        figure.draw_without_rendering()
         hidden = _never_drawn(figure)
         texts = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip() and t not in hidden]
-        boxes = [(t.get_text(), t.get_window_extent(canvas.get_renderer())) for t in texts]
-    page = figure.bbox
-    outside = [
-        (text, "the edge")
-        for text, box in boxes
-        if box.x0 < page.x0 - 0.5 or box.y0 < page.y0 - 0.5 or box.x1 > page.x1 + 0.5 or box.y1 > page.y1 + 0.5
+        extents = [t.get_window_extent(canvas.get_renderer()).extents for t in texts]
+    words = [t.get_text() for t in texts]
+    boxes = np.array(extents).reshape(-1, 2, 2)  # (text, lower left or upper right, x or y), pixels
+    page = np.array(figure.bbox.extents).reshape(2, 2)
+    slack = 0.5  # pixels: boxes are rounded outward
+    outside = (boxes[:, 0] < page[0] - slack) | (boxes[:, 1] > page[1] + slack)
+    shared = np.minimum(boxes[:, None, 1], boxes[None, :, 1]) - np.maximum(boxes[:, None, 0], boxes[None, :, 0])
+    meeting = np.argwhere(np.triu((shared > slack).all(axis=2), k=1))
+    return [(words[i], "the edge") for i in np.flatnonzero(outside.any(axis=1))] + [
+        (words[i], words[j]) for i, j in meeting
     ]
-    return outside + [(a, b) for (a, one), (b, other) in combinations(boxes, 2) if _meet(one, other)]
 
 
 def _never_drawn(figure: Figure) -> set[Text]:
@@ -111,10 +113,3 @@ def _never_drawn(figure: Figure) -> set[Text]:
             if not low - room <= tick.get_loc() <= high + room:
                 hidden |= {tick.label1, tick.label2}
     return hidden
-
-
-def _meet(one: Any, other: Any) -> bool:
-    slack = 0.5  # pixels: boxes are rounded outward
-    across = min(one.x1, other.x1) - max(one.x0, other.x0)
-    along = min(one.y1, other.y1) - max(one.y0, other.y0)
-    return bool(across > slack and along > slack)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -50,7 +51,7 @@ def make_frames(
     """
     rng = np.random.default_rng(seed)
     rows: dict[str, list[tuple[object, ...]]] = {"cells": [], "folds": [], "sizes": [], "targets": []}
-    predictions: list[pd.DataFrame] = []
+    predicted: list[tuple[Any, ...]] = []  # a row of columns for each test of a cell, joined once: frames are slow
     for dataset in datasets:
         truth, time, event = _cohort(rng, cases)
         ids = np.asarray([f"p{i:04d}" for i in range(cases)], dtype=object)
@@ -80,15 +81,11 @@ def make_frames(
                             values = (c, rng.normal(0.2, 0.01), rng.uniform())
                             for metric, value in zip(DIRECTIONS, values, strict=True):
                                 rows["folds"].append((*place, pattern, metric, value, "", len(test), 0, realised))
-                            for draw, risk in enumerate(risks):
-                                frame = pd.DataFrame(
-                                    {"case": ids[test], "risk": risk, "pattern": pattern, "draw": draw}
-                                )
-                                predictions.append(frame.assign(**dict(zip(PLACE, place, strict=True))))
+                            predicted += [(ids[test], risk, pattern, draw, *place) for draw, risk in enumerate(risks)]
     return Frames(
         cells=pd.DataFrame(rows["cells"], columns=CELL_COLUMNS),
         folds=pd.DataFrame(rows["folds"], columns=FOLD_COLUMNS),
-        predictions=pd.concat(predictions, ignore_index=True),
+        predictions=_joined(predicted),
         targets=pd.DataFrame(rows["targets"], columns=TARGET_COLUMNS),
         sizes=pd.DataFrame(rows["sizes"], columns=SIZE_COLUMNS),
         splits=pd.DataFrame(),
@@ -122,6 +119,16 @@ def on_other_folds(frames: Frames, variant: str, folds: int = 5) -> Frames:
 
     parts = {name: turned(getattr(frames, name)) for name in ("cells", "folds", "predictions", "sizes")}
     return replace(frames, **parts)
+
+
+def _joined(predicted: Sequence[tuple[Any, ...]]) -> pd.DataFrame:
+    """Arrays of cases and risks under one another, with what is the same for all of them beside each."""
+    cases, risks, *same = zip(*predicted, strict=True)
+    lengths = [len(risk) for risk in risks]
+    columns = {"case": np.concatenate(cases), "risk": np.concatenate(risks)}
+    for name, values in zip(("pattern", "draw", *PLACE), same, strict=True):
+        columns[name] = np.repeat(np.asarray(values, dtype=None if isinstance(values[0], int) else object), lengths)
+    return pd.DataFrame(columns)
 
 
 def _cohort(rng: np.random.Generator, cases: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
-from importlib.metadata import entry_points
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 import torch
@@ -25,7 +27,7 @@ def load(file: Reference) -> tuple[str, Official]:
         PluginError: no installed plugin knows the config, or the config or the weights do not fit.
     """
     state, tried = file.under("param/"), []
-    for point in sorted(entry_points(group=GROUP), key=lambda p: p.name):
+    for point in _points(tuple(sys.path)):
         try:
             loader = getattr(point.load(), "load_official", None)
         # A broken plugin of a stranger is no reason not to ask the others.
@@ -45,6 +47,12 @@ def load(file: Reference) -> tuple[str, Official]:
         tried.append(point.name)
     named = file.config.get("cls", "no cls")
     raise PluginError(f"no plugin knows a config with {named!r}; asked: {', '.join(tried) or 'none'}")
+
+
+@cache
+def _points(path: tuple[str, ...]) -> list[EntryPoint]:
+    """Plugins by name. Reading every installed package's list of them takes as long as replaying a small file."""
+    return sorted(entry_points(group=GROUP), key=lambda p: p.name)
 
 
 def models(file: Reference, official: Official) -> Iterator[tuple[str, Comparison]]:

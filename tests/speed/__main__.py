@@ -32,11 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=tuple(SCRIPTS))
     args = parser.parse_args()
-    load = psutil.getloadavg()[0]
+    load, about = psutil.getloadavg()[0], machine()
+    where = f"{about['system']}, {about['cores']} cores, {about['memory_gib']} GiB, Python {about['python']}"
     versions = ", ".join(f"{name} {version}" for name, version in packages().items())
     parts = [
         "# Speed",
-        f"{datetime.now(UTC):%Y-%m-%d}, {machine()}; {versions}. Load average at the start: {load:.2f}.\n"
+        f"{datetime.now(UTC):%Y-%m-%d}, {where}; {versions}. Load average at the start: {load:.2f}.\n"
         "`python -m tests.speed` made this file; each section has its own command. Seconds are by the clock unless it "
         "says CPU; ratios are medians of the rounds' own ratios, the ways taking turns.",
     ]

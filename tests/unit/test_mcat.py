@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from fusionbench import DataError, ModalitySpec, PluginError
 from fusionbench.bags import collate
+from fusionbench.nn import Dropout
 from tests.unit.network_cases import CASES, CLINICAL, GROUPED, IMAGE, MAP, TASK, named
 from tests.unit.published_files import bilinear_state, golden, observed, plain_bilinear
 
@@ -207,7 +208,7 @@ def test_the_uni_modal_rows_are_the_shared_networks_as_published():
     assert sum(p.numel() for p in omic.parameters()) == 757_508
     torch.manual_seed(0)
     wsi = WSI.build(TASK, named(ModalitySpec("image", "bag", 400)))
-    assert [type(layer) for layer in wsi.rho] == [torch.nn.Linear, torch.nn.ReLU, torch.nn.Dropout]
+    assert [type(layer) for layer in wsi.rho] == [torch.nn.Linear, torch.nn.ReLU, Dropout]
     assert wsi.embed[0].weight.abs().max() <= 400**-0.5  # torch's start is uniform
 
 

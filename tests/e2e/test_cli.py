@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
+import os
 from pathlib import Path
 
 import pytest
@@ -47,12 +47,14 @@ def test_data_ls_shows_terms(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("args", "seconds"), [(("--help",), 0.4), (("ls", "suites"), 1.0)])
 def test_start_up_is_quick(tmp_path: Path, args: tuple[str, ...], seconds: float) -> None:
-    """The best of several starts; other work on the machine only ever adds to it."""
-    best = float("inf")
-    for _ in range(8):
-        began = time.perf_counter()
-        assert run_cli(args, tmp_path).returncode == 0
-        best = min(best, time.perf_counter() - began)
+    """Processor time of the best of several starts: other work on the machine only ever adds to it."""
+    best, compiled = float("inf"), {"PYTHONDONTWRITEBYTECODE": ""}  # as pip leaves an installed package
+    for _ in range(20):
+        before = os.times()
+        assert run_cli(args, tmp_path, env=compiled).returncode == 0
+        after = os.times()
+        spent = after.children_user + after.children_system - before.children_user - before.children_system
+        best = min(best, spent)
         if best < seconds:
             break
     assert best < seconds

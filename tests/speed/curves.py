@@ -82,16 +82,22 @@ def main() -> None:
 def draw(seconds: Mapping[str, Mapping[int, float]], out: Path) -> None:
     """All curves on one pair of log-log axes, beside a line of slope 1."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import FuncFormatter, NullFormatter
 
     with styled():
         figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
         for marker, (name, points) in zip("os^Dv", seconds.items(), strict=True):
             axes.loglog(list(points), list(points.values()), marker=marker, label=name)
+        plain = FuncFormatter(lambda value, _: f"{value:g}")
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_formatter(plain)
+            axis.set_minor_formatter(NullFormatter())
         low, high = axes.get_xlim()
+        axes.set_ylim(*axes.get_ylim())  # the line in proportion is for its slope: it may leave the axes
         base = min(min(points.values()) for points in seconds.values())
         axes.plot([low, high], [base, base * high / low], color="0.7", linestyle=":", label="in proportion")
-        axes.set(xlabel="how many", ylabel="seconds a step")
-        axes.legend(loc="upper left", fontsize=8)
+        axes.set(xlabel="how many", ylabel="step or epoch (s)")
+        figure.legend(loc="outside right upper", fontsize=8)
         out.mkdir(parents=True, exist_ok=True)
         for ending in ("png", "svg"):
             figure.savefig(out / f"curves.{ending}", dpi=150)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from fusionbench import Batch, DataError, ModalitySpec
 from fusionbench.nn import scale_head
-from fusionbench_healnet.attention import Memory, Source, reciprocal_deviation
+from fusionbench_healnet.attention import Attention, Memory, Source, reciprocal_deviation
 from fusionbench_healnet.blocks import FusionLayer
 from fusionbench_healnet.tokens import Tokenizer, Tokens
 
@@ -85,7 +85,7 @@ class HealNet(nn.Module):
     def _run(self, cases: int, tokens: list[Tokens], seen: list[Tensor] | None = None) -> Tensor:
         """The latents after the last layer; attention goes into `seen`, one (case, layer, head, token) a modality."""
         latents = self.latents.expand(cases, -1, -1)
-        sources = [Source(t.values, reciprocal_deviation(t.values) if self.token_norm else None) for t in tokens]
+        sources = [self._source(m, t.values) for m, t in enumerate(tokens)]
         previous: FusionLayer | None = None
         memory: list[Memory | Tensor] = []
         for i in range(self.depth):
@@ -103,6 +103,10 @@ class HealNet(nn.Module):
                 rows = layer(m, rows, memory[m], t.mask)
                 latents = rows if complete else latents.index_copy(0, t.rows, rows)
         return latents
+
+    def _source(self, modality: int, values: Tensor) -> Source:
+        normed = self.token_norm and isinstance(self._layer(0).cross[modality], Attention)
+        return Source(values, reciprocal_deviation(values) if normed else None)
 
     def _layer(self, i: int) -> FusionLayer:
         return cast(FusionLayer, self.layers[min(i, len(self.layers) - 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -47,14 +48,16 @@ def test_data_ls_shows_terms(cli: Cli) -> None:
 
 @pytest.mark.parametrize(("args", "seconds"), [(("--help",), 0.4), (("ls", "suites"), 1.0)])
 def test_start_up_is_quick(tmp_path: Path, args: tuple[str, ...], seconds: float) -> None:
-    """Processor time of the best of several starts: other work on the machine only ever adds to it."""
+    """The best of several starts: by the clock on an idle machine; where other work runs beside it, which tests side by
+    side always have, the clock counts that too, and processor time is what a start takes of itself."""
     best, compiled = float("inf"), {"PYTHONDONTWRITEBYTECODE": ""}  # as pip leaves an installed package
-    for _ in range(20):
-        before = os.times()
+    idle = os.getloadavg()[0] < 0.5
+    for _ in range(8):
+        began, before = time.perf_counter(), os.times()
         assert run_cli(args, tmp_path, env=compiled).returncode == 0
-        after = os.times()
+        elapsed, after = time.perf_counter() - began, os.times()
         spent = after.children_user + after.children_system - before.children_user - before.children_system
-        best = min(best, spent)
+        best = min(best, elapsed if idle else spent)
         if best < seconds:
             break
     assert best < seconds

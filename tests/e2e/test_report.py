@@ -88,7 +88,7 @@ def test_a_suite_without_a_finished_cell(cli: Cli, tiny: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suite", ["missing-modality", "protocol-audit", "quickstart", "tcga-lite"])
+@pytest.mark.parametrize("suite", sorted(p.parent.name for p in PUBLISHED.glob("*/table.csv")))
 def test_published_results_have_a_report_without_data(
     cli: Cli, suite: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,9 +6,7 @@ one, forward and backward, on bags of 4,000 x 1,024.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import time
 from functools import partial
 
 import torch
@@ -17,21 +15,14 @@ from fusionbench_porpoise import Porpoise
 
 from fusionbench import Task
 from tests.speed import made, plain
-from tests.speed.timing import alternating, ratio
+from tests.speed.timing import alternating, arguments, ratio
 
 CHANNELS, CASES, GOAL = 1024, 8, 1.5
 MODELS = {"porpoise": (Porpoise, plain.porpoise), "mcat": (Mcat, plain.mcat)}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=4000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that is not idle")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
-    clock = time.process_time if args.cpu else time.perf_counter
+    args, clock = arguments(__doc__)
     of = made.specs(CHANNELS)
     singly = [made.batch(of, 1, args.tokens) for _ in range(CASES)]
     together = [made.batch(of, CASES, args.tokens)]

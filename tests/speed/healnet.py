@@ -6,21 +6,17 @@ memory of a step of 8 cases, and what a further token costs.
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import resource
 import statistics
-import time
-from collections.abc import Callable
 from functools import partial
 
 import psutil
 import torch
 
 from tests.speed import made, plain
-from tests.speed.timing import alternating, ratio
+from tests.speed.timing import Clock, alternating, arguments, ratio
 
-Clock = Callable[[], float]
 CHANNELS = 2048
 GOALS = {
     ("paper-blca", "none"): 1.4,
@@ -78,14 +74,7 @@ def marginal(preset: str, runs: int, clock: Clock) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--tokens", type=int, default=4000)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that is not idle")
-    args = parser.parse_args()
-    clock = time.process_time if args.cpu else time.perf_counter
-    torch.set_num_threads(args.threads)
+    args, clock = arguments(__doc__)
     print("| setting | layers | plain s | ours s | times as fast | goal |\n|---|---|---|---|---|---|")
     for (preset, sharing), goal in GOALS.items():
         slow, fast, times = speed(preset, sharing, args.tokens, args.runs, clock)

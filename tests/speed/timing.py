@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import gc
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+Clock = Callable[[], float]
 Ways = Mapping[str, Callable[[], object]]
 
 
-def alternating(ways: Ways, runs: int, clock: Callable[[], float] = time.perf_counter) -> dict[str, list[float]]:
+def alternating(ways: Ways, runs: int, clock: Clock = time.perf_counter) -> dict[str, list[float]]:
     """Seconds of each way in each of `runs` rounds, after one that is not counted; every other round is reversed.
 
     Args:
@@ -30,3 +32,17 @@ def alternating(ways: Ways, runs: int, clock: Callable[[], float] = time.perf_co
 def ratio(slow: Sequence[float], fast: Sequence[float]) -> float:
     """How many times as fast: the median of the rounds' own ratios, which a disturbance of both does not move."""
     return statistics.median(a / b for a, b in zip(slow, fast, strict=True))
+
+
+def arguments(about: str | None) -> tuple[argparse.Namespace, Clock]:
+    """What the scripts of models are asked for: runs, tokens, and threads, which are set; and which clock counts."""
+    import torch
+
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--tokens", type=int, default=4000)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu", action="store_true", help="count processor time, for a machine that is not idle")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    return args, time.process_time if args.cpu else time.perf_counter

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 
 _EPS = 1e-5  # LayerNorm's default
+_PIECE = 512
+"""Tokens whose deviations are taken at a time."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +51,9 @@ def reciprocal_deviation(values: Tensor) -> Tensor:
     if values.requires_grad:
         return (values.var(dim=-1, keepdim=True, correction=0) + _EPS).rsqrt()
     rstd = values.new_empty(*values.shape[:2], 1)
-    for i, case in enumerate(values):  # so that the normed values, which nobody needs, are as small as one case
-        rstd[i] = torch.native_layer_norm(case, case.shape[-1:], None, None, _EPS)[2]
+    # in pieces, so that the normed values, which nobody needs, are small and always the same memory
+    for piece, into in zip(values.flatten(0, 1).split(_PIECE), rstd.flatten(0, 1).split(_PIECE), strict=True):
+        into.copy_(torch.native_layer_norm(piece, piece.shape[-1:], None, None, _EPS)[2])
     return rstd
 
 
@@ -114,9 +117,12 @@ class Contracted:
     def _by_token(self, query: Tensor, mask: Tensor, scale: float) -> Tensor:
         """(case, token, head * latent) weights. In this layout the tokens are the left factor of all four products,
         forward and backward, which takes a CPU two thirds of the time of the other way round."""
-        wanted = torch.einsum("nhld,hdc->nhlc", query * scale, self.key).flatten(1, 2)
-        if self.norm is not None:
-            wanted = _centred(wanted * self.norm.weight)
+        query = query * scale
+        wanted = torch.einsum("nhld,hdc->nhlc", query, self.key)
+        if self.norm is not None:  # centred; the mean over channels is that of the key's, seen by the query
+            mean = self.key @ self.norm.weight / len(self.norm.weight)
+            wanted = torch.addcmul(-torch.einsum("nhld,hd->nhl", query, mean).unsqueeze(-1), wanted, self.norm.weight)
+        wanted = wanted.flatten(1, 2)
         scores = _product(self.source.values, wanted.transpose(1, 2))
         if self.source.rstd is not None:
             scores = scores * self.source.rstd
@@ -172,9 +178,10 @@ class Attention(nn.Module):
         if norm is None:
             both = F.linear(values, projection)
             return Projected(*(split_heads(x, self.heads) for x in both.chunk(2, dim=-1)))
-        key, value = (F.linear(values, _centred(projection * norm.weight)) * source.rstd).chunk(2, dim=-1)
-        value = value + projection.chunk(2)[1] @ norm.bias
-        return Projected(split_heads(key, self.heads), split_heads(value, self.heads))
+        both = F.linear(values, _centred(projection * norm.weight)).mul_(source.rstd)
+        shift = projection @ norm.bias
+        both = both.add_(torch.cat([torch.zeros_like(shift[: len(shift) // 2]), shift[len(shift) // 2 :]]))
+        return Projected(*(split_heads(x, self.heads) for x in both.chunk(2, dim=-1)))
 
     def forward(self, latents: Tensor, memory: Memory, mask: Tensor) -> Tensor:
         """The update (case, latent, dim)."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.forking import Forked
 
 # Tests run side by side, one process a core: more threads than cores would only wait for each other. Set before torch
 # is imported, and inherited by every process that a test starts.
@@ -18,6 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Made files are read once or twice; tests/unit/test_featurecache.py turns the cache on, in folders of its own.
 os.environ.setdefault("FUSIONBENCH_BAG_CACHE", "off")
 
+FROM_THE_START = {"PYTHONHASHSEED"}
+"""Variables that Python reads when it starts."""
 EXAMPLE = Path(__file__).parent / "third_party" / "example"
 
 
@@ -74,9 +79,16 @@ def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_cli(args: Sequence[str], cwd: Path, env: dict[str, str] | None = None, timeout: float = 300) -> Outcome:
-    """The same in a process of its own."""
+    """The same in a process of its own, which has imported everything already."""
     inherited = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"}
     merged = {**inherited, "PYTHONPATH": str(EXAMPLE), "NO_COLOR": "1", **(env or {})}
-    command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *args]
-    ended = subprocess.run(command, cwd=cwd, env=merged, text=True, capture_output=True, timeout=timeout, check=False)
-    return Outcome(ended.returncode, ended.stdout, ended.stderr)
+    if FROM_THE_START & merged.keys() - inherited.keys():
+        command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *args]
+        ended = subprocess.run(
+            command, cwd=cwd, env=merged, text=True, capture_output=True, timeout=timeout, check=False
+        )
+        return Outcome(ended.returncode, ended.stdout, ended.stderr)
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder) / "out", Path(folder) / "err"
+        status = Forked(args, cwd, merged, out, err).wait(timeout)
+        return Outcome(status, *(path.read_text() if path.exists() else "" for path in (out, err)))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,7 +10,6 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,6 +17,7 @@ import psutil
 
 from fusionbench.seeds import derive
 from tests.conftest import EXAMPLE
+from tests.forking import Forked
 
 PLUGIN = EXAMPLE.parent / "faults"
 REASONS = {
@@ -30,50 +29,6 @@ REASONS = {
 }
 """Part of what is recorded of each fault, with one retry; an error of the model's own making is not tried again."""
 ATTEMPTS = {"raise": 1, "kill": 2, "crash": 2, "memory": 2, "hang": 2, "": 1}
-
-
-@cache
-def _server() -> Any:
-    """Forks processes that have imported everything already; a start of Python would take seconds each time."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fusionbench.session", "fusionbench.cli", "sksurv.ensemble"])
-    return context
-
-
-def _main(args: tuple[str, ...], folder: str, env: dict[str, str], log: str) -> None:
-    """`fusionbench ARGS` in this process, which has just been forked."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    os.chdir(folder)
-    os.environ.clear()
-    os.environ.update(env)
-    sys.path[:0] = env["PYTHONPATH"].split(os.pathsep)
-    sys.argv = ["fusionbench", *args]
-    with open(log, "a") as file:
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-    sys.stdout, sys.stderr = (os.fdopen(number, "w", buffering=1) for number in (1, 2))
-    from fusionbench.cli import main
-
-    main()
-
-
-class _Forked:
-    """A process of the server's, with what of `Popen` is used here."""
-
-    def __init__(self, *args: Any) -> None:
-        self._process = _server().Process(target=_main, args=args)
-        self._process.start()
-        self.pid: int = self._process.pid
-
-    def poll(self) -> int | None:
-        code: int | None = self._process.exitcode
-        return code
-
-    def wait(self, timeout: float) -> int:
-        self._process.join(timeout)
-        if (code := self.poll()) is None:
-            raise TimeoutError(f"process {self.pid} has not ended after {timeout:g} s")
-        return code
 
 
 @dataclass
@@ -92,9 +47,10 @@ class Running:
         env = {**inherited, "PYTHONPATH": str(PLUGIN), "NO_COLOR": "1", **self.env}
         self.log: IO[str] = (self.folder / "log.txt").open("a+")
         self._from = self.log.tell()
-        self.process: subprocess.Popen[str] | _Forked
+        self.process: subprocess.Popen[str] | Forked
         if self.warm:
-            self.process = _Forked(self.args, str(self.folder), env, str((self.folder / "log.txt").absolute()))
+            log = self.folder / "log.txt"
+            self.process = Forked(self.args, self.folder, env, log, log)
             return
         command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *self.args]
         self.process = subprocess.Popen(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench import download, suites
-from fusionbench.errors import SuiteError
+from fusionbench.errors import DataError, SuiteError
 from fusionbench.interfaces import Encoder
 from fusionbench.pluginref import PluginRef
 from fusionbench.registry import Registry, discover
@@ -99,7 +99,10 @@ def weights_file(
     home = home or download.data_home()
     if download.state(home, cls.weights) == "present":
         return download.place(home, cls.weights)
-    return download.fetch(home, cls.weights, allow_loopback_http=allow_loopback_http)
+    try:
+        return download.fetch(home, cls.weights, allow_loopback_http=allow_loopback_http)
+    except DataError as error:
+        raise DataError(f"{error}; or bring the file from elsewhere and pass {cls.name}:FILE") from error
 
 
 def _given(cls: type[Encoder], file: Path) -> Path:

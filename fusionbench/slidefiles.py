@@ -28,6 +28,7 @@ class Outstanding:
         wanted: in the order of the manifest.
         present: how many are there already.
         size: bytes still to come.
+        limit: how many of the manifest were looked at; None = all.
     """
 
     dataset: str
@@ -35,6 +36,7 @@ class Outstanding:
     wanted: tuple[Source, ...]
     present: int
     size: int
+    limit: int | None = None
 
     @property
     def text(self) -> str:
@@ -69,7 +71,7 @@ def outstanding(
         raise DataError(f"{label}: no slides to download are known for this dataset")
     sizes = {source: transfer.outstanding(dataset.home, source) for source in slides}
     wanted = tuple(s for s in slides if download.state(dataset.home, s, full=False) in ("missing", "damaged"))
-    return Outstanding(label, dataset.home, wanted, len(slides) - len(wanted), sum(sizes[s] for s in wanted))
+    return Outstanding(label, dataset.home, wanted, len(slides) - len(wanted), sum(sizes[s] for s in wanted), limit)
 
 
 def check(found: Outstanding, *, yes: bool, free: Callable[[Path], int] | None = None) -> None:
@@ -89,9 +91,10 @@ def check(found: Outstanding, *, yes: bool, free: Callable[[Path], int] | None =
             f"set {download.ENVIRONMENT} to a larger disk, or take some with --limit"
         )
     if found.size > LARGE and not yes:
+        some = "" if found.limit is None else f" --limit {found.limit}"
         raise DataError(
             f"{found.text}; if that is what you want, run: "
-            f"fusionbench data fetch {shlex.quote(found.dataset)} --slides --yes"
+            f"fusionbench data fetch {shlex.quote(found.dataset)} --slides{some} --yes"
         )
 
 

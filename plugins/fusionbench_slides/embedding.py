@@ -52,7 +52,11 @@ class Embedder:
         return nullcontext() if self.autocast is None else torch.autocast("cuda", dtype=self.autocast)
 
     def made_by(self, wanted: Wanted) -> dict[str, Any]:
-        """What two files of one folder have to agree in, as attributes of a file."""
+        """What two files of one folder have to agree in, as attributes of a file.
+
+        `slide_mpp` is a fact about one slide: asked for again, it has to be the same; left out later, it stays.
+        """
+        said = {} if wanted.slide_mpp is None else {"slide_mpp": wanted.slide_mpp}
         return {
             "encoder": self.loaded.ref,
             "encoder_version": self.loaded.version,
@@ -60,6 +64,7 @@ class Embedder:
             "weights_sha256": self.loaded.sha256,
             "tiling": str(wanted),
             "dtype": self.dtype,
+            **said,
         }
 
 

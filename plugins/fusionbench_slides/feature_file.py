@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,20 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fusionbench import DataError, FusionBenchError
+from fusionbench import DataError
+from fusionbench_slides.disk import part_of, room_for
 from fusionbench_slides.sink import Sink, sink
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PART = ".part"
-"""Behind the name of a file that is being written."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 DTYPE = Literal["float16", "float32"]
-
-
-class DiskFull(FusionBenchError):
-    """No room for a file; what is written stays, nothing stands half-written under a final name."""
 
 
 class FeatureFile:
@@ -70,8 +63,8 @@ def written(path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> Iterator[Fea
     """
     import h5py
 
-    part = path.with_name(path.name + PART)
-    with sink(part) as below:
+    part = part_of(path)
+    with room_for(path), sink(part) as below:
         try:
             with h5py.File(below, "w") as file:
                 file.create_dataset("coords", data=coords)
@@ -79,10 +72,8 @@ def written(path: Path, coords: NDArray[np.int64], dtype: DTYPE) -> Iterator[Fea
             below.check()
             os.fsync(below.file.fileno())
             os.replace(part, path)
-        except BaseException as error:
+        except BaseException:
             part.unlink()
-            if isinstance(error, OSError) and error.errno in FULL:
-                raise DiskFull(f"{path}: the disk is full; free some space and run the same command again") from error
             raise
     _folder_to_disk(path.parent)
 
@@ -106,7 +97,8 @@ def attributes(path: Path) -> Mapping[str, Any]:
 
     try:
         with h5py.File(path, "r") as file:
-            return {**file.attrs, "tiles": len(file["features"])}
+            said = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
+            return {**said, "tiles": len(file["features"])}
     except (OSError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise DataError(

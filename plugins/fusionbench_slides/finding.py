@@ -66,7 +66,7 @@ def _looked_at(paths: list[Path]) -> Iterator[Found]:
         suffix = path.suffix.lower()
         if vendor is None:
             if suffix in SLIDES | PICTURES or len(paths) == 1:
-                yield Found(path, path.stem, "not a slide (OpenSlide knows no such format)", suffix not in PICTURES)
+                yield Found(path, path.stem, _no_slide(suffix), suffix not in PICTURES)
         elif vendor == "dicom":
             identity = path.parent, _series(path)
             if identity not in series:
@@ -74,6 +74,11 @@ def _looked_at(paths: list[Path]) -> Iterator[Found]:
                 yield Found(path, path.stem)
         else:
             yield Found(path, path.stem)
+
+
+def _no_slide(suffix: str) -> str:
+    said = "not a slide (OpenSlide knows no such format)"
+    return f"{said}; if it should be one, it broke off: copy it again from its source" if suffix in SLIDES else said
 
 
 def _series(path: Path) -> str:

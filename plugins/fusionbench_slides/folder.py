@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from fusionbench import DataError, PluginError, SuiteError
+from fusionbench_slides.disk import DiskFull
 from fusionbench_slides.embedding import Embedder, embed
-from fusionbench_slides.feature_file import DiskFull, attributes
+from fusionbench_slides.feature_file import attributes
 from fusionbench_slides.finding import Found
 from fusionbench_slides.outcome import Outcome, SlideLog, write_summary
-from fusionbench_slides.pictures import Cell, contact_sheets, slide_picture
+from fusionbench_slides.pictures import Cell, contact_sheets, slide_picture, write_picture
 from fusionbench_slides.readers import Readers
 from fusionbench_slides.tiling import Tiling, Wanted, tiling_of
 
@@ -57,13 +58,15 @@ class Work:
 
 
 def embed_folder(found: Sequence[Found], work: Work, report: Report) -> list[Outcome]:
-    """Work on the slides in order; summary.csv is written anew after each.
+    """Work on the slides in order; summary.csv is written anew after each. `out` has its folders qc and logs.
+
+    The summary and the contact sheet end with slides of earlier runs whose features lie beside.
 
     Raises:
         SuiteError, PluginError: the encoder takes no tile as asked for. DiskFull: what is finished stays.
     """
-    (work.out / "qc").mkdir(parents=True, exist_ok=True)
     report.start(len(found))
+    before = list(_of_earlier_runs(found, work.out))
     outcomes: list[Outcome] = []
     tried = 0
     for item in found:
@@ -73,10 +76,21 @@ def embed_folder(found: Sequence[Found], work: Work, report: Report) -> list[Out
         tried += there is None
         report.slide(item.name)
         outcomes.append(there or _worked_on(item, work, report))
-        write_summary(work.out / "summary.csv", outcomes)
+        write_summary(work.out / "summary.csv", [*outcomes, *before])
         report.finished(outcomes[-1])
-    contact_sheets([Cell(work.picture(outcome.slide), outcome) for outcome in outcomes], work.out)
+    contact_sheets([Cell(work.picture(outcome.slide), outcome) for outcome in [*outcomes, *before]], work.out)
     return outcomes
+
+
+def _of_earlier_runs(found: Sequence[Found], out: Path) -> Iterator[Outcome]:
+    """A row of each feature file that no slide of this run is called like."""
+    names = {item.name for item in found}
+    for path in sorted(out.glob("*.h5")):
+        if path.stem not in names:
+            try:
+                yield _row_of(path.stem, attributes(path))
+            except DataError as error:
+                yield Outcome(path.stem, error=str(error))
 
 
 def _known(item: Found, work: Work) -> Outcome | None:
@@ -89,12 +103,18 @@ def _known(item: Found, work: Work) -> Outcome | None:
     try:
         about = attributes(path)
         _check_alike(path, about, work.embedder.made_by(work.wanted))
-        return Outcome(item.name, about["tiles"], float(about["tissue_share"]), float(about["seconds"]), there=True)
+        return _row_of(item.name, about)
     except DataError as error:
         return Outcome(item.name, error=str(error))
 
 
-def _check_alike(path: Path, about: Any, wanted: dict[str, Any]) -> None:
+def _row_of(name: str, about: Mapping[str, Any]) -> Outcome:
+    """The row of a finished file; other programs' files say less."""
+    share, seconds = about.get("tissue_share"), float(about.get("seconds", 0))
+    return Outcome(name, about["tiles"], None if share is None else float(share), seconds, there=True)
+
+
+def _check_alike(path: Path, about: Mapping[str, Any], wanted: dict[str, Any]) -> None:
     """Features of two kinds in one folder would make one bag."""
     for key, value in wanted.items():
         if about.get(key) != value:
@@ -125,7 +145,7 @@ def _worked_on(item: Found, work: Work, report: Report) -> Outcome:
 
 def _embedded(item: Found, work: Work, report: Report, log: SlideLog) -> Outcome:
     tiling = tiling_of(item.path, work.wanted, log)
-    slide_picture(tiling).save(work.picture(item.name))
+    write_picture(work.picture(item.name), slide_picture(tiling))
     count = len(tiling.coords)
     report.tiles(count)
     if count:

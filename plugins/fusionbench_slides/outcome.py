@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from fusionbench_slides.disk import room_for, write_whole
 
 COLUMNS = ("slide", "tiles", "tissue_share", "seconds", "error", "warning")
 
@@ -51,9 +52,7 @@ def write_summary(path: Path, outcomes: Iterable[Outcome]) -> None:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     table.writerows(outcome.row() for outcome in outcomes)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text.getvalue(), encoding="utf-8")
-    os.replace(part, path)
+    write_whole(path, text.getvalue().encode())
 
 
 class SlideLog:
@@ -61,10 +60,10 @@ class SlideLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("", encoding="utf-8")
+        with room_for(path):
+            path.write_text("", encoding="utf-8")
 
     def __call__(self, text: str) -> None:
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        with self.path.open("a", encoding="utf-8") as file:
+        with room_for(self.path), self.path.open("a", encoding="utf-8") as file:
             file.writelines(f"{now} {line}\n" for line in text.splitlines())

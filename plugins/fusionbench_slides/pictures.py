@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from fusionbench_slides.disk import write_whole
 from fusionbench_slides.outcome import Outcome
 from fusionbench_slides.tiling import Tiling
 
@@ -68,8 +70,15 @@ def contact_sheets(cells: Sequence[Cell], folder: Path) -> list[Path]:
     for start in range(0, len(cells), A_SHEET):
         number = "" if len(cells) <= A_SHEET else f"_{start // A_SHEET + 1}"
         paths.append(folder / f"contact_sheet{number}.png")
-        _sheet(cells[start : start + A_SHEET]).save(paths[-1])
+        write_picture(paths[-1], _sheet(cells[start : start + A_SHEET]))
     return paths
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """A PNG, whole or not at all."""
+    png = io.BytesIO()
+    picture.save(png, "PNG")
+    write_whole(path, png.getvalue())
 
 
 def _sheet(cells: Sequence[Cell]) -> Image.Image:

@@ -50,7 +50,8 @@ def run(request: Request) -> list[Outcome]:
     autocast = autocast_for(device, request.precision)
     found = find_slides(request.folder)
     try:
-        request.out.mkdir(parents=True, exist_ok=True)
+        for folder in ("qc", "logs"):
+            (request.out / folder).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SuiteError(f"{request.out}: cannot be written ({error.strerror}); pass another --out") from error
     if request.threads is not None:
@@ -68,4 +69,5 @@ def closing(outcomes: list[Outcome], out: Path) -> str:
     done = [outcome for outcome in outcomes if outcome.tiles]
     tiles = sum(outcome.tiles or 0 for outcome in outcomes)
     failed = sum(outcome.failed for outcome in outcomes)
-    return f"{len(done)} slides with {tiles} tiles in {out}, {failed} failed; see {out / 'summary.csv'}"
+    slides = f"{len(done)} slide{'' if len(done) == 1 else 's'}"
+    return f"{slides} with {tiles} tiles in {out}, {failed} failed; see {out / 'summary.csv'}"

@@ -38,8 +38,7 @@ class Wanted:
     slide_mpp: float | None = None
 
     def __str__(self) -> str:
-        own = "" if self.slide_mpp is None else f" --slide-mpp {self.slide_mpp:g}"
-        return f"--tile {self.tile} {self.resolution}{own} --min-tissue {self.min_tissue:g}"
+        return f"--tile {self.tile} {self.resolution} --min-tissue {self.min_tissue:g}"
 
 
 @dataclass(frozen=True, eq=False)

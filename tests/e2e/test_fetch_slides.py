@@ -70,6 +70,7 @@ def test_more_than_a_gigabyte_wants_a_yes(
 ) -> None:
     monkeypatch.setattr(slidefiles, "LARGE", 10**6)
     one_error(cli("data", "fetch", "tcga-luad", "--slides"), "3 slides", "9.4 MB", "tcga-luad --slides --yes")
+    one_error(cli("data", "fetch", "tcga-luad", "--slides", "--limit", "2"), "2 slides", "--slides --limit 2 --yes")
     assert server.asked == []
     assert cli("data", "fetch", "tcga-luad", "--slides", "--yes").returncode == 0
 

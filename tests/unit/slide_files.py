@@ -26,11 +26,14 @@ def pattern(x: NDArray[np.int64], y: NDArray[np.int64]) -> NDArray[np.uint8]:
     return rgb
 
 
-def seen_at(x: int, y: int, tile: int, downsample: int) -> NDArray[np.float64]:
-    """(row, column, 3): the tile whose corner lies at (x, y) of level 0, each pixel the mean over what it covers."""
-    axis = np.arange(tile * downsample)
-    full = pattern(x + axis, y + axis).astype(np.float64)
-    return full.reshape(tile, downsample, tile, downsample, 3).mean(axis=(1, 3))
+def seen_at(x: int, y: int, tile: int, downsample: int) -> NDArray[np.uint8]:
+    """(row, column, 3): the tile whose corner lies at (x, y) of level 0.
+
+    A pixel of it covers one colour, so that its mean is that colour, exactly.
+    """
+    assert BLOCK % downsample == x % downsample == y % downsample == 0, "a pixel would mix colours"
+    axis = np.arange(tile) * downsample
+    return pattern(x + axis, y + axis)
 
 
 def write_pyramid(
@@ -66,14 +69,18 @@ def write_pyramid(
 
 
 def _tiles(shape: tuple[int, ...], boxes: Sequence[Box], downsample: int) -> Iterator[bytes]:
-    white = zlib.compress(np.full((TIFF_TILE, TIFF_TILE, 3), 255, dtype=np.uint8).tobytes(), 1)
-    for row in range(0, shape[0], TIFF_TILE):
-        for column in range(0, shape[1], TIFF_TILE):
-            x, y = ((corner + np.arange(TIFF_TILE)) * downsample for corner in (column, row))
-            inside = np.zeros((TIFF_TILE, TIFF_TILE), dtype=bool)
-            for left, top, right, bottom in boxes:
-                inside |= ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))
-            if not inside.any():
+    blank = np.full((TIFF_TILE, TIFF_TILE, 3), 255, dtype=np.uint8)
+    white = zlib.compress(blank, 1)
+    side = TIFF_TILE * downsample
+    for top in range(0, shape[0] * downsample, side):
+        for left in range(0, shape[1] * downsample, side):
+            here = [b for b in boxes if b[0] < left + side and left < b[2] and b[1] < top + side and top < b[3]]
+            if not here:
                 yield white
                 continue
-            yield zlib.compress(np.where(inside[..., None], pattern(x, y), np.uint8(255)).tobytes(), 1)
+            x, y = (corner + np.arange(TIFF_TILE) * downsample for corner in (left, top))
+            inside = np.zeros((TIFF_TILE, TIFF_TILE), dtype=bool)
+            for a, b, c, d in here:
+                inside |= ((y >= b) & (y < d))[:, None] & ((x >= a) & (x < c))
+            tile = pattern(x, y)
+            yield zlib.compress(tile if inside.all() else np.where(inside[..., None], tile, blank), 1)

@@ -224,6 +224,11 @@ def test_patch_widths_of_all_formats(tmp_path: Path) -> None:
         ".pt": 8,
         ".h5": 8,
     }
+    np.save(folder / "batch.npy", np.zeros((1, 5, 3)))
+    assert patches.width(folder / "batch.npy") == 3, "an axis of one batch leads, as CLAM and TRIDENT may write it"
+    np.save(folder / "volume.npy", np.zeros((2, 5, 3)))
+    with pytest.raises(DataError, match=r"volume\.npy: expected an \(instance, feature\) array.*\(2, 5, 3\)"):
+        patches.width(folder / "volume.npy")
     (folder / "bad.h5").write_bytes(b"no")
     with pytest.raises(DataError, match=r"bad\.h5: cannot be read"):
         patches.width(folder / "bad.h5")

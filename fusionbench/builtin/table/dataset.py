@@ -62,7 +62,10 @@ class Table(Dataset):
             SuiteError: for unit="slide": outcomes are of cases here.
         """
         if unit != "patient":
-            raise SuiteError(f"{self.path}: its rows are cases; set protocol.unit = 'patient'")
+            raise SuiteError(
+                f"{self.path}: its rows are cases; set protocol.unit = 'patient', and for slides as cases write a row "
+                "a slide with the patient under `group`"
+            )
         return self._read.cases
 
     def folds(self) -> Sequence[Fold] | None:

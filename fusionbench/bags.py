@@ -51,23 +51,36 @@ def collate(
 
 def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], device: torch.device) -> Bag:
     found = [_checked(case.bags[name], spec, name, case.id) if name in case.bags else None for case in cases]
-    lengths = torch.tensor([0 if bag is None else len(bag.values) for bag in found])
-    values = _padded([None if bag is None else bag.values for bag in found], spec.dim, device)
-    mask = (torch.arange(values.shape[1]) < lengths.unsqueeze(1)).to(device)
+    lengths = [0 if bag is None else bag.values.shape[0] for bag in found]
+    values = _padded([None if bag is None else bag.values for bag in found], lengths, spec.dim, device)
+    mask = _mask(lengths, values.shape[1], device)
     axes = {bag.coords.shape[1] for bag in found if bag is not None and bag.coords is not None}
     if len(axes) > 1 or (axes and any(bag is not None and bag.coords is None for bag in found)):
         ids = ", ".join(repr(case.id) for case in cases)
         raise DataError(f"modality {name!r}: coords of unequal kinds among the cases {ids}; give all of them or none")
-    coords = _padded([None if bag is None else bag.coords for bag in found], axes.pop(), device) if axes else None
+    coords = (
+        _padded([None if bag is None else bag.coords for bag in found], lengths, axes.pop(), device) if axes else None
+    )
     if spec.kind != "grid":
         return Bag(values, mask, coords)
     shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in found])
     return Bag(values, mask, coords, shape.reshape(len(cases), spec.axes).to(device))
 
 
-def _padded(rows: Sequence[Tensor | None], width: int, device: torch.device) -> Tensor:
-    """(case, instance, width) float32, at least one instance wide; every number is written once."""
-    lengths = [0 if row is None else len(row) for row in rows]
+def _mask(lengths: Sequence[int], longest: int, device: torch.device) -> Tensor:
+    """(case, instance) bool, True = real."""
+    if min(lengths, default=0) == longest:
+        return torch.ones(len(lengths), longest, dtype=torch.bool, device=device)
+    return (torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)).to(device)
+
+
+def _padded(rows: Sequence[Tensor | None], lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
+    """(case, instance, width) float32, at least one instance wide; every number is written once.
+
+    Args:
+        rows: (instance, width) of each case, None where it has none.
+        lengths: instances of each case.
+    """
     longest = max([1, *lengths])
     padded = torch.empty(len(rows), longest, width, device=device)
     if device == CPU and min(lengths, default=0) == longest:
@@ -81,9 +94,12 @@ def _padded(rows: Sequence[Tensor | None], width: int, device: torch.device) -> 
 
 
 def _checked(bag: PreparedBag, spec: ModalitySpec, name: str, case: str) -> PreparedBag:
-    where, seen = f"modality {name!r} of case {case!r}", tuple(bag.values.shape)
+    seen = bag.values.shape
+    if len(seen) == 2 and seen[0] and seen[1] == spec.dim and bag.coords is None and spec.kind != "grid":
+        return bag
+    where = f"modality {name!r} of case {case!r}"
     if len(seen) != 2 or seen[1] != spec.dim:
-        raise DataError(f"{where}: values have shape {seen}, expected (instance, {spec.dim})")
+        raise DataError(f"{where}: values have shape {tuple(seen)}, expected (instance, {spec.dim})")
     if seen[0] == 0:
         raise DataError(f"{where}: the bag has no instance; leave the modality out of the case instead")
     if bag.coords is not None and (bag.coords.ndim != 2 or len(bag.coords) != seen[0]):

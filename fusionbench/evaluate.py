@@ -150,13 +150,11 @@ def score_patterns(
     scores = []
     for pattern in dict.fromkeys(p.pattern for p in predictions):
         draws = [p for p in predictions if p.pattern == pattern]
+        own = [p.prediction for p in draws]
+        to_tau = [on_grid(prediction, grid) for prediction in own]
         for name, metric in metrics.items():
-            results = [
-                _one(metric, on_grid(p.prediction, grid), censored, train)
-                if metric.horizon == "tau"
-                else _one(metric, p.prediction, test, train)
-                for p in draws
-            ]
+            shown, of = (to_tau, censored) if metric.horizon == "tau" else (own, test)
+            results = [_one(metric, prediction, of, train) for prediction in shown]
             value, reason = _average(results)
             n_prior = round(float(np.mean([p.n_prior for p in draws])))
             scores.append(Score(pattern, name, value, reason, len(test.time), n_prior))

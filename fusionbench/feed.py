@@ -10,12 +10,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from fusionbench.bags import collate, select, size
+from fusionbench.bags import collate, select, size, stream
 from fusionbench.clock import COLLATE, span
 from fusionbench.types import Batch, CaseSet, ModalitySpec, PreparedBag, PreparedCase
 
 CACHE_BYTES = 3 << 29
 """Prepared cases kept in memory by one CaseFeed: 1.5 GiB."""
+FORMED_BYTES = 1 << 26
+"""Batches for evaluation that are kept from one epoch to the next: 64 MiB."""
 GPU_SHARE = 0.3
 """Of the GPU memory that is free when a feed is made, what its cases may take. Training has two feeds, and the model's
 own memory comes on top."""
@@ -57,6 +59,7 @@ class CaseFeed:
                 self._kept[i] = self._pinned(case)
                 self.held += self.lengths[i]
         self._whole = self._collate_vectors()
+        self._formed: tuple[int, list[tuple[list[int], Batch]]] | None = None
 
     def _collate_vectors(self) -> Batch | None:
         kept = list(self._kept.values())
@@ -85,6 +88,16 @@ class CaseFeed:
             cases = self._taken(index)
             targets = self._cases.take(index).targets
             return collate([draw(c) for c in cases] if draw else cases, self._specs, targets, self._device)
+
+    def evaluation(self, batch_size: int) -> Iterable[tuple[list[int], Batch]]:
+        """What `bags.stream` makes of the cases; put together once where they are all in memory and small."""
+        if self._formed is not None and self._formed[0] == batch_size:
+            return self._formed[1]
+        formed = stream(self, self._specs, batch_size, self._device)
+        if len(self._kept) < len(self) or len(self) * max(self.lengths, default=0) > FORMED_BYTES:
+            return formed
+        self._formed = batch_size, list(formed)
+        return self._formed[1]
 
     def _taken(self, index: Sequence[int]) -> list[PreparedCase]:
         others = [i for i in index if i not in self._kept]

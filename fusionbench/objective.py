@@ -87,10 +87,10 @@ def validate(
     if len(feed) == 0:
         return {}
     try:
-        logits = predictor.logits(feed)
+        logits = predictor.logits_of(feed.evaluation(predictor.batch_size))
     except FusionBenchError as error:
         raise FusionBenchError(f"validation after epoch {epoch}: {error}") from error
-    time, event, time_bin = (torch.tensor(x) for x in (targets.time, targets.event, targets.time_bin))
+    time, event, time_bin = map(torch.from_numpy, (targets.time, targets.event, targets.time_bin))
     if recipe.loss == "cox":
         risk = logits[:, 0]
         if len(risk) < 2 or not bool(event.any()):

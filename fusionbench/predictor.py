@@ -107,16 +107,21 @@ class TorchPredictor(Predictor):
 
     def logits(self, cases: Iterable[PreparedCase]) -> Tensor:
         """(case, n_outputs) float64 on the CPU, in the order of `cases`; all instances seen, no dropout."""
+        return self.logits_of(stream(cases, self.specs, self.batch_size, self.device))
+
+    def logits_of(self, batches: Iterable[tuple[list[int], Batch]]) -> Tensor:
+        """The same of cases that are in batches, each with the positions of its cases."""
         self.module.eval()
-        rows: dict[int, Tensor] = {}
+        order: list[int] = []
+        made = [torch.zeros(0, self.task.n_outputs, dtype=torch.float64)]
         with torch.inference_mode():
-            for positions, batch in stream(cases, self.specs, self.batch_size, self.device):
+            for positions, batch in batches:
                 with span(PREDICT):
                     logits = forward(self.module, batch, self.task).double().cpu()
                 _refuse_non_finite(logits, batch.ids, self.module)
-                rows.update(zip(positions, logits, strict=True))
-        empty = torch.zeros(0, self.task.n_outputs, dtype=torch.float64)
-        return torch.stack([rows[i] for i in range(len(rows))]) if rows else empty
+                made.append(logits)
+                order += positions
+            return torch.cat(made)[np.argsort(order)]
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         """What the module's `attention` gives, on the CPU; None where it has none.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,7 @@ class FittedPart:
             self.cache.put(case.id, ref, bag)
         return bag
 
+    @cached_property
     def mean(self) -> PreparedBag:
         """The training mean as one instance, at the origin where the others have coords."""
         coords = torch.zeros(1, self.coord_axes) if self.coord_axes else None
@@ -113,7 +115,7 @@ class Preprocessor:
             if name in visible:
                 bags[name] = part.bag(case)
             elif self.fill:
-                bags[name] = part.mean()
+                bags[name] = part.mean
         return PreparedCase(case.id, bags)
 
     def restrict(self, names: Sequence[str]) -> Preprocessor:

@@ -94,6 +94,8 @@ def discrete_hazard_nll(
     Source: Zadeh and Schmid 2021, computed from logits so that saturated hazards stay finite.
     """
     bins, own = _bins(logits, time_bin)
+    if clamp is None and alpha == 0.0:
+        return _exact_nll(logits, bins, own, event, weights)
     floor = -math.inf if clamp is None else math.log(clamp)
     log_alive = logsigmoid(-logits)
     before, after = (_sum(log_alive, past).clamp(min=floor) for past in (bins < own, bins <= own))
@@ -222,12 +224,25 @@ def breslow_baseline(log_risk: NDArray[Any], time: NDArray[Any], event: NDArray[
     return times, np.cumsum(deaths / at_risk) * np.exp(-shift)
 
 
+def _exact_nll(logits: Tensor, bins: Tensor, own: Tensor, event: Tensor, weights: Tensor | None) -> Tensor:
+    """`discrete_hazard_nll` with alpha 0 and no clamp, to the same bits in a third of its operations.
+
+    A case has either the bins before its own and the hazard in it, or the bins up to its own.
+    """
+    event = event.unsqueeze(1)
+    alive = _sum(logsigmoid(-logits), bins < torch.where(event, own, own + 1))
+    hazard = _sum(logsigmoid(logits), (bins == own) & event)
+    value = -(alive + hazard)
+    return value if weights is None else _of_bin(weights.to(logits), own) * value
+
+
 def _bins(logits: Tensor, time_bin: Tensor) -> tuple[Tensor, Tensor]:
     """(bin,) bins and (case, 1) each case's own, to compare with one another."""
     n_bins = logits.shape[1]
-    if len(time_bin) and not 0 <= int(time_bin.min()) <= int(time_bin.max()) < n_bins:
-        seen = f"{int(time_bin.min())}..{int(time_bin.max())}"
-        raise ValueError(f"time bins {seen} lie outside the {n_bins} bins of the logits")
+    if len(time_bin):
+        first, last = map(int, time_bin.aminmax())
+        if not 0 <= first <= last < n_bins:
+            raise ValueError(f"time bins {first}..{last} lie outside the {n_bins} bins of the logits")
     return torch.arange(n_bins, device=logits.device), time_bin.unsqueeze(1)
 
 

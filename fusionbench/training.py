@@ -148,7 +148,8 @@ class _Steps:
                 loss = self.objective(wide(logits), batch.targets)
             with span(BACKWARD):
                 (loss / units).backward()  # type: ignore[no-untyped-call]
-            total += loss.detach()
+                total += loss.detach()
+                del loss, logits  # freeing the graph belongs here
         with span(OPTIMISER):
             add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:

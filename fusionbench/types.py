@@ -199,6 +199,8 @@ class CaseSet(Sequence[PreparedCase]):
 
     def without_targets(self) -> CaseSet:
         """The same cases as the harness hands them out for prediction: nobody's follow-up is within reach."""
+        if self.targets is None and all(case.target is None for case in self.cases):
+            return self
         return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
 
     def lending(self, lent: Mapping[str, Mapping[str, str]]) -> CaseSet:

@@ -1,6 +1,8 @@
 """Survival metrics: concordance, time-dependent AUC, integrated Brier score and D-calibration.
 
-scikit-survival is imported where it is used: naming a metric, as a plan does, takes no second of start-up.
+What scikit-survival has of them is computed here with array operations, to its numbers: on the folds of a benchmark its
+checks of the input take most of its time. Libraries are imported where they are used: naming a metric, as a plan does,
+takes no second of start-up.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from fusionbench.interfaces import Metric
 from fusionbench.types import SurvivalPrediction, SurvivalTargets
 
 if TYPE_CHECKING:
+    from fusionbench.statistics import Censoring
     from fusionbench.types import Floats
 
 Targets = SurvivalTargets[NDArray[Any]]
@@ -33,11 +36,11 @@ class HarrellC(Metric):
     name = "harrell_c_index"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from sksurv.metrics import concordance_index_censored
+        from fusionbench.statistics import harrell_c
 
         risk = _risk(prediction, test)
         _need_pairs(test)
-        return float(concordance_index_censored(test.event, test.time, risk)[0])
+        return harrell_c(test.time, test.event, risk)
 
 
 class UnoC(Metric):
@@ -51,12 +54,11 @@ class UnoC(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from sksurv.metrics import concordance_index_ipcw
+        from fusionbench.statistics import harrell_c
 
         risk = _risk(prediction, test)
         _need_pairs(test)
-        _uncensored(train, test.time[test.event])
-        return float(concordance_index_ipcw(_structured(train), _structured(test), risk)[0])
+        return harrell_c(test.time, test.event, risk, _of_events(train, test) ** 2)
 
 
 class TimeDependentAuc(Metric):
@@ -71,7 +73,7 @@ class TimeDependentAuc(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from sksurv.metrics import cumulative_dynamic_auc
+        from fusionbench.statistics import weighted_auc
 
         risk = _risk(prediction, test)
         months = _auc_months(prediction, test)
@@ -80,8 +82,9 @@ class TimeDependentAuc(Metric):
                 raise UndefinedMetric(f"no test case has an event by {month:g} months")
             if not (test.time > month).any():
                 raise UndefinedMetric(f"no test case is followed beyond {month:g} months")
-        _uncensored(train, test.time[test.event])
-        return float(cumulative_dynamic_auc(_structured(train), _structured(test), risk, months)[0].mean())
+        weights = _of_events(train, test)
+        areas = [weighted_auc(risk, weights * (test.time <= month), test.time > month) for month in months]
+        return float(np.mean(areas))
 
 
 class IntegratedBrier(Metric):
@@ -103,8 +106,7 @@ class IntegratedBrier(Metric):
             raise UndefinedMetric("no event among the test cases")
         died = test.event[:, None] & (test.time[:, None] <= grid)
         alive = test.time[:, None] > grid
-        weight_died = np.zeros(len(test.time))
-        weight_died[test.event] = 1 / _uncensored(train, test.time[test.event])
+        weight_died = _of_events(train, test)
         reached = alive.any(axis=0)
         weight_alive = np.zeros(len(grid))
         weight_alive[reached] = 1 / _uncensored(train, grid[reached])
@@ -192,11 +194,11 @@ def _auc_months(prediction: SurvivalPrediction, test: Targets) -> list[float]:
     return months
 
 
-def _structured(targets: Targets) -> NDArray[Any]:
-    from sksurv.util import Surv
-
-    structured: NDArray[Any] = Surv.from_arrays(targets.event, targets.time)
-    return structured
+def _of_events(train: Targets, test: Targets) -> Floats:
+    """(case,) inverse probability of being uncensored at the case's event; 0 for the censored ones."""
+    weights = np.zeros(len(test.time))
+    weights[test.event] = 1 / _uncensored(train, test.time[test.event])
+    return weights
 
 
 def _uncensored(train: Targets, times: Floats) -> Floats:
@@ -207,20 +209,20 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
     """
     if not train.event.any():
         raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
-    reach, end = float(train.time.max()), float(np.max(times))
-    if end > reach:
-        raise UndefinedMetric(f"training follow-up ends at {reach:g} months, before {end:g} months of a test case")
     event, time = np.asarray(train.event, dtype=bool), np.asarray(train.time, dtype=np.float64)
-    probability: Floats = _censoring(event.tobytes(), time.tobytes()).predict_proba(np.asarray(times))
+    censoring, end = _censoring(event.tobytes(), time.tobytes()), float(np.max(times))
+    if end > censoring.reach:
+        reach = f"{censoring.reach:g} months"
+        raise UndefinedMetric(f"training follow-up ends at {reach}, before {end:g} months of a test case")
+    probability = censoring.uncensored(times)
     if (probability <= 0).any():
         raise UndefinedMetric(f"all training cases are censored by {end:g} months, so weights would be infinite")
     return probability
 
 
 @lru_cache(maxsize=8)
-def _censoring(event: bytes, time: bytes) -> Any:
+def _censoring(event: bytes, time: bytes) -> Censoring:
     """The censoring distribution of these targets; a cell asks for the same one in every metric of every draw."""
-    from sksurv.nonparametric import CensoringDistributionEstimator
-    from sksurv.util import Surv
+    from fusionbench.statistics import Censoring
 
-    return CensoringDistributionEstimator().fit(Surv.from_arrays(np.frombuffer(event, bool), np.frombuffer(time)))
+    return Censoring.of(np.frombuffer(time), np.frombuffer(event, bool))

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from fusionbench.cells import Plan
 from fusionbench.explain.choice import row_of
 from fusionbench.explain.request import Request
-from fusionbench.profiling.measuring import Profile, measure, refuse_members
+from fusionbench.profiling.measuring import Profile, measure, refuse_members, refuse_untrained
 from fusionbench.profiling.writing import Profiled, write
 from fusionbench.store import Store
 from fusionbench.workbench import Workbench
@@ -38,6 +38,7 @@ def profile(
     row, _ = row_of(plan, request)
     cell = row[0]
     refuse_members(cell)
+    refuse_untrained(cell, bench.registry)
     if tell is not None:
         tell(f"profiling {cell.label} on {bench.device.type}: one epoch to warm up, then the whole cell")
     return write(measure(cell, bench, store, before), store)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 from fusionbench import clock as watch
 from fusionbench import environment
-from fusionbench.cells import Cell
+from fusionbench.cells import ORACLE, Cell
 from fusionbench.clock import Clock, Spent, span
 from fusionbench.errors import FusionBenchError, SuiteError
+from fusionbench.nn import TorchModel
+from fusionbench.registry import Registry
 from fusionbench.results import CellResult
 from fusionbench.runner import run_cell
 from fusionbench.store import Store
@@ -82,17 +84,24 @@ def refuse_members(cell: Cell) -> None:
         raise SuiteError(f"{cell.model} is built on finished cells of others; profile one of those: {others}")
 
 
+def refuse_untrained(cell: Cell, registry: Registry) -> None:
+    """A model that the training loop never sees has no steps; told before it is fitted.
+
+    Raises:
+        SuiteError: its class is no TorchModel.
+    """
+    if cell.model.name == ORACLE or not issubclass(registry.model(cell.model.name), TorchModel):
+        raise SuiteError(f"{cell.model} trains no torch module, so there are no steps to tell apart; profile a network")
+
+
 def measure(cell: Cell, bench: Workbench, store: Store, before: float) -> Profile:
     """The cell with everything that it does for itself: its preprocessing is fitted, its result is written.
 
     Raises:
-        SuiteError: the model trains no torch module. FusionBenchError: the cell fails; says why.
+        FusionBenchError: the cell fails; says why.
     """
     short = replace(cell, recipe=cell.recipe.model_copy(update={"epochs": 1}))
-    with Clock() as clock:  # imports, allocations and kernels that only a process's first cell pays for
-        _ran(short, _fresh(bench))
-    if watch.OPTIMISER not in clock.spent:
-        raise SuiteError(f"{cell.model} trains no torch module, so there are no steps to tell apart; profile a network")
+    _ran(short, _fresh(bench))  # imports, allocations and kernels that only a process's first cell pays for
     with tempfile.TemporaryDirectory(prefix="fusionbench-profile-") as folder:
         aside = Store(Path(folder), store.suite)
         aside.prepare()

@@ -1,6 +1,7 @@
-"""Concordance, bootstrap intervals, corrected tests and pooling over cohorts: pure functions of arrays."""
+"""Concordance, censoring, bootstrap intervals, corrected tests, pooling over cohorts: pure functions of arrays."""
 
 from fusionbench.statistics.bootstrap import DRAWS, Resampling, ScoredFold, percentile_interval, resample
+from fusionbench.statistics.censoring import Censoring
 from fusionbench.statistics.comparison import (
     DETECTABLE,
     PairedTest,
@@ -21,6 +22,7 @@ from fusionbench.statistics.concordance import (
     tied_ranks,
     weighted_c,
 )
+from fusionbench.statistics.discrimination import weighted_auc
 from fusionbench.statistics.groups import log_rank_p, risk_groups
 from fusionbench.statistics.meta import RandomEffects, RankTest, random_effects, rank_test
 
@@ -28,6 +30,7 @@ __all__ = [
     "DETECTABLE",
     "DRAWS",
     "TIED_RISK",
+    "Censoring",
     "PairedTest",
     "Pairs",
     "RandomEffects",
@@ -51,5 +54,6 @@ __all__ = [
     "risk_groups",
     "standard_deviation",
     "tied_ranks",
+    "weighted_auc",
     "weighted_c",
 ]

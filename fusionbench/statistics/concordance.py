@@ -38,7 +38,7 @@ class Pairs:
         return bool(self.matrix.any())
 
 
-def comparable_pairs(time: NDArray[Any], event: NDArray[Any]) -> Pairs:
+def comparable_pairs(time: NDArray[Any], event: NDArray[Any], events: Ints | None = None) -> Pairs:
     """The comparable pairs of some cases.
 
     A case with an event is comparable to every case followed up for longer, and to one censored at the same time.
@@ -46,11 +46,12 @@ def comparable_pairs(time: NDArray[Any], event: NDArray[Any]) -> Pairs:
     Args:
         time: (case,) follow-up in months.
         event: (case,) bool, True = observed.
+        events: positions of observed events, those whose pairs are wanted; all of them where it is left out.
 
     Source: Harrell, Lee and Mark 1996, with the treatment of tied times of scikit-survival.
     """
     time, event = np.asarray(time, dtype=np.float64), np.asarray(event, dtype=bool)
-    events = np.flatnonzero(event)
+    events = np.flatnonzero(event) if events is None else events
     later = time[None, :] > time[events, None]
     censored_then = (time[None, :] == time[events, None]) & ~event[None, :]
     return Pairs(events.astype(np.int64), (later | censored_then).astype(np.float64))
@@ -89,10 +90,25 @@ def tied_ranks(risk: NDArray[Any]) -> Floats:
     return ranks
 
 
-def harrell_c(time: NDArray[Any], event: NDArray[Any], risk: NDArray[Any]) -> float:
-    """Share of comparable pairs in which the earlier event has the higher risk, in [0, 1]; NaN without such a pair."""
-    pairs = comparable_pairs(time, event)
-    return float(concordance(pairs, risk).sum() / pairs.matrix.sum()) if pairs.any else float("nan")
+def harrell_c(
+    time: NDArray[Any], event: NDArray[Any], risk: NDArray[Any], weights: NDArray[Any] | None = None
+) -> float:
+    """Share of comparable pairs in which the earlier event has the higher risk, in [0, 1]; NaN without such a pair.
+
+    Args:
+        weights: (case,) of the pairs in which a case's event comes first; 1 for all where there are none. Uno's c has
+            the squared inverse probability of being uncensored here.
+    """
+    time, event, risk = np.asarray(time, np.float64), np.asarray(event, bool), np.asarray(risk, np.float64)
+    events = np.flatnonzero(event)
+    concordant = comparable = 0.0
+    step = max(1, _CHUNK // max(1, len(time)))
+    for start in range(0, len(events), step):
+        pairs = comparable_pairs(time, event, events[start : start + step])
+        counts = concordance(pairs, risk).sum(axis=1), pairs.matrix.sum(axis=1)
+        of = np.ones(len(pairs.events)) if weights is None else np.asarray(weights, np.float64)[pairs.events]
+        concordant, comparable = concordant + float(of @ counts[0]), comparable + float(of @ counts[1])
+    return concordant / comparable if comparable > 0 else float("nan")
 
 
 def pair_weight(pairs: Pairs, weights: Floats) -> Floats:

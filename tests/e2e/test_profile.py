@@ -12,8 +12,11 @@ from PIL import Image
 
 from fusionbench import clock as watch
 from fusionbench.clock import Spent
+from fusionbench.errors import SuiteError
+from fusionbench.explain import Request
 from fusionbench.profiling.figure import drawn
 from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.session import Session
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.unit.drawn_results import overlapping
@@ -56,6 +59,12 @@ def test_a_profile_of_a_cell(cli: Cli, tmp_path: Path) -> None:
 )
 def test_what_cannot_be_profiled(cli: Cli, args: tuple[str, ...], words: tuple[str, ...]) -> None:
     one_error(cli("profile", *args), *words)
+
+
+def test_a_model_without_steps_is_refused_before_it_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("fusionbench.profiling.measuring.run_cell", lambda *_: pytest.fail("it was fitted"))
+    with pytest.raises(SuiteError, match="cox trains no torch module"):
+        Session(out=tmp_path, device="cpu").profile(Request("quickstart", "cox"), 0)
 
 
 @pytest.mark.parametrize("seconds", [1e-4, 3.0, 54321.0])

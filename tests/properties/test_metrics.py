@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from sksurv.metrics import concordance_index_censored, concordance_index_ipcw, cumulative_dynamic_auc
+from sksurv.nonparametric import CensoringDistributionEstimator
+from sksurv.util import Surv
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.builtin.metrics import METRICS, HarrellC, TimeDependentAuc, UnoC
 from fusionbench.errors import UndefinedMetric
+from fusionbench.statistics import Censoring, harrell_c
 from fusionbench.types import SurvivalPrediction, SurvivalTargets
 
 GRID = np.linspace(0, 60, 21)[1:]
@@ -29,9 +35,66 @@ def scored(draw):
     return SurvivalPrediction(tuple(map(str, range(n))), risk, survival, GRID), targets
 
 
-def value_of(metric, prediction, targets):
+@st.composite
+def tied(draw):
+    """Risk, test and training targets, with ties of times, of events and censorings, and of risks, also in chains."""
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    step = draw(st.sampled_from([1.0, 0.1, 1e-17]))
+
+    def followed(n, share):
+        time = rng.integers(1, 70, size=n) * step
+        return SurvivalTargets(time, rng.random(n) < share, np.zeros(n, dtype=np.int64))
+
+    test = followed(draw(st.integers(2, 40)), draw(st.floats(0.1, 1)))
+    train = followed(draw(st.integers(2, 60)), draw(st.sampled_from([0.2, 0.6, 1.0])))
+    risk = rng.integers(0, 9, size=len(test.time)) * draw(st.sampled_from([1.0, 6e-9, 1e-8]))
+    return risk, test, train
+
+
+@settings(deadline=None)
+@given(tied())
+def test_values_are_those_of_scikit_survival(example):
+    risk, test, train = example
+    prediction = SurvivalPrediction(tuple(map(str, range(len(risk)))), risk)
+    ours = {metric: value_of(metric, prediction, test, train) for metric in (HarrellC, UnoC, TimeDependentAuc)}
+    observed, fitted_on = (Surv.from_arrays(of.event, of.time) for of in (test, train))
+    if ours[HarrellC] is not None:
+        assert ours[HarrellC] == concordance_index_censored(test.event, test.time, risk)[0]
+    if ours[UnoC] is not None:
+        expected = concordance_index_ipcw(fitted_on, observed, risk)[0]
+        assert ours[UnoC] == pytest.approx(expected, rel=0, abs=1e-12)
+    if ours[TimeDependentAuc] is not None:
+        months = [month for month in (12, 36, 60) if month < test.time.max()]
+        expected = cumulative_dynamic_auc(fitted_on, observed, risk, months)[0].mean()
+        assert ours[TimeDependentAuc] == pytest.approx(expected, rel=0, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(tied())
+def test_the_distribution_of_censoring_is_that_of_scikit_survival(example):
+    _, test, train = example
+    assume(train.event.any())
+    ours = Censoring.of(train.time, train.event)
+    asked = np.concatenate([test.time, train.time, train.time + 1e-17])
+    asked = asked[asked <= ours.reach]
+    theirs = CensoringDistributionEstimator().fit(Surv.from_arrays(train.event, train.time))
+    assert ours.uncensored(asked) == pytest.approx(theirs.predict_proba(asked), rel=0, abs=1e-15)
+
+
+@settings(deadline=None)
+@given(tied())
+def test_concordance_in_parts_is_the_whole(example):
+    risk, test, _ = example
+    weights = np.linspace(0.5, 2, len(risk))
+    whole = harrell_c(test.time, test.event, risk, weights)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[harrell_c.__module__], "_CHUNK", 2 * len(risk))
+        assert harrell_c(test.time, test.event, risk, weights) == pytest.approx(whole, rel=1e-14, nan_ok=True)
+
+
+def value_of(metric, prediction, targets, train=TRAIN):
     try:
-        return metric()(prediction, targets, TRAIN)
+        return metric()(prediction, targets, train)
     except UndefinedMetric:
         return None
 

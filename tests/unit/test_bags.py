@@ -229,6 +229,20 @@ def test_a_feed_of_a_gpu_gives_the_same_batches(share, monkeypatch):
                 assert torch.equal(bag.mask, expected.bags[name].mask)
 
 
+@pytest.mark.parametrize("bound", [1 << 20, 0])
+def test_batches_for_evaluation_are_put_together_once_where_they_fit(bound, monkeypatch):
+    monkeypatch.setattr(feed_module, "FORMED_BYTES", bound)
+    prepared = [case(f"c{i}", omic=i % 3 > 0, wsi=1 + 5 * i % 7) for i in range(7)]
+    feed = CaseFeed(cohort(prepared)[0], SPECS, CPU)
+    first, again, others = (list(feed.evaluation(n)) for n in (3, 3, 2))
+    assert all(a[1] is b[1] for a, b in zip(first, again, strict=True)) == bool(bound)
+    for size, made in ((3, again), (2, others)):
+        for (positions, batch), (expected, plain) in zip(made, stream(prepared, SPECS, size), strict=True):
+            assert positions == expected
+            assert batch.ids == plain.ids
+            assert all(torch.equal(bag.values, plain.bags[name].values) for name, bag in batch.bags.items())
+
+
 def test_feed_draws_only_where_asked():
     cases, _ = cohort([case(f"c{i}", wsi=6) for i in range(2)])
     feed = CaseFeed(cases, SPECS, CPU)

@@ -152,7 +152,7 @@ def test_who_has_no_more_steps_sits_the_rest_of_the_epoch_out() -> None:
     assert [len(member.windows) for member in members] == [5, 5, 3]
 
     def held(member: Member) -> list[Tensor]:
-        state = [x for of in member.optimizer.state.values() for x in of.values()]
+        state = [torch.as_tensor(x) for of in member.optimizer.state.values() for x in of.values()]
         return [x.clone() for x in (*member.parameters, *state, member.dropout.get_state())]
 
     for step in range(5):

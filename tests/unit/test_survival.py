@@ -209,3 +209,18 @@ def test_breslow_is_scikit_survivals():
 def test_survival_is_interpolated_from_one_and_held_flat():
     got = interpolate_survival(np.array([[0.8, 0.4]]), np.array([10.0, 20.0]), np.array([0.0, 5, 10, 15, 20, 90]))
     np.testing.assert_allclose(got, [[1.0, 0.9, 0.8, 0.6, 0.4, 0.4]])
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_short_way_of_the_exact_likelihood_is_the_long_one_bit_by_bit(weighted):
+    """A clamp that never bites takes the long way."""
+    generator = torch.Generator().manual_seed(0)
+    for bins in (1, 2, 4, 9):
+        logits = (8 * torch.randn(33, bins, generator=generator)).requires_grad_()
+        own, event = torch.randint(bins, (33,), generator=generator), torch.rand(33, generator=generator) < 0.5
+        weights = torch.rand(bins, generator=generator) if weighted else None
+        made = []
+        for clamp in (None, 1e-300):
+            loss = discrete_hazard_nll(logits, own, event, weights=weights, clamp=clamp)
+            made.append((loss, torch.autograd.grad(loss.sum() / 16, logits)[0]))
+        assert all(torch.equal(a, b) for a, b in zip(*made, strict=True))

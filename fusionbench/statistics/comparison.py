@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy.special import stdtr
 
 from fusionbench.statistics.concordance import Floats
 
@@ -86,7 +86,7 @@ def corrected_t_test(differences: ArrayLike, test_to_train: float) -> PairedTest
     se = standard_deviation(values) * float(np.sqrt(1 / n + test_to_train))
     if se == 0:
         return PairedTest(mean, 0.0, n - 1, 1.0 if mean == 0 else 0.0)
-    return PairedTest(mean, se, n - 1, float(2 * stats.t.sf(abs(mean) / se, n - 1)))
+    return PairedTest(mean, se, n - 1, float(2 * stdtr(n - 1, -abs(mean) / se)))
 
 
 def holm(p_values: ArrayLike) -> Floats:

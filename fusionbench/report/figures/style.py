@@ -11,6 +11,7 @@ from itertools import cycle, islice
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
@@ -26,7 +27,8 @@ SIZE = 8.0
 """Points of all text but titles."""
 
 LEGEND_LINE = 0.15
-"""Inches."""
+KEY = 0.55
+"""Inches of a legend's line, and of a column beside its text."""
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -143,7 +145,7 @@ def handle(look: Look, label: str, *, filled: bool = True, line: bool = False) -
 
 def legend_columns(labels: Sequence[str], inches: float) -> int:
     """How many columns of a legend fit."""
-    widest = max((width(label) for label in labels), default=0.0) + 0.55
+    widest = max((width(label) for label in labels), default=0.0) + KEY
     return max(1, min(len(labels), int(inches / widest)))
 
 
@@ -153,17 +155,18 @@ def legend_height(labels: Sequence[str], inches: float) -> float:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Below everything; as many columns as fit."""
-    inches = float(figure.get_figwidth())
+    """Below everything; as many columns as fit. matplotlib's own lays itself out at every drawing."""
+    across, up = (float(inches) for inches in figure.get_size_inches())
     labels = [str(h.get_label()) for h in handles]
-    n = legend_columns(labels, inches)
-    figure.legend(
-        handles=list(handles),
-        loc="lower center",
-        ncols=n,
-        frameon=False,
-        labelspacing=0.3,
-        borderaxespad=0.2,
-        columnspacing=1.2,
-        handletextpad=0.4,
-    )
+    lines = -(-len(labels) // legend_columns(labels, across))
+    columns = -(-len(labels) // lines)
+    wide = [max(width(label) for label in labels[i * lines : (i + 1) * lines]) + KEY for i in range(columns)]
+    starts = np.cumsum([0.0, *wide]) + (across - sum(wide)) / 2
+    for i, (of, label) in enumerate(zip(handles, labels, strict=True)):
+        x, y = starts[i // lines] / across, (LEGEND_LINE * (lines - i % lines - 0.5) + 0.03) / up
+        dash, text = 0.25 / across, 0.31 / across
+        of.set_data([x, x + dash / 2, x + dash], [y, y, y])
+        of.set_markevery([1])
+        of.set_transform(figure.transFigure)
+        figure.add_artist(of)
+        figure.text(x + text, y, label, va="center_baseline")

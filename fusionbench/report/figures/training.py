@@ -85,8 +85,12 @@ def by_fold(of: pd.DataFrame) -> pd.DataFrame:
     Args:
         of: epoch, value and repeat, fold.
     """
-    wide = of.set_index(["epoch", "repeat", "fold"])["value"].unstack(["repeat", "fold"]).sort_index()
-    return wide.where(np.isfinite(wide))
+    epochs, rows = np.unique(of["epoch"].to_numpy(), return_inverse=True)
+    places, columns = np.unique(of[["repeat", "fold"]].to_numpy(), axis=0, return_inverse=True)
+    wide = np.full((len(epochs), len(places)), np.nan)
+    values = of["value"].to_numpy(np.float64)
+    wide[rows, columns.reshape(-1)] = np.where(np.isfinite(values), values, np.nan)
+    return pd.DataFrame(wide, index=epochs)
 
 
 def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:

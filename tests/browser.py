@@ -37,6 +37,13 @@ SCREENSHOTS = "FUSIONBENCH_SCREENSHOTS"
 """Environment variable: the folder that keeps screenshots; default the test's own folder."""
 
 
+def kept(folder: Path) -> Path:
+    """Where screenshots go: the folder that `SCREENSHOTS` names, else the test's own."""
+    pictures = Path(os.environ.get(SCREENSHOTS) or folder)
+    pictures.mkdir(parents=True, exist_ok=True)
+    return pictures
+
+
 class Browser:
     """One window of a running chromedriver."""
 
@@ -85,8 +92,7 @@ class Browser:
 @contextmanager
 def browser(folder: Path, width: int = 1500, height: int = 1000) -> Iterator[Browser]:
     """A headless Chromium with a profile of its own below `folder`."""
-    pictures = Path(os.environ.get(SCREENSHOTS) or folder)
-    pictures.mkdir(parents=True, exist_ok=True)
+    pictures = kept(folder)
     url = f"http://127.0.0.1:{(port := free_port())}"
     flags = [*FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"]
     wanted = {"alwaysMatch": {"goog:chromeOptions": {"binary": CHROMIUM, "args": flags}}}

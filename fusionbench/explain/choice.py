@@ -149,12 +149,10 @@ def _holding(row: Sequence[Cell], case: str) -> Cell:
     if not holding:
         tested = sorted({id_ for c in row for id_ in c.split.test})
         near = get_close_matches(case, tested, n=3, cutoff=0.5)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        hint = f"did you mean {' or '.join(map(repr, near))}? There" if near else "there"
         known = any(case in (*c.split.train, *c.split.val) for c in row)
         why = "is in no test fold" if known else "is no case of this row"
-        raise SuiteError(
-            f"case {case!r} {why}; {hint}There are {len(tested)} test cases, {tested[0]!r} to {tested[-1]!r}"
-        )
+        raise SuiteError(f"case {case!r} {why}; {hint} are {len(tested)} test cases, {tested[0]!r} to {tested[-1]!r}")
     _one([str(c.dataset) for c in holding], "--dataset", f"case {case!r} is in")
     return holding[0]
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
 
 from fusionbench.explain.explanation import Explanation, Part
 from fusionbench.explain.heatmaps import heatmaps
+from fusionbench.report.figures.frame import Side, frame, round_ticks
 from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.style import COLOURS, GREY, PALE, Look, fitted, handle, legend, looks, styled
+from fusionbench.report.figures.style import COLOURS, GREY, Look, fitted, handle, legend, looks, styled
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 
 if TYPE_CHECKING:
@@ -57,10 +57,8 @@ def _bars(part: Part) -> Figure:
     for ax, (title, values, colour) in zip(axes, columns, strict=True):
         ax.barh(np.arange(len(top)), np.nan_to_num(values), color=colour, height=0.7)
         ax.set_ylim(len(top) - 0.4, -0.6)
-        ax.set_yticks([])
         ax.axvline(0, color=GREY, linewidth=0.7)
-        ax.set_xlabel(title)
-        ax.xaxis.set_major_locator(MaxNLocator(3))
+        frame(ax, Side(title, round_ticks(*ax.get_xlim(), most=3), grid=False), None)
     beside = axes[0].get_yaxis_transform()
     for i, item in enumerate(top):
         text = fitted(part.item_names[item], NAME)
@@ -93,11 +91,7 @@ def _layers(explanation: Explanation) -> Iterator[Picture]:
         of_start.plot(x, look.starts_apart, color=GREY, linestyle=(0, (1, 1.5)))
         of_start.set_ylim(0, 1.15 * max(look.moved.max(), look.starts_apart.max(), 0.02))
         for ax, label in ((of_items, "attention"), (of_start, "total variation")):
-            ax.set_xlabel("layer")
-            ax.set_ylabel(label)
-            ax.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-            ax.yaxis.set_major_locator(MaxNLocator(4))
-            ax.grid(color=PALE, linewidth=0.5)
+            frame(ax, Side("layer", integer=True), Side(label))
     legend(figure, [key for of_part in keys for key in of_part])
     yield Drawn("layers", "Layer by layer", caption, alt, figure)
 
@@ -135,11 +129,7 @@ def _curve_figure(parts: Sequence[Part]) -> Figure:
         for values, look in zip((curve.top, curve.random.mean(axis=0), curve.bottom), WAYS.values(), strict=True):
             ax.plot(curve.k, values, color=look.colour, marker=look.marker, markersize=3)
         ax.set_xscale("log")
-        ax.set_xticks(curve.k[::2], [str(k) for k in curve.k[::2]])
-        ax.xaxis.set_minor_locator(NullLocator())
-        ax.set_xlabel("k left out")
-        ax.set_ylabel("|change of the risk|")
-        ax.yaxis.set_major_locator(MaxNLocator(4))
-        ax.grid(color=PALE, linewidth=0.5)
+        some = [int(k) for k in curve.k[::2]]
+        frame(ax, Side("k left out", some, log=True), Side("|change of the risk|"))
     legend(figure, [handle(look, label, line=True) for label, look in WAYS.items()])
     return figure

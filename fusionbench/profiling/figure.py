@@ -6,8 +6,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.style import COLOURS, Look, fitted, handle, legend, round_ticks, styled, width
+from fusionbench.report.figures.style import COLOURS, Look, fitted, handle, legend, styled, width
 from fusionbench.report.figures.words import Drawn
 
 LINE = 0.22
@@ -46,9 +47,7 @@ def _bars(profile: Profile) -> Figure:
         colours = [KINDS[name in OF_THE_MODEL][1].colour for name in names]
         ax.barh(np.arange(len(names)), values, color=colours, height=0.7)
         ax.set_ylim(len(names) - 0.4, -0.6)
-        ax.set_yticks([])
-        ax.set_xlabel(title)
-        ax.xaxis.set_major_locator(round_ticks())
+        frame(ax, Side(title, grid=False), None)
     for i, name in enumerate(names):
         beside = axes[0].get_yaxis_transform()
         axes[0].text(-0.04, i, fitted(name, margin), ha="right", va="center", transform=beside)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
 
 from fusionbench.report.frames import Frames
 from fusionbench.report.paired import FoldValues, fold_values
 from fusionbench.report.ranking import Samples, samples
 from fusionbench.report.tables import comparison_table
-from fusionbench.report.words import ComparisonTable, Stored
+from fusionbench.report.words import ComparisonTable, Row, Stored, row_keys
 from fusionbench.statistics import DRAWS
 
 
@@ -28,6 +31,14 @@ class Analysis:
     values: FoldValues
     samples: Samples
     table: ComparisonTable
+
+    @cached_property
+    def inputs(self) -> Mapping[Row, int]:
+        """How many modalities each row's model was given; where that is not stored, as many as it names."""
+        cells = self.stored.cells
+        named = cells["modalities"].astype(str).str.count(r"\+") + 1
+        stored = pd.to_numeric(cells["n_inputs"], errors="coerce") if "n_inputs" in cells.columns else named
+        return dict(zip(row_keys(cells), stored.fillna(named).astype(int), strict=True))
 
 
 def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS) -> Analysis:

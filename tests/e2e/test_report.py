@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.browser import CHROMIUM, FLAGS, kept, needs_chromium
 from tests.conftest import Cli
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -151,5 +151,6 @@ def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str
     assert len(seen["images"]) > 3
     assert all(wide > 100 for wide in seen["images"]), "every figure is there"
     assert seen["wide"] <= 0, "tables and figures scroll in themselves, the page does not"
-    browse(page, f"--window-size={window}", f"--screenshot={tmp_path / 'page.png'}")
-    assert (tmp_path / "page.png").stat().st_size > 10_000
+    picture = kept(tmp_path) / f"report-{window.replace(',', '-')}.png"
+    browse(page, f"--window-size={window}", f"--screenshot={picture}")
+    assert picture.stat().st_size > 10_000

@@ -11,10 +11,11 @@ from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dots import Dot
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.predicted import MOST, Predicted, leading, predicted, quarters
 from fusionbench.report.figures.rows import named
-from fusionbench.report.figures.style import COLOURS, GREY, PALE
+from fusionbench.report.figures.style import COLOURS, GREY
 from fusionbench.report.figures.survival import kaplan_meier
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.words import unique
@@ -83,9 +84,6 @@ def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Fi
         ax.plot([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
         ax.set_xlim(0, 1.02)
         ax.set_ylim(0, 1.02)
-        ax.set_xticks([0, 0.5, 1])
-        ax.set_yticks([0, 0.5, 1])
-        ax.set_xlabel(f"predicted survival at {months:.3g} months")
-        ax.set_ylabel("observed (Kaplan-Meier)")
-        ax.grid(color=PALE, linewidth=0.5)
+        ticks = (0, 0.5, 1)
+        frame(ax, Side(f"predicted survival at {months:.3g} months", ticks), Side("observed (Kaplan-Meier)", ticks))
     return drawn

@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.style import PALE, fitted, handle, legend, looks
+from fusionbench.report.figures.style import fitted, handle, legend, looks
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.findings.measured import Measured, measured
 from fusionbench.report.frames import COST_COLUMNS
@@ -84,20 +83,7 @@ def cost_figure(
             if math.isfinite(value):
                 mine = look[m.row[1]]
                 ax.plot([value], [m.mean], marker=mine.marker, color=mine.colour, markersize=5, alpha=0.85)
-        _logarithmic(ax)
-        ax.set_xlabel(AXES[quantity])
-        ax.set_ylabel("Harrell's c-index")
+        ax.set_xscale("log")
+        frame(ax, Side(AXES[quantity], log=True), Side("Harrell's c-index"))
     legend(figure, [handle(look[model], names[model]) for model in models])
     return figure
-
-
-def _logarithmic(ax: Axes) -> None:
-    """Plain numbers at 1, 10, 100; between them, too, where the axis spans less than two of those."""
-    ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    wide = math.log10(high / low) > 2
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0,) if wide else (1.0, 2.0, 5.0), numticks=6))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    ax.xaxis.set_minor_locator(NullLocator())
-    ax.xaxis.set_minor_formatter(NullFormatter())
-    ax.grid(color=PALE, linewidth=0.5)

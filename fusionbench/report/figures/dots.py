@@ -10,10 +10,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
 from fusionbench.report.figures.panels import Room, balanced, panels
 from fusionbench.report.figures.rows import Kind
-from fusionbench.report.figures.style import GREY, PALE, Look, handle, legend, round_ticks
+from fusionbench.report.figures.style import GREY, Look, handle, legend
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
@@ -90,13 +91,8 @@ def _limits(dots: Sequence[Dot], reference: float) -> tuple[float, float]:
 def _scale(ax: Axes, n: int, limits: tuple[float, float], reference: float, axis: str) -> None:
     ax.set_xlim(*limits)
     ax.set_ylim(-n + 0.4, 0.6)
-    ax.set_yticks([])
-    ax.spines["left"].set_visible(False)
-    ax.xaxis.set_major_locator(round_ticks())
-    ax.grid(axis="x", color=PALE, linewidth=0.5)
     ax.axvline(reference, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
-    ax.set_xlabel(axis)
-    ax.set_axisbelow(True)
+    frame(ax, Side(axis), None)
 
 
 def _draw(ax: Axes, of: Series, panel: str, places: Mapping[Kind, int], shift: float) -> None:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fusionbench.report.figures.style import png, svg
+from fusionbench.report.figures.forms import forms
 from fusionbench.report.figures.words import LeftOut, Picture
 from fusionbench.store import Store
 
@@ -40,10 +40,10 @@ def written(pictures: Iterable[Picture], store: Store, place: str = FOLDER) -> I
         if isinstance(picture, LeftOut):
             yield picture
             continue
-        forms = {"svg+xml": svg(picture.figure), "png": png(picture.figure, picture.colours)}
-        for suffix, content in zip(("svg", "png"), forms.values(), strict=True):
-            store.write_bytes(f"{place}/{picture.name}.{suffix}", content)
-        kind, smallest = min(forms.items(), key=lambda item: len(item[1]))
+        made = forms(picture.figure, picture.colours)
+        store.write_bytes(f"{place}/{picture.name}.svg", made.svg)
+        store.write_bytes(f"{place}/{picture.name}.png", made.png)
+        kind, smallest = min((("svg+xml", made.svg), ("png", made.png)), key=lambda form: len(form[1]))
         uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
         wide = round(96 * float(picture.figure.get_figwidth()))
         yield Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)

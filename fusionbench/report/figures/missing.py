@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import alike, groups, kind_of
@@ -92,9 +93,7 @@ def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
             if kind_of(row) in sets[group]:
                 _line(ax, of, look.get(row[1]))
         ax.set_ylim(min(values) - room, max(values) + room)
-        ax.set_xlabel("p: each modality hidden with this probability")
-        ax.set_ylabel("Harrell's c-index")
-        ax.grid(color=PALE, linewidth=0.5)
+        frame(ax, Side("p: each modality hidden with this probability"), Side("Harrell's c-index"))
     legend(figure, [handle(look[model], names[model], line=True) for model in look])
     return figure
 

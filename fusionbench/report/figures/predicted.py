@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.measured import Measured, measured
-from fusionbench.report.words import FULL, Row, is_oracle, row_keys
+from fusionbench.report.frames import ROW
+from fusionbench.report.words import FULL, Row, as_row, is_oracle
 
 Floats = NDArray[np.float64]
 
@@ -60,8 +61,8 @@ def predicted(analysis: Analysis, dataset: str, rows: Sequence[Row]) -> dict[Row
     targets = analysis.stored.targets
     of_case = targets[targets["dataset"] == dataset].set_index("case")
     wanted, made = set(rows), dict[Row, dict[int, Predicted]]()
-    for key, part in frame.groupby(["dataset", "model", "modalities", "variant", "repeat"], sort=False, observed=True):
-        (row,), repeat = set(row_keys(part)), int(str(key[-1]))
+    for key, part in frame.groupby([*ROW, "repeat"], sort=False, observed=True):
+        row, repeat = as_row(key), int(str(key[-1]))
         if row in wanted and not part["case"].duplicated().any():
             made.setdefault(row, {})[repeat] = _of(part, of_case)
     return made

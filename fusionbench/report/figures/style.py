@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,13 +12,10 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextToPath
-from matplotlib.ticker import MaxNLocator
-from PIL import Image
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, without the yellow that is lost on white."""
@@ -30,11 +26,9 @@ GREY, PALE = "#595959", "#D9D9D9"
 SIZE = 8.0
 """Points of all text but titles."""
 
-DPI = 144
 LEGEND_LINE = 0.15
-ROUND = (1, 2, 5, 10)
-"""Steps between ticks, times a power of ten."""
-"""Inches."""
+KEY = 0.55
+"""Inches of a legend's line, and of a column beside its text."""
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
@@ -149,14 +143,9 @@ def handle(look: Look, label: str, *, filled: bool = True, line: bool = False) -
     )
 
 
-def round_ticks(*, integer: bool = False) -> MaxNLocator:
-    """A few ticks at round numbers."""
-    return MaxNLocator(5, steps=ROUND, integer=integer)
-
-
 def legend_columns(labels: Sequence[str], inches: float) -> int:
     """How many columns of a legend fit."""
-    widest = max((width(label) for label in labels), default=0.0) + 0.55
+    widest = max((width(label) for label in labels), default=0.0) + KEY
     return max(1, min(len(labels), int(inches / widest)))
 
 
@@ -166,37 +155,18 @@ def legend_height(labels: Sequence[str], inches: float) -> float:
 
 
 def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Below everything; as many columns as fit."""
-    inches = float(figure.get_figwidth())
+    """Below everything; as many columns as fit. matplotlib's own lays itself out at every drawing."""
+    across, up = (float(inches) for inches in figure.get_size_inches())
     labels = [str(h.get_label()) for h in handles]
-    n = legend_columns(labels, inches)
-    figure.legend(
-        handles=list(handles),
-        loc="lower center",
-        ncols=n,
-        frameon=False,
-        labelspacing=0.3,
-        borderaxespad=0.2,
-        columnspacing=1.2,
-        handletextpad=0.4,
-    )
-
-
-def svg(figure: Figure) -> bytes:
-    """The same bytes for the same drawing: no date, ids by a fixed salt."""
-    buffer = io.BytesIO()
-    with styled():
-        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
-    return buffer.getvalue()
-
-
-def png(figure: Figure, colours: int = 64) -> bytes:
-    """With a palette of its own: drawings have few colours, and files are a third as large."""
-    figure.set_dpi(DPI)
-    canvas = FigureCanvasAgg(figure)
-    with styled():
-        canvas.draw()  # type: ignore[no-untyped-call]
-    drawn = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
-    small, image = io.BytesIO(), Image.fromarray(drawn[..., :3])
-    image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, format="PNG")
-    return small.getvalue()
+    lines = -(-len(labels) // legend_columns(labels, across))
+    columns = -(-len(labels) // lines)
+    wide = [max(width(label) for label in labels[i * lines : (i + 1) * lines]) + KEY for i in range(columns)]
+    starts = np.cumsum([0.0, *wide]) + (across - sum(wide)) / 2
+    for i, (of, label) in enumerate(zip(handles, labels, strict=True)):
+        x, y = starts[i // lines] / across, (LEGEND_LINE * (lines - i % lines - 0.5) + 0.03) / up
+        dash, text = 0.25 / across, 0.31 / across
+        of.set_data([x, x + dash / 2, x + dash], [y, y, y])
+        of.set_markevery([1])
+        of.set_transform(figure.transFigure)
+        figure.add_artist(of)
+        figure.text(x + text, y, label, va="center_baseline")

@@ -14,6 +14,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 
 from fusionbench.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.predicted import MOST, Floats, Predicted, leading, predicted
 from fusionbench.report.figures.rows import named
@@ -119,8 +120,6 @@ def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
             if part.any():
                 _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
         ax.set_ylim(0, 1.02)
-        ax.set_yticks([0, 0.5, 1])
-        ax.set_ylabel("survival probability")
         ax.text(0.03, 0.05, told(p_values(of)), transform=ax.transAxes, bbox=BEHIND)
         _at_risk(ax, first.time, high)
     legend(drawn, [handle(Look(colour, ""), name, line=True) for name, colour in GROUPS])
@@ -138,10 +137,13 @@ def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
     """Patients still followed at each tick, below the axis."""
     longest = float(time.max())
     step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
-    ticks = np.arange(0, longest + 1e-9, step)
+    ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]
     ax.set_xlim(0, longest * 1.02)
-    ax.set_xticks(ticks)
-    ax.set_xlabel("months; below: patients at risk")
+    frame(
+        ax,
+        Side("months; below: patients at risk", ticks, grid=False),
+        Side("survival probability", (0, 0.5, 1), grid=False),
+    )
     for line, (part, (name, colour)) in enumerate(zip((~high, high), GROUPS, strict=True)):
         y = -0.30 - 0.11 * line
         ax.text(

@@ -12,11 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import named, widest
-from fusionbench.report.figures.style import COLOURS, PALE, Look, handle, legend, round_ticks
+from fusionbench.report.figures.style import COLOURS, Look, handle, legend
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.findings.estimates import inputs_of
 from fusionbench.report.frames import ROW
 from fusionbench.report.words import Row, as_row
 
@@ -69,7 +69,7 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
 
 def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> Drawn:
     by_row = {as_row(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
-    rows = widest(list(by_row), inputs_of(analysis))
+    rows = widest(list(by_row), analysis.inputs)
     shown = rows[:MOST]
     dataset = shown[0][0]
     more = "Each model on its largest modality set. "
@@ -85,8 +85,12 @@ def by_fold(of: pd.DataFrame) -> pd.DataFrame:
     Args:
         of: epoch, value and repeat, fold.
     """
-    wide = of.set_index(["epoch", "repeat", "fold"])["value"].unstack(["repeat", "fold"]).sort_index()
-    return wide.where(np.isfinite(wide))
+    epochs, rows = np.unique(of["epoch"].to_numpy(), return_inverse=True)
+    places, columns = np.unique(of[["repeat", "fold"]].to_numpy(), axis=0, return_inverse=True)
+    wide = np.full((len(epochs), len(places)), np.nan)
+    values = of["value"].to_numpy(np.float64)
+    wide[rows, columns.reshape(-1)] = np.where(np.isfinite(values), values, np.nan)
+    return pd.DataFrame(wide, index=epochs)
 
 
 def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
@@ -101,11 +105,7 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
     for of, ax in zip(rows.values(), axes, strict=True):
         for part, look in quantity.parts.items():
             _draw(ax, by_fold(of[of["split"] == part]), look)
-        ax.set_xlabel("epoch")
-        ax.set_ylabel(quantity.axis)
-        ax.xaxis.set_major_locator(round_ticks(integer=True))
-        ax.yaxis.set_major_locator(round_ticks())
-        ax.grid(color=PALE, linewidth=0.5)
+        frame(ax, Side("epoch", integer=True), Side(quantity.axis))
     legend(figure, [handle(look, LABELS[part], line=True) for part, look in quantity.parts.items()])
     return figure
 

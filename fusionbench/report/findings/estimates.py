@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-import pandas as pd
-
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.intervals import Bootstrapped
 from fusionbench.report.layout import Entry
 from fusionbench.report.tested import Line
-from fusionbench.report.words import FULL, HARRELL, Fold, Row, is_oracle, row_keys
+from fusionbench.report.words import FULL, HARRELL, Fold, Row, is_oracle
 from fusionbench.statistics import mean_over_folds, percentile_interval
 from fusionbench.statistics.concordance import Floats
 
@@ -93,23 +91,14 @@ def scored_rows(analysis: Analysis, dataset: str) -> list[Row]:
 
 def fused_rows(analysis: Analysis, dataset: str) -> list[Row]:
     """The rows on more than one modality; vectors joined by the protocol are one."""
-    inputs = inputs_of(analysis)
-    return [row for row in scored_rows(analysis, dataset) if inputs[row] > 1]
+    return [row for row in scored_rows(analysis, dataset) if analysis.inputs[row] > 1]
 
 
 def unimodal_rows(analysis: Analysis, fused: Row) -> list[Row]:
     """The rows on one modality of another row's, under the same variant."""
-    inputs, names = inputs_of(analysis), frozenset(modalities(fused))
-    rows = (row for row in scored_rows(analysis, fused[0]) if row[3] == fused[3] and inputs[row] == 1)
+    names = frozenset(modalities(fused))
+    rows = (row for row in scored_rows(analysis, fused[0]) if row[3] == fused[3] and analysis.inputs[row] == 1)
     return [row for row in rows if names.issuperset(modalities(row))]
-
-
-def inputs_of(analysis: Analysis) -> dict[Row, int]:
-    """How many modalities each row's model was given; where that is not stored, as many as it names."""
-    cells = analysis.stored.cells
-    named = cells["modalities"].astype(str).str.count(r"\+") + 1
-    stored = pd.to_numeric(cells["n_inputs"], errors="coerce") if "n_inputs" in cells.columns else named
-    return dict(zip(row_keys(cells), stored.fillna(named).astype(int), strict=True))
 
 
 def modalities(row: Row) -> tuple[str, ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.estimates import Estimate, c_of, difference_between, modalities
+from fusionbench.report.findings.estimates import Estimate, c_of, difference_between, modalities, sample_of
 from fusionbench.report.intervals import Bootstrapped, bootstrap
 from fusionbench.report.paired import n_cases
 from fusionbench.report.tested import Cohort, Line, Tested, cohort_of, tested
@@ -58,9 +58,25 @@ def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequen
     parts = [p for p in tested(stored.predictions, cohort) if p.line[0] in wanted and p.line[1] in shown]
     having = having_of(analysis, cohort)
     kept = list(_restricted(parts, having))
+    tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
+    source = [(p.line[0], p.line[1] if p.line[1] in patterns else FULL) for p in kept]
+    everybody = all(len(p.cases) == tested_on[line, p.fold] for p, line in zip(kept, source, strict=True))
     lines = dict.fromkeys(part.line for part in kept if part.line[1] in patterns)
     counts = {line: n_cases([p for p in kept if p.line == line], line[1]) for line in lines}
-    return Seen(counts, _drawn(analysis, kept, cohort, seed), () if having is not None else (_UNKNOWN,))
+    sample = _as_tabled(analysis, lines) if everybody else _drawn(analysis, kept, cohort, seed)
+    return Seen(counts, sample, () if having is not None else (_UNKNOWN,))
+
+
+def _as_tabled(analysis: Analysis, lines: Iterable[Line]) -> Bootstrapped:
+    """Where every pattern leaves something of everybody: the draws behind the table are those of the same patients."""
+    values: dict[Line, Mapping[Fold, float]] = {}
+    draws: dict[Line, Floats] = {}
+    for line in lines:
+        (row, pattern), sample = line, sample_of(analysis, line[0])
+        for name, source in ((line, line), ((row, f"{FULL} on {pattern}"), (row, FULL))):
+            values |= {name: sample.values[source]} if source in sample.values else {}
+            draws |= {name: sample.draws[source]} if source in sample.draws else {}
+    return Bootstrapped(values, draws)
 
 
 def _drawn(analysis: Analysis, parts: Sequence[Tested], cohort: Cohort, seed: int) -> Bootstrapped:

@@ -1,0 +1,87 @@
+"""A figure drawn once for two files shows what matplotlib would; its axes have round ticks within their limits."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fusionbench.report.figures.forms import DPI, forms
+from fusionbench.report.figures.frame import Side, frame, log_ticks, round_ticks, written
+from fusionbench.report.figures.style import styled
+
+
+def everything_drawn() -> Figure:
+    """Lines, markers, an area, an image that is no mirror of itself, and text both ways, clipped and not."""
+    with styled():
+        figure = Figure(figsize=(4, 3))
+        ax = figure.add_axes((0.2, 0.2, 0.7, 0.7))
+        ax.imshow(np.arange(6.0).reshape(2, 3), extent=(0, 1, 0, 1), aspect="auto")
+        ax.plot([0, 2], [0, 1], marker="^", color="black")
+        ax.fill_between([0.2, 0.6], [0, 0], [0.5, 0.9], color="red", alpha=0.4)
+        ax.set_xlim(0, 1)
+        ax.text(0.1, 0.8, "gpL 4", fontsize=14, color="white")
+        ax.text(0.9, 0.2, "turned", rotation=90)
+        ax.set_axis_off()
+    return figure
+
+
+def test_both_files_show_what_matplotlib_draws() -> None:
+    made = forms(everything_drawn(), colours=256)
+    seen = np.asarray(Image.open(io.BytesIO(made.png)).convert("RGB"), dtype=float)
+    plain = everything_drawn()
+    plain.set_dpi(DPI)
+    canvas = FigureCanvasAgg(plain)
+    with styled():
+        canvas.draw()
+    wanted = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+    assert seen.shape == wanted.shape
+    apart = np.abs(seen - wanted).mean()
+    mirrored = np.abs(seen[::-1] - wanted).mean()
+    assert apart < 2.5 < mirrored / 4
+    words = np.s_[40:130, 130:330]  # around the white words, where a mirror image would differ
+    assert np.abs(seen[words] - wanted[words]).mean() < 6
+    assert made.svg.count(b"<image") == 1
+    assert b"<!-- gpL 4 -->" in made.svg
+
+
+@given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))
+def test_ticks_are_round_few_and_tell_themselves_apart(low: float, span: float) -> None:
+    ticks = round_ticks(low, low + span)
+    assert 1 <= len(ticks) <= 6
+    assert all(low - 1e-6 * span <= tick <= low + span * (1 + 1e-6) for tick in ticks)
+    texts = written(ticks)
+    assert len(set(texts)) == len(ticks)
+    step = ticks[1] - ticks[0] if len(ticks) > 1 else 1.0
+    shown = [float(text.replace(",", "").replace("\N{MINUS SIGN}", "-")) for text in texts]
+    assert shown == pytest.approx(ticks, abs=1e-3 * step)
+    assert "\N{MINUS SIGN}0" not in texts
+
+
+@given(st.floats(1e-3, 1e6), st.floats(1.05, 1e6))
+def test_ticks_of_a_logarithmic_axis(low: float, times: float) -> None:
+    ticks = log_ticks(low, low * times)
+    assert 1 <= len(ticks) <= 8
+    assert all(low * (1 - 1e-9) <= tick <= low * times * (1 + 1e-9) for tick in ticks)
+
+
+def test_a_frame_says_what_its_axes_are() -> None:
+    with styled():
+        figure = Figure(figsize=(3, 2))
+        ax = figure.add_axes((0.3, 0.3, 0.6, 0.6))
+        ax.plot([1, 100], [0.2, 0.7])
+        ax.set_xscale("log")
+        ax.set_xlim(1, 100)
+        ax.set_ylim(0, 1)
+        frame(ax, Side("time (s)", log=True), Side("c", (0, 0.5, 1), ("none", "half", "all")))
+    assert [text.get_text() for text in figure.texts] == ["1", "2", "5", "10", "20", "50", "100", "none", "half", "all"]
+    assert [text.get_text() for text in ax.texts] == ["time (s)", "c"]
+    places = {text.get_text(): text.get_position()[0] for text in figure.texts}
+    assert places["10"] == pytest.approx(0.6)
+    assert places["100"] == pytest.approx(0.9)

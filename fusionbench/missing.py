@@ -116,10 +116,11 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
     if kind == "shuffle":
         return [Mask(pattern, draw, {}, _shuffled(present, rng, what)) for draw, rng in enumerate(chances)]
     make = _half if kind == "half" else _rate
+    everything = {i: frozenset(has) for i, has in present.items()}
     masks = []
     for draw, rng in enumerate(chances):
         keep = make(present, rng, float(what) if what else 0.0)
-        hidden = {i: rest for i, has in present.items() if (rest := frozenset(has) - keep[i])}
+        hidden = {i: rest for i, has in everything.items() if (rest := has - keep[i])}
         masks.append(Mask(pattern, draw, hidden))
     return masks
 
@@ -148,8 +149,11 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
                     chosen = has[j]
             kept[case] = chosen
             sizes[chosen] += 1
-    while moves := _levelling(kept, present):
+    while max(sizes.values(), default=0) - min(sizes.values(), default=0) > 1:  # seldom, and looking for moves is dear
+        if not (moves := _levelling(kept, present)):
+            break
         kept |= moves
+        sizes = dict.fromkeys(sizes, 0) | Counter(kept.values())
     return {case: {kept[case]} if case in kept else set() for case in ids}
 
 

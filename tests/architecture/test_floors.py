@@ -308,6 +308,18 @@ def test_listing_suites_loads_no_torch() -> None:
     assert not loaded_by(statement) & HEAVY
 
 
+def test_planning_loads_nothing_heavy() -> None:
+    """Asking every model what it takes; of a command that only plans, torch would be most of the time."""
+    statement = (
+        "from fusionbench.cli.common import open_bench\nfrom fusionbench import suites\n"
+        "from fusionbench.plan import expand\nbench = open_bench()\n"
+        "assert all(p.status == 'ok' for p in bench.registry.plugins), bench.registry.plugins\n"
+        "suite = suites.narrow(suites.load(bench.registry, 'quickstart'), datasets=['synthetic'])\n"
+        "assert expand(suite, bench.registry, bench.cohort).todo()"
+    )
+    assert not loaded_by(statement) & HEAVY
+
+
 def test_all_names_what_is_there() -> None:
     package = import_module("fusionbench")
     assert [n for n in package.__all__ if not hasattr(package, n)] == []

@@ -323,13 +323,13 @@ def test_thousands_of_cells_take_seconds(tmp_path: Path) -> None:
     def ratio() -> float:
         seen = measure(suite, out)
         assert seen["done"] == n
-        assert seen["heavy"] == 0, "pandas, scikit-survival, mlflow or ray was imported"
+        assert seen["heavy"] == 0, "torch, pandas, scikit-survival, mlflow or ray was imported"
         began = time.process_time()
         for _ in range(10_000_000):
             pass
         return (seen["plan"] + seen["read"] + seen["judge"]) / n * 5000 / (time.process_time() - began)
 
-    assert min(ratio() for _ in range(2)) < 25
+    assert min(ratio() for _ in range(2)) < 15
 
 
 @pytest.mark.parametrize("content", ["title = ", "\x00", "", 'suite = "x"', "[suite]\nseed = 1", b"\xff\xfe"])

@@ -12,11 +12,13 @@ from pathlib import Path
 
 from fusionbench.cells import Plan
 from fusionbench.registry import Registry
+from fusionbench.standing.asked import Answer, Wanted
+from fusionbench.standing.outdated import outdated_cells
 from fusionbench.standing.planning import Planned, planned
 from fusionbench.standing.running import Running, running_now
-from fusionbench.standing.status import Status, outdated_cells, status
+from fusionbench.standing.status import Status, status
 from fusionbench.standing.stored import read_cells
-from fusionbench.standing.why import Answer, Wanted, why_key, why_place
+from fusionbench.standing.why import why_key, why_place
 from fusionbench.store import Store
 from fusionbench.workbench import Workbench
 

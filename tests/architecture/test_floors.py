@@ -30,6 +30,7 @@ FLOORS = {
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.adam": 1,
+    "fusionbench.advice": 1,
     "fusionbench.bags": 1,
     "fusionbench.cacheentry": 1,
     "fusionbench.clock": 1,

@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import EXAMPLE
+from tests.e2e.test_tune import SEARCH, write_mine
+from tests.e2e.test_tune import record as searched
 from tests.faults.watching import PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
 
 pytest.importorskip("ray", reason='needs the extra ray: pip install "fusionbench[ray]"')
@@ -27,7 +29,7 @@ from fusionbench.executors.cluster import OBJECT_STORE
 
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=OBJECT_STORE, log_to_driver=False)
 for line in sys.argv[1:]:
-    sys.argv = ["fusionbench", "run", *line.split(), "--no-track"]
+    sys.argv = ["fusionbench", *line.split()]
     try:
         main()
         status = 0
@@ -35,13 +37,16 @@ for line in sys.argv[1:]:
         status = ended.code
     print(f"{line}: exit {status}", flush=True)
 """
+TUNE = f"tune mine.toml {' '.join(SEARCH)} --threads 1"
 RUNS = {
-    "faults-each -j 2 --timeout 5s": 1,
-    **{f"{suite} -j 2 --threads 1": 0 for suite in ("faults-few", "example-tiny")},
+    "run faults-each --no-track -j 2 --timeout 5s": 1,
+    **{f"run {suite} --no-track -j 2 --threads 1": 0 for suite in ("faults-few", "example-tiny")},
     # With the same threads: sums of several threads may round otherwise.
-    **{f"{suite} --out serial --threads 1": 0 for suite in ("faults-few", "example-tiny")},
+    **{f"run {suite} --no-track --out serial --threads 1": 0 for suite in ("faults-few", "example-tiny")},
+    f"{TUNE} --to alone": 0,
+    f"{TUNE} --to beside -j 2": 0,
 }
-"""What is asked of `fusionbench run`, and its exit status."""
+"""What is asked of `fusionbench`, and its exit status."""
 
 
 def log(folder: Path) -> str:
@@ -52,6 +57,7 @@ def log(folder: Path) -> str:
 def each(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several runs on a Ray that was there before, as from a notebook: its two workers import everything once."""
     folder = tmp_path_factory.mktemp("each")
+    write_mine(folder)
     path = os.pathsep.join([str(PLUGIN), str(EXAMPLE)])
     env = {**os.environ, "PYTHONPATH": path, "FAULTS_LOG": str(folder / "fits.txt"), "NO_COLOR": "1"}
     with (folder / "log.txt").open("w") as said:
@@ -95,6 +101,13 @@ def test_the_sound_cells_finish_and_nothing_is_left(each: Path) -> None:
 def test_the_same_bits_as_in_one_process(each: Path, suite: str) -> None:
     """Members come first and reach the workers."""
     assert same_results(each / "serial" / suite, each / "results" / suite) == []
+
+
+def test_searches_side_by_side_find_what_one_after_the_other_does(each: Path) -> None:
+    """Searches run beside each other, never the trials of one."""
+    alone, beside = (searched(each / out)["study"] for out in ("alone", "beside"))
+    assert len(alone) == 2
+    assert alone == beside
 
 
 def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: Path) -> None:

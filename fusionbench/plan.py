@@ -332,7 +332,7 @@ class _Maker:
         return {
             "results_version": RESULTS_VERSION,
             "dataset": self.about_dataset,
-            "model": self.about_model(cell.chosen, cell.model),
+            "model": self.about_model(cell.chosen, str(cell.model)),
             "modalities": self.about_modalities(cell.modalities),
             "modality_order": list(cell.modalities),
             "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
@@ -367,12 +367,12 @@ class _Maker:
         about = {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint}
         return {**about, "written": str(self.dataset)}
 
-    def _about_model(self, ref: PluginRef, written: PluginRef) -> dict[str, Any]:
+    def _about_model(self, ref: PluginRef, written: str) -> dict[str, Any]:
         about: dict[str, Any] = {"name": ref.name}
         if ref.name != ORACLE:
             chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
             about |= {"version": self.registry.model(ref.name).version, "options": chosen}
-        return {**about, "written": str(written)}
+        return {**about, "written": written}
 
     def _about_modalities(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._about_modality(name) for name in names}

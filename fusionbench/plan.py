@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 _ELSEWHERE = {"fold_source", "sd_ddof"}
 """Switches that a cell's numbers do not depend on: the split itself is in the key, and tables take the sd."""
 
+_SHARED = frozenset({"dataset", "modalities", "modality_order", "model", "patterns", "protocol", "recipe", "tau"})
+"""Ingredients whose value is one object in many cells."""
+
 Cohorts = Callable[[PluginRef, str], "Cohort"]
 
 
@@ -181,6 +184,7 @@ class _Maker:
         self.about_protocol = protocol.model_dump(mode="json", include=kept)
         self.about_recipe = _about_recipe(recipe)
         self.about_dataset = self._about_dataset()
+        self.listed: Callable[[tuple[str, ...]], list[str]] = cache(list)
         self.written: dict[int, tuple[object, str]] = {}
         self.cases = {case.id: case for case in cohort.cases}
 
@@ -227,6 +231,8 @@ class _Maker:
 
     def _as_tuned(self, cell: Cell) -> Cell:
         """With the options that a search has found for its fold; members of others stay as they are written."""
+        if not self.found.studies:
+            return cell
         study = self.found.of((*cell.row, cell.repeat, cell.fold), self._fold_hash(cell))
         if study is None:
             return cell
@@ -316,15 +322,15 @@ class _Maker:
         return replace(cell, members=members, key=key, ingredients=ingredients)
 
     def _canonical(self, ingredients: Mapping[str, Any]) -> str:
-        """Canonical JSON of them; a table that cells share is put into words once."""
-        parts = (f'"{name}":{self._text(ingredients[name])}' for name in sorted(ingredients))
+        """Canonical JSON of them; what cells share is put into words once."""
+        parts = (f'"{name}":{self._text(name, ingredients[name])}' for name in sorted(ingredients))
         return "{" + ",".join(parts) + "}"
 
-    def _text(self, value: object) -> str:
-        if not isinstance(value, dict):
+    def _text(self, name: str, value: object) -> str:
+        if name not in _SHARED:
             return canonical(value)
         if id(value) not in self.written:
-            self.written[id(value)] = (value, canonical(value))  # the table is kept, so that its id stays its own
+            self.written[id(value)] = (value, canonical(value))  # the value is kept, so that its id stays its own
         return self.written[id(value)][1]
 
     def ingredients(self, cell: Cell, members: Sequence[str]) -> dict[str, Any]:
@@ -334,10 +340,10 @@ class _Maker:
             "dataset": self.about_dataset,
             "model": self.about_model(cell.chosen, str(cell.model)),
             "modalities": self.about_modalities(cell.modalities),
-            "modality_order": list(cell.modalities),
+            "modality_order": self.listed(cell.modalities),
             "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
             "protocol": self.about_protocol,
-            "patterns": list(cell.patterns),
+            "patterns": self.listed(cell.patterns),
             "tau": cell.tau,
             "split": self._fold_hash(cell),
             "masks": self._mask_hash(cell),

@@ -140,15 +140,19 @@ def with_tuned(model: PluginRef, tuned: Mapping[str, Any]) -> PluginRef:
     return model.with_options({name: value for name, value in tuned.items() if not name.startswith(TRAIN)})
 
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, exact floats."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return str(value) if type(value) is int else _CANONICAL.encode(value)
 
 
 def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[missing.Mask]]:
     """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
     test = set(cell.split.test)
-    present = present_modalities((c for c in cases if c.id in test), cell.modalities)
+    hides = any(pattern != "full" for pattern in cell.patterns)
+    present = present_modalities((c for c in cases if c.id in test), cell.modalities) if hides else {}
     root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
     draws = cell.protocol.mask_draws
     return {p: missing.make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}

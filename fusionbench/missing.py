@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, groupby
+from itertools import chain
 
 import numpy as np
 
@@ -116,10 +116,11 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
     if kind == "shuffle":
         return [Mask(pattern, draw, {}, _shuffled(present, rng, what)) for draw, rng in enumerate(chances)]
     make = _half if kind == "half" else _rate
+    everything = {i: frozenset(has) for i, has in present.items()}
     masks = []
     for draw, rng in enumerate(chances):
         keep = make(present, rng, float(what) if what else 0.0)
-        hidden = {i: rest for i, has in present.items() if (rest := frozenset(has) - keep[i])}
+        hidden = {i: rest for i, has in everything.items() if (rest := has - keep[i])}
         masks.append(Mask(pattern, draw, hidden))
     return masks
 
@@ -137,9 +138,12 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
     sizes = dict.fromkeys(chain.from_iterable(present.values()), 0)
     shuffled = [ids[i] for i in rng.permutation(len(ids)).tolist()]
     # Cases with least choice first, so that the others can level the groups.
-    for n, alike in groupby(sorted(shuffled, key=lambda i: len(present[i])), key=lambda i: len(present[i])):
-        cases = list(alike) if n else []
-        orders = rng.permuted(np.tile(np.arange(n), (len(cases), 1)), axis=1).tolist()  # of each case's modalities
+    of_width: dict[int, list[str]] = defaultdict(list)
+    for i in shuffled:
+        of_width[len(present[i])].append(i)
+    for n, alike in sorted(of_width.items()):
+        cases = alike if n else []
+        orders = rng.permuted(np.full((len(cases), n), np.arange(n)), axis=1).tolist()  # of each case's modalities
         for case, order in zip(cases, orders, strict=True):
             has = present[case]
             chosen = has[order[0]]
@@ -148,8 +152,11 @@ def _half(present: Present, rng: np.random.Generator, _: float) -> dict[str, set
                     chosen = has[j]
             kept[case] = chosen
             sizes[chosen] += 1
-    while moves := _levelling(kept, present):
+    while max(sizes.values(), default=0) - min(sizes.values(), default=0) > 1:  # seldom, and looking for moves is dear
+        if not (moves := _levelling(kept, present)):
+            break
         kept |= moves
+        sizes = dict.fromkeys(sizes, 0) | Counter(kept.values())
     return {case: {kept[case]} if case in kept else set() for case in ids}
 
 
@@ -206,6 +213,7 @@ def mask_hash(masks: Sequence[Mask]) -> str:
 
 def _content(mask: Mask) -> list[object]:
     """As JSON values; what nobody is lent is left out, so that masks that only hide are called as ever."""
-    hidden = sorted((i, sorted(h)) for i, h in mask.hidden.items())
+    named = {h: sorted(h) for h in set(mask.hidden.values())}  # a few different ones, of many cases
+    hidden = sorted((i, named[h]) for i, h in mask.hidden.items())
     lent = sorted((name, sorted(of.items())) for name, of in mask.lent.items())
     return [mask.pattern, mask.draw, hidden, *([lent] if lent else [])]

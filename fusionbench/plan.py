@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _ELSEWHERE = {"fold_source", "sd_ddof"}
 """Switches that a cell's numbers do not depend on: the split itself is in the key, and tables take the sd."""
+
+_SHARED = frozenset({"dataset", "modalities", "modality_order", "model", "patterns", "protocol", "recipe", "tau"})
+"""Ingredients whose value is one object in many cells."""
 
 Cohorts = Callable[[PluginRef, str], "Cohort"]
 
@@ -109,12 +112,13 @@ def _variant_cells(
 def _made(
     maker: _Maker, folds: Sequence[Sequence[Fold]], sets: Sequence[tuple[str, ...]], refs: Iterable[PluginRef]
 ) -> Iterator[Cell]:
-    cohort, protocol = maker.cohort, maker.protocol
+    cohort = maker.cohort
+    given = [arranged_set(cohort, maker.protocol, modalities) for modalities in sets]
     for repeat, of_repeat in enumerate(folds):
         for number, fold in enumerate(of_repeat):
-            for modalities in sets:
+            for modalities in given:
                 for ref in refs:
-                    yield from maker.cells(ref, arranged_set(cohort, protocol, modalities), repeat, number, fold)
+                    yield from maker.cells(ref, modalities, repeat, number, fold)
             if cohort.info.true_risk is not None:
                 yield maker.oracle(repeat, number, fold)
 
@@ -173,11 +177,16 @@ class _Maker:
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
-        self.about_model, self.about_modality = cache(self._about_model), cache(self._about_modality)
+        self.patterns = cache(partial(missing.expand_patterns, protocol.test_patterns))
+        self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
         # What all cells of the variant have in common is put into JSON values once.
         kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
         self.about_protocol = protocol.model_dump(mode="json", include=kept)
         self.about_recipe = _about_recipe(recipe)
+        self.about_dataset = self._about_dataset()
+        self.listed: Callable[[tuple[str, ...]], list[str]] = cache(list)
+        self.written: dict[int, tuple[object, str]] = {}
+        self.cases = {case.id: case for case in cohort.cases}
 
     def cells(
         self,
@@ -189,6 +198,7 @@ class _Maker:
         parent: tuple[str, ...] = (),
     ) -> Iterator[Cell]:
         """A cell, after the cells of its members; `parent`: modalities of the cell that it is a member of."""
+        skip, policy, members = self.described(model, modalities)
         cell = Cell(
             dataset=self.dataset,
             model=model,
@@ -199,26 +209,30 @@ class _Maker:
             protocol=self.protocol,
             recipe=self.recipe,
             seed=self.suite.seed,
-            patterns=missing.expand_patterns(self.protocol.test_patterns, modalities),
+            skip=skip,
+            policy=policy,
+            key=_skip_key(self.dataset, model, modalities, self.variant, repeat, fold) if skip else "",
+            patterns=self.patterns(modalities),
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
             listed=not parent,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
         )
-        skip, policy, members = self.described(model, modalities)
         if skip:
-            yield replace(cell, skip=skip, policy=policy, key=_skip_key(cell))
+            yield cell
             return
         made: list[tuple[Member, str]] = []
         for member in members:
             of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, parent or modalities))
             made.append((member, of_member[-1].key))
             yield from of_member
-        yield self.keyed(self._as_tuned(cell) if cell.listed else cell, policy=policy, members=tuple(made))
+        yield self.keyed(self._as_tuned(cell) if cell.listed else cell, members=tuple(made))
 
     def _as_tuned(self, cell: Cell) -> Cell:
         """With the options that a search has found for its fold; members of others stay as they are written."""
+        if not self.found.studies:
+            return cell
         study = self.found.of((*cell.row, cell.repeat, cell.fold), self._fold_hash(cell))
         if study is None:
             return cell
@@ -238,12 +252,13 @@ class _Maker:
             protocol=self.protocol,
             recipe=self.recipe,
             seed=self.suite.seed,
+            policy="true hazards",
             patterns=("full",),
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
         )
-        return self.keyed(cell, policy="true hazards")
+        return self.keyed(cell)
 
     def _describe(self, ref: PluginRef, modalities: tuple[str, ...]) -> tuple[str, str, tuple[Member, ...]]:
         """(skip reason, missing policy, members) of a model on a modality set."""
@@ -294,34 +309,41 @@ class _Maker:
         """Hash of the fold's test masks; made once for all models."""
         known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
         if known not in self.mask_hashes:
+            test = [self.cases[i] for i in cell.split.test]
             self.mask_hashes[known] = missing.mask_hash(
-                [m for of_pattern in test_masks(cell, self.cohort.cases).values() for m in of_pattern]
+                [m for of_pattern in test_masks(cell, test).values() for m in of_pattern]
             )
         return self.mask_hashes[known]
 
-    def keyed(self, cell: Cell, policy: str, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
+    def keyed(self, cell: Cell, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
         """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
         ingredients = self.ingredients(cell, [key for _, key in members])
-        key = hashlib.sha256(canonical(ingredients).encode()).hexdigest()[:20]
-        return replace(cell, policy=policy, members=members, key=key, ingredients=ingredients)
+        key = hashlib.sha256(self._canonical(ingredients).encode()).hexdigest()[:20]
+        return replace(cell, members=members, key=key, ingredients=ingredients)
+
+    def _canonical(self, ingredients: Mapping[str, Any]) -> str:
+        """Canonical JSON of them; what cells share is put into words once."""
+        parts = (f'"{name}":{self._text(name, ingredients[name])}' for name in sorted(ingredients))
+        return "{" + ",".join(parts) + "}"
+
+    def _text(self, name: str, value: object) -> str:
+        if name not in _SHARED:
+            return canonical(value)
+        if id(value) not in self.written:
+            self.written[id(value)] = (value, canonical(value))  # the value is kept, so that its id stays its own
+        return self.written[id(value)][1]
 
     def ingredients(self, cell: Cell, members: Sequence[str]) -> dict[str, Any]:
         """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
-        dataset = self.registry.dataset(cell.dataset.name)
         return {
             "results_version": RESULTS_VERSION,
-            "dataset": {
-                "name": dataset.name,
-                "version": dataset.version,
-                "fingerprint": self.cohort.fingerprint,
-                "written": str(cell.dataset),
-            },
-            "model": {**self.about_model(cell.chosen), "written": str(cell.model)},
-            "modalities": {m: self.about_modality(m) for m in cell.modalities},
-            "modality_order": list(cell.modalities),
+            "dataset": self.about_dataset,
+            "model": self.about_model(cell.chosen, str(cell.model)),
+            "modalities": self.about_modalities(cell.modalities),
+            "modality_order": self.listed(cell.modalities),
             "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
             "protocol": self.about_protocol,
-            "patterns": list(cell.patterns),
+            "patterns": self.listed(cell.patterns),
             "tau": cell.tau,
             "split": self._fold_hash(cell),
             "masks": self._mask_hash(cell),
@@ -346,14 +368,22 @@ class _Maker:
         trained = (self._as_tuned(other) if cell.listed else other for other in others)
         return [splits.fold_hash(c.split) for c in trained if (c.chosen, c.recipe) == alike]
 
-    def _about_model(self, ref: PluginRef) -> Mapping[str, Any]:
-        about: dict[str, Any] = {"name": ref.name}
-        if ref.name == ORACLE:
-            return about
-        chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
-        return about | {"version": self.registry.model(ref.name).version, "options": chosen}
+    def _about_dataset(self) -> dict[str, Any]:
+        dataset = self.registry.dataset(self.dataset.name)
+        about = {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint}
+        return {**about, "written": str(self.dataset)}
 
-    def _about_modality(self, name: str) -> Mapping[str, Any]:
+    def _about_model(self, ref: PluginRef, written: str) -> dict[str, Any]:
+        about: dict[str, Any] = {"name": ref.name}
+        if ref.name != ORACLE:
+            chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
+            about |= {"version": self.registry.model(ref.name).version, "options": chosen}
+        return {**about, "written": written}
+
+    def _about_modalities(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: self._about_modality(name) for name in names}
+
+    def _about_modality(self, name: str) -> dict[str, Any]:
         use = self.cohort.info.modalities[name]
         version = self.registry.modalities[use.modality].version
         return {"kind": use.modality, "version": version, "options": dict(use.options)}
@@ -363,6 +393,8 @@ def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:
     return recipe.model_dump(mode="json", exclude={"base"})
 
 
-def _skip_key(cell: Cell) -> str:
-    content = [*cell.row, cell.repeat, cell.fold]
+def _skip_key(
+    dataset: PluginRef, model: PluginRef, modalities: tuple[str, ...], variant: str, repeat: int, fold: int
+) -> str:
+    content = [str(dataset), str(model), "+".join(modalities), variant, repeat, fold]
     return "skip-" + hashlib.sha256(canonical(content).encode()).hexdigest()[:15]

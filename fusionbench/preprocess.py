@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from fusionbench.clock import PREPARE, span
 from fusionbench.cohort import read
 from fusionbench.errors import DataError
 from fusionbench.interfaces import FittedModality, Modality
 from fusionbench.types import Case, ModalitySpec, PreparedBag, PreparedCase, RawBag
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 CACHE_BYTES = 1 << 28
 """Prepared bags kept per fitted modality: 256 MiB, several times the largest table or tile set of the cohorts here."""
@@ -45,6 +48,12 @@ class BagCache:
             self.used += size
 
 
+def _floats(values: NDArray[Any]) -> Tensor:
+    import torch  # only here: a plan, which fits nothing, does without
+
+    return torch.from_numpy(values.astype(np.float32))
+
+
 @dataclass(frozen=True, eq=False)
 class FittedPart:
     """One modality of a preprocessor.
@@ -68,7 +77,7 @@ class FittedPart:
             raw = read(self.modality, case)
             with span(PREPARE):
                 values = self.fitted(raw)
-            coords = None if raw.coords is None else torch.from_numpy(raw.coords.astype(np.float32))
+            coords = None if raw.coords is None else _floats(raw.coords)
             bag = PreparedBag(values, coords, raw.shape)
             self.cache.put(case.id, ref, bag)
         return bag
@@ -76,7 +85,7 @@ class FittedPart:
     @cached_property
     def mean(self) -> PreparedBag:
         """The training mean as one instance, at the origin where the others have coords."""
-        coords = torch.zeros(1, self.coord_axes) if self.coord_axes else None
+        coords = _floats(np.zeros((1, self.coord_axes))) if self.coord_axes else None
         axes = self.fitted.spec.axes
         return PreparedBag(self.fitted.mean().unsqueeze(0), coords, (1,) * axes if axes else None)
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench import lock as locks
 from fusionbench import standing, suites, tracking, views
+from fusionbench.advice import RESULTS, command
 from fusionbench.cells import Plan
 from fusionbench.collecting import cohorts, lock_of, versions, write_tables
 from fusionbench.determinism import prepare
@@ -73,7 +74,7 @@ class Session:
         tracking_uri: MLflow; None = MLFLOW_TRACKING_URI, else a local sqlite store under `out`.
     """
 
-    out: Path = Path("results")
+    out: Path = RESULTS
     home: Path = field(default_factory=data_home)
     device: str = "auto"
     threads: int | None = None
@@ -179,9 +180,13 @@ class Session:
         store = self._store(name)
         if not store.has_file(LOCK):
             self.suite(name)  # an unknown name gets its own message
-            raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
+            raise self._unrun(name)
         locked = as_locked(read_lock(store.folder))
         return self.plan(name, replace(selection, repeats=locked.repeats, seed=locked.seed)), store
+
+    def _unrun(self, name: str) -> ResultsError:
+        start = command(self.out, "run", name)
+        return ResultsError(f"{name}: nothing has been run under {self.out}; start with: {start}")
 
     def status(self, name: str) -> Status:
         """What of a suite is done, running, failed, stale and to do.
@@ -281,7 +286,7 @@ class Session:
         plan, store = self.as_run(name, selection)
         cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
         if not cells:
-            raise ResultsError(f"{name}: nothing has been run under {self.out}; start with: fusionbench run {name}")
+            raise self._unrun(name)
         items = ((cell, store.load(cell.key, weights=False)) for cell in cells)
         made = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
         files = tracking.suite_files(store.folder)
@@ -307,7 +312,7 @@ class Session:
         missing = [c for c in plan.todo() if store.finished(c, current) is None]
         if missing or write_tables(plan, store, self.bench, "table") is None:
             left = f"{len(missing)} of {len(plan.todo())} cells are missing"
-            raise ResultsError(f"{name}: {left}; finish it with: fusionbench run {name}")
+            raise ResultsError(f"{name}: {left}; finish it with: {command(self.out, 'run', name)}")
         store.write_text(LOCK, locks.dumps(lock_of(plan, self.bench)))
         found = audit(plan, store, cohorts(plan, self.bench))
         store.write_text("audit.json", found.to_json())
@@ -376,7 +381,8 @@ class Session:
         store = self._store(name)
         if not store.has_file("folds.csv"):
             self.suite(name)  # an unknown name gets its own message
-            raise ResultsError(f"{name}: no complete results under {self.out}; finish it with: fusionbench run {name}")
+            finish = command(self.out, "run", name)
+            raise ResultsError(f"{name}: no complete results under {self.out}; finish it with: {finish}")
         return store
 
     def compare(self, name: str, model_a: str, model_b: str, other: Path | None = None) -> pd.DataFrame:

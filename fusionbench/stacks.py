@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fusionbench.cells import Cell
+from fusionbench.nn import TorchModel
 
 if TYPE_CHECKING:
     from fusionbench.interfaces import FusionModel
@@ -23,8 +24,6 @@ STACK = "stack"
 
 def why_alone(model: type[FusionModel], specs: Mapping[str, ModalitySpec]) -> str:
     """Why a model on these modalities is never trained in a stack; empty where it may be."""
-    from fusionbench.nn import TorchModel
-
     if not issubclass(model, TorchModel) or model.fit is not TorchModel.fit:
         return "the model does not leave its training to the harness"
     other = next((spec for spec in specs.values() if spec.kind != "vector"), None)

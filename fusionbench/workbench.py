@@ -6,8 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import torch
+from typing import TYPE_CHECKING
 
 from fusionbench import featurecache, suites
 from fusionbench.arrangement import JOIN, arranged
@@ -19,6 +18,9 @@ from fusionbench.preprocess import Preprocessor, fit_preprocessor
 from fusionbench.registry import Registry
 from fusionbench.seeds import derive
 
+if TYPE_CHECKING:
+    import torch
+
 KEPT_PREPROCESSORS = 64
 """Fitted modalities kept; a fold of the largest suites here has fewer, and cells of one fold run together."""
 
@@ -28,6 +30,7 @@ class Workbench:
     """Caches by content; nothing here changes a result, only how often it is computed.
 
     Attributes:
+        given: the device; None = the CPU.
         threads: CPU threads of a cell; None = by the size of its cases.
         cores: most threads that a cell with large cases takes then; None = every core.
         deterministic: only algorithms that give the same bits every time.
@@ -35,7 +38,7 @@ class Workbench:
 
     registry: Registry
     home: Path
-    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    given: torch.device | None = None
     threads: int | None = field(default=None, kw_only=True)
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
@@ -45,6 +48,12 @@ class Workbench:
 
     def __post_init__(self) -> None:
         featurecache.here()  # a wrong setting is told once, before anything is read
+
+    @property
+    def device(self) -> torch.device:
+        import torch  # only here: planning does without it
+
+        return torch.device("cpu") if self.given is None else self.given
 
     def cohort(self, ref: PluginRef, unit: str) -> Cohort:
         """The cohort, read and checked once.

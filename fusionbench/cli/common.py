@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fusionbench.advice import RESULTS
+
 if TYPE_CHECKING:
     from fusionbench.pluginref import PluginRef
     from fusionbench.session import Session
@@ -59,7 +61,7 @@ Gpus = Annotated[float | None, typer.Option("--gpus-per-cell", help="GPUs of a c
 Timeout = Annotated[
     str | None, typer.Option("--timeout", help="Stop a cell after this time, such as 90s or 1h30m; with ray.")
 ]
-OUT = Path("results")
+OUT = RESULTS
 
 
 def dataset_ref(text: str) -> PluginRef:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from fusionbench.advice import command
 from fusionbench.cli.common import OUT, Json, Out, SuiteName, open_bench, print_json
 
 if TYPE_CHECKING:
@@ -72,7 +75,7 @@ def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, 
 
 def _show(found: Status, going_on: Running, removed: list[Stored], called: str, out: Path) -> None:
     name = found.suite
-    again = f"fusionbench run {called}" + ("" if out == OUT else f" --out {out}")
+    again = command(out, "run", called)
     typer.echo(f"{name}: {found.count('done')} of {len(found.rows)} cells are done{_time_left(found)}")
     if going_on.by:
         typer.echo(f"  a run is going on: {going_on.by}")
@@ -86,26 +89,26 @@ def _show(found: Status, going_on: Running, removed: list[Stored], called: str, 
         rows = [row for row in found.rows if row.state == state]
         if rows:
             typer.echo(f"{state}: {len(rows)}{hint}")
-            _reasons(rows)
+            _reasons(rows, out)
     if found.skipped:
         typer.echo(f"skipped: {sum(n for _, _, n in found.skipped)}")
         _counted(Counter({f"{row}: {reason}": n for row, reason, n in found.skipped}))
-    _beside(found, going_on, removed, called)
+    _beside(found, going_on, removed, command(out, "status", called, "--prune-stale"))
 
 
-def _reasons(rows: list[Row]) -> None:
-    _counted(Counter(row.reason for row in rows if row.reason), {row.reason: row for row in reversed(rows)})
+def _reasons(rows: list[Row], out: Path) -> None:
+    first = {row.reason: f"  [{row.label}; {command(out, 'why', row.key)}]" for row in reversed(rows)}
+    _counted(Counter(row.reason for row in rows if row.reason), first)
 
 
-def _counted(reasons: Counter[str], first: dict[str, Row] | None = None) -> None:
+def _counted(reasons: Counter[str], more: Mapping[str, str] = MappingProxyType({})) -> None:
     for reason, n in reasons.most_common(_REASONS):
-        row = (first or {}).get(reason)
-        typer.echo(f"  {n} x {reason}" + (f"  [{row.label}; fusionbench why {row.key}]" if row else ""))
+        typer.echo(f"  {n} x {reason}{more.get(reason, '')}")
     if len(reasons) > _REASONS:
         typer.echo(f"  and {len(reasons) - _REASONS} further reasons; --json has all")
 
 
-def _beside(found: Status, going_on: Running, removed: list[Stored], called: str) -> None:
+def _beside(found: Status, going_on: Running, removed: list[Stored], prune: str) -> None:
     """What lies beside the suite's cells, or differs from its last run."""
     for key, known in going_on.lost.items():
         typer.echo(f"without a result: {key}: {known}")
@@ -121,20 +124,19 @@ def _beside(found: Status, going_on: Running, removed: list[Stored], called: str
         for stored in removed:
             typer.echo(f"removed: {stored.key}  {stored.label}")
     elif found.outdated:
-        typer.echo(
-            f"outdated: {len(found.outdated)} stored cells are in no table any more; delete them with "
-            f"fusionbench status {called} --prune-stale"
-        )
+        typer.echo(f"outdated: {len(found.outdated)} stored cells are in no table any more; delete them with {prune}")
 
 
 def _time_left(found: Status) -> str:
     if not found.seconds_left:
         return ""
-    return f"; about {in_words(found.seconds_left)} of one process are left"
+    return f"; about {in_words(found.seconds_left)} of one process to go"
 
 
 def in_words(seconds: float) -> str:
     """A time for people: seconds below two minutes, minutes below two hours, then hours."""
+    if seconds < 1.5:
+        return "a second"
     if seconds < 120:
-        return f"{max(seconds, 1):.0f} seconds"
+        return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"

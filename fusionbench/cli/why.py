@@ -27,7 +27,7 @@ def why(
 ) -> None:
     """Say what a cell is and why: its result, its failure, or which input changed against the stored result."""
     from fusionbench import standing
-    from fusionbench.standing.why import needs_place
+    from fusionbench.standing.asked import needs_place
 
     answer = standing.why(needs_place(cell, repeat, variant), out, open_bench())
     if as_json:

@@ -70,8 +70,8 @@ def choose(asked: Asked, threads: int | None, device: str, registry: Registry) -
     name = asked.executor or (RAY if asked.wants else "serial")
     flags = ", ".join(FLAGS[field] for field in FLAGS if field in asked.wants)
     if name == RAY and find_spec("ray") is None:
-        what = f"{flags} needs the executor ray" if flags else "the executor ray"
-        raise SuiteError(f'{what}, which is not installed; install it with: pip install "fusionbench[ray]"')
+        what = f"{flags} needs the executor ray, which" if flags else "the executor ray"
+        raise SuiteError(f'{what} is not installed; install it with: pip install "fusionbench[ray]"')
     cls: type[Executor] = registry.get("executors", name)
     if unkept := ", ".join(flag for field, flag in FLAGS.items() if field in asked.wants - cls.takes):
         remedy = "leave --executor out" if find_spec("ray") else 'install ray with: pip install "fusionbench[ray]"'

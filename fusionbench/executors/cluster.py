@@ -7,10 +7,11 @@ import os
 import secrets
 import socket
 import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 from fusionbench.errors import SuiteError
 from fusionbench.interfaces import Terms
@@ -86,14 +87,33 @@ def _join(address: str, quiet: Mapping[str, Any]) -> None:
             socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
         except (OSError, OverflowError) as error:
             raise SuiteError(f"--address {address}: no Ray cluster answers there ({error}); {remedy}") from error
+    with tempfile.TemporaryFile() as words:
+        try:
+            with warnings.catch_warnings(), _native_words(words):
+                warnings.simplefilter("ignore", UserWarning)  # that it took too long, which the error says
+                ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:  # Ray's classes for whatever is wrong
+            words.seek(0)
+            if b"InvalidAuthToken" in words.read():
+                raise SuiteError(
+                    f"--address {address}: the cluster asks for a token, and this machine has none or another one; set "
+                    "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's, or copy its ~/.ray/auth_token"
+                ) from error
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SuiteError(f"--address {address}: the cluster cannot be joined ({first}); {remedy}") from error
+
+
+@contextmanager
+def _native_words(file: IO[bytes]) -> Iterator[None]:
+    """What Ray's own C++ writes to standard error goes to a file: one line a second on why it does not join yet."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    os.dup2(file.fileno(), 2)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # that it took too long, which the error says
-            ray.init(address=address, **quiet)
-    except (ConnectionError, RuntimeError, ValueError, ImportError) as error:  # Ray's classes for whatever is wrong
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        token = "where it asks for a token, this machine needs the same (RAY_AUTH_TOKEN or ~/.ray/auth_token)"
-        raise SuiteError(f"--address {address}: the cluster cannot be joined ({first}); {token}; {remedy}") from error
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
 
 
 def fits(terms: Terms, node: Mapping[str, Any]) -> int:

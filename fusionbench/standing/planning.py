@@ -9,6 +9,7 @@ from typing import Any
 
 from fusionbench import lock as locks
 from fusionbench import suites
+from fusionbench.advice import command
 from fusionbench.cells import Cell, Plan
 from fusionbench.errors import DataError, ResultsError
 from fusionbench.plan import expand
@@ -36,6 +37,11 @@ class Planned:
     lock: Mapping[str, Any]
     unread: Mapping[str, str]
 
+    @property
+    def run(self) -> str:
+        """The command that goes on with it, to be pasted."""
+        return command(self.store.root, "run", self.called)
+
 
 def planned(name: str, out: Path, bench: Workbench) -> Planned:
     """
@@ -48,7 +54,7 @@ def planned(name: str, out: Path, bench: Workbench) -> Planned:
     if store.has_file("run.toml"):
         raise ResultsError(
             f"{store.folder} was published: its cells lie where it was run; look at it with: "
-            f"fusionbench table {known} --out {out}"
+            f"{command(out, 'table', known)}"
         )
     lock = locks.read_lock(store.folder) if store.has_file(locks.LOCK) else {}
     wanted = as_locked(lock) if lock else WHOLE

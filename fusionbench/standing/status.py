@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from statistics import fmean
 from typing import Any, Literal
 
-from fusionbench.cells import RESULTS_VERSION, Cell
-from fusionbench.errors import SuiteError
+from fusionbench.cells import Cell
 from fusionbench.lock import suite_in_lock
-from fusionbench.pluginref import PluginRef
 from fusionbench.registry import Registry
 from fusionbench.standing.changes import Change, changes
+from fusionbench.standing.left import seconds_left
+from fusionbench.standing.outdated import outdated_cells
 from fusionbench.standing.planning import Planned
-from fusionbench.standing.stored import Cells, Place, Stored
+from fusionbench.standing.stored import Cells, Place, Stored, place_of
 
 State = Literal["done", "running", "failed", "stale", "damaged", "to do"]
 STATES: tuple[State, ...] = ("done", "running", "failed", "stale", "damaged", "to do")
@@ -74,8 +73,6 @@ class Status:
 
 Running = Mapping[str, str]
 """Key of a cell that is being computed to who computes it since when."""
-Like = Callable[[Sequence[Any]], tuple[Any, ...]]
-"""What of a place makes two cells cost about the same."""
 
 
 def status(planned: Planned, cells: Cells, registry: Registry, running: Running) -> Status:
@@ -93,16 +90,12 @@ def status(planned: Planned, cells: Cells, registry: Registry, running: Running)
         suite=planned.suite.name,
         rows=rows,
         skipped=tuple((row, reason, n) for (row, reason), n in skips.items()),
-        seconds_left=_seconds_left(todo, rows, cells),
+        seconds_left=seconds_left(todo, [row.state in ("done", "failed") for row in rows], cells),
         outdated=outdated,
         extra=len(cells.readable.keys() - known),
         suite_changes=tuple(map(str, suite_changes(planned))),
         unread=planned.unread,
     )
-
-
-def place_of(cell: Cell) -> Place:
-    return (*cell.row, cell.repeat, cell.fold)
 
 
 def _by_place(planned: Planned, cells: Cells) -> dict[Place, Stored]:
@@ -150,49 +143,6 @@ def in_words(of: Iterable[Change]) -> str:
     return "; ".join(map(str, of))
 
 
-def outdated_cells(planned: Planned, cells: Cells, registry: Registry) -> tuple[Stored, ...]:
-    """Stored cells that no table of the suite can use any more, oldest first.
-
-    Their place is planned with other inputs, or they are of no planned place and of a version that is not installed.
-    Another seed is another run, and cells of datasets that cannot be read here are left alone.
-    """
-    wanted = {cell.key for cell in planned.plan.todo()}
-    places = {place_of(cell) for cell in planned.plan.cells if not cell.skip}
-    found = []
-    for stored in cells.readable.values():
-        if stored.key in wanted or stored.place[0] in planned.unread:
-            continue
-        replaced = stored.place in places and stored.seed == planned.suite.seed
-        if replaced or not _installed(stored, registry):
-            found.append(stored)
-    return tuple(sorted(found, key=lambda s: s.written))
-
-
-def _installed(stored: Stored, registry: Registry) -> bool:
-    """Whether a stored cell is of the versions installed; one that does not say is taken to be."""
-    inputs = stored.ingredients
-    if not inputs:
-        return True
-    return inputs.get("results_version") == RESULTS_VERSION and all(
-        _version(registry, kind, name) == version for kind, name, version in _versions(inputs)
-    )
-
-
-def _versions(inputs: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
-    for kind, part in (("datasets", inputs.get("dataset")), ("models", inputs.get("model"))):
-        if isinstance(part, Mapping) and "version" in part:
-            yield kind, str(part.get("name")), part["version"]
-    for reader in (inputs.get("modalities") or {}).values():
-        yield "modalities", str(reader["kind"]), reader["version"]
-
-
-def _version(registry: Registry, kind: str, name: str) -> str | None:
-    try:
-        return str(registry.get(kind, name).version)
-    except SuiteError:  # not installed any more
-        return None
-
-
 def suite_changes(planned: Planned) -> tuple[Change, ...]:
     """The keys of a suite whose value differs from that of its last run."""
     if not planned.lock:
@@ -202,32 +152,3 @@ def suite_changes(planned: Planned) -> tuple[Change, ...]:
         return {key: value for key, value in suite.items() if key not in _CHANGED}
 
     return changes(kept(planned.lock["suite"]), kept(suite_in_lock(planned.suite)))
-
-
-def _seconds_left(todo: Sequence[Cell], rows: Sequence[Row], cells: Cells) -> float | None:
-    """Mean seconds of finished cells: of the same dataset, model and modalities, else the nearest that there are."""
-    finished = [s for s in cells.readable.values() if s.status == "ok"]
-    likes: tuple[Like, ...] = (
-        lambda place: (*place[:3],),
-        lambda place: (*place[:2],),
-        lambda place: (PluginRef.parse(place[1]).name,),
-        lambda place: (),
-    )
-    means = [_means(finished, like) for like in likes]
-    left = 0.0
-    for cell, row in zip(todo, rows, strict=True):
-        if row.state in ("done", "failed"):
-            continue
-        known = (of.get(like(cell.row)) for like, of in zip(likes, means, strict=True))
-        seconds = next((mean for mean in known if mean is not None), None)
-        if seconds is None:
-            return None
-        left += seconds
-    return left
-
-
-def _means(finished: Sequence[Stored], like: Like) -> dict[tuple[Any, ...], float]:
-    of: dict[tuple[Any, ...], list[float]] = defaultdict(list)
-    for stored in finished:
-        of[like(stored.place)].append(stored.seconds)
-    return {key: fmean(seconds) for key, seconds in of.items()}

@@ -8,12 +8,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionbench.cellfiles import CELL
+from fusionbench.cells import Cell
 from fusionbench.damage import cut_off
 from fusionbench.errors import ResultsError
 from fusionbench.store import Store
 
 Place = tuple[str, str, str, str, int, int]
 """dataset, model, modalities, variant, repeat, fold: where two results of one cell meet."""
+
+
+def place_of(cell: Cell) -> Place:
+    return (*cell.row, cell.repeat, cell.fold)
+
+
 NAMES = ("dataset", "model", "modalities", "variant", "repeat", "fold")
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench import lock as locks
-from fusionbench import suites
+from fusionbench.advice import command
 from fusionbench.cellfiles import CELL
 from fusionbench.cells import Cell
 from fusionbench.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.registry import Registry
+from fusionbench.standing.asked import Answer, Wanted
 from fusionbench.standing.changes import Change
 from fusionbench.standing.planning import Planned, planned
 from fusionbench.standing.running import running_now
-from fusionbench.standing.status import changed_inputs, place_of, scored_by_others
-from fusionbench.standing.stored import Cells, Stored, read_cell, read_cells
+from fusionbench.standing.status import changed_inputs, scored_by_others
+from fusionbench.standing.stored import Cells, Stored, place_of, read_cell, read_cells
 from fusionbench.store import Store
 from fusionbench.workbench import Workbench
 
@@ -26,46 +25,6 @@ FEWEST = 4
 """Letters of a key that say which one is meant."""
 _KEY = re.compile(rf"[0-9a-f]{{{FEWEST},20}}")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """A cell by its place in a suite; the parts of the command line."""
-
-    suite: str
-    dataset: str
-    model: str
-    modalities: str
-    fold: int
-    repeat: int = 0
-    variant: str = suites.BASE
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What is known of one cell.
-
-    Attributes:
-        state: done, running, failed, stale, damaged, to do, skipped, or other: a stored cell that the suite as it is
-            now does not ask for.
-        folder: of the stored result that the answer is about; None where there is none.
-        changes: inputs that differ between the stored result (old) and the cell as it is planned now (new).
-        reason: of a failure, a skip or damage; who computes a running cell.
-        raised_at: file, line and function in which a failure was raised.
-        scores: pattern, metric, value or why it is undefined.
-        advice: what to do; empty where there is nothing to do.
-    """
-
-    suite: str
-    label: str
-    key: str
-    state: str
-    folder: Path | None
-    changes: tuple[Change, ...] = ()
-    reason: str = ""
-    raised_at: str = ""
-    scores: tuple[str, ...] = ()
-    advice: str = ""
 
 
 def why_key(text: str, out: Path, bench: Workbench) -> Answer:
@@ -84,15 +43,18 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
     found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, bench)]
     if not found:
         where = f"{', '.join(names)} under {out}" if names else f"any suite: nothing has been run under {out}"
-        raise SuiteError(f"no cell of {where} has a key that begins with {text}; keys: fusionbench status SUITE --json")
+        raise SuiteError(
+            f"no cell of {where} has a key that begins with {text}; keys: {command(out, 'status', 'SUITE', '--json')}"
+        )
     if len(found) > 1:
         shown = ", ".join(f"{key} of {name}" for name, key in found[:4])
         raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
     name, key = found[0]
     if name not in bench.registry.names("suites"):
         dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).place
-        place = shlex.join([dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant])
-        raise SuiteError(f"cell {key} is of {name}, a suite file of your own: fusionbench why PATH/{name}.toml {place}")
+        place = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
+        told = command(out, "why", f"PATH/{name}.toml", *place)
+        raise SuiteError(f"cell {key} is of {name}, a suite file of your own: {told}")
     of = planned(name, out, bench)
     return _of_key(key, of, read_cells(of.store), bench.registry)
 
@@ -140,7 +102,7 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
             return _of_cell(cell, of, cells, registry)
     folder = of.store.cells / key
     if key in cells.damaged:
-        again = f"fusionbench run {of.called}"
+        again = of.run
         return Answer(of.suite.name, key, key, "damaged", folder, reason=cells.damaged[key], advice=again)
     stored = cells.readable[key]
     now = next((c for c in of.plan.todo() if place_of(c) == stored.place), None)
@@ -148,16 +110,16 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
         reason = "the suite as it is now asks for no cell of this place (another row, repeat or seed was asked for)"
         return _answer(of, stored, "other", stored.label, reason=reason)
     changed = changed_inputs(stored, now)
-    advice = f"the cell of this place is now {now.key}; fusionbench run {of.called} computes it"
+    advice = f"the cell of this place is now {now.key}; {of.run} computes it"
     if now.key in cells.readable:
         advice = f"the cell of this place is now {now.key}, and is there; this one is in no table"
-    return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now), advice=advice)
+    return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now, of.store.root), advice=advice)
 
 
 def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answer:
     """A planned cell that runs."""
     suite, label, key = of.suite.name, cell.label, cell.key
-    again = f"fusionbench run {of.called}"
+    again = of.run
     running = running_now(of.store)
     if key in running.cells:
         return Answer(suite, label, key, "running", None, reason=running.cells[key])
@@ -178,24 +140,24 @@ def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answe
 
 
 def _without_result(cell: Cell, of: Planned, cells: Cells, lost: str) -> Answer:
-    again = f"fusionbench run {of.called}"
+    again = of.run
     here = [s for s in cells.readable.values() if s.place == place_of(cell)]
     before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
     if before is None:
         reason = lost or "it has not been run with any inputs"
         return Answer(of.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=again)
-    changed = _with_members(changed_inputs(before, cell), before, cell)
+    changed = _with_members(changed_inputs(before, cell), before, cell, of.store.root)
     found = _answer(of, before, "stale", cell.label, changed, advice=again)
     return Answer(**{**vars(found), "key": cell.key, "reason": lost, "scores": ()})
 
 
-def _with_members(changed: Sequence[Change], before: Stored, cell: Cell) -> tuple[Change, ...]:
+def _with_members(changed: Sequence[Change], before: Stored, cell: Cell, root: Path) -> tuple[Change, ...]:
     """With each member whose key changed as a line of its own, since its inputs say why."""
     old = [str(key) for key in before.ingredients.get("members", ())]
     if len(old) != len(cell.members):
         return tuple(changed)
     mine = [
-        Change(f"member {m.model} on {'+'.join(m.modalities)}", was, f"{key} (fusionbench why {key})")
+        Change(f"member {m.model} on {'+'.join(m.modalities)}", was, f"{key} ({command(root, 'why', key)})")
         for (m, key), was in zip(cell.members, old, strict=True)
         if was != key
     ]
@@ -234,20 +196,3 @@ def _score(score: Mapping[str, object]) -> str:
     value = score.get("value")
     shown = f"{value:.4f}" if isinstance(value, (int, float)) else f"undefined: {score.get('reason')}"
     return f"{score.get('pattern')} {score.get('metric')} {shown}"
-
-
-def needs_place(words: Sequence[str], repeat: int, variant: str) -> Wanted | str:
-    """A key, or five words that are a place.
-
-    Raises:
-        SuiteError: neither.
-    """
-    if len(words) == 1:
-        return words[0]
-    if len(words) != 5 or not re.fullmatch(r"\d{1,6}", words[4]):
-        raise SuiteError(
-            f"cannot read {' '.join(words)!r} as a cell: write a key, or SUITE DATASET MODEL MODALITIES FOLD, such as "
-            "quickstart synthetic cox vector+bag 0"
-        )
-    suite, dataset, model, modalities, fold = words
-    return Wanted(suite, dataset, model, modalities, int(fold), repeat, variant)

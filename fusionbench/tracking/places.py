@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from pathlib import Path
 
+from fusionbench.advice import command
 from fusionbench.tracking.connection import TELEMETRY, Connection, TrackingError
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
-RESULTS = Path("results")
 LOOPBACK = "127.0.0.1"
 
 
@@ -47,7 +46,7 @@ def tracked_uri(root: Path) -> str:
 
 def replay_command(root: Path, *words: str) -> str:
     """The command that logs stored results later; `words` are a suite and its flags, none for every suite."""
-    return shlex.join(["fusionbench", "sync", *words, *(["--out", str(root)] if root != RESULTS else [])])
+    return command(root, "sync", *words)
 
 
 def ui_command(root: Path, port: int, host: str = LOOPBACK) -> list[str]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
-
-import torch
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench import Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
-from fusionbench_healnet.network import HealNet
+from fusionbench_healnet.cutting import token_width
 from fusionbench_healnet.options import HealnetOptions
-from fusionbench_healnet.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from fusionbench_healnet.network import HealNet
 
 
 class Healnet(TorchModel):
@@ -56,11 +56,11 @@ class Healnet(TorchModel):
 
     def _erased(self, spec: ModalitySpec) -> str | None:
         """A LayerNorm over a single channel gives its bias, whatever the data are."""
-        with torch.device("meta"):  # no memory, and no random number of the harness's is drawn
-            width = Tokenizer(spec, self.options).dim
-        if self.options.token_norm and width == 1:
+        if self.options.token_norm and token_width(spec, self.options) == 1:
             return f"LayerNorm over the one channel of {spec.name!r} would erase it: set token_norm=false"
         return None
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> HealNet:
+        from fusionbench_healnet.network import HealNet  # loads torch
+
         return HealNet(specs.values(), task.n_outputs, self.options)

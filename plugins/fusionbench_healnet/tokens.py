@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from fusionbench import Bag, ModalitySpec
 from fusionbench.nn import fourier_features
+from fusionbench_healnet.cutting import is_placed, parts_of, token_width
 
 if TYPE_CHECKING:
     from fusionbench_healnet.options import HealnetOptions
@@ -88,25 +89,6 @@ class GroupEmbedding(nn.Module):
         return torch.stack([f(x) for f, x in zip(self.projections, parts, strict=True)], dim=1)
 
 
-OTHERS = "columns of no group"
-
-
-def parts_of(spec: ModalitySpec, options: HealnetOptions) -> dict[str, tuple[int, ...]]:
-    """What a vector is cut into, each token's name with its columns; empty where it stays one token.
-
-    Under tokens="group" the non-empty groups, then the columns outside all of them.
-    """
-    if spec.kind != "vector" or options.tokens == "single":
-        return {}
-    if options.tokens == "feature":
-        return {name: (i,) for i, name in enumerate(spec.columns)}
-    groups = {name: tuple(columns) for name, columns in spec.groups.items() if columns}
-    grouped = {column for columns in groups.values() for column in columns}
-    rest = tuple(column for column in range(spec.dim) if column not in grouped)
-    parts = {**groups, OTHERS: rest} if rest else groups
-    return parts if len(parts) > 1 else {}
-
-
 class Tokenizer(nn.Module):
     """A modality's bag -> Tokens.
 
@@ -119,24 +101,17 @@ class Tokenizer(nn.Module):
     def __init__(self, spec: ModalitySpec, options: HealnetOptions) -> None:
         super().__init__()
         self.bands, self.max_frequency = options.bands, options.max_frequency
-        self.encode = options.positions == "all" or (options.positions == "grids" and spec.kind == "grid")
-        self.embed: nn.Module = nn.Identity()
-        self.dim, self.count = spec.dim, 1 if spec.kind == "vector" else None
+        self.encode, self.dim = is_placed(spec, options), token_width(spec, options)
+        self.count = 1 if spec.kind == "vector" else None
         self.parts = parts_of(spec, options)
-        if self.parts:
-            self._cut(spec, options)
-        if self.encode:
-            self.dim += max(spec.axes, 1) * (2 * self.bands + 1)
+        self.embed = self._cut(spec, options) if self.parts else nn.Identity()
 
-    def _cut(self, spec: ModalitySpec, options: HealnetOptions) -> None:
+    def _cut(self, spec: ModalitySpec, options: HealnetOptions) -> nn.Module:
         self.count = len(self.parts)
         if options.tokens == "group":
-            self.embed, self.dim = GroupEmbedding(list(self.parts.values()), options.token_dim), options.token_dim
-        elif self.encode:
-            # The encoded index says which feature it is, as in the repository; no embedding is needed.
-            self.embed, self.dim = _Transpose(), 1
-        else:
-            self.embed, self.dim = FeatureEmbedding(spec.dim, options.token_dim), options.token_dim
+            return GroupEmbedding(list(self.parts.values()), options.token_dim)
+        # An encoded index says which feature it is, as in the repository; no embedding is needed then.
+        return _Transpose() if self.encode else FeatureEmbedding(spec.dim, options.token_dim)
 
     def forward(self, bag: Bag) -> Tokens:
         rows = bag.present.nonzero().flatten()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench_porpoise import PorpoiseSnn, not_bag_and_vectors, sides
 from fusionbench_unimodal import Abmil
@@ -11,8 +11,10 @@ from fusionbench_unimodal import Abmil
 from fusionbench import DataError, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
 from fusionbench_mcat.groups import without_columns
-from fusionbench_mcat.network import McatNetwork
 from fusionbench_mcat.options import McatOptions, McatWsiOptions
+
+if TYPE_CHECKING:
+    from fusionbench_mcat.network import McatNetwork
 
 
 class Mcat(TorchModel):
@@ -52,6 +54,8 @@ class Mcat(TorchModel):
         Raises:
             DataError: if the groups lost their columns in preprocessing (levels that no training case has).
         """
+        from fusionbench_mcat.network import McatNetwork  # loads torch
+
         if (reason := self.skip(task, specs)) is not None:
             raise DataError(f"mcat: {reason}")
         return McatNetwork(*sides(specs), task.n_outputs, self.options)

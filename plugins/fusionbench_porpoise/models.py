@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench_unimodal import Abmil, Snn
 
 from fusionbench import Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
-from fusionbench_porpoise.networks import PorpoiseNetwork
 from fusionbench_porpoise.options import PorpoiseAmilOptions, PorpoiseOptions, PorpoiseSnnOptions
 from fusionbench_porpoise.takes import not_bag_and_vectors, sides
+
+if TYPE_CHECKING:
+    from fusionbench_porpoise.networks import PorpoiseNetwork
 
 
 class Porpoise(TorchModel):
@@ -39,6 +41,8 @@ class Porpoise(TorchModel):
         return not_bag_and_vectors(specs)
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> PorpoiseNetwork:
+        from fusionbench_porpoise.networks import PorpoiseNetwork  # loads torch
+
         return PorpoiseNetwork(*sides(specs), task.n_outputs, self.options)
 
 

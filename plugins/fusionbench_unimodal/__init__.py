@@ -15,16 +15,17 @@ from fusionbench import hookimpl
 if TYPE_CHECKING:
     from fusionbench import FusionModel
     from fusionbench_unimodal.abmil import Abmil as Abmil
-    from fusionbench_unimodal.abmil import AbmilNetwork as AbmilNetwork
     from fusionbench_unimodal.abmil import AbmilOptions as AbmilOptions
+    from fusionbench_unimodal.networks import AbmilNetwork as AbmilNetwork
+    from fusionbench_unimodal.networks import SnnNetwork as SnnNetwork
     from fusionbench_unimodal.official import load_official as load_official
     from fusionbench_unimodal.snn import Snn as Snn
-    from fusionbench_unimodal.snn import SnnNetwork as SnnNetwork
     from fusionbench_unimodal.snn import SnnOptions as SnnOptions
 
 _HOMES = {
-    **dict.fromkeys(("Abmil", "AbmilNetwork", "AbmilOptions"), "abmil"),
-    **dict.fromkeys(("Snn", "SnnNetwork", "SnnOptions"), "snn"),
+    **dict.fromkeys(("Abmil", "AbmilOptions"), "abmil"),
+    **dict.fromkeys(("Snn", "SnnOptions"), "snn"),
+    **dict.fromkeys(("AbmilNetwork", "SnnNetwork"), "networks"),
     "load_official": "official",
 }
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
-from fusionbench import Batch, ModalitySpec, Options, Task
-from fusionbench.nn import GatedAttention, fully_connected, one_head
-from fusionbench_unimodal.bag_model import AttentionNetwork, BagModel, BagOptions
+from fusionbench import ModalitySpec, Options, Task
+from fusionbench_unimodal.bag_model import BagModel, BagOptions
+
+if TYPE_CHECKING:
+    from fusionbench_unimodal.networks import AbmilNetwork
 
 
 class AbmilOptions(BagOptions):
@@ -42,35 +43,6 @@ class AbmilOptions(BagOptions):
         return self
 
 
-class AbmilNetwork(AttentionNetwork):
-    """Linear, ReLU, dropout on each instance -> gated attention over the bag -> logits, perhaps through rho and fusion.
-
-    Source: Ilse, Tomczak and Welling 2018. Without rho, Porpoise's wiring and start (Xavier-normal weights, zero
-    biases); with it, those of the set-MIL file.
-    """
-
-    who = "abmil"
-
-    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: AbmilOptions) -> None:
-        super().__init__(specs)
-        self.embed = fully_connected(self.bag.dim, options.width, options.dropout)
-        self.pool = GatedAttention(options.width, options.attention_width, dropout=options.dropout)
-        self.read_out(n_outputs, options, rho=options.rho)
-        for part in self.modules() if not options.rho else ():
-            if isinstance(part, nn.Linear):
-                nn.init.xavier_normal_(part.weight)
-                nn.init.zeros_(part.bias)
-
-    def attended(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """The embedded instances."""
-        bag = self.complete_bag(batch)
-        return self.embed(bag.values), bag.mask
-
-    def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
-        return {self.bag.name: one_head(self.pool(*self.attended(batch))[1])}
-
-
 class Abmil(BagModel):
     """Gated attention over the instances of one bag or grid, alone or fused with vectors."""
 
@@ -80,6 +52,8 @@ class Abmil(BagModel):
     options: AbmilOptions
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> AbmilNetwork:
+        from fusionbench_unimodal.networks import AbmilNetwork  # loads torch
+
         network = AbmilNetwork(list(specs.values()), task.n_outputs, self.options)
         network.who = self.name
         return network

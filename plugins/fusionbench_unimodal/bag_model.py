@@ -1,25 +1,14 @@
-"""What models of one bag share: embed and pool the bag, fuse it with vectors where wanted, then the logits."""
+"""What models of one bag share: their options, and what they take."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import ClassVar, Literal, Self, cast, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
-from torch import Tensor, nn
 
-from fusionbench import Bag, Batch, Choice, Interval, ModalitySpec, Options, SearchSpace, Task
-from fusionbench.nn import (
-    GatedAttention,
-    SNNBlock,
-    TorchModel,
-    complete,
-    fully_connected,
-    fusion_of_equals,
-    vectors,
-)
+from fusionbench import Choice, Interval, ModalitySpec, Options, SearchSpace, Task
+from fusionbench.nn import TorchModel
 
 _IDLE = {"none": ("scale", "vector_dropout"), "concat": ("scale",), "bilinear": ()}
 """Options that have no effect with a fusion."""
@@ -55,76 +44,6 @@ class BagOptions(Options):
         if self.fusion == "bilinear" and self.hidden < self.scale:
             raise ValueError(f"scale={self.scale} divides hidden={self.hidden}: hidden must be at least scale")
         return self
-
-
-class BagNetwork(nn.Module, ABC):
-    """One bag to a vector -> rho: Linear, ReLU, dropout -> fusion with the vectors -> logits.
-
-    A network makes its own parts in `__init__` and then calls `read_out` for the others.
-
-    Source: the set-MIL file of MCAT; torch's default start, as there.
-
-    Attributes:
-        who: the model's name, for messages.
-    """
-
-    who: str
-
-    def __init__(self, specs: Sequence[ModalitySpec]) -> None:
-        super().__init__()
-        self.bag = next(spec for spec in specs if spec.kind != "vector")
-        self.vectors = tuple(spec for spec in specs if spec.kind == "vector")
-
-    @abstractmethod
-    def pooled(self, batch: Batch) -> Tensor:
-        """(case, width)."""
-
-    def read_out(self, n_outputs: int, options: BagOptions, *, rho: bool = True) -> None:
-        """Make rho (or nothing in its place), the vectors' branch, the fusion and the head."""
-        o, width = options, options.hidden if rho else options.width
-        self.rho = fully_connected(o.width, o.hidden, o.dropout) if rho else nn.Identity()
-        if o.fusion != "none":
-            widths = (sum(spec.dim for spec in self.vectors), o.hidden, o.hidden)
-            self.omic = nn.Sequential(*(_snn_block(a, b, o) for a, b in pairwise(widths)))
-            self.fusion = fusion_of_equals(o.fusion, o.hidden, scale=o.scale, dropout=o.dropout)
-        self.head = nn.Linear(width, n_outputs)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """(case, n_outputs) logits.
-
-        Raises:
-            DataError: if a case lacks a modality.
-        """
-        embedding = self.rho(self.pooled(batch))
-        if self.vectors:
-            beside = self.omic(vectors(batch, [spec.name for spec in self.vectors], self.who))
-            embedding = self.fusion(embedding, beside)
-        return cast(Tensor, self.head(embedding))
-
-    def complete_bag(self, batch: Batch) -> Bag:
-        """The bag, of every case."""
-        return complete(batch, self.bag.name, self.who)
-
-
-def _snn_block(in_dim: int, out_dim: int, o: BagOptions) -> SNNBlock:
-    return SNNBlock(in_dim, out_dim, dropout=o.dropout, dropout_kind=o.vector_dropout, init="torch")
-
-
-class AttentionNetwork(BagNetwork):
-    """Pools by gated attention."""
-
-    pool: GatedAttention
-
-    @abstractmethod
-    def attended(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """What attention chooses from, (case, item, width), and which of it is there, (case, item) bool."""
-
-    @abstractmethod
-    def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
-
-    def pooled(self, batch: Batch) -> Tensor:
-        return cast(Tensor, self.pool(*self.attended(batch))[0])
 
 
 class BagModel(TorchModel):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from torch import Tensor
+from fusionbench import ModalitySpec, Options, Task
+from fusionbench_unimodal.bag_model import BagModel, BagOptions
 
-from fusionbench import Batch, ModalitySpec, Options, Task
-from fusionbench.nn import fully_connected, masked_mean, masked_sum
-from fusionbench_unimodal.bag_model import BagModel, BagNetwork, BagOptions
+if TYPE_CHECKING:
+    from fusionbench_unimodal.networks import DeepsetsNetwork
 
 
 class DeepsetsOptions(BagOptions):
@@ -20,25 +20,6 @@ class DeepsetsOptions(BagOptions):
     """
 
     pool: Literal["mean", "sum"] = "mean"
-
-
-class DeepsetsNetwork(BagNetwork):
-    """Linear, ReLU, dropout on each instance -> mean or sum over the bag -> rho -> logits, perhaps through fusion.
-
-    Source: Zaheer et al. 2017, in the wiring of the set-MIL file.
-    """
-
-    who = "deepsets"
-
-    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: DeepsetsOptions) -> None:
-        super().__init__(specs)
-        self.embed = fully_connected(self.bag.dim, options.width, options.dropout)
-        self.over_bag = {"mean": masked_mean, "sum": masked_sum}[options.pool]
-        self.read_out(n_outputs, options)
-
-    def pooled(self, batch: Batch) -> Tensor:
-        bag = self.complete_bag(batch)
-        return self.over_bag(self.embed(bag.values), bag.mask)
 
 
 class Deepsets(BagModel):
@@ -54,4 +35,6 @@ class Deepsets(BagModel):
     options: DeepsetsOptions
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> DeepsetsNetwork:
+        from fusionbench_unimodal.networks import DeepsetsNetwork  # loads torch
+
         return DeepsetsNetwork(list(specs.values()), task.n_outputs, self.options)

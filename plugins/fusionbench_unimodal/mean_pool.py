@@ -3,29 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
+from fusionbench import ModalitySpec, Options, SearchSpace, Task
+from fusionbench.nn import TorchModel
+from fusionbench_unimodal.snn import Snn, SnnOptions
 
-from fusionbench import Batch, ModalitySpec, Options, SearchSpace, Task
-from fusionbench.nn import TorchModel, complete, masked_mean
-from fusionbench_unimodal.snn import Snn, SnnNetwork, SnnOptions
+if TYPE_CHECKING:
+    from fusionbench_unimodal.networks import MeanPoolNetwork
 
 
 class MeanPoolOptions(SnnOptions):
     """Options of `mean-pool`: those of `snn`, whose layers it has; its defaults were settled there."""
-
-
-class MeanPoolNetwork(SnnNetwork):
-    """The mean of each modality's instances, side by side in the order of `specs` -> SNN blocks -> logits."""
-
-    who = "mean-pool"
-
-    def inputs(self, batch: Batch) -> Tensor:
-        """(case, feature)."""
-        bags = [complete(batch, name, self.who) for name in self.names]
-        return torch.cat([masked_mean(bag.values, bag.mask) for bag in bags], dim=-1)
 
 
 class MeanPool(TorchModel):
@@ -44,4 +33,6 @@ class MeanPool(TorchModel):
         return Snn(SnnOptions()).search_space()
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> MeanPoolNetwork:
+        from fusionbench_unimodal.networks import MeanPoolNetwork  # loads torch
+
         return MeanPoolNetwork(list(specs.values()), task.n_outputs, self.options)

@@ -28,10 +28,12 @@ from fusionbench.testing.official import (
     linear_parts,
     stack_parts,
 )
-from fusionbench_unimodal.abmil import AbmilNetwork, AbmilOptions
-from fusionbench_unimodal.bag_model import AttentionNetwork, BagNetwork
-from fusionbench_unimodal.deepsets import DeepsetsNetwork, DeepsetsOptions
-from fusionbench_unimodal.mifcn import MifcnNetwork, MifcnOptions
+from fusionbench_unimodal.abmil import AbmilOptions
+from fusionbench_unimodal.bag_network import AttentionNetwork, BagNetwork
+from fusionbench_unimodal.deepsets import DeepsetsOptions
+from fusionbench_unimodal.mifcn import MifcnOptions
+from fusionbench_unimodal.mifcn_network import MifcnNetwork
+from fusionbench_unimodal.networks import AbmilNetwork, DeepsetsNetwork
 
 PATH, OMIC, CLUSTERS = "x_path", "x_omic", "cluster_id"
 """The published arguments, which are also what the modalities of the batch are called."""

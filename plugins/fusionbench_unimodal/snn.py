@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import pairwise
-from typing import Annotated, ClassVar, Literal, cast
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
-from torch import Tensor, nn
 
-from fusionbench import Batch, Choice, Interval, ModalitySpec, Options, SearchSpace, Task
-from fusionbench.nn import SNNBlock, TorchModel, scale_head, vectors
+from fusionbench import Choice, Interval, ModalitySpec, Options, SearchSpace, Task
+from fusionbench.nn import TorchModel
+
+if TYPE_CHECKING:
+    from fusionbench_unimodal.networks import SnnNetwork
 
 Width = Annotated[int, Field(ge=1)]
 
@@ -38,36 +39,6 @@ class SnnOptions(Options):
     activation: Literal["elu", "selu"] = "elu"
     init: Literal["lecun", "torch"] = "lecun"
     head_scale: float = Field(0.01, gt=0)
-
-
-class SnnNetwork(nn.Module):
-    """Vectors side by side, in the order of `specs` -> SNN blocks -> logits."""
-
-    who = "snn"
-
-    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: SnnOptions) -> None:
-        super().__init__()
-        self.names = tuple(spec.name for spec in specs)
-        widths = (sum(spec.dim for spec in specs), *options.widths)
-        chosen = options.model_dump(include={"dropout", "dropout_kind", "activation", "init"})
-        self.blocks = nn.Sequential(*(SNNBlock(a, b, **chosen) for a, b in pairwise(widths)))
-        self.head = nn.Linear(widths[-1], n_outputs)
-        if options.init == "lecun":
-            nn.init.normal_(self.head.weight, std=widths[-1] ** -0.5)
-            nn.init.zeros_(self.head.bias)
-        scale_head(self.head, options.head_scale)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """(case, n_outputs) logits.
-
-        Raises:
-            DataError: if a case lacks one of the vectors.
-        """
-        return cast(Tensor, self.head(self.blocks(self.inputs(batch))))
-
-    def inputs(self, batch: Batch) -> Tensor:
-        """(case, feature)."""
-        return vectors(batch, self.names, self.who)
 
 
 class Snn(TorchModel):
@@ -107,6 +78,8 @@ class Snn(TorchModel):
         return None if other is None else f"takes vectors only; {other.name!r} is a {other.kind}"
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> SnnNetwork:
+        from fusionbench_unimodal.networks import SnnNetwork  # loads torch
+
         network = SnnNetwork(list(specs.values()), task.n_outputs, self.options)
         network.who = self.name
         return network

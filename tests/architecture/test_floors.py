@@ -30,6 +30,7 @@ FLOORS = {
     "fusionbench.types": 0,
     # 1: pure tools
     "fusionbench.adam": 1,
+    "fusionbench.advice": 1,
     "fusionbench.bags": 1,
     "fusionbench.cacheentry": 1,
     "fusionbench.clock": 1,
@@ -305,6 +306,18 @@ def test_importing_the_plugin_packages_loads_nothing_heavy() -> None:
 
 def test_listing_suites_loads_no_torch() -> None:
     statement = "from fusionbench.registry import discover\ndiscover(('suites',)).names('suites')"
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_planning_loads_nothing_heavy() -> None:
+    """Asking every model what it takes; of a command that only plans, torch would be most of the time."""
+    statement = (
+        "from fusionbench.cli.common import open_bench\nfrom fusionbench import suites\n"
+        "from fusionbench.plan import expand\nbench = open_bench()\n"
+        "assert all(p.status == 'ok' for p in bench.registry.plugins), bench.registry.plugins\n"
+        "suite = suites.narrow(suites.load(bench.registry, 'quickstart'), datasets=['synthetic'])\n"
+        "assert expand(suite, bench.registry, bench.cohort).todo()"
+    )
     assert not loaded_by(statement) & HEAVY
 
 

@@ -12,17 +12,41 @@ from typing import Any
 import pytest
 
 from tests.conftest import EXAMPLE
+from tests.e2e.test_tune import SEARCH, write_mine
+from tests.e2e.test_tune import record as searched
 from tests.faults.watching import PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
 
 pytest.importorskip("ray", reason='needs the extra ray: pip install "fusionbench[ray]"')
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-BOTH = {"PYTHONPATH": os.pathsep.join([str(PLUGIN), str(EXAMPLE)])}
+NOTEBOOK = """
+import os, sys
+os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+import ray
+from fusionbench.cli import main
+from fusionbench.executors.cluster import OBJECT_STORE
 
-
-def run(folder: Path, suite: str, *args: str, env: dict[str, str] | None = None) -> int:
-    return Running(("run", suite, "--no-track", *args), folder, env or {}).end(400)
+ray.init(num_cpus=2, include_dashboard=False, object_store_memory=OBJECT_STORE, log_to_driver=False)
+for line in sys.argv[1:]:
+    sys.argv = ["fusionbench", *line.split()]
+    try:
+        main()
+        status = 0
+    except SystemExit as ended:
+        status = ended.code
+    print(f"{line}: exit {status}", flush=True)
+"""
+TUNE = f"tune mine.toml {' '.join(SEARCH)} --threads 1"
+RUNS = {
+    "run faults-each --no-track -j 2 --timeout 5s": 1,
+    **{f"run {suite} --no-track -j 2 --threads 1": 0 for suite in ("faults-few", "example-tiny")},
+    # With the same threads: sums of several threads may round otherwise.
+    **{f"run {suite} --no-track --out serial --threads 1": 0 for suite in ("faults-few", "example-tiny")},
+    f"{TUNE} --to alone": 0,
+    f"{TUNE} --to beside -j 2": 0,
+}
+"""What is asked of `fusionbench`, and its exit status."""
 
 
 def log(folder: Path) -> str:
@@ -31,10 +55,15 @@ def log(folder: Path) -> str:
 
 @pytest.fixture(scope="module")
 def each(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """faults-each on two workers."""
+    """Several runs on a Ray that was there before, as from a notebook: its two workers import everything once."""
     folder = tmp_path_factory.mktemp("each")
-    status = run(folder, "faults-each", "-j", "2", "--timeout", "5s", env={"FAULTS_LOG": str(folder / "fits.txt")})
-    assert status == 1, log(folder)
+    write_mine(folder)
+    path = os.pathsep.join([str(PLUGIN), str(EXAMPLE)])
+    env = {**os.environ, "PYTHONPATH": path, "FAULTS_LOG": str(folder / "fits.txt"), "NO_COLOR": "1"}
+    with (folder / "log.txt").open("w") as said:
+        command = [sys.executable, "-c", NOTEBOOK, *RUNS]
+        subprocess.run(command, env=env, cwd=folder, stdout=said, stderr=said, timeout=400, check=True)
+    assert [f"{line}: exit {status}" in log(folder) for line, status in RUNS.items()] == [True] * len(RUNS), log(folder)
     return folder
 
 
@@ -68,38 +97,46 @@ def test_the_sound_cells_finish_and_nothing_is_left(each: Path) -> None:
     assert "Traceback" not in log(each)
 
 
-def test_nothing_of_ray_is_printed(each: Path) -> None:
-    """Neither its greetings nor the words of its workers."""
-    lines = [line for line in log(each).splitlines() if re.search(r"\b(ray|raylet|gcs|worker|token)\b", line, re.I)]
-    assert not lines
-
-
 @pytest.mark.parametrize("suite", ["faults-few", "example-tiny"])
-def test_the_same_bits_as_in_one_process(tmp_path: Path, suite: str) -> None:
-    """With the same threads: sums of several threads may round otherwise. Members come first and reach the workers."""
-    assert run(tmp_path / "serial", suite, "--threads", "1", env=BOTH) == 0
-    assert run(tmp_path / "ray", suite, "--threads", "1", "-j", "2", env=BOTH) == 0, log(tmp_path / "ray")
-    assert same_results(tmp_path / f"serial/results/{suite}", tmp_path / f"ray/results/{suite}") == []
+def test_the_same_bits_as_in_one_process(each: Path, suite: str) -> None:
+    """Members come first and reach the workers."""
+    assert same_results(each / "serial" / suite, each / "results" / suite) == []
+
+
+def test_searches_side_by_side_find_what_one_after_the_other_does(each: Path) -> None:
+    """Searches run beside each other, never the trials of one."""
+    alone, beside = (searched(each / out)["study"] for out in ("alone", "beside"))
+    assert len(alone) == 2
+    assert alone == beside
 
 
 def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: Path) -> None:
-    args = ("run", "faults-slow", "--no-track", "--retries", "0", "-j", "2")
-    driver = Running(args, tmp_path)
+    """On a Ray of its own, of which nothing is printed: neither its greetings nor the words of its workers."""
+    args = ("run", "faults-slow", "--no-track", "--retries", "0")
+    driver = Running((*args, "-j", "2"), tmp_path)
     driver.wait_for("[2/")
     started = driver.kill()
     assert len(started) > 4
     assert gone(started)
-    assert records(tmp_path / "results/faults-slow")
-    assert Running(args, tmp_path).end() == 0, "the cells in hand were in processes of their own"
-    assert all(r["status"] == "ok" for r in records(tmp_path / "results/faults-slow").values())
+    stored = records(tmp_path / "results/faults-slow")
+    assert stored
+    words = r"\b(ray|raylet|gcs|worker|token)\b"
+    assert not [line for line in log(tmp_path).splitlines() if re.search(words, line, re.I)]
+    assert Running(args, tmp_path, warm=True).end() == 0, "the cells in hand were in processes of their own"
+    after = records(tmp_path / "results/faults-slow")
+    assert len(after) > len(stored)
+    assert all(r["status"] == "ok" for r in after.values())
 
 
 CLUSTER = """
-import json, os, signal, subprocess, sys, time
+import os, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
+from fusionbench.errors import SuiteError
+from fusionbench.executors.cluster import cluster as joined
+from fusionbench.interfaces import Terms
 sys.path.insert(0, {root!r})
 from tests.faults.watching import Running
 
@@ -107,9 +144,12 @@ folder = Path(sys.argv[1])
 cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
 second = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
-wrong = Running(("run", "faults-slow", "--no-track", "--address", cluster.address, "--threads", "2"), folder / "wrong")
-print("too many threads:", wrong.end(), flush=True)
 driver = Running(("run", "faults-slow", "--no-track", "--address", cluster.address), folder)
+try:
+    with joined(Terms(threads=2, address=cluster.address)):
+        print("joined")
+except SuiteError as error:
+    print("too many threads:", error, flush=True)
 driver.wait_for("[2/")
 cluster.remove_node(second, allow_graceful=False)
 print("killed after:", len(list(folder.glob("results/*/cells/*/cell.json"))), flush=True)
@@ -127,8 +167,8 @@ def test_two_machines_of_which_one_goes_away(tmp_path: Path) -> None:
     stored = records(tmp_path / "results/faults-slow")
     assert all(r["status"] == "ok" for r in stored.values())
     assert len(stored) > int(done.stdout.split("killed after:")[1].split()[0])
-    assert "too many threads: 2" in done.stdout
-    assert "--threads 2: a cell cannot have that, the largest of 2 machines has 1 CPU" in log(tmp_path / "wrong")
+    refused = "too many threads: --threads 2: a cell cannot have that, the largest of 2 machines has 1 CPU"
+    assert refused in done.stdout
 
 
 @pytest.mark.parametrize(
@@ -142,7 +182,7 @@ def test_two_machines_of_which_one_goes_away(tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_had_is_an_error_at_once(tmp_path: Path, args: tuple[str, ...], words: str) -> None:
-    assert run(tmp_path, "faults-few", *args) == 2
+    assert Running(("run", "faults-few", "--no-track", *args), tmp_path, warm=True).end(100) == 2
     errors = [line for line in log(tmp_path).splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert words in errors[0]

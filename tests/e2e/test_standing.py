@@ -92,7 +92,7 @@ def test_a_part_is_done_and_the_rest_has_an_estimate(cli: Cli) -> None:
     took = sum(json.loads((cell / "cell.json").read_text())["record"]["seconds"].values())
     assert found["seconds_left"] == pytest.approx(3 * took)
     shown = cli("status", "example-faulty").stdout
-    assert shown.startswith("example-faulty: 1 of 4 cells are done; about 1 seconds of one process are left")
+    assert shown.startswith("example-faulty: 1 of 4 cells are done; about a second of one process to go")
 
 
 def test_another_option_makes_cells_stale_and_says_which(cli: Cli, own: Path, tmp_path: Path) -> None:
@@ -191,22 +191,25 @@ def test_pruning_takes_the_outdated_alone_and_only_when_asked(cli: Cli, own: Pat
 
 
 def test_failures_are_grouped_and_explained(cli: Cli) -> None:
-    assert cli("run", "example-failing", "--no-track").returncode == 1
-    result = cli("status", "example-failing")
+    """What is advised can be pasted: it names the results root where that is not the usual one."""
+    out = ("--out", "my results")
+    assert cli("run", "example-failing", "--no-track", *out).returncode == 1
+    result = cli("status", "example-failing", *out)
     assert result.returncode == 1
-    assert "failed: 4; again: fusionbench run example-failing --retry failed" in result.stdout
+    assert "failed: 4; again: fusionbench run example-failing --out 'my results' --retry failed" in result.stdout
     assert "  2 x ValueError: this model fails on purpose  [example-faulty · example-failing · " in result.stdout
     key = next(
         row["key"]
-        for row in json.loads(cli("status", "example-failing", "--json").stdout)["cells"]
+        for row in json.loads(cli("status", "example-failing", "--json", *out).stdout)["cells"]
         if "on purpose" in row["reason"]
     )
-    told = cli("why", key[:9])
+    assert f"fusionbench why {key} --out 'my results']" in result.stdout
+    told = cli("why", key[:9], *out)
     assert told.returncode == 0
     assert "reason: ValueError: this model fails on purpose" in told.stdout
     assert "models.py:" in told.stdout
     assert " in fit" in told.stdout
-    assert "to do: fusionbench run example-failing --retry failed" in told.stdout
+    assert "to do: fusionbench run example-failing --out 'my results' --retry failed" in told.stdout
 
 
 def test_a_stale_failure_says_what_changed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,13 +326,13 @@ def test_thousands_of_cells_take_seconds(tmp_path: Path) -> None:
     def ratio() -> float:
         seen = measure(suite, out)
         assert seen["done"] == n
-        assert seen["heavy"] == 0, "pandas, scikit-survival, mlflow or ray was imported"
+        assert seen["heavy"] == 0, "torch, pandas, scikit-survival, mlflow or ray was imported"
         began = time.process_time()
         for _ in range(10_000_000):
             pass
         return (seen["plan"] + seen["read"] + seen["judge"]) / n * 5000 / (time.process_time() - began)
 
-    assert min(ratio() for _ in range(2)) < 25
+    assert min(ratio() for _ in range(2)) < 20
 
 
 @pytest.mark.parametrize("content", ["title = ", "\x00", "", 'suite = "x"', "[suite]\nseed = 1", b"\xff\xfe"])

@@ -17,7 +17,7 @@ import pytest
 
 from fusionbench.session import Session
 from fusionbench.tuning import Wish
-from tests.conftest import Cli, run_cli
+from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import write_cohort
 
@@ -41,10 +41,15 @@ SEARCH = ("-m", "survival-forest", "--trials", "3", "--inner-folds", "2", "--spa
 
 @pytest.fixture
 def suite(tmp_path: Path) -> Path:
-    write_cohort(tmp_path)
-    (tmp_path / "mine.toml").write_text(SUITE)
-    (tmp_path / "space.toml").write_text(SPACE)
-    return tmp_path / "mine.toml"
+    return write_mine(tmp_path)
+
+
+def write_mine(folder: Path) -> Path:
+    """A suite over a cohort of its own, with a search space beside it."""
+    write_cohort(folder)
+    (folder / "mine.toml").write_text(SUITE)
+    (folder / "space.toml").write_text(SPACE)
+    return folder / "mine.toml"
 
 
 def record(folder: Path) -> dict[str, Any]:
@@ -171,16 +176,6 @@ def test_a_tuned_suite_whose_cohort_has_changed(cli: Cli, suite: Path, tmp_path:
 def test_without_optuna(cli: Cli, suite: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     one_error(cli("tune", "mine.toml", *SEARCH), 'pip install "fusionbench[tune]"')
-
-
-def test_side_by_side_is_what_one_after_the_other_is(suite: Path, tmp_path: Path) -> None:
-    """Searches run beside each other, never the trials of one: Ray's answer is the serial one's."""
-    pytest.importorskip("ray", reason="needs the extra ray")
-    for out, flags in (("alone", ()), ("beside", ("-j", "2"))):
-        told = run_cli(("tune", "mine.toml", *SEARCH, "--threads", "1", "--to", out, *flags), tmp_path)
-        assert told.returncode == 0, told.stderr
-    alone, beside = (record(tmp_path / out)["study"] for out in ("alone", "beside"))
-    assert alone == beside
 
 
 def test_executors_flags_are_those_of_run(cli: Cli, suite: Path) -> None:

@@ -47,11 +47,12 @@ import sys, time
 from pathlib import Path
 began = time.process_time()
 from fusionbench.cli.common import open_bench
-from fusionbench import standing
-from fusionbench.standing import planned, read_cells
+from fusionbench.standing import _uncollected, planned, read_cells
 from fusionbench.standing.status import status
 bench = open_bench()
 loaded = time.process_time()
+collecting = _uncollected()
+collecting.__enter__()
 of = planned(sys.argv[1], Path(sys.argv[2]), bench)
 plan = time.process_time()
 cells = read_cells(of.store)
@@ -60,7 +61,7 @@ found = status(of, cells, bench.registry, {})
 told = time.process_time()
 import json
 print(json.dumps({"cells": len(found.rows), "done": found.count("done"), "imports and plugins": loaded - began,
-    "heavy": sum(name in sys.modules for name in ("pandas", "sklearn", "sksurv", "mlflow", "ray")),
+    "heavy": sum(name in sys.modules for name in ("torch", "pandas", "sklearn", "sksurv", "mlflow", "ray")),
     "plan": plan - loaded, "read": read - plan, "judge": told - read, "whole": time.process_time()}))
 """
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from fusionbench_unimodal.abmil import AbmilNetwork, AbmilOptions
+from fusionbench_unimodal.abmil import AbmilOptions
+from fusionbench_unimodal.networks import AbmilNetwork
 from torch import nn
 
 from fusionbench import ModalitySpec

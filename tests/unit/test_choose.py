@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import socket
+import sys
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from fusionbench.errors import FusionBenchError, SuiteError
 from fusionbench.executors import choose as module
 from fusionbench.executors.choose import Asked, choose, seconds
-from fusionbench.executors.cluster import check, fits
+from fusionbench.executors.cluster import check, cluster, fits
 from fusionbench.executors.ray import Ray
 from fusionbench.executors.serial import Serial
 from fusionbench.interfaces import Executor, Terms
@@ -149,6 +152,34 @@ def node(cpu: float, gpu: float = 0.0, alive: bool = True) -> dict[str, Any]:
 )
 def test_cells_that_fit_on_a_machine(terms: Terms, has: dict[str, Any], expected: int) -> None:
     assert fits(terms, has) == expected
+
+
+@pytest.mark.parametrize(
+    ("native", "words"),
+    [
+        (
+            b"RPC error: InvalidAuthToken: missing or incorrect",
+            "asks for a token, and this machine has",
+        ),
+        (b"some warning", r"the cluster cannot be joined \(Failed to connect\); start one with: ray start --head"),
+    ],
+)
+def test_why_a_cluster_cannot_be_joined(
+    native: bytes, words: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Ray says it below Python, a line a second; the answer is one line, and standard error is there again after it."""
+
+    def init(**given: Any) -> None:
+        os.write(2, native + b"\n")
+        raise ConnectionError("Failed to connect\nand more")
+
+    monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, is_initialized=lambda: False))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        terms = Terms(address=f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(SuiteError, match=words), cluster(terms):
+            pass
+    os.write(2, b"heard")
+    assert capfd.readouterr().err == "heard"
 
 
 def test_what_no_machine_has_is_refused_with_what_they_have() -> None:

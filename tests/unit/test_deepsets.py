@@ -2,9 +2,10 @@
 
 import pytest
 import torch
-from fusionbench_unimodal.deepsets import DeepsetsNetwork, DeepsetsOptions
-from fusionbench_unimodal.mean_pool import MeanPool, MeanPoolNetwork, MeanPoolOptions
-from fusionbench_unimodal.snn import SnnNetwork, SnnOptions
+from fusionbench_unimodal.deepsets import DeepsetsOptions
+from fusionbench_unimodal.mean_pool import MeanPool, MeanPoolOptions
+from fusionbench_unimodal.networks import DeepsetsNetwork, MeanPoolNetwork, SnnNetwork
+from fusionbench_unimodal.snn import SnnOptions
 
 from fusionbench import PreparedBag, PreparedCase
 from fusionbench.bags import collate

@@ -7,8 +7,9 @@ import pytest
 import torch
 from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
 from fusionbench_healnet.attention import Attention, SingleTokenAttention, Source, reciprocal_deviation
+from fusionbench_healnet.cutting import OTHERS, parts_of
 from fusionbench_healnet.options import PRESETS
-from fusionbench_healnet.tokens import OTHERS, Tokenizer, parts_of
+from fusionbench_healnet.tokens import Tokenizer
 from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -217,6 +218,15 @@ def test_each_member_runs_once_whoever_needs_it() -> None:
     members = {str(c.model): [(str(m.model), m.modalities) for m, _ in c.members] for c in of_fold}
     assert members["late"] == [("uni", ("clinical",)), ("uni", ("omic",))]
     assert members["on-late"] == [("late", ("clinical", "omic"))]
+
+
+def test_a_key_is_the_hash_of_canonical_json_of_its_ingredients() -> None:
+    """Said plainly; the plan puts what cells share into words once."""
+    plan = planned(SUITE.replace('"uni", "late"', '"on-late", "late", "uni"') + "stacked = true\n")
+    assert len(plan.todo()) == 10
+    for cell in plan.todo():
+        text = json.dumps(cell.ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        assert cell.key == hashlib.sha256(text.encode()).hexdigest()[:20]
 
 
 def test_members_come_first_and_folds_stay_together() -> None:

@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 from fusionbench_unimodal import AbmilNetwork, AbmilOptions, load_official
-from fusionbench_unimodal.deepsets import DeepsetsNetwork, DeepsetsOptions
-from fusionbench_unimodal.mifcn import MifcnNetwork, MifcnOptions
+from fusionbench_unimodal.deepsets import DeepsetsOptions
+from fusionbench_unimodal.mifcn import MifcnOptions
+from fusionbench_unimodal.mifcn_network import MifcnNetwork
+from fusionbench_unimodal.networks import DeepsetsNetwork
 from fusionbench_unimodal.official import published_parts
 from torch import nn
 

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from fusionbench_unimodal.snn import SnnNetwork, SnnOptions
+from fusionbench_unimodal.networks import SnnNetwork
+from fusionbench_unimodal.snn import SnnOptions
 
 from fusionbench import ModalitySpec
 from fusionbench.bags import collate

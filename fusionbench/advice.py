@@ -1,0 +1,14 @@
+"""Command lines as messages advise them, ready to be pasted."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+RESULTS = Path("results")
+"""The results root of who names none."""
+
+
+def command(root: Path, *words: str) -> str:
+    """`fusionbench WORDS`, with `--out` where the results root is not the usual one."""
+    return shlex.join(["fusionbench", *words, *(["--out", str(root)] if root != RESULTS else [])])

@@ -1,0 +1,48 @@
+"""Building blocks for torch models, and the base class that ties a module to the training loop.
+
+Names are loaded when first used: a plan asks models for their names, versions and options, and for that needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fusionbench.dropout import Dropout as Dropout
+    from fusionbench.dropout import dropout as dropout
+    from fusionbench.nn.blocks import GatedAttention as GatedAttention
+    from fusionbench.nn.blocks import SNNBlock as SNNBlock
+    from fusionbench.nn.blocks import complete as complete
+    from fusionbench.nn.blocks import fourier_features as fourier_features
+    from fusionbench.nn.blocks import fully_connected as fully_connected
+    from fusionbench.nn.blocks import masked_mean as masked_mean
+    from fusionbench.nn.blocks import masked_softmax as masked_softmax
+    from fusionbench.nn.blocks import masked_sum as masked_sum
+    from fusionbench.nn.blocks import one_head as one_head
+    from fusionbench.nn.blocks import scale_head as scale_head
+    from fusionbench.nn.blocks import vectors as vectors
+    from fusionbench.nn.device import pick_device as pick_device
+    from fusionbench.nn.fusing import ConcatFusion as ConcatFusion
+    from fusionbench.nn.fusing import KroneckerFusion as KroneckerFusion
+    from fusionbench.nn.fusing import fusion_of_equals as fusion_of_equals
+    from fusionbench.nn.torchmodel import TorchModel as TorchModel
+
+_HOMES = {
+    "dropout": ("Dropout", "dropout"),
+    "nn.blocks": (
+        *("GatedAttention", "SNNBlock", "complete", "fourier_features", "fully_connected", "masked_mean"),
+        *("masked_softmax", "masked_sum", "one_head", "scale_head", "vectors"),
+    ),
+    "nn.device": ("pick_device",),
+    "nn.fusing": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
+    "nn.torchmodel": ("TorchModel",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = getattr(import_module(f"fusionbench.{home}"), name)
+    return globals()[name]

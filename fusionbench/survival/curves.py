@@ -1,0 +1,90 @@
+"""Time bins, survival curves and baselines as arrays; does not load torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fusionbench.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+def time_bins(time: NDArray[Any], event: NDArray[Any], n_bins: int) -> tuple[float, ...]:
+    """Inner edges of `n_bins` time bins: quantiles of the uncensored cases; the outer edges are open.
+
+    Tied quantiles are merged, and an edge at the earliest event is dropped since no event lies before it, so fewer
+    than n_bins - 1 edges may come back. Hand in training cases only.
+
+    Args:
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+
+    Raises:
+        DataError: if no case has an observed event.
+    """
+    observed = np.asarray(time, dtype=np.float64)[np.asarray(event, dtype=bool)]
+    if observed.size == 0:
+        raise DataError(f"none of the {len(time)} training cases has an observed event, so time bins have no edges")
+    edges = np.unique(np.quantile(observed, np.arange(1, n_bins) / n_bins))
+    return tuple(float(edge) for edge in edges if edge > observed.min())
+
+
+def assign_bins(time: NDArray[Any], edges: Sequence[float]) -> NDArray[np.int64]:
+    """(case,) bin of each time: the number of inner edges <= time, so bins are closed on the left."""
+    return np.searchsorted(np.asarray(edges, dtype=np.float64), time, side="right").astype(np.int64)
+
+
+def class_weights(
+    time_bin: NDArray[Any], n_bins: int, kind: Literal["none", "inverse", "inverse_root"]
+) -> NDArray[np.float64]:
+    """(bin,) weights from the bin counts n_k, scaled so that sum_k n_k w_k / N = 1; an empty bin has weight 0.
+
+    Args:
+        time_bin: (case,) bins of the training cases.
+        kind: "none" is flat, "inverse" is 1 / n_k, "inverse_root" is 1 / sqrt(n_k).
+    """
+    power = {"none": 0.0, "inverse": -1.0, "inverse_root": -0.5}[kind]
+    counts = np.bincount(time_bin, minlength=n_bins).astype(np.float64)
+    raw = np.where(counts > 0, np.maximum(counts, 1.0) ** power, 0.0)
+    return np.asarray(raw * counts.sum() / (raw * counts).sum(), dtype=np.float64)
+
+
+def interpolate_survival(survival: Floats, times: Floats, grid: Floats) -> Floats:
+    """(case, time) S at `times` -> (case, grid): linear through S(0) = 1 and `times`, flat behind the last.
+
+    Args:
+        survival: non-increasing along time; so is the result.
+        times: (time,) positive and ascending, in the unit of `grid`.
+    """
+    knots = np.concatenate([[0.0], times])
+    values = np.concatenate([np.ones((len(survival), 1)), survival], axis=1)
+    left = np.clip(np.searchsorted(knots, grid, side="right") - 1, 0, len(knots) - 2)
+    share = np.clip((grid - knots[left]) / (knots[left + 1] - knots[left]), 0.0, 1.0)
+    start, end = values[:, left], values[:, left + 1]
+    return np.asarray(np.maximum(start + (end - start) * share, end), dtype=np.float64)
+
+
+def breslow_baseline(log_risk: NDArray[Any], time: NDArray[Any], event: NDArray[Any]) -> tuple[Floats, Floats]:
+    """Breslow's cumulative baseline hazard H; S(t | x) = exp(-H(t) exp(log_risk)).
+
+    Args:
+        log_risk: (case,) of the training cases; higher = earlier event.
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+
+    Returns:
+        times: (event time,) distinct times of observed events, ascending; H at them, a right-continuous step function.
+
+    Source: Breslow 1972.
+    """
+    log_risk, time = np.asarray(log_risk, dtype=np.float64), np.asarray(time, dtype=np.float64)
+    times, deaths = np.unique(time[np.asarray(event, dtype=bool)], return_counts=True)
+    shift = log_risk.max()
+    at_risk = (time[None, :] >= times[:, None]) @ np.exp(log_risk - shift)
+    return times, np.cumsum(deaths / at_risk) * np.exp(-shift)

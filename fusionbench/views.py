@@ -12,6 +12,7 @@ import pandas as pd
 from fusionbench import imports
 from fusionbench import lock as locks
 from fusionbench.errors import ResultsError
+from fusionbench.garbage import uncollected
 from fusionbench.report.analysis import analyse
 from fusionbench.report.findings import findings
 from fusionbench.report.frames import Frames, read_frames, write_frames
@@ -93,10 +94,11 @@ def write_report(
             f"{store.folder} holds no finished cell with a score; go on with: fusionbench run {store.suite}"
         )
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
-    images = list(written(figures(analysis, lock), store))
-    origin = Origin.read(store.folder, locks.command(lock, suite))
-    return store.write_text("report.html", report(analysis, lock, images, audit, origin))
+    with uncollected():
+        analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+        images = list(written(figures(analysis, lock), store))
+        origin = Origin.read(store.folder, locks.command(lock, suite))
+        return store.write_text("report.html", report(analysis, lock, images, audit, origin))
 
 
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:

@@ -5,12 +5,10 @@ Loads no tables and no statistics, so that an answer over thousands of cells tak
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from fusionbench.cells import Plan
+from fusionbench.garbage import uncollected
 from fusionbench.registry import Registry
 from fusionbench.standing.asked import Answer, Wanted
 from fusionbench.standing.outdated import outdated_cells
@@ -29,22 +27,10 @@ def suite_status(name: str, out: Path, bench: Workbench) -> tuple[Status, Runnin
     Raises:
         SuiteError, DataError, ResultsError: see `planned`.
     """
-    with _uncollected():
+    with uncollected():
         of = planned(name, out, bench)
         going_on = running_now(of.store)  # before the cells: one that finishes in between is done
         return status(of, read_cells(of.store), bench.registry, going_on.cells), going_on, of.store
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without looking for garbage: a million small objects are made and kept, and looking takes a sixth of the time."""
-    before = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if before:
-            gc.enable()
 
 
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:

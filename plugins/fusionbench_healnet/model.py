@@ -18,7 +18,7 @@ class Healnet(TorchModel):
     """HEALNet: hybrid early fusion by iterative attention (Hemker et al. 2024)."""
 
     name = "healnet"
-    version = "2"
+    version = "3"
     Options: ClassVar[type[Options]] = HealnetOptions
     missing: ClassVar[Literal["native", "impute"]] = "native"
     options: HealnetOptions

@@ -34,6 +34,7 @@ FLOORS = {
     "fusionbench.bags": 1,
     "fusionbench.cacheentry": 1,
     "fusionbench.clock": 1,
+    "fusionbench.garbage": 1,
     "fusionbench.download": 1,
     "fusionbench.dropout": 1,
     "fusionbench.environment": 1,

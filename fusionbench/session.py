@@ -346,6 +346,10 @@ class Session:
         names = self._run_here()
         without: dict[str, str] = {}
         for name in names:
+            if name not in self.registry.names("suites"):  # of a file of the user's own, which may be anywhere
+                if not Store(self.out, name).has_file("report.html"):
+                    without[name] = f"{name} is no installed suite; first name its file: fusionbench report {name}.toml"
+                continue
             try:
                 self.report(name)
             except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs

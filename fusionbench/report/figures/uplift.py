@@ -16,11 +16,11 @@ from fusionbench.report.words import Row, unique
 
 TITLE = "Uplift over the best uni-modal model"
 AXIS = "uplift (%)"
-_CAPTION = (
-    "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient. Filled: over the uni-modal model "
-    "that validation cases choose. Open: over the one that is best on the very test cases, as the HEALNet paper's "
-    "Figure 2 has it."
-)
+_CAPTION = "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient."
+_MARKS = {
+    True: " Filled: over the uni-modal model that validation cases choose.",
+    False: " Open: over the one that is best on the very test cases, as the HEALNet paper's Figure 2 has it.",
+}
 
 
 def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
@@ -36,7 +36,8 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         of = [row for row in compared if row[0] in datasets]
         shown = [_of(s, datasets) for s in series]
         figure = dot_figure([kind_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
-        yield Drawn(numbered("uplift", i, len(together)), TITLE, _CAPTION, _alt(shown[0], len(of), datasets), figure)
+        caption = _CAPTION + "".join(_MARKS[s.filled] for s in shown if s.dots)
+        yield Drawn(numbered("uplift", i, len(together)), TITLE, caption, _alt(shown[0], len(of), datasets), figure)
 
 
 def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:

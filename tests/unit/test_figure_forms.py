@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fusionbench.report.figures.forms import DPI, forms
+from fusionbench.report.figures.forms import DPI, draw
 from fusionbench.report.figures.frame import Side, frame, log_ticks, round_ticks, written
 from fusionbench.report.figures.style import styled
 
@@ -33,8 +33,8 @@ def everything_drawn() -> Figure:
 
 
 def test_both_files_show_what_matplotlib_draws() -> None:
-    made = forms(everything_drawn(), colours=256)
-    seen = np.asarray(Image.open(io.BytesIO(made.png)).convert("RGB"), dtype=float)
+    made = draw(everything_drawn())
+    seen = np.asarray(Image.open(io.BytesIO(made.png(256))).convert("RGB"), dtype=float)
     plain = everything_drawn()
     plain.set_dpi(DPI)
     canvas = FigureCanvasAgg(plain)

@@ -24,7 +24,7 @@ MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibrat
 
 
 def figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
-    """Every maker's pictures, in order, one at a time: a report holds no two drawings in memory."""
+    """Every maker's pictures, in order, one at a time: a report holds two drawings in memory at most."""
     for make in MAKERS:
         with styled():
             pictures = list(make(analysis, lock))

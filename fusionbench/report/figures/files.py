@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
-from fusionbench.report.figures.forms import forms
-from fusionbench.report.figures.words import LeftOut, Picture
+from fusionbench.report.figures.forms import draw
+from fusionbench.report.figures.words import Drawn, LeftOut, Picture
 from fusionbench.store import Store
 
 FOLDER = "figures"
@@ -36,14 +39,29 @@ def written(pictures: Iterable[Picture], store: Store, place: str = FOLDER) -> I
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
         old.unlink()
-    for picture in pictures:
-        if isinstance(picture, LeftOut):
-            yield picture
-            continue
-        made = forms(picture.figure, picture.colours)
-        store.write_bytes(f"{place}/{picture.name}.svg", made.svg)
-        store.write_bytes(f"{place}/{picture.name}.png", made.png)
-        kind, smallest = min((("svg+xml", made.svg), ("png", made.png)), key=lambda form: len(form[1]))
-        uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
-        wide = round(96 * float(picture.figure.get_figwidth()))
-        yield Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)
+    waiting: deque[Callable[[], Image | LeftOut]] = deque()
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        for picture in pictures:
+            if isinstance(picture, LeftOut):
+                waiting.append(partial(_as_it_is, picture))
+            else:
+                drawing = draw(picture.figure)
+                png = beside.submit(drawing.png, picture.colours)
+                waiting.append(partial(_image, picture, drawing.svg, png, store, place))
+            if len(waiting) > 1:  # while one is compressed, the next is drawn
+                yield waiting.popleft()()
+        for rest in waiting:
+            yield rest()
+
+
+def _as_it_is(picture: LeftOut) -> LeftOut:
+    return picture
+
+
+def _image(picture: Drawn, svg: bytes, png: Future[bytes], store: Store, place: str) -> Image:
+    store.write_bytes(f"{place}/{picture.name}.svg", svg)
+    store.write_bytes(f"{place}/{picture.name}.png", png.result())
+    kind, smallest = min((("svg+xml", svg), ("png", png.result())), key=lambda form: len(form[1]))
+    uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
+    wide = round(96 * float(picture.figure.get_figwidth()))
+    return Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)

@@ -15,6 +15,7 @@ from matplotlib.backends.backend_svg import RendererSVG
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import Affine2D, Bbox, TransformedPath
+from numpy.typing import NDArray
 from PIL import Image
 
 from fusionbench.report.figures.style import RC, styled, width
@@ -31,33 +32,34 @@ _AGG: Any = RendererAgg
 """matplotlib's stubs leave both without types."""
 
 
-@dataclass(frozen=True)
-class Forms:
-    """The same bytes for the same drawing: no date, ids by a fixed salt."""
+@dataclass(frozen=True, eq=False)
+class Drawing:
+    """The same bytes for the same figure: no date, ids by a fixed salt.
+
+    Attributes:
+        pixels: (row, column, 3) uint8, at `DPI`.
+    """
 
     svg: bytes
-    png: bytes
+    pixels: NDArray[np.uint8]
+
+    def png(self, colours: int = COLOURS) -> bytes:
+        """Of so many colours at most. Takes no interpreter, so that it may be done beside the next drawing."""
+        file, image = io.BytesIO(), Image.fromarray(self.pixels)
+        image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(file, format="PNG")
+        return file.getvalue()
 
 
-def forms(figure: Figure, colours: int = COLOURS) -> Forms:
-    """
-    Args:
-        colours: of the PNG.
-    """
+def draw(figure: Figure) -> Drawing:
+    """Both forms of a figure."""
     text = io.StringIO()
     with styled():
         figure.set_dpi(POINTS)
         both = _Both(figure, text)
         figure.draw(both)
         both.svg.finalize()
-    return Forms(text.getvalue().encode("utf-8"), _png(both.agg, colours))
-
-
-def _png(drawn: Any, colours: int) -> bytes:
-    pixels = np.asarray(drawn.buffer_rgba())
-    small, image = io.BytesIO(), Image.fromarray(pixels[..., :3])
-    image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(small, format="PNG")
-    return small.getvalue()
+    pixels = np.asarray(both.agg.buffer_rgba())[..., :3]
+    return Drawing(text.getvalue().encode("utf-8"), np.ascontiguousarray(pixels))
 
 
 class _Both(RendererBase):

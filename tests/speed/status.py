@@ -47,11 +47,12 @@ import sys, time
 from pathlib import Path
 began = time.process_time()
 from fusionbench.cli.common import open_bench
-from fusionbench.standing import _uncollected, planned, read_cells
+from fusionbench.garbage import uncollected
+from fusionbench.standing import planned, read_cells
 from fusionbench.standing.status import status
 bench = open_bench()
 loaded = time.process_time()
-collecting = _uncollected()
+collecting = uncollected()
 collecting.__enter__()
 of = planned(sys.argv[1], Path(sys.argv[2]), bench)
 plan = time.process_time()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fusionbench import advice
 from fusionbench.errors import ResultsError
 from fusionbench.report.frames import BINARIES, PLACE, TEXTS
 from fusionbench.statistics import tied_ranks
@@ -42,7 +43,8 @@ def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     failed = [record for record in (store.record(cell.key) for cell in plan.todo()) if record["status"] == "failed"]
     if failed:
         seen = f"{len(failed)} of {len(plan.todo())} cells failed, the first with: {failed[0]['reason']}"
-        raise ResultsError(f"{plan.suite.name}: {seen}; go on with: fusionbench run {plan.suite.name} --retry failed")
+        again = advice.command(store.root, "run", plan.suite.name, "--retry", "failed")
+        raise ResultsError(f"{plan.suite.name}: {seen}; go on with: {again}")
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]
     if breaches:
         raise ResultsError(f"{plan.suite.name}: the audit found a breach: {breaches[0].rule}: {breaches[0].seen}")

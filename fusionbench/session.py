@@ -348,7 +348,8 @@ class Session:
         for name in names:
             if name not in self.registry.names("suites"):  # of a file of the user's own, which may be anywhere
                 if not Store(self.out, name).has_file("report.html"):
-                    without[name] = f"{name} is no installed suite; first name its file: fusionbench report {name}.toml"
+                    first = command(self.out, "report", f"{name}.toml")
+                    without[name] = f"{name} is no installed suite; first name its file: {first}"
                 continue
             try:
                 self.report(name)
@@ -438,6 +439,4 @@ class Session:
             if (folder / f"{kind}.{suffix}").is_file():
                 return folder / f"{kind}.{suffix}"
         self.suite(name)  # an unknown name gets its own message
-        raise ResultsError(
-            f"no table of {name!r} under {self.out}; make it with: fusionbench run {name} --out {self.out}"
-        )
+        raise ResultsError(f"no table of {name!r} under {self.out}; make it with: {command(self.out, 'run', name)}")

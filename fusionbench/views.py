@@ -11,6 +11,7 @@ import pandas as pd
 
 from fusionbench import imports
 from fusionbench import lock as locks
+from fusionbench.advice import command
 from fusionbench.errors import ResultsError
 from fusionbench.garbage import uncollected
 from fusionbench.report.analysis import analyse
@@ -90,9 +91,8 @@ def write_report(
     from fusionbench.report.html import Origin, report
 
     if frames.folds.empty:
-        raise ResultsError(
-            f"{store.folder} holds no finished cell with a score; go on with: fusionbench run {store.suite}"
-        )
+        go_on = command(store.root, "run", store.suite)
+        raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
     with uncollected():
         analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])

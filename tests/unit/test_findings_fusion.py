@@ -12,7 +12,7 @@ import pytest
 
 from fusionbench.report import tested as risks
 from fusionbench.report.analysis import Analysis, analyse
-from fusionbench.report.findings import estimates, findings
+from fusionbench.report.findings import estimates, findings, visible
 from fusionbench.report.findings.fusion import did_fusion_help, uplift, uplift_over
 from fusionbench.report.findings.missing import area, missing_modalities
 from fusionbench.report.findings.pairs import Shares, shares_of
@@ -67,6 +67,22 @@ def test_area_is_the_trapezoid_rule_over_the_range() -> None:
     assert float(area([0, 0.25, 0.75], np.array([0.8, 0.4, 0.4]))) == pytest.approx((0.15 + 0.2) / 0.75)
     curves = np.array([[0.8, 0.6], [0.6, 0.6], [0.4, 0.6]])
     assert area([0, 0.25, 0.5], curves) == pytest.approx([0.6, 0.6])
+
+
+def test_where_nobody_is_left_out_the_draws_behind_the_table_are_those_of_the_restriction(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    analysis, patterns = analysed(make_frames({"x": FALLING, "y": 2.0}, patterns=RATES, repeats=2)), tuple(RATES)[1:]
+    rows = [row("x"), row("y")]
+    taken = visible.seen(analysis, "toy", rows, patterns, seed=0)
+    monkeypatch.setattr(visible, "_everybody", lambda *_: False)
+    drawn = visible.seen(analysis, "toy", rows, patterns, seed=0)
+    line = rows[0], patterns[0]
+    assert taken.sample.draws[line] is visible.sample_of(analysis, rows[0]).draws[line] is not drawn.sample.draws[line]
+    assert taken.cases == drawn.cases
+    for line in (*taken.cases, *map(taken.full_line, taken.cases)):
+        assert taken.sample.values[line] == pytest.approx(drawn.sample.values[line], abs=1e-12)
+        assert taken.sample.draws[line] == pytest.approx(drawn.sample.draws[line], abs=1e-12)
 
 
 def test_the_curve_says_c_at_every_rate_its_area_and_where_it_loses() -> None:

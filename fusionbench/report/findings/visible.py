@@ -58,13 +58,17 @@ def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequen
     parts = [p for p in tested(stored.predictions, cohort) if p.line[0] in wanted and p.line[1] in shown]
     having = having_of(analysis, cohort)
     kept = list(_restricted(parts, having))
-    tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
-    source = [(p.line[0], p.line[1] if p.line[1] in patterns else FULL) for p in kept]
-    everybody = all(len(p.cases) == tested_on[line, p.fold] for p, line in zip(kept, source, strict=True))
     lines = dict.fromkeys(part.line for part in kept if part.line[1] in patterns)
     counts = {line: n_cases([p for p in kept if p.line == line], line[1]) for line in lines}
-    sample = _as_tabled(analysis, lines) if everybody else _drawn(analysis, kept, cohort, seed)
+    sample = _as_tabled(analysis, lines) if _everybody(kept, parts, patterns) else _drawn(analysis, kept, cohort, seed)
     return Seen(counts, sample, () if having is not None else (_UNKNOWN,))
+
+
+def _everybody(kept: Iterable[Tested], parts: Iterable[Tested], patterns: Sequence[str]) -> bool:
+    """Whether the restriction leaves nobody out."""
+    tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
+    whole = ((part, part.line[1] if part.line[1] in patterns else FULL) for part in kept)
+    return all(len(part.cases) == tested_on[(part.line[0], pattern), part.fold] for part, pattern in whole)
 
 
 def _as_tabled(analysis: Analysis, lines: Iterable[Line]) -> Bootstrapped:

@@ -61,17 +61,18 @@ def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], 
     coords = (
         _padded([None if bag is None else bag.coords for bag in found], lengths, axes.pop(), device) if axes else None
     )
+    known = torch.tensor([i for i, length in enumerate(lengths) if length], dtype=torch.int64)
     if spec.kind != "grid":
-        return Bag(values, mask, coords)
+        return Bag(values, mask, coords, known=known)
     shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in found])
-    return Bag(values, mask, coords, shape.reshape(len(cases), spec.axes).to(device))
+    return Bag(values, mask, coords, _sent(shape.reshape(len(cases), spec.axes), device), known)
 
 
 def _mask(lengths: Sequence[int], longest: int, device: torch.device) -> Tensor:
     """(case, instance) bool, True = real."""
     if min(lengths, default=0) == longest:
         return torch.ones(len(lengths), longest, dtype=torch.bool, device=device)
-    return (torch.arange(longest) < torch.tensor(lengths).unsqueeze(1)).to(device)
+    return _sent(torch.arange(longest) < torch.tensor(lengths).unsqueeze(1), device)
 
 
 def _padded(rows: Sequence[Tensor | None], lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
@@ -123,7 +124,12 @@ def _grid_index(shape: Sequence[int]) -> Tensor:
 
 
 def _tensors(targets: SurvivalTargets[NDArray[Any]], device: torch.device) -> SurvivalTargets[Tensor]:
-    return SurvivalTargets(*(torch.tensor(x, device=device) for x in (targets.time, targets.event, targets.time_bin)))
+    return SurvivalTargets(*(_sent(torch.tensor(x), device) for x in (targets.time, targets.event, targets.time_bin)))
+
+
+def _sent(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on the device, which is not waited for: it may still compute with the batch before."""
+    return x.to(device, non_blocking=True)
 
 
 def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedBag:
@@ -198,17 +204,30 @@ def _pooled(
 
 def select(batch: Batch, index: Sequence[int]) -> Batch:
     """The cases of `batch` at `index`, in that order."""
-    rows = torch.tensor(index, device=next((bag.mask.device for bag in batch.bags.values()), None))
-    return _each(batch, tuple(batch.ids[i] for i in index), lambda x: x.index_select(0, rows))
+    here = torch.tensor(index, dtype=torch.int64)
+    rows = _sent(here, next((bag.mask.device for bag in batch.bags.values()), CPU))
 
+    def of(x: Tensor) -> Tensor:
+        return x.index_select(0, rows)
 
-def _each(batch: Batch, ids: tuple[str, ...], change: Callable[[Tensor], Tensor]) -> Batch:
     def maybe(x: Tensor | None) -> Tensor | None:
-        return None if x is None else change(x)
+        return None if x is None else of(x)
 
-    bags = {k: Bag(change(b.values), change(b.mask), maybe(b.coords), maybe(b.shape)) for k, b in batch.bags.items()}
+    bags = {
+        k: Bag(of(b.values), of(b.mask), maybe(b.coords), maybe(b.shape), _rows_of(b, here))
+        for k, b in batch.bags.items()
+    }
     t = batch.targets
-    return Batch(ids, bags, None if t is None else SurvivalTargets(change(t.time), change(t.event), change(t.time_bin)))
+    targets = None if t is None else SurvivalTargets(of(t.time), of(t.event), of(t.time_bin))
+    return Batch(tuple(batch.ids[i] for i in index), bags, targets)
+
+
+def _rows_of(bag: Bag, index: Tensor) -> Tensor:
+    """Of the cases at `index`, the positions of those that have the modality."""
+    if bag.complete:
+        return torch.arange(len(index))
+    there = torch.zeros(len(bag.mask), dtype=torch.bool).index_fill(0, bag.rows, True)
+    return there[index].nonzero().flatten()
 
 
 def size(case: PreparedCase) -> int:

@@ -26,7 +26,7 @@ def dropout(x: Tensor, rate: float) -> Tensor:
     """
     if rate == 0.0:
         return x
-    if x.device.type != "cpu" or x.numel() < _FEW:
+    if x.device.type != "cpu" or torch.compiler.is_compiling() or x.numel() < _FEW:
         return F.dropout(x, rate)
     return x * _factors(x, rate)
 

@@ -175,6 +175,9 @@ def checked_targets(train: CaseSet, task: Task, recipe: TrainRecipe) -> Targets:
         raise DataError("there is no training case")
     if recipe.loss == "cox" and task.n_outputs != 1:
         raise ValueError(f"loss 'cox' takes a task with one output, got {task.n_outputs}")
+    if recipe.loss != "cox" and not 0 <= targets.time_bin.min() <= targets.time_bin.max() < task.n_outputs:
+        seen = f"{targets.time_bin.min()}..{targets.time_bin.max()}"
+        raise ValueError(f"time bins {seen} lie outside the {task.n_outputs} bins of the task")
     if recipe.loss == "cox" and not targets.event.any():
         raise DataError(f"none of the {len(targets.time)} training cases has an observed event, which loss 'cox' needs")
     return targets

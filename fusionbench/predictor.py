@@ -113,15 +113,18 @@ class TorchPredictor(Predictor):
         """The same of cases that are in batches, each with the positions of its cases."""
         self.module.eval()
         order: list[int] = []
-        made = [torch.zeros(0, self.task.n_outputs, dtype=torch.float64)]
+        ids: list[str] = []
+        made = [torch.zeros(0, self.task.n_outputs, dtype=torch.float64, device=self.device)]
         with torch.inference_mode():
             for positions, batch in batches:
                 with span(PREDICT):
-                    logits = forward(self.module, batch, self.task).double().cpu()
-                _refuse_non_finite(logits, batch.ids, self.module)
-                made.append(logits)
+                    made.append(forward(self.module, batch, self.task).double())
                 order += positions
-            return torch.cat(made)[np.argsort(order)]
+                ids += batch.ids
+            with span(PREDICT):  # all at once: a GPU is waited for here and not after each batch
+                logits = torch.cat(made).cpu()
+        _refuse_non_finite(logits, ids, self.module)
+        return logits[np.argsort(order)]
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         """What the module's `attention` gives, on the CPU; None where it has none.
@@ -164,7 +167,7 @@ def forward(module: nn.Module, batch: Batch, task: Task) -> Tensor:
     logits: Tensor = module(batch)
     expected = (len(batch.ids), task.n_outputs)
     if tuple(logits.shape) != expected:
-        name = type(module).__name__
+        name = type(getattr(module, "_orig_mod", module)).__name__  # torch.compile wraps it
         raise PluginError(
             f"{name} returned logits of shape {tuple(logits.shape)}, expected (case, n_outputs) = {expected}"
         )

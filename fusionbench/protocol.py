@@ -166,6 +166,7 @@ class TrainRecipe(_Strict):
         eval_batch_size: cases side by side when predicting; does not change results.
         stacked: the folds of one repeat of a model that is linear layers on vectors are trained together, their
             weights stacked; the same steps up to the rounding of sums. Part of a cell's key, as all of this is.
+        compile: the training steps go through torch.compile, whose kernels round and draw dropout in their own way.
     """
 
     base: Base = "clean"
@@ -194,12 +195,13 @@ class TrainRecipe(_Strict):
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
     stacked: bool = False
+    compile: bool = False
 
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `stacked` where it is off: keys and locks from before there was such a thing stay as they are."""
+        """Without what is off: keys and locks from before there were such things stay as they are."""
         written: dict[str, Any] = usual(self)
-        return {name: value for name, value in written.items() if name != "stacked" or value}
+        return {name: value for name, value in written.items() if name not in ("stacked", "compile") or value}
 
     @model_validator(mode="before")
     @classmethod
@@ -225,6 +227,8 @@ class TrainRecipe(_Strict):
                 "stacked=true trains with losses that are sums over cases; loss 'cox' compares the cases of a batch: "
                 "leave stacked out, or set loss to 'nll' or 'ce'"
             )
+        if self.stacked and self.compile:
+            raise ValueError("stacked=true has steps of its own, which are not compiled: leave stacked or compile out")
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from fusionbench import survival
 from fusionbench.bags import batches, subsample
 from fusionbench.clock import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
+from fusionbench.compiling import compiling, stepped
 from fusionbench.errors import FusionBenchError
 from fusionbench.feed import CACHE_BYTES, CaseFeed
 from fusionbench.objective import Kept, Objective, checked_targets, given_targets, refuse_non_finite, validate, wide
@@ -77,7 +78,8 @@ def train_module(
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
         kept = Kept(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
-            values = steps.epoch(epoch)
+            with compiling(recipe):
+                values = steps.epoch(epoch)
             with span(EVALUATE):
                 values |= validate(predictor, val_feed, val_targets, steps.objective, epoch)
             log(epoch, values)
@@ -105,7 +107,8 @@ class _Steps:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.module, self.task, self.feed, self.targets = module, task, feed, targets
+        self.module, self.run, self.task = module, stepped(module, recipe), task
+        self.feed, self.targets = feed, targets
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.objective = Objective.of(recipe, targets, task, device)
@@ -144,7 +147,7 @@ class _Steps:
             assert batch.targets is not None
             with span(FORWARD):
                 with autocast(self.recipe, self.device):
-                    logits = forward(self.module, batch, self.task)
+                    logits = forward(self.run, batch, self.task)
                 loss = self.objective(wide(logits), batch.targets)
             with span(BACKWARD):
                 (loss / units).backward()  # type: ignore[no-untyped-call]

@@ -231,17 +231,32 @@ class Bag:
         mask: (case, instance) bool, True = real; a row of all False = modality missing for that case.
         coords: (case, instance, axis), or None.
         shape: (case, axis) int64 extents for grids, or None.
+        known: `rows`, where whoever made the bag knows them; only to be read through `rows`.
     """
 
     values: Tensor
     mask: Tensor
     coords: Tensor | None = None
     shape: Tensor | None = None
+    known: Tensor | None = None
 
     @property
     def present(self) -> Tensor:
         """(case,) bool: the modality is there."""
         return self.mask.any(dim=1)
+
+    @property
+    def rows(self) -> Tensor:
+        """(row,) int64 ON THE CPU, ascending: positions of the cases that have the modality.
+
+        Batches of the harness know them, so that a model on a GPU can ask without waiting for it.
+        """
+        return self.present.nonzero().flatten().cpu() if self.known is None else self.known
+
+    @property
+    def complete(self) -> bool:
+        """Every case has the modality."""
+        return len(self.rows) == len(self.mask)
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ def complete(batch: Batch, name: str, who: str) -> Bag:
         DataError: naming the first case that lacks it; what stands for a missing modality is the harness's choice.
     """
     bag = batch.bags[name]
-    if not bool(bag.present.all()):
+    if not bag.complete:
         case = batch.ids[int((~bag.present).nonzero()[0])]
         raise DataError(f"case {case!r} has no {name!r}: {who} needs it, or an imputed one")
     return bag
@@ -62,7 +62,8 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
         scores: any shape; entries where `mask` is False are never read.
         mask: bool, broadcastable to `scores`; True = real.
     """
-    if mask.device.type == "cpu" and bool(mask.all()):  # elsewhere, asking would wait for the device
+    # asking a GPU would wait for it; and what depends on numbers cannot be compiled
+    if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return scores.softmax(dim)
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(dim).masked_fill(~mask, 0.0)

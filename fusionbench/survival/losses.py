@@ -40,7 +40,7 @@ def discrete_hazard_nll(
         weight_on: "likelihood" leaves w off the alpha term, as HEALNet publishes it (with weights of sum 1).
 
     Raises:
-        ValueError: if a bin lies outside the logits' bins.
+        ValueError: if a bin lies outside the logits' bins. Looked for on the CPU alone: asking a GPU would wait for it.
 
     Source: Zadeh and Schmid 2021, computed from logits so that saturated hazards stay finite.
     """
@@ -83,7 +83,7 @@ def cross_entropy_survival(
         weights: (bin,) class weights, or (case, bin), each case's own; None for 1.
 
     Raises:
-        ValueError: if a bin lies outside the logits' bins.
+        ValueError: if a bin lies outside the logits' bins. Looked for on the CPU alone: asking a GPU would wait for it.
 
     Source: Zadeh and Schmid 2021.
     """
@@ -114,7 +114,8 @@ def cox_partial_likelihood(
         reduction: divide by the number of events, or by the number of cases as Porpoise publishes it.
 
     Raises:
-        ValueError: if there are fewer than two cases or no event: the likelihood compares cases.
+        ValueError: if there are fewer than two cases or no event: the likelihood compares cases. A GPU, which would
+            have to be waited for, is not asked for events; without one the loss there is NaN, over cases 0.
 
     Source: Cox 1972, with Breslow's treatment of ties.
     """
@@ -122,11 +123,11 @@ def cox_partial_likelihood(
         raise ValueError(
             f"the Cox loss compares cases: needs log_risk (case,) of 2 or more, got {tuple(log_risk.shape)}"
         )
-    if not bool(event.any()):
+    if event.device.type == "cpu" and not bool(event.any()):  # elsewhere, asking would wait for the device
         raise ValueError(f"the Cox loss needs an observed event among its {len(event)} cases")
-    at_risk = time.unsqueeze(0) >= time[event].unsqueeze(1)
+    at_risk = time.unsqueeze(0) >= time.unsqueeze(1)
     pool = log_risk.unsqueeze(0).masked_fill(~at_risk, -math.inf).logsumexp(dim=1)
-    total = (pool - log_risk[event]).sum()
+    total = torch.where(event, pool - log_risk, 0.0).sum()
     return total / (event.sum() if reduction == "events" else len(event))
 
 
@@ -155,7 +156,7 @@ def _exact_nll(logits: Tensor, bins: Tensor, own: Tensor, event: Tensor, weights
 def _bins(logits: Tensor, time_bin: Tensor) -> tuple[Tensor, Tensor]:
     """(bin,) bins and (case, 1) each case's own, to compare with one another."""
     n_bins = logits.shape[1]
-    if len(time_bin):
+    if len(time_bin) and time_bin.device.type == "cpu":  # elsewhere, asking would wait for the device
         first, last = map(int, time_bin.aminmax())
         if not 0 <= first <= last < n_bins:
             raise ValueError(f"time bins {first}..{last} lie outside the {n_bins} bins of the logits")

@@ -60,7 +60,7 @@ class HealNet(nn.Module):
 
     def encode(self, batch: Batch) -> Tensor:
         """(case, latent, dim): the latents after the last layer."""
-        return self._run(len(batch.ids), self._tokens(batch))
+        return self._run(self._cases(batch), self._tokens(batch))
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """Where each modality is looked at: its weights averaged over latents.
@@ -70,17 +70,22 @@ class HealNet(nn.Module):
             that of a missing one is all zeros.
         """
         tokens = self._tokens(batch)
-        shape = len(batch.ids), self.depth, self.heads
+        shape = self._cases(batch), self.depth, self.heads
         seen = [t.values.new_zeros(*shape, t.mask.shape[1]) for t in tokens]
-        self._run(len(batch.ids), tokens, seen)
+        self._run(self._cases(batch), tokens, seen)
         return dict(zip(self.names, seen, strict=True))
 
+    def _cases(self, batch: Batch) -> int:
+        return len(batch.bags[self.names[0]].mask)  # the length of a tensor, which may vary where this is compiled
+
     def _tokens(self, batch: Batch) -> list[Tokens]:
-        present = torch.stack([batch.bags[name].present for name in self.names]).any(dim=0)
-        if not bool(present.all()):
-            case = batch.ids[int((~present).nonzero()[0])]
-            raise DataError(f"case {case!r} has none of {', '.join(self.names)}: leave it out, or give it one of them")
-        return [tokenize(batch.bags[name]) for name, tokenize in zip(self.names, self.tokenizers, strict=True)]
+        bags = [batch.bags[name] for name in self.names]
+        if not any(bag.complete for bag in bags):
+            there = set(torch.cat([bag.rows for bag in bags]).tolist())
+            if bare := [case for i, case in enumerate(batch.ids) if i not in there]:
+                names = ", ".join(self.names)
+                raise DataError(f"case {bare[0]!r} has none of {names}: leave it out, or give it one of them")
+        return [tokenize(bag) for bag, tokenize in zip(bags, self.tokenizers, strict=True)]
 
     def _run(self, cases: int, tokens: list[Tokens], seen: list[Tensor] | None = None) -> Tensor:
         """The latents after the last layer; attention goes into `seen`, one (case, layer, head, token) a modality."""
@@ -106,7 +111,10 @@ class HealNet(nn.Module):
 
     def _source(self, modality: int, values: Tensor) -> Source:
         normed = self.token_norm and isinstance(self._layer(0).cross[modality], Attention)
-        return Source(values, reciprocal_deviation(values) if normed else None)
+        rstd = reciprocal_deviation(values) if normed else None
+        if torch.is_autocast_enabled(values.device.type):  # once, and not in every product of every layer
+            values = values.to(torch.get_autocast_dtype(values.device.type))
+        return Source(values, rstd)
 
     def _layer(self, i: int) -> FusionLayer:
         return cast(FusionLayer, self.layers[min(i, len(self.layers) - 1)])

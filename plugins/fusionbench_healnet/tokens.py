@@ -114,8 +114,8 @@ class Tokenizer(nn.Module):
         return _Transpose() if self.encode else FeatureEmbedding(spec.dim, options.token_dim)
 
     def forward(self, bag: Bag) -> Tokens:
-        rows = bag.present.nonzero().flatten()
-        bag = bag if len(rows) == len(bag.mask) else _pick(bag, rows)
+        rows = bag.rows.to(bag.values.device, non_blocking=True)
+        bag = bag if bag.complete else _pick(bag, rows)
         values, mask = self.embed(bag.values), bag.mask
         if self.count is not None:
             mask = mask.any(dim=1, keepdim=True).expand(-1, self.count)

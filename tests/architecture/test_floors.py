@@ -73,6 +73,7 @@ FLOORS = {
     "fusionbench.fitting": 3,
     "fusionbench.objective": 3,
     "fusionbench.optimizing": 3,
+    "fusionbench.compiling": 3,
     "fusionbench.predictor": 3,
     "fusionbench.preprocess": 3,
     "fusionbench.runner": 3,

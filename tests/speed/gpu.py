@@ -1,5 +1,5 @@
-"""What a GPU makes of a step and of an epoch: the card's own ceilings, each step beside them, and an epoch of a cohort of
-BLCA's size, 373 cases with 4,000 x 2,048 patches and 2,191 omic columns.
+"""What a GPU makes of a step and of an epoch: the card's own ceilings, each step beside them, and an epoch of a cohort
+of BLCA's size, 373 cases with 4,000 x 2,048 patches and 2,191 omic columns.
 
 `python -m tests.speed.gpu [--runs 10] [--tokens 4000] [--cases 373] [--device cuda]`; with `--device cpu` and small
 numbers it only shows that it runs.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -186,7 +187,7 @@ def epochs(device: torch.device, cases: int, tokens: int) -> None:
                 device=device,
                 log=lambda epoch, values, seen=seen: seen.append(time.perf_counter()),
             )
-        later = statistics.median(b - a for a, b in zip(seen[1:], seen[2:], strict=False))
+        later = statistics.median(b - a for a, b in itertools.pairwise(seen[1:]))
         most = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else float("nan")
         print(f"| {name} | {where} | {how} | {later:.2f} | {seen[1] - seen[0]:.1f} | {most:.1f} |", flush=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 from torch import nn
@@ -20,8 +21,7 @@ def stepped(module: nn.Module, recipe: TrainRecipe) -> nn.Module:
     """What the steps call in the place of `module`, whose weights it shares: itself, or itself compiled."""
     if not recipe.compile:
         return module
-    compiled: nn.Module = torch.compile(module, dynamic=True)  # one program for bags of all lengths
-    return compiled
+    return cast(nn.Module, torch.compile(module, dynamic=True))  # one program for bags of all lengths
 
 
 @contextlib.contextmanager
@@ -46,5 +46,5 @@ def compiling(recipe: TrainRecipe) -> Iterator[None]:
                 "batch holds: leave train.compile out"
             ) from None
         except dynamo.exc.TorchDynamoException as error:
-            reason = str(error).strip().partition("\n")[0]
+            reason = " ".join(line.strip() for line in str(error).strip().splitlines()[:2])
             raise FusionBenchError(f"train.compile: torch cannot compile the model ({reason}): leave it out") from error

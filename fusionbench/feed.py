@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -46,6 +47,8 @@ class CaseFeed:
     ) -> None:
         self._cases, self._specs, self._device = cases, specs, device
         self._kept: dict[int, PreparedCase] = {}
+        # not a method of this: what refers to itself, and holds much of a GPU, stays until garbage is next looked for
+        self._prepared = partial(_prepared, cases, device)
         self._ahead = Ahead(self._prepared) if device.type == "cuda" else None
         self.lengths: list[int] = []
         self.held = 0
@@ -56,7 +59,7 @@ class CaseFeed:
                 self._kept[i] = _each(case, lambda x: x.to(device))
                 room -= self.lengths[i]
             elif self.held + self.lengths[i] <= budget:
-                self._kept[i] = self._pinned(case)
+                self._kept[i] = _pinned(case, device)
                 self.held += self.lengths[i]
         self._whole = self._collate_vectors()
         self._formed: tuple[int, list[tuple[list[int], Batch]]] | None = None
@@ -105,13 +108,6 @@ class CaseFeed:
         anew = dict(zip(others, made, strict=True))
         return [anew[i] if i in anew else self._kept[i] for i in index]
 
-    def _prepared(self, i: int) -> PreparedCase:
-        return self._pinned(self._cases[i])
-
-    def _pinned(self, case: PreparedCase) -> PreparedCase:
-        """In memory that a GPU can fetch from by itself."""
-        return _each(case, lambda x: x.pin_memory()) if self._device.type == "cuda" else case
-
 
 class Ahead:
     """Prepares the cases of the next batch in a thread of its own; one batch at a time, so little is held."""
@@ -140,6 +136,15 @@ class Ahead:
         if self._order:
             index = self._order.popleft()
             self._next = index, [self._thread.submit(self._prepare, i) for i in index]
+
+
+def _prepared(cases: CaseSet, device: torch.device, i: int) -> PreparedCase:
+    return _pinned(cases[i], device)
+
+
+def _pinned(case: PreparedCase, device: torch.device) -> PreparedCase:
+    """In memory that a GPU can fetch from by itself."""
+    return _each(case, lambda x: x.pin_memory()) if device.type == "cuda" else case
 
 
 def _of_vectors(case: PreparedCase) -> bool:

@@ -39,7 +39,7 @@ class FlatFusion(nn.Module):
             DataError: if a case lacks a modality; what stands for it is the harness's choice, not a zero of ours.
         """
         token = torch.cat([part for name in self.kinds for part in self._flat(batch, name)], dim=-1).unsqueeze(1)
-        bag = Bag(token, token.new_ones(token.shape[:2], dtype=torch.bool))
+        bag = Bag(token, token.new_ones(token.shape[:2], dtype=torch.bool), known=torch.arange(len(token)))
         return cast(Tensor, self.network(Batch(batch.ids, {FUSED: bag})))
 
     def _flat(self, batch: Batch, name: str) -> list[Tensor]:
@@ -90,9 +90,11 @@ class TokenFusion(nn.Module):
     def _fuse(self, batch: Batch) -> Batch:
         bags = [batch.bags[name] for name in self.names]
         values = torch.cat([self._tagged(i, bag) for i, bag in enumerate(bags)], dim=1)
-        return Batch(batch.ids, {FUSED: Bag(values, torch.cat([bag.mask for bag in bags], dim=1))})
+        mask = torch.cat([bag.mask for bag in bags], dim=1)
+        return Batch(batch.ids, {FUSED: Bag(values, mask, known=torch.cat([bag.rows for bag in bags]).unique())})
 
     def _tagged(self, index: int, bag: Bag) -> Tensor:
-        one_hot = F.one_hot(torch.tensor(index, device=bag.values.device), len(self.names)).to(bag.values.dtype)
         padded = F.pad(bag.values, (0, self.width - bag.values.shape[-1]))
+        one_hot = padded.new_zeros(len(self.names))
+        one_hot[index] = 1.0
         return torch.cat([padded, one_hot.expand(*padded.shape[:2], -1)], dim=-1)

@@ -42,7 +42,7 @@ MODELS: Mapping[str, tuple[type[TorchModel], dict[str, object]]] = {
     "mcat": (Mcat, {}),
     "abmil": (Abmil, {}),
 }
-COMPILED = ("healnet", "porpoise", "abmil")
+COMPILED = ("healnet", "mcat", "abmil")
 """Compiling takes minutes; one of a kind."""
 PLAIN: Mapping[str, Callable[[nn.Module, Batch], torch.Tensor]] = {
     "healnet paper-blca": plain.healnet,

@@ -155,15 +155,20 @@ def test_no_step_waits_for_the_gpu(name, recipe, share, monkeypatch: pytest.Monk
 )
 def test_mixed_precision_is_near_and_predictions_move_to_the_cpu(name) -> None:
     made = ALL[name]
-    (single, one, val), (mixed, two, _) = (trained(made, CUDA, amp=amp, epochs=1) for amp in (False, True))
-    assert two[1]["train/loss"] == pytest.approx(one[1]["train/loss"], rel=0.05)
+    mixed, history, val = trained(made, CUDA, amp=True)
+    assert history[2]["train/loss"] < 5
     assert {p.dtype for p in mixed.module.parameters()} == {torch.float32}
-    there = single.logits(val)
-    single.device = torch.device("cpu")
-    single.module.to("cpu")
-    torch.testing.assert_close(single.logits(val), there, rtol=1e-3, atol=1e-4)
+    there = mixed.logits(val)
+    with torch.autocast("cuda", torch.bfloat16):
+        near = mixed.logits(val)
+    assert not torch.equal(near, there)
+    assert (near - there).norm() / there.norm() < 0.03
+    mixed.device = torch.device("cpu")
+    mixed.module.to("cpu")
+    torch.testing.assert_close(mixed.logits(val), there, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
 @pytest.mark.parametrize("name", ["healnet", "abmil", "snn"])
 def test_compiled_steps_are_the_same_steps_without_a_program_for_each_length(name) -> None:
     from torch._dynamo.utils import counters
@@ -182,3 +187,15 @@ def test_compiled_steps_are_the_same_steps_without_a_program_for_each_length(nam
     for epoch in (1, 2, 3):
         assert compiled[epoch]["train/loss"] == pytest.approx(plain[epoch]["train/loss"], rel=2e-3)
     assert programs <= 4
+
+
+def test_a_training_leaves_nothing_on_the_gpu() -> None:
+    gc.disable()
+    try:
+        trained(ALL["porpoise"], CUDA)
+        before = torch.cuda.memory_allocated()
+        for _ in range(2):
+            trained(ALL["porpoise"], CUDA)
+        assert torch.cuda.memory_allocated() <= before
+    finally:
+        gc.enable()

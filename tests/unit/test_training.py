@@ -8,10 +8,12 @@ from sksurv.linear_model.coxph import BreslowEstimator
 from sksurv.metrics import concordance_index_censored
 from torch import nn
 
+from fusionbench import compiling as compiling_module
 from fusionbench import survival
+from fusionbench import training as training_module
 from fusionbench.bags import batches, collate
 from fusionbench.errors import DataError, FusionBenchError, PluginError, ResultsError
-from fusionbench.nn import GatedAttention, one_head
+from fusionbench.nn import GatedAttention, masked_sum, one_head
 from fusionbench.predictor import TorchPredictor
 from fusionbench.protocol import TrainRecipe
 from fusionbench.seeds import derive
@@ -538,3 +540,67 @@ def test_the_l1_factor_multiplies_the_strength():
     ]
     np.testing.assert_allclose(states[0], states[1], rtol=1e-6)
     assert not np.allclose(states[0], states[2])
+
+
+# compiled steps
+
+
+class Bent(nn.Module):
+    """Of the bag: a hyperbolic tangent of a linear map, summed."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(5, 4)
+
+    def forward(self, batch):
+        return masked_sum(self.map(batch.bags["wsi"].values).tanh(), batch.bags["wsi"].mask)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # torch's own, while it compiles
+def test_compiled_steps_are_the_same_steps_and_prediction_is_not_compiled():
+    (plain, before), (compiled, after) = (fit(Bent, epochs=2, compile=on) for on in (False, True))
+    for epoch in (1, 2):
+        assert after[epoch] == pytest.approx(before[epoch], rel=1e-4)
+    torch.testing.assert_close(parameters(compiled), parameters(plain), rtol=1e-3, atol=1e-5)
+    assert type(compiled.module) is Bent
+    assert list(compiled.state()) == list(plain.state())
+
+
+class Branching(nn.Module):
+    """Another program for every number of instances."""
+
+    def __init__(self):
+        super().__init__()
+        self.map = nn.Linear(5, 4)
+
+    def forward(self, batch):
+        wsi = batch.bags["wsi"]
+        return self.map(wsi.values.sum(dim=1)) * (1 + float(str(wsi.values.shape[1])))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_model_that_compiles_for_ever_is_refused(monkeypatch):
+    monkeypatch.setattr(compiling_module, "KINDS", 1)
+    monkeypatch.setattr(
+        training_module, "stepped", lambda module, recipe: torch.compile(module, dynamic=True, backend="eager")
+    )
+    with pytest.raises(FusionBenchError, match=r"train.compile: the model asks for more than 1 programs"):
+        fit(Branching(), compile=True)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_compiled_fails_with_its_reason(monkeypatch):
+    def broken(graph, inputs):
+        raise RuntimeError("no compiler here\nand more lines")
+
+    monkeypatch.setattr(training_module, "stepped", lambda module, recipe: torch.compile(module, backend=broken))
+    with pytest.raises(FusionBenchError, match=r"train.compile: torch cannot compile the model \(.*no compiler here"):
+        fit(Linear(), compile=True)
+
+
+def test_compiled_is_a_recipe_of_its_own_and_not_for_stacked_folds():
+    assert "compile" not in TrainRecipe().model_dump()
+    assert TrainRecipe(compile=True).model_dump()["compile"] is True
+    with pytest.raises(ValueError, match="leave stacked or compile out"):
+        TrainRecipe(compile=True, stacked=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -49,6 +50,29 @@ def test_both_files_show_what_matplotlib_draws() -> None:
     assert np.abs(seen[words] - wanted[words]).mean() < 6
     assert made.svg.count(b"<image") == 1
     assert b"<!-- gpL 4 -->" in made.svg
+
+
+def test_text_of_an_svg_is_matplotlibs_outlines_where_matplotlib_puts_them() -> None:
+    mine, plain = draw(everything_drawn()).svg.decode(), io.StringIO()
+    with styled():
+        everything_drawn().savefig(plain, format="svg")
+    seen, wanted = (
+        {
+            glyph: re.findall(r"[MLQz]|-?\d+", path)
+            for glyph, path in re.findall(r'<path id="(DejaVu[^"]+)" d="([^"]+)"', of)
+        }
+        for of in (mine, plain.getvalue())
+    )
+    assert len(seen) == len(set("gpL4turned"))
+    assert seen == {glyph: path for glyph, path in wanted.items() if path}
+    at = r'transform="translate\(([\d.]+) ([\d.]+)\)(?: rotate\((-90)\))? scale'
+    for one, other in zip(re.findall(at, mine), re.findall(at, plain.getvalue()), strict=True):
+        assert [float(n or 0) for n in one] == pytest.approx([float(n or 0) for n in other])
+    letters = re.findall(r'<use xlink:href="#(DejaVu[^"]+)" x="(\d+)" y="0"', mine)
+    theirs = re.findall(r'<use xlink:href="#(DejaVu[^"]+)"(?: transform="translate\(([\d.]+) 0\)")?', plain.getvalue())
+    placed = [(glyph, float(x or 0) * 64) for glyph, x in theirs if glyph in seen]
+    assert [glyph for glyph, _ in letters] == [glyph for glyph, _ in placed]
+    assert [float(x) for _, x in letters] == pytest.approx([x for _, x in placed], abs=0.01)
 
 
 @given(st.floats(-1e4, 1e4), st.floats(1e-3, 1e4))

@@ -55,14 +55,17 @@ def _bars(part: Part) -> Figure:
     room = Room(2.0, 0.17 * len(top) + 0.1, left=0.2, margin=NAME + 0.1, below=0.5)
     figure, axes = panels([title for title, *_ in columns], room, most=2)
     for ax, (title, values, colour) in zip(axes, columns, strict=True):
-        ax.barh(np.arange(len(top)), np.nan_to_num(values), color=colour, height=0.7)
-        ax.set_ylim(len(top) - 0.4, -0.6)
-        ax.axvline(0, color=GREY, linewidth=0.7)
-        frame(ax, Side(title, round_ticks(*ax.get_xlim(), most=3), grid=False), None)
-    beside = axes[0].get_yaxis_transform()
+        known = np.nan_to_num(values)
+        for i, length in enumerate(known):
+            ax.bar(i, float(length), colour)
+        low, high = min(0.0, float(known.min())), max(0.0, float(known.max()))
+        beyond = 0.05 * (high - low) or 0.1
+        ax.limit(x=(low - (beyond if low else 0), high + (beyond if high or not low else 0)), y=(len(top) - 0.4, -0.6))
+        ax.line([0, 0], [-0.6, len(top) - 0.4], color=GREY, linewidth=0.7)
+        frame(ax, Side(title, round_ticks(*ax.limits()[0], most=3), grid=False), None)
     for i, item in enumerate(top):
         text = fitted(part.item_names[item], NAME)
-        axes[0].text(-0.08, i, text, ha="right", va="center", transform=beside)
+        axes[0].text(-0.08, i, text, axes[0].beside, ha="right", va="center")
     return figure
 
 
@@ -86,10 +89,10 @@ def _layers(explanation: Explanation) -> Iterator[Picture]:
         top = part.top[:LINES]
         for item, style in zip(top, looks([part.item_names[item] for item in top]).values(), strict=True):
             share = look.trained[:, item] * look.trained.shape[1]
-            of_items.plot(x, share, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
-        of_start.plot(x, look.moved, color=COLOURS[0], marker="o", markersize=3)
-        of_start.plot(x, look.starts_apart, color=GREY, linestyle=(0, (1, 1.5)))
-        of_start.set_ylim(0, 1.15 * max(look.moved.max(), look.starts_apart.max(), 0.02))
+            of_items.line(x, share, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
+        of_start.line(x, look.moved, color=COLOURS[0], marker="o", markersize=3)
+        of_start.line(x, look.starts_apart, color=GREY, linestyle=(0, (1, 1.5)))
+        of_start.limit(y=(0, 1.15 * max(look.moved.max(), look.starts_apart.max(), 0.02)))
         for ax, label in ((of_items, "attention"), (of_start, "total variation")):
             frame(ax, Side("layer", integer=True), Side(label))
     legend(figure, [key for of_part in keys for key in of_part])
@@ -121,15 +124,14 @@ def _curves(explanation: Explanation) -> Iterator[Picture]:
 
 
 def _curve_figure(parts: Sequence[Part]) -> Figure:
-    figure, axes = panels([part.name for part in parts], Room(2.4, 1.7, left=0.65), most=3, labels=list(WAYS))
+    figure, axes = panels([part.name for part in parts], Room(2.4, 1.7, left=0.65), most=3, labels=list(WAYS), log=True)
     for part, ax in zip(parts, axes, strict=True):
         curve = part.occlusion.curve
         assert curve is not None
-        ax.fill_between(curve.k, curve.random.min(axis=0), curve.random.max(axis=0), color=COLOURS[4], alpha=0.2, lw=0)
+        ax.area(curve.k, curve.random.min(axis=0), curve.random.max(axis=0), colour=COLOURS[4], alpha=0.2)
         for values, look in zip((curve.top, curve.random.mean(axis=0), curve.bottom), WAYS.values(), strict=True):
-            ax.plot(curve.k, values, color=look.colour, marker=look.marker, markersize=3)
-        ax.set_xscale("log")
+            ax.line(curve.k, values, color=look.colour, marker=look.marker, markersize=3)
         some = [int(k) for k in curve.k[::2]]
-        frame(ax, Side("k left out", some, log=True), Side("|change of the risk|"))
+        frame(ax, Side("k left out", some), Side("|change of the risk|"))
     legend(figure, [handle(look, label, line=True) for label, look in WAYS.items()])
     return figure

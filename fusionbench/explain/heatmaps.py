@@ -73,8 +73,9 @@ def _figure(part: Part, layer: Layer) -> Figure:
         low, high = np.zeros(2), np.array([columns, rows]) * layer.thumbnail.downsample
     wide, tall = np.maximum((high - low) / (high - low).max() * LONG, 0.8)
     room = Room(float(wide), float(tall), left=0.15, below=0.7, right=0.35)
-    figure, axes = panels([shade.title for shade in shades], room, most=2)
-    for ax, shade in zip(axes, shades, strict=True):
+    figure, places = panels([shade.title for shade in shades], room, most=2)
+    for panel, shade in zip(places, shades, strict=True):
+        ax = figure.add_axes(panel.place.bounds)
         _map(figure, ax, layer, shade)
         ax.set_xlim(low[0], high[0])
         ax.set_ylim(high[1], low[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
@@ -45,11 +44,11 @@ def _bars(profile: Profile) -> Figure:
     )
     for ax, (title, values) in zip(axes, columns.items(), strict=True):
         colours = [KINDS[name in OF_THE_MODEL][1].colour for name in names]
-        ax.barh(np.arange(len(names)), values, color=colours, height=0.7)
-        ax.set_ylim(len(names) - 0.4, -0.6)
+        for i, bar in enumerate(zip(values, colours, strict=True)):
+            ax.bar(i, *bar)
+        ax.limit(x=(0, 1.05 * max(values)), y=(len(names) - 0.4, -0.6))
         frame(ax, Side(title, grid=False), None)
     for i, name in enumerate(names):
-        beside = axes[0].get_yaxis_transform()
-        axes[0].text(-0.04, i, fitted(name, margin), ha="right", va="center", transform=beside)
+        axes[0].text(-0.04, i, fitted(name, margin), axes[0].beside, ha="right", va="center")
     legend(figure, [handle(look, label) for label, look in KINDS.values()])
     return figure

@@ -34,18 +34,23 @@ def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]])
     """A table that the page's script sorts by a click on a column's name; the first column names its line."""
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
+    kind = "sortable broad" if len(header) > BROAD else "sortable"
     return (
-        f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(caption)}"><table class="sortable">'
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(caption)}"><table class="{kind}">'
         f"<caption>{escaped(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
     )
 
 
-LONG = 44
+BROAD = 14
+"""Columns beyond which a table's heads are broken anywhere on paper."""
+
+LONG = 32
 """Letters from which the text of a cell may be broken."""
 
 
 def _cell(entry: Entry, i: int) -> str:
     text = escaped(entry.text)
+    text = text.replace("+", "+<wbr>") if len(entry.text) > LONG else text  # modality sets hold no spaces
     text = f"<strong>{text}</strong>" if entry.strong else text
     mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
     kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
@@ -74,7 +79,7 @@ def figure(shown: Image | LeftOut) -> str:
     """A figure with its words, or the line that says why it is not there."""
     if isinstance(shown, LeftOut):
         return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
-    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}">'
+    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
     return (
         f'<figure id="{escaped(shown.name)}"><h3>{escaped(shown.title)}</h3><div class="wide" tabindex="0" '
         f'role="region" aria-label="{escaped(shown.title)}">{image}</div>'

@@ -16,6 +16,7 @@ from fusionbench.errors import SuiteError
 from fusionbench.explain import Request
 from fusionbench.profiling.figure import drawn
 from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.report.figures.panel import Panel
 from fusionbench.session import Session
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
@@ -74,5 +75,6 @@ def test_no_text_of_the_chart_meets_another(seconds: float) -> None:
     picture = drawn(Profile(cell, spent, 1.0, 3, {}))
     assert overlapping(picture.figure) == []
     assert "rest takes longest" in picture.alt
-    bars = [bar.get_width() for bar in picture.figure.axes[0].patches]  # type: ignore[attr-defined]
+    panel = next(of for of in picture.figure.findobj(Panel) if isinstance(of, Panel))
+    bars = [bar.get_width() for bar in panel.bars]
     assert bars == [s.seconds for s in spent.values()]

@@ -23,6 +23,7 @@ from fusionbench.report.figures.dots import Dot
 from fusionbench.report.figures.forest import forest
 from fusionbench.report.figures.forms import draw
 from fusionbench.report.figures.missing import points as rate_points
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.pooled import pooled as pooled_pictures
 from fusionbench.report.figures.pooled import rank_figure
 from fusionbench.report.figures.predicted import Predicted, leading, predicted, quarters
@@ -57,11 +58,16 @@ def left_out(pictures):
     return {picture.title: picture.reason for picture in pictures if isinstance(picture, LeftOut)}
 
 
+def panels_of(figure: Figure) -> list[Panel]:
+    return [of for of in figure.findobj(Panel) if isinstance(of, Panel)]
+
+
 def marks(figure: Figure, panel: int):
     """(x of every mark, (low, high) of every horizontal interval) of a panel."""
-    axes = figure.axes[panel]
-    points = [float(x) for line in axes.get_lines() if line.get_marker() != "None" for x in line.get_xdata()]
-    spans = [tuple(map(float, segment[:, 0])) for of in axes.collections for segment in of.get_segments()]
+    lines = panels_of(figure)[panel].lines
+    points = [float(x) for line in lines if line.get_marker() != "None" for x in line.get_xdata()]
+    broken = [np.reshape(line.get_xdata(), (-1, 3)) for line in lines if np.isnan(line.get_xdata()).any()]
+    spans = [(float(low), float(high)) for of in broken for low, high, _ in of]
     return points, spans
 
 
@@ -168,10 +174,10 @@ def test_the_drawn_curves_and_numbers_at_risk():
     of = predicted(analysis, dataset, [row])[row][0]
     high = risk_groups(of.risk, of.fold)
     at, wanted = kaplan_meier_estimator(of.event[~high], of.time[~high])
-    line = picture.figure.axes[0].get_lines()[0]
+    line = panels_of(picture.figure)[0].lines[0]
     assert list(line.get_xdata()) == [0, *at]
     assert list(line.get_ydata()) == [1, *wanted]
-    texts = [text.get_text() for text in picture.figure.axes[0].texts]
+    texts = [text.get_text() for text in panels_of(picture.figure)[0].texts]
     assert str((~high).sum()) in texts
     assert p_values({0: of})[0] == log_rank_p(of.time, of.event, high)
 

@@ -167,6 +167,11 @@ def test_long_cells_break_and_first_cells_name_their_line():
     text = table("c", ("a", "b"), [(Entry("x"), Entry("long " * 20))])
     assert '<th scope="row">x</th>' in text
     assert 'class="long"' in text
+    sets = table("c", ("a",), [(Entry("a+b"),), (Entry("clinical+pathological+blood+icd+cell-density"),)])
+    assert '<th scope="row">a+b</th>' in sets
+    assert "clinical+<wbr>pathological+<wbr>blood" in sets
+    assert '<table class="sortable">' in sets
+    assert 'class="sortable broad"' in table("c", [str(i) for i in range(15)], [])
 
 
 def test_the_front_page_leads_to_reports_and_says_what_is_missing(tmp_path):

@@ -77,13 +77,13 @@ def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Fi
     """A panel for each row."""
     drawn, axes = panels(list(rows), Room(2.1, 2.1, left=0.6), most=4)
     for of, ax in zip(rows.values(), axes, strict=True):
-        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-        for x, dot in of:
-            if math.isfinite(dot.low):
-                ax.plot([x, x], [dot.low, dot.high], color=COLOURS[0], linewidth=1.1)
-        ax.plot([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
-        ax.set_xlim(0, 1.02)
-        ax.set_ylim(0, 1.02)
+        ax.line([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
+        spans = [(x, dot) for x, dot in of if math.isfinite(dot.low)]
+        x = np.repeat([x for x, _ in spans], 3)
+        y = [at for _, dot in spans for at in (dot.low, dot.high, math.nan)]
+        ax.line(x, y, color=COLOURS[0], linewidth=1.1)
+        ax.line([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
+        ax.limit(x=(0, 1.02), y=(0, 1.02))
         ticks = (0, 0.5, 1)
         frame(ax, Side(f"predicted survival at {months:.3g} months", ticks), Side("observed (Kaplan-Meier)", ticks))
     return drawn

@@ -76,14 +76,13 @@ def cost_figure(
     look = looks(models)
     names = {model: fitted(model, 3.0) for model in models}
     titles = [AXES[name] for name in quantities]
-    figure, axes = panels(titles, Room(2.9, 2.3), most=3, labels=list(names.values()))
+    figure, axes = panels(titles, Room(2.9, 2.3), most=3, labels=list(names.values()), log=True)
     for quantity, ax in zip(quantities, axes, strict=True):
         for m in rows:
             value = known.get(m.row, {}).get(quantity, math.nan)
             if math.isfinite(value):
                 mine = look[m.row[1]]
-                ax.plot([value], [m.mean], marker=mine.marker, color=mine.colour, markersize=5, alpha=0.85)
-        ax.set_xscale("log")
-        frame(ax, Side(AXES[quantity], log=True), Side("Harrell's c-index"))
+                ax.line([value], [m.mean], marker=mine.marker, color=mine.colour, markersize=5, alpha=0.85)
+        frame(ax, Side(AXES[quantity]), Side("Harrell's c-index"))
     legend(figure, [handle(look[model], names[model]) for model in models])
     return figure

@@ -7,14 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, balanced, panels
 from fusionbench.report.figures.rows import Kind
-from fusionbench.report.figures.style import GREY, Look, handle, legend
+from fusionbench.report.figures.style import Look, handle, legend
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
@@ -75,7 +75,7 @@ def dot_figure(
         for j, of in enumerate(series):
             _draw(ax, of, title, places, step * ((len(series) - 1) / 2 - j))
         if i % columns == 0:
-            write_names(ax, lines, left - 0.1, panel, columns * (panel + 0.2) - 0.3)
+            write_names(figure, lines, left - 0.1, panel, columns * (panel + 0.2) - 0.3, ax.beside)
     if labels:
         legend(figure, [handle(of.look, of.label, filled=of.filled) for of in series])
     return figure
@@ -88,20 +88,19 @@ def _limits(dots: Sequence[Dot], reference: float) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _scale(ax: Axes, n: int, limits: tuple[float, float], reference: float, axis: str) -> None:
-    ax.set_xlim(*limits)
-    ax.set_ylim(-n + 0.4, 0.6)
-    ax.axvline(reference, color=GREY, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1.5)
+def _scale(ax: Panel, n: int, limits: tuple[float, float], reference: float, axis: str) -> None:
+    ax.limit(x=limits, y=(-n + 0.4, 0.6))
+    ax.upright(reference)
     frame(ax, Side(axis), None)
 
 
-def _draw(ax: Axes, of: Series, panel: str, places: Mapping[Kind, int], shift: float) -> None:
+def _draw(ax: Panel, of: Series, panel: str, places: Mapping[Kind, int], shift: float) -> None:
     there = [(dot, places[kind] + shift) for (title, kind), dot in of.dots.items() if title == panel]
     known = [(dot, y) for dot, y in there if math.isfinite(dot.value)]
     spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]
     heights, low, high = [y for _, y in spans], [dot.low for dot, _ in spans], [dot.high for dot, _ in spans]
-    ax.hlines(heights, low, high, color=of.look.colour, linewidth=1.1)
+    ax.spans(low, high, heights, color=of.look.colour, linewidth=1.1, zorder=1.9)
     face = of.look.colour if of.filled else "white"
     style: dict[str, Any] = {"marker": of.look.marker, "markersize": 4, "linestyle": "none"}
     values, heights_of = [dot.value for dot, _ in known], [y for _, y in known]
-    ax.plot(values, heights_of, color=of.look.colour, markerfacecolor=face, **style)
+    ax.line(values, heights_of, color=of.look.colour, markerfacecolor=face, **style)

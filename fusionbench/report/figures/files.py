@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 
-from fusionbench.report.figures.forms import draw
+from fusionbench.report.figures.forms import Drawing, draw
 from fusionbench.report.figures.words import Drawn, LeftOut, Picture
 from fusionbench.store import Store
 
@@ -45,10 +45,8 @@ def written(pictures: Iterable[Picture], store: Store, place: str = FOLDER) -> I
             if isinstance(picture, LeftOut):
                 waiting.append(partial(_as_it_is, picture))
             else:
-                drawing = draw(picture.figure)
-                png = beside.submit(drawing.png, picture.colours)
-                waiting.append(partial(_image, picture, drawing.svg, png, store, place))
-            if len(waiting) > 1:  # while one is compressed, the next is drawn
+                waiting.append(beside.submit(_image, picture, draw(picture.figure), store, place).result)
+            if len(waiting) > 1:  # while one is compressed and put on the disk, the next is drawn
                 yield waiting.popleft()()
         for rest in waiting:
             yield rest()
@@ -58,10 +56,11 @@ def _as_it_is(picture: LeftOut) -> LeftOut:
     return picture
 
 
-def _image(picture: Drawn, svg: bytes, png: Future[bytes], store: Store, place: str) -> Image:
-    store.write_bytes(f"{place}/{picture.name}.svg", svg)
-    store.write_bytes(f"{place}/{picture.name}.png", png.result())
-    kind, smallest = min((("svg+xml", svg), ("png", png.result())), key=lambda form: len(form[1]))
+def _image(picture: Drawn, drawing: Drawing, store: Store, place: str) -> Image:
+    png = drawing.png(picture.colours)
+    store.write_bytes(f"{place}/{picture.name}.svg", drawing.svg)
+    store.write_bytes(f"{place}/{picture.name}.png", png)
+    kind, smallest = min((("svg+xml", drawing.svg), ("png", png)), key=lambda form: len(form[1]))
     uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
     wide = round(96 * float(picture.figure.get_figwidth()))
     return Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)

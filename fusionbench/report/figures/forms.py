@@ -18,7 +18,8 @@ from matplotlib.transforms import Affine2D, Bbox, TransformedPath
 from numpy.typing import NDArray
 from PIL import Image
 
-from fusionbench.report.figures.style import RC, styled, width
+from fusionbench.report.figures.lettering import Lettering
+from fusionbench.report.figures.style import RC, measured, styled, width
 
 DPI = 144
 POINTS = 72
@@ -70,6 +71,7 @@ class _Both(RendererBase):
         across, up = (float(inches) for inches in figure.get_size_inches())
         told = {"Date": None, "Creator": None}
         self.svg = _SVG(across * POINTS, up * POINTS, text, image_dpi=DPI, metadata=told)
+        self.lettering = Lettering(self.svg.writer)
         self.agg = _AGG(across * DPI, up * DPI, DPI)
         self.factor = DPI / POINTS
         self.larger = Affine2D().scale(self.factor)
@@ -84,8 +86,7 @@ class _Both(RendererBase):
         return self.factor
 
     def get_text_width_height_descent(self, s: str, prop: Any, ismath: Any) -> tuple[float, float, float]:
-        measured: tuple[float, float, float] = self.svg.get_text_width_height_descent(s, prop, ismath)
-        return measured
+        return measured(s, prop.get_size_in_points(), prop.get_weight())
 
     def open_group(self, s: str, gid: str | None = None) -> None:
         self.svg.open_group(s, gid)
@@ -112,8 +113,9 @@ class _Both(RendererBase):
     def draw_text(
         self, gc: Any, x: float, y: float, s: str, prop: Any, angle: float, ismath: Any = False, mtext: Any = None
     ) -> None:
-        self.svg.draw_text(gc, x, y, s, prop, angle, ismath, mtext)
+        assert gc.get_clip_rectangle() is None, f"{s!r} is clipped, which is not written"
         size, weight, colour = prop.get_size_in_points(), prop.get_weight(), gc.get_rgb()
+        self.lettering.write(s, (x, y), size, weight, angle, colour)
         seen = _stamp(s, size, weight, angle, colour)
         left, below = round(x * self.factor) + seen.left, round(y * self.factor) + seen.below
         self.agg.draw_image(self._clipped(gc), left, self.agg.height - below, seen.pixels)

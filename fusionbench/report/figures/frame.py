@@ -1,4 +1,4 @@
-"""A panel's axes, ticks, grid and words as a few artists of the figure; matplotlib's own are some hundred a panel."""
+"""A panel's axes, ticks and grid as two lines for each side, and their words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.style import GREY, PALE, RC, SIZE
 
 TICK = 0.05
@@ -35,16 +37,14 @@ class Side:
     ticks: Sequence[float] | None = None
     texts: Sequence[str] | None = None
     integer: bool = False
-    log: bool = False
     grid: bool = True
 
 
-def frame(ax: Axes, x: Side, y: Side | None) -> None:
-    """Once what is drawn has set the limits; without `y` there is no axis at the left."""
-    ax.set_axis_off()
+def frame(panel: Panel, x: Side, y: Side | None) -> None:
+    """Once all is drawn that sets the limits; without `y` there is no axis at the left."""
     for along, side in ((0, x), (1, y)):
         if side is not None:
-            _draw(ax, along, side)
+            _draw(panel, along, side)
 
 
 def round_ticks(low: float, high: float, *, most: int = 5, integer: bool = False) -> list[float]:
@@ -70,43 +70,45 @@ def written(ticks: Sequence[float]) -> list[str]:
     return [text.replace("-", "\N{MINUS SIGN}") for text in texts]
 
 
-def _draw(ax: Axes, along: int, side: Side) -> None:
+def _draw(panel: Panel, along: int, side: Side) -> None:
     """
     Args:
         along: 0 = x, 1 = y.
     """
-    figure, box = ax.get_figure(root=True), ax.get_position()
+    figure, box = panel.get_figure(root=True), panel.place
     assert figure is not None
-    low, high = (ax.get_xlim, ax.get_ylim)[along]()
+    log = panel.log and along == 0
+    low, high = panel.limits()[along]
+    ends = (10**low, 10**high) if log else (low, high)
     ticks = side.ticks
     if ticks is None:
-        ticks = log_ticks(low, high) if side.log else round_ticks(low, high, integer=side.integer)
-    texts = [f"{v:,.6g}" for v in ticks] if side.log else written(ticks)
+        ticks = log_ticks(*ends) if log else round_ticks(*ends, integer=side.integer)
+    texts = [f"{v:,.6g}" for v in ticks] if log else written(ticks)
     texts = texts if side.texts is None else list(side.texts)
     start, size = ((box.x0, box.width), (box.y0, box.height))[along]
-    scaled = np.log10 if side.log else np.asarray
-    places = start + size * (scaled(ticks) - scaled(low)) / (scaled(high) - scaled(low))
-    inches = figure.get_size_inches()
+    places = start + size * ((np.log10(ticks) if log else np.asarray(ticks)) - low) / (high - low)
     edge, far = ((box.y0, box.y1), (box.x0, box.x1))[along]
-    out = TICK / inches[1 - along]
-
-    def line(a: float, b: float, at: float) -> list[tuple[float, float]]:
-        return [(at, a), (at, b)] if along == 0 else [(a, at), (b, at)]
-
+    out = TICK / figure.get_size_inches()[1 - along]
     if side.grid:
-        of_grid = [line(edge, far, at) for at in places]
-        figure.add_artist(LineCollection(of_grid, colors=PALE, linewidths=0.5, transform=figure.transFigure, zorder=-1))
-    whole = [(start, edge), (start + size, edge)] if along == 0 else [(edge, start), (edge, start + size)]
-    marks = [whole, *(line(edge - out, edge, at) for at in places)]
-    figure.add_artist(
-        LineCollection(
-            marks, colors=GREY, linewidths=RC["axes.linewidth"], transform=figure.transFigure, capstyle="projecting"
-        )
-    )
+        _lines(figure, along, [(at, edge, at, far) for at in places], color=PALE, linewidth=0.5, zorder=-1)
+    marks = [(start, edge, start + size, edge), *((at, edge - out, at, edge) for at in places)]
+    _lines(figure, along, marks, color=GREY, linewidth=RC["axes.linewidth"], zorder=1)
     for at, text in zip(places, texts, strict=True):
         x, y = (at, edge - 2 * out) if along == 0 else (edge - 2 * out, at)
         ha, va = (("center", "top"), ("right", "center_baseline"))[along]
         figure.text(x, y, text, ha=ha, va=va, fontsize=SIZE - 1)
-    place = (ax.xaxis, ax.yaxis)[along].label.get_position()
     ha, va, rotation = (("center", "top", 0.0), ("center", "bottom", 90.0))[along]
-    ax.text(*place, side.label, ha=ha, va=va, rotation=rotation, rotation_mode="anchor", transform=ax.transAxes)
+    place = panel.labels[along]
+    panel.text(*place, side.label, panel.within, ha=ha, va=va, rotation=rotation, rotation_mode="anchor")
+
+
+def _lines(figure: Figure, along: int, ends: Sequence[tuple[float, float, float, float]], **style: Any) -> None:
+    """Straight lines as one, which is broken between them.
+
+    Args:
+        ends: where each begins and ends, along the axis and across it, in figure fractions.
+    """
+    places = np.full((len(ends), 3, 2), np.nan)
+    places[:, :2] = np.reshape(ends, (-1, 2, 2))
+    x, y = places.reshape(-1, 2).T[:: 1 if along == 0 else -1]
+    figure.add_artist(Line2D(x, y, transform=figure.transFigure, **style))

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dots import Dot, Series, dot_figure
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import alike, groups, kind_of
 from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Look, fitted, handle, legend, looks, shown, width
@@ -92,19 +92,19 @@ def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
         for row, of in curves.items():
             if kind_of(row) in sets[group]:
                 _line(ax, of, look.get(row[1]))
-        ax.set_ylim(min(values) - room, max(values) + room)
+        ax.limit(y=(min(values) - room, max(values) + room))
         frame(ax, Side("p: each modality hidden with this probability"), Side("Harrell's c-index"))
     legend(figure, [handle(look[model], names[model], line=True) for model in look])
     return figure
 
 
-def _line(ax: Axes, of: Sequence[tuple[float, float]], look: Look | None) -> None:
+def _line(ax: Panel, of: Sequence[tuple[float, float]], look: Look | None) -> None:
     """Without a look of its own a model is grey."""
     p, c = zip(*of, strict=True)
     if look is None:
-        ax.plot(p, c, color=PALE, linewidth=0.8, zorder=1)
+        ax.line(p, c, color=PALE, linewidth=0.8, zorder=1)
     else:
-        ax.plot(p, c, color=look.colour, marker=look.marker, markersize=3.5, linestyle=look.line)
+        ax.line(p, c, color=look.colour, marker=look.marker, markersize=3.5, linestyle=look.line)
 
 
 def _highest(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> list[str]:
@@ -187,5 +187,5 @@ def grid_figure(analysis: Analysis, rows: Sequence[Row], patterns: Sequence[str]
     for i, (_, kind) in enumerate(lines):
         if not kind:
             ax.axhspan(-i - 0.5, -i + 0.5, color="white")
-    write_names(ax, lines, left - 0.2, across, across)
+    write_names(figure, lines, left - 0.2, across, across, ax.get_yaxis_transform())
     return figure

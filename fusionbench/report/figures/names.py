@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.transforms import Transform
 
 from fusionbench.report.figures.rows import Kind, groups
 from fusionbench.report.figures.style import fitted, shown, width
@@ -33,19 +34,21 @@ def room_for(lines: Sequence[Line]) -> float:
     return min(NAMES, max((width(shown(name)) for name, kind in lines if kind), default=0.5)) + 0.15
 
 
-def write_names(ax: Axes, lines: Sequence[Line], inches: float, panel: float, over: float) -> None:
+def write_names(
+    figure: Figure, lines: Sequence[Line], inches: float, panel: float, over: float, beside: Transform
+) -> None:
     """Names end at the panel, line i at y = -i; a heading begins at the figure's edge and may reach over the panels.
 
     Args:
         inches: that names may take.
-        panel: width of `ax`; over: how far a heading may reach beyond its left edge. Inches.
+        panel: width of the panel; over: how far a heading may reach beyond its left edge. Inches.
+        beside: of fractions of the panel to the right, and lines upwards.
     """
-    beside = ax.get_yaxis_transform()
     for i, (text, kind) in enumerate(lines):
         if kind:
-            ax.text(-0.1 / panel, -i, fitted(text, inches), ha="right", va="center", transform=beside)
+            figure.text(-0.1 / panel, -i, fitted(text, inches), ha="right", va="center", transform=beside)
         else:
             whole = fitted(text, inches + over, weight="bold")
             box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
             place = (-(inches + 0.1) / panel, -i, whole)
-            ax.text(*place, ha="left", va="center", weight="bold", transform=beside, bbox=box, zorder=5)
+            figure.text(*place, ha="left", va="center", weight="bold", transform=beside, bbox=box, zorder=5)

@@ -1,13 +1,14 @@
-"""Axes laid out in inches, so that what must not overlap has room that was reckoned before it is drawn."""
+"""Panels laid out in inches, so that what must not overlap has room that was reckoned before it is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox, ScaledTranslation
 
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.style import SIZE, folded, legend_height
 
 TITLE = SIZE + 1
@@ -40,12 +41,15 @@ def balanced(n: int, most: int) -> int:
     return -(-n // -(-n // most))
 
 
-def panels(titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str] = ()) -> tuple[Figure, list[Axes]]:
+def panels(
+    titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str] = (), log: bool = False
+) -> tuple[Figure, list[Panel]]:
     """A figure with a titled panel for each name, in reading order.
 
     Args:
         most: panels side by side.
         labels: of the legend that will stand below.
+        log: x is on a logarithmic scale.
     """
     columns = balanced(len(titles), most)
     lines = -(-len(titles) // columns)
@@ -59,12 +63,11 @@ def panels(titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str
     for i, title in enumerate(shown):
         x = room.margin + (i % columns) * (room.left + room.width + room.right) + room.left
         y = foot + (lines - 1 - i // columns) * line + room.below
-        axes = figure.add_axes(
-            (x / across, y / figure.get_figheight(), room.width / across, room.height / figure.get_figheight())
-        )
-        # Where places are told, no layout has to be tried out at every drawing.
-        axes.set_title(title, loc="left", pad=5, y=1.0)
-        axes.xaxis.set_label_coords(0.5, -XLABEL / room.height)
-        axes.yaxis.set_label_coords(-(room.left - 0.1) / room.width, 0.5)
-        made.append(axes)
+        tall = float(figure.get_figheight())
+        place = Bbox.from_bounds(x / across, y / tall, room.width / across, room.height / tall)
+        panel = Panel(figure, place, log=log)
+        panel.labels = ((0.5, -XLABEL / room.height), (-(room.left - 0.1) / room.width, 0.5))
+        raised = ScaledTranslation(0, 5 / 72, figure.dpi_scale_trans)
+        panel.text(0, 1, title, panel.within + raised, fontsize=TITLE)
+        made.append(panel)
     return figure, made

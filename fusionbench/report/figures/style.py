@@ -94,13 +94,17 @@ def _glyphs() -> frozenset[int]:
     return frozenset(FT2Font(findfont(FontProperties(family=RC["font.family"]))).get_charmap())
 
 
-@cache
 def width(text: str, size: float = SIZE, weight: str = "normal") -> float:
     """Inches that a line of text takes."""
-    points, _, _ = _TO_PATH.get_text_width_height_descent(
-        text, FontProperties(family=RC["font.family"], size=size, weight=weight), ismath=False
-    )
-    return float(points) / 72
+    return measured(text, size, weight)[0] / 72
+
+
+@cache
+def measured(text: str, size: float, weight: str) -> tuple[float, float, float]:
+    """Points that a line of text takes: its width, its height, and how much of that is below the baseline."""
+    font = FontProperties(family=RC["font.family"], size=size, weight=weight)
+    across, up, below = _TO_PATH.get_text_width_height_descent(text, font, ismath=False)
+    return float(across), float(up), float(below)
 
 
 _TO_PATH = TextToPath()

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sksurv.nonparametric import kaplan_meier_estimator
@@ -15,6 +14,7 @@ from sksurv.nonparametric import kaplan_meier_estimator
 from fusionbench.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.frame import Side, frame
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.predicted import MOST, Floats, Predicted, leading, predicted
 from fusionbench.report.figures.rows import named
@@ -119,26 +119,26 @@ def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
         for part, (_, colour) in zip((~high, high), GROUPS, strict=True):
             if part.any():
                 _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
-        ax.set_ylim(0, 1.02)
-        ax.text(0.03, 0.05, told(p_values(of)), transform=ax.transAxes, bbox=BEHIND)
+        ax.limit(y=(0, 1.02))
+        ax.text(0.03, 0.05, told(p_values(of)), ax.within, bbox=BEHIND)
         _at_risk(ax, first.time, high)
     legend(drawn, [handle(Look(colour, ""), name, line=True) for name, colour in GROUPS])
     return drawn
 
 
-def _draw(ax: Axes, curve: Curve, colour: str) -> None:
+def _draw(ax: Panel, curve: Curve, colour: str) -> None:
     time = np.concatenate([[0.0], curve.time])
     low, high = (np.concatenate([[1.0], side]) for side in (curve.low, curve.high))
-    ax.step(time, np.concatenate([[1.0], curve.survival]), where="post", color=colour)
-    ax.fill_between(time, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
+    ax.line(time, np.concatenate([[1.0], curve.survival]), drawstyle="steps-post", color=colour)
+    ax.area(np.repeat(time, 2)[1:], np.repeat(low, 2)[:-1], np.repeat(high, 2)[:-1], colour=colour, alpha=0.15)
 
 
-def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
+def _at_risk(ax: Panel, time: Floats, high: NDArray[np.bool_]) -> None:
     """Patients still followed at each tick, below the axis."""
     longest = float(time.max())
     step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
     ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]
-    ax.set_xlim(0, longest * 1.02)
+    ax.limit(x=(0, longest * 1.02))
     frame(
         ax,
         Side("months; below: patients at risk", ticks, grid=False),
@@ -146,18 +146,7 @@ def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
     )
     for line, (part, (name, colour)) in enumerate(zip((~high, high), GROUPS, strict=True)):
         y = -0.30 - 0.11 * line
-        ax.text(
-            -0.07, y, name.split()[0], transform=ax.transAxes, ha="right", va="center", color=colour, fontsize=SIZE - 1
-        )
+        style: dict[str, Any] = {"va": "center", "color": colour, "fontsize": SIZE - 1}
+        ax.text(-0.07, y, name.split()[0], ax.within, ha="right", **style)
         for tick in ticks:
-            n = int((time[part] >= tick).sum())
-            ax.text(
-                tick,
-                y,
-                str(n),
-                transform=ax.get_xaxis_transform(),
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=SIZE - 1,
-            )
+            ax.text(tick, y, str(int((time[part] >= tick).sum())), ax.below, ha="center", **style)

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.frame import Side, frame
+from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import named, widest
 from fusionbench.report.figures.style import COLOURS, Look, handle, legend
@@ -110,7 +110,8 @@ def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure
     return figure
 
 
-def _draw(ax: Axes, curves: pd.DataFrame, look: Look) -> None:
-    ax.plot(curves.index, curves.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.35)
+def _draw(ax: Panel, curves: pd.DataFrame, look: Look) -> None:
+    for fold in curves.to_numpy().T:
+        ax.line(curves.index, fold, color=look.colour, linewidth=0.5, alpha=0.35)
     mean = mean_curve(curves)
-    ax.plot(mean.index, mean, color=look.colour, linewidth=1.8)
+    ax.line(mean.index, mean, color=look.colour, linewidth=1.8)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from fusionbench.nn.blocks import scale_head as scale_head
     from fusionbench.nn.blocks import vectors as vectors
     from fusionbench.nn.device import pick_device as pick_device
+    from fusionbench.nn.embedpool import embed_and_pool as embed_and_pool
     from fusionbench.nn.fusing import ConcatFusion as ConcatFusion
     from fusionbench.nn.fusing import KroneckerFusion as KroneckerFusion
     from fusionbench.nn.fusing import fusion_of_equals as fusion_of_equals
@@ -35,6 +36,7 @@ _HOMES = {
         *("masked_softmax", "masked_sum", "one_head", "scale_head", "vectors"),
     ),
     "nn.device": ("pick_device",),
+    "nn.embedpool": ("embed_and_pool",),
     "nn.fusing": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
     "nn.torchmodel": ("TorchModel",),
 }

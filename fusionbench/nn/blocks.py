@@ -104,13 +104,15 @@ class GatedAttention(nn.Module):
         self.score = nn.Linear(hidden, 1)
         self.dropout = nn.Dropout(dropout)
 
+    @property
+    def rate(self) -> float:
+        """With which the product of both is dropped now."""
+        return 1.0 - (1.0 - self.dropout.p) ** 2 if self.training else 0.0
+
     def scores(self, instances: Tensor) -> Tensor:
         """(case, instance, dim) -> (case, instance), before the softmax."""
         value, gate = self.project(instances).chunk(2, dim=-1)
-        gated = value.tanh() * gate.sigmoid()
-        if self.training:
-            gated = dropout(gated, 1.0 - (1.0 - self.dropout.p) ** 2)
-        return cast(Tensor, self.score(gated)).squeeze(-1)
+        return cast(Tensor, self.score(dropout(value.tanh() * gate.sigmoid(), self.rate))).squeeze(-1)
 
     def forward(self, instances: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Pool (case, instance, dim) under mask (case, instance).

@@ -16,6 +16,7 @@ from fusionbench.nn import (
     KroneckerFusion,
     SNNBlock,
     complete,
+    embed_and_pool,
     fully_connected,
     one_head,
     scale_head,
@@ -40,7 +41,7 @@ class BagBranch(nn.Module):
 
     def forward(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """(case, bag_width) embedding and (case, instance) weights, which sum to 1 over the real instances."""
-        pooled, weights = self.pool(self.embed(self.drop(bag.values)), bag.mask)
+        pooled, weights = embed_and_pool(bag.values, bag.mask, self.embed, self.pool, self.drop)
         return self.rho(pooled), weights
 
 

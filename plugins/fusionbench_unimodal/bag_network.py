@@ -80,5 +80,9 @@ class AttentionNetwork(BagNetwork):
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
 
+    def attend(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """(case, width) pooled, and the (case, item) weights."""
+        return cast(tuple[Tensor, Tensor], self.pool(*self.attended(batch)))
+
     def pooled(self, batch: Batch) -> Tensor:
-        return cast(Tensor, self.pool(*self.attended(batch))[0])
+        return self.attend(batch)[0]

@@ -14,6 +14,7 @@ from fusionbench.nn import (
     GatedAttention,
     SNNBlock,
     complete,
+    embed_and_pool,
     fully_connected,
     masked_mean,
     masked_sum,
@@ -92,9 +93,13 @@ class AbmilNetwork(AttentionNetwork):
         bag = self.complete_bag(batch)
         return self.embed(bag.values), bag.mask
 
+    def attend(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        bag = self.complete_bag(batch)
+        return embed_and_pool(bag.values, bag.mask, self.embed, self.pool)
+
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """(case, 1, 1, instance) weights, summing to 1 over the real instances."""
-        return {self.bag.name: one_head(self.pool(*self.attended(batch))[1])}
+        return {self.bag.name: one_head(self.attend(batch)[1])}
 
 
 class DeepsetsNetwork(BagNetwork):

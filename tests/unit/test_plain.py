@@ -13,6 +13,7 @@ from torch import nn
 
 from fusionbench import ModalitySpec, PreparedBag, PreparedCase, Task
 from fusionbench.bags import collate
+from fusionbench.nn import Dropout, GatedAttention, embed_and_pool, fully_connected
 from tests.speed import plain
 
 SPECS = {
@@ -145,3 +146,32 @@ def test_porpoise_and_mcat(model, formula):
     net = model(model.Options()).build(Task(n_outputs=3), SPECS).double().eval()
     batch = cases(7, 12, 3)
     same(net, lambda: net(batch), lambda: formula(net, batch), tolerance=1e-9)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.3])
+def test_embedding_and_pooling_some_rows_at_a_time(rate, monkeypatch):
+    """With widths that are no multiple of four, an empty bag, and what the layers draw from the same seed."""
+    monkeypatch.setattr("fusionbench.dropout._FEW", 1)
+    monkeypatch.setattr("fusionbench.nn.embedpool._ROWS", 8)
+    torch.manual_seed(3)
+    drop, embed, pool = Dropout(rate), fully_connected(7, 5, rate), GatedAttention(5, 3, dropout=rate)
+    net = nn.ModuleList([drop, embed, pool]).double()
+    values, mask = torch.randn(3, 9, 7).double(), torch.arange(9) < torch.tensor([[9], [4], [0]])
+    outer = torch.randn(3, 5).double(), torch.randn(3, 9).double()
+
+    def ours():
+        pooled, weights = embed_and_pool(values, mask, embed, pool, drop)
+        assert "EmbedAndPool" in pooled.grad_fn.name()
+        return torch.cat([pooled * outer[0], weights * outer[1]], dim=1)
+
+    def by_layer():
+        pooled, weights = pool(embed(drop(values)), mask)
+        return torch.cat([pooled * outer[0], weights * outer[1]], dim=1)
+
+    same(net, ours, by_layer)
+
+
+def test_what_is_before_the_instances_learns_too():
+    pool, values = GatedAttention(64, 64), torch.randn(2, 256, 64, requires_grad=True)
+    embed_and_pool(values, torch.ones(2, 256, dtype=torch.bool), fully_connected(64, 64, 0.1), pool)[0].sum().backward()
+    assert values.grad.abs().sum() > 0

@@ -123,6 +123,8 @@ class Attempts:
             temporary.replace(path)
         except OSError as error:
             raise _refused(path, error) from error
+        finally:  # it is there still where this was interrupted, or failed
+            temporary.unlink(missing_ok=True)
 
 
 def utc_now() -> str:

@@ -56,6 +56,19 @@ def test_an_interrupted_attempt_does_not_count(attempts: Attempts) -> None:
     assert attempts.of("abc") == Tried(("killed",))
 
 
+def test_interrupted_while_it_writes_a_marker_leaves_nothing(
+    attempts: Attempts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Path, target: Path) -> None:
+        assert self.is_file()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        attempts.start("abc", in_driver=True)
+    assert not list((tmp_path / "attempts").iterdir())
+
+
 BEGIN_AND_DIE = """
 import os, signal, sys
 from pathlib import Path

@@ -20,6 +20,7 @@ TO = ROOT / "results/published/speed.md"
 CHART = "speed"
 SCRIPTS = {
     "healnet": ("HEALNet's step against the plain formulation", ("--runs", "5")),
+    "floors": ("What of HEALNet's step is products", ("--runs", "5")),
     "bag_models": ("Porpoise and MCAT against the plain formulation", ("--runs", "5")),
     "stacked": ("Folds trained together", ("tcga-kirp", "--runs", "1")),
     "bags": ("Reading bags", ("--runs", "5")),

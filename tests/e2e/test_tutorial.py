@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,20 @@ def test_the_tree_is_what_new_plugin_writes() -> None:
     assert sorted(line.split()[0] for line in tree.splitlines()[1:]) == sorted(scaffold.render(FUSION, "model"))
 
 
+@pytest.fixture
+def installed(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """In this process, and gone from it afterwards: a name whose module is loaded is taken for other tests."""
+    site = home / "site"
+    monkeypatch.syspath_prepend(site)
+    yield
+    for name in [n for n, m in sys.modules.items() if str(getattr(m, "__file__", None)).startswith(f"{site}/")]:
+        del sys.modules[name]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("fusionbench ")])
-def test_a_command_works(cli: Cli, home: Path, monkeypatch: pytest.MonkeyPatch, command: str) -> None:
+def test_a_command_works(cli: Cli, installed: None, command: str) -> None:
     """Runs as dry runs; the checks have a test of their own."""
-    monkeypatch.syspath_prepend(home / "site")
     _, verb, *rest = shlex.split(command)
     if verb == "run":
         rest = [*rest, "--dry-run"]

@@ -35,7 +35,7 @@ def compiling(recipe: TrainRecipe) -> Iterator[None]:
     if not recipe.compile:
         yield
         return
-    import torch._dynamo as dynamo  # a second and 100 MB that nobody else should pay for
+    import torch._dynamo as dynamo  # heavy, and nobody else needs it
 
     with dynamo.config.patch(recompile_limit=KINDS, fail_on_recompile_limit_hit=True):
         try:

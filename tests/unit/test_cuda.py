@@ -81,7 +81,7 @@ def on_gpu(batch: Batch) -> Batch:
 
 
 def trained(made: Made, device: torch.device, *, cases=24, **recipe):
-    """A short training on bags of ever other lengths, some cases without a modality where the model allows it."""
+    """A short training on bags of ever other lengths."""
     torch.manual_seed(0)
     network = made.model().build(TASK, made.specs)
     train, val = (prepared(made, n, seed) for n, seed in ((cases, 0), (9, 1)))
@@ -132,7 +132,6 @@ def test_no_step_waits_for_the_gpu(name, recipe, share, monkeypatch: pytest.Monk
     if recipe.get("loss") == "cox":
         monkeypatch.setitem(globals(), "TASK", type(TASK)(n_outputs=1))
     monkeypatch.setattr(feed_module, "GPU_SHARE", share)
-    monkeypatch.setattr(feed_module, "CACHE_BYTES", 1 << 40)
     stepped = training_module._Steps._step
     asked = []
 
@@ -173,12 +172,12 @@ def test_mixed_precision_is_near_and_predictions_move_to_the_cpu(name) -> None:
 def test_compiled_steps_are_the_same_steps_without_a_program_for_each_length(name) -> None:
     from torch._dynamo.utils import counters
 
-    options = {"snn": {"dropout": 0.0}, "abmil": {"dropout": 0.0}, "healnet": {}}[name]
+    of_healnet = {"attention_dropout": 0.0, "feedforward_dropout": 0.0}
+    still_options = of_healnet if name == "healnet" else {"dropout": 0.0}
     kinds = {"snn": ("clinical", "omic"), "abmil": ("image",), "healnet": ("omic", "image")}[name]
     made = ALL[name]
     model = type(made.model())
-    zero = {"attention_dropout": 0.0, "feedforward_dropout": 0.0} if name == "healnet" else options
-    still = Made(lambda: model(model.Options(**zero)), {k: made.specs[k] for k in kinds})
+    still = Made(lambda: model(model.Options(**still_options)), {k: made.specs[k] for k in kinds})
     torch._dynamo.reset()
     counters.clear()
     _, compiled, _ = trained(still, CUDA, compile=True, epochs=3)

@@ -485,6 +485,14 @@ def test_wrong_output_shape_is_the_plugins_fault():
         fit(Linear(3), cohort(8, bags=False))
 
 
+@pytest.mark.parametrize("wrong", [-1, 4])
+def test_bins_outside_the_task_are_refused_before_any_step(wrong):
+    train = cohort(30)
+    train.targets.time_bin[3] = wrong
+    with pytest.raises(ValueError, match=r"lie outside the 4 bins of the task"):
+        fit(Net(), train, progress=lambda epoch: pytest.fail("trained"))
+
+
 def test_nothing_to_learn_from_is_refused():
     none = cohort(8)
     none.targets.event[:] = False

@@ -9,9 +9,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusionbench.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
-    from fusionbench.hookspecs import hookimpl
-    from fusionbench.interfaces import (
+    from fusionbench.core.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
+    from fusionbench.core.hookspecs import hookimpl
+    from fusionbench.core.interfaces import (
         Dataset,
         Encoder,
         FitContext,
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         RestoreContext,
         State,
     )
-    from fusionbench.pluginref import PluginRef
-    from fusionbench.search import Choice, Interval, SearchSpace
-    from fusionbench.types import (
+    from fusionbench.core.plugin_ref import PluginRef
+    from fusionbench.core.search_space import Choice, Interval, SearchSpace
+    from fusionbench.core.types import (
         Attention,
         Bag,
         Batch,
@@ -99,8 +99,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in ("errors", "search", "types", "hookspecs", "interfaces"):
-            module = import_module(f"fusionbench.{home}")
+        for home in ("errors", "search_space", "types", "hookspecs", "interfaces"):
+            module = import_module(f"fusionbench.core.{home}")
             if hasattr(module, name):
                 globals()[name] = getattr(module, name)
                 return globals()[name]

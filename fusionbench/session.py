@@ -14,37 +14,40 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench import lock as locks
-from fusionbench import standing, suites, tracking, views
-from fusionbench.advice import RESULTS, command
-from fusionbench.cells import Plan
-from fusionbench.collecting import cohorts, lock_of, versions, write_tables
-from fusionbench.determinism import prepare
-from fusionbench.download import data_home
-from fusionbench.errors import DataError, FusionBenchError, ResultsError, SuiteError
-from fusionbench.executors.choose import Asked, choose
-from fusionbench.holding import hold
-from fusionbench.lock import LOCK, read_lock
+from fusionbench.core.commands import RESULTS, command
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.registry import Registry, discover
+from fusionbench.data.downloads import data_home
+from fusionbench.execution.determinism import prepare
+from fusionbench.execution.executors.options import Asked, choose
+from fusionbench.execution.shared import Workbench
+from fusionbench.execution.task import work_of
 from fusionbench.nn import pick_device
-from fusionbench.plan import expand
-from fusionbench.registry import Registry, discover
-from fusionbench.report.frames import Frames, collect, read_frames
-from fusionbench.running import Nobody, Reporter, RunReport, Wanted, compute, finish
-from fusionbench.selection import WHOLE, Selection
-from fusionbench.standing.planning import as_locked
-from fusionbench.store import Store
-from fusionbench.tracking.live import Live
-from fusionbench.work import work_of
-from fusionbench.workbench import Workbench
+from fusionbench.report import build as views
+from fusionbench.report import mlflow as tracking
+from fusionbench.report.collecting import cohorts, lock_of, versions, write_tables
+from fusionbench.report.mlflow.live import Live
+from fusionbench.results.frames import Frames, collect, read_frames
+from fusionbench.results.run_lock import hold
+from fusionbench.results.store import Store
+from fusionbench.suites import lock as locks
+from fusionbench.suites import suite as suites
+from fusionbench.suites.cell import Plan
+from fusionbench.suites.lock import LOCK, read_lock
+from fusionbench.suites.plan import expand
+from fusionbench.suites.selection import WHOLE, Selection
+from fusionbench.tools import status as standing
+from fusionbench.tools.run import Nobody, Reporter, RunReport, Wanted, compute, finish
+from fusionbench.tools.status.planned import as_locked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fusionbench.audit import Audit
-    from fusionbench.explain import Explained, Request
-    from fusionbench.profiling import Profiled
-    from fusionbench.standing import Status
-    from fusionbench.tuning import Told, Wish
+    from fusionbench.tools.audit import Audit
+    from fusionbench.tools.explain import Explained, Request
+    from fusionbench.tools.profiling import Profiled
+    from fusionbench.tools.status import Status
+    from fusionbench.tools.tuning import Told, Wish
 
 
 @dataclass(frozen=True)
@@ -192,7 +195,7 @@ class Session:
         """What of a suite is done, running, failed, stale and to do.
 
         Raises:
-            SuiteError, DataError, ResultsError: see `fusionbench.standing`.
+            SuiteError, DataError, ResultsError: see `fusionbench.tools.status`.
         """
         return standing.suite_status(name, self.out, self.bench)[0]
 
@@ -202,7 +205,7 @@ class Session:
         Raises:
             SuiteError, ResultsError: the request does not fit what is stored. DataError: a file cannot be read.
         """
-        from fusionbench.explain import explain, refuse_published
+        from fusionbench.tools.explain import explain, refuse_published
 
         request.check()
         refuse_published(self._store(request.suite).folder, request.suite)
@@ -217,7 +220,7 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: the cell fails.
         """
-        from fusionbench.profiling import profile
+        from fusionbench.tools.profiling import profile
 
         for flag, value in (("fold", fold), ("repeat", request.repeat)):
             if value < 0:
@@ -249,7 +252,7 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: no trial of a search was completed.
         """
-        from fusionbench.tuning import tune
+        from fusionbench.tools.tuning import tune
 
         executor = choose(asked, self.threads, self.bench.device.type, self.registry)
         plan = self.plan(name, selection)
@@ -304,8 +307,8 @@ class Session:
         Raises:
             ResultsError: not complete, a breach, or too large.
         """
-        from fusionbench.audit import audit
-        from fusionbench.publish import publish
+        from fusionbench.tools.audit import audit
+        from fusionbench.tools.publish import publish
 
         plan, store = self.as_run(name)
         current = versions(self.registry)
@@ -341,7 +344,7 @@ class Session:
         Raises:
             ResultsError: no suite has been run there.
         """
-        from fusionbench.report.front import front_page
+        from fusionbench.report.html.index import front_page
 
         names = self._run_here()
         without: dict[str, str] = {}
@@ -409,8 +412,8 @@ class Session:
         Raises:
             ResultsError: nothing has been run, or a cell is damaged.
         """
-        from fusionbench.audit import audit
-        from fusionbench.audit.published import is_published, published_audit
+        from fusionbench.tools.audit import audit
+        from fusionbench.tools.audit.published import is_published, published_audit
 
         folder = self._store(name).folder
         if is_published(folder):

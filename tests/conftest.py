@@ -70,8 +70,8 @@ def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow store without experiments; made once, since mlflow takes seconds for it."""
-    from fusionbench.tracking import store_uri
-    from fusionbench.tracking.connection import Connection
+    from fusionbench.report.mlflow import store_uri
+    from fusionbench.report.mlflow.client import Connection
 
     root = tmp_path_factory.mktemp("store")
     Connection(store_uri(root), "any").call("search_experiments")

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from fusionbench.tracking import ui_environment
+from fusionbench.report.mlflow import ui_environment
 
 LOOPBACK = "127.0.0.1"
 POSTGRES_BIN = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)

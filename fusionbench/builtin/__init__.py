@@ -9,10 +9,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionbench.hookspecs import hookimpl
+from fusionbench.core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from fusionbench.interfaces import Dataset, Executor, Metric, Modality
+    from fusionbench.core.interfaces import Dataset, Executor, Metric, Modality
 
 
 @hookimpl
@@ -42,8 +42,8 @@ def fusionbench_metrics() -> Iterable[type[Metric]]:
 
 @hookimpl
 def fusionbench_executors() -> Iterable[type[Executor]]:
-    from fusionbench.executors.ray import Ray
-    from fusionbench.executors.serial import Serial
+    from fusionbench.execution.executors.ray import Ray
+    from fusionbench.execution.executors.serial import Serial
 
     return [Serial, Ray] if find_spec("ray") else [Serial]
 

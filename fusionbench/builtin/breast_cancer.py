@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fusionbench.errors import DataError
-from fusionbench.interfaces import Dataset
-from fusionbench.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from fusionbench.types import Floats
+    from fusionbench.core.types import Floats
 
 
 def interval_mass(survival: Floats, times: Floats, time: NDArray[Any], event: NDArray[Any]) -> tuple[Floats, Floats]:

@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -18,10 +18,10 @@ from fusionbench.builtin.instances import (
     fit_instances,
     restore_instances,
 )
-from fusionbench.errors import DataError
-from fusionbench.featurecache import cached
-from fusionbench.interfaces import Modality
-from fusionbench.types import ModalitySpec, RawBag
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import Modality
+from fusionbench.core.types import ModalitySpec, RawBag
+from fusionbench.data.feature_cache import cached
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fusionbench.builtin.columns import SMALLEST_SD
-from fusionbench.errors import DataError
-from fusionbench.interfaces import FittedModality, Options
-from fusionbench.types import ModalitySpec, RawBag
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import FittedModality, Options
+from fusionbench.core.types import ModalitySpec, RawBag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

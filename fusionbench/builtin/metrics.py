@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
-from fusionbench.errors import PluginError, UndefinedMetric
-from fusionbench.interfaces import Metric
-from fusionbench.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.core.errors import PluginError, UndefinedMetric
+from fusionbench.core.interfaces import Metric
+from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
 
 if TYPE_CHECKING:
-    from fusionbench.statistics import Censoring
-    from fusionbench.types import Floats
+    from fusionbench.core.types import Floats
+    from fusionbench.survival.stats import Censoring
 
 Targets = SurvivalTargets[NDArray[Any]]
 
@@ -36,7 +36,7 @@ class HarrellC(Metric):
     name = "harrell_c_index"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from fusionbench.statistics import harrell_c
+        from fusionbench.survival.stats import harrell_c
 
         risk = _risk(prediction, test)
         _need_pairs(test)
@@ -54,7 +54,7 @@ class UnoC(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from fusionbench.statistics import harrell_c
+        from fusionbench.survival.stats import harrell_c
 
         risk = _risk(prediction, test)
         _need_pairs(test)
@@ -73,7 +73,7 @@ class TimeDependentAuc(Metric):
     horizon: ClassVar[Literal["own", "tau"]] = "tau"
 
     def __call__(self, prediction: SurvivalPrediction, test: Targets, train: Targets) -> float:
-        from fusionbench.statistics import weighted_auc
+        from fusionbench.survival.stats import weighted_auc
 
         risk = _risk(prediction, test)
         months = _auc_months(prediction, test)
@@ -223,6 +223,6 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
 @lru_cache(maxsize=8)
 def _censoring(event: bytes, time: bytes) -> Censoring:
     """The censoring distribution of these targets; a cell asks for the same one in every metric of every draw."""
-    from fusionbench.statistics import Censoring
+    from fusionbench.survival.stats import Censoring
 
     return Censoring.of(np.frombuffer(time), np.frombuffer(event, bool))

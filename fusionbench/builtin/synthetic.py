@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field, model_validator
 
-from fusionbench.errors import DataError
-from fusionbench.interfaces import Dataset
-from fusionbench.interfaces import Options as BaseOptions
-from fusionbench.seeds import derive
-from fusionbench.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,10 @@ import numpy as np
 from pydantic import Field
 
 from fusionbench.builtin.columns import Numbers, fit_numbers
-from fusionbench.errors import DataError
-from fusionbench.interfaces import FittedModality, Modality
-from fusionbench.interfaces import Options as BaseOptions
-from fusionbench.types import ModalitySpec, ModalityUse, RawBag
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import FittedModality, Modality
+from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.types import ModalitySpec, ModalityUse, RawBag
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

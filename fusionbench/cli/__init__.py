@@ -26,13 +26,13 @@ from fusionbench.cli import (
     run,
     status,
     table,
-    tracking,
     tune,
     validate,
     why,
 )
-from fusionbench.cli.verbs import Verbs
-from fusionbench.errors import FusionBenchError
+from fusionbench.cli import mlflow as tracking
+from fusionbench.cli.plugin_commands import Verbs
+from fusionbench.core.errors import FusionBenchError
 
 app = typer.Typer(
     name="fusionbench",

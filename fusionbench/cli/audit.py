@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import typer
 
-from fusionbench.cli.common import OUT, Json, Out, SuiteName, open_session, print_json
+from fusionbench.cli.options import OUT, Json, Out, SuiteName, open_session, print_json
 
 
 def register(app: typer.Typer) -> None:

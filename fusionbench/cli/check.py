@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import Json, print_json
+from fusionbench.cli.options import Json, print_json
 
 if TYPE_CHECKING:
     from fusionbench.testing.conformance import Report, Row
 
 
 def _plugins(incomplete: str) -> list[str]:
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
 
     return [plugin.name for plugin in discover().plugins if plugin.name.startswith(incomplete)]
 
@@ -35,7 +35,7 @@ def check(
 
     Exit status: 0 all passed, 1 some failed, 2 the request was wrong.
     """
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
     from fusionbench.testing.conformance import Report, checks_for, row_of
 
     rows: list[Row] = []

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fusionbench.cli.common import OUT, Json, Out, SuiteName, names_of, open_session, print_json, print_table
+from fusionbench.cli.options import OUT, Json, Out, SuiteName, names_of, open_session, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def score(
     out: Out = OUT,
 ) -> None:
     """Score stored predictions by a further metric; nothing is trained again."""
-    from fusionbench import views
+    from fusionbench.report import build as views
 
     session = open_session(out)
     folds = session.score(suite, metric)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import DatasetName, Json, dataset_ref, print_json, print_table
+from fusionbench.cli.options import DatasetName, Json, dataset_ref, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fusionbench.datahome import FileRow
-    from fusionbench.inspection import Inspection
-    from fusionbench.interfaces import Dataset
+    from fusionbench.core.interfaces import Dataset
+    from fusionbench.data.data_home import FileRow
+    from fusionbench.data.inspection import Inspection
 
 data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
 
@@ -23,9 +23,9 @@ def register(app: typer.Typer) -> None:
 
 
 def _dataset(name: str) -> Dataset:
-    from fusionbench import suites
-    from fusionbench.download import data_home
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
+    from fusionbench.data.downloads import data_home
+    from fusionbench.suites import suite as suites
 
     registry = discover(("datasets",))
     ref = dataset_ref(name)
@@ -35,9 +35,9 @@ def _dataset(name: str) -> Dataset:
 @data.command("ls")
 def ls(as_json: Json = False) -> None:
     """Show every dataset: its files, size, state and terms."""
-    from fusionbench import datahome
-    from fusionbench.download import data_home
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
+    from fusionbench.data import data_home as datahome
+    from fusionbench.data.downloads import data_home
 
     registry = discover(("datasets",))
     home = data_home()
@@ -67,7 +67,7 @@ def fetch(
 
         fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
         return
-    from fusionbench import datahome
+    from fusionbench.data import data_home as datahome
 
     datahome.fetch(_dataset(name), accept=accept, progress=typer.echo)
 
@@ -78,7 +78,7 @@ def check(name: DatasetName, as_json: Json = False) -> None:
 
     Warnings leave the exit status 0; what cannot be run is an error, 2.
     """
-    from fusionbench import datahome
+    from fusionbench.data import data_home as datahome
 
     dataset = _dataset(name)
     rows = [] if dataset.own_files else datahome.check(dataset)  # there is no published file to compare with
@@ -98,7 +98,7 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show the cache of feature files, or empty it; it fills itself again when files are read."""
-    from fusionbench import featurecache
+    from fusionbench.data import feature_cache as featurecache
 
     found = featurecache.here()
     if found is None:
@@ -129,7 +129,7 @@ def cache(
 
 
 def _inspected(name: str) -> Inspection:
-    from fusionbench.inspection import inspect
+    from fusionbench.data.inspection import inspect
     from fusionbench.session import Session
 
     return inspect(Session(device="cpu").bench.cohort(dataset_ref(name), "patient"))
@@ -140,7 +140,7 @@ def _show(rows: Sequence[FileRow], found: Inspection | None) -> None:
         print_table(["file", "state"], [(r.path, r.state) for r in rows])
     if found is None:
         return
-    from fusionbench.inspection.facts import lines
+    from fusionbench.data.inspection.summary import lines
 
     for line in lines(found.facts):
         typer.echo(line)

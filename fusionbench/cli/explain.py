@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Device, Out, SuiteName, names_of, open_session
+from fusionbench.cli.options import OUT, Device, Out, SuiteName, names_of, open_session
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +39,7 @@ def explain(
     device: Device = "auto",
 ) -> None:
     """Show where a stored model looks in a test case, and whether that matters to the risk it predicts."""
-    from fusionbench.explain import Request
+    from fusionbench.tools.explain import Request
 
     names = tuple(modalities.split("+")) if modalities else ()
     request = Request(suite, model, case, top_risk, dataset, names, variant, repeat, slides, draws)

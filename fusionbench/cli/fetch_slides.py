@@ -12,14 +12,15 @@ import typer
 if TYPE_CHECKING:
     from rich.progress import Progress
 
-    from fusionbench.interfaces import Dataset
-    from fusionbench.transfer import Watch
-    from fusionbench.types import Source
+    from fusionbench.core.interfaces import Dataset
+    from fusionbench.core.types import Source
+    from fusionbench.data.slide_downloads import Watch
 
 
 def fetch_slides(dataset: Dataset, *, yes: bool, connections: int, limit: int | None) -> None:
     """Download what is missing; exit status 1 where a file could not be had."""
-    from fusionbench import slidefiles, transfer
+    from fusionbench.data import slide_downloads as transfer
+    from fusionbench.data import slide_files as slidefiles
 
     found = slidefiles.outstanding(dataset, limit=limit)
     if not found.wanted:
@@ -60,7 +61,7 @@ class Lines:
         return
 
     def finished(self, source: Source, reason: str | None) -> None:
-        from fusionbench.slidefiles import gigabytes
+        from fusionbench.data.slide_files import gigabytes
 
         self.n += 1
         print(f"[{self.n}/{self.files}] {source.path}: {reason or gigabytes(source.size)}", file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from fusionbench.cli.common import Json, print_json, print_table
+from fusionbench.cli.options import Json, print_json, print_table
 
 
 class Kind(StrEnum):
@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 def ls(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False) -> None:
     """List what is installed, by name."""
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
 
     registry = discover((kind.value,))
     rows = [

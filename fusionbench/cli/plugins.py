@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionbench.cli.common import Json, print_json, print_table
+from fusionbench.cli.options import Json, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 def plugins(as_json: Json = False) -> None:
     """Show every plugin: distribution, version, licence, what it provides, and why a broken one is broken."""
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
 
     records = discover().plugins
     if as_json:

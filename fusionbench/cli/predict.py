@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, DatasetName, Device, Out, dataset_ref, open_session
+from fusionbench.cli.options import OUT, DatasetName, Device, Out, dataset_ref, open_session
 
 
 def register(app: typer.Typer) -> None:
@@ -22,7 +22,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Score the patients of a cohort with a finished cell."""
-    from fusionbench.predicting import predict_cohort
+    from fusionbench.tools.predict import predict_cohort
 
     session = open_session(out, device)
     frame = predict_cohort(session.bench, session.out, cell, dataset_ref(cohort))

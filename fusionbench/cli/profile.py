@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import (
+from fusionbench.cli.options import (
     OUT,
     Device,
     Json,
@@ -42,9 +42,9 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Show where the time and the memory of one cell go; nothing that is stored changes."""
-    from fusionbench.explain import Request
-    from fusionbench.profiling.writing import as_json as plain
-    from fusionbench.profiling.writing import header, lines, summary
+    from fusionbench.tools.explain import Request
+    from fusionbench.tools.profiling.writing import as_json as plain
+    from fusionbench.tools.profiling.writing import header, lines, summary
 
     names = tuple(modalities.split("+")) if modalities else ()
     request = Request(suite, model, dataset=dataset, modalities=names, variant=variant, repeat=repeat)

@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 if TYPE_CHECKING:
-    from fusionbench.cells import Cell
-    from fusionbench.results import CellResult
-    from fusionbench.running import Reporter
+    from fusionbench.core.cell_result import CellResult
+    from fusionbench.suites.cell import Cell
+    from fusionbench.tools.run import Reporter
 
 
 @contextmanager

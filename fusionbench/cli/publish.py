@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionbench.cli.common import OUT, Out, SuiteName, open_session
+from fusionbench.cli.options import OUT, Out, SuiteName, open_session
 
 
 def register(app: typer.Typer) -> None:

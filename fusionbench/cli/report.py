@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Out, names_of, open_session
+from fusionbench.cli.options import OUT, Out, names_of, open_session
 
 
 def register(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import (
+from fusionbench.cli.options import (
     OUT,
     Address,
     Device,
@@ -29,8 +29,8 @@ from fusionbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from fusionbench.cells import Plan
-    from fusionbench.running import RunReport
+    from fusionbench.suites.cell import Plan
+    from fusionbench.tools.run import RunReport
 
 
 def register(app: typer.Typer) -> None:
@@ -80,9 +80,9 @@ def run(
 ) -> None:
     """Run a suite: compute the cells that are not there yet, log them, write the tables."""
     from fusionbench.cli.progress import make_reporter
-    from fusionbench.errors import SuiteError
-    from fusionbench.executors.choose import Asked, seconds
-    from fusionbench.selection import Selection
+    from fusionbench.core.errors import SuiteError
+    from fusionbench.execution.executors.options import Asked, seconds
+    from fusionbench.suites.selection import Selection
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")

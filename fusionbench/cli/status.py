@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionbench.advice import command
-from fusionbench.cli.common import OUT, Json, Out, SuiteName, open_bench, print_json
+from fusionbench.cli.options import OUT, Json, Out, SuiteName, open_bench, print_json
+from fusionbench.core.commands import command
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusionbench.standing import Running, Status
-    from fusionbench.standing.status import Row
-    from fusionbench.standing.stored import Stored
+    from fusionbench.tools.status import Running, Status
+    from fusionbench.tools.status.status import Row
+    from fusionbench.tools.status.stored import Stored
 
 _REASONS = 8
 """Reasons of a state that are shown; --json has all."""
@@ -39,8 +39,8 @@ def status(
 
     Computes nothing, and works while a run is going on.
     """
-    from fusionbench.standing import suite_status
-    from fusionbench.standing.prune import prune
+    from fusionbench.tools.status import suite_status
+    from fusionbench.tools.status.prune import prune
 
     found, going_on, store = suite_status(suite, out, open_bench())
     removed: list[Stored] = []
@@ -54,7 +54,7 @@ def status(
 
 
 def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, Any]:
-    from fusionbench.standing.status import STATES
+    from fusionbench.tools.status.status import STATES
 
     return {
         "suite": found.suite,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Out, SuiteName, open_session
+from fusionbench.cli.options import OUT, Out, SuiteName, open_session
 
 
 class Format(StrEnum):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import (
+from fusionbench.cli.options import (
     OUT,
     Address,
     Device,
@@ -25,7 +25,7 @@ from fusionbench.cli.common import (
 )
 
 if TYPE_CHECKING:
-    from fusionbench.tuning import Told
+    from fusionbench.tools.tuning import Told
 
 
 def register(app: typer.Typer) -> None:
@@ -66,9 +66,9 @@ def tune(
 
     Goes on where it stopped.
     """
-    from fusionbench.executors.choose import Asked, seconds
-    from fusionbench.selection import Selection
-    from fusionbench.tuning import Wish
+    from fusionbench.execution.executors.options import Asked, seconds
+    from fusionbench.suites.selection import Selection
+    from fusionbench.tools.tuning import Wish
 
     selection = Selection(tuple(dataset or ()), repeats=repeats, seed=seed)
     wish = Wish(tuple(model), trials, inner_folds, objective, space)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from fusionbench.cli.common import SuiteName
+from fusionbench.cli.options import SuiteName
 
 
 def register(app: typer.Typer) -> None:
@@ -13,8 +13,8 @@ def register(app: typer.Typer) -> None:
 
 def validate(suite: SuiteName) -> None:
     """Check a suite's text, names and options; reads no data."""
-    from fusionbench import suites
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
+    from fusionbench.suites import suite as suites
 
     registry, name = suites.named(discover(), suite)
     loaded = suites.load(registry, name)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.common import OUT, Json, Out, open_bench, print_json
+from fusionbench.cli.options import OUT, Json, Out, open_bench, print_json
 
 if TYPE_CHECKING:
-    from fusionbench.standing import Answer
+    from fusionbench.tools.status import Answer
 
 
 def register(app: typer.Typer) -> None:
@@ -26,8 +26,8 @@ def why(
     out: Out = OUT,
 ) -> None:
     """Say what a cell is and why: its result, its failure, or which input changed against the stored result."""
-    from fusionbench import standing
-    from fusionbench.standing.asked import needs_place
+    from fusionbench.tools import status as standing
+    from fusionbench.tools.status.asked import needs_place
 
     answer = standing.why(needs_place(cell, repeat, variant), out, open_bench())
     if as_json:

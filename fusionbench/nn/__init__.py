@@ -9,8 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fusionbench.dropout import Dropout as Dropout
-    from fusionbench.dropout import dropout as dropout
     from fusionbench.nn.blocks import GatedAttention as GatedAttention
     from fusionbench.nn.blocks import SNNBlock as SNNBlock
     from fusionbench.nn.blocks import complete as complete
@@ -24,21 +22,23 @@ if TYPE_CHECKING:
     from fusionbench.nn.blocks import vectors as vectors
     from fusionbench.nn.device import pick_device as pick_device
     from fusionbench.nn.embedpool import embed_and_pool as embed_and_pool
-    from fusionbench.nn.fusing import ConcatFusion as ConcatFusion
-    from fusionbench.nn.fusing import KroneckerFusion as KroneckerFusion
-    from fusionbench.nn.fusing import fusion_of_equals as fusion_of_equals
-    from fusionbench.nn.torchmodel import TorchModel as TorchModel
+    from fusionbench.nn.fast_dropout import Dropout as Dropout
+    from fusionbench.nn.fast_dropout import dropout as dropout
+    from fusionbench.nn.fusion import ConcatFusion as ConcatFusion
+    from fusionbench.nn.fusion import KroneckerFusion as KroneckerFusion
+    from fusionbench.nn.fusion import fusion_of_equals as fusion_of_equals
+    from fusionbench.nn.torch_model import TorchModel as TorchModel
 
 _HOMES = {
-    "dropout": ("Dropout", "dropout"),
-    "nn.blocks": (
+    "fast_dropout": ("Dropout", "dropout"),
+    "blocks": (
         *("GatedAttention", "SNNBlock", "complete", "fourier_features", "fully_connected", "masked_mean"),
         *("masked_softmax", "masked_sum", "one_head", "scale_head", "vectors"),
     ),
-    "nn.device": ("pick_device",),
-    "nn.embedpool": ("embed_and_pool",),
-    "nn.fusing": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
-    "nn.torchmodel": ("TorchModel",),
+    "device": ("pick_device",),
+    "embedpool": ("embed_and_pool",),
+    "fusion": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
+    "torch_model": ("TorchModel",),
 }
 
 
@@ -46,5 +46,5 @@ def __getattr__(name: str) -> Any:
     home = next((home for home, names in _HOMES.items() if name in names), None)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = getattr(import_module(f"fusionbench.{home}"), name)
+    globals()[name] = getattr(import_module(f"fusionbench.nn.{home}"), name)
     return globals()[name]

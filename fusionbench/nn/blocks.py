@@ -9,9 +9,9 @@ from typing import Literal, cast
 import torch
 from torch import Tensor, nn
 
-from fusionbench.dropout import Dropout, dropout
-from fusionbench.errors import DataError
-from fusionbench.types import Bag, Batch
+from fusionbench.core.errors import DataError
+from fusionbench.core.types import Bag, Batch
+from fusionbench.nn.fast_dropout import Dropout, dropout
 
 
 def complete(batch: Batch, name: str, who: str) -> Bag:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fusionbench.errors import SuiteError
+from fusionbench.core.errors import SuiteError
 
 
 def pick_device(name: str) -> torch.device:

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from fusionbench.dropout import Draws, drawn_in_words
 from fusionbench.nn.blocks import GatedAttention, masked_softmax
+from fusionbench.nn.fast_dropout import Draws, drawn_in_words
 
 _ROWS = 2048
 """At a time: a multiple of four, for `Draws`. 8 MiB of 1,024 channels."""

@@ -8,12 +8,12 @@ from functools import cached_property
 
 import pandas as pd
 
-from fusionbench.report.frames import Frames
+from fusionbench.report.model import ComparisonTable, Row, Stored, row_keys
 from fusionbench.report.paired import FoldValues, fold_values
 from fusionbench.report.ranking import Samples, samples
-from fusionbench.report.tables import comparison_table
-from fusionbench.report.words import ComparisonTable, Row, Stored, row_keys
-from fusionbench.statistics import DRAWS
+from fusionbench.report.table import comparison_table
+from fusionbench.results.frames import Frames
+from fusionbench.survival.stats import DRAWS
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusionbench.errors import ResultsError, did_you_mean
-from fusionbench.report.frames import Frames
-from fusionbench.report.intervals import Bootstrapped, bootstrap
-from fusionbench.report.tested import Line, Tested, cohort_of, shared_cases, tested
-from fusionbench.report.words import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
-from fusionbench.statistics import (
+from fusionbench.core.errors import ResultsError, did_you_mean
+from fusionbench.report.bootstrap import Bootstrapped, bootstrap
+from fusionbench.report.model import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
+from fusionbench.report.predictions import Line, Tested, cohort_of, shared_cases, tested
+from fusionbench.results.frames import Frames
+from fusionbench.survival.stats import (
     DRAWS,
     PairedTest,
     average_repeats,

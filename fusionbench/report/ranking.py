@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.intervals import Bootstrapped, bootstrap
+from fusionbench.report.bootstrap import Bootstrapped, bootstrap
+from fusionbench.report.model import HARRELL, Place, Row, Stored, is_oracle, unique
 from fusionbench.report.paired import FoldValues, adjusted, comparison
-from fusionbench.report.tested import blocks, cohort_of, tested
-from fusionbench.report.words import HARRELL, Place, Row, Stored, is_oracle, unique
-from fusionbench.statistics import best_position, mean_over_folds
+from fusionbench.report.predictions import blocks, cohort_of, tested
+from fusionbench.survival.stats import best_position, mean_over_folds
 
 ALPHA = 0.05
 TIED = "a"

@@ -10,8 +10,8 @@ from typing import Literal
 
 from tabulate import tabulate
 
-from fusionbench.report.layout import Entry, Section, document
-from fusionbench.report.words import ComparisonTable
+from fusionbench.report.document import Entry, Section, document
+from fusionbench.report.model import ComparisonTable
 
 Format = Literal["md", "latex", "html", "csv"]
 

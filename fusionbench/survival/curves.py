@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

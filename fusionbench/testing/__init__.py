@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fusionbench.testing.conformance import Check, Failure, Report, Skipped, check_plugin, checks_for
-    from fusionbench.testing.parametrizing import parametrize
+    from fusionbench.testing.pytest import parametrize
 
 __all__ = ["Check", "Failure", "Report", "Skipped", "check_plugin", "checks_for", "parametrize"]
 
@@ -18,5 +18,5 @@ __all__ = ["Check", "Failure", "Report", "Skipped", "check_plugin", "checks_for"
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'fusionbench.testing' has no attribute {name!r}")
-    home = "parametrizing" if name == "parametrize" else "conformance"
+    home = "pytest" if name == "parametrize" else "conformance"
     return getattr(import_module(f"fusionbench.testing.{home}"), name)

@@ -16,10 +16,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from torch import Tensor, nn
 
-from fusionbench.errors import PluginError
+from fusionbench.core.errors import PluginError
+from fusionbench.core.types import Bag, Batch
 from fusionbench.nn import GatedAttention
 from fusionbench.survival import hazards_to_survival, risk_from_survival
-from fusionbench.types import Bag, Batch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

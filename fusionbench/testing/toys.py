@@ -10,12 +10,12 @@ import numpy as np
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import make_modality
-from fusionbench.interfaces import Modality
-from fusionbench.preprocess import Preprocessor, fit_preprocessor
-from fusionbench.seeds import derive
+from fusionbench.core.interfaces import Modality
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, CaseSet, ModalityUse, SurvivalTarget, SurvivalTargets, Task
+from fusionbench.data.cohort import make_modality
+from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.survival import assign_bins, time_bins
-from fusionbench.types import Case, CaseSet, ModalityUse, SurvivalTarget, SurvivalTargets, Task
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 from fusionbench.testing.replay.reference import read
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench import DataError, SuiteError
-from fusionbench.slideimages import opened
+from fusionbench.data.slides import opened
 
 SLIDES = {".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".svslide", ".vms", ".vmu", ".czi"}
 """Suffixes that promise a slide: one that OpenSlide does not know is a fault."""

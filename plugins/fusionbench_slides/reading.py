@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.slideimages import failing_as_data, flattened, opened
+from fusionbench.data.slides import failing_as_data, flattened, opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fusionbench.slideimages import Colour
+    from fusionbench.data.slides import Colour
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from fusionbench import SuiteError
-from fusionbench.encoders import EncoderChoice, load
+from fusionbench.data.encoders import EncoderChoice, load
 from fusionbench.nn import pick_device
 from fusionbench_slides.embedding import Embedder, Precision, autocast_for
 from fusionbench_slides.feature_file import DTYPE

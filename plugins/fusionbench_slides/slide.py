@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.slideimages import background_of
+from fusionbench.data.slides import background_of
 from fusionbench_slides.resolution import Said
 
 if TYPE_CHECKING:
-    from fusionbench.slideimages import Colour
+    from fusionbench.data.slides import Colour
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench import DataError
-from fusionbench.slideimages import Thumbnail, opened, thumbnail_of
+from fusionbench.data.slides import Thumbnail, opened, thumbnail_of
 from fusionbench_slides.grid import Grid
 from fusionbench_slides.resolution import Resolution, scale_for
 from fusionbench_slides.slide import Facts, facts_of

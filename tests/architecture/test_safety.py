@@ -24,9 +24,9 @@ ALLOWED = {
     *((f"fusionbench/testing/conformance/{name}.py", "pickle.loads") for name in ("model_basics", "model_learning")),
     ("fusionbench/testing/conformance/encoders.py", "pickle.loads"),
     # between a run and the process that it started a moment ago, over a pipe of the two; no file
-    ("fusionbench/executors/supervised.py", "pickle.loads"),
+    ("fusionbench/execution/executors/subprocess.py", "pickle.loads"),
 }
-IMPORTS = ("fusionbench/registry.py", "__init__.py")
+IMPORTS = ("fusionbench/core/registry.py", "__init__.py")
 """Modules of the own package by names written in its source: what is imported late, so that start-up is quick."""
 TORCHSCRIPT = "plugins/fusionbench_slides/encoders/torchscript.py"
 """An encoder that the user names on the command line is a program in any form; it is no data and no result."""
@@ -92,12 +92,12 @@ def test_no_code_is_run_from_files(path: Path) -> None:
     ],
 )
 def test_the_walk_sees_them(line: str) -> None:
-    assert problems(line, "fusionbench/suites.py")
+    assert problems(line, "fusionbench/suites/suite.py")
 
 
 def test_what_is_sound_is_not_refused() -> None:
     sound = "torch.load(path, weights_only=True)\nnp.load(path)\nnp.load(path, allow_pickle=False)\nmodel.eval()"
-    assert not problems(sound, "fusionbench/suites.py")
+    assert not problems(sound, "fusionbench/suites/suite.py")
 
 
 def test_suites_are_toml_and_tables_beside_them() -> None:
@@ -105,8 +105,8 @@ def test_suites_are_toml_and_tables_beside_them() -> None:
 
 
 def test_stored_weights_are_safetensors() -> None:
-    from fusionbench.cellfiles import WEIGHTS
+    from fusionbench.results.cell_files import WEIGHTS
 
     assert WEIGHTS == "model.safetensors"
-    files = (ROOT / "fusionbench/cellfiles.py").read_text(encoding="utf-8")
+    files = (ROOT / "fusionbench/results/cell_files.py").read_text(encoding="utf-8")
     assert "from safetensors.numpy import load" in files

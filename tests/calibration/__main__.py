@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from fusionbench import environment
+from fusionbench.core import environment
 from tests.calibration.experiments import EXPERIMENTS, QUICK, Scale
 from tests.calibration.figures import Figure, Report
 

@@ -14,8 +14,8 @@ import numpy as np
 from scipy import stats
 from threadpoolctl import threadpool_limits
 
-from fusionbench.statistics import DETECTABLE, DRAWS, corrected_t_test
-from fusionbench.statistics.concordance import Floats
+from fusionbench.survival.stats import DETECTABLE, DRAWS, corrected_t_test
+from fusionbench.survival.stats.concordance import Floats
 from tests.calibration import speed
 from tests.calibration.figures import Figure, share
 from tests.calibration.fixed import Compared, compared

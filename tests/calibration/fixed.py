@@ -6,14 +6,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fusionbench.protocol import Protocol
-from fusionbench.report.intervals import Bootstrapped, bootstrap
-from fusionbench.report.tested import Cohort, Line, Tested
-from fusionbench.seeds import derive
-from fusionbench.splits import make_folds
-from fusionbench.statistics import corrected_t_test, mean_over_folds, percentile_interval
-from fusionbench.statistics.concordance import Ints
-from fusionbench.types import Case, SurvivalTarget
+from fusionbench.core.protocol import Protocol
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, SurvivalTarget
+from fusionbench.data.splits import make_folds
+from fusionbench.report.bootstrap import Bootstrapped, bootstrap
+from fusionbench.report.predictions import Cohort, Line, Tested
+from fusionbench.survival.stats import corrected_t_test, mean_over_folds, percentile_interval
+from fusionbench.survival.stats.concordance import Ints
 from tests.calibration.population import Population, Sample, Setting
 
 

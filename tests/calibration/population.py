@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from fusionbench.seeds import derive
-from fusionbench.statistics.concordance import Floats
+from fusionbench.core.seeds import derive
+from fusionbench.survival.stats.concordance import Floats
 
 NOISE = 1.0
 """sd of the noise of a copy; the true log hazard has sd 1, too."""

@@ -9,11 +9,11 @@ import numpy as np
 from sksurv.metrics import concordance_index_censored
 from threadpoolctl import threadpool_limits
 
-from fusionbench.report.intervals import Bootstrapped, bootstrap
-from fusionbench.report.tested import Line, Tested
-from fusionbench.seeds import derive
-from fusionbench.statistics import Resampling, ScoredFold, comparable_pairs, concordance, resample, weighted_c
-from fusionbench.statistics.concordance import Floats, Ints
+from fusionbench.core.seeds import derive
+from fusionbench.report.bootstrap import Bootstrapped, bootstrap
+from fusionbench.report.predictions import Line, Tested
+from fusionbench.survival.stats import Resampling, ScoredFold, comparable_pairs, concordance, resample, weighted_c
+from fusionbench.survival.stats.concordance import Floats, Ints
 from tests.calibration.fixed import cohort_of
 from tests.calibration.population import NOISE, Population, Sample
 

@@ -21,19 +21,19 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from fusionbench.cells import Cell
-from fusionbench.cohort import Cohort
-from fusionbench.plan import expand
-from fusionbench.registry import GROUP, Registry, discover
-from fusionbench.report import tested
-from fusionbench.report.intervals import bootstrap
-from fusionbench.results import CellResult
-from fusionbench.runner import run_cell
-from fusionbench.seeds import derive
-from fusionbench.statistics import percentile_interval
-from fusionbench.statistics.concordance import Floats
-from fusionbench.suites import Suite, parse
-from fusionbench.workbench import Workbench
+from fusionbench.core.cell_result import CellResult
+from fusionbench.core.registry import GROUP, Registry, discover
+from fusionbench.core.seeds import derive
+from fusionbench.data.cohort import Cohort
+from fusionbench.execution.run_cell import run_cell
+from fusionbench.execution.shared import Workbench
+from fusionbench.report import predictions as tested
+from fusionbench.report.bootstrap import bootstrap
+from fusionbench.suites.cell import Cell
+from fusionbench.suites.plan import expand
+from fusionbench.suites.suite import Suite, parse
+from fusionbench.survival.stats import percentile_interval
+from fusionbench.survival.stats.concordance import Floats
 
 FAMILIES = {("left", "a"): 0, ("left", "b"): 1, ("right", "a"): 2}
 """(modality, family of seeds) to the row of `Trained`."""

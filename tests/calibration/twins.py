@@ -10,7 +10,7 @@ from pydantic import Field
 
 from fusionbench import Case, DataError, Dataset, DatasetInfo, ModalityUse, Options, SurvivalTarget, hookimpl
 from fusionbench.builtin.synthetic import survival_times
-from fusionbench.seeds import derive
+from fusionbench.core.seeds import derive
 
 COLUMNS = 12
 SIGNAL = 4

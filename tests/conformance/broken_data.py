@@ -31,7 +31,7 @@ from fusionbench import (
     UndefinedMetric,
 )
 from fusionbench.builtin.bag import Bag
-from fusionbench.interfaces import Encoder, Executor
+from fusionbench.core.interfaces import Encoder, Executor
 from tests.conformance.broken import fails
 
 FILE = "broken/times.txt"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import typer
 
-from fusionbench.registry import BASES, PluginRecord, Registry, base_of, discover
+from fusionbench.core.registry import BASES, PluginRecord, Registry, base_of, discover
 from fusionbench.testing import Check, checks_for
 from fusionbench.testing.conformance import PROMISES
 from tests.conformance import broken, broken_data

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.errors import SuiteError
+from fusionbench.core.errors import SuiteError
 from fusionbench.testing import Failure, check_plugin, parametrize
 from fusionbench.testing.conformance import PROMISES
 from tests.conftest import EXAMPLE, Cli
@@ -139,7 +139,7 @@ def test_checks_run_without_pytest() -> None:
     code = (
         "import sys\nsys.modules['pytest'] = None\n"
         "from fusionbench.testing import check_plugin, checks_for\n"
-        "from fusionbench.registry import discover\n"
+        "from fusionbench.core.registry import discover\n"
         "for check in checks_for('builtin', discover(), 'suite:quickstart'):\n    check()\n"
     )
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
 from fusionbench.testing import Check, checks_for, parametrize
 
 SLOW = {"best-unimodal", "early-fusion", "gradient-boosting", "healnet", "mcat", "mifcn", "porpoise", "xor-unimodal"}

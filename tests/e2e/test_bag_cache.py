@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionbench.cacheentry import RACY_NS
-from fusionbench.featurecache import ENVIRONMENT, OFF
-from fusionbench.results import CellResult
-from fusionbench.runner import run_cell
+from fusionbench.core.cell_result import CellResult
+from fusionbench.data.cache_entry import RACY_NS
+from fusionbench.data.feature_cache import ENVIRONMENT, OFF
+from fusionbench.execution.run_cell import run_cell
 from fusionbench.session import Session
 from tests.own_cohort import write_cohort
 

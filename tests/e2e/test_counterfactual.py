@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 
 from fusionbench import Case, PluginRef, SurvivalTarget
-from fusionbench.cells import Cell
-from fusionbench.cohort import Cohort
-from fusionbench.plan import expand
-from fusionbench.registry import Registry, discover
-from fusionbench.results import CellResult
-from fusionbench.runner import run_cell
-from fusionbench.suites import load
-from fusionbench.workbench import Workbench
+from fusionbench.core.cell_result import CellResult
+from fusionbench.core.registry import Registry, discover
+from fusionbench.data.cohort import Cohort
+from fusionbench.execution.run_cell import run_cell
+from fusionbench.execution.shared import Workbench
+from fusionbench.suites.cell import Cell
+from fusionbench.suites.plan import expand
+from fusionbench.suites.suite import load
 from tests.conftest import EXAMPLE
 
 PLAIN = ("example-least-squares", "cox", "survival-forest", "gradient-boosting")

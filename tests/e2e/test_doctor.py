@@ -41,7 +41,7 @@ def test_threads_and_an_empty_data_home(cli: Cli, tmp_path: Path) -> None:
 
 
 def test_a_damaged_cohort_is_a_problem(cli: Cli, tmp_path: Path) -> None:
-    from fusionbench.registry import discover
+    from fusionbench.core.registry import discover
 
     dataset = discover().dataset("hancock")
     source = next(s for s in dataset(dataset.Options(), tmp_path).sources() if s.size)

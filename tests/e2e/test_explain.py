@@ -13,10 +13,10 @@ import pandas as pd
 import pytest
 
 from fusionbench.builtin.synthetic import Synthetic, SyntheticOptions
-from fusionbench.explain import Request
-from fusionbench.pluginref import PluginRef
-from fusionbench.selection import Selection
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
+from fusionbench.tools.explain import Request
 from tests.conftest import Cli, Outcome
 from tests.e2e.test_bad_input import one_error
 

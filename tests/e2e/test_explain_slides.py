@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fusionbench.builtin.feature_files import read_arrays
-from fusionbench.download import data_home
+from fusionbench.data.downloads import data_home
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from fusionbench_tcga import slides
 
-from fusionbench import slidefiles, transfer
+from fusionbench.data import slide_downloads as transfer
+from fusionbench.data import slide_files as slidefiles
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.unit.test_transfer import BODY, Server, refuse, serve, server

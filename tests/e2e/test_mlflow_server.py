@@ -14,10 +14,11 @@ from urllib.parse import quote
 
 import pytest
 
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
+from fusionbench.report.mlflow import experiment_id, suite_link
+from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow.client import Connection
 from fusionbench.session import Session
-from fusionbench.tracking import experiment_id, suite_link, words
-from fusionbench.tracking.connection import Connection
 from tests.browser import browser, needs_driver
 from tests.conftest import EXAMPLE
 from tests.services import MlflowServer, free_port, mlflow_server, postgresql

@@ -17,14 +17,14 @@ import numpy as np
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from fusionbench import DataError, ModalityUse, SurvivalPrediction, SurvivalTargets, UndefinedMetric, scaffold
+from fusionbench import DataError, ModalityUse, SurvivalPrediction, SurvivalTargets, UndefinedMetric
 from fusionbench.builtin.feature_files import read_arrays
-from fusionbench.cli.new_plugin import Kind
+from fusionbench.cli.new_plugin import Kind, scaffold
 from tests.conftest import EXAMPLE, Cli, Outcome, run_cli
 from tests.unit.slide_files import write_pyramid
 
 ROOT = Path(__file__).parents[2]
-TEMPLATES = ROOT / "fusionbench" / "_templates"
+TEMPLATES = ROOT / "fusionbench" / "cli" / "new_plugin" / "templates"
 KINDS = sorted(scaffold.BRINGS)
 NAMES = {
     "model": "my-fusion",
@@ -163,13 +163,14 @@ def test_what_is_written_is_linted_and_formatted(kind: str, name: str, tmp_path:
 
 def test_compiled_files_do_not_travel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Installers leave `__pycache__` in the templates."""
-    cache = tmp_path / "fusionbench" / "_templates" / "metric" / "src" / "__pycache__"
+    templates = tmp_path / "templates"
+    cache = templates / "metric" / "src" / "__pycache__"
     cache.mkdir(parents=True)
     (cache / "landmark.pyc").write_bytes(b"\xff\xfe")
     for path in scaffold.SHARED:
-        (tmp_path / "fusionbench" / "_templates" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "fusionbench" / "_templates" / path).write_text("")
-    monkeypatch.setattr(scaffold, "files", lambda package: tmp_path / package)
+        (templates / path).parent.mkdir(parents=True, exist_ok=True)
+        (templates / path).write_text("")
+    monkeypatch.setattr(scaffold, "files", lambda package: tmp_path)
     assert set(scaffold.render("x", "metric")) == set(scaffold.SHARED)
 
 
@@ -385,7 +386,7 @@ def test_the_wheel_has_the_templates(tmp_path: Path) -> None:
     result = python("-m", "build", "--no-isolation", "--wheel", "--outdir", tmp_path, ROOT, cwd=tmp_path)
     assert result.returncode == 0, result.stdout + result.stderr
     names = zipfile.ZipFile(next(tmp_path.glob("*.whl"))).namelist()
-    kept = {name for name in names if name.startswith("fusionbench/_templates/")}
+    kept = {name for name in names if name.startswith("fusionbench/cli/new_plugin/templates/")}
     files = (p.relative_to(ROOT).as_posix() for p in TEMPLATES.rglob("*") if p.is_file() and p.suffix != ".pyc")
     assert kept == set(files)
     assert "plugins/README.md" not in names

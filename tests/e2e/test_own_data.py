@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import TOML, write_cohort, write_h5

@@ -10,8 +10,8 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from fusionbench.builtin.table.words import ModalityWords, Outcome, Words
-from fusionbench.inspection.suspicion import Kind
+from fusionbench.builtin.table.schema import ModalityWords, Outcome, Words
+from fusionbench.data.inspection.suspicion import Kind
 from tests.conftest import Cli
 from tests.own_cohort import write_files
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from fusionbench import clock as watch
-from fusionbench.clock import Spent
-from fusionbench.errors import SuiteError
-from fusionbench.explain import Request
-from fusionbench.profiling.figure import drawn
-from fusionbench.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.core import timing as watch
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.timing import Spent
 from fusionbench.report.figures.panel import Panel
 from fusionbench.session import Session
+from fusionbench.tools.explain import Request
+from fusionbench.tools.profiling.figure import drawn
+from fusionbench.tools.profiling.measuring import OF_THE_MODEL, STEPS, Profile
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.unit.drawn_results import overlapping
@@ -63,7 +63,7 @@ def test_what_cannot_be_profiled(cli: Cli, args: tuple[str, ...], words: tuple[s
 
 
 def test_a_model_without_steps_is_refused_before_it_is_fitted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("fusionbench.profiling.measuring.run_cell", lambda *_: pytest.fail("it was fitted"))
+    monkeypatch.setattr("fusionbench.tools.profiling.measuring.run_cell", lambda *_: pytest.fail("it was fitted"))
     with pytest.raises(SuiteError, match="cox trains no torch module"):
         Session(out=tmp_path, device="cpu").profile(Request("quickstart", "cox"), 0)
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
 from fusionbench.report.analysis import analyse
-from fusionbench.report.frames import read_frames
+from fusionbench.report.model import Stored
 from fusionbench.report.paired import comparison, fold_values
 from fusionbench.report.ranking import samples
-from fusionbench.report.words import Stored
+from fusionbench.results.frames import read_frames
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 SUITES = sorted(p.parent.name for p in PUBLISHED.glob("*/table.csv"))

@@ -25,7 +25,7 @@ import os, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 import ray
 from fusionbench.cli import main
-from fusionbench.executors.cluster import OBJECT_STORE
+from fusionbench.execution.executors.cluster import OBJECT_STORE
 
 ray.init(num_cpus=2, include_dashboard=False, object_store_memory=OBJECT_STORE, log_to_driver=False)
 for line in sys.argv[1:]:
@@ -134,9 +134,9 @@ os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from pathlib import Path
 import ray
 from ray.cluster_utils import Cluster
-from fusionbench.errors import SuiteError
-from fusionbench.executors.cluster import cluster as joined
-from fusionbench.interfaces import Terms
+from fusionbench.core.errors import SuiteError
+from fusionbench.execution.executors.cluster import cluster as joined
+from fusionbench.core.interfaces import Terms
 sys.path.insert(0, {root!r})
 from tests.faults.watching import Running
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import torch
 
-from fusionbench.determinism import WORKSPACE, deterministic
-from fusionbench.registry import discover
-from fusionbench.results import CellResult
-from fusionbench.runner import run_cell
-from fusionbench.selection import Selection
+from fusionbench.core.cell_result import CellResult
+from fusionbench.core.registry import discover
+from fusionbench.execution.determinism import WORKSPACE, deterministic
+from fusionbench.execution.run_cell import run_cell
+from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.store import Store
+from fusionbench.suites.selection import Selection
 from tests.conftest import EXAMPLE, Cli
 
 SUITE = "example-tiny"

@@ -8,11 +8,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusionbench.errors import ResultsError
-from fusionbench.publish import _write_compact
-from fusionbench.registry import discover
-from fusionbench.selection import Selection
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.registry import discover
 from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
+from fusionbench.tools.publish import _write_compact
 from tests.conftest import EXAMPLE
 
 SUITE = "example-faulty"
@@ -90,7 +90,7 @@ def test_a_refused_publication_leaves_the_old_one(session: Session, monkeypatch:
     session.run(SUITE, track=False)
     target = session.publish(SUITE)
     before = {p.name: p.read_bytes() for p in target.iterdir()}
-    monkeypatch.setattr("fusionbench.publish.LARGEST", 10)
+    monkeypatch.setattr("fusionbench.tools.publish.LARGEST", 10)
     with pytest.raises(ResultsError, match="5 MB are the most"):
         session.publish(SUITE)
     assert {p.name: p.read_bytes() for p in target.iterdir()} == before
@@ -106,7 +106,7 @@ def test_survival_curves_are_left_out_where_they_would_be_too_large(
     assert tomllib.loads((target / "run.toml").read_text())["survival_curves"] is True
     assert any(name.startswith("S_") for name in whole.columns)
     source = session.out / "example-tiny" / "predictions.parquet"
-    monkeypatch.setattr("fusionbench.publish.LARGEST", (target / "predictions.parquet").stat().st_size - 1)
+    monkeypatch.setattr("fusionbench.tools.publish.LARGEST", (target / "predictions.parquet").stat().st_size - 1)
     _write_compact(source, target / "small.parquet")
     small = pd.read_parquet(target / "small.parquet")
     pd.testing.assert_frame_equal(small, whole[small.columns])
@@ -114,7 +114,7 @@ def test_survival_curves_are_left_out_where_they_would_be_too_large(
 
 
 def test_nobodys_follow_up_is_within_a_predictors_reach(session: Session) -> None:
-    from fusionbench.runner import fold_data
+    from fusionbench.execution.run_cell import fold_data
 
     cell = session.plan(SUITE).todo()[0]
     data = fold_data(cell, session.bench.cohort(cell.dataset, "patient"), session.bench)

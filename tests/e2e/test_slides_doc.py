@@ -10,9 +10,9 @@ import fusionbench_slides.run
 import pytest
 from fusionbench_slides.run import Request
 
-from fusionbench.encoders import EncoderChoice
-from fusionbench.registry import discover
-from fusionbench.suites import options
+from fusionbench.core.registry import discover
+from fusionbench.data.encoders import EncoderChoice
+from fusionbench.suites.suite import options
 from tests.conftest import Cli
 
 TEXT = (Path(__file__).parents[2] / "docs" / "slides.md").read_text(encoding="utf-8")

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from fusionbench.attempts import Attempts
-from fusionbench.holding import hold
+from fusionbench.results.attempts import Attempts
+from fusionbench.results.run_lock import hold
+from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.store import Store
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.speed.status import invent, measure, suite_file

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.tracking import experiment_id, words
-from fusionbench.tracking.connection import Connection
+from fusionbench.report.mlflow import experiment_id
+from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow.client import Connection
 from tests import services
 from tests.conftest import Cli
 

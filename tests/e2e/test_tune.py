@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from fusionbench.session import Session
-from fusionbench.tuning import Wish
+from fusionbench.tools.tuning import Wish
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import write_cohort

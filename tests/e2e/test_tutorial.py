@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench import scaffold
+from fusionbench.cli.new_plugin import scaffold
 from tests.conftest import Cli, Outcome, run_cli
 
 ROOT = Path(__file__).parents[2]

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from fusionbench.environment import machine, packages
+from fusionbench.core.environment import machine, packages
 from tests.faults.cost import cost
 from tests.faults.watching import ATTEMPTS, PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
 

@@ -14,7 +14,7 @@ SCRIPT = """
 import resource, sys, time
 from pathlib import Path
 import psutil
-from fusionbench.running import Nobody
+from fusionbench.tools.run import Nobody
 from fusionbench.session import Session
 
 class Memory(Nobody):

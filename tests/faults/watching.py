@@ -15,7 +15,7 @@ from typing import IO, Any
 
 import psutil
 
-from fusionbench.seeds import derive
+from fusionbench.core.seeds import derive
 from tests.conftest import EXAMPLE
 from tests.forking import Forked
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, settings
 from hypothesis import strategies as st
 
-from fusionbench.errors import FusionBenchError
+from fusionbench.core.errors import FusionBenchError
 
 ASKED = os.environ.get("FUSIONBENCH_FUZZ", "")
 FUZZ = settings(

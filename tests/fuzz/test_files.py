@@ -15,14 +15,15 @@ import tomli_w
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from fusionbench import imports, suites
-from fusionbench.cohort import load_cohort
-from fusionbench.errors import FusionBenchError
-from fusionbench.pluginref import PluginRef
-from fusionbench.registry import Registry, discover
-from fusionbench.report.frames import Frames, read_frames
+from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.registry import Registry, discover
+from fusionbench.data.cohort import load_cohort
+from fusionbench.report import imported as imports
+from fusionbench.results.frames import Frames, read_frames
+from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.store import Store
+from fusionbench.suites import suite as suites
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
 

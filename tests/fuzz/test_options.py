@@ -16,9 +16,10 @@ from hypothesis import event, example, given
 from hypothesis import strategies as st
 from typer.main import get_command
 
-from fusionbench import cli, registry
-from fusionbench.errors import SuiteError
-from fusionbench.pluginref import PluginRef
+from fusionbench import cli
+from fusionbench.core import registry
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.session import Session
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, NASTY, NUMBERS, TEXTS, clear

@@ -14,12 +14,12 @@ import tomli_w
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from fusionbench import suites
-from fusionbench.errors import FusionBenchError
-from fusionbench.plan import expand
-from fusionbench.protocol import Protocol, TrainRecipe
-from fusionbench.registry import Registry, discover
-from fusionbench.workbench import Workbench
+from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.protocol import Protocol, TrainRecipe
+from fusionbench.core.registry import Registry, discover
+from fusionbench.execution.shared import Workbench
+from fusionbench.suites import suite as suites
+from fusionbench.suites.plan import expand
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
 

@@ -2,9 +2,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionbench.bags import batches, collate, stream
+from fusionbench.core.types import ModalitySpec, PreparedBag, PreparedCase
+from fusionbench.data.collate import batches, collate, stream
 from fusionbench.nn import GatedAttention
-from fusionbench.types import ModalitySpec, PreparedBag, PreparedCase
 
 SPECS = {"omic": ModalitySpec("omic", "vector", 3), "wsi": ModalitySpec("wsi", "bag", 4)}
 LENGTHS = st.lists(st.integers(0, 9), min_size=1, max_size=12)

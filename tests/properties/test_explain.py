@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fusionbench.explain.looking import jensen_shannon, total_variation
-from fusionbench.explain.occludable import without_instances
-from fusionbench.explain.places import safe
-from fusionbench.types import RawBag
+from fusionbench.core.types import RawBag
+from fusionbench.tools.explain.attention import jensen_shannon, total_variation
+from fusionbench.tools.explain.masked_readers import without_instances
+from fusionbench.tools.explain.places import safe
 
 masses = arrays(np.float64, st.tuples(st.just(2), st.integers(2, 12)), elements=st.floats(0, 1))
 

@@ -14,9 +14,9 @@ from sksurv.util import Surv
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.builtin.metrics import METRICS, HarrellC, TimeDependentAuc, UnoC
-from fusionbench.errors import UndefinedMetric
-from fusionbench.statistics import Censoring, harrell_c
-from fusionbench.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.core.errors import UndefinedMetric
+from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.survival.stats import Censoring, harrell_c
 
 GRID = np.linspace(0, 60, 21)[1:]
 TRAIN = SurvivalTargets(np.arange(1.0, 101.0), np.arange(100) % 3 > 0, np.zeros(100, dtype=np.int64))

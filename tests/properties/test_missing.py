@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionbench import Case, CaseSet, ModalitySpec, PreparedCase
-from fusionbench.missing import Mask, make_masks, mask_hash, realised_rate
+from fusionbench.data.masks import Mask, make_masks, mask_hash, realised_rate
 
 NAMES = ("a", "b", "c", "d")
 Present = dict[str, tuple[str, ...]]

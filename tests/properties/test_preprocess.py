@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fusionbench.preprocess import fit_preprocessor
+from fusionbench.data.preprocessing import fit_preprocessor
 from fusionbench.testing.toys import TOYS, toy_cases, toy_modalities
 
 NAMES = tuple(TOYS)

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from fusionbench import download
-from fusionbench.errors import DataError, FusionBenchError, ResultsError, SuiteError
-from fusionbench.filenames import LONGEST, filename, is_plain
-from fusionbench.pluginref import PluginRef
-from fusionbench.predicting import find_cell
-from fusionbench.registry import Registry
-from fusionbench.report.layout import Entry
-from fusionbench.report.page import heading, items, page, paragraph, table
-from fusionbench.types import Source
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.file_names import LONGEST, filename, is_plain
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import Source
+from fusionbench.data import downloads as download
+from fusionbench.report.document import Entry
+from fusionbench.report.html.page import heading, items, page, paragraph, table
+from fusionbench.tools.predict import find_cell
 
 PATHS = [
     *("../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "C:\\x", "\\\\host\\x", "a\x00b", "~/x", ".hidden"),

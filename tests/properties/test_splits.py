@@ -9,8 +9,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fusionbench import Case, DataError, Fold, SurvivalTarget
-from fusionbench.protocol import Protocol
-from fusionbench.splits import make_folds
+from fusionbench.core.protocol import Protocol
+from fusionbench.data.splits import make_folds
 
 
 @dataclass(frozen=True)

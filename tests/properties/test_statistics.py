@@ -8,7 +8,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sksurv.metrics import concordance_index_censored
 
-from fusionbench.statistics import (
+from fusionbench.survival.stats import (
     ScoredFold,
     comparable_pairs,
     concordance,

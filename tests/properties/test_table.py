@@ -12,14 +12,14 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from fusionbench.builtin.table.cells import as_texts, code, number, numbers
-from fusionbench.builtin.table.claims import claimed
-from fusionbench.builtin.table.files import Sheet, text_of
+from fusionbench.builtin.table.column_selection import claimed
 from fusionbench.builtin.table.outcome import targets
-from fusionbench.builtin.table.reading import read_cohort
-from fusionbench.builtin.table.words import ModalityWords, Outcome, Words
-from fusionbench.inspection.facts import median_follow_up
-from fusionbench.inspection.leaks import predicts_event, predicts_time
+from fusionbench.builtin.table.read import read_cohort
+from fusionbench.builtin.table.schema import ModalityWords, Outcome, Words
+from fusionbench.builtin.table.sheets import Sheet, text_of
+from fusionbench.builtin.table.values import as_texts, code, number, numbers
+from fusionbench.data.inspection.leakage import predicts_event, predicts_time
+from fusionbench.data.inspection.summary import median_follow_up
 
 MISSING = Words.model_fields["missing"].default
 levels = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(

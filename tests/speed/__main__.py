@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from fusionbench.environment import machine, packages
+from fusionbench.core.environment import machine, packages
 
 ROOT = Path(__file__).parents[2]
 TO = ROOT / "results/published/speed.md"

@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 
-from fusionbench.bags import collate
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.instances import FittedInstances, InstanceOptions, as_float32
-from fusionbench.cacheentry import RACY_NS
-from fusionbench.featurecache import ENVIRONMENT, LIMIT, OFF
-from fusionbench.types import ModalitySpec, ModalityUse, PreparedBag, PreparedCase
+from fusionbench.core.types import ModalitySpec, ModalityUse, PreparedBag, PreparedCase
+from fusionbench.data.cache_entry import RACY_NS
+from fusionbench.data.collate import collate
+from fusionbench.data.feature_cache import ENVIRONMENT, LIMIT, OFF
 
 MB = 1e6
 

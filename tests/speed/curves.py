@@ -17,10 +17,10 @@ import torch
 from fusionbench_healnet import Healnet
 from fusionbench_unimodal.snn import Snn
 
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.execution.training.loop import train_module
 from fusionbench.report.figures.style import styled
 from fusionbench.testing.toys import toy_case_set, toy_task
-from fusionbench.training import train_module
 from tests.speed import made
 from tests.speed.timing import alternating
 

@@ -25,11 +25,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from fusionbench import Batch, ModalitySpec, PreparedBag, PreparedCase, Task
-from fusionbench import feed as feeding
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.types import Case, CaseSet, SurvivalTargets
+from fusionbench.data import loader as feeding
+from fusionbench.execution.training.loop import train_module
 from fusionbench.nn import TorchModel
-from fusionbench.protocol import TrainRecipe
-from fusionbench.training import train_module
-from fusionbench.types import Case, CaseSet, SurvivalTargets
 from tests.speed import made, plain
 
 CHANNELS, CASES = 2048, 16

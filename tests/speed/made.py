@@ -9,7 +9,7 @@ from fusionbench_healnet import HealNet, HealnetOptions
 from torch import Tensor
 
 from fusionbench import Batch, ModalitySpec, PreparedBag, PreparedCase
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 
 OMIC = 2191
 """Columns of the paper's omic tables, about."""

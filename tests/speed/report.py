@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fusionbench.garbage import uncollected
+from fusionbench.core.garbage import uncollected
 from fusionbench.report.analysis import analyse
 from fusionbench.report.figures import figures
-from fusionbench.report.figures.files import written
-from fusionbench.report.frames import read_frames, write_frames
-from fusionbench.report.html import Origin, report
-from fusionbench.store import Store
+from fusionbench.report.figures.export import written
+from fusionbench.report.html.suite_report import Origin, report
+from fusionbench.results.frames import read_frames, write_frames
+from fusionbench.results.store import Store
 from tests.unit.drawn_results import everything, lock_of
 from tests.unit.stored_results import DIRECTIONS
 

@@ -20,11 +20,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from fusionbench import training
-from fusionbench.cells import Cell
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.execution.task import Job, Together, computed
+from fusionbench.execution.training import loop as training
 from fusionbench.session import Session
-from fusionbench.work import Job, Together, computed
+from fusionbench.suites.cell import Cell
 
 SUITE = """
 title = "Folds and repeats of one model on one cohort"

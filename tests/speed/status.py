@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from fusionbench.cellfiles import write_parts
-from fusionbench.cells import Plan
-from fusionbench.results import CellResult, PatternPrediction, Score
-from fusionbench.selection import WHOLE
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.types import SurvivalPrediction
+from fusionbench.results.cell_files import write_parts
+from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.store import Store
-from fusionbench.types import SurvivalPrediction
+from fusionbench.suites.cell import Plan
+from fusionbench.suites.selection import WHOLE
 
 MOST = 3.0
 """Seconds."""
@@ -46,10 +46,10 @@ PROBE = """
 import sys, time
 from pathlib import Path
 began = time.process_time()
-from fusionbench.cli.common import open_bench
-from fusionbench.garbage import uncollected
-from fusionbench.standing import planned, read_cells
-from fusionbench.standing.status import status
+from fusionbench.cli.options import open_bench
+from fusionbench.core.garbage import uncollected
+from fusionbench.tools.status import planned, read_cells
+from fusionbench.tools.status.status import status
 bench = open_bench()
 loaded = time.process_time()
 collecting = uncollected()

@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.figures.style import styled
-from fusionbench.report.frames import PLACE, Frames
+from fusionbench.results.frames import PLACE, Frames
 from tests.unit.stored_results import DIRECTIONS, make_frames, with_curves
 
 NASTY = "x$_1$<b>&amp;\\frac{a}{b}^%#\n\u4e2d"

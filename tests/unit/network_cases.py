@@ -18,7 +18,7 @@ from fusionbench_unimodal.snn import Snn
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec, PreparedBag, PreparedCase, Task
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from fusionbench.nn import TorchModel
 
 TASK = Task(n_outputs=4, edges=(1.0, 2.0, 3.0))

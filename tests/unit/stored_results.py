@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from fusionbench.report.frames import (
+from fusionbench.results.frames import (
     CELL_COLUMNS,
     FOLD_COLUMNS,
     HISTORY_COLUMNS,
@@ -19,7 +19,7 @@ from fusionbench.report.frames import (
     TARGET_COLUMNS,
     Frames,
 )
-from fusionbench.statistics import harrell_c
+from fusionbench.survival.stats import harrell_c
 
 DIRECTIONS: Mapping[str, bool | None] = {"harrell_c_index": True, "ibs": False, "d_calibration": None}
 

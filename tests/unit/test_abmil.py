@@ -5,7 +5,7 @@ from fusionbench_unimodal.networks import AbmilNetwork
 from torch import nn
 
 from fusionbench import ModalitySpec
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from tests.unit.network_cases import CASES, IMAGE
 
 BAG = {"image": IMAGE}

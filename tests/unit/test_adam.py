@@ -10,9 +10,9 @@ import torch
 from sksurv.metrics import concordance_index_censored
 from torch import nn
 
-from fusionbench.adam import Adam
-from fusionbench.optimizing import add_l1
-from fusionbench.statistics import harrell_c
+from fusionbench.execution.training.adam import Adam
+from fusionbench.execution.training.optimizers import add_l1
+from fusionbench.survival.stats import harrell_c
 
 
 def nets() -> tuple[nn.Module, nn.Module]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusionbench.arrangement import arranged, arranged_set
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import Cohort, load_cohort
-from fusionbench.interfaces import Dataset
-from fusionbench.preprocess import fit_preprocessor
-from fusionbench.protocol import Protocol
-from fusionbench.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.protocol import Protocol
+from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
+from fusionbench.data.cohort import Cohort, load_cohort
+from fusionbench.data.preprocessing import fit_preprocessor
+from fusionbench.data.protocol_view import arranged, arranged_set
 
 SETS = [("clinical",), ("clinical", "omic", "image")]
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.attempts import Attempts, Started, Tried
-from fusionbench.errors import ResultsError
+from fusionbench.core.errors import ResultsError
+from fusionbench.results.attempts import Attempts, Started, Tried
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_interrupted_while_it_writes_a_marker_leaves_nothing(
 BEGIN_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from fusionbench.attempts import Attempts
+from fusionbench.results.attempts import Attempts
 Attempts(Path(sys.argv[1])).start("abc", in_driver=True)
 os.kill(os.getpid(), signal.SIGKILL)
 """

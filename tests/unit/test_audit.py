@@ -12,15 +12,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusionbench import SurvivalPrediction, cells
-from fusionbench.audit import Audit, audit
-from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS
-from fusionbench.cells import Cell, Plan, present_modalities
-from fusionbench.errors import ResultsError
-from fusionbench.missing import realised_rate
-from fusionbench.results import CellResult, PatternPrediction
-from fusionbench.store import Store
+from fusionbench import SurvivalPrediction
+from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.errors import ResultsError
+from fusionbench.data.masks import realised_rate
+from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCESS
+from fusionbench.results.store import Store
+from fusionbench.suites import cell as cells
+from fusionbench.suites.cell import Cell, Plan, present_modalities
 from fusionbench.survival import time_bins
+from fusionbench.tools.audit import Audit, audit
 from tests.unit.test_plan import SUITE, Toy, planned
 
 

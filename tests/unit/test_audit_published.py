@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusionbench.audit.published import is_published, published_audit
-from fusionbench.audit.verdict import Line
-from fusionbench.errors import ResultsError
+from fusionbench.core.errors import ResultsError
+from fusionbench.results.audit_verdict import Line
+from fusionbench.tools.audit.published import is_published, published_audit
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "quickstart"
 GROUPS, TESTED = (

@@ -2,11 +2,11 @@ import numpy as np
 import pytest
 import torch
 
-from fusionbench import feed as feed_module
-from fusionbench.bags import batches, collate, select, stream, subsample
-from fusionbench.errors import DataError
-from fusionbench.feed import Ahead, CaseFeed
-from fusionbench.types import Bag, Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.core.errors import DataError
+from fusionbench.core.types import Bag, Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.data import loader as feed_module
+from fusionbench.data.collate import batches, collate, select, stream, subsample
+from fusionbench.data.loader import Ahead, CaseFeed
 
 SPECS = {
     "omic": ModalitySpec("omic", "vector", 3),

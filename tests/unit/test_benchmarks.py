@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench import references
-from fusionbench.registry import Registry, discover
+from fusionbench.core.registry import Registry, discover
 from fusionbench.report.findings.claims import CHECKS
 from fusionbench.report.findings.deviations import of_suite
-from fusionbench.suites import Suite, check_names, load
+from fusionbench.suites import published_numbers as references
+from fusionbench.suites.suite import Suite, check_names, load
 
 ROOT = Path(__file__).parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.toml"))

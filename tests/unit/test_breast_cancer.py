@@ -8,7 +8,7 @@ import pytest
 from fusionbench import DataError, Options
 from fusionbench.builtin.breast_cancer import BreastCancer
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import load_cohort
+from fusionbench.data.cohort import load_cohort
 
 
 @pytest.fixture(scope="module")

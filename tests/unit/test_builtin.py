@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fusionbench import builtin
-from fusionbench.interfaces import Dataset, Executor, Metric, Modality
+from fusionbench.core.interfaces import Dataset, Executor, Metric, Modality
 
 
 def test_each_hook_gives_named_classes_of_its_kind() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fusionbench.statistics import harrell_c
+from fusionbench.survival.stats import harrell_c
 from tests.calibration import __main__ as command
 from tests.calibration import experiments, speed
 from tests.calibration.experiments import LOSS, Rows, Scale, spread

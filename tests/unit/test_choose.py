@@ -14,14 +14,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionbench.errors import FusionBenchError, SuiteError
-from fusionbench.executors import choose as module
-from fusionbench.executors.choose import Asked, choose, seconds
-from fusionbench.executors.cluster import check, cluster, fits
-from fusionbench.executors.ray import Ray
-from fusionbench.executors.serial import Serial
-from fusionbench.interfaces import Executor, Terms
-from fusionbench.registry import Registry
+from fusionbench.core.errors import FusionBenchError, SuiteError
+from fusionbench.core.interfaces import Executor, Terms
+from fusionbench.core.registry import Registry
+from fusionbench.execution.executors import options as module
+from fusionbench.execution.executors.cluster import check, cluster, fits
+from fusionbench.execution.executors.options import Asked, choose, seconds
+from fusionbench.execution.executors.ray import Ray
+from fusionbench.execution.executors.serial import Serial
 
 
 class Toy(Serial):

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from fusionbench import clock as watch
-from fusionbench.clock import Clock, span
+from fusionbench.core import timing as watch
+from fusionbench.core.timing import Clock, span
 
 TICK = 0.02
 

@@ -12,7 +12,7 @@ from fusionbench import Case, DataError, Dataset, DatasetInfo, Fold, ModalityUse
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import Cohort, load_cohort
+from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.testing.toys import TOYS, toy_cases
 
 READERS = {"vector": Vector, "bag": Bag, "grid": Grid}

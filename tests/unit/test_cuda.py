@@ -14,10 +14,10 @@ from fusionbench_early_fusion.model import EarlyFusion
 from fusionbench_healnet.model import Healnet
 
 from fusionbench import Batch, PreparedBag, PreparedCase
-from fusionbench import feed as feed_module
-from fusionbench import training as training_module
-from fusionbench.protocol import TrainRecipe
-from fusionbench.training import train_module
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.data import loader as feed_module
+from fusionbench.execution.training import loop as training_module
+from fusionbench.execution.training.loop import train_module
 from tests.unit import test_training as on_the_cpu
 from tests.unit.network_cases import CLINICAL, GROUPED, IMAGE, MAP, MODELS, TASK, Made, of
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
-from fusionbench.damage import damaged, set_aside
-from fusionbench.results import CellResult
-from fusionbench.standing.stored import read_cells
-from fusionbench.store import Store
+from fusionbench.core.cell_result import CellResult
+from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
+from fusionbench.results.integrity import damaged, set_aside
+from fusionbench.results.store import Store
+from fusionbench.tools.status.stored import read_cells
 from tests.unit.test_store import result
 
 

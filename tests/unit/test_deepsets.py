@@ -8,7 +8,7 @@ from fusionbench_unimodal.networks import DeepsetsNetwork, MeanPoolNetwork, SnnN
 from fusionbench_unimodal.snn import SnnOptions
 
 from fusionbench import PreparedBag, PreparedCase
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from tests.unit.network_cases import ALL, CASES, CLINICAL, IMAGE, MAP, OMIC
 
 BAG = {"image": IMAGE}

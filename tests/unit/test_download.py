@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
-from fusionbench import DataError, Dataset, DatasetInfo, Source, datahome, download
+from fusionbench import DataError, Dataset, DatasetInfo, Source
+from fusionbench.data import data_home as datahome
+from fusionbench.data import downloads as download
 
 BODY = b"one,two\n1,2\n" * 1000
 SHA = hashlib.sha256(BODY).hexdigest()

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from fusionbench.attempts import Attempts, Tried
-from fusionbench.cells import Cell
-from fusionbench.driving import Driver
-from fusionbench.errors import PluginError, ResultsError
-from fusionbench.executors.serial import Serial
-from fusionbench.interfaces import Executor, Lost, Terms
-from fusionbench.results import CellResult
-from fusionbench.store import Store
-from fusionbench.work import Job, Together
+from fusionbench.core.cell_result import CellResult
+from fusionbench.core.errors import PluginError, ResultsError
+from fusionbench.core.interfaces import Executor, Lost, Terms
+from fusionbench.execution.executors.serial import Serial
+from fusionbench.execution.scheduler import Driver
+from fusionbench.execution.task import Job, Together
+from fusionbench.results.attempts import Attempts, Tried
+from fusionbench.results.store import Store
+from fusionbench.suites.cell import Cell
 from tests.unit.test_plan import planned
 
 CELLS = planned().todo()

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from fusionbench.dropout import Dropout, dropout
+from fusionbench.nn.fast_dropout import Dropout, dropout
 
 LARGE = (200, 500)
 

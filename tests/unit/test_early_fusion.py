@@ -7,7 +7,7 @@ from fusionbench_healnet import HealNet
 from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PreparedBag, PreparedCase, Task
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 
 SPECS = {
     "clinical": ModalitySpec("clinical", "vector", 3),

@@ -23,7 +23,9 @@ from fusionbench import (
     SurvivalTargets,
     UndefinedMetric,
 )
-from fusionbench.evaluate import (
+from fusionbench.core.cell_result import PatternPrediction
+from fusionbench.data.masks import make_masks
+from fusionbench.execution.evaluate import (
     beyond,
     checked,
     on_grid,
@@ -33,8 +35,6 @@ from fusionbench.evaluate import (
     score_patterns,
     time_grid,
 )
-from fusionbench.missing import make_masks
-from fusionbench.results import PatternPrediction
 
 NAMES = ("clinical", "omic")
 SPECS = {name: ModalitySpec(name, "vector", 1) for name in NAMES}

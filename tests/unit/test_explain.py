@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from fusionbench.explain import occlusion
-from fusionbench.explain.explanation import Explanation, Part
-from fusionbench.explain.figures import figures
-from fusionbench.explain.frames import as_json, curve_frame, item_frame, layer_frame
-from fusionbench.explain.looking import Look
-from fusionbench.explain.occludable import Partly
-from fusionbench.explain.occlusion import Items, Occlusion, occlude
-from fusionbench.explain.subject import Subject
-from fusionbench.explain.tiles import Layer, smallest_step
-from fusionbench.report.figures.words import Drawn, LeftOut
-from fusionbench.slideimages import Thumbnail
-from fusionbench.types import ModalitySpec, PreparedBag, RawBag
+from fusionbench.core.types import ModalitySpec, PreparedBag, RawBag
+from fusionbench.data.slides import Thumbnail
+from fusionbench.report.figures.figure import Drawn, LeftOut
+from fusionbench.tools.explain import occlusion
+from fusionbench.tools.explain.attention import Look
+from fusionbench.tools.explain.explanation import Explanation, Part
+from fusionbench.tools.explain.figures import figures
+from fusionbench.tools.explain.frames import as_json, curve_frame, item_frame, layer_frame
+from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.masked_readers import Partly
+from fusionbench.tools.explain.occlusion import Items, Occlusion, occlude
+from fusionbench.tools.explain.tiles import Layer, smallest_step
 from tests.unit.drawn_results import NASTY, overlapping
 
 INSTANCES = 40

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from fusionbench.errors import DataError, PluginError
-from fusionbench.faults import ending, transient
+from fusionbench.core.errors import DataError, PluginError
+from fusionbench.execution.retry import ending, transient
 
 
 class OfAStranger(Exception):

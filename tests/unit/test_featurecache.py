@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
 
-from fusionbench import featurecache
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid, GridOptions
 from fusionbench.builtin.instances import InstanceOptions
-from fusionbench.cacheentry import RACY_NS, Source, decode, encode, narrow
-from fusionbench.errors import DataError
-from fusionbench.featurecache import FeatureCache
-from fusionbench.types import ModalityUse
+from fusionbench.core.errors import DataError
+from fusionbench.core.types import ModalityUse
+from fusionbench.data import feature_cache as featurecache
+from fusionbench.data.cache_entry import RACY_NS, Source, decode, encode, narrow
+from fusionbench.data.feature_cache import FeatureCache
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 

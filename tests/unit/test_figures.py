@@ -19,22 +19,22 @@ from fusionbench.report.figures import MAKERS, figures
 from fusionbench.report.figures.calibration import calibration, horizon
 from fusionbench.report.figures.calibration import points as calibration_points
 from fusionbench.report.figures.cost import costs
-from fusionbench.report.figures.dots import Dot
+from fusionbench.report.figures.dot_plot import Dot
+from fusionbench.report.figures.figure import Drawn, LeftOut
 from fusionbench.report.figures.forest import forest
 from fusionbench.report.figures.forms import draw
+from fusionbench.report.figures.kaplan_meier import kaplan_meier, p_values, survival
 from fusionbench.report.figures.missing import points as rate_points
 from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.pooled import pooled as pooled_pictures
 from fusionbench.report.figures.pooled import rank_figure
-from fusionbench.report.figures.predicted import Predicted, leading, predicted, quarters
+from fusionbench.report.figures.predictions import Predicted, leading, predicted, quarters
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, fitted, folded, looks, shown, styled, width
-from fusionbench.report.figures.survival import kaplan_meier, p_values, survival
 from fusionbench.report.figures.training import by_fold, mean_curve, training
 from fusionbench.report.figures.uplift import uplift
-from fusionbench.report.figures.words import Drawn, LeftOut
-from fusionbench.report.findings.cohorts import pooled
-from fusionbench.statistics import log_rank_p, rank_test, risk_groups
+from fusionbench.report.findings.pooled import pooled
+from fusionbench.survival.stats import log_rank_p, rank_test, risk_groups
 from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, overlapping, renamed, with_survival
 from tests.unit.stored_results import make_frames
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from fusionbench.report.analysis import Analysis, analyse
-from fusionbench.report.findings.cohorts import cohorts
-from fusionbench.report.layout import Section
+from fusionbench.report.document import Section
+from fusionbench.report.findings.pooled import cohorts
 from fusionbench.report.paired import paired_test
-from fusionbench.statistics import random_effects
+from fusionbench.survival.stats import random_effects
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
 

@@ -10,18 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionbench.report import tested as risks
+from fusionbench.report import predictions as risks
 from fusionbench.report.analysis import Analysis, analyse
-from fusionbench.report.findings import estimates, findings, visible
+from fusionbench.report.document import Section
+from fusionbench.report.findings import estimates, findings
+from fusionbench.report.findings import visible_cases as visible
+from fusionbench.report.findings.concordant_pairs import Shares, shares_of
 from fusionbench.report.findings.fusion import did_fusion_help, uplift, uplift_over
 from fusionbench.report.findings.missing import area, missing_modalities
-from fusionbench.report.findings.pairs import Shares, shares_of
-from fusionbench.report.findings.visible import leaves
-from fusionbench.report.frames import Frames
-from fusionbench.report.layout import Section
+from fusionbench.report.findings.visible_cases import leaves
+from fusionbench.report.model import FULL
 from fusionbench.report.render import Format, render
-from fusionbench.report.words import FULL
-from fusionbench.statistics import corrected_t_test, harrell_c, percentile_interval
+from fusionbench.results.frames import Frames
+from fusionbench.survival.stats import corrected_t_test, harrell_c, percentile_interval
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
 LOCK = {"suite": {"seed": 0}}

@@ -10,21 +10,21 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe
+from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe
 from fusionbench.report.analysis import Analysis, analyse
+from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import findings
 from fusionbench.report.findings.claims import judge
 from fusionbench.report.findings.counts import agreeing, counts
 from fusionbench.report.findings.curves import courses, curves
 from fusionbench.report.findings.deviations import deviations
-from fusionbench.report.findings.measured import against, gain, matching, measured
 from fusionbench.report.findings.reproduction import reproduction
-from fusionbench.report.findings.switches import switches
+from fusionbench.report.findings.rows import against, gain, matching, measured
 from fusionbench.report.findings.training_claims import pitman_morgan
-from fusionbench.report.frames import Frames
-from fusionbench.report.layout import Entry, Section
+from fusionbench.report.findings.variants import switches
 from fusionbench.report.render import render
-from fusionbench.statistics import percentile_interval
+from fusionbench.results.frames import Frames
+from fusionbench.survival.stats import percentile_interval
 from tests.unit.stored_results import DIRECTIONS, make_frames, on_other_folds, with_curves
 
 

@@ -15,7 +15,7 @@ from fusionbench_hancock import tables, tiles
 from fusionbench_hancock.dataset import Hancock
 
 from fusionbench import DataError, SuiteError
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
 
 TABLES = ("clinical", "pathological", "blood", "icd", "cell-density")
 

@@ -13,11 +13,11 @@ from fusionbench_healnet.tokens import Tokenizer
 from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, PreparedBag, PreparedCase, Task
-from fusionbench.bags import collate
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.data.collate import collate
+from fusionbench.execution.training.loop import TorchPredictor, train_module
 from fusionbench.testing.replay import read
 from fusionbench.testing.toys import toy_case_set, toy_task
-from fusionbench.training import TorchPredictor, train_module
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "healnet"
 SPECS = {

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench import holding
-from fusionbench.errors import ResultsError
-from fusionbench.holding import Holder, hold, holder
+from fusionbench.core.errors import ResultsError
+from fusionbench.results import run_lock as holding
+from fusionbench.results.run_lock import Holder, hold, holder
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from fusionbench.holding import hold
+from fusionbench.results.run_lock import hold
 with hold(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)

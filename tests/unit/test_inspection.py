@@ -15,12 +15,12 @@ from sksurv import datasets as published
 from fusionbench import Case, DataError, Dataset, DatasetInfo, Fold, ModalityUse, Options, SurvivalTarget
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import load_cohort
-from fusionbench.inspection import inspect
-from fusionbench.inspection.columns import like_outcome
-from fusionbench.inspection.facts import lines, median_follow_up
-from fusionbench.inspection.follow_up import _way_round
-from fusionbench.inspection.leaks import constant, predicts_event, predicts_time
+from fusionbench.data.cohort import load_cohort
+from fusionbench.data.inspection import inspect
+from fusionbench.data.inspection.columns import like_outcome
+from fusionbench.data.inspection.follow_up import _way_round
+from fusionbench.data.inspection.leakage import constant, predicts_event, predicts_time
+from fusionbench.data.inspection.summary import lines, median_follow_up
 
 N = 60
 

@@ -6,8 +6,8 @@ import tomllib
 from dataclasses import replace
 from typing import Any
 
-from fusionbench.cells import ORACLE, Plan
-from fusionbench.lock import dumps, make_lock
+from fusionbench.suites.cell import ORACLE, Plan
+from fusionbench.suites.lock import dumps, make_lock
 from tests.unit.test_plan import SUITE, Toy, planned, registry
 
 TEXT = SUITE.replace("folds = 2", "folds = 2\nrepeats = 2")

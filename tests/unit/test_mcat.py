@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch.nn import functional as F
 
 from fusionbench import DataError, ModalitySpec, PluginError
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from fusionbench.nn import Dropout
 from tests.unit.network_cases import CASES, CLINICAL, GROUPED, IMAGE, MAP, TASK, named
 from tests.unit.published_files import bilinear_state, golden, observed, plain_bilinear

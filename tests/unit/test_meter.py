@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench import environment
-from fusionbench.meter import Meter
+from fusionbench.core import environment
+from fusionbench.execution.resource_samples import Meter
 
 
 def busy(seconds: float) -> None:
@@ -59,7 +59,7 @@ def test_the_thread_ends_with_the_block_also_by_an_error() -> None:
 
 def checkout(folder: Path) -> Path:
     """The module `environment` in a checkout of its own."""
-    package = folder / "fusionbench"
+    package = folder / "fusionbench" / "core"
     package.mkdir(parents=True)
     (package / "environment.py").write_text(Path(environment.__file__).read_text(encoding="utf-8"))
     return package

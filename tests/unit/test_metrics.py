@@ -17,8 +17,8 @@ from sksurv.util import Surv
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.builtin.metrics import METRICS, DCalibration, HarrellC, IntegratedBrier, TimeDependentAuc, UnoC
-from fusionbench.errors import PluginError, UndefinedMetric
-from fusionbench.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.core.errors import PluginError, UndefinedMetric
+from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
 
 TAU = 60.0
 GRID = np.linspace(0, TAU, 21)[1:]

@@ -6,9 +6,9 @@ import torch
 from fusionbench_unimodal.clusters import NearestCentroid, draw_instances, fit_centroids
 from fusionbench_unimodal.mifcn import Mifcn, MifcnOptions
 
-from fusionbench.bags import collate
-from fusionbench.fitting import Context, Restore
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.data.collate import collate
+from fusionbench.execution.fit_context import Context, Restore
 from fusionbench.testing.toys import toy_case_set, toy_task
 from tests.unit.network_cases import CASES, IMAGE, MODELS
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from fusionbench import SuiteError
-from fusionbench.missing import (
+from fusionbench.data.masks import (
     Mask,
     check_pattern,
     expand_patterns,

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from fusionbench import DataError, PreparedBag, PreparedCase
-from fusionbench.fitting import Context, Restore
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.execution.fit_context import Context, Restore
 from fusionbench.testing.toys import toy_case_set, toy_task
 from tests.unit.network_cases import CASES, MODELS, close
 

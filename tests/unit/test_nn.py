@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from fusionbench.core.types import Task
 from fusionbench.nn import GatedAttention, SNNBlock, TorchModel, masked_mean, masked_softmax, masked_sum
-from fusionbench.types import Task
 
 
 def test_softmax_over_nothing_is_zeros_with_zero_gradient():

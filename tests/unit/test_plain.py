@@ -12,7 +12,7 @@ from fusionbench_porpoise import Porpoise
 from torch import nn
 
 from fusionbench import ModalitySpec, PreparedBag, PreparedCase, Task
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from fusionbench.nn import Dropout, GatedAttention, embed_and_pool, fully_connected
 from tests.speed import plain
 
@@ -151,7 +151,7 @@ def test_porpoise_and_mcat(model, formula):
 @pytest.mark.parametrize("rate", [0.0, 0.3])
 def test_embedding_and_pooling_some_rows_at_a_time(rate, monkeypatch):
     """With widths that are no multiple of four, an empty bag, and what the layers draw from the same seed."""
-    monkeypatch.setattr("fusionbench.dropout._FEW", 1)
+    monkeypatch.setattr("fusionbench.nn.fast_dropout._FEW", 1)
     monkeypatch.setattr("fusionbench.nn.embedpool._ROWS", 8)
     torch.manual_seed(3)
     drop, embed, pool = Dropout(rate), fully_connected(7, 5, rate), GatedAttention(5, 3, dropout=rate)

@@ -29,12 +29,12 @@ from fusionbench import (
     SurvivalTarget,
     Task,
 )
-from fusionbench import plan as plans
-from fusionbench.cells import Cell, Plan
-from fusionbench.plan import expand, horizon
-from fusionbench.protocol import Protocol
-from fusionbench.registry import PluginRecord, Registry
-from fusionbench.suites import narrow, parse
+from fusionbench.core.protocol import Protocol
+from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.suites import plan as plans
+from fusionbench.suites.cell import Cell, Plan
+from fusionbench.suites.plan import expand, horizon
+from fusionbench.suites.suite import narrow, parse
 
 SUITE = """
 title = "A suite"

@@ -13,7 +13,7 @@ from fusionbench_porpoise import (
 from pydantic import ValidationError
 
 from fusionbench import ModalitySpec, PluginError
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from fusionbench.nn import Dropout
 from fusionbench.testing.replay import replay
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, MODELS, OMIC, TASK, close, named

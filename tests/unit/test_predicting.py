@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from fusionbench import PluginRef, SurvivalPrediction
-from fusionbench.errors import ResultsError
-from fusionbench.predicting import find_cell, predict_cohort
-from fusionbench.results import CellResult, PatternPrediction
-from fusionbench.store import Store
+from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.errors import ResultsError
+from fusionbench.results.store import Store
+from fusionbench.tools.predict import find_cell, predict_cohort
 
 NOBODY: Any = None
 """No bench is asked for anything."""

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from fusionbench import DataError, PreparedCase
-from fusionbench.bags import collate
-from fusionbench.preprocess import Preprocessor, fit_preprocessor
+from fusionbench.data.collate import collate
+from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.testing.toys import TOYS, toy_cases, toy_modalities
 
 NAMES = tuple(TOYS)

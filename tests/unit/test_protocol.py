@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, switch_table
+from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, switch_table
 
 
 @pytest.mark.parametrize(
@@ -87,4 +87,4 @@ def test_every_switch_moves_something() -> None:
 
 def test_the_document_shows_the_switches_that_the_code_has() -> None:
     text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
-    assert f"\n{switch_table()}\n" in text, "write the section again with fusionbench.protocol.switch_table()"
+    assert f"\n{switch_table()}\n" in text, "write the section again with fusionbench.core.protocol.switch_table()"

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionbench.publish import compact
-from fusionbench.report.frames import PLACE
-from fusionbench.statistics import harrell_c
+from fusionbench.results.frames import PLACE
+from fusionbench.survival.stats import harrell_c
+from fusionbench.tools.publish import compact
 
 
 def predictions(risks: list[float], pattern: str, repeat: int = 0) -> pd.DataFrame:

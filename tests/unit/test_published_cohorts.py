@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.audit import rules
-from fusionbench.audit.written import Written
-from fusionbench.cells import Cell
-from fusionbench.lock import make_lock
-from fusionbench.plan import expand
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
+from fusionbench.execution.shared import Workbench
 from fusionbench.report.findings.counts import here
-from fusionbench.suites import parse
-from fusionbench.workbench import Workbench
+from fusionbench.suites.cell import Cell
+from fusionbench.suites.lock import make_lock
+from fusionbench.suites.plan import expand
+from fusionbench.suites.suite import parse
+from fusionbench.tools.audit import rules
+from fusionbench.tools.audit.evidence import Written
 
 SUITE = """
 title = "As published"

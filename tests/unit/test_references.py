@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench import SuiteError, references
-from fusionbench.suites import Suite, check_names, load
+from fusionbench import SuiteError
+from fusionbench.suites import published_numbers as references
+from fusionbench.suites.suite import Suite, check_names, load
 from tests.unit.test_suites import HEAD, registry
 
 REFERENCE = "dataset,model,modalities,pattern,metric,mean,sd\n"

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.errors import PluginError, SuiteError
-from fusionbench.registry import Registry, discover
+from fusionbench.core.errors import PluginError, SuiteError
+from fusionbench.core.registry import Registry, discover
 
 GOOD = """
 from fusionbench import FusionModel, Options, hookimpl

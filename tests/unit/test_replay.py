@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 from fusionbench.testing.replay import Reference, read, replay
 from fusionbench.testing.replay.__main__ import main
 

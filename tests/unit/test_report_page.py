@@ -10,16 +10,16 @@ from itertools import pairwise
 import pandas as pd
 import pytest
 
-from fusionbench.audit.verdict import Audit, Line
-from fusionbench.errors import ResultsError
+from fusionbench.core.errors import ResultsError
+from fusionbench.report.document import Entry
 from fusionbench.report.figures import figures
-from fusionbench.report.figures.files import Image, written
-from fusionbench.report.figures.words import LeftOut
-from fusionbench.report.front import front_page
-from fusionbench.report.html import Origin, report
-from fusionbench.report.layout import Entry
-from fusionbench.report.page import table
-from fusionbench.store import Store
+from fusionbench.report.figures.export import Image, written
+from fusionbench.report.figures.figure import LeftOut
+from fusionbench.report.html.index import front_page
+from fusionbench.report.html.page import table
+from fusionbench.report.html.suite_report import Origin, report
+from fusionbench.results.audit_verdict import Audit, Line
+from fusionbench.results.store import Store
 from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, renamed
 
 AUDIT = Audit("toy-suite", (Line("rule <one>", "pass", "3 cells"), Line("rule two", "DECLARED", "1 of 3 & more")))

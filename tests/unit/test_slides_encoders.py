@@ -21,7 +21,7 @@ from fusionbench_slides.encoders.torchscript import TorchScript
 from torch import Tensor, nn
 
 from fusionbench import DataError, Encoder, Options, PluginError, Source, SuiteError
-from fusionbench.encoders import EncoderChoice, load, weights_file
+from fusionbench.data.encoders import EncoderChoice, load, weights_file
 from tests.unit.onnx_files import write_mean_model
 from tests.unit.test_download import Server, send, server
 

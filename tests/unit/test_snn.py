@@ -4,7 +4,7 @@ from fusionbench_unimodal.networks import SnnNetwork
 from fusionbench_unimodal.snn import SnnOptions
 
 from fusionbench import ModalitySpec
-from fusionbench.bags import collate
+from fusionbench.data.collate import collate
 from fusionbench.survival import discrete_hazard_nll
 from tests.unit.network_cases import CASES, CLINICAL, OMIC
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fusionbench import Case, DataError, Fold, SurvivalTarget
-from fusionbench.protocol import Protocol
-from fusionbench.splits import fold_hash, make_folds
+from fusionbench.core.protocol import Protocol
+from fusionbench.data.splits import fold_hash, make_folds
 
 
 def cohort(n: int, events: int, *, rows: int = 1) -> list[Case]:

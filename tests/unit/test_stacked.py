@@ -11,12 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import Bag, Batch, Case, ModalitySpec, Task, survival
-from fusionbench.predictor import TorchPredictor
-from fusionbench.protocol import TrainRecipe
-from fusionbench.stacked.member import Member, Trainee
-from fusionbench.stacked.training import Steps, UnstackableError, train_stack
-from fusionbench.training import train_module
-from fusionbench.types import CaseSet, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.types import CaseSet, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.execution.stacked.member import Member, Trainee
+from fusionbench.execution.stacked.training import Steps, UnstackableError, train_stack
+from fusionbench.execution.training.loop import train_module
+from fusionbench.execution.training.torch_predictor import TorchPredictor
 
 CPU = torch.device("cpu")
 EDGES = (5.0, 12.0, 25.0)

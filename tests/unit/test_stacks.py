@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from fusionbench import SuiteError
-from fusionbench.cells import Cell, Plan
-from fusionbench.results import CellResult
-from fusionbench.selection import Selection
+from fusionbench.core.cell_result import CellResult
+from fusionbench.execution.task import Job, Together, computed
+from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.standing.changes import changes
-from fusionbench.store import Store
-from fusionbench.work import Job, Together, computed
+from fusionbench.suites.cell import Cell, Plan
+from fusionbench.suites.selection import Selection
+from fusionbench.tools.status.diff import changes
 
 SUITE = """
 title = "Folds trained together"
@@ -147,7 +147,7 @@ def test_a_network_that_is_trained_by_itself_says_why(session: Session, written:
 
 
 def test_a_fold_of_another_shape_is_trained_by_itself(session: Session, written: Any) -> None:
-    from fusionbench.stacked.running import run_stack
+    from fusionbench.execution.stacked.running import run_stack
 
     stack = of(session.plan(written()))[0].stack
     odd = replace(stack[1], protocol=stack[1].protocol.model_copy(update={"bins": 3}))
@@ -159,7 +159,7 @@ def test_a_fold_of_another_shape_is_trained_by_itself(session: Session, written:
 
 
 def test_what_one_cell_raises_is_its_failure_alone(session: Session, written: Any) -> None:
-    from fusionbench.stacked.running import run_stack
+    from fusionbench.execution.stacked.running import run_stack
 
     stack = of(session.plan(written()))[0].stack
     empty = replace(stack[0], split=replace(stack[0].split, val=()))

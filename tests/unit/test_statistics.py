@@ -9,8 +9,8 @@ import pytest
 from scipy import stats
 from sksurv.metrics import concordance_index_censored
 
-from fusionbench.errors import UndefinedMetric
-from fusionbench.statistics import (
+from fusionbench.core.errors import UndefinedMetric
+from fusionbench.survival.stats import (
     ScoredFold,
     average_repeats,
     best_position,

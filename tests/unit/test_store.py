@@ -21,11 +21,13 @@ import pandas as pd
 import pytest
 from pyarrow import parquet
 
-from fusionbench import SurvivalPrediction, cellfiles, store
-from fusionbench.cellfiles import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, survival_column
-from fusionbench.errors import ResultsError
-from fusionbench.results import CellResult, PatternPrediction, Score
-from fusionbench.store import Store
+from fusionbench import SurvivalPrediction
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.errors import ResultsError
+from fusionbench.results import cell_files as cellfiles
+from fusionbench.results import store
+from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, survival_column
+from fusionbench.results.store import Store
 
 GRID = np.linspace(0.0, 60.0, 21)[1:]
 REASON = "no event among the test cases"
@@ -256,7 +258,7 @@ def test_what_is_no_fault_of_the_disk_leaves_nothing_either(made: Store) -> None
 CRASH = """
 import os, runpy, sys
 from pathlib import Path
-from fusionbench import cellfiles, store
+from fusionbench.results import cell_files as cellfiles, store
 module = runpy.run_path(sys.argv[1])
 setattr({"cellfiles": cellfiles, "store": store}[sys.argv[3]], sys.argv[4], lambda *args: os._exit(9))
 store.Store(Path(sys.argv[2]), "suite").write(module["result"]())

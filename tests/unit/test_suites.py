@@ -10,9 +10,9 @@ from typing import Any, Literal
 import pytest
 
 from fusionbench import Options, PluginRef, SuiteError
-from fusionbench.protocol import overlay
-from fusionbench.registry import PluginRecord, Registry
-from fusionbench.suites import BASE, Suite, check_names, load, narrow, options, parse
+from fusionbench.core.protocol import overlay
+from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.suites.suite import BASE, Suite, check_names, load, narrow, options, parse
 
 HEAD = """
 title = "A suite"

@@ -16,9 +16,9 @@ from typing import Any
 import psutil
 import pytest
 
-from fusionbench.errors import PluginError
-from fusionbench.executors.supervised import Supervised, packed, unpacked
-from fusionbench.interfaces import Lost
+from fusionbench.core.errors import PluginError
+from fusionbench.core.interfaces import Lost
+from fusionbench.execution.executors.subprocess import Supervised, packed, unpacked
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +114,7 @@ def test_large_messages(child: Supervised) -> None:
 WATCHER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from fusionbench.executors.supervised import Supervised, packed, unpacked
+from fusionbench.execution.executors.subprocess import Supervised, packed, unpacked
 from tests.unit.test_supervised import fail, pid_of
 child = Supervised()
 print(child._nursery.pid, unpacked(child.run(packed(pid_of, None))), flush=True)

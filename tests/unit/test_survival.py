@@ -5,7 +5,7 @@ import pytest
 import torch
 from sksurv.linear_model.coxph import BreslowEstimator
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 from fusionbench.survival import (
     assign_bins,
     breslow_baseline,

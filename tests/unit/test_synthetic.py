@@ -14,7 +14,7 @@ from fusionbench import DataError
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.synthetic import Drawn, Synthetic, SyntheticOptions, draw
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import load_cohort
+from fusionbench.data.cohort import load_cohort
 
 
 def targets(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:

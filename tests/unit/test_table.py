@@ -15,13 +15,13 @@ import torch
 
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.table import slides
-from fusionbench.builtin.table.cells import code
 from fusionbench.builtin.table.dataset import Table, TableOptions
 from fusionbench.builtin.table.example import write_example
 from fusionbench.builtin.table.outcome import MONTHS
+from fusionbench.builtin.table.values import code
 from fusionbench.builtin.vector import Vector
-from fusionbench.cohort import Cohort, load_cohort
-from fusionbench.errors import DataError, FusionBenchError, SuiteError
+from fusionbench.core.errors import DataError, FusionBenchError, SuiteError
+from fusionbench.data.cohort import Cohort, load_cohort
 from tests.own_cohort import TOML, write_cohort, write_h5
 
 

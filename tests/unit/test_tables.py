@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fusionbench.errors import ResultsError
+from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import analyse
-from fusionbench.report.layout import document
+from fusionbench.report.document import document
+from fusionbench.report.model import PAIR_COLUMNS, TABLE_COLUMNS
 from fusionbench.report.paired import compare
 from fusionbench.report.render import render
-from fusionbench.report.words import PAIR_COLUMNS, TABLE_COLUMNS
-from fusionbench.statistics import corrected_t_test, holm
+from fusionbench.survival.stats import corrected_t_test, holm
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
 FORMATS = ("md", "latex", "html", "csv")

@@ -16,8 +16,9 @@ from fusionbench_tcga.convert import convert_images
 from fusionbench_tcga.dataset import Tcga
 from fusionbench_tcga.table import Table, read_table
 
-from fusionbench import DataError, SuiteError, datahome
-from fusionbench.registry import discover
+from fusionbench import DataError, SuiteError
+from fusionbench.core.registry import discover
+from fusionbench.data import data_home as datahome
 
 BY_NAME = {c.name.removeprefix("tcga-"): c for c in COHORTS}
 

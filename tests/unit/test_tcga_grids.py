@@ -13,8 +13,8 @@ from fusionbench_tcga.dataset import Tcga
 from PIL import Image
 
 from fusionbench import DataError, SuiteError
-from fusionbench.cohort import load_cohort
-from fusionbench.registry import discover
+from fusionbench.core.registry import discover
+from fusionbench.data.cohort import load_cohort
 from tests.unit.test_tcga_files import PATIENTS, SLIDES, frame, home
 
 __all__ = ["home"]  # a fixture

@@ -11,8 +11,9 @@ from fusionbench_tcga import slides
 from fusionbench_tcga.cohorts import Blca, Brca, Kirp, Luad, Ucec
 from fusionbench_tcga.dataset import Tcga
 
-from fusionbench import DataError, slidefiles
-from fusionbench.download import sha256_of
+from fusionbench import DataError
+from fusionbench.data import slide_files as slidefiles
+from fusionbench.data.downloads import sha256_of
 
 HEADER = "id\tfilename\tmd5\tsize\tstate"
 FIRST = "TCGA-05-4244-01Z-00-DX1.AAAA.svs"

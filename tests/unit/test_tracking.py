@@ -15,11 +15,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from fusionbench.cells import Cell
-from fusionbench.pluginref import PluginRef
-from fusionbench.protocol import Protocol, TrainRecipe
-from fusionbench.results import CellResult, Score
-from fusionbench.tracking import (
+from fusionbench.core.cell_result import CellResult, Score
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import Protocol, TrainRecipe
+from fusionbench.core.types import Fold
+from fusionbench.report.mlflow import (
     SuiteFiles,
     Tracker,
     TrackingError,
@@ -34,11 +34,11 @@ from fusionbench.tracking import (
     tracked_experiment,
     ui_command,
     ui_environment,
-    words,
 )
-from fusionbench.tracking.connection import QUICK, Connection
-from fusionbench.tracking.live import Live
-from fusionbench.types import Fold
+from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow.client import QUICK, Connection
+from fusionbench.report.mlflow.live import Live
+from fusionbench.suites.cell import Cell
 from tests import services
 from tests.services import Answer
 
@@ -271,7 +271,7 @@ def test_a_result_line_says_what_is_missing() -> None:
 
 def test_importing_and_constructing_loads_no_mlflow_and_opens_nothing(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, fusionbench.tracking as t\n"
+        "import sys, pathlib, fusionbench.report.mlflow as t\n"
         f"t.Tracker(None, pathlib.Path({str(tmp_path)!r}), 's', 'S', lock={{}})\n"
         "print({'mlflow', 'torch', 'pandas'} & set(sys.modules))"
     )
@@ -713,7 +713,7 @@ def test_our_patience_is_neither_the_users_nor_left_behind(
         seen.update({name: os.environ[name] for name in QUICK})
         raise ValueError("enough")
 
-    monkeypatch.setattr("fusionbench.tracking.connection._open", fake)
+    monkeypatch.setattr("fusionbench.report.mlflow.client._open", fake)
     for name in QUICK:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "60")
@@ -727,7 +727,7 @@ def test_a_password_is_never_printed(root: Path, monkeypatch: pytest.MonkeyPatch
     def fake(uri: str) -> Any:
         raise ValueError(f"cannot reach {uri}")
 
-    monkeypatch.setattr("fusionbench.tracking.connection._open", fake)
+    monkeypatch.setattr("fusionbench.report.mlflow.client._open", fake)
     with pytest.raises(TrackingError) as caught:
         Connection("https://me:s3cret@host/path", SUITE).call("search_experiments")
     assert "s3cret" not in str(caught.value)

@@ -8,17 +8,17 @@ from sksurv.linear_model.coxph import BreslowEstimator
 from sksurv.metrics import concordance_index_censored
 from torch import nn
 
-from fusionbench import compiling as compiling_module
 from fusionbench import survival
-from fusionbench import training as training_module
-from fusionbench.bags import batches, collate
-from fusionbench.errors import DataError, FusionBenchError, PluginError, ResultsError
+from fusionbench.core.errors import DataError, FusionBenchError, PluginError, ResultsError
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets, Task
+from fusionbench.data.collate import batches, collate
+from fusionbench.execution.training import compiling as compiling_module
+from fusionbench.execution.training import loop as training_module
+from fusionbench.execution.training.loop import train_module
+from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.nn import GatedAttention, masked_sum, one_head
-from fusionbench.predictor import TorchPredictor
-from fusionbench.protocol import TrainRecipe
-from fusionbench.seeds import derive
-from fusionbench.training import train_module
-from fusionbench.types import Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets, Task
 
 CPU = torch.device("cpu")
 EDGES = (5.0, 12.0, 25.0)

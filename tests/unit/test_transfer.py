@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from fusionbench import Source, transfer
+from fusionbench import Source
+from fusionbench.data import slide_downloads as transfer
 
 MIB = 1 << 20
 BODY = bytes(range(256)) * (3 * MIB // 256)

@@ -13,19 +13,19 @@ import pytest
 import tomli_w
 
 from fusionbench import Choice, Interval, PluginRef, SuiteError
-from fusionbench.cells import Cell
-from fusionbench.errors import DataError, FusionBenchError
-from fusionbench.fitting import make_model
-from fusionbench.protocol import TrainRecipe
-from fusionbench.registry import discover
-from fusionbench.results import CellResult, Score
-from fusionbench.suites import load, parse
-from fusionbench.tuned import Record, Study, Tuned
-from fusionbench.tuned import parse as parse_record
-from fusionbench.tuning import writing
-from fusionbench.tuning.inner import Objective, inner_cell, inner_folds
-from fusionbench.tuning.space import check_space, read_space, space_of, usual
-from fusionbench.tuning.study import Point, Search
+from fusionbench.core.cell_result import CellResult, Score
+from fusionbench.core.errors import DataError, FusionBenchError
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.registry import discover
+from fusionbench.execution.fit_context import make_model
+from fusionbench.suites.cell import Cell
+from fusionbench.suites.suite import load, parse
+from fusionbench.suites.tuned_options import Record, Study, Tuned
+from fusionbench.suites.tuned_options import parse as parse_record
+from fusionbench.tools.tuning import output as writing
+from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
+from fusionbench.tools.tuning.space import check_space, read_space, space_of, usual
+from fusionbench.tools.tuning.study import Point, Search
 from tests.unit.test_plan import Toy, planned
 
 REGISTRY = discover()

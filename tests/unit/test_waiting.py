@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusionbench.waiting import Waiting
+from fusionbench.execution.ready_queue import Waiting
 
 
 def cell(key: str, *members: str) -> Any:

@@ -11,7 +11,7 @@ import torch
 from fusionbench_healnet import load_official
 from safetensors.numpy import save_file
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 from fusionbench.testing.replay import read
 from fusionbench.testing.weights import read_weights
 

@@ -7,13 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from fusionbench.errors import DataError, SuiteError
-from fusionbench.interfaces import BESIDE_SUITE, Dataset
-from fusionbench.interfaces import Options as BaseOptions
-from fusionbench.types import Case, DatasetInfo, Fold
+from fusionbench.core.errors import DataError, SuiteError
+from fusionbench.core.interfaces import BESIDE_SUITE, Dataset
+from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.types import Case, DatasetInfo, Fold
 
 if TYPE_CHECKING:
-    from fusionbench.builtin.table.reading import Read
+    from fusionbench.builtin.table.read import Read
 
 
 class TableOptions(BaseOptions):
@@ -87,7 +87,7 @@ class Table(Dataset):
 
     @cached_property
     def _read(self) -> Read:
-        from fusionbench.builtin.table.reading import read_cohort
+        from fusionbench.builtin.table.read import read_cohort
 
         return read_cohort(self.path)
 

@@ -6,11 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fusionbench.builtin.table.cells import as_texts, number
-from fusionbench.builtin.table.claims import Problems
-from fusionbench.builtin.table.files import Sheet
-from fusionbench.builtin.table.words import Outcome
-from fusionbench.types import SurvivalTarget
+from fusionbench.builtin.table.column_selection import Problems
+from fusionbench.builtin.table.schema import Outcome
+from fusionbench.builtin.table.sheets import Sheet
+from fusionbench.builtin.table.values import as_texts, number
+from fusionbench.core.types import SurvivalTarget
 
 DAYS_PER_MONTH = 30.4375
 MONTHS: Mapping[str, float] = {

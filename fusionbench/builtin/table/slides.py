@@ -10,10 +10,10 @@ from pathlib import Path
 
 from fusionbench.builtin.feature_files import FORMATS, read_arrays
 from fusionbench.builtin.instances import as_float32, check_instances
-from fusionbench.builtin.table.claims import Problems
-from fusionbench.builtin.table.files import Sheet, count, nearest
-from fusionbench.builtin.table.words import ModalityWords
-from fusionbench.errors import DataError
+from fusionbench.builtin.table.column_selection import Problems
+from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.sheets import Sheet, count, nearest
+from fusionbench.core.errors import DataError
 
 EDGE = 1 << 20
 """Bytes hashed at each end of a feature file: those of a cohort can be 100 GB."""

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionbench.builtin.table.cells import numbers
-from fusionbench.builtin.table.claims import Problems
-from fusionbench.builtin.table.files import Sheet, count, nearest
-from fusionbench.builtin.table.words import ModalityWords
-from fusionbench.types import ModalityUse
+from fusionbench.builtin.table.column_selection import Problems
+from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.sheets import Sheet, count, nearest
+from fusionbench.builtin.table.values import numbers
+from fusionbench.core.types import ModalityUse
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,14 +11,14 @@ from typing import Any
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.calibration import calibration
 from fusionbench.report.figures.cost import cost
+from fusionbench.report.figures.figure import Maker, Picture
 from fusionbench.report.figures.forest import forest
+from fusionbench.report.figures.kaplan_meier import survival
 from fusionbench.report.figures.missing import missing
 from fusionbench.report.figures.pooled import pooled
 from fusionbench.report.figures.style import styled
-from fusionbench.report.figures.survival import survival
 from fusionbench.report.figures.training import training
 from fusionbench.report.figures.uplift import uplift
-from fusionbench.report.figures.words import Maker, Picture
 
 MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibration, training, cost)
 

@@ -10,15 +10,15 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dots import Dot
+from fusionbench.report.figures.dot_plot import Dot
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.frame import Side, frame
+from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.predicted import MOST, Predicted, leading, predicted, quarters
+from fusionbench.report.figures.predictions import MOST, Predicted, leading, predicted, quarters
 from fusionbench.report.figures.rows import named
 from fusionbench.report.figures.style import COLOURS, GREY
-from fusionbench.report.figures.survival import kaplan_meier
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.words import unique
+from fusionbench.report.model import unique
 
 TITLE = "Calibration"
 HORIZONS = (60.0, 36.0, 12.0)

@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.style import fitted, handle, legend, looks
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.findings.measured import Measured, measured
-from fusionbench.report.frames import COST_COLUMNS
-from fusionbench.report.words import Row, is_oracle, row_keys
+from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.model import Row, is_oracle, row_keys
+from fusionbench.results.frames import COST_COLUMNS
 
 TITLE = "Cost against c-index"
 AXES: Mapping[str, str] = {

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.rows import alike, kind_of
 from fusionbench.report.figures.style import COLOURS, GREY, Look
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.findings.measured import Measured, measured
+from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.model import FULL, HARRELL, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
-from fusionbench.report.words import FULL, HARRELL, is_oracle, row_keys
 
 TITLE = "c-index by cohort and model"
 AXIS = "Harrell's c-index"

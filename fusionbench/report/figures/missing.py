@@ -11,17 +11,17 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
 from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import alike, groups, kind_of
 from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Look, fitted, handle, legend, looks, shown, width
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.findings import estimates
 from fusionbench.report.findings.missing import rate_of
-from fusionbench.report.words import FULL, Row, unique
+from fusionbench.report.model import FULL, Row, unique
 
 CURVES, HALF, PATTERNS = "Modalities hidden at random", "One modality a patient", "Each missing-modality pattern"
 _CURVES = (

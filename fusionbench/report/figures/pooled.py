@@ -10,14 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Look, fitted
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.findings.cohorts import RANKS_FROM, Kind, Pooled, ranks
-from fusionbench.report.findings.cohorts import pooled as pooled_cohorts
+from fusionbench.report.findings.pooled import RANKS_FROM, Kind, Pooled, ranks
+from fusionbench.report.findings.pooled import pooled as pooled_cohorts
 from fusionbench.report.ranking import ALPHA
-from fusionbench.statistics import RankTest
-from fusionbench.suites import BASE
+from fusionbench.suites.suite import BASE
+from fusionbench.survival.stats import RankTest
 
 TITLE = "Cohorts together"
 RANKS = "Ranks over cohorts"

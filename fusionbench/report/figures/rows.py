@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fusionbench.report.words import Row
-from fusionbench.suites import BASE
+from fusionbench.report.model import Row
+from fusionbench.suites.suite import BASE
 
 Kind = tuple[str, str, str]
 """Model, modalities, variant: a row wherever it stands."""

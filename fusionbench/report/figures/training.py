@@ -11,14 +11,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.rows import named, widest
 from fusionbench.report.figures.style import COLOURS, Look, handle, legend
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.frames import ROW
-from fusionbench.report.words import Row, as_row
+from fusionbench.report.model import Row, as_row
+from fusionbench.results.frames import ROW
 
 MOST = 6
 """Rows of a cohort that are drawn."""

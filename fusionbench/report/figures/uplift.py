@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dots import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.rows import alike, kind_of
 from fusionbench.report.figures.style import COLOURS, Look
-from fusionbench.report.figures.words import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
-from fusionbench.report.words import Row, unique
+from fusionbench.report.model import Row, unique
 
 TITLE = "Uplift over the best uni-modal model"
 AXIS = "uplift (%)"

@@ -9,14 +9,14 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.cohorts import cohorts
+from fusionbench.report.document import Section
 from fusionbench.report.findings.counts import counts
 from fusionbench.report.findings.curves import curves
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
+from fusionbench.report.findings.pooled import cohorts
 from fusionbench.report.findings.reproduction import reproduction
-from fusionbench.report.findings.switches import switches
-from fusionbench.report.layout import Section
+from fusionbench.report.findings.variants import switches
 
 Lock = Mapping[str, Any]
 Maker = Callable[[Analysis, Lock], Iterable[Section]]

@@ -14,10 +14,10 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.counts import agreeing
-from fusionbench.report.findings.measured import Measured, Outcome, against, gain, matching, measured
 from fusionbench.report.findings.missing_claims import learns, no_worse_alone
-from fusionbench.report.findings.switches import counterpart
+from fusionbench.report.findings.rows import Measured, Outcome, against, gain, matching, measured
 from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
+from fusionbench.report.findings.variants import counterpart
 
 Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]
 

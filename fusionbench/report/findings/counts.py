@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusionbench.pluginref import PluginRef
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.measured import entries
-from fusionbench.report.layout import Entry, Section
+from fusionbench.report.document import Entry, Section
+from fusionbench.report.findings.rows import entries
 
 Row = Mapping[str, str]
 HEADER = ("dataset", "unit", "property", "published", "here", "same")

@@ -11,10 +11,10 @@ import pandas as pd
 from scipy import stats
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.measured import entries, measured
-from fusionbench.report.frames import ROW
-from fusionbench.report.layout import Entry, Section
-from fusionbench.report.words import Fold, Row, as_row
+from fusionbench.report.document import Entry, Section
+from fusionbench.report.findings.rows import entries, measured
+from fusionbench.report.model import Fold, Row, as_row
+from fusionbench.results.frames import ROW
 
 SHOWN = 8
 """Epochs of a mean curve that are printed."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusionbench.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, told
-from fusionbench.suites import BASE
+from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, told
+from fusionbench.suites.suite import BASE
 
 
 def deviations(lock: Mapping[str, Any]) -> Iterator[str]:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.intervals import Bootstrapped
-from fusionbench.report.layout import Entry
-from fusionbench.report.tested import Line
-from fusionbench.report.words import FULL, HARRELL, Fold, Row, is_oracle
-from fusionbench.statistics import mean_over_folds, percentile_interval
-from fusionbench.statistics.concordance import Floats
+from fusionbench.report.bootstrap import Bootstrapped
+from fusionbench.report.document import Entry
+from fusionbench.report.model import FULL, HARRELL, Fold, Row, is_oracle
+from fusionbench.report.predictions import Line
+from fusionbench.survival.stats import mean_over_folds, percentile_interval
+from fusionbench.survival.stats.concordance import Floats
 
 BEST_UNIMODAL = "best-unimodal"
 XOR = "xor-unimodal"

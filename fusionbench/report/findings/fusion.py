@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import estimates
+from fusionbench.report.findings.concordant_pairs import pair_sections
 from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, XOR, Estimate, Grid
-from fusionbench.report.findings.pairs import pair_sections
-from fusionbench.report.layout import Entry, Section
+from fusionbench.report.model import FULL, HARRELL, Row, unique
 from fusionbench.report.paired import adjusted, comparison
-from fusionbench.report.words import FULL, HARRELL, Row, unique
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to the best uni-modal model: the one that validation "

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import estimates
 from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, Estimate, Grid
-from fusionbench.report.findings.visible import Seen, seen
-from fusionbench.report.layout import Entry, Section
+from fusionbench.report.findings.visible_cases import Seen, seen
+from fusionbench.report.model import FULL, Row, unique
 from fusionbench.report.paired import paired_test
-from fusionbench.report.words import FULL, Row, unique
-from fusionbench.statistics.concordance import Floats
+from fusionbench.survival.stats.concordance import Floats
 
 _CURVES = (
     "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again. Area: "

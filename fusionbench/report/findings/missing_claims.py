@@ -9,9 +9,9 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import Estimate, patterns_of
-from fusionbench.report.findings.measured import Measured, against, matching, measured
+from fusionbench.report.findings.rows import Measured, against, matching, measured
 from fusionbench.report.findings.training_claims import Claim, Part
-from fusionbench.report.words import FULL
+from fusionbench.report.model import FULL
 
 CHANCE = 0.5
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import claims, deviations
-from fusionbench.report.findings.measured import Measured, entries, matching, measured
-from fusionbench.report.layout import Entry, Section
+from fusionbench.report.findings.rows import Measured, entries, matching, measured
 
 Row = Mapping[str, str]
 CLAIM_HEADER = ("claim", "says", "number", "here", "verdict")

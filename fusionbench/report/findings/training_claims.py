@@ -13,10 +13,10 @@ from scipy import stats
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.curves import Course, courses
-from fusionbench.report.findings.measured import measured
-from fusionbench.report.findings.switches import counterpart
+from fusionbench.report.findings.rows import measured
+from fusionbench.report.findings.variants import counterpart
+from fusionbench.report.model import FULL, HARRELL
 from fusionbench.report.paired import paired_test
-from fusionbench.report.words import FULL, HARRELL
 
 LEVEL = 0.05
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from fusionbench.testing.conformance.kit import PROMISES, Report, Row, check_plugin, checks_for, row_of
-from fusionbench.testing.conformance.words import Check, Failure, Outcome, Promise, Skipped
+from fusionbench.testing.conformance.check import Check, Failure, Outcome, Promise, Skipped
+from fusionbench.testing.conformance.runner import PROMISES, Report, Row, check_plugin, checks_for, row_of
 
 __all__ = [
     "PROMISES",

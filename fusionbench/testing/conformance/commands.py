@@ -9,9 +9,9 @@ from typing import Any
 import typer
 from typer.testing import CliRunner
 
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import NAME
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, checks_of
+from fusionbench.core.registry import Registry
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
+from fusionbench.testing.conformance.declarations import NAME
 
 
 class CommandSubject:

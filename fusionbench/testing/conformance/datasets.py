@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.cohort import dataset_label, load_cohort
-from fusionbench.download import data_home
-from fusionbench.errors import DataError
-from fusionbench.interfaces import Dataset, Options
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import declarations
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of
-from fusionbench.types import Case, DatasetInfo, Fold
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import Dataset, Options
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import Case, DatasetInfo, Fold
+from fusionbench.data.cohort import dataset_label, load_cohort
+from fusionbench.data.downloads import data_home
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of
+from fusionbench.testing.conformance.declarations import declarations
 
 COMMAND = "fusionbench data fetch"
 

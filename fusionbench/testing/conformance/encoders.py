@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fusionbench.download import data_home, place, state
-from fusionbench.interfaces import Encoder
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import declarations
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of
+from fusionbench.core.interfaces import Encoder
+from fusionbench.core.registry import Registry
+from fusionbench.data.downloads import data_home, place, state
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of
+from fusionbench.testing.conformance.declarations import declarations
 
 TILES, SIDE = 5, 256
 TOLERANCE = 1e-5

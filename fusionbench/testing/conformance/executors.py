@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from fusionbench.interfaces import Executor
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import declarations
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, checks_of
+from fusionbench.core.interfaces import Executor
+from fusionbench.core.registry import Registry
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
+from fusionbench.testing.conformance.declarations import declarations
 
 TASKS = (3, 1, 2, 5, 4)
 

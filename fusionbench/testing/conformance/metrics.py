@@ -11,14 +11,14 @@ from functools import cached_property
 
 import numpy as np
 
-from fusionbench.errors import UndefinedMetric
-from fusionbench.evaluate import beyond, on_grid, time_grid
-from fusionbench.interfaces import Metric
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import declarations
+from fusionbench.core.errors import UndefinedMetric
+from fusionbench.core.interfaces import Metric
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.execution.evaluate import beyond, on_grid, time_grid
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
+from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.conformance.samples import Targets
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
-from fusionbench.types import SurvivalPrediction, SurvivalTargets
 
 N, TAU = 80, 48.0
 TIMES = np.array([6.0, 12.0, 24.0, 36.0, 48.0])

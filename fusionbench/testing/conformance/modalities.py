@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fusionbench.errors import DataError
-from fusionbench.interfaces import FittedModality, Modality
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.declared import declarations
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import FittedModality, Modality
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import ModalityUse, RawBag
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
+from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.toys import TOYS, toy_cases
-from fusionbench.types import ModalityUse, RawBag
 
 OF_KIND = {"vector": "omic", "bag": "image", "grid": "map"}
 """The toy modality that stands for each kind."""

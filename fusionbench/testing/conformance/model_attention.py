@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from fusionbench.core.types import Attention, CaseSet
+from fusionbench.testing.conformance.check import Checklist, Failure, Skipped
 from fusionbench.testing.conformance.trials import ModelSubject, Trial
-from fusionbench.testing.conformance.words import Checklist, Failure, Skipped
-from fusionbench.types import Attention, CaseSet
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 SLACK = 1e-4

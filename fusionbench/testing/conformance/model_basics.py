@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench.errors import PluginError
-from fusionbench.evaluate import checked
-from fusionbench.fitting import make_model
-from fusionbench.preprocess import Preprocessor
-from fusionbench.results import CellResult, PatternPrediction
-from fusionbench.store import Store
+from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.errors import PluginError
+from fusionbench.core.types import CaseSet, SurvivalPrediction
+from fusionbench.data.preprocessing import Preprocessor
+from fusionbench.execution.evaluate import checked
+from fusionbench.execution.fit_context import make_model
+from fusionbench.results.store import Store
+from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, largest_difference
-from fusionbench.testing.conformance.words import Checklist, Failure, Skipped, raised
 from fusionbench.testing.toys import toy_modalities
-from fusionbench.tuning.space import check_space
-from fusionbench.types import CaseSet, SurvivalPrediction
+from fusionbench.tools.tuning.space import check_space
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 State = Mapping[str, NDArray[Any]]

@@ -13,6 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fusionbench.core.types import Bag, Batch, Case, CaseSet, PreparedCase
+from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Prepare, Sample, change_refs, make_sample
 from fusionbench.testing.conformance.trials import (
     BRIEF,
@@ -23,8 +25,6 @@ from fusionbench.testing.conformance.trials import (
     logits,
     tolerance,
 )
-from fusionbench.testing.conformance.words import Checklist, Failure, Skipped, raised
-from fusionbench.types import Bag, Batch, Case, CaseSet, PreparedCase
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 Array = NDArray[Any] | Tensor

@@ -11,9 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fusionbench.evaluate import checked
-from fusionbench.protocol import TrainRecipe
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.types import Batch, SurvivalPrediction, Task
+from fusionbench.execution.evaluate import checked
 from fusionbench.survival import discrete_hazard_nll
+from fusionbench.testing.conformance.check import Checklist, Failure, raised
 from fusionbench.testing.conformance.samples import Targets, eight_cases, make_sample, rebinned
 from fusionbench.testing.conformance.trials import (
     BRIEF,
@@ -26,8 +28,6 @@ from fusionbench.testing.conformance.trials import (
     logits,
     tolerance,
 )
-from fusionbench.testing.conformance.words import Checklist, Failure, raised
-from fusionbench.types import Batch, SurvivalPrediction, Task
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 REPEATS = ("predictions", "deterministic")

@@ -10,6 +10,8 @@ from itertools import combinations
 import numpy as np
 import torch
 
+from fusionbench.core.types import Batch
+from fusionbench.testing.conformance.check import Checklist, Failure, raised
 from fusionbench.testing.conformance.samples import exchanged, hide
 from fusionbench.testing.conformance.trials import (
     Fitted,
@@ -20,8 +22,6 @@ from fusionbench.testing.conformance.trials import (
     logits,
     tolerance,
 )
-from fusionbench.testing.conformance.words import Checklist, Failure, raised
-from fusionbench.types import Batch
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 REPEATS = ("predictions", "deterministic")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from fusionbench.registry import Registry
+from fusionbench.core.registry import Registry
 from fusionbench.testing.conformance import model_attention, model_basics, model_batches, model_learning, model_missing
-from fusionbench.testing.conformance.declared import declarations
+from fusionbench.testing.conformance.check import Check, Promise, checks_of
+from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.conformance.trials import ModelSubject
-from fusionbench.testing.conformance.words import Check, Promise, checks_of
 
 PROMISES: tuple[Promise[ModelSubject], ...] = (
     *declarations(lambda subject: subject.cls),

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench.cohort import raw_spec
-from fusionbench.preprocess import CACHE_BYTES, Preprocessor, fit_preprocessor
-from fusionbench.seeds import derive
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedCase, SurvivalTarget, SurvivalTargets, Task
+from fusionbench.data.cohort import raw_spec
+from fusionbench.data.preprocessing import CACHE_BYTES, Preprocessor, fit_preprocessor
 from fusionbench.survival import assign_bins, time_bins
 from fusionbench.testing.toys import toy_modalities, toy_ref
-from fusionbench.types import Case, CaseSet, ModalitySpec, PreparedCase, SurvivalTarget, SurvivalTargets, Task
 
 Targets = SurvivalTargets[NDArray[Any]]
 Prepare = Callable[[Case, tuple[str, ...]], PreparedCase]

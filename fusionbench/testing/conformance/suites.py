@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from fusionbench import suites
-from fusionbench.registry import Registry
-from fusionbench.testing.conformance.words import Check, Checklist, Failure, Promise, checks_of
+from fusionbench.core.registry import Registry
+from fusionbench.suites import suite as suites
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
 
 
 class SuiteSubject:

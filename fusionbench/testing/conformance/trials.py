@@ -12,18 +12,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fusionbench import evaluate
-from fusionbench.bags import collate
-from fusionbench.fitting import Context, Fit, Loaded, Restore, make_model
-from fusionbench.interfaces import FusionModel, Predictor
-from fusionbench.pluginref import PluginRef
-from fusionbench.predictor import TorchPredictor
-from fusionbench.protocol import TrainRecipe
-from fusionbench.registry import Registry
-from fusionbench.seeds import derive
+from fusionbench.core.interfaces import FusionModel, Predictor
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.registry import Registry
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Batch, CaseSet, Member, SurvivalPrediction, Task
+from fusionbench.data.collate import collate
+from fusionbench.execution import evaluate
+from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
+from fusionbench.execution.training.torch_predictor import TorchPredictor
+from fusionbench.testing.conformance.check import Failure, Skipped
 from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample
-from fusionbench.testing.conformance.words import Failure, Skipped
-from fusionbench.types import Batch, CaseSet, Member, SurvivalPrediction, Task
 
 Floats = NDArray[np.float64]
 

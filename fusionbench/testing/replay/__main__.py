@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tabulate import tabulate
 
-from fusionbench.errors import DataError
+from fusionbench.core.errors import DataError
 from fusionbench.testing.replay import Outcome, read, replay
 
 

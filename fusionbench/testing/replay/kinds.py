@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from fusionbench.errors import FusionBenchError
+from fusionbench.core.errors import FusionBenchError
 from fusionbench.testing.replay import numbers
 from fusionbench.testing.replay.compare import TOLERANCE, Comparison, Outcome
 from fusionbench.testing.replay.models import load, models

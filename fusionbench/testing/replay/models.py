@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fusionbench.errors import PluginError
-from fusionbench.registry import GROUP
+from fusionbench.core.errors import PluginError
+from fusionbench.core.registry import GROUP
 from fusionbench.testing.official import Official, from_logits
 from fusionbench.testing.replay.compare import Comparison, compare
 from fusionbench.testing.replay.reference import Reference

@@ -13,7 +13,6 @@ from sksurv.metrics import concordance_index_censored
 from torch import Tensor
 
 from fusionbench.nn import fourier_features
-from fusionbench.statistics.concordance import TIED_RISK, comparable_pairs, concordance
 from fusionbench.survival import (
     assign_bins,
     class_weights,
@@ -24,6 +23,7 @@ from fusionbench.survival import (
     risk_from_survival,
     time_bins,
 )
+from fusionbench.survival.stats.concordance import TIED_RISK, comparable_pairs, concordance
 from fusionbench.testing.replay.compare import Comparison, compare
 from fusionbench.testing.replay.reference import Reference
 

@@ -2,7 +2,7 @@
 
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-from fusionbench.interfaces import Executor
+from fusionbench.core.interfaces import Executor
 
 
 class Threads(Executor):

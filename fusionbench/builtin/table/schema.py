@@ -1,0 +1,210 @@
+"""What a cohort's TOML may say; every problem of it in one DataError."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from fusionbench.core.errors import DataError, did_you_mean
+
+SHOWN = 20
+"""Problems that are listed; more are counted."""
+
+
+def _several(value: Any) -> Any:
+    """One text where several may stand."""
+    return (value,) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
+Values = Annotated[
+    tuple[bool | int | float | str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,))
+]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Outcome(_Strict):
+    """Time and whether it ended with the event.
+
+    Attributes:
+        time: column of the follow-up.
+        unit: of that column; the harness has months (a day is 1/30.4375 of one).
+        event: column in which 1 = the event was observed; or
+        censorship: column in which 1 = the follow-up ended without it. One of the two.
+        observed, censored: which cells mean what, where they are not 1 and 0.
+        endpoint: for titles.
+    """
+
+    time: str
+    unit: Literal["day", "week", "month", "year"]
+    event: str | None = None
+    censorship: str | None = None
+    observed: Values = ()
+    censored: Values = ()
+    endpoint: str = "overall survival"
+
+    @model_validator(mode="after")
+    def _one_way_round(self) -> Outcome:
+        if (self.event is None) == (self.censorship is None):
+            raise ValueError("name one column: event (1 = observed) or censorship (1 = censored)")
+        if bool(self.observed) != bool(self.censored):
+            raise ValueError("give both observed and censored, the cells that mean each, or neither")
+        both = sorted(set(map(str, self.observed)) & set(map(str, self.censored)))
+        if both:
+            raise ValueError(f"{both[0]!r} stands under observed and under censored; a cell means one of them")
+        return self
+
+    @property
+    def flag(self) -> str:
+        """The column that says how the follow-up ended."""
+        return str(self.event if self.censorship is None else self.censorship)
+
+
+_OF_COLUMNS = ("table", "id", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
+_OF_FOLDER = ("map", "slide", "case")
+
+
+class ModalityWords(_Strict):
+    """Where one modality is.
+
+    Attributes:
+        columns, prefix, suffix: names, beginnings and endings of its columns; what any of them finds is taken.
+        exclude: columns that a prefix or suffix finds and that are not of it.
+        categorical: columns of codes without order; columns of text are anyway.
+        groups: named groups of columns, for models that have a branch a group.
+        table, id: another table with one row a case, and its column of case ids; all its other columns are taken
+            where nothing is named.
+        folder: feature files, one a slide, instead of columns.
+        map: table that says whose a slide is; without one a file's name is the case's id.
+        slide, case: columns of the map.
+        unknown: what to do with rows and slides of cases that the case table does not have.
+        options: of the reader (`vector` or `bag`).
+    """
+
+    table: str | None = None
+    id: str | None = None
+    columns: Texts = ()
+    prefix: Texts = ()
+    suffix: Texts = ()
+    exclude: Texts = ()
+    categorical: Texts = ()
+    groups: Mapping[str, Texts] = Field(default_factory=dict)
+    folder: str | None = None
+    map: str | None = None
+    slide: str = "slide"
+    case: str = "case"
+    unknown: Literal["refuse", "ignore"] = "refuse"
+    options: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> ModalityWords:
+        given = self.model_fields_set
+        if "" in (*self.prefix, *self.suffix):
+            raise ValueError("an empty prefix or suffix matches every column; name a beginning or an ending")
+        foreign = [key for key in (_OF_COLUMNS if self.folder else _OF_FOLDER) if key in given]
+        if foreign:
+            other = "columns, not of a folder" if self.folder else "a folder of feature files: name the folder"
+            raise ValueError(f"{', '.join(foreign)} belongs to a modality of {other}")
+        if self.map is None and {"slide", "case"} & given:
+            raise ValueError('slide and case are columns of a map: name its file, map = "slides.csv"')
+        if self.folder is None and self.table is None:
+            if not (self.columns or self.prefix or self.suffix):
+                raise ValueError("say where it is: columns, prefix or suffix, or another table, or a folder")
+            if "id" in given or "unknown" in given:
+                raise ValueError("id and unknown belong to a modality with a table or a folder of its own")
+        return self
+
+
+class Words(_Strict):
+    """A cohort's TOML.
+
+    Attributes:
+        table: the case table: one row a case; .csv, .tsv, .parquet, or a .zip with one of the first two.
+        id: its column of case ids.
+        group: its column of what stays on one side of a split (a patient, a site); default: the case.
+        folds: its column of the number of the fold that tests a case, where folds are published.
+        outcome: absent for new patients, who can be predicted on only.
+        missing: cells that mean "not known".
+        separator, decimal: of CSV files.
+        title, citation, licence: printed with results.
+    """
+
+    table: str
+    id: str
+    group: str | None = None
+    folds: str | None = None
+    outcome: Outcome | None = None
+    modality: Mapping[str, ModalityWords] = Field(min_length=1)
+    missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
+    separator: str = Field(",", min_length=1, max_length=1)
+    decimal: str = Field(".", min_length=1, max_length=1)
+    title: str = ""
+    citation: str = ""
+    licence: str = ""
+
+    @property
+    def reserved(self) -> dict[str, str]:
+        """Columns of the case table that no modality may have, and what each is."""
+        of_outcome = {self.outcome.time: "the time", self.outcome.flag: "the outcome"} if self.outcome else {}
+        own = {self.id: "the case's id", **({self.folds: "the fold"} if self.folds else {})}
+        return {**own, **of_outcome}
+
+
+_PLAIN = {
+    "string_type": "write a text in quotes",
+    "tuple_type": "write a text in quotes, or a list of texts",
+    "model_type": "write keys, key = value, under its name in brackets",
+    "mapping_type": "write keys, key = value, under its name in brackets",
+    "too_short": "name one at least",
+}
+"""Kinds of fault to words that need no Python."""
+_PLACES: Mapping[str, type[BaseModel]] = {"outcome": Outcome, "modality": ModalityWords}
+
+
+def read_words(path: Path) -> Words:
+    """
+    Raises:
+        DataError: no such file, not TOML (with the line), or all that it says wrongly.
+    """
+    try:
+        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path}: no such file; a cohort of your own is named by its TOML, table[file=PATH] (docs/own-data.md)"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+    except tomllib.TOMLDecodeError as error:
+        raise DataError(f"{path}: not valid TOML: {error}") from error
+    try:
+        return Words.model_validate(raw)
+    except ValidationError as error:
+        raise refused(path, [_line(e) for e in error.errors()]) from error
+
+
+def refused(path: Path, problems: Sequence[str]) -> DataError:
+    """All problems of a cohort as one error: a line where there is one, else a list."""
+    if len(problems) == 1:
+        return DataError(f"{path}: {problems[0]}")
+    lines = [f"  - {problem}" for problem in problems[:SHOWN]]
+    more = [f"  - and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
+    return DataError("\n".join([f"{path}: {len(problems)} problems", *lines, *more]))
+
+
+def _line(error: Any) -> str:
+    loc = [str(part) for part in error["loc"]]
+    key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "extra_forbidden":
+        place = _PLACES.get(loc[0], Words) if len(loc) > 1 else Words
+        return f"{key}: {did_you_mean('key', loc[-1], place.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key}: this key is needed and is not there"
+    seen = "" if isinstance(error["input"], Mapping) else f" (got {error['input']!r})"
+    return f"{key}: {message}{seen}"

@@ -1,0 +1,82 @@
+"""fusionbench sync, fusionbench ui"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fusionbench.cli.options import OUT, Out, names_of, open_session
+
+
+def register(app: typer.Typer) -> None:
+    app.command("sync")(sync)
+    app.command("ui")(ui)
+
+
+def sync(
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="A suite by name or file; default every suite run.", autocompletion=names_of("suites")),
+    ] = None,
+    to: Annotated[str | None, typer.Option("--to", help="Tracking server or store; default as in `run`.")] = None,
+    dataset: Annotated[
+        list[str] | None,
+        typer.Option("-d", "--dataset", help="Only this dataset's rows.", autocompletion=names_of("datasets")),
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-m",
+            "--model",
+            help="Only this model's rows; a further one as in `run`.",
+            autocompletion=names_of("models"),
+        ),
+    ] = None,
+    out: Out = OUT,
+) -> None:
+    """Replay results into MLflow; what is there already is not doubled."""
+    from fusionbench.suites.selection import Selection
+
+    selection = Selection(tuple(dataset or ()), tuple(model or ()))
+    if suite is None and selection.rows:
+        raise typer.BadParameter("-d and -m choose rows of one suite: name it")
+    session = open_session(out, uri=to)
+    left = 0
+    for report in session.sync_all() if suite is None else [session.sync(suite, selection)]:
+        if isinstance(report, tuple):
+            left += 1
+            typer.echo(f"not in MLflow: {': '.join(report)}", err=True)
+            continue
+        typer.echo(f"{report.suite}: {report.cells} cells are in MLflow")
+        for name, verb in report.outdated.items():
+            typer.echo(
+                f"{report.suite}: {name} is older than the newest cell and left out; make it again with: "
+                f"fusionbench {verb} {report.suite}"
+            )
+    raise typer.Exit(1 if left else 0)
+
+
+def ui(
+    suite: Annotated[
+        str | None, typer.Argument(help="Link straight to this suite.", autocompletion=names_of("suites"))
+    ] = None,
+    out: Out = OUT,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    host: Annotated[str, typer.Option(help="Interface to bind to.")] = "127.0.0.1",
+) -> None:
+    """Open `mlflow ui` on the results' store and print the link to a suite's runs."""
+    import subprocess
+
+    from fusionbench.report import mlflow as tracking
+
+    uri, experiment = tracking.tracked_uri(out), tracking.tracked_experiment(out, suite)
+    if tracking.is_server(uri):
+        typer.echo(f"the runs are on a server: {tracking.suite_link(uri, experiment)}")
+        return
+    typer.echo(tracking.suite_link(f"http://{host}:{port}", experiment))
+    try:
+        code = subprocess.call(tracking.ui_command(out, port, host), env=tracking.ui_environment())
+    except KeyboardInterrupt:
+        code = 0
+    raise typer.Exit(code)

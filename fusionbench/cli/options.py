@@ -1,0 +1,108 @@
+"""Options that several verbs share, and completion of names."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from fusionbench.core.commands import RESULTS
+
+if TYPE_CHECKING:
+    from fusionbench.core.plugin_ref import PluginRef
+    from fusionbench.execution.shared import Workbench
+    from fusionbench.session import Session
+
+
+def names_of(kind: str) -> Callable[[str], list[str]]:
+    """A completion callback over the registered names of a kind."""
+
+    def complete(incomplete: str) -> list[str]:
+        from fusionbench.core.registry import discover
+
+        return [name for name in discover((kind,)).names(kind) if name.startswith(incomplete)]
+
+    return complete
+
+
+Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+SuiteName = Annotated[
+    str, typer.Argument(help="A suite by name, or the path of a suite file.", autocompletion=names_of("suites"))
+]
+DatasetName = Annotated[
+    str,
+    typer.Argument(
+        help="A dataset: NAME, NAME[option=value], or the TOML of a cohort of your own.",
+        autocompletion=names_of("datasets"),
+    ),
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, help="CPU threads of a cell; by default as its bags are large.")
+]
+ExecutorName = Annotated[
+    str | None,
+    typer.Option(
+        "--executor",
+        help="Where cells run: serial, ray or a plugin's; by default what the other flags need.",
+        autocompletion=names_of("executors"),
+    ),
+]
+Jobs = Annotated[int | None, typer.Option("-j", "--jobs", help="Cells at once; above 1 with ray.")]
+Address = Annotated[
+    str | None, typer.Option("--address", help="A Ray cluster to join: HOST:PORT, ray://HOST:PORT or auto.")
+]
+Gpus = Annotated[float | None, typer.Option("--gpus-per-cell", help="GPUs of a cell, also a part of one; with ray.")]
+Timeout = Annotated[
+    str | None, typer.Option("--timeout", help="Stop a cell after this time, such as 90s or 1h30m; with ray.")
+]
+OUT = RESULTS
+
+
+def dataset_ref(text: str) -> PluginRef:
+    """The dataset that an argument names; a TOML is a cohort of the user's own."""
+    from fusionbench.core.plugin_ref import PluginRef
+
+    return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
+
+
+def open_session(
+    out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None, deterministic: bool = False
+) -> Session:
+    from fusionbench.session import Session
+
+    return Session(out=out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic)
+
+
+PLANNED = frozenset({"suites", "datasets", "models", "metrics", "modalities"})
+"""Kinds of things that a plan is made of."""
+
+
+def open_bench(kinds: Collection[str] = PLANNED) -> Workbench:
+    """What a plan needs; without executors and a session's tables and statistics, which take seconds to import."""
+    from fusionbench.core.registry import discover
+    from fusionbench.data.downloads import data_home
+    from fusionbench.execution.shared import Workbench
+
+    return Workbench(discover(kinds), data_home())
+
+
+def print_json(value: Any) -> None:
+    def plain(item: Any) -> Any:
+        if is_dataclass(item) and not isinstance(item, type):
+            return asdict(item)
+        return dict(item) if hasattr(item, "items") else str(item)
+
+    typer.echo(json.dumps(value, indent=2, default=plain))
+
+
+def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A plain table that reads the same on a terminal and in a pipe."""
+    from tabulate import tabulate
+
+    typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))

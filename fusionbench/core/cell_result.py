@@ -1,0 +1,74 @@
+"""Words for what a cell leaves behind; written by the runner, stored and shown by the floors above."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from fusionbench.core.types import SurvivalPrediction
+
+if TYPE_CHECKING:
+    from fusionbench.core.interfaces import State
+
+Status = Literal["ok", "skipped", "failed"]
+
+
+@dataclass(frozen=True)
+class PatternPrediction:
+    """Predictions on one set of cases.
+
+    Attributes:
+        split: "test" or "val".
+        pattern: missing-modality pattern (`full`, `half`, `only:omic`, ...).
+        draw: which of the pattern's masks; 0 where there is one.
+        prediction: S on the dataset's time grid.
+        n_prior: cases without any visible modality, given the training-mean risk.
+        realised: share of (case, modality) pairs hidden or absent.
+    """
+
+    split: Literal["test", "val"]
+    pattern: str
+    draw: int
+    prediction: SurvivalPrediction
+    n_prior: int = 0
+    realised: float = 0.0
+
+
+@dataclass(frozen=True)
+class Score:
+    """One metric on one pattern of one cell, averaged over the pattern's draws; NaN carries its reason.
+
+    Attributes:
+        n_cases: test cases scored.
+        n_prior: those of them that had no visible modality and were given the training-mean risk.
+    """
+
+    pattern: str
+    metric: str
+    value: float
+    reason: str
+    n_cases: int
+    n_prior: int = 0
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What `run_cell` returns.
+
+    Attributes:
+        key: the cell's key.
+        history: rows of (epoch, split, quantity, value).
+        record: JSON values for cell.json: cell, options, timings, environment, notes, ledgers.
+        preprocess: JSON state of the fitted preprocessor.
+    """
+
+    key: str
+    status: Status
+    reason: str = ""
+    predictions: tuple[PatternPrediction, ...] = ()
+    scores: tuple[Score, ...] = ()
+    history: tuple[tuple[int, str, str, float], ...] = ()
+    record: Mapping[str, Any] = field(default_factory=dict)
+    preprocess: Mapping[str, Any] = field(default_factory=dict)
+    state: State = field(default_factory=dict)

@@ -1,0 +1,415 @@
+"""What a plugin implements, and what the harness hands it. The base classes hold defaults, no machinery."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from fusionbench.core.search_space import SearchSpace
+from fusionbench.core.types import (
+    Attention,
+    Case,
+    CaseSet,
+    DatasetInfo,
+    Fold,
+    Member,
+    ModalityKind,
+    ModalitySpec,
+    ModalityUse,
+    Piece,
+    RawBag,
+    Source,
+    SurvivalPrediction,
+    SurvivalTargets,
+    Task,
+)
+
+if TYPE_CHECKING:
+    import torch
+    from numpy.typing import NDArray
+    from torch import Tensor, nn
+
+State = Mapping[str, "NDArray[Any]"]
+"""Named arrays that are a fitted model; stored as safetensors, never pickled."""
+
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Options(BaseModel):
+    """Strict, immutable options: an unknown or ill-typed one is an error, never ignored."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+BESIDE_SUITE = "a path, relative to the suite that names it"
+"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file."""
+
+
+_Options = Options  # the classes below have an attribute of the same name
+
+
+class Modality(ABC):
+    """Reads one kind of data and fits its preprocessing on training cases."""
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    kind: ClassVar[ModalityKind]
+    Options: ClassVar[type[_Options]] = _Options
+
+    def __init__(self, name: str, use: ModalityUse, options: _Options) -> None:
+        """`name` is the dataset's name for the modality (`clinical`); `use` is what the dataset declared."""
+        self.label, self.use, self.options = name, use, options
+
+    @abstractmethod
+    def load(self, ref: Any) -> RawBag:
+        """Read one case.
+
+        Raises:
+            DataError: naming file or case, what was seen and what was expected (width, NaN, no instance).
+        """
+
+    def pieces(self, ref: Any) -> Sequence[Piece]:
+        """The files that a case's instances come from, in their order; empty where there is nothing to tell apart."""
+        return ()
+
+    def check(self, ref: Any) -> None:
+        """Cheap validation before any compute; by default it loads. Override where loading is expensive."""
+        self.load(ref)
+
+    @abstractmethod
+    def fit(self, train: Iterable[RawBag]) -> FittedModality:
+        """Fit on training cases only; `train` may be iterated once and is lazy."""
+
+    @abstractmethod
+    def restore(self, state: Mapping[str, Any]) -> FittedModality:
+        """The inverse of `FittedModality.state`."""
+
+
+class FittedModality(ABC):
+    """Preprocessing that knows training cases only."""
+
+    spec: ModalitySpec
+
+    @abstractmethod
+    def __call__(self, raw: RawBag) -> Tensor:
+        """(instance, feature) float32, finite; width `spec.dim`."""
+
+    @abstractmethod
+    def mean(self) -> Tensor:
+        """(feature,) float32: the prepared training mean, used where the harness imputes a missing modality."""
+
+    @abstractmethod
+    def state(self) -> Mapping[str, Any]:
+        """Everything needed to restore it, as JSON values."""
+
+
+class Dataset(ABC):
+    """A cohort. `home` is the data home; nothing is read or downloaded before `cases` or `info`.
+
+    Attributes:
+        own_files: its files are the user's, named by an option. Such a dataset has a classmethod `example(folder)`,
+            which writes a small cohort there and returns the options that read it, so that it can be checked.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Options: ClassVar[type[_Options]] = _Options
+    own_files: ClassVar[bool] = False
+
+    def __init__(self, options: _Options, home: Path) -> None:
+        self.options, self.home = options, home
+
+    @abstractmethod
+    def info(self) -> DatasetInfo: ...
+
+    @abstractmethod
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        """All cases, in a stable order; times in months.
+
+        Raises:
+            DataError: a file is missing (naming the command that fetches it), damaged or inconsistent.
+        """
+
+    def folds(self) -> Sequence[Fold] | None:
+        """The cohort's published folds over patients (`val` empty where none is published), or None."""
+        return None
+
+    def sources(self) -> Sequence[Source]:
+        """The files `fusionbench data fetch` downloads for these options."""
+        return ()
+
+    def slides(self, fetch: Callable[[Source], Path]) -> Sequence[Source]:
+        """The whole-slide images behind the cohort, with size and md5, for `fusionbench data fetch --slides`.
+
+        Args:
+            fetch: brings a small file, such as a manifest, into the data home if it is not there, and gives its place.
+        """
+        return ()
+
+    def convert(self, raw_dir: Path, out_dir: Path) -> None:
+        """Turn downloaded files into the tidy files that `cases` reads; called after a fetch."""
+
+
+class Predictor(ABC):
+    """A fitted model."""
+
+    @abstractmethod
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        """One prediction per case, in order. `cases.targets` is None. Each case has at least one modality."""
+
+    def predict_validation(self, val: CaseSet) -> SurvivalPrediction:
+        """Out-of-sample predictions on the validation cases.
+
+        Override in a model that fits on the validation cases too (out-of-bag, cross-fitted).
+        """
+        return self.predict(val)
+
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        """Attention by modality, of those in which the model chooses; None for a model without attention.
+
+        Items are padded to the longest case.
+        """
+        return None
+
+    @abstractmethod
+    def state(self) -> State:
+        """Named arrays from which `FusionModel.restore` makes an equal predictor."""
+
+
+class FitContext(Protocol):
+    """What the harness lends a model while it fits."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
+        ...
+
+    def member(self, member: Member) -> MemberFit:
+        """A model declared by `members`, fitted on this fold already."""
+        ...
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Quantities by step; they end in history.parquet and MLflow."""
+        ...
+
+
+class MemberFit(Protocol):
+    """A fitted member.
+
+    Attributes:
+        predictor: predicts on any CaseSet whose specs hold the member's modalities; hand it
+            `cases.restrict(modalities)` of the cases that have at least one of them.
+        validation: its out-of-sample predictions on those validation cases that have one of its modalities.
+        prior: training-mean prediction, for cases that have none of its modalities (one row, id "prior").
+        validation_loss: its best validation NLL, or NaN where it has none.
+    """
+
+    @property
+    def predictor(self) -> Predictor: ...
+    @property
+    def validation(self) -> SurvivalPrediction: ...
+    @property
+    def prior(self) -> SurvivalPrediction: ...
+    @property
+    def validation_loss(self) -> float: ...
+
+
+class RestoreContext(Protocol):
+    """What the harness lends a model while it is restored from disk."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    @property
+    def device(self) -> torch.device: ...
+
+    def module(self, module: nn.Module, state: State) -> Predictor:
+        """The inverse of `FitContext.train(...).state()`."""
+        ...
+
+    def member(self, member: Member) -> MemberFit: ...
+
+
+class FusionModel(ABC):
+    """A way to fuse modalities into a survival prediction.
+
+    Attributes:
+        missing: "native" = takes cases with a proper subset of the modalities; "impute" = the harness fills a
+            missing modality with its training mean (one instance for a bag); printed in the policy column.
+        licence: of the implementation.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Options: ClassVar[type[_Options]] = _Options
+    missing: ClassVar[Literal["native", "impute"]] = "impute"
+
+    def __init__(self, options: _Options) -> None:
+        self.options = options
+
+    def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
+        """Why this model cannot take these modalities, in words a user understands; None where it can.
+
+        Called while planning, with the raw widths; `task.edges` is empty then.
+        """
+        return None
+
+    def members(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Member]:
+        """Models whose predictions this one builds on; the harness fits each once per fold, whoever needs it."""
+        return ()
+
+    def search_space(self) -> SearchSpace:
+        """What `fusionbench tune` may choose from: options of this model and `train.` keys of the recipe.
+
+        Empty where there is nothing to choose, or where the model chooses by itself.
+        """
+        return {}
+
+    @abstractmethod
+    def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor: ...
+
+    @abstractmethod
+    def restore(self, state: State, ctx: RestoreContext) -> Predictor: ...
+
+
+class Metric(ABC):
+    """A score of predictions on test cases.
+
+    Attributes:
+        higher_is_better: None where the value has no direction and is never ranked (a p-value).
+        horizon: "tau" = the harness censors the test targets just beyond the dataset's horizon and gives S on the
+            dataset's time grid, whose last point is tau; "own" = targets as they are and S at the model's times.
+        range: smallest and largest possible value.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    higher_is_better: ClassVar[bool | None] = True
+    horizon: ClassVar[Literal["own", "tau"]] = "own"
+    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+
+    @abstractmethod
+    def __call__(
+        self,
+        prediction: SurvivalPrediction,
+        test: SurvivalTargets[NDArray[Any]],
+        train: SurvivalTargets[NDArray[Any]],
+    ) -> float:
+        """One value; `train` (train + validation) serves inverse-probability-of-censoring weights.
+
+        Raises:
+            UndefinedMetric: with the reason; the harness stores NaN.
+        """
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a run asks of its executor.
+
+    Attributes:
+        jobs: cells at once; None = as many as fit.
+        threads: CPU cores of a cell.
+        address: of a cluster to join; None = this machine.
+        gpus: GPUs of a cell, also a part of one.
+        timeout: seconds after which a cell is stopped; None = never.
+    """
+
+    jobs: int | None = None
+    threads: int = 1
+    address: str | None = None
+    gpus: float = 0.0
+    timeout: float | None = None
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Stands for the result of a task that gave none; `reason`: killed, stopped, gone with its machine."""
+
+    reason: str
+
+
+class Executor(ABC):
+    """Where tasks run.
+
+    Attributes:
+        takes: the fields of `Terms` that it keeps, of jobs, address, gpus and timeout; asking it for another is an
+            error, told before anything is computed.
+        in_driver: tasks run in the process that calls `run`, so that what kills a task ends the run; the next run then
+            counts the task's attempt. False where tasks have processes of their own.
+    """
+
+    name: ClassVar[str]
+    takes: ClassVar[frozenset[str]] = frozenset()
+    in_driver: ClassVar[bool] = True
+
+    def __init__(self, terms: Terms = Terms()) -> None:
+        self.terms = terms
+
+    def timeout_of(self, task: object) -> float | None:
+        """Seconds after which a task is stopped: those of a cell, times how many it computes (`task.size`, else 1)."""
+        return None if self.terms.timeout is None else self.terms.timeout * getattr(task, "size", 1)
+
+    @abstractmethod
+    def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R | Lost]]:
+        """Each task with what `work` made of it, as they finish; a task that gave nothing with `Lost`.
+
+        Args:
+            take: gives the next task; None where none can begin now, since those that are left build on tasks in hand.
+                It may give one again after the next result has been yielded; None with nothing in hand is the end.
+            work: does not raise for a task's own fault; whatever it raises ends the run. Tasks and `work` can be
+                pickled, and `work` makes what it needs once in each process; one task at a time in a process.
+
+        Raises:
+            SuiteError: before the first task is taken: what `terms` ask for is not to be had.
+        """
+
+
+class Encoder(ABC):
+    """Turns tiles of a whole-slide image into features.
+
+    Attributes:
+        version: bumped when features change; written into every feature file.
+        weights: published weights, downloaded unless the user gives a file; None where there are none to download.
+        needs_file: True where the user has to give a file of weights: `NAME:FILE`.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str] = "1"
+    Options: ClassVar[type[_Options]] = _Options
+    weights: ClassVar[Source | None] = None
+    needs_file: ClassVar[bool] = False
+
+    def __init__(self, options: _Options, weights: Path | None, device: torch.device) -> None:
+        """Load `weights`, a file where the class declares any and None otherwise, on to `device`.
+
+        Raises:
+            DataError: naming the file: it is damaged, or not of this network.
+            PluginError: a package that it needs is not installed.
+        """
+        self.options, self.device = options, device
+
+    @abstractmethod
+    def __call__(self, tiles: Tensor) -> Tensor:
+        """(tile, row, column, 3) uint8 RGB on the CPU, at least one tile, to (tile, feature) floats, finite.
+
+        Called without gradients and, on CUDA, under autocast.
+
+        Raises:
+            SuiteError: tiles of a size that it does not take.
+        """

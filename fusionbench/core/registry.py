@@ -1,0 +1,220 @@
+"""What is installed: entry points of group `fusionbench`, each loaded, checked and called inside its own try."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePosixPath
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal
+
+import pluggy
+
+from fusionbench.core import hookspecs
+from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
+from fusionbench.core.file_names import is_plain
+
+if TYPE_CHECKING:
+    from fusionbench import Dataset, FusionModel, Metric, Modality
+
+GROUP = "fusionbench"
+YOURS = "(a file of your own)"
+"""Stands for the plugin of a suite that is named by its path."""
+TAKEN = frozenset({"published", "mlartifacts"})
+"""Folders of a results root that are no suite's."""
+_NAMING = "rename the file: up to 80 letters, digits, _, - and dots, none leading, and none of a system's own names"
+ALL_KINDS = frozenset(hookspecs.HOOKS)
+BASES: Mapping[str, str] = {
+    "modalities": "Modality",
+    "datasets": "Dataset",
+    "models": "FusionModel",
+    "metrics": "Metric",
+    "executors": "Executor",
+    "encoders": "Encoder",
+}
+"""Kind to the interface that its things extend; by name, since `--help` asks for none of them."""
+
+
+@dataclass(frozen=True)
+class PluginRecord:
+    """One row of `fusionbench plugins`.
+
+    Attributes:
+        name: the entry point's name; `fusionbench check` takes it.
+        provides: kind (models, datasets, ...) to the names it brings.
+        reason: why it is broken; empty where it is not.
+    """
+
+    name: str
+    distribution: str
+    version: str
+    licence: str
+    provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    status: Literal["ok", "broken"] = "ok"
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A frozen view of the installed plugins. `found` maps kind to name to (thing, plugin name)."""
+
+    plugins: tuple[PluginRecord, ...]
+    found: Mapping[str, Mapping[str, tuple[Any, str]]]
+
+    def names(self, kind: str) -> tuple[str, ...]:
+        return tuple(sorted(self.found.get(kind, {})))
+
+    def get(self, kind: str, name: str) -> Any:
+        """The thing called `name`.
+
+        Raises:
+            SuiteError: unknown; says neighbours, every choice, and which plugins are broken and why.
+        """
+        things = self.found.get(kind, {})
+        if name in things:
+            return things[name][0]
+        singular = {"modalities": "modality kind"}.get(kind, kind.removesuffix("s"))
+        message = did_you_mean(singular, name, things)
+        broken = [f"{p.name} ({p.reason})" for p in self.plugins if p.status == "broken"]
+        if broken:
+            message += f". Plugins that could not be loaded: {'; '.join(broken)}"
+        raise SuiteError(message)
+
+    def model(self, name: str) -> type[FusionModel]:
+        cls: type[FusionModel] = self.get("models", name)
+        return cls
+
+    def dataset(self, name: str) -> type[Dataset]:
+        cls: type[Dataset] = self.get("datasets", name)
+        return cls
+
+    def metric(self, name: str) -> type[Metric]:
+        cls: type[Metric] = self.get("metrics", name)
+        return cls
+
+    @property
+    def modalities(self) -> Mapping[str, type[Modality]]:
+        return {name: thing for name, (thing, _) in self.found.get("modalities", {}).items()}
+
+    def suite(self, name: str) -> Traversable:
+        """Where a suite is.
+
+        Raises:
+            SuiteError: unknown.
+        """
+        try:
+            path: Traversable = self.get("suites", name)
+        except SuiteError as error:
+            raise SuiteError(f"{error}; a suite file of your own is named by its path, such as ./{name}.toml") from None
+        return path
+
+    def with_suite(self, path: Path) -> Registry:
+        """With one more suite: a file of the user's own, called by its stem.
+
+        Raises:
+            SuiteError: no such file, or an installed suite has this name and would write to the same results.
+        """
+        if not path.is_file():
+            raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
+        known, name = self.found.get("suites", {}), path.stem
+        if not is_plain(name) or name in TAKEN:
+            raise SuiteError(f"{path}: {name!r} names the folder of its results; {_NAMING}")
+        if name in known and known[name][1] != YOURS:
+            raise SuiteError(f"{path}: an installed suite is called {name!r}, too; rename the file")
+        return replace(self, found=MappingProxyType({**self.found, "suites": {**known, name: (path, YOURS)}}))
+
+
+def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:
+    """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
+
+    Raises:
+        PluginError: if two plugins have or bring the same name; it names both distributions.
+    """
+    records: list[PluginRecord] = []
+    found: dict[str, dict[str, tuple[Any, str]]] = {kind: {} for kind in sorted(kinds)}
+    for point in sorted(points if points is not None else entry_points(group=GROUP), key=lambda p: p.name):
+        record, things = _load(point, kinds)
+        for other in records:
+            if other.name == record.name:
+                raise PluginError(
+                    f"two plugins are called {record.name!r}, one of {other.distribution} and one of "
+                    f"{record.distribution}; uninstall one or rename its entry point"
+                )
+        for kind, by_name in things.items():
+            for name, thing in by_name.items():
+                if name in found[kind]:
+                    other = next(r for r in records if r.name == found[kind][name][1])
+                    raise PluginError(
+                        f"{kind}: {name!r} is provided twice, by plugin {other.name!r} of {other.distribution} and "
+                        f"by plugin {record.name!r} of {record.distribution}; uninstall one or rename it"
+                    )
+                found[kind][name] = (thing, record.name)
+        records.append(record)
+    return Registry(tuple(records), MappingProxyType({k: MappingProxyType(v) for k, v in found.items()}))
+
+
+def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict[str, dict[str, Any]]]:
+    dist = point.dist
+    meta: Any = dist.metadata if dist is not None else {}
+    record = PluginRecord(point.name, meta.get("Name") or "unknown", meta.get("Version") or "unknown", _licence(meta))
+    try:
+        manager = pluggy.PluginManager(hookspecs.PROJECT)
+        manager.add_hookspecs(hookspecs)
+        manager.register(point.load(), name=point.name)
+        manager.check_pending()
+        things = {kind: _call(manager, kind) for kind in sorted(kinds)}
+    # A plugin is a stranger's code and may fail in any way; its failure is a row with a reason, not ours to raise.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".replace("\n", " ")
+        return replace(record, status="broken", reason=reason), {}
+    return replace(record, provides={k: tuple(sorted(v)) for k, v in things.items() if v}), things
+
+
+def base_of(kind: str) -> type:
+    base: type = getattr(import_module("fusionbench.core.interfaces"), BASES[kind])
+    return base
+
+
+def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
+    hook = hookspecs.HOOKS[kind]
+    caller = getattr(manager.hook, hook)
+    results = caller()
+    if len(results) < len(caller.get_hookimpls()):  # pluggy leaves out what is None
+        raise PluginError(f"{hook} returned None; return a list, also where it is empty")
+    by_name: dict[str, Any] = {}
+    for result in results:
+        for thing in list(result):
+            name = _name_of(kind, thing)
+            if not isinstance(name, str) or not name:
+                raise PluginError(f"{hook} returned {thing!r}, which has no name")
+            if kind == "suites" and (not is_plain(name) or name in TAKEN):
+                raise PluginError(f"{hook} returned a suite {name!r}, which names the folder of its results; {_NAMING}")
+            if name in by_name:
+                raise PluginError(f"{hook} returned {name!r} twice")
+            if kind in BASES:
+                _check_class(hook, thing, base_of(kind))
+            by_name[name] = thing
+    return by_name
+
+
+def _name_of(kind: str, thing: Any) -> Any:
+    """A suite is called as its file, a command as its Typer says; everything else has a name."""
+    if kind == "suites":
+        return PurePosixPath(thing.name).stem
+    return getattr(getattr(thing, "info", None) if kind == "commands" else thing, "name", None)
+
+
+def _check_class(hook: str, thing: Any, base: type) -> None:
+    if not (isinstance(thing, type) and issubclass(thing, base)):
+        raise PluginError(f"{hook} returned {thing!r}; a subclass of {base.__name__} is needed")
+    lacking = sorted(getattr(thing, "__abstractmethods__", ()))
+    if lacking:
+        raise PluginError(f"{hook} returned {thing!r}, which does not implement {', '.join(lacking)}")
+
+
+def _licence(meta: Any) -> str:
+    stated = str(meta.get("License-Expression") or meta.get("License") or "").strip()
+    return stated.splitlines()[0] if stated else "not stated"

@@ -1,0 +1,381 @@
+"""The words that floors hand to one another: frozen values, no behaviour that needs torch to import."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+
+from fusionbench.core.plugin_ref import PluginRef
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    Floats = NDArray[np.float64]
+
+ModalityKind = Literal["vector", "bag", "grid"]
+A = TypeVar("A")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is to be predicted.
+
+    Attributes:
+        n_outputs: width of a model's output: the number of time bins, or 1 for the Cox loss.
+        edges: inner edges of the time bins of this fold, in `time_unit`, ascending; one less than the bins.
+    """
+
+    kind: Literal["survival"] = "survival"
+    n_outputs: int = 4
+    time_unit: str = "month"
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class ModalitySpec:
+    """What a model sees of one modality after preprocessing.
+
+    Attributes:
+        dim: width of an instance (a vector is a bag of one instance).
+        groups: named feature groups, as column indices of the prepared vector; may overlap.
+        features: names of the prepared columns, or empty where they have none.
+        axes: 0 for vectors and bags, 1 to 3 for grids.
+    """
+
+    name: str
+    kind: ModalityKind
+    dim: int
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    axes: int = 0
+    features: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """A name of its own for each column: `features`, or its number where they do not tell the columns apart."""
+        named = len(set(self.features)) == self.dim
+        return self.features if named else tuple(f"column {i}" for i in range(self.dim))
+
+
+@dataclass(frozen=True)
+class SurvivalTarget:
+    """time in the cohort's unit (months inside the harness); event True = observed."""
+
+    time: float
+    event: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One row of a cohort.
+
+    Attributes:
+        id: the row.
+        group: the patient (or site) that must stay on one side of a split.
+        target: None for new patients without follow-up.
+        refs: modality name to whatever that modality's `load` takes; an ABSENT KEY means missing.
+    """
+
+    id: str
+    group: str
+    target: SurvivalTarget | None
+    refs: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class SurvivalTargets(Generic[A]):
+    """Targets of several cases, in their order: numpy arrays in a CaseSet, tensors in a Batch.
+
+    Attributes:
+        time: (case,) float, months.
+        event: (case,) bool, True = observed.
+        time_bin: (case,) int64, bin of event or censoring under the fold's edges.
+    """
+
+    time: A
+    event: A
+    time_bin: A
+
+
+@dataclass(frozen=True, eq=False)
+class RawBag:
+    """A modality of one case as read from its source; a vector is a bag of one.
+
+    Attributes:
+        values: (instance, feature) float; a vector may hold NaN for missing cells, a bag may not.
+        coords: (instance, axis) positions, or None.
+        shape: extent of each axis for grids (row-major instances), else None.
+    """
+
+    values: NDArray[np.floating[Any]]
+    coords: NDArray[np.floating[Any]] | None = None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Instances of a case that come from one file, such as the tiles of a slide.
+
+    Attributes:
+        name: of the file, without its ending.
+        count: of the instances, which stand together in the bag.
+        side: of the square that an instance covers, in the units of its coords; None where the file does not say.
+    """
+
+    name: str
+    count: int
+    side: float | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedBag:
+    """A modality of one case ready for a model: values (instance, feature) float32, finite."""
+
+    values: Tensor
+    coords: Tensor | None = None
+    shape: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCase:
+    """One case after preprocessing; an absent key in `bags` is a missing modality."""
+
+    id: str
+    bags: Mapping[str, PreparedBag]
+
+
+@dataclass(frozen=True, eq=False)
+class CaseSet(Sequence[PreparedCase]):
+    """A lazy, picklable sequence of prepared cases.
+
+    Attributes:
+        cases: the underlying cases, in order.
+        specs: what is declared of each modality, in the cell's order.
+        targets: arrays in the order of `cases`; None whenever the harness asks for predictions.
+        prepare: turns a case and the names of its visible modalities into a PreparedCase.
+        hidden: case id to the modalities that a missing-modality mask hides.
+    """
+
+    cases: tuple[Case, ...]
+    specs: Mapping[str, ModalitySpec]
+    targets: SurvivalTargets[NDArray[Any]] | None
+    prepare: Callable[[Case, tuple[str, ...]], PreparedCase]
+    hidden: Mapping[str, frozenset[str]] = field(default_factory=dict)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        return tuple(case.id for case in self.cases)
+
+    def visible(self, case: Case) -> tuple[str, ...]:
+        """The modalities of `case` that are there and not hidden, in the order of `specs`."""
+        hidden = self.hidden.get(case.id, frozenset())
+        return tuple(name for name in self.specs if name in case.refs and name not in hidden)
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    @overload
+    def __getitem__(self, index: int) -> PreparedCase: ...
+    @overload
+    def __getitem__(self, index: slice) -> CaseSet: ...
+    def __getitem__(self, index: int | slice) -> PreparedCase | CaseSet:
+        if isinstance(index, slice):
+            return self.take(range(*index.indices(len(self))))
+        case = self.cases[index]
+        return self.prepare(case, self.visible(case))
+
+    def __iter__(self) -> Iterator[PreparedCase]:
+        return (self[i] for i in range(len(self)))
+
+    def take(self, positions: Sequence[int]) -> CaseSet:
+        """The cases at `positions`, in that order."""
+        index = list(positions)
+        targets = self.targets
+        if targets is not None:
+            targets = SurvivalTargets(targets.time[index], targets.event[index], targets.time_bin[index])
+        return replace(self, cases=tuple(self.cases[i] for i in index), targets=targets)
+
+    def without_targets(self) -> CaseSet:
+        """The same cases as the harness hands them out for prediction: nobody's follow-up is within reach."""
+        if self.targets is None and all(case.target is None for case in self.cases):
+            return self
+        return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
+
+    def lending(self, lent: Mapping[str, Mapping[str, str]]) -> CaseSet:
+        """The same cases, some of them with another one's modality in place of their own.
+
+        Args:
+            lent: modality to case id to the case of this set whose modality it is shown.
+        """
+        refs = {case.id: case.refs for case in self.cases}
+
+        def shown(case: Case) -> Case:
+            borrowed = {name: refs[of[case.id]][name] for name, of in lent.items() if case.id in of}
+            return replace(case, refs={**case.refs, **borrowed}) if borrowed else case
+
+        return replace(self, cases=tuple(map(shown, self.cases)))
+
+    def restrict(self, modalities: Sequence[str]) -> CaseSet:
+        """The same cases seen through fewer modalities."""
+        return replace(self, specs={name: self.specs[name] for name in modalities})
+
+
+@dataclass(frozen=True, eq=False)
+class Bag:
+    """One modality of a batch.
+
+    Attributes:
+        values: (case, instance, feature) float32, zero where padded.
+        mask: (case, instance) bool, True = real; a row of all False = modality missing for that case.
+        coords: (case, instance, axis), or None.
+        shape: (case, axis) int64 extents for grids, or None.
+        known: `rows`, where whoever made the bag knows them; only to be read through `rows`.
+    """
+
+    values: Tensor
+    mask: Tensor
+    coords: Tensor | None = None
+    shape: Tensor | None = None
+    known: Tensor | None = None
+
+    @property
+    def present(self) -> Tensor:
+        """(case,) bool: the modality is there."""
+        return self.mask.any(dim=1)
+
+    @property
+    def rows(self) -> Tensor:
+        """(row,) int64 ON THE CPU, ascending: positions of the cases that have the modality.
+
+        Batches of the harness know them, so that a model on a GPU can ask without waiting for it.
+        """
+        return self.present.nonzero().flatten().cpu() if self.known is None else self.known
+
+    @property
+    def complete(self) -> bool:
+        """Every case has the modality."""
+        return len(self.rows) == len(self.mask)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Cases side by side. EVERY declared modality is a key of `bags`, also when missing for all."""
+
+    ids: tuple[str, ...]
+    bags: Mapping[str, Bag]
+    targets: SurvivalTargets[Tensor] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class SurvivalPrediction:
+    """What a predictor says of some cases.
+
+    Attributes:
+        ids: case ids, in order.
+        risk: (case,) float64; higher = earlier event.
+        survival: (case, time) float64, S at `times`, non-increasing; None where the model has no S.
+        times: (time,) ascending and positive, in months.
+    """
+
+    ids: tuple[str, ...]
+    risk: Floats
+    survival: Floats | None = None
+    times: Floats | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Where a model looks in one modality: the weights by which it chooses from items, averaged over its queries.
+
+    Attributes:
+        weights: (case, layer, head, item) float32. A row over the items sums to 1; it is zero where padded, and all
+            zeros where the case lacks the modality. A model without layers or heads has one of each.
+        parts: name of each item to the columns of the prepared vector that it stands for, in order; empty where the
+            items are the instances of the bag, and a vector is a bag of one.
+    """
+
+    weights: Tensor
+    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Sorted tuples of case ids, pairwise disjoint."""
+
+    train: tuple[str, ...]
+    val: tuple[str, ...]
+    test: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file to download into the data home.
+
+    Attributes:
+        path: place under the data home, `<source>/<path in the repository>`.
+        sha256: hexadecimal; only its first digits, at least eight, where no more is published (weights of torchvision).
+        terms: licence or terms in a few words.
+        needs_accept: True where there is no licence or a non-commercial one: fetching asks for `--accept`.
+        size: bytes, 0 = unknown.
+        md5: for files of which no sha256 is published, such as those of the GDC.
+    """
+
+    path: str
+    url: str
+    sha256: str
+    terms: str
+    needs_accept: bool = False
+    size: int = 0
+    md5: str = ""
+
+
+@dataclass(frozen=True)
+class ModalityUse:
+    """How a dataset declares one of its modalities: which plugin reads it, and what it knows of the columns.
+
+    Attributes:
+        modality: name of the modality plugin (`vector`, `bag`, `grid`, or a third party's).
+        options: that plugin's options.
+        features: names of the raw columns, in order; empty where they have none.
+        categorical: names of those raw columns that hold codes without order (one-hot coded).
+        groups: named groups of raw column names; a name may stand in several groups.
+        dim: width of a raw instance.
+    """
+
+    modality: str
+    dim: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    features: tuple[str, ...] = ()
+    categorical: frozenset[str] = frozenset()
+    groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """What a dataset says of itself.
+
+    Attributes:
+        modalities: in their natural order.
+        checksums: file name to sha256 of everything the cases were read from; empty for generated cohorts.
+        true_risk: case id to true risk, for cohorts whose hazards are known by construction.
+        notes: one line each; printed under the tables.
+    """
+
+    title: str
+    modalities: Mapping[str, ModalityUse]
+    endpoint: str = "overall survival"
+    citation: str = ""
+    licence: str = ""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    true_risk: Mapping[str, float] | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Member:
+    """A model another model is built on, with the modalities it is given."""
+
+    model: PluginRef
+    modalities: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""From a dataset to batches: reading, checking, folds, masks, preprocessing, collation, caches."""

@@ -1,0 +1,90 @@
+"""Every value of a cohort, read once: vectors as one matrix, of bags their sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fusionbench.core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusionbench.core.interfaces import Modality
+    from fusionbench.core.types import Case
+    from fusionbench.data.cohort import Cohort
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """One modality of the cases that have it.
+
+    Attributes:
+        cases: those, in the cohort's order.
+        instances: (case,) how many each has; 1 for a vector.
+        table: (case, column) float64 of a vector, NaN where a cell is missing; None for a bag.
+    """
+
+    modality: Modality
+    cases: tuple[Case, ...]
+    instances: NDArray[np.int64]
+    table: NDArray[np.float64] | None
+
+    @property
+    def cells(self) -> NDArray[np.float64]:
+        """The table of a vector."""
+        assert self.table is not None, "a bag has no table"
+        return self.table
+
+    @property
+    def followed(self) -> list[int]:
+        """Rows of the cases with follow-up; `time` and `event` are theirs."""
+        return [i for i, case in enumerate(self.cases) if case.target is not None]
+
+    @property
+    def time(self) -> NDArray[np.float64]:
+        """Months."""
+        return np.array([case.target.time for case in self.cases if case.target is not None])
+
+    @property
+    def event(self) -> NDArray[np.bool_]:
+        """True = observed."""
+        return np.array([case.target.event for case in self.cases if case.target is not None], dtype=bool)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        use = self.modality.use
+        return use.features or tuple(map(str, range(use.dim)))
+
+
+def read_all(cohort: Cohort) -> Mapping[str, Content]:
+    """
+    Raises:
+        DataError: a list of the cases whose values cannot be used.
+    """
+    problems: list[str] = []
+    contents = {name: _read(modality, cohort, problems) for name, modality in cohort.modalities.items()}
+    if len(problems) == 1:
+        raise DataError(f"{cohort.label}: {problems[0]}")
+    if problems:
+        raise DataError("\n  - ".join([f"{cohort.label}: {len(problems)} problems", *problems]))
+    return contents
+
+
+def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
+    have = tuple(case for case in cohort.cases if modality.label in case.refs)
+    sizes, rows = [], []
+    for case in have:
+        try:
+            values = modality.load(case.refs[modality.label]).values
+        except DataError as error:
+            problems.append(f"case {case.id!r}, modality {modality.label!r}: {error}")
+            continue
+        sizes.append(len(values))
+        if modality.kind == "vector":
+            rows.append(values[0])
+    table = np.array(rows, dtype=np.float64) if modality.kind == "vector" else None
+    return Content(modality, have, np.array(sizes, dtype=np.int64), table)

@@ -1,0 +1,157 @@
+"""What is in a cohort, in numbers and in lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusionbench.data.cohort import Cohort
+    from fusionbench.data.inspection.contents import Content
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """Months.
+
+    Attributes:
+        median_time: of all times, whether they ended with the event or not.
+        median_follow_up: by the reverse Kaplan-Meier estimator, in which being censored is the event: how long patients
+            would have been followed had none died (Schemper and Smith 1996); None where it is not reached.
+    """
+
+    shortest: float
+    longest: float
+    median_time: float
+    median_follow_up: float | None
+
+
+@dataclass(frozen=True)
+class ModalityFacts:
+    """One modality.
+
+    Attributes:
+        width: of a raw instance. categorical: how many of its columns are codes.
+        have, lack: cases.
+        missing_cells: share of empty cells among the cases that have it; None for bags.
+        instances: smallest, median and largest number a case, for bags.
+    """
+
+    name: str
+    kind: str
+    width: int
+    categorical: int
+    have: int
+    lack: int
+    missing_cells: float | None
+    instances: tuple[int, float, int] | None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A cohort."""
+
+    dataset: str
+    title: str
+    endpoint: str
+    cases: int
+    groups: int
+    events: int
+    censored: float
+    follow_up: FollowUp
+    modalities: tuple[ModalityFacts, ...]
+    complete: int
+    without_modality: int
+    published_folds: int
+    notes: tuple[str, ...]
+
+
+def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
+    targets = list(cohort.targets.values())
+    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets], dtype=bool)
+    n = len(cohort.cases)
+    return Facts(
+        dataset=cohort.label,
+        title=cohort.info.title,
+        endpoint=cohort.info.endpoint,
+        cases=n,
+        groups=len({case.group for case in cohort.cases}),
+        events=int(event.sum()),
+        censored=float(1 - event.mean()),
+        follow_up=FollowUp(float(time.min()), float(time.max()), float(np.median(time)), median_follow_up(time, event)),
+        modalities=tuple(_modality(content, n) for content in contents.values()),
+        complete=sum(set(case.refs) == set(cohort.modalities) for case in cohort.cases),
+        without_modality=len(cohort.without_modality),
+        published_folds=len(cohort.folds or ()),
+        notes=cohort.info.notes,
+    )
+
+
+def median_follow_up(time: NDArray[np.float64], event: NDArray[np.bool_]) -> float | None:
+    """When half of the patients would have been censored had none had the event; None where that is never.
+
+    Args:
+        time: (case,) in any unit. event: (case,) True = observed.
+    """
+    from sksurv.nonparametric import kaplan_meier_estimator
+
+    if event.all():
+        return None
+    times, followed = kaplan_meier_estimator(~event, time)
+    below = np.flatnonzero(followed <= 0.5)
+    return float(times[below[0]]) if below.size else None
+
+
+def _modality(content: Content, n: int) -> ModalityFacts:
+    use, have, sizes, table = content.modality.use, len(content.cases), content.instances, content.table
+    return ModalityFacts(
+        name=content.modality.label,
+        kind=content.modality.kind,
+        width=use.dim,
+        categorical=len(use.categorical),
+        have=have,
+        lack=n - have,
+        missing_cells=None if table is None else float(np.isnan(table).mean()),
+        instances=None if table is not None else (int(sizes.min()), float(np.median(sizes)), int(sizes.max())),
+    )
+
+
+def lines(facts: Facts) -> Iterator[str]:
+    """The facts as `data check` prints them."""
+    yield f"{facts.dataset}: {facts.title}"
+    yield (
+        f"{facts.cases} cases of {facts.groups} groups; {facts.endpoint}: {facts.events} events "
+        f"({facts.censored:.1%} censored)"
+    )
+    yield _follow_up(facts.follow_up)
+    for modality in facts.modalities:
+        yield _modality_line(modality)
+    yield f"{facts.complete} cases have every modality"
+    if facts.without_modality:
+        yield f"{facts.without_modality} cases have no modality at all; they get the training-mean risk"
+    if facts.published_folds:
+        yield f"{facts.published_folds} published folds; fold_source = 'published' uses them"
+    yield from facts.notes
+
+
+def _follow_up(of: FollowUp) -> str:
+    median = "not reached" if of.median_follow_up is None else f"{of.median_follow_up:.1f} months"
+    return (
+        f"times from {of.shortest:.1f} to {of.longest:.1f} months, median {of.median_time:.1f}; median follow-up "
+        f"(reverse Kaplan-Meier) {median}"
+    )
+
+
+def _modality_line(of: ModalityFacts) -> str:
+    codes = f" ({of.categorical} categorical)" if of.categorical else ""
+    line = f"{of.name}: {of.kind} of width {of.width}{codes}, {of.have} cases have it, {of.lack} lack it"
+    if of.missing_cells is not None:
+        return f"{line}; {of.missing_cells:.1%} of its cells are missing"
+    if of.instances is not None:
+        return f"{line}; {of.instances[0]} to {of.instances[2]} instances a case, median {of.instances[1]:g}"
+    return line

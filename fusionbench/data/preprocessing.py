@@ -1,0 +1,217 @@
+"""Preprocessing fitted on training cases only, with a ledger of the ids each fitted state saw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import FittedModality, Modality
+from fusionbench.core.timing import PREPARE, span
+from fusionbench.core.types import Case, ModalitySpec, PreparedBag, PreparedCase, RawBag
+from fusionbench.data.cohort import read
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+CACHE_BYTES = 1 << 28
+"""Prepared bags kept per fitted modality: 256 MiB, several times the largest table or tile set of the cohorts here."""
+
+
+class BagCache:
+    """Prepared bags of arrays that lie in memory anyway; keeps what came first, up to a limit, and does not travel.
+
+    Keeping the first (not the latest) serves epochs that visit all cases in turn: the share that fits is always found.
+    """
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self.limit, self.used = limit, 0
+        self._bags: dict[str, tuple[Any, PreparedBag]] = {}
+
+    def __reduce__(self) -> tuple[type[BagCache], tuple[int]]:
+        return BagCache, (self.limit,)
+
+    def get(self, case_id: str, ref: Any) -> PreparedBag | None:
+        """The bag prepared from this very object `ref`."""
+        known, bag = self._bags.get(case_id, (None, None))
+        return bag if known is ref else None
+
+    def put(self, case_id: str, ref: Any, bag: PreparedBag) -> None:
+        size = bag.values.nbytes + (0 if bag.coords is None else bag.coords.nbytes)
+        if isinstance(ref, np.ndarray) and case_id not in self._bags and self.used + size <= self.limit:
+            self._bags[case_id] = (ref, bag)
+            self.used += size
+
+
+def _floats(values: NDArray[Any]) -> Tensor:
+    import torch  # only here: a plan, which fits nothing, does without
+
+    return torch.from_numpy(values.astype(np.float32))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedPart:
+    """One modality of a preprocessor.
+
+    Attributes:
+        ledger: sorted ids of the cases it was fitted on.
+        coord_axes: width of the coords those cases had; 0 for none.
+    """
+
+    modality: Modality
+    fitted: FittedModality
+    ledger: tuple[str, ...]
+    coord_axes: int
+    cache: BagCache = field(default_factory=BagCache)
+
+    def bag(self, case: Case) -> PreparedBag:
+        """(instance, feature) of a case that has the modality."""
+        ref = case.refs[self.modality.label]
+        bag = self.cache.get(case.id, ref)
+        if bag is None:
+            raw = read(self.modality, case)
+            with span(PREPARE):
+                values = self.fitted(raw)
+            coords = None if raw.coords is None else _floats(raw.coords)
+            bag = PreparedBag(values, coords, raw.shape)
+            self.cache.put(case.id, ref, bag)
+        return bag
+
+    @cached_property
+    def mean(self) -> PreparedBag:
+        """The training mean as one instance, at the origin where the others have coords."""
+        coords = _floats(np.zeros((1, self.coord_axes))) if self.coord_axes else None
+        axes = self.fitted.spec.axes
+        return PreparedBag(self.fitted.mean().unsqueeze(0), coords, (1,) * axes if axes else None)
+
+
+@dataclass(frozen=True, eq=False)
+class Preprocessor:
+    """Turns cases into prepared cases; picklable.
+
+    Attributes:
+        parts: modality to its fitted part, in the order the models see.
+        fill: put the training mean, as one instance, where a modality is absent or hidden (policy `impute`).
+    """
+
+    parts: Mapping[str, FittedPart]
+    fill: bool = False
+
+    @property
+    def specs(self) -> Mapping[str, ModalitySpec]:
+        return {name: part.fitted.spec for name, part in self.parts.items()}
+
+    @property
+    def ledger(self) -> Mapping[str, tuple[str, ...]]:
+        """Modality to the ids its fitted state was made from."""
+        return {name: part.ledger for name, part in self.parts.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """One line per thing a reader of the results should know, from fitted modalities that have `notes`."""
+        noted = ((name, getattr(part.fitted, "notes", ())) for name, part in self.parts.items())
+        return tuple(f"modality {name!r}: {note}" for name, notes in noted for note in notes)
+
+    def prepare(self, case: Case, visible: tuple[str, ...]) -> PreparedCase:
+        """The case seen through its `visible` modalities; to be used as `CaseSet.prepare`."""
+        bags = {}
+        for name, part in self.parts.items():
+            if name in visible:
+                bags[name] = part.bag(case)
+            elif self.fill:
+                bags[name] = part.mean
+        return PreparedCase(case.id, bags)
+
+    def restrict(self, names: Sequence[str]) -> Preprocessor:
+        """Fewer modalities, in the order of `names`; nothing is copied or fitted again."""
+        return replace(self, parts={name: self.parts[name] for name in names})
+
+    @classmethod
+    def merge(cls, preprocessors: Iterable[Preprocessor]) -> Preprocessor:
+        """Modalities fitted apart as one preprocessor, in the order given; nothing is copied or fitted again."""
+        return cls({name: part for one in preprocessors for name, part in one.parts.items()})
+
+    def imputing(self) -> Preprocessor:
+        """The same, filling in whatever modality is absent or hidden."""
+        return replace(self, fill=True)
+
+    def state(self) -> Mapping[str, Any]:
+        """JSON values: modality to `ledger`, `coord_axes` and the modality's own `state`; `fill` is the caller's."""
+        return {
+            name: {"ledger": list(part.ledger), "coord_axes": part.coord_axes, "state": dict(part.fitted.state())}
+            for name, part in self.parts.items()
+        }
+
+    @classmethod
+    def restore(cls, state: Mapping[str, Any], modalities: Mapping[str, Modality]) -> Preprocessor:
+        """The inverse of `state`, with the readers of the cohort at hand.
+
+        Raises:
+            DataError: the cohort does not declare a modality that was fitted, or has it with other columns.
+        """
+        absent = [name for name in state if name not in modalities]
+        if absent:
+            declared = ", ".join(modalities) or "none"
+            raise DataError(
+                f"modality {absent[0]!r} was fitted, but this cohort declares {declared}; add it to the cohort"
+            )
+        return cls(
+            {
+                name: FittedPart(
+                    modalities[name],
+                    modalities[name].restore(part["state"]),
+                    tuple(part["ledger"]),
+                    int(part["coord_axes"]),
+                )
+                for name, part in state.items()
+            }
+        )
+
+
+def fit_preprocessor(
+    modalities: Mapping[str, Modality], train_cases: Sequence[Case], *, cache_bytes: int = CACHE_BYTES
+) -> Preprocessor:
+    """Fit each modality on the training cases that have it.
+
+    Args:
+        modalities: of the cohort, those that will be used.
+        train_cases: training cases only; each fitted state records the ids it read.
+        cache_bytes: memory, per modality, for prepared bags whose refs are arrays.
+
+    Raises:
+        DataError: a modality is missing for all training cases, or a case cannot be read.
+    """
+    return Preprocessor({name: _fit(modality, train_cases, cache_bytes) for name, modality in modalities.items()})
+
+
+def _fit(modality: Modality, cases: Sequence[Case], cache_bytes: int) -> FittedPart:
+    have = [case for case in cases if modality.label in case.refs]
+    if not have:
+        raise DataError(
+            f"none of {len(cases)} training cases has modality {modality.label!r}; leave it out or take other folds"
+        )
+    reader = _Reader(modality, have)
+    with span(PREPARE):
+        fitted = modality.fit(reader)
+    return FittedPart(modality, fitted, tuple(sorted(reader.ids)), reader.coord_axes, BagCache(cache_bytes))
+
+
+class _Reader:
+    """Reads cases one at a time and remembers which were really handed out."""
+
+    def __init__(self, modality: Modality, cases: Sequence[Case]) -> None:
+        self.modality, self.cases = modality, cases
+        self.ids: set[str] = set()
+        self.coord_axes = 0
+
+    def __iter__(self) -> Iterator[RawBag]:
+        for case in self.cases:
+            raw = read(self.modality, case)
+            self.ids.add(case.id)
+            self.coord_axes = 0 if raw.coords is None else raw.coords.shape[1]
+            yield raw

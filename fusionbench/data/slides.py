@@ -1,0 +1,103 @@
+"""Whole-slide images as OpenSlide opens them: a small picture of the whole, and squares of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.core.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Colour = tuple[int, int, int]
+
+LONGEST = 2048
+"""Pixels of the longer side of a thumbnail, at most."""
+BLOCK = 1024
+"""Pixels a side that are read at once for a thumbnail, so that a slide without small levels needs no more memory."""
+WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True, eq=False)
+class Thumbnail:
+    """(row, column, 3) uint8, and pixels of level 0 per pixel of it."""
+
+    rgb: NDArray[np.uint8]
+    downsample: float
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """The slide, and whatever OpenSlide says of it as a DataError.
+
+    Raises:
+        DataError: it cannot be opened, or breaks off while it is read.
+    """
+    import openslide
+
+    with failing_as_data(path), openslide.OpenSlide(str(path)) as slide:
+        yield slide
+
+
+@contextmanager
+def failing_as_data(path: Path) -> Iterator[None]:
+    """What OpenSlide raises inside as a DataError that names the slide."""
+    import openslide
+
+    try:
+        yield
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise DataError(f"{path}: not a slide (OpenSlide knows no such format)") from error
+    except openslide.OpenSlideError as error:
+        raise DataError(f"{path}: cannot be read as a slide ({error}); copy it again from its source") from error
+
+
+def background_of(slide: Any) -> Colour:
+    """Red, green, blue where nothing was scanned."""
+    colour = slide.properties.get("openslide.background-color")
+    return WHITE if colour is None else (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
+
+
+def flattened(region: Any, background: Colour) -> Any:
+    """An RGBA image of OpenSlide as RGB; what was not scanned is transparent and takes the background."""
+    from PIL import Image
+
+    if region.getchannel("A").getextrema()[0] == 255:
+        return region.convert("RGB")
+    flat = Image.new("RGB", region.size, background)
+    flat.paste(region, mask=region.getchannel("A"))
+    return flat
+
+
+def thumbnail_of(slide: Any) -> Thumbnail:
+    """A small picture of the whole slide, read block by block and averaged over whole pixels of one level."""
+    background, downsamples = background_of(slide), slide.level_downsamples
+    wanted = max(1.0, max(slide.dimensions) / LONGEST)
+    level = max(i for i, downsample in enumerate(downsamples) if downsample <= wanted)
+    factor = math.ceil(wanted / downsamples[level])
+    width, height = slide.level_dimensions[level]
+    rgb = np.empty((-(-height // factor), -(-width // factor), 3), dtype=np.uint8)
+    side = max(BLOCK // factor, 1) * factor
+    for y in range(0, height, side):
+        for x in range(0, width, side):
+            size = (min(side, width - x), min(side, height - y))
+            corner = tuple(round(at * downsamples[level]) for at in (x, y))
+            block = np.asarray(flattened(slide.read_region(corner, level, size), background).reduce(factor))
+            rgb[y // factor : y // factor + block.shape[0], x // factor : x // factor + block.shape[1]] = block
+    return Thumbnail(rgb, factor * downsamples[level])
+
+
+def square_of(slide: Any, x: int, y: int, side: float, pixels: int) -> NDArray[np.uint8]:
+    """(row, column, 3): the square of `side` pixels of level 0 from (x, y) on, at most `pixels` a side."""
+    level = slide.get_best_level_for_downsample(max(1.0, side / pixels))
+    read = max(1, round(side / slide.level_downsamples[level]))
+    region = flattened(slide.read_region((x, y), level, (read, read)), background_of(slide))
+    region.thumbnail((pixels, pixels))
+    return np.asarray(region)

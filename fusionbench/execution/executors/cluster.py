@@ -1,0 +1,140 @@
+"""A Ray of this machine's own, or one that runs already; what it has, against what a cell needs."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any
+
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.interfaces import Terms
+from fusionbench.execution.threads import cores
+
+OBJECT_STORE = 200 * 2**20
+"""Bytes of shared memory for what is on its way between processes; a cell's arrays are a few megabytes."""
+_PATIENCE = 3.0
+"""Seconds for a cluster's first answer; Ray itself would try for half a minute."""
+
+
+@contextmanager
+def cluster(terms: Terms) -> Iterator[None]:
+    """Ray is there while inside, and has a machine that a cell fits on.
+
+    Raises:
+        SuiteError: it has none, or nothing answers at the address.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if terms.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+        # Nobody else on this machine is to send it work; Ray reads this when it is imported.
+        os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    import ray
+
+    if ray.is_initialized():  # the notebook's own
+        check(terms, ray.nodes())
+        yield
+        return
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
+    if terms.address is None:
+        _start(terms, quiet)
+    else:
+        _join(terms.address, quiet)
+    try:
+        check(terms, ray.nodes())
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(terms: Terms, quiet: Mapping[str, Any]) -> None:
+    import ray
+    import torch
+
+    gpus = torch.cuda.device_count()
+    check(terms, [{"Alive": True, "Resources": {"CPU": cores(), "GPU": gpus}}])
+    wanted = (terms.jobs or 1) * terms.threads
+    ray.init(
+        address="local",
+        num_cpus=max(cores(), wanted),  # more cells than cores: as asked
+        num_gpus=gpus,
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE,
+        **quiet,
+    )
+
+
+def _join(address: str, quiet: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        SuiteError: nothing answers, in seconds rather than after Ray's own patience.
+    """
+    import ray
+
+    remedy = "start one with: ray start --head; leave --address out to run on this machine alone"
+    place = address.removeprefix("ray://")
+    host, _, port = place.rpartition(":")
+    if address != "auto":
+        if not host or not port.isdigit():
+            raise SuiteError(f"--address {address}: write HOST:PORT, ray://HOST:PORT or auto")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
+        except (OSError, OverflowError) as error:
+            raise SuiteError(f"--address {address}: no Ray cluster answers there ({error}); {remedy}") from error
+    with tempfile.TemporaryFile() as words:
+        try:
+            with warnings.catch_warnings(), _native_words(words):
+                warnings.simplefilter("ignore", UserWarning)  # that it took too long, which the error says
+                ray.init(address=address, **quiet)
+        except (ConnectionError, RuntimeError, ValueError, ImportError) as error:  # Ray's classes for whatever is wrong
+            words.seek(0)
+            if b"InvalidAuthToken" in words.read():
+                raise SuiteError(
+                    f"--address {address}: the cluster asks for a token, and this machine has none or another one; set "
+                    "RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to the cluster's, or copy its ~/.ray/auth_token"
+                ) from error
+            first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise SuiteError(f"--address {address}: the cluster cannot be joined ({first}); {remedy}") from error
+
+
+@contextmanager
+def _native_words(file: IO[bytes]) -> Iterator[None]:
+    """What Ray's own C++ writes to standard error goes to a file: one line a second on why it does not join yet."""
+    sys.stderr.flush()
+    before = os.dup(2)
+    os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def fits(terms: Terms, node: Mapping[str, Any]) -> int:
+    """Cells that a machine of the cluster, as `ray.nodes()` says it, can run at once."""
+    has = node["Resources"]
+    if not node["Alive"]:
+        return 0
+    by_cores = int(has.get("CPU", 0) // terms.threads)
+    return min(by_cores, int(has.get("GPU", 0) / terms.gpus + 1e-9)) if terms.gpus else by_cores
+
+
+def check(terms: Terms, nodes: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Raises:
+        SuiteError: no machine has what one cell asks for, so that it would wait for ever.
+    """
+    if any(fits(terms, node) for node in nodes):
+        return
+    alive = [node["Resources"] for node in nodes if node["Alive"]]
+    most = {what: max((int(has.get(what, 0)) for has in alive), default=0) for what in ("CPU", "GPU")}
+    where = "this machine" if terms.address is None else f"the largest of {len(alive)} machines"
+    short = terms.gpus > most["GPU"]
+    flag = f"--gpus-per-cell {terms.gpus:g}" if short else f"--threads {terms.threads}"
+    raise SuiteError(f"{flag}: a cell cannot have that, {where} has {most['CPU']} CPU cores and {most['GPU']} GPUs")

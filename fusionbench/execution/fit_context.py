@@ -1,0 +1,187 @@
+"""What the harness lends a model while it fits, and how a stored cell becomes a predictor again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from fusionbench.core.cell_result import CellResult
+from fusionbench.core.errors import FusionBenchError, PluginError
+from fusionbench.core.interfaces import FusionModel, Predictor, State
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
+from fusionbench.data.cohort import Cohort
+from fusionbench.data.preprocessing import Preprocessor
+from fusionbench.execution.training.loop import TorchPredictor, train_module
+from fusionbench.suites import suite as suites
+from fusionbench.suites.cell import Cell
+
+Load = Callable[[str], CellResult]
+"""A finished cell by key, with its weights."""
+
+Progress = Callable[[int, int], None]
+"""Called with (epoch, epochs) while a model trains."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted model as the harness keeps it; what `MemberFit` promises."""
+
+    predictor: Predictor
+    validation: SurvivalPrediction
+    prior: SurvivalPrediction
+    validation_loss: float
+
+
+@dataclass
+class Context:
+    """The FitContext of one cell."""
+
+    task: Task
+    specs: Mapping[str, ModalitySpec]
+    seed: int
+    device: torch.device
+    recipe: TrainRecipe
+    members: Mapping[Member, Fit]
+    progress: Progress | None = None
+    history: list[tuple[int, str, str, float]] = field(default_factory=list)
+    trained: list[TorchPredictor] = field(default_factory=list)
+
+    def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        told = self.progress
+        report = None if told is None else lambda epoch: told(epoch, self.recipe.epochs)
+        predictor = train_module(
+            module,
+            self.task,
+            self.specs,
+            train,
+            val,
+            self.recipe,
+            seed=self.seed,
+            device=self.device,
+            log=self.log,
+            progress=report,
+        )
+        self.trained.append(predictor)
+        return predictor
+
+    def member(self, member: Member) -> Fit:
+        return _member(self.members, member)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            split, _, quantity = name.rpartition("/")
+            self.history.append((step, split or "fit", quantity, float(value)))
+
+
+@dataclass(frozen=True)
+class Restore:
+    """The RestoreContext of one cell."""
+
+    task: Task
+    specs: Mapping[str, ModalitySpec]
+    device: torch.device
+    members: Mapping[Member, Fit]
+    recipe: TrainRecipe
+
+    def module(self, module: nn.Module, state: State) -> Predictor:
+        return TorchPredictor.restore(module, state, self.task, self.specs, self.recipe, self.device)
+
+    def member(self, member: Member) -> Fit:
+        return _member(self.members, member)
+
+
+def _member(members: Mapping[Member, Fit], member: Member) -> Fit:
+    if member not in members:
+        declared = ", ".join(f"{m.model} on {'+'.join(m.modalities)}" for m in members) or "none"
+        asked = f"{member.model} on {'+'.join(member.modalities)}"
+        raise PluginError(f"ctx.member: {asked} was not declared by members(); declared: {declared}")
+    return members[member]
+
+
+@dataclass(frozen=True)
+class Loaded(Predictor):
+    """A restored predictor behind its own preprocessing: predicts on any CaseSet of the same cohort's cases."""
+
+    inner: Predictor
+    preprocessor: Preprocessor
+
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        return self.inner.predict(self.own(cases))
+
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        return self.inner.attention(self.own(cases))
+
+    def own(self, cases: CaseSet) -> CaseSet:
+        """The cases as the predictor sees them."""
+        return replace(cases, specs=self.preprocessor.specs, prepare=self.preprocessor.prepare)
+
+    def state(self) -> State:
+        return self.inner.state()
+
+
+def make_model(registry: Registry, ref: PluginRef) -> FusionModel:
+    """The model of a reference, with its validated options."""
+    return registry.model(ref.name)(suites.options(registry, "models", ref))
+
+
+def load_members(cell: Cell, cohort: Cohort, registry: Registry, device: torch.device, load: Load) -> dict[Member, Fit]:
+    """The fitted members of a cell, from their finished cells.
+
+    Raises:
+        FusionBenchError: a member failed; says which and why.
+    """
+    return {m: restore_fit(load(key), cohort, registry, device, load, m) for m, key in cell.members}
+
+
+def restore_fit(
+    result: CellResult, cohort: Cohort, registry: Registry, device: torch.device, load: Load, member: Member
+) -> Fit:
+    """A finished cell as a predictor with its own preprocessing.
+
+    Raises:
+        FusionBenchError: the cell did not finish.
+    """
+    what = f"{member.model} on {'+'.join(member.modalities)}"
+    if result.status != "ok":
+        raise FusionBenchError(f"member {what} (cell {result.key}) {result.status}: {result.reason}")
+    fit = result.record["fit"]
+    inner_members = {
+        Member(PluginRef.parse(m["model"]), tuple(m["modalities"])): m["key"] for m in result.record["members"]
+    }
+    members = {m: restore_fit(load(key), cohort, registry, device, load, m) for m, key in inner_members.items()}
+    preprocessor = Preprocessor.restore(result.preprocess, cohort.modalities)
+    model = make_model(registry, member.model)
+    if model.missing == "impute":
+        preprocessor = preprocessor.imputing()
+    task = Task(n_outputs=fit["n_outputs"], edges=tuple(fit["edges"]))
+    recipe = TrainRecipe.model_validate(result.record["recipe"])
+    context = Restore(task, preprocessor.specs, device, members, recipe)
+    predictor = Loaded(model.restore(result.state, context), preprocessor)
+    validation = next(p.prediction for p in result.predictions if p.split == "val")
+    return Fit(predictor, validation, _prior(fit["prior"]), _number(fit["validation_loss"]))
+
+
+def prior_record(prior: SurvivalPrediction) -> dict[str, Any]:
+    """The training-mean prediction as JSON values."""
+    survival = None if prior.survival is None else [float(s) for s in prior.survival[0]]
+    times = None if prior.times is None else [float(t) for t in prior.times]
+    return {"risk": float(prior.risk[0]), "survival": survival, "times": times}
+
+
+def _prior(stored: Mapping[str, Any]) -> SurvivalPrediction:
+    survival = None if stored["survival"] is None else np.array([stored["survival"]])
+    times = None if stored["times"] is None else np.array(stored["times"])
+    return SurvivalPrediction(("prior",), np.array([stored["risk"]]), survival, times)
+
+
+def _number(stored: float | None) -> float:
+    return math.nan if stored is None else stored

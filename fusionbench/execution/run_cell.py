@@ -1,0 +1,332 @@
+"""run_cell: from a cell to its result."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fusionbench.core import environment
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.interfaces import Predictor, State
+from fusionbench.core.seeds import derive
+from fusionbench.core.timing import EVALUATE, PREPARE, span
+from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
+from fusionbench.data.cohort import Cohort
+from fusionbench.data.preprocessing import Preprocessor
+from fusionbench.execution import evaluate
+from fusionbench.execution.determinism import deterministic
+from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model, prior_record
+from fusionbench.execution.resource_samples import Meter
+from fusionbench.execution.retry import transient
+from fusionbench.execution.shared import Workbench
+from fusionbench.execution.threads import limited, threads_for
+from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
+from fusionbench.survival import assign_bins, time_bins
+
+FEW_RISKS = 3
+"""Fewer distinct risks than this in a fold are called degenerate."""
+
+
+@dataclass(frozen=True)
+class FoldData:
+    """A cell's cases, split and prepared.
+
+    Attributes:
+        train, val: cases with at least one visible modality.
+        test: every test case, without targets.
+    """
+
+    task: Task
+    preprocessor: Preprocessor
+    train: CaseSet
+    val: CaseSet
+    test: CaseSet
+    n_left_out: int
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A cell whose cases are split and prepared; `clock` has run since that began."""
+
+    cell: Cell
+    cohort: Cohort
+    data: FoldData
+    clock: Clock
+
+
+def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None, note: str = "") -> CellResult:
+    """Fit, predict and score one cell by itself; its own failure is a result with its reason, not an exception.
+
+    Args:
+        load: gives the finished cells of its members.
+        note: goes into its record.
+    """
+    started = time.perf_counter()
+    meter = Meter()
+    try:
+        with meter:
+            result = _run(cell, bench, load, progress, note)
+        return measured(result, meter)
+    # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
+    except (Exception, SystemExit) as error:  # noqa: BLE001
+        return failed(cell, error, time.perf_counter() - started, meter)
+
+
+def measured(result: CellResult, meter: Meter) -> CellResult:
+    """With what it took of its process."""
+    return replace(result, record={**result.record, **_measured(meter)})
+
+
+def failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> CellResult:
+    """The result of a cell that raised."""
+    reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    about = {"traceback": trace, "transient": transient(error), **_measured(meter)}
+    return failure(cell, reason, seconds=seconds, **about)
+
+
+def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:
+    """A cell that has no numbers, with the first line of the reason; `about` goes into its record."""
+    asked = {"cell": _about(cell), "ingredients": dict(cell.ingredients)}
+    record = {**asked, "seconds": {"total": seconds}, **about}
+    return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
+
+
+def _measured(meter: Meter) -> dict[str, Any]:
+    """What the cell took of its process, and which code it ran; in no key."""
+    commit = environment.git_commit()
+    return {
+        "process_peak_memory_mib": environment.peak_memory_mib(),
+        "system_samples": meter.record(),
+        **({"git_commit": commit} if commit else {}),
+    }
+
+
+def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None, note: str) -> CellResult:
+    ready = prepare(cell, bench)
+    threads = threads_for(ready.data.train, bench.threads, bench.cores)
+    with limited(threads), deterministic(bench.deterministic):
+        context, predictor = _fit(ready, bench, load, progress)
+        ready.clock.lap("fit")
+        return finish(ready, context, predictor, bench, threads, [note] if note else [])
+
+
+def prepare(cell: Cell, bench: Workbench) -> Ready:
+    """Read, split and prepare what a cell needs."""
+    clock = Clock()
+    cohort = bench.cohort_of(cell)
+    with span(PREPARE):
+        data = fold_data(cell, cohort, bench)
+    clock.lap("prepare")
+    return Ready(cell, cohort, data, clock)
+
+
+def finish(
+    ready: Ready, context: Context, predictor: Predictor, bench: Workbench, threads: int, notes: Sequence[str] = ()
+) -> CellResult:
+    """Predict and score with a fitted model; `notes` go into the record beside the cell's own."""
+    cell, cohort, data, clock = ready.cell, ready.cohort, ready.data, ready.clock
+    with span(EVALUATE):
+        prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
+        tested, validated = _predict(cell, cohort, data, predictor, prior)
+    clock.lap("predict")
+    with span(EVALUATE):
+        scores = _score(cell, cohort, data, tested, bench)
+    clock.lap("score")
+    grid = evaluate.time_grid(cell.tau)
+    record = {
+        **_origin(cell, bench),
+        "fit": _fit_record(data, context, predictor, prior),
+        "notes": [*_notes(cell, data, context, tested), *notes],
+        "seconds": clock.laps,
+        "environment": environment.describe(str(bench.device), threads) | {"deterministic": bench.deterministic},
+    }
+    return CellResult(
+        key=cell.key,
+        status="ok",
+        predictions=tuple(replace(p, prediction=evaluate.on_grid(p.prediction, grid)) for p in (validated, *tested)),
+        scores=tuple(scores),
+        history=tuple(context.history),
+        record=record,
+        preprocess=data.preprocessor.state(),
+        state=predictor.state(),
+    )
+
+
+def _predict(
+    cell: Cell, cohort: Cohort, data: FoldData, predictor: Predictor, prior: SurvivalPrediction
+) -> tuple[list[PatternPrediction], PatternPrediction]:
+    """The test fold under every pattern, and out-of-sample validation; S at the model's own times."""
+    who = f"model {cell.model}"
+    present = present_modalities(data.test.cases, cell.modalities)
+    masks = test_masks(cell, cohort.cases)
+    tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
+    validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
+    return tested, PatternPrediction("val", "full", 0, validated)
+
+
+def _score(
+    cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], bench: Workbench
+) -> list[Score]:
+    metrics = {name: bench.registry.metric(name)() for name in cell.metrics}
+    test = targets_of(cohort, cell.split.test, data.task.edges)
+    fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task.edges)
+    return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
+
+
+def _origin(cell: Cell, bench: Workbench) -> dict[str, Any]:
+    """What the cell was asked to be."""
+    return {
+        "cell": _about(cell),
+        "ingredients": dict(cell.ingredients),
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "metrics": {name: bench.registry.metric(name).version for name in cell.metrics},
+        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
+    }
+
+
+def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: SurvivalPrediction) -> dict[str, Any]:
+    """What fitting came to; with the stored arrays it makes the predictor again."""
+    trained = context.trained[-1] if context.trained else None
+    return {
+        "n_outputs": data.task.n_outputs,
+        "edges": list(data.task.edges),
+        "prior": prior_record(prior),
+        "validation_loss": _finite(trained.validation_loss) if trained else None,
+        "best_epoch": trained.best_epoch if trained else None,
+        "parameters": sum(int(a.size) for a in predictor.state().values()),
+    }
+
+
+def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
+    """Bins and preprocessing, fitted on training cases unless the protocol says otherwise; a cell's three case sets."""
+    cases = {c.id: c for c in cohort.cases}
+    everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
+    edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
+    task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
+    hidden = bench.train_mask(cell).hidden
+    preprocessor = bench.preprocessor(cell, cohort, hidden)
+    imputing = cell.policy == "impute"
+    prepare = (preprocessor.imputing() if imputing else preprocessor).prepare
+
+    def case_set(ids: Sequence[str], *, training: bool) -> CaseSet:
+        chosen = [cases[i] for i in ids]
+        if training:
+            chosen = [c for c in chosen if any(m in c.refs and m not in hidden.get(c.id, ()) for m in cell.modalities)]
+        targets = targets_of(cohort, [c.id for c in chosen], edges) if training else None
+        return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
+
+    test = case_set(cell.split.test, training=False).without_targets()
+    train, val = case_set(cell.split.train, training=True), case_set(cell.split.val, training=True)
+    left_out = len(cell.split.train) + len(cell.split.val) - len(train) - len(val)
+    if not len(train) or not len(val):
+        part = "training" if not len(train) else "validation"
+        raise FusionBenchError(f"no {part} case of this fold has any of {', '.join(cell.modalities)}")
+    return FoldData(task, preprocessor, train, val, test, left_out)
+
+
+def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> SurvivalTargets[NDArray[Any]]:
+    """Targets as arrays, in the order of `ids`."""
+    by_id = cohort.targets
+    time_ = np.array([by_id[i].time for i in ids], dtype=np.float64)
+    event = np.array([by_id[i].event for i in ids], dtype=bool)
+    return SurvivalTargets(time_, event, assign_bins(time_, edges))
+
+
+def fit_seed(cell: Cell) -> int:
+    """What a cell's fit depends on: initialisation, order of cases, dropout."""
+    return derive(
+        cell.seed, "fit", str(cell.dataset), str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
+    )
+
+
+def _fit(ready: Ready, bench: Workbench, load: Load, progress: Progress | None) -> tuple[Context, Predictor]:
+    """Fit under a seed of the cell's own; the process's random state is left as it was."""
+    cell, data = ready.cell, ready.data
+    members = load_members(cell, ready.cohort, bench.registry, bench.device, load)
+    context = context_of(ready, bench, members, progress)
+    if cell.model.name == ORACLE:
+        return context, Oracle(ready.cohort)
+    model = make_model(bench.registry, cell.chosen)
+    with seeded(cell, bench.device):
+        predictor = model.fit(data.train, data.val, context)
+    return context, predictor
+
+
+def context_of(
+    ready: Ready, bench: Workbench, members: Mapping[Member, Fit], progress: Progress | None = None
+) -> Context:
+    """What the harness lends the cell's model."""
+    cell, data = ready.cell, ready.data
+    seed = fit_seed(cell)
+    return Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
+
+
+@contextmanager
+def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
+    """Torch's global random numbers are the cell's own inside, and as they were after that."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(fit_seed(cell))
+        yield
+
+
+class Oracle(Predictor):
+    """The cohort's true hazards as a predictor: the yardstick's row."""
+
+    def __init__(self, cohort: Cohort) -> None:
+        self.true_risk = cohort.info.true_risk or {}
+
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        return SurvivalPrediction(cases.ids, np.array([self.true_risk[i] for i in cases.ids], dtype=np.float64))
+
+    def state(self) -> State:
+        return {}
+
+
+def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[PatternPrediction]) -> list[str]:
+    notes = [*data.preprocessor.notes, *(note for trained in context.trained for note in trained.notes)]
+    if data.task.n_outputs < cell.n_outputs:
+        notes.append(f"tied quartiles: {data.task.n_outputs} time bins instead of {cell.n_outputs}")
+    if data.n_left_out:
+        notes.append(f"{data.n_left_out} training and validation cases have none of the modalities and were left out")
+    for p in tested:
+        if p.pattern == "full" and len(np.unique(p.prediction.risk)) < FEW_RISKS:
+            notes.append(f"degenerate risks: fewer than {FEW_RISKS} distinct values on the test fold")
+    return notes
+
+
+def _about(cell: Cell) -> dict[str, Any]:
+    protocol = cell.protocol.model_dump(mode="json")
+    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
+    return {**cell.place, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+class Clock:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now
+
+    def put(self, name: str, seconds: float) -> None:
+        """A lap that was measured elsewhere; the next one begins now."""
+        self.laps[name] = seconds
+        self._last = time.perf_counter()

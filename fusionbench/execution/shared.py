@@ -1,0 +1,121 @@
+"""What the cells of one process share: loaded cohorts, fitted preprocessors, the device."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.registry import Registry
+from fusionbench.core.seeds import derive
+from fusionbench.data import feature_cache as featurecache
+from fusionbench.data.cohort import Cohort, load_cohort
+from fusionbench.data.masks import Mask, make_masks
+from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
+from fusionbench.data.protocol_view import JOIN, arranged
+from fusionbench.suites import suite as suites
+from fusionbench.suites.cell import Cell, present_modalities
+
+if TYPE_CHECKING:
+    import torch
+
+KEPT_PREPROCESSORS = 64
+"""Fitted modalities kept; a fold of the largest suites here has fewer, and cells of one fold run together."""
+
+
+@dataclass
+class Workbench:
+    """Caches by content; nothing here changes a result, only how often it is computed.
+
+    Attributes:
+        given: the device; None = the CPU.
+        threads: CPU threads of a cell; None = by the size of its cases.
+        cores: most threads that a cell with large cases takes then; None = every core.
+        deterministic: only algorithms that give the same bits every time.
+    """
+
+    registry: Registry
+    home: Path
+    given: torch.device | None = None
+    threads: int | None = field(default=None, kw_only=True)
+    cores: int | None = field(default=None, kw_only=True)
+    deterministic: bool = field(default=False, kw_only=True)
+    _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
+    _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
+    _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
+
+    def __post_init__(self) -> None:
+        featurecache.here()  # a wrong setting is told once, before anything is read
+
+    @property
+    def device(self) -> torch.device:
+        import torch  # only here: planning does without it
+
+        return torch.device("cpu") if self.given is None else self.given
+
+    def cohort(self, ref: PluginRef, unit: str) -> Cohort:
+        """The cohort, read and checked once.
+
+        Raises:
+            SuiteError: unknown dataset or option. DataError: a file or the cohort is not in order.
+        """
+        known = (ref, unit)
+        if known not in self._cohorts:
+            cls = self.registry.dataset(ref.name)
+            dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+            self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
+        return self._cohorts[known]
+
+    def cohort_of(self, cell: Cell) -> Cohort:
+        """The cell's cohort as its protocol wants it read."""
+        return self._arranged_for(cell, cell.modalities)
+
+    def _arranged_for(self, cell: Cell, modalities: tuple[str, ...]) -> Cohort:
+        protocol = cell.protocol
+        known = (cell.dataset, protocol.unit, protocol.vectors, *_reading(cell), modalities)
+        if known not in self._arranged:
+            named = tuple(part for name in modalities for part in name.split(JOIN))
+            self._arranged[known] = arranged(self.cohort(cell.dataset, protocol.unit), protocol, [named])
+        return self._arranged[known]
+
+    def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
+        """A cohort to predict on: targets, columns and modalities may be absent."""
+        cls = self.registry.dataset(ref.name)
+        dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+        return load_cohort(dataset, self.registry.modalities, unit, new_patients=True)
+
+    def train_mask(self, cell: Cell) -> Mask:
+        """Which modalities are hidden from training and validation; the same for every model and for its members."""
+        over = cell.masked_over or cell.modalities
+        ids = {*cell.split.train, *cell.split.val}
+        present = present_modalities((c for c in self._arranged_for(cell, over).cases if c.id in ids), over)
+        root = derive(cell.seed, "train-masks", str(cell.dataset), cell.repeat, cell.fold)
+        pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
+        return make_masks(pattern, present, over, 1, root)[0]
+
+    def preprocessor(self, cell: Cell, cohort: Cohort, hidden: Mapping[str, frozenset[str]]) -> Preprocessor:
+        """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.
+
+        A protocol may have it fitted on the whole cohort instead; the ledger then says so.
+        """
+        cases = {c.id: c for c in cohort.cases}
+        everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(cases)
+        parts = []
+        for name in cell.modalities:
+            seen = tuple(i for i in everyone if name in cases[i].refs and name not in hidden.get(i, ()))
+            known = (cell.dataset, cell.protocol.unit, *_reading(cell), name, seen)
+            if known not in self._fitted:
+                self._fitted[known] = fit_preprocessor({name: cohort.modalities[name]}, [cases[i] for i in seen])
+                if len(self._fitted) > KEPT_PREPROCESSORS:
+                    self._fitted.popitem(last=False)
+            self._fitted.move_to_end(known)
+            parts.append(self._fitted[known])
+        return Preprocessor.merge(parts)
+
+
+def _reading(cell: Cell) -> tuple[object, ...]:
+    """What of the protocol the readers depend on."""
+    return cell.protocol.impute, cell.protocol.clip, cell.protocol.scale

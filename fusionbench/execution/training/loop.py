@@ -1,0 +1,181 @@
+"""The one torch training loop; models reach it as `ctx.train`.
+
+The loss of an optimiser step is a mean over units: cases for `nll` and `ce`, events (or cases) for `cox`. Accumulated
+batches share that mean, so that two batches of 8 make the same step as one of 16, and an incomplete last window is a
+step of its own. Early stopping sees the exact negative log-likelihood of the validation cases, without class weights
+and with alpha 0, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the
+partial likelihood over all validation cases.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from fusionbench import survival
+from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.seeds import derive
+from fusionbench.core.timing import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
+from fusionbench.core.types import CaseSet, ModalitySpec, PreparedCase, Task
+from fusionbench.data.collate import batches, subsample
+from fusionbench.data.loader import CACHE_BYTES, CaseFeed
+from fusionbench.execution.training.compiling import compiling, stepped
+from fusionbench.execution.training.objective import (
+    Kept,
+    Objective,
+    checked_targets,
+    given_targets,
+    refuse_non_finite,
+    validate,
+    wide,
+)
+from fusionbench.execution.training.optimizers import add_l1, autocast, optimizer, optimizer_steps, scheduler
+from fusionbench.execution.training.torch_predictor import TorchPredictor, forward
+
+if TYPE_CHECKING:
+    from fusionbench.execution.training.objective import Targets
+
+__all__ = ["TorchPredictor", "train_module"]
+
+Log = Callable[[int, Mapping[str, float]], None]
+Progress = Callable[[int], None]
+
+
+def train_module(
+    module: nn.Module,
+    task: Task,
+    specs: Mapping[str, ModalitySpec],
+    train: CaseSet,
+    val: CaseSet,
+    recipe: TrainRecipe,
+    *,
+    seed: int,
+    device: torch.device,
+    log: Log,
+    progress: Progress | None = None,
+) -> TorchPredictor:
+    """Train `module` in place and return it as a predictor, with the weights of the best epoch if the recipe says so.
+
+    What is random in here (order of cases, drawn instances, dropout) depends on `seed` alone, and torch's global random
+    state is left as it was. On the CPU the same call gives the same bits.
+
+    Args:
+        module: maps a Batch to logits (case, n_outputs); initialised by the caller.
+        train: with targets, their bins under `task.edges`.
+        val: the same; where its loss is undefined all epochs are trained and the predictor's notes say so.
+        log: called once an epoch, counted from 1, with train/loss (mean per unit, as trained, without L1), val/loss,
+            val/c_index, lr (of the last step) and, for cox, train/skipped_batches; what is undefined is left out.
+        progress: called with the epoch after each epoch.
+
+    Raises:
+        DataError: there is nothing to train on.
+        PluginError: the module's output has the wrong shape.
+        FusionBenchError: a loss is not finite.
+    """
+    targets, val_targets = checked_targets(train, task, recipe), given_targets(val, "validation")
+    predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
+    feed = CaseFeed(train, specs, device)
+    val_feed = CaseFeed(val, specs, device, budget=CACHE_BYTES - feed.held)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(derive(seed, "training"))
+        steps = _Steps(module, task, feed, targets, recipe, seed, device)
+        kept = Kept(module, recipe)
+        for epoch in range(1, recipe.epochs + 1):
+            with compiling(recipe):
+                values = steps.epoch(epoch)
+            with span(EVALUATE):
+                values |= validate(predictor, val_feed, val_targets, steps.objective, epoch)
+            log(epoch, values)
+            if progress is not None:
+                progress(epoch)
+            if kept.see(epoch, values.get("val/loss", math.nan)):
+                break
+    kept.settle(predictor)
+    if recipe.loss == "cox":
+        risk = predictor.logits(feed)[:, 0].numpy()
+        predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
+    return predictor
+
+
+class _Steps:
+    """Optimiser steps over the training cases."""
+
+    def __init__(
+        self,
+        module: nn.Module,
+        task: Task,
+        feed: CaseFeed,
+        targets: Targets,
+        recipe: TrainRecipe,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        self.module, self.run, self.task = module, stepped(module, recipe), task
+        self.feed, self.targets = feed, targets
+        self.recipe, self.seed, self.device = recipe, seed, device
+        self.parameters = [p for p in module.parameters() if p.requires_grad]
+        self.objective = Objective.of(recipe, targets, task, device)
+        self.order = torch.Generator().manual_seed(derive(seed, "order"))
+        self.optimizer = optimizer(self.parameters, recipe)
+        self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(feed), recipe))
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """All training cases once; the quantities to log."""
+        self.module.train()
+        formed = batches(self.feed.lengths, self.recipe.batch_size, self.order)
+        usable = [(index, units) for index in formed if (units := self.objective.units(self.targets, index))]
+        if not usable:
+            raise FusionBenchError(
+                f"no batch of epoch {epoch} has two cases and an observed event, which the cox loss needs: "
+                f"raise train.batch_size (now {self.recipe.batch_size})"
+            )
+        self.feed.coming(index for index, _ in usable)
+        total, width = torch.zeros((), device=self.device), self.recipe.accumulate
+        for start in range(0, len(usable), width):
+            rate = self.optimizer.param_groups[0]["lr"]
+            total += self._step(usable[start : start + width], epoch)
+        loss = total.item() / sum(units for _, units in usable)
+        refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
+        skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.recipe.loss == "cox" else {}
+        return {"train/loss": loss, "lr": float(rate)} | skipped
+
+    def _step(self, window: Sequence[tuple[list[int], int]], epoch: int) -> Tensor:
+        """One optimiser step over the window's batches; the sum of their losses."""
+        with span(OPTIMISER):
+            self.optimizer.zero_grad()
+        units = sum(n for _, n in window)
+        total = torch.zeros((), device=self.device)
+        for index, _ in window:
+            batch = self.feed.batch(index, lambda case: self._draw(case, epoch))
+            assert batch.targets is not None
+            with span(FORWARD):
+                with autocast(self.recipe, self.device):
+                    logits = forward(self.run, batch, self.task)
+                loss = self.objective(wide(logits), batch.targets)
+            with span(BACKWARD):
+                (loss / units).backward()  # type: ignore[no-untyped-call]
+                total += loss.detach()
+                del loss, logits  # freeing the graph belongs here
+        with span(OPTIMISER):
+            add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
+            if self.recipe.grad_clip is not None:
+                nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
+            self.optimizer.step()
+            self.scheduler.step()
+        return total
+
+    def _draw(self, case: PreparedCase, epoch: int) -> PreparedCase:
+        """The case with at most max_instances of each bag; which ones depends on seed, epoch, case and modality."""
+        most = self.recipe.max_instances
+        if most is None:
+            return case
+        bags = {}
+        for name, bag in case.bags.items():
+            seed = derive(self.seed, "instances", epoch, case.id, name)
+            bags[name] = subsample(bag, most, torch.Generator().manual_seed(seed)) if len(bag.values) > most else bag
+        return PreparedCase(case.id, bags)

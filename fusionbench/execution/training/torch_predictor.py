@@ -1,0 +1,195 @@
+"""A trained torch module as a predictor: logits, risks, survival curves, attention, and its state on disk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
+from fusionbench.core.interfaces import Predictor, State
+from fusionbench.core.protocol import TrainRecipe
+from fusionbench.core.timing import PREDICT, span
+from fusionbench.core.types import Attention, Batch, CaseSet, ModalitySpec, PreparedCase, SurvivalPrediction, Task
+from fusionbench.data.collate import stream
+from fusionbench.survival import hazards_to_survival, risk_from_survival
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+
+class TorchPredictor(Predictor):
+    """A trained module.
+
+    Attributes:
+        best_epoch: the epoch, counted from 1, whose weights these are.
+        validation_loss: validation loss of that epoch; NaN where it is undefined.
+        notes: what was out of the ordinary while training, one line each.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        task: Task,
+        specs: Mapping[str, ModalitySpec],
+        *,
+        device: torch.device,
+        batch_size: int = 32,
+        baseline: tuple[Floats, Floats] | None = None,
+    ) -> None:
+        """`baseline`: event times and Breslow's cumulative hazard at them, for a module trained with the Cox loss."""
+        self.module, self.task, self.specs = module.to(device), task, specs
+        self.device, self.batch_size, self.baseline = device, batch_size, baseline
+        self.best_epoch, self.validation_loss = 0, math.nan
+        self.notes: tuple[str, ...] = ()
+
+    @classmethod
+    def restore(
+        cls,
+        module: nn.Module,
+        state: State,
+        task: Task,
+        specs: Mapping[str, ModalitySpec],
+        recipe: TrainRecipe,
+        device: torch.device,
+    ) -> TorchPredictor:
+        """The inverse of `state`, given a module built with the same options, task and specs.
+
+        Raises:
+            ResultsError: if the arrays do not fit the module.
+        """
+        weights = {k.removeprefix("module."): torch.tensor(v) for k, v in state.items() if k.startswith("module.")}
+        try:
+            module.load_state_dict(weights)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise ResultsError(f"the stored weights do not fit this model; fit the cell again ({reason})") from None
+        baseline = (state["baseline.times"], state["baseline.hazard"]) if "baseline.times" in state else None
+        epoch, loss = (float(x) for x in state["fit.epoch_and_loss"])
+        predictor = cls(module, task, specs, device=device, batch_size=recipe.eval_batch_size, baseline=baseline)
+        predictor.best_epoch, predictor.validation_loss = int(epoch), loss
+        return predictor
+
+    def state(self) -> State:
+        arrays = {f"module.{k}": v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
+        if self.baseline is not None:
+            arrays["baseline.times"], arrays["baseline.hazard"] = self.baseline
+        arrays["fit.epoch_and_loss"] = np.array([self.best_epoch, self.validation_loss], dtype=np.float64)
+        return arrays
+
+    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        """Risk and S from logits, in float64.
+
+        Discrete hazards: risk is minus the sum of S over the bins; S after a bin stands at the edge that ends it, and
+        the open last bin has no such time. Cox: risk is the output, and S a step function of Breslow's baseline at the
+        training event times.
+
+        Raises:
+            PluginError: the module's output has the wrong shape.
+            FusionBenchError: it is not finite.
+        """
+        logits = self.logits(cases)
+        if self.baseline is not None:
+            return _cox_prediction(cases.ids, logits[:, 0].numpy(), *self.baseline)
+        curve = hazards_to_survival(logits)
+        risk = risk_from_survival(curve).numpy()
+        if not self.task.edges:
+            return SurvivalPrediction(cases.ids, risk)
+        times = np.asarray(self.task.edges, dtype=np.float64)
+        return SurvivalPrediction(cases.ids, risk, curve[:, : len(times)].numpy(), times)
+
+    def logits(self, cases: Iterable[PreparedCase]) -> Tensor:
+        """(case, n_outputs) float64 on the CPU, in the order of `cases`; all instances seen, no dropout."""
+        return self.logits_of(stream(cases, self.specs, self.batch_size, self.device))
+
+    def logits_of(self, batches: Iterable[tuple[list[int], Batch]]) -> Tensor:
+        """The same of cases that are in batches, each with the positions of its cases."""
+        self.module.eval()
+        order: list[int] = []
+        ids: list[str] = []
+        made = [torch.zeros(0, self.task.n_outputs, dtype=torch.float64, device=self.device)]
+        with torch.inference_mode():
+            for positions, batch in batches:
+                with span(PREDICT):
+                    made.append(forward(self.module, batch, self.task).double())
+                order += positions
+                ids += batch.ids
+            with span(PREDICT):  # all at once: a GPU is waited for here and not after each batch
+                logits = torch.cat(made).cpu()
+        _refuse_non_finite(logits, ids, self.module)
+        return logits[np.argsort(order)]
+
+    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
+        """What the module's `attention` gives, on the CPU; None where it has none.
+
+        Raises:
+            PluginError: the weights have the wrong shape.
+        """
+        attend = getattr(self.module, "attention", None)
+        if attend is None:
+            return None
+        self.module.eval()
+        rows: dict[str, dict[int, Tensor]] = {}
+        with torch.inference_mode():
+            for positions, batch in stream(cases, self.specs, self.batch_size, self.device):
+                for name, weights in attend(batch).items():
+                    of_batch = self._checked_weights(name, weights, batch)
+                    # (item, layer, head), since sequences are padded along their first axis
+                    rows.setdefault(name, {}).update(zip(positions, of_batch.movedim(-1, 1), strict=True))
+        parts = getattr(self.module, "parts", {})
+        return {name: Attention(_padded(mine), parts.get(name, {})) for name, mine in rows.items()}
+
+    def _checked_weights(self, name: str, weights: Tensor, batch: Batch) -> Tensor:
+        """(case, layer, head, item) float32 on the CPU."""
+        parts = getattr(self.module, "parts", {}).get(name, {})
+        items = len(parts) or batch.bags[name].mask.shape[1]
+        if weights.ndim != 4 or (len(weights), weights.shape[-1]) != (len(batch.ids), items):
+            raise PluginError(
+                f"{type(self.module).__name__}: attention on {name!r} has shape {tuple(weights.shape)}, expected "
+                f"(case, layer, head, item) with {len(batch.ids)} cases and {items} items"
+            )
+        return weights.float().cpu()
+
+
+def forward(module: nn.Module, batch: Batch, task: Task) -> Tensor:
+    """Logits (case, n_outputs) of a batch.
+
+    Raises:
+        PluginError: the module returned another shape.
+    """
+    logits: Tensor = module(batch)
+    expected = (len(batch.ids), task.n_outputs)
+    if tuple(logits.shape) != expected:
+        name = type(getattr(module, "_orig_mod", module)).__name__  # torch.compile wraps it
+        raise PluginError(
+            f"{name} returned logits of shape {tuple(logits.shape)}, expected (case, n_outputs) = {expected}"
+        )
+    return logits
+
+
+def _padded(rows: Mapping[int, Tensor]) -> Tensor:
+    """(item, layer, head) of each case, in their order, to (case, layer, head, item)."""
+    return pad_sequence([rows[i] for i in range(len(rows))], batch_first=True).movedim(1, -1)
+
+
+def _refuse_non_finite(logits: Tensor, ids: Sequence[str], module: nn.Module) -> None:
+    bad = ~logits.isfinite().all(dim=1)
+    if bool(bad.any()):
+        case = ids[int(bad.nonzero()[0])]
+        raise FusionBenchError(
+            f"{type(module).__name__} gives NaN or inf for case {case!r}: lower train.lr, set train.grad_clip, "
+            "or check the module on cases with missing modalities"
+        )
+
+
+def _cox_prediction(ids: tuple[str, ...], risk: Floats, times: Floats, hazard: Floats) -> SurvivalPrediction:
+    later = times > 0  # S is 1 at time 0 by convention; an event there still counts in the later hazards
+    curve = np.exp(-hazard[later] * np.exp(risk)[:, None])
+    return SurvivalPrediction(ids, risk, curve, times[later])

@@ -1,0 +1,132 @@
+"""Bootstrap draws of Harrell's c: the same patient weights for every row and pattern."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fusionbench.core.errors import UndefinedMetric
+from fusionbench.core.seeds import derive
+from fusionbench.report.model import Fold
+from fusionbench.report.predictions import Cohort, Line, Tested
+from fusionbench.survival.stats import (
+    Pairs,
+    ScoredFold,
+    comparable_pairs,
+    concordance,
+    fold_shares,
+    resample,
+    weighted_c,
+)
+from fusionbench.survival.stats.concordance import Floats, Ints
+
+_CHUNK = 4_000_000  # numbers of concordance matrices held at once: 32 MB
+
+
+@dataclass(frozen=True)
+class Bootstrapped:
+    """Harrell's c of every line, as predicted and in each draw.
+
+    Attributes:
+        values: line to fold to c; folds without a comparable pair are absent.
+        draws: line to (draw,) mean over folds, then repeats; absent where `reason` says why.
+        redrawn: draws thrown away for want of a comparable pair.
+    """
+
+    values: Mapping[Line, Mapping[Fold, float]]
+    draws: Mapping[Line, Floats]
+    redrawn: int = 0
+    reason: str = ""
+
+
+def bootstrap(parts: Sequence[Tested], cohort: Cohort, *, seed: int, draws: int) -> Bootstrapped:
+    """Harrell's c of every line of one block, with patients resampled within test folds.
+
+    Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
+    """
+    groups = _groups(parts, cohort)
+    if not groups:
+        reason = "no test fold has a comparable pair" if parts else "no predictions are stored"
+        return Bootstrapped({}, {}, 0, reason)
+    patients, strata = _strata(groups, cohort)
+    folds = [ScoredFold(np.searchsorted(patients, cohort.patient[g.cases]), g.pairs) for g in groups]
+    weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
+    try:
+        sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.name), draws=draws)
+        weights, redrawn = np.concatenate([weights, sample.weights]), sample.redrawn
+    except UndefinedMetric as undefined:
+        reason = str(undefined)
+    values, means = _means(groups, [weights[:, fold.patients] for fold in folds])
+    return Bootstrapped(values, {} if reason else {line: mean[1:] for line, mean in means.items()}, redrawn, reason)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Everything that is scored on the same cases of a fold."""
+
+    fold: Fold
+    cases: Ints
+    pairs: Pairs
+    members: list[Tested]
+
+
+def _groups(parts: Sequence[Tested], cohort: Cohort) -> list[_Group]:
+    """The parts of each fold and set of cases; those without a comparable pair are left out."""
+    together: dict[tuple[Fold, bytes], list[Tested]] = defaultdict(list)
+    for part in sorted(parts, key=lambda p: p.fold):
+        together[part.fold, part.cases.tobytes()].append(part)
+    groups = []
+    for (fold, _), members in together.items():
+        cases = members[0].cases
+        pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
+        if pairs.any:
+            groups.append(_Group(fold, cases, pairs, members))
+    return groups
+
+
+def _strata(groups: Sequence[_Group], cohort: Cohort) -> tuple[Ints, Ints]:
+    """(patient,) the patients tested, ascending, and the number of the first fold each of them is tested in."""
+    numbers = {fold: i for i, fold in enumerate(dict.fromkeys(group.fold for group in groups))}
+    first = np.full(len(cohort.cases), len(numbers), dtype=np.int64)
+    for group in groups:
+        of = cohort.patient[group.cases]
+        first[of] = np.minimum(first[of], numbers[group.fold])
+    patients = np.flatnonzero(first < len(numbers)).astype(np.int64)
+    return patients, first[patients]
+
+
+def _means(
+    groups: Sequence[_Group], weights: Sequence[Floats]
+) -> tuple[dict[Line, dict[Fold, float]], dict[Line, Floats]]:
+    """(c of each fold under the first weighting, (draw,) mean over folds and repeats), by line."""
+    folds: dict[Line, list[Fold]] = defaultdict(list)
+    for group in groups:
+        for part in group.members:
+            folds[part.line].append(group.fold)
+    shares = {line: dict(zip(of, fold_shares([r for r, _ in of]), strict=True)) for line, of in folds.items()}
+    values: dict[Line, dict[Fold, float]] = defaultdict(dict)
+    means: dict[Line, Floats] = {}
+    for group, weight in zip(groups, weights, strict=True):
+        for line, c in _weighted(group, weight):
+            values[line][group.fold] = float(c[0])
+            means[line] = means.get(line, 0.0) + shares[line][group.fold] * c
+    return dict(values), means
+
+
+def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[Line, Floats]]:
+    """(draw,) c of every line of a group; masks of one pattern are averaged as matrices, which averages their c."""
+    step = max(1, _CHUNK // group.pairs.matrix.size)
+    for start in range(0, len(group.members), step):
+        members = group.members[start : start + step]
+        stack = np.stack([_mean_concordance(group.pairs, part.risk) for part in members])
+        yield from zip((part.line for part in members), weighted_c(group.pairs, stack, weights).T, strict=True)
+
+
+def _mean_concordance(pairs: Pairs, risk: Floats) -> Floats:
+    total = np.zeros_like(pairs.matrix)
+    for of_mask in risk:
+        total += concordance(pairs, of_mask)
+    return total / len(risk)

@@ -1,0 +1,213 @@
+"""What a table says to people, before any format: headings, grids of marked entries, notes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from fusionbench.report.model import FULL, HARRELL, ComparisonTable, Head, Row, row_keys, unique
+from fusionbench.report.ranking import ALPHA
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a grid.
+
+    Attributes:
+        strong: the best of its column.
+        mark: letter of its tie group.
+    """
+
+    text: str
+    strong: bool = False
+    mark: str = ""
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading with what stands below it.
+
+    Attributes:
+        level: 1 = the suite, 2 = a dataset, 3 = a missing-modality pattern.
+    """
+
+    level: int
+    title: str
+    text: str = ""
+    header: tuple[str, ...] = ()
+    lines: tuple[tuple[Entry, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def folded(self, *columns: str) -> Section:
+        """Those of `columns` that say the same in every line are said once, below the heading."""
+        same = [
+            i
+            for i, name in enumerate(self.header)
+            if name in columns and len(self.lines) > 1 and len({line[i].text for line in self.lines}) == 1
+        ]
+        if not same:
+            return self
+        said = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
+        kept = [i for i in range(len(self.header)) if i not in same]
+        return replace(
+            self,
+            text=f"{self.text} {said}".strip(),
+            header=tuple(self.header[i] for i in kept),
+            lines=tuple(tuple(line[i] for i in kept) for line in self.lines),
+        )
+
+
+def document(
+    table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]], findings: Sequence[Section] = ()
+) -> list[Section]:
+    """The table as sections: the suite, each dataset with a grid for each pattern, findings, and how to read it.
+
+    Args:
+        notes: dataset to lines of its own, printed under its grids.
+    """
+    sections = [Section(1, title)] if title else []
+    for dataset in table.progress:
+        rows = table.rows[table.rows["dataset"] == dataset]
+        sections.append(Section(2, dataset, _head(table, dataset)))
+        shown = rows[(rows["n_cases"] > 0) | (rows["n_failed"] > 0)]
+        patterns = unique(shown["pattern"])
+        for pattern in patterns:
+            part = shown[shown["pattern"] == pattern]
+            name = f"pattern {pattern}" if len(patterns) > 1 or pattern != FULL else ""
+            header, lines = _grid(table, part)
+            sections.append(Section(3, name, "", header, lines, tuple(_detectable(table, dataset, pattern))))
+        below = (
+            *_outcomes(table, dataset),
+            *_undefined(table, dataset),
+            *_partly(table, dataset),
+            *_draws(table, dataset),
+            *notes.get(dataset, ()),
+        )
+        sections.append(Section(3, "", notes=below))
+    sections += findings
+    sections.append(Section(2, "How to read this", notes=tuple(_legend(table))))
+    return sections
+
+
+def _head(table: ComparisonTable, dataset: str) -> str:
+    heads = [head for head in table.heads if head.dataset == dataset]
+    done, wanted = table.progress[dataset]
+    parts = list(dict.fromkeys(map(_made, heads)))
+    if len(parts) > 1:
+        parts = [f"{head.variant}: {_made(head)}" for head in heads]
+    return "; ".join(parts) + ("" if done == wanted else f"; {done} of {wanted} cells")
+
+
+def _made(head: Head) -> str:
+    source = "published" if head.published else "generated"
+    return f"protocol {head.protocol}, {head.repeats} x {head.folds} {source} folds, unit {head.unit}"
+
+
+def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
+    """One line a row; a column that says the same of all rows, and nothing of note, is left out."""
+    metrics = unique(part["metric"])
+    optional = {"variant": "base", "train_pattern": FULL, "tuned": "default"}
+    names = ["model", "modalities"]
+    names += [name for name, usual in optional.items() if set(part[name]) != {usual}]
+    names += ["protocol", "unit"] if part["protocol"].nunique() > 1 or part["unit"].nunique() > 1 else []
+    names += ["policy", "n_cases"]
+    names += [name for name in ("n_failed", "n_skipped") if (part[name] > 0).any()]
+    lines: dict[Row, dict[str, Entry]] = {}
+    for row, record in zip(row_keys(part), part.to_dict("records"), strict=True):
+        line = lines.setdefault(row, {name: Entry(str(record[name])) for name in names})
+        line[record["metric"]] = _entry(record, (row, record["pattern"], record["metric"]) in table.best)
+    columns = [*names[:2], *metrics, *names[2:]]
+    return tuple(columns), tuple(tuple(line.get(c, Entry("-")) for c in columns) for line in lines.values())
+
+
+def _entry(record: Mapping[Any, Any], best: bool) -> Entry:
+    """`mean ± sd [low, high]`, as far as they are defined."""
+    if math.isnan(record["mean"]):
+        return Entry("undefined" if record["n_cases"] else "failed")
+    text = f"{record['mean']:.3f}"
+    if not math.isnan(record["sd"]):
+        text += f" ± {record['sd']:.3f}"
+    if not math.isnan(record["ci_low"]):
+        text += f" [{record['ci_low']:.3f}, {record['ci_high']:.3f}]"
+    return Entry(text, best, record["tie_group"])
+
+
+def _detectable(table: ComparisonTable, dataset: str, pattern: str) -> Iterator[str]:
+    tests = table.tests[(table.tests["dataset"] == dataset) & (table.tests["pattern"] == pattern)]
+    found = {m: tests.loc[tests["metric"] == m, "detectable"].dropna() for m in unique(tests["metric"])}
+    texts = [
+        f"{metric} {sizes.median():.3f}" + (f" ({sizes.min():.3f} to {sizes.max():.3f})" if len(sizes) > 1 else "")
+        for metric, sizes in found.items()
+        if len(sizes)
+    ]
+    if texts:
+        yield "smallest detectable difference from the best, median (range) over rows: " + "; ".join(texts)
+
+
+def _who(record: Mapping[Any, Any]) -> str:
+    variant = "" if record["variant"] == "base" else f" ({record['variant']})"
+    return f"{record['model']} on {record['modalities']}{variant}"
+
+
+def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:
+    """Failed and skipped cells with their reasons."""
+    for record in table.outcomes[table.outcomes["dataset"] == dataset].to_dict("records"):
+        yield f"{record['status']}: {_who(record)}, {record['n_cells']} cells: {record['reason']}"
+
+
+def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
+    """Undefined values with their reasons; rows that share one are told together."""
+    of = table.undefined[table.undefined["dataset"] == dataset]
+    for key, part in of.groupby(["metric", "pattern", "reason"], sort=False):
+        metric, pattern, reason = (str(part) for part in key)
+        yield f"{metric} undefined under {pattern} in {part['n_folds'].sum()} folds of {len(part)} rows: {reason}"
+
+
+def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
+    """Values that rest on some of their draws only, told together with all reasons."""
+    of = table.partly[table.partly["dataset"] == dataset]
+    for key, part in of.groupby(["metric", "pattern"], sort=False):
+        metric, pattern = (str(name) for name in key)
+        places, reasons = (
+            f"{part['n_folds'].sum()} folds of {len(set(row_keys(part)))} rows",
+            "; ".join(unique(part["reason"])),
+        )
+        yield f"{metric} under {pattern} is a mean over the defined draws in {places}: {reasons}"
+
+
+def _draws(table: ComparisonTable, dataset: str) -> Iterator[str]:
+    if dataset in table.no_interval:
+        yield f"no intervals: {table.no_interval[dataset]}"
+    elif table.redrawn[dataset]:
+        yield f"{table.redrawn[dataset]} bootstrap draws without a comparable pair were redrawn"
+
+
+def _population(table: ComparisonTable) -> str:
+    return ", ".join(unique(pd.Series([head.variant for head in table.heads if head.sd_ddof == 0])))
+
+
+def _legend(table: ComparisonTable) -> Iterator[str]:
+    ddof = {head.sd_ddof: head.variant for head in table.heads}
+    told = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
+    yield f"mean ± sd: mean over folds, then over repeats; sd with {told} over all fold values"
+    if any(head.published for head in table.heads):
+        yield "published folds: sd and tests average the repeats of a fold first, and count it once"
+    if table.rows["ci_low"].notna().any():
+        yield (
+            f"[low, high] of {HARRELL}: 95 % percentile bootstrap, {table.draws:,} draws; "
+            "sampling of test patients, models fixed"
+        )
+    if len(table.tests):
+        yield (
+            "bold: best mean of a dataset and pattern; a: the best and those not different from it by the corrected "
+            f"resampled t-test (Nadeau and Bengio 2003), Holm-adjusted, at {ALPHA:.0%}"
+        )
+        yield (
+            "a tie is no claim of equivalence: differences below the smallest detectable one, 2.8 corrected standard "
+            "errors, may be there"
+        )
+    yield "n_cases: cases scored in one repeat; prior: those without any visible modality, given the training-mean risk"

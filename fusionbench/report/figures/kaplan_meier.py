@@ -1,0 +1,152 @@
+"""Kaplan-Meier curves of patients above and below the median predicted risk, with log-rank p and numbers at risk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from sksurv.nonparametric import kaplan_meier_estimator
+
+from fusionbench.core.errors import UndefinedMetric
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.figures.frame import Side, frame
+from fusionbench.report.figures.panel import Panel
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.predictions import MOST, Floats, Predicted, leading, predicted
+from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.style import COLOURS, SIZE, Look, handle, legend
+from fusionbench.report.model import unique
+from fusionbench.survival.stats import log_rank_p, risk_groups
+
+TITLE = "Survival by predicted risk"
+_CAPTION = (
+    "Kaplan-Meier curves with pointwise 95 % intervals, and numbers at risk, of test patients above and below the "
+    "median predicted risk of their own fold, joined over the folds{first}. p: log-rank test. Best row of each model, "
+    "at most {most}, by mean c-index: chosen on these very patients, so that their p flatters."
+)
+GROUPS = (("low risk", COLOURS[0]), ("high risk", COLOURS[1]))
+BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
+STEPS = (1, 2, 3, 6, 12, 24, 36, 60, 120)
+"""Months between ticks."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A Kaplan-Meier estimate.
+
+    Attributes:
+        time, survival, low, high: (step,) months; probability; pointwise 95 % interval (log-log).
+    """
+
+    time: Floats
+    survival: Floats
+    low: Floats
+    high: Floats
+
+
+def kaplan_meier(time: NDArray[Any], event: NDArray[Any]) -> Curve:
+    """
+    Args:
+        time: (case,) months, at least one. event: (case,) bool, True = observed.
+    """
+    if not event.any():
+        flat = np.ones(1)
+        return Curve(np.array([float(time.max())]), flat, flat, flat)
+    at, survival, interval = kaplan_meier_estimator(event, time, conf_type="log-log")
+    return Curve(at, survival, *interval)
+
+
+def p_values(of: Mapping[int, Predicted]) -> dict[int, float | str]:
+    """Repeat to the p of the log-rank test, or why there is none."""
+    made: dict[int, float | str] = {}
+    for repeat, one in of.items():
+        try:
+            made[repeat] = log_rank_p(one.time, one.event, risk_groups(one.risk, one.fold))
+        except UndefinedMetric as undefined:
+            made[repeat] = str(undefined)
+    return made
+
+
+def told(p: Mapping[int, float | str]) -> str:
+    """Of the first repeat, and the range of all where there are several."""
+    first, *_ = p.values()
+    numbers = [value for value in p.values() if isinstance(value, float)]
+    text = f"p {_number(first)}" if isinstance(first, float) else "p undefined"
+    return text + (f" ({_range(numbers)} over {len(p)} repeats)" if len(p) > 1 and numbers else "")
+
+
+def _number(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _range(numbers: Sequence[float]) -> str:
+    ends = dict.fromkeys(f"{p:.3f}" if p >= 0.001 else "< 0.001" for p in (min(numbers), max(numbers)))
+    return " to ".join(ends)
+
+
+def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+    """A figure for each cohort."""
+    datasets = unique(analysis.stored.cells["dataset"])
+    for i, dataset in enumerate(datasets):
+        rows = [m.row for m in leading(analysis, dataset)]
+        found = predicted(analysis, dataset, rows)
+        title = f"{TITLE}: {dataset}"
+        if not found:
+            why = "test folds overlap, so that a patient would count several times" if rows else "no row has a c-index"
+            yield LeftOut(title, why)
+            continue
+        panels_of = {named(row): found[row] for row in rows if row in found}
+        ps = [p_values(of) for of in panels_of.values()]
+        below = sum(isinstance(p := next(iter(of.values())), float) and p < 0.05 for of in ps)
+        alt = f"Two survival curves for each of {len(ps)} rows on {dataset}; log-rank p lies below 0.05 for {below}."
+        several = any(len(of) > 1 for of in panels_of.values())
+        caption = _CAPTION.format(first=" of the first repeat" if several else "", most=MOST)
+        yield Drawn(numbered("survival", i, len(datasets)), title, caption, alt, figure(panels_of))
+
+
+def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
+    """A panel for each row: curves of its first repeat."""
+    labels = [name for name, _ in GROUPS]
+    drawn, axes = panels(list(rows), Room(2.7, 1.7, left=0.75, below=0.95), most=3, labels=labels)
+    for of, ax in zip(rows.values(), axes, strict=True):
+        first = of[min(of)]
+        high = risk_groups(first.risk, first.fold)
+        for part, (_, colour) in zip((~high, high), GROUPS, strict=True):
+            if part.any():
+                _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
+        ax.limit(y=(0, 1.02))
+        ax.text(0.03, 0.05, told(p_values(of)), ax.within, bbox=BEHIND)
+        _at_risk(ax, first.time, high)
+    legend(drawn, [handle(Look(colour, ""), name, line=True) for name, colour in GROUPS])
+    return drawn
+
+
+def _draw(ax: Panel, curve: Curve, colour: str) -> None:
+    time = np.concatenate([[0.0], curve.time])
+    low, high = (np.concatenate([[1.0], side]) for side in (curve.low, curve.high))
+    ax.line(time, np.concatenate([[1.0], curve.survival]), drawstyle="steps-post", color=colour)
+    ax.area(np.repeat(time, 2)[1:], np.repeat(low, 2)[:-1], np.repeat(high, 2)[:-1], colour=colour, alpha=0.15)
+
+
+def _at_risk(ax: Panel, time: Floats, high: NDArray[np.bool_]) -> None:
+    """Patients still followed at each tick, below the axis."""
+    longest = float(time.max())
+    step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
+    ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]
+    ax.limit(x=(0, longest * 1.02))
+    frame(
+        ax,
+        Side("months; below: patients at risk", ticks, grid=False),
+        Side("survival probability", (0, 0.5, 1), grid=False),
+    )
+    for line, (part, (name, colour)) in enumerate(zip((~high, high), GROUPS, strict=True)):
+        y = -0.30 - 0.11 * line
+        style: dict[str, Any] = {"va": "center", "color": colour, "fontsize": SIZE - 1}
+        ax.text(-0.07, y, name.split()[0], ax.within, ha="right", **style)
+        for tick in ticks:
+            ax.text(tick, y, str(int((time[part] >= tick).sum())), ax.below, ha="center", **style)

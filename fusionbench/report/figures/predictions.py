@@ -1,0 +1,91 @@
+"""Test predictions of rows with all modalities, joined over the folds of a repeat, beside the follow-up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.model import FULL, Row, as_row, is_oracle
+from fusionbench.results.frames import ROW
+
+Floats = NDArray[np.float64]
+
+MOST = 6
+"""Rows of a cohort that are drawn one by one."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """One row's test cases of one repeat.
+
+    Attributes:
+        time, event: (case,) months; bool.
+        risk: (case,) higher = earlier event; comparable within a fold only.
+        fold: (case,) which fold each case was tested in.
+        survival: month to (case,) predicted S; empty where the model gives none or it is not stored.
+    """
+
+    time: Floats
+    event: NDArray[np.bool_]
+    risk: Floats
+    fold: NDArray[np.int64]
+    survival: dict[float, Floats]
+
+
+def leading(analysis: Analysis, dataset: str, most: int = MOST) -> list[Measured]:
+    """Of the models with the highest mean c each one's best row, at most `most`; the true hazards are no model."""
+    rows = [m for m in measured(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
+    best: dict[str, Measured] = {}
+    for m in sorted(rows, key=lambda m: -m.mean):
+        best.setdefault(m.row[1], m)
+    return list(best.values())[:most]
+
+
+def predicted(analysis: Analysis, dataset: str, rows: Sequence[Row]) -> dict[Row, dict[int, Predicted]]:
+    """Row to repeat to its predictions.
+
+    Rows whose test folds overlap, as random splits do, are absent: joined, a patient would count several times.
+    """
+    stored = analysis.stored.predictions
+    chosen = (
+        (stored["dataset"] == dataset) & (stored["pattern"] == FULL) & stored["model"].isin({row[1] for row in rows})
+    )
+    frame = analysis.frames.predictions[chosen.to_numpy()]
+    targets = analysis.stored.targets
+    of_case = targets[targets["dataset"] == dataset].set_index("case")
+    wanted, made = set(rows), dict[Row, dict[int, Predicted]]()
+    for key, part in frame.groupby([*ROW, "repeat"], sort=False, observed=True):
+        row, repeat = as_row(key), int(str(key[-1]))
+        if row in wanted and not part["case"].duplicated().any():
+            made.setdefault(row, {})[repeat] = _of(part, of_case)
+    return made
+
+
+def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> Predicted:
+    known = of_case.reindex(part["case"].astype(str))
+    columns = [name for name in part.columns if name.startswith("S_") and part[name].notna().all()]
+    return Predicted(
+        time=known["time"].to_numpy(np.float64),
+        event=known["event"].to_numpy(bool),
+        risk=part["risk"].to_numpy(np.float64),
+        fold=part["fold"].to_numpy(np.int64),
+        survival={float(name[2:]): part[name].to_numpy(np.float64) for name in columns},
+    )
+
+
+def quarters(of: Predicted, n: int = 4) -> NDArray[np.int64]:
+    """(case,) 0 = lowest to n - 1 = highest predicted risk among the cases of its own fold, in equal parts; ties stay
+    in the order of the cases."""
+    made: NDArray[Any] = np.zeros(len(of.risk), dtype=np.int64)
+    for fold in np.unique(of.fold):
+        members = np.flatnonzero(of.fold == fold)
+        order = np.argsort(of.risk[members], kind="stable")
+        made[members[order]] = np.arange(len(members)) * n // len(members)
+    return made

@@ -1,0 +1,143 @@
+"""Which comparable pairs of patients each modality ranks right, and what a fusion model makes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.document import Entry, Section
+from fusionbench.report.findings import estimates
+from fusionbench.report.findings.visible_cases import having_of
+from fusionbench.report.model import FULL, Fold, Row
+from fusionbench.report.predictions import Cohort, Tested, cohort_of, tested
+from fusionbench.survival.stats import comparable_pairs, concordance, fold_shares
+from fusionbench.survival.stats.concordance import Floats
+
+_TEXT = (
+    "Comparable pairs of test patients that have both modalities, by whether {model} on either modality alone ranks "
+    "them right (tied risks count one half). Under each fusion model: the share it ranks right of those that both, "
+    "exactly one, and neither rank right."
+)
+
+ByFold = Mapping[Fold, Tested]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Shares of comparable pairs; each field is a mean over folds, then repeats.
+
+    Attributes:
+        both, first, second, neither: which of two rows ranks a pair right; they sum to 1.
+        right: a third row's share of right pairs among those that both, exactly one and neither of the two rank right.
+    """
+
+    both: float
+    first: float
+    second: float
+    neither: float
+    right: tuple[tuple[float, float, float], ...] = ()
+
+
+def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Iterator[Section]:
+    """One section a modality set and variant, where one kind of model was run on two of its modalities alone."""
+    sets = dict.fromkeys((row[2], row[3]) for row in fused)
+    several = len({variant for _, variant in sets}) > 1
+    cohort = cohort_of(analysis.stored, dataset) if sets else None
+    parts = _by_row(analysis, cohort) if cohort else {}
+    for modalities, variant in sets:
+        of_set = [row for row in fused if row[2:] == (modalities, variant)]
+        model, single = _kind(analysis, of_set[0])
+        if len(single) > 1 and cohort is not None:
+            title = f"{dataset}: pairs ranked right, {estimates.where(of_set[0], several=several)}"
+            header, lines = _grid(analysis, cohort, parts, of_set, single)
+            if lines:
+                yield Section(3, title, _TEXT.format(model=model), header, lines)
+
+
+def _by_row(analysis: Analysis, cohort: Cohort) -> dict[Row, dict[Fold, Tested]]:
+    """Row to fold to its predictions with all modalities."""
+    made: dict[Row, dict[Fold, Tested]] = {}
+    full = analysis.stored.predictions
+    for part in tested(full[full["pattern"] == FULL], cohort):
+        made.setdefault(part.line[0], {})[part.fold] = part
+    return made
+
+
+def _kind(analysis: Analysis, fused: Row) -> tuple[str, list[Row]]:
+    """The model that was run alone on most of a set's modalities (of equals the first), and those rows."""
+    names = estimates.modalities(fused)
+    of: dict[str, list[Row]] = {}
+    for row in estimates.unimodal_rows(analysis, fused):
+        of.setdefault(row[1], []).append(row)
+    model = max(of, key=lambda m: len(of[m]), default="")
+    return model, sorted(of.get(model, []), key=lambda row: names.index(estimates.modalities(row)[0]))
+
+
+def _grid(
+    analysis: Analysis, cohort: Cohort, parts: Mapping[Row, ByFold], fused: Sequence[Row], single: Sequence[Row]
+) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
+    having = having_of(analysis, cohort)
+    lines = []
+    for one, other in combinations(single, 2):
+        keep = _have_both(having, one, other) if having else np.ones(len(cohort.cases), dtype=bool)
+        shares = shares_of(cohort, keep, *(parts.get(row, {}) for row in (one, other, *fused)))
+        if shares is not None:
+            told = [f"{share:.1%}" for share in (shares.both, shares.first, shares.second, shares.neither)]
+            right = [" / ".join("-" if math.isnan(share) else f"{share:.0%}" for share in of) for of in shares.right]
+            lines.append(tuple(map(Entry, (one[2], other[2], *told, *right))))
+    header = ("first", "second", "both", "only first", "only second", "neither", *(row[1] for row in fused))
+    return header, tuple(lines)
+
+
+def _have_both(having: Sequence[frozenset[str]], one: Row, other: Row) -> Bools:
+    """(case,) something of the one row's modality is there, and of the other's."""
+    names = [frozenset(estimates.modalities(row)) for row in (one, other)]
+    return np.array([all(has & of for of in names) for has in having], dtype=bool)
+
+
+def shares_of(cohort: Cohort, keep: Bools, one: ByFold, other: ByFold, *thirds: ByFold) -> Shares | None:
+    """Shares over the folds that all have; None where no fold has a comparable pair.
+
+    A fold counts by its own share of pairs, as in a mean c; right pairs among a kind are a ratio of two such means.
+
+    Args:
+        keep: (case,) bool, cases of the cohort that are compared.
+    """
+    rows = (one, other, *thirds)
+    shared = sorted(fold for fold in one if all(fold in of for of in rows))
+    folds = {fold: _fold(cohort, keep, [of[fold] for of in rows]) for fold in shared}
+    known = {fold: of for fold, of in folds.items() if of is not None}
+    if not known:
+        return None
+    weights = fold_shares([repeat for repeat, _ in known])
+    kinds, right = (np.tensordot(weights, np.stack([of[i] for of in known.values()]), axes=1) for i in (0, 1))
+    both, first, second, neither = (float(share) for share in kinds)
+    return Shares(both, first, second, neither, tuple(_right(kinds, of) for of in right))
+
+
+def _right(kinds: Floats, right: Floats) -> tuple[float, float, float]:
+    """(kind,) both, only first, only second, neither -> both, exactly one, neither."""
+    all_, hit = ((float(of[0]), float(of[1] + of[2]), float(of[3])) for of in (kinds, right))
+    both, one, neither = (h / a if a else float("nan") for h, a in zip(hit, all_, strict=True))
+    return both, one, neither
+
+
+def _fold(cohort: Cohort, keep: Bools, parts: Sequence[Tested]) -> tuple[Floats, Floats] | None:
+    """((kind,) shares of pairs, (third, kind) of those that a third ranks right) of one fold."""
+    cases = np.array([i for i in parts[0].cases if keep[i]], dtype=np.int64)
+    pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
+    if not pairs.any:
+        return None
+    first, second, *thirds = (concordance(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
+    wrong = [pairs.matrix - of for of in (first, second)]
+    kinds = np.stack([first * second, first * wrong[1], wrong[0] * second, wrong[0] * wrong[1]])
+    n = pairs.matrix.sum()
+    right = [[(kind * third).sum() / n for kind in kinds] for third in thirds]
+    return kinds.sum(axis=(1, 2)) / n, np.array(right).reshape(len(thirds), 4)

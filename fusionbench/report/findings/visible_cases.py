@@ -1,0 +1,135 @@
+"""Harrell's c under a pattern, and with all modalities, on the patients of whom the pattern leaves something to see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.bootstrap import Bootstrapped, bootstrap
+from fusionbench.report.findings.estimates import Estimate, c_of, difference_between, modalities, sample_of
+from fusionbench.report.model import FULL, Fold, Row
+from fusionbench.report.paired import n_cases
+from fusionbench.report.predictions import Cohort, Line, Tested, cohort_of, tested
+from fusionbench.survival.stats.concordance import Floats
+
+_UNKNOWN = "which modalities a patient has is not stored with these results: all patients are compared"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Rows under some patterns, on the patients that each pattern leaves something of.
+
+    Attributes:
+        cases: line to the patients compared; lines that were not tested are absent.
+        sample: c and draws of every such line, and of its row under `full` on the same patients (`full_line`).
+    """
+
+    cases: Mapping[Line, int]
+    sample: Bootstrapped
+    notes: tuple[str, ...] = ()
+
+    def full_line(self, line: Line) -> Line:
+        return line[0], f"{FULL} on {line[1]}"
+
+    def c(self, line: Line) -> Estimate:
+        return Estimate.of(c_of(self.sample.values.get(line, {})), self.sample.draws.get(line))
+
+    def full(self, line: Line) -> Estimate:
+        return self.c(self.full_line(line))
+
+    def difference(self, one: Line, other: Line) -> Estimate:
+        values = tuple(self.sample.values.get(line, {}) for line in (one, other))
+        return difference_between(self.sample, values, one, other)
+
+
+def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequence[str], *, seed: int) -> Seen:
+    """Restrict, and draw once for everything, with as many draws as the table.
+
+    Args:
+        seed: of the bootstrap; the suite's.
+    """
+    stored = analysis.stored
+    cohort = cohort_of(stored, dataset)
+    wanted, shown = set(rows), (FULL, *patterns)
+    parts = [p for p in tested(stored.predictions, cohort) if p.line[0] in wanted and p.line[1] in shown]
+    having = having_of(analysis, cohort)
+    kept = list(_restricted(parts, having))
+    lines = dict.fromkeys(part.line for part in kept if part.line[1] in patterns)
+    counts = {line: n_cases([p for p in kept if p.line == line], line[1]) for line in lines}
+    sample = _as_tabled(analysis, lines) if _everybody(kept, parts, patterns) else _drawn(analysis, kept, cohort, seed)
+    return Seen(counts, sample, () if having is not None else (_UNKNOWN,))
+
+
+def _everybody(kept: Iterable[Tested], parts: Iterable[Tested], patterns: Sequence[str]) -> bool:
+    """Whether the restriction leaves nobody out."""
+    tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
+    whole = ((part, part.line[1] if part.line[1] in patterns else FULL) for part in kept)
+    return all(len(part.cases) == tested_on[(part.line[0], pattern), part.fold] for part, pattern in whole)
+
+
+def _as_tabled(analysis: Analysis, lines: Iterable[Line]) -> Bootstrapped:
+    """Where every pattern leaves something of everybody: the draws behind the table are those of the same patients."""
+    values: dict[Line, Mapping[Fold, float]] = {}
+    draws: dict[Line, Floats] = {}
+    for line in lines:
+        (row, pattern), sample = line, sample_of(analysis, line[0])
+        for name, source in ((line, line), ((row, f"{FULL} on {pattern}"), (row, FULL))):
+            values |= {name: sample.values[source]} if source in sample.values else {}
+            draws |= {name: sample.draws[source]} if source in sample.draws else {}
+    return Bootstrapped(values, draws)
+
+
+def _drawn(analysis: Analysis, parts: Sequence[Tested], cohort: Cohort, seed: int) -> Bootstrapped:
+    """Each block of variants by itself, as for the table."""
+    values: dict[Line, Mapping[Fold, float]] = {}
+    draws: dict[Line, Floats] = {}
+    numbers = {part.line[0]: analysis.samples[cohort.name, part.line[0][3]][0] for part in parts}
+    for number in dict.fromkeys(numbers.values()):
+        of_block = [part for part in parts if numbers[part.line[0]] == number]
+        sample = bootstrap(of_block, cohort, seed=seed, draws=analysis.table.draws)
+        values |= sample.values
+        draws |= sample.draws
+    return Bootstrapped(values, draws)
+
+
+def having_of(analysis: Analysis, cohort: Cohort) -> list[frozenset[str]] | None:
+    """The modalities of each case of the cohort; None where they are not stored."""
+    targets = analysis.stored.targets
+    if "modalities" not in targets.columns:
+        return None
+    of = targets[targets["dataset"] == cohort.name].set_index("case")["modalities"].fillna("").astype(str)
+    return [frozenset(of[case].split("+")) - {""} for case in cohort.cases]
+
+
+def _restricted(parts: Sequence[Tested], having: Sequence[frozenset[str]] | None) -> Iterator[Tested]:
+    """Each part under a pattern, and its row under `full`, on the patients that the pattern leaves something of."""
+    full = {(part.line[0], part.fold): part for part in parts if part.line[1] == FULL}
+    for part in parts:
+        (row, pattern), other = part.line, full.get((part.line[0], part.fold))
+        if pattern == FULL or other is None:
+            continue
+        shown = leaves(pattern, modalities(row))
+        own = [having is None or bool(having[case] & shown) for case in part.cases]
+        keep = np.array(own, dtype=bool)
+        yield _only(part, keep, part.line)
+        yield _only(other, np.isin(other.cases, part.cases[keep]), (row, f"{FULL} on {pattern}"))
+
+
+def _only(part: Tested, keep: NDArray[np.bool_], line: Line) -> Tested:
+    return replace(part, line=line, cases=part.cases[keep], risk=part.risk[:, keep])
+
+
+def leaves(pattern: str, names: Sequence[str]) -> frozenset[str]:
+    """The modalities of a row of which a pattern leaves something: a case with none of them is not seen at all.
+
+    Random patterns never empty a case. A joined modality (`clinical+omic`) is there where one of its parts is.
+    """
+    kind, _, what = pattern.partition(":")
+    parts = frozenset(what.split("+"))
+    if kind == "only":
+        return frozenset(names) & parts
+    return frozenset(names) - (parts if kind == "drop" else frozenset())

@@ -1,0 +1,55 @@
+"""index.html: the suites of a results root, each with its best rows and the way to its report."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from fusionbench.report.document import Entry
+from fusionbench.report.findings.rows import entries
+from fusionbench.report.html.page import CONTENTS, escaped, heading, page, paragraph, table
+from fusionbench.report.model import FULL, HARRELL, is_oracle
+from fusionbench.suites.suite import BASE
+
+TITLE = "Results"
+HEADER = ("cohort", "best row", "modalities", "c-index", "rows", "cases")
+
+
+def front_page(root: Path, names: Sequence[str], without: Mapping[str, str]) -> str:
+    """
+    Args:
+        names: suites with a lock under `root`.
+        without: suite to why it has no report.
+    """
+    parts = [f"<h1>{TITLE}</h1>", paragraph(f"{len(names)} suites; best rows by mean Harrell's c."), CONTENTS]
+    return page(TITLE, [*parts, *(line for name in names for line in _suite(root / name, without.get(name, "")))])
+
+
+def _suite(folder: Path, reason: str) -> Iterator[str]:
+    yield heading(2, folder.name)
+    if reason:
+        yield paragraph(f"No report: {reason}.")
+        return
+    yield paragraph(str(tomllib.loads((folder / "suite.lock.toml").read_text(encoding="utf-8"))["suite"]["title"]))
+    yield f'<p><a href="{quote(folder.name)}/report.html">The report of {escaped(folder.name)}</a></p>'
+    path = next((p for name in ("table.csv", "table.partial.csv") if (p := folder / name).is_file()), None)
+    if path is not None:
+        best = list(_best(pd.read_csv(path, keep_default_na=False)))
+        yield table(f"best rows of {folder.name}", HEADER, best)
+
+
+def _best(rows: pd.DataFrame) -> Iterator[tuple[Entry, ...]]:
+    rows = rows.assign(mean=pd.to_numeric(rows["mean"], errors="coerce"))
+    chosen = rows[(rows["metric"] == HARRELL) & (rows["pattern"] == FULL) & rows["mean"].notna()]
+    chosen = chosen[~chosen["model"].map(is_oracle)]
+    for dataset, part in chosen.groupby("dataset", sort=False):
+        best: dict[Any, Any] = part.nlargest(1, "mean").to_dict("records")[0]
+        variant = "" if best["variant"] == BASE else f" ({best['variant']})"
+        interval = f" [{float(best['ci_low']):.3f}, {float(best['ci_high']):.3f}]" if best["ci_low"] != "" else ""
+        c = f"{best['mean']:.3f}{interval}"
+        yield entries(dataset, f"{best['model']}{variant}", best["modalities"], c, len(part), best["n_cases"])

@@ -1,0 +1,128 @@
+"""HTML that needs nothing else: escaped text, tables that sort, figures inside, for light, dark, phone and paper."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+from itertools import count
+
+from fusionbench.report.document import Entry, Section
+from fusionbench.report.figures.export import Image
+from fusionbench.report.figures.figure import LeftOut
+
+
+def escaped(text: str) -> str:
+    """On one line, for text and for attributes."""
+    return html.escape(" ".join(text.split()))
+
+
+def heading(level: int, title: str) -> str:
+    return f"<h{level}>{escaped(title)}</h{level}>"
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{escaped(text)}</p>" if text else ""
+
+
+def items(notes: Sequence[str]) -> str:
+    return "<ul>" + "".join(f"<li>{escaped(note)}</li>" for note in notes) + "</ul>" if notes else ""
+
+
+def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]]) -> str:
+    """A table that the page's script sorts by a click on a column's name; the first column names its line."""
+    head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
+    body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
+    kind = "sortable broad" if len(header) > BROAD else "sortable"
+    return (
+        f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(caption)}"><table class="{kind}">'
+        f"<caption>{escaped(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>"
+    )
+
+
+BROAD = 14
+"""Columns beyond which a table's heads are broken anywhere on paper."""
+
+LONG = 32
+"""Letters from which the text of a cell may be broken."""
+
+
+def _cell(entry: Entry, i: int) -> str:
+    text = escaped(entry.text)
+    text = text.replace("+", "+<wbr>") if len(entry.text) > LONG else text  # modality sets hold no spaces
+    text = f"<strong>{text}</strong>" if entry.strong else text
+    mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
+    kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
+    kind = f' class="{" ".join(kinds)}"' if kinds else ""
+    return f'<th scope="row"{kind}>{text}{mark}</th>' if i == 0 else f"<td{kind}>{text}{mark}</td>"
+
+
+def sections(parts: Iterable[Section], caption: str) -> str:
+    """Sections of a table, with a caption for each grid: its own title, else the last one above it.
+
+    Args:
+        caption: where there is none above.
+    """
+    made, above = [], [caption]
+    for part in parts:
+        if part.title:
+            above = [*above[: part.level - 1], part.title]
+        made += [heading(part.level, part.title)] if part.title else []
+        made += [paragraph(part.text)]
+        made += [table(", ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
+        made += [items(part.notes)]
+    return "\n".join(text for text in made if text)
+
+
+def figure(shown: Image | LeftOut) -> str:
+    """A figure with its words, or the line that says why it is not there."""
+    if isinstance(shown, LeftOut):
+        return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
+    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
+    return (
+        f'<figure id="{escaped(shown.name)}"><h3>{escaped(shown.title)}</h3><div class="wide" tabindex="0" '
+        f'role="region" aria-label="{escaped(shown.title)}">{image}</div>'
+        f"<figcaption>{escaped(shown.caption)}</figcaption></figure>"
+    )
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """The whole document: its parts, led by links to their headings."""
+    number = count(1)  # two names may differ only in what an anchor cannot hold
+    body = re.sub("<h2>", lambda _: f'<h2 id="part-{next(number)}">', "\n".join(part for part in parts if part))
+    found = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
+    links = "".join(f'<li><a href="#{anchor}">{text}</a></li>' for anchor, text in found)
+    nav = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(found) > 1 else ""
+    lead, _, rest = body.partition("<!-- contents -->")
+    return _TEMPLATE.format(
+        title=escaped(title), style=_asset("page.css"), script=_asset("sort.js"), body=f"{lead}{nav}{rest}"
+    )
+
+
+CONTENTS = "<!-- contents -->"
+"""Where the links stand."""
+
+_TEMPLATE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>{title}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<main>
+{body}
+</main>
+<script>
+{script}</script>
+</body>
+</html>
+"""
+
+
+def _asset(name: str) -> str:
+    return files("fusionbench.report").joinpath("assets", name).read_text(encoding="utf-8")

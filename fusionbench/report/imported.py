@@ -1,0 +1,160 @@
+"""Predictions that somebody else's model made on a suite's test folds, checked and kept beside its cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fusionbench.core.errors import DataError, did_you_mean
+from fusionbench.core.file_names import filename
+from fusionbench.results.frames import CELL_COLUMNS, PLACE, ROW, Frames
+
+if TYPE_CHECKING:
+    from fusionbench.results.store import Store
+
+NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case", "risk"]
+OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
+POLICY = "imported"
+FOLD = ["dataset", "variant", "repeat", "fold"]
+FOLDER = "imported"
+
+
+def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
+    """A predictions file (CSV or parquet) against a suite's folds.
+
+    Columns: dataset, model, modalities, repeat, fold, case, risk (higher = earlier event); variant, pattern and draw
+    where they are not base, full and 0; and S_<month> on the dataset's grid, or none.
+
+    Raises:
+        DataError: naming the file, what was seen and what to do: columns, an unknown dataset, variant or fold, unknown,
+            duplicate or absent cases of a fold, risks or curves that are no such numbers, or a row the suite has.
+    """
+    table = _read(path)
+    absent = [name for name in NEEDED if name not in table.columns]
+    if absent:
+        raise DataError(f"{path}: no column {', '.join(absent)}; needed are {', '.join(NEEDED)}")
+    strange = [c for c in table.columns if c not in (*NEEDED, *OPTIONAL) and not _is_month(c)]
+    if strange:
+        raise DataError(
+            f"{path}: unknown column {strange[0]!r}; known are {', '.join([*NEEDED, *OPTIONAL])}, S_<month>"
+        )
+    absent_ones = [name for name in OPTIONAL if name not in table.columns]
+    table = table.assign(**{name: np.full(len(table), OPTIONAL[name], dtype=object) for name in absent_ones})
+    table = _typed(path, table)
+    for problem in chain(_numbers(table), _places(table, frames), _cases(table, frames)):
+        raise DataError(f"{path}: {problem}")  # the first: each rests on those before
+    return table
+
+
+def _read(path: Path) -> pd.DataFrame:
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype={"case": str, "dataset": str, "model": str, "modalities": str, "variant": str})
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+
+
+def _is_month(name: str) -> bool:
+    return name.startswith("S_") and name.removeprefix("S_").replace(".", "", 1).isdigit()
+
+
+def _typed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
+    numbers = ["repeat", "fold", "draw", "risk", *(c for c in table.columns if _is_month(c))]
+    for name in numbers:
+        values = pd.to_numeric(table[name], errors="coerce")
+        bad = values.isna() & table[name].notna()
+        if bad.any():
+            raise DataError(f"{path}: column {name!r} holds {table.loc[bad, name].iloc[0]!r}, which is no number")
+        table = table.assign(**{name: values})
+    whole = ["repeat", "fold", "draw"]
+    if table[whole].isna().any().any() or (table[whole] % 1 != 0).any().any():
+        raise DataError(f"{path}: repeat, fold and draw must be whole numbers from 0")
+    texts = ["dataset", "model", "modalities", "variant", "pattern", "case"]
+    for name in texts:
+        if table[name].isna().any():
+            raise DataError(f"{path}: column {name!r} is empty in {int(table[name].isna().sum())} rows; fill it in")
+    return table.astype({**dict.fromkeys(whole, "int64"), **dict.fromkeys(texts, str)})
+
+
+def _numbers(table: pd.DataFrame) -> Iterator[str]:
+    risk = table["risk"].to_numpy(np.float64)
+    bad = ~np.isfinite(risk)
+    if bad.any():
+        yield f"risk of case {table['case'].to_numpy()[bad][0]!r} is {risk[bad][0]}; every risk must be a finite number"
+    months = sorted((c for c in table.columns if _is_month(c)), key=lambda c: float(c.removeprefix("S_")))
+    curves = table[months].to_numpy(np.float64)
+    given = np.isfinite(curves).any(axis=1)
+    if months and not np.isfinite(curves[given]).all():
+        yield "a row gives S at some months only; give all of them or none"
+    if (curves[given] < 0).any() or (curves[given] > 1).any() or (np.diff(curves[given], axis=1) > 1e-6).any():
+        yield "S must lie in [0, 1] and not rise with time"
+
+
+def _places(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
+    """Datasets, variants, folds and patterns that the suite does not have, and rows that it has."""
+    for name in ("dataset", "variant"):
+        known = set(frames.cells[name].astype(str))
+        yield from (did_you_mean(name, str(value), known) for value in sorted(set(table[name]) - known))
+    known_folds = set(frames.splits[FOLD].itertuples(index=False, name=None))
+    for place in table[FOLD].drop_duplicates().itertuples(index=False, name=None):
+        if tuple(place) not in known_folds:
+            yield f"the suite has no fold {place[3]} of repeat {place[2]} of {place[0]}, variant {place[1]}"
+    patterns = set(frames.predictions["pattern"].astype(str))
+    yield from (did_you_mean("pattern", str(p), patterns) for p in sorted(set(table["pattern"]) - patterns))
+    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, ROW].itertuples(index=False, name=None))
+    for row in table[ROW].drop_duplicates().itertuples(index=False, name=None):
+        if tuple(row) in own:
+            yield f"the suite has a row {' · '.join(map(str, row))} of its own; give your model another name"
+
+
+def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
+    """Every fold that is there has each of its test cases once, under every mask."""
+    test = frames.splits[frames.splits["part"] == "test"]
+    wanted = {key: frozenset(of) for key, of in test.groupby(FOLD, observed=True)["case"]}
+    for key, of in table.groupby([*PLACE, "pattern", "draw"], sort=False)["case"]:
+        place = dict(zip([*PLACE, "pattern", "draw"], key, strict=True))
+        where = f"{place['model']} on {place['dataset']}, repeat {place['repeat']} fold {place['fold']}"
+        seen, needed = set(of), wanted[tuple(place[name] for name in FOLD)]
+        if of.duplicated().any():
+            yield f"{where}: case {of[of.duplicated()].iloc[0]!r} is there twice"
+        if seen - needed:
+            yield f"{where}: {min(seen - needed)!r} is not one of its {len(needed)} test cases"
+        if needed - seen:
+            lacking = f"{len(needed - seen)} of its {len(needed)} test cases"
+            yield f"{where}: {lacking} are absent, the first is {min(needed - seen)!r}"
+
+
+def keep(table: pd.DataFrame, store: Store) -> Path:
+    """Store a checked file, one per model; a later one of the same model replaces it."""
+    (model,) = set(table["model"])
+    (store.folder / FOLDER).mkdir(exist_ok=True)
+    return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
+
+
+def kept(store: Store) -> list[pd.DataFrame]:
+    return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
+
+
+def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
+    """CELL_COLUMNS of an imported table: one row a fold of the suite; folds it lacks are missing."""
+    rows: list[dict[str, Any]] = []
+    there = set(table[PLACE].itertuples(index=False, name=None))
+    like = frames.cells.drop_duplicates(["dataset", "variant"]).set_index(["dataset", "variant"])
+    folds = frames.splits[FOLD].drop_duplicates()
+    for values in table[ROW].drop_duplicates().itertuples(index=False, name=None):
+        row = dict(zip(ROW, values, strict=True))
+        mine = folds[(folds["dataset"] == row["dataset"]) & (folds["variant"] == row["variant"])]
+        about = like.loc[(row["dataset"], row["variant"])]
+        for repeat, fold in mine[["repeat", "fold"]].itertuples(index=False, name=None):
+            done = (*row.values(), repeat, fold) in there
+            status = {"status": "ok", "reason": ""} if done else {"status": "missing", "reason": "not imported"}
+            shared = {name: about[name] for name in ("protocol", "train_pattern", "unit")}
+            known = {"policy": POLICY, "tuned": "unknown", "key": ""}
+            rows.append({**row, "repeat": repeat, "fold": fold, **shared, **status, **known})
+    return pd.DataFrame(rows, columns=CELL_COLUMNS)

@@ -1,0 +1,39 @@
+"""Results -> MLflow: a view of the results folder, written by one process, replayed to any server at any time.
+
+An experiment a suite, a parent run a table row, a child run a fold, and one run for the suite's files. Importing
+this loads no mlflow.
+"""
+
+from __future__ import annotations
+
+from fusionbench.report.mlflow.client import TrackingError
+from fusionbench.report.mlflow.files import SuiteFiles, suite_files
+from fusionbench.report.mlflow.local_store import (
+    experiment_id,
+    is_server,
+    replay_command,
+    store_uri,
+    suite_link,
+    tracked_experiment,
+    tracked_uri,
+    ui_command,
+    ui_environment,
+)
+from fusionbench.report.mlflow.tracker import Tracker, sync
+
+__all__ = [
+    "SuiteFiles",
+    "Tracker",
+    "TrackingError",
+    "experiment_id",
+    "is_server",
+    "replay_command",
+    "store_uri",
+    "suite_files",
+    "suite_link",
+    "sync",
+    "tracked_experiment",
+    "tracked_uri",
+    "ui_command",
+    "ui_environment",
+]

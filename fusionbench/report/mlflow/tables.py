@@ -1,0 +1,59 @@
+"""What a table says of its rows, as MLflow shows it: numbers, one line, a description."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fusionbench.report.mlflow.names import TAG_LENGTH, score_name
+
+Row = tuple[str, str, str, str]
+"""Dataset, model, modalities, variant."""
+
+
+def row_of(named: Mapping[str, Any]) -> Row:
+    """The table row that a run's tags, or a line of table.csv, name."""
+    return str(named["dataset"]), str(named["model"]), str(named["modalities"]), str(named["variant"])
+
+
+def table_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """mean, sd and interval of one table row per metric and pattern, and how many folds stand behind them."""
+    values: dict[str, float] = {}
+    for row in rows:
+        name = score_name(row["metric"], row["pattern"])
+        values |= {f"{name}.{part}": float(row[part]) for part in ("mean", "sd", "ci_low", "ci_high")}
+    first = rows[0]
+    return values | {part: float(first[part]) for part in ("n_folds", "n_failed", "n_skipped")}
+
+
+def table_line(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line of result: every metric on full test cases."""
+    full = [r for r in rows if r["pattern"] == "full"] or list(rows)[:1]
+    n_folds, n_failed, n_skipped = (int(full[0][n]) for n in ("n_folds", "n_failed", "n_skipped"))
+    more = [f"{n} {what}" for n, what in ((n_failed, "failed"), (n_skipped, "skipped")) if n]
+    return "; ".join(f"{r['metric']} {_number(r)}" for r in full) + f" ({', '.join([f'{n_folds} folds', *more])})"
+
+
+def table_note(title: str, rows: Iterable[Mapping[str, Any]]) -> str:
+    """A suite's description: its title and as much of its table as a description holds."""
+    columns = ("dataset", "model", "modalities", "variant", "pattern", "metric")
+    head = [title, "", f"| {' | '.join(columns)} | mean ± sd [95 % interval] |", "|" + "---|" * (len(columns) + 1)]
+    body = ["| " + " | ".join([*(str(r[c]).replace("|", r"\|") for c in columns), _number(r)]) + " |" for r in rows]
+    rest, room = "\n\n… and more: see table.md of the results", TAG_LENGTH - len("\n".join(head))
+    if sum(len(line) + 1 for line in body) > room:
+        room -= len(rest)
+        while sum(len(line) + 1 for line in body) > room:
+            body.pop()
+        return "\n".join([*head, *body]) + rest
+    return "\n".join([*head, *body])
+
+
+def _number(row: Mapping[str, Any]) -> str:
+    """mean ± sd [interval], as far as there is one."""
+    if math.isnan(row["mean"]):
+        return "undefined"
+    spread = "" if math.isnan(row["sd"]) else f" ± {row['sd']:.3f}"
+    return f"{row['mean']:.3f}{spread}" + (
+        "" if math.isnan(row["ci_low"]) else f" [{row['ci_low']:.3f}, {row['ci_high']:.3f}]"
+    )

@@ -1,0 +1,202 @@
+"""Tracker: cells and tables into MLflow, idempotently, by one process."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fusionbench.core.cell_result import CellResult
+from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow import tables
+from fusionbench.report.mlflow.client import Connection
+from fusionbench.report.mlflow.files import SuiteFiles
+from fusionbench.report.mlflow.local_store import artifact_uri, is_server, tracked_uri
+from fusionbench.report.mlflow.payload import Point
+from fusionbench.report.mlflow.runs import ENDED, Run, Runs
+from fusionbench.report.mlflow.tables import Row
+from fusionbench.suites.cell import Cell
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Place = tuple[Row, str, str]
+"""Row, repeat, fold; both empty for the row itself."""
+
+UNFINISHED = "unfinished"
+WHOLE: Place = (("", "", "", ""), "", "")
+"""The suite's own run."""
+
+
+class Tracker:
+    """Writes one suite into MLflow: an experiment a suite, a parent run a table row, a child run a fold, one for files.
+
+    Nothing is opened before the first call. Whatever is logged twice is there once: a fold's run carries a digest of
+    its content and is written anew only where that changed (another key, a re-run). MLflow's params and curves
+    cannot be rewritten, so the older run then gets the tag `fusionbench.superseded_by` and is deleted the way the
+    web page deletes (its filter "State: Deleted" shows it). So is a row's run, with its folds, when the row's
+    options change. A run that an interrupt left half written counts as changed.
+
+    One process writes: SQLite stores cannot be created by several at once.
+    """
+
+    def __init__(
+        self, uri: str | None, root: Path, suite: str, title: str, *, lock: Mapping[str, Any], replay: str = ""
+    ) -> None:
+        """
+        Args:
+            uri: tracking server or database; None = MLFLOW_TRACKING_URI if set, else <root>/mlflow.db.
+            root: the results root.
+            lock: content of suite.lock.toml (`words.row_payload` says what is read of it).
+            replay: the command that a failure's message names; default `fusionbench sync <suite>`.
+        """
+        self.uri = uri or tracked_uri(root)
+        self.root, self.suite, self.title, self.lock = root, suite, title, lock
+        self._connection = Connection(self.uri, suite, replay)
+        self._opened: Runs | None = None
+        self._known: dict[Place, Run] = {}
+        self._note = ""
+
+    def log_cell(self, cell: Cell, result: CellResult) -> None:
+        """Log a fold below its table row; of a skipped cell only the row, with the reason.
+
+        Raises:
+            TrackingError: the server or store failed; every later call then fails at once.
+        """
+        runs = self._runs()
+        payload = words.fold_payload(cell, self.suite, result)
+        row = self._row(cell, payload.seconds)
+        if cell.skip or result.status == "skipped":
+            runs.end(row, "FINISHED")
+            return
+        place = (cell.row, str(cell.repeat), str(cell.fold))
+        old = self._known.get(place)
+        if old is not None:
+            if old.holds(payload.digest) and old.status in ENDED and old.tags[words.PARENT] == row.id:
+                return
+            runs.supersede(self._known.pop(place), cell.key)
+        made = self._known[place] = runs.create(payload, {words.PARENT: row.id}, payload.digest)
+        runs.end(made, payload.status)
+
+    def log_table(self, table: pd.DataFrame) -> None:
+        """Write mean, sd and interval of each row on its parent run, and the table into the suite's description.
+
+        Args:
+            table: columns of table.csv; a row of which no cell was logged has no parent and is left to `sync`.
+
+        Raises:
+            TrackingError: as in `log_cell`.
+        """
+        runs = self._runs()
+        lines = [{str(k): v for k, v in line.items()} for line in table.to_dict("records")]
+        for row, of_row in groupby(sorted(lines, key=tables.row_of), key=tables.row_of):
+            run = self._known.get((row, "", ""))
+            if run is not None:
+                self._log_row(row, run, list(of_row))
+        self._note = tables.table_note(self.title, lines)
+        runs.describe(self._note)
+
+    def log_files(self, found: SuiteFiles) -> None:
+        """Put a suite's files on its own run, with the table as description: MLflow's experiments hold no files.
+
+        Written again only where a file has changed; where one has gone, a new run takes the place of the old one.
+
+        Raises:
+            TrackingError: as in `log_cell`.
+        """
+        runs, payload = self._runs(), words.suite_payload(self.suite, self._note or self.title)
+        run, digest = self._known.get(WHOLE), found.digest
+        if run is not None and run.holds(digest):
+            if payload.tags.items() - run.tags.items():
+                runs.write(run, payload.tags)
+            runs.end(run, "FINISHED")
+            return
+        if run is not None and runs.files(run) - found.files.keys():
+            runs.supersede(self._known.pop(WHOLE), digest)
+            run = None
+        if run is None:
+            run = self._known[WHOLE] = runs.create(payload, {}, UNFINISHED)
+        else:
+            runs.write(run, {words.DIGEST: UNFINISHED})
+        for name, path in found.files.items():
+            runs.upload(run, name, path)
+        runs.write(run, {**payload.tags, words.DIGEST: digest})
+        runs.end(run, "FINISHED")
+
+    def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
+        runs = self._runs()
+        # A number that the table no longer states is overwritten with NaN: nothing stays without a source.
+        wanted = dict.fromkeys(run.metrics, math.nan) | tables.table_metrics(lines)
+        changed = {name: value for name, value in wanted.items() if _differs(run.metrics.get(name, math.nan), value)}
+        tags = {words.NOTE: tables.table_line(lines), **words.commit_tags(fold.tags for fold in self._folds(row))}
+        if changed or tags.items() - run.tags.items():
+            runs.write(run, tags, tuple(Point(name, value) for name, value in changed.items()))
+            run.metrics |= changed
+        ends = [fold.end for fold in self._folds(row)]
+        runs.end(run, "FAILED" if lines[0]["n_failed"] > 0 else "FINISHED", max(ends, default=0))
+
+    def _folds(self, row: Row) -> list[Run]:
+        return [known for place, known in self._known.items() if place[0] == row and place[1:] != ("", "")]
+
+    def _runs(self) -> Runs:
+        """The experiment, opened when first needed; of two runs for one place the younger stays."""
+        if self._opened is None:
+            place = None if is_server(self.uri) else artifact_uri(self.root, self.suite)
+            self._opened = runs = Runs(self._connection, self.title, place)
+            for run in runs.stored():
+                name = _place(run.tags)
+                if name in self._known:
+                    runs.supersede(self._known[name], run.tags.get(words.KEY, ""))
+                self._known[name] = run
+        return self._opened
+
+    def _row(self, cell: Cell, seconds: float) -> Run:
+        """The parent run of a cell's row, made where it is missing or the row's options have changed."""
+        runs, payload = self._runs(), words.row_payload(cell, self.suite, self.lock)
+        run = self._known.get((cell.row, "", ""))
+        if run is not None and not run.holds(payload.once_digest):
+            for place in [p for p in self._known if p[0] == cell.row]:
+                runs.supersede(self._known.pop(place), cell.key)
+            run = None
+        if run is None:
+            run = runs.create(payload.lasting(seconds), {}, payload.once_digest)
+            self._known[cell.row, "", ""] = run
+        elif payload.tags.items() - run.tags.items():
+            runs.write(run, payload.tags)
+        return run
+
+
+def sync(
+    tracker: Tracker,
+    items: Iterable[tuple[Cell, CellResult]],
+    table: pd.DataFrame | None,
+    files: SuiteFiles | None = None,
+) -> None:
+    """Replay stored results into a tracking server; what is there already stays as it is.
+
+    Args:
+        table: columns of table.csv, or None where none was written.
+
+    Raises:
+        TrackingError: as in `Tracker.log_cell`.
+    """
+    for cell, result in items:
+        tracker.log_cell(cell, result)
+    if table is not None:
+        tracker.log_table(table)
+    if files is not None:
+        tracker.log_files(files)
+
+
+def _place(tags: Mapping[str, str]) -> Place:
+    """Where a stored run belongs."""
+    if tags[words.KIND] == words.SUITE:
+        return WHOLE
+    return tables.row_of(tags), tags.get("repeat", ""), tags.get("fold", "")
+
+
+def _differs(have: float, value: float) -> bool:
+    """Whether a number must be written; NaN stands for none."""
+    return not (have == value or (math.isnan(have) and math.isnan(value)))

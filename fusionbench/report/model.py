@@ -1,0 +1,188 @@
+"""What tables are made from, checked once, and what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from fusionbench.core.errors import ResultsError
+from fusionbench.results.frames import ROW, SIZE_COLUMNS, Frames
+
+Row = tuple[str, str, str, str]
+"""What a table row is: dataset, model, modalities, variant."""
+
+Place = tuple[Row, str, str]
+"""Row, pattern, metric: one mean of the table."""
+
+Fold = tuple[int, int]
+"""(repeat, fold)."""
+
+ORACLE = "oracle"
+HARRELL = "harrell_c_index"
+FULL = "full"
+
+TABLE_COLUMNS = (
+    *("dataset", "model", "modalities", "protocol", "pattern", "metric", "mean", "sd", "ci_low", "ci_high"),
+    *("n_folds", "n_failed", "tie_group", "variant", "train_pattern", "policy", "tuned", "n_repeats", "n_cases"),
+    *("n_skipped", "unit"),
+)
+"""Of table.csv. n_folds counts the fold values behind the mean (folds x repeats), n_cases the cases of one repeat."""
+
+PAIR_COLUMNS = (
+    *("dataset", "pattern", "metric", "model_a", "modalities_a", "variant_a", "model_b", "modalities_b", "variant_b"),
+    *("mean_a", "mean_b", "difference", "ci_low", "ci_high", "se", "df", "p", "p_holm", "detectable"),
+    *("n_folds", "reason"),
+)
+"""Of a comparison of two rows on the folds both have; difference = a - b, detectable = 2.8 se."""
+
+_NEEDED = {
+    "cells": [*ROW, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit"],
+    "folds": [*ROW, "repeat", "fold", "pattern", "metric", "value", "reason", "n_cases", "n_prior"],
+    "predictions": [*ROW, "repeat", "fold", "pattern", "draw", "case", "risk"],
+    "targets": ["dataset", "case", "group", "time", "event"],
+    "sizes": SIZE_COLUMNS,
+}
+
+
+@dataclass(frozen=True)
+class Folds:
+    """The test folds of a dataset under one variant.
+
+    Attributes:
+        published: they are the cohort's own, so that repeats are no new folds.
+        test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
+        sd_ddof: of the sd over folds.
+    """
+
+    published: bool
+    test_to_train: Mapping[Fold, float]
+    sd_ddof: int = 1
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A suite's frames (`Frames`) after a check, with the directions of its metrics.
+
+    Attributes:
+        folds: folds.csv.
+        plans: (dataset, variant) to its test folds.
+        directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
+    """
+
+    cells: pd.DataFrame
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    targets: pd.DataFrame
+    plans: Mapping[tuple[str, str], Folds]
+    directions: Mapping[str, bool | None]
+
+    @classmethod
+    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> Stored:
+        """Check columns and references.
+
+        Raises:
+            ResultsError: a frame lacks a column, or scores name a row or metric that is not there.
+        """
+        for name, wanted in _NEEDED.items():
+            absent = [column for column in wanted if column not in getattr(frames, name).columns]
+            if absent:
+                raise ResultsError(f"stored {name} have no column {', '.join(absent)}; run the suite again")
+        known = set(row_keys(frames.cells))
+        predictions = _compact(frames.predictions[_NEEDED["predictions"]])
+        for frame in (frames.folds, predictions):
+            strangers = set(row_keys(frame[ROW].drop_duplicates())) - known
+            if strangers:
+                raise ResultsError(f"scores or predictions name a row without cells: {' · '.join(min(strangers))}")
+        unknown = set(frames.folds["metric"]) - set(directions)
+        if unknown:
+            raise ResultsError(f"scores name metric {min(unknown)!r}; no installed plugin has it")
+        cells, folds = (f.assign(reason=f["reason"].fillna("").astype(str)) for f in (frames.cells, frames.folds))
+        plans = _plans(frames.sizes)
+        unplanned = {(row[0], row[3]) for row in known} - plans.keys()
+        if unplanned:
+            raise ResultsError(f"no fold sizes are stored for dataset and variant {' · '.join(min(unplanned))}")
+        return cls(cells, folds, predictions, frames.targets, plans, directions)
+
+
+def _compact(predictions: pd.DataFrame) -> pd.DataFrame:
+    """Names as categories: there may be a million predictions, and each of few names is compared often."""
+    return predictions.astype(dict.fromkeys((*ROW, "pattern", "case"), "category"))
+
+
+def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], Folds]:
+    plans: dict[tuple[str, str], Folds] = {}
+    for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
+        folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
+        ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
+        published = bool((part["fold_source"] == "published").any())
+        plans[str(dataset), str(variant)] = Folds(published, ratios, int(part["sd_ddof"].iloc[0]))
+    return plans
+
+
+@dataclass(frozen=True)
+class Head:
+    """How the rows of a dataset were made under one variant."""
+
+    dataset: str
+    variant: str
+    protocol: str
+    unit: str
+    repeats: int
+    folds: int
+    published: bool
+    sd_ddof: int = 1
+
+
+@dataclass(frozen=True)
+class ComparisonTable:
+    """A suite's results.
+
+    Attributes:
+        rows: TABLE_COLUMNS, in the order of the cells; a row without any score stands under pattern `full`, with NaN.
+        tests: PAIR_COLUMNS, each ranked row (b) against the best (a) of its dataset, pattern and metric.
+        best: where each best mean stands; only where two or more rows are ranked.
+        outcomes: ROW, status (failed or skipped), reason, n_cells.
+        undefined: ROW, pattern, metric, reason, n_folds: values that are missing from the means.
+        partly: the same of values that are means over some of a pattern's draws, the others being undefined.
+        progress: dataset to (cells that are there, cells wanted).
+        redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
+        no_interval: dataset to why there are no intervals of Harrell's c.
+        draws: of the bootstrap.
+    """
+
+    rows: pd.DataFrame
+    tests: pd.DataFrame
+    best: frozenset[Place]
+    heads: tuple[Head, ...]
+    outcomes: pd.DataFrame
+    undefined: pd.DataFrame
+    partly: pd.DataFrame
+    progress: Mapping[str, tuple[int, int]]
+    redrawn: Mapping[str, int]
+    no_interval: Mapping[str, str]
+    draws: int
+
+
+def row_keys(frame: pd.DataFrame) -> list[Row]:
+    """The row each line belongs to."""
+    dataset, model, modalities, variant = (frame[name].astype(str) for name in ROW)
+    return list(zip(dataset, model, modalities, variant, strict=True))
+
+
+def as_row(key: Iterable[Hashable]) -> Row:
+    """The first four parts of a group's key."""
+    dataset, model, modalities, variant, *_ = (str(part) for part in key)
+    return dataset, model, modalities, variant
+
+
+def unique(column: pd.Series[Any]) -> list[str]:
+    """The different values of a column as text, in order of appearance."""
+    return list(dict.fromkeys(column.astype(str)))
+
+
+def is_oracle(model: str) -> bool:
+    """The row of true hazards is shown, never ranked."""
+    return model.partition("[")[0] == ORACLE

@@ -1,0 +1,123 @@
+"""Scores from stored predictions: a further metric, or somebody else's predictions; nothing is trained again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fusionbench.core.cell_result import PatternPrediction
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.execution.evaluate import score_patterns
+from fusionbench.results.frames import FOLD_COLUMNS, PLACE, Frames
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusionbench.core.interfaces import Metric
+
+    Targets = SurvivalTargets[NDArray[Any]]
+
+SURVIVAL = "S_"
+FOLD = ["dataset", "variant", "repeat", "fold"]
+
+
+def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metric]) -> pd.DataFrame:
+    """FOLD_COLUMNS of `metrics` for every row, pattern and fold of the stored predictions.
+
+    Curves are stored on the dataset's time grid. A metric that wants a model's own times (`horizon = "own"`) is given
+    the risk alone, and is undefined where it needs curves.
+
+    Args:
+        lock: of the run; it knows each dataset's horizon.
+
+    Raises:
+        ResultsError: the frames and the lock do not fit together.
+    """
+    targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
+    parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
+    seen = _seen(frames.folds)
+    rows: list[dict[str, Any]] = []
+    for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
+        place = dict(zip(PLACE, key, strict=True))
+        where = tuple(place[name] for name in FOLD)
+        if where not in parts:
+            raise ResultsError(f"predictions of {' · '.join(map(str, where))} belong to no stored fold")
+        tau = _tau(lock, str(place["dataset"]), str(place["variant"]))
+        of = targets[str(place["dataset"])]
+        train = _targets(of, _cases(parts[where], "train", "val"))
+        rows += _scored(cell, of, train, metrics, tau, place, seen)
+    return pd.DataFrame(rows, columns=FOLD_COLUMNS)
+
+
+def _tau(lock: Mapping[str, Any], dataset: str, variant: str) -> float:
+    try:
+        return float(lock["datasets"][dataset]["tau_months"][variant])
+    except KeyError:
+        raise ResultsError(f"the lock knows no horizon of {dataset}, variant {variant}; run the suite again") from None
+
+
+def _cases(split: pd.DataFrame, *parts: str) -> list[str]:
+    return list(split.loc[split["part"].isin(parts), "case"])
+
+
+def _targets(of: pd.DataFrame, cases: list[str]) -> Targets:
+    known = of.loc[cases]
+    return SurvivalTargets(
+        known["time"].to_numpy(np.float64), known["event"].to_numpy(bool), np.zeros(len(known), dtype=np.int64)
+    )
+
+
+def _scored(
+    cell: pd.DataFrame,
+    of: pd.DataFrame,
+    train: Targets,
+    metrics: Mapping[str, Metric],
+    tau: float,
+    place: Mapping[str, Hashable],
+    seen: Mapping[tuple[Hashable, ...], tuple[int, float]],
+) -> list[dict[str, Any]]:
+    rows = []
+    for pattern, part in cell.groupby("pattern", sort=False, observed=True):
+        draws = [_prediction(str(pattern), int(str(draw)), d) for draw, d in part.groupby("draw", sort=False)]
+        test = _targets(of, list(draws[0].prediction.ids))
+        for name, metric in metrics.items():
+            shown = draws if metric.horizon == "tau" else [_without_curves(d) for d in draws]
+            for score in score_patterns({name: metric}, shown, test, train, tau):
+                n_prior, realised = seen.get((*(place[p] for p in PLACE), pattern), (0, math.nan))
+                told = {"value": score.value, "reason": score.reason, "n_cases": score.n_cases}
+                about = {"n_prior": n_prior, "realised": realised}
+                rows.append({**place, "pattern": pattern, "metric": name, **told, **about})
+    return rows
+
+
+def _prediction(pattern: str, draw: int, frame: pd.DataFrame) -> PatternPrediction:
+    ordered = frame.sort_values("case")
+    names = [name for name in ordered.columns if name.startswith(SURVIVAL)]
+    months = np.array([float(name.removeprefix(SURVIVAL)) for name in names])
+    curves = ordered[names].to_numpy(np.float64)
+    has_curves = bool(len(months)) and bool(np.isfinite(curves).all())
+    prediction = SurvivalPrediction(
+        tuple(ordered["case"].astype(str)),
+        ordered["risk"].to_numpy(np.float64),
+        np.minimum.accumulate(curves, axis=1) if has_curves else None,  # as rounded, S may rise by a digit
+        months if has_curves else None,
+    )
+    return PatternPrediction("test", pattern, draw, prediction)
+
+
+def _without_curves(made: PatternPrediction) -> PatternPrediction:
+    return replace(made, prediction=replace(made.prediction, survival=None, times=None))
+
+
+def _seen(folds: pd.DataFrame) -> dict[tuple[Hashable, ...], tuple[int, float]]:
+    """(cases without a visible modality, share hidden or absent) of each place and pattern, as it was run."""
+    firsts = folds.reindex(columns=FOLD_COLUMNS).drop_duplicates([*PLACE, "pattern"])
+    keys = firsts[[*PLACE, "pattern"]].itertuples(index=False, name=None)
+    told = zip(firsts["n_prior"].astype(int), firsts["realised"].astype(float), strict=True)
+    return dict(zip(keys, told, strict=True))

@@ -1,0 +1,153 @@
+"""The comparison table of a suite, made from stored results alone; `report.render` writes it for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from fusionbench.report.model import (
+    FULL,
+    HARRELL,
+    TABLE_COLUMNS,
+    ComparisonTable,
+    Fold,
+    Folds,
+    Head,
+    Place,
+    Row,
+    Stored,
+    row_keys,
+    unique,
+)
+from fusionbench.report.paired import FoldValues, pair_frame
+from fusionbench.report.ranking import TIED, Ranking, Samples, rank
+from fusionbench.results.frames import ROW
+from fusionbench.survival.stats import average_repeats, mean_over_folds, percentile_interval, standard_deviation
+
+
+def comparison_table(stored: Stored, values: FoldValues, of_blocks: Samples, draws: int) -> ComparisonTable:
+    """Means, spreads, intervals and tie groups of every row, pattern and metric; see `report.analysis.analyse`."""
+    ranking = rank(stored, values, of_blocks)
+    bad = stored.cells["status"].isin(["failed", "skipped"])
+    bootstraps = {(dataset, number): sample for (dataset, _), (number, sample) in of_blocks.items()}
+    datasets = unique(stored.cells["dataset"])
+    told, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
+    return ComparisonTable(
+        rows=pd.DataFrame(list(_lines(stored, values, of_blocks, ranking)), columns=list(TABLE_COLUMNS)),
+        tests=pair_frame(ranking.comparisons),
+        best=frozenset(ranking.best),
+        heads=tuple(_heads(stored)),
+        outcomes=_counted(stored.cells[bad], [*ROW, "status", "reason"], "n_cells"),
+        undefined=_counted(told[told["value"].isna()], reasons, "n_folds"),
+        partly=_counted(told[told["value"].notna()], reasons, "n_folds"),
+        progress={dataset: _progress(stored.cells, dataset) for dataset in datasets},
+        redrawn={name: sum(s.redrawn for (d, _), s in bootstraps.items() if d == name) for name in datasets},
+        no_interval={name: sample.reason for (name, _), sample in bootstraps.items() if sample.reason},
+        draws=draws,
+    )
+
+
+def _progress(cells: pd.DataFrame, dataset: str) -> tuple[int, int]:
+    status = cells.loc[cells["dataset"] == dataset, "status"]
+    return int((status != "missing").sum()), len(status)
+
+
+def _counted(frame: pd.DataFrame, keys: list[str], name: str) -> pd.DataFrame:
+    return frame.groupby(keys, sort=False, dropna=False, observed=True).size().rename(name).reset_index()
+
+
+def _heads(stored: Stored) -> Iterator[Head]:
+    for (dataset, variant), cells in stored.cells.groupby(["dataset", "variant"], sort=False, observed=True):
+        plan = stored.plans[str(dataset), str(variant)]
+        yield Head(
+            dataset=str(dataset),
+            variant=str(variant),
+            protocol=_joined(cells["protocol"]),
+            unit=_joined(cells["unit"]),
+            repeats=len({repeat for repeat, _ in plan.test_to_train}),
+            folds=len({fold for _, fold in plan.test_to_train}),
+            published=plan.published,
+            sd_ddof=plan.sd_ddof,
+        )
+
+
+def _joined(values: Iterable[Any]) -> str:
+    """The different values, in words; empty and missing ones are left out."""
+    return ", ".join(dict.fromkeys(str(value) for value in values if value and value == value))
+
+
+def _lines(
+    stored: Stored, values: Mapping[Place, Mapping[Fold, float]], of_blocks: Samples, ranking: Ranking
+) -> Iterator[dict[str, Any]]:
+    """table.csv line by line."""
+    metrics = {name: i for i, name in enumerate(stored.directions)}
+    patterns = {name: i for i, name in enumerate(unique(stored.folds["pattern"]))} | {FULL: -1}
+    scored: dict[Row, list[Place]] = {}
+    for place in sorted(values, key=lambda p: (patterns[p[1]], metrics[p[2]])):
+        scored.setdefault(place[0], []).append(place)
+    counts = _case_counts(stored.folds)
+    for row, cells in _cells_of_rows(stored.cells).items():
+        if all(cell["status"] == "missing" for cell in cells):
+            continue
+        about, plan = _about(row, cells), stored.plans[row[0], row[3]]
+        for place in scored.get(row, [(row, FULL, metric) for metric in metrics]):
+            n_cases, n_prior = counts.get(place, (0, 0))
+            yield {
+                **about,
+                **_numbers(values.get(place, {}), plan),
+                **_interval(of_blocks, place),
+                "pattern": place[1],
+                "metric": place[2],
+                "n_cases": n_cases,
+                "policy": about["policy"] + (f", {n_prior} prior" if n_prior else ""),
+                "tie_group": TIED if place in ranking.tied else "",
+            }
+
+
+def _cells_of_rows(cells: pd.DataFrame) -> dict[Row, list[dict[Hashable, Any]]]:
+    rows: dict[Row, list[dict[Hashable, Any]]] = {}
+    for row, cell in zip(row_keys(cells), cells.to_dict("records"), strict=True):
+        rows.setdefault(row, []).append(cell)
+    return rows
+
+
+def _about(row: Row, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
+    """What holds for all patterns and metrics of a row."""
+    return {
+        **dict(zip(ROW, row, strict=True)),
+        **{name: _joined(cell[name] for cell in cells) for name in ("protocol", "train_pattern", "unit", "tuned")},
+        "policy": _joined(cell["policy"] for cell in cells if cell["status"] != "skipped"),
+        "n_failed": sum(cell["status"] == "failed" for cell in cells),
+        "n_skipped": sum(cell["status"] == "skipped" for cell in cells),
+    }
+
+
+def _numbers(of: Mapping[Fold, float], plan: Folds) -> dict[str, Any]:
+    """Mean over folds, then over repeats; sd over all fold values, published folds averaged over repeats first."""
+    numbers, repeats = list(of.values()), [repeat for repeat, _ in of]
+    spread = average_repeats(numbers, [fold for _, fold in of]) if plan.published else numbers
+    return {
+        "mean": mean_over_folds(numbers, repeats),
+        "sd": standard_deviation(spread, plan.sd_ddof),
+        "n_folds": len(numbers),
+        "n_repeats": len(set(repeats)),
+    }
+
+
+def _interval(of_blocks: Samples, place: Place) -> dict[str, float]:
+    row, pattern, metric = place
+    draws = of_blocks[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
+    low, high = (math.nan, math.nan) if draws is None else percentile_interval(draws)
+    return {"ci_low": low, "ci_high": high}
+
+
+def _case_counts(folds: pd.DataFrame) -> dict[Place, tuple[int, int]]:
+    """(cases of the fullest repeat, those of them that had no visible modality)."""
+    keys = [*ROW, "pattern", "metric"]
+    sums = folds.groupby([*keys, "repeat"], sort=False, observed=True)[["n_cases", "n_prior"]].sum()
+    most = sums.groupby(level=keys, sort=False, observed=True).max().reset_index()
+    places = zip(row_keys(most), most["pattern"].astype(str), most["metric"].astype(str), strict=True)
+    return dict(zip(places, zip(most["n_cases"].astype(int), most["n_prior"].astype(int), strict=True), strict=True))

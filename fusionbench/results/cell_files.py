@@ -1,0 +1,161 @@
+"""The files of one cell's folder: from a result to its files, and from a file to what it holds.
+
+Parquet is written by pyarrow itself: a cell's files have few rows, and a detour through pandas took most of the time
+that storing it takes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.errors import ResultsError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
+PREPROCESS, WEIGHTS = "preprocess.json", "model.safetensors"
+T = TypeVar("T")
+
+
+def write_parts(folder: Path, result: CellResult) -> None:
+    """Every file of a result; nothing is fsynced."""
+    grid: list[float] = []
+    if result.status == "ok":
+        grid = _write_predictions(folder / PREDICTIONS, result.predictions)
+        _write_history(folder / HISTORY, result.history)
+        (folder / PREPROCESS).write_text(json.dumps(result.preprocess), encoding="utf-8")
+        _write_weights(folder / WEIGHTS, result.state)
+    content = {
+        "key": result.key,
+        "status": result.status,
+        "reason": result.reason,
+        "scores": [asdict(s) | {"value": s.value if s.value == s.value else None} for s in result.scores],
+        "grid": grid,
+        "patterns": [_about(p) for p in result.predictions],
+        "record": dict(result.record),
+    }
+    (folder / CELL).write_text(_lines(content, 2), encoding="utf-8")
+
+
+def _lines(value: Any, depth: int) -> str:
+    """Sorted JSON with one line a key in the first levels; json's own indentation takes several times as long."""
+    if depth and isinstance(value, dict) and value:
+        return "{\n" + ",\n".join(f"{json.dumps(k)}: {_lines(value[k], depth - 1)}" for k in sorted(value)) + "\n}"
+    return json.dumps(value, sort_keys=True)
+
+
+def _about(p: PatternPrediction) -> dict[str, Any]:
+    fields = {"split": p.split, "pattern": p.pattern, "draw": p.draw, "n_prior": p.n_prior, "realised": p.realised}
+    return fields | {"n": len(p.prediction.ids), "survival": p.prediction.survival is not None}
+
+
+def survival_column(month: float) -> str:
+    return f"S_{month:.4f}".rstrip("0").rstrip(".")
+
+
+def _write_predictions(path: Path, predictions: tuple[PatternPrediction, ...]) -> list[float]:
+    import numpy as np
+
+    sizes = [len(p.prediction.ids) for p in predictions]
+    columns: dict[str, Any] = {
+        "split": _repeated([p.split for p in predictions], sizes),
+        "pattern": _repeated([p.pattern for p in predictions], sizes),
+        "draw": np.repeat([p.draw for p in predictions], sizes),
+        "case": [i for p in predictions for i in p.prediction.ids],
+        "risk": np.concatenate([p.prediction.risk for p in predictions]),
+    }
+    times = next((p.prediction.times for p in predictions if p.prediction.survival is not None), None)
+    grid = [] if times is None else [float(t) for t in times]
+    rows = [
+        np.full((n, len(grid)), np.nan) if p.prediction.survival is None else p.prediction.survival
+        for p, n in zip(predictions, sizes, strict=True)
+    ]
+    survival = np.concatenate(rows)
+    _write_columns(path, columns | {survival_column(t): survival[:, i] for i, t in enumerate(grid)})
+    return grid
+
+
+def _repeated(words: Sequence[str], sizes: Sequence[int]) -> list[str]:
+    return [word for word, n in zip(words, sizes, strict=True) for _ in range(n)]
+
+
+def _write_history(path: Path, history: tuple[tuple[int, str, str, float], ...]) -> None:
+    import numpy as np
+
+    epoch, split, quantity, value = zip(*history, strict=True) if history else ((), (), (), ())
+    numbers = {"epoch": np.array(epoch, dtype=np.int64), "value": np.array(value, dtype=np.float64)}
+    columns = {"epoch": numbers["epoch"], "split": split, "quantity": quantity, "value": numbers["value"]}
+    _write_columns(path, columns)
+
+
+def _write_columns(path: Path, columns: Mapping[str, Any]) -> None:
+    """Columns as pandas would write them: NaN is null, text has 64-bit offsets."""
+    import numpy as np
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    arrays = {
+        name: pa.array(of, from_pandas=True) if isinstance(of, np.ndarray) else pa.array(of, pa.large_string())
+        for name, of in columns.items()
+    }
+    texts = [name for name, array in arrays.items() if pa.types.is_large_string(array.type)]
+    parquet.write_table(pa.table(arrays), path, use_dictionary=texts)  # of numbers a dictionary is larger
+
+
+def _write_weights(path: Path, state: Mapping[str, Any]) -> None:
+    import numpy as np
+    from safetensors.numpy import save
+
+    # Not `save_file`, whose error on a full disk is no OSError; not `ascontiguousarray`, which gives scalars an axis.
+    path.write_bytes(save({name: np.asarray(array, order="C") for name, array in state.items()}))
+
+
+def read_part(path: Path, reader: Callable[[Path], T]) -> T:
+    """What `reader` makes of a file of a stored cell.
+
+    Raises:
+        ResultsError: it is missing or damaged.
+    """
+    from safetensors import SafetensorError
+
+    try:
+        return reader(path)
+    except (OSError, ValueError, SafetensorError) as error:  # pyarrow's ArrowInvalid is a ValueError
+        raise unreadable(path, error) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return content
+
+
+def read_table(path: Path) -> pa.Table:
+    """A parquet file without what its writer says of itself."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(path) as file:
+        return file.read().replace_schema_metadata(None)
+
+
+def frame_of(table: pa.Table) -> pd.DataFrame:
+    """A table for pandas, its columns named as pandas names them."""
+    frame: pd.DataFrame = table.to_pandas()
+    frame.columns = frame.columns.astype("str")
+    return frame
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    from safetensors.numpy import load
+
+    return dict(load(path.read_bytes()))
+
+
+def unreadable(path: Path | str, why: object) -> ResultsError:
+    return ResultsError(f"{path}: cannot be read ({why}); remove the folder and run the suite again")

@@ -1,0 +1,222 @@
+"""Tidy frames of a suite's results, from its plan and its store; tables, tracking and publishing are views of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from fusionbench.core.errors import ResultsError
+from fusionbench.results.cell_files import frame_of
+from fusionbench.results.store import Store
+from fusionbench.suites.cell import Cell, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    import pyarrow as pa
+
+    from fusionbench.core.types import Case
+    from fusionbench.data.cohort import Cohort
+
+TEXTS = ("cells", "folds", "targets", "sizes")
+BINARIES = ("predictions", "splits", "history")
+_DTYPES = {"case": str, "group": str, "key": str}
+"""Ids and keys that look like numbers stay text."""
+
+ROW = ["dataset", "model", "modalities", "variant"]
+PLACE = [*ROW, "repeat", "fold"]
+CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
+COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
+"""Of cells, after CELL_COLUMNS; absent from what was stored before they were."""
+
+FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
+HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
+TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
+SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
+
+
+@dataclass(frozen=True)
+class Frames:
+    """What is known of a suite, tidy.
+
+    Attributes:
+        cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
+            modalities its model was given: joined vectors are one; COST_COLUMNS say what a cell that ran has cost.
+        folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
+        predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
+        targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
+        sizes: cases in train (with validation) and test of every fold.
+        splits: which cases stand in which part of which fold.
+        history: what every listed cell logged, epoch by epoch: losses, validation c-index, learning rate.
+    """
+
+    cells: pd.DataFrame
+    folds: pd.DataFrame
+    predictions: pd.DataFrame
+    targets: pd.DataFrame
+    sizes: pd.DataFrame
+    splits: pd.DataFrame
+    history: pd.DataFrame
+
+
+def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort], versions: Mapping[str, str]) -> Frames:
+    """Read everything the plan's listed cells have left behind.
+
+    Args:
+        versions: of the metrics installed; a cell scored by others counts as not run.
+        cohorts: by dataset as written (`str(ref)`) and unit.
+    """
+    cells, folds, predictions, history = [], [], [], []
+    for cell in plan.listed:
+        record = None if cell.skip else store.finished(cell, versions)
+        cells.append(_cell_row(cell, record))
+        if record is not None and record["status"] == "ok":
+            folds += _fold_rows(cell, record)
+            predictions.append((cell, _tested(store.predictions_table(cell.key))))
+            history.append((cell, store.history_table(cell.key)))
+    return Frames(
+        cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS]),
+        folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
+        predictions=_placed(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
+        targets=_targets(cohorts),
+        sizes=_sizes(plan.listed),
+        splits=_splits(plan.listed),
+        history=_placed(history, HISTORY_COLUMNS),
+    )
+
+
+def write_frames(frames: Frames, store: Store) -> None:
+    """The frames as files of the suite's folder; tables and comparisons can be made from them alone."""
+    for name in TEXTS:
+        store.write_text(f"{name}.csv", getattr(frames, name).to_csv(index=False))
+    for name in BINARIES:
+        store.write_frame(f"{name}.parquet", getattr(frames, name))
+
+
+def read_frames(folder: Path) -> Frames:
+    """The inverse of `write_frames`.
+
+    Raises:
+        ResultsError: a file is missing or damaged.
+    """
+    try:
+        texts = {name: pd.read_csv(folder / f"{name}.csv", dtype=_DTYPES, keep_default_na=False) for name in TEXTS}
+        binaries = {name: _binary(folder / f"{name}.parquet") for name in BINARIES}
+    except (OSError, ValueError) as error:
+        raise ResultsError(
+            f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
+        ) from error
+    for name in {"value", "realised"} & set(texts["folds"].columns):
+        texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
+    return Frames(**texts, **binaries)
+
+
+def _binary(path: Path) -> pd.DataFrame:
+    if path.name == "history.parquet" and not path.exists():
+        return pd.DataFrame(columns=HISTORY_COLUMNS)  # published before curves were
+    return pd.read_parquet(path)
+
+
+def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
+    status, reason = ("missing", "not run yet") if record is None else (record["status"], record["reason"])
+    if cell.skip:
+        status, reason = "skipped", cell.skip
+    return {
+        **cell.place,
+        "protocol": cell.protocol.label,
+        "status": status,
+        "reason": reason,
+        "policy": cell.policy,
+        "tuned": "tuned" if cell.tuned else "default",
+        "train_pattern": cell.protocol.train_pattern,
+        "unit": cell.protocol.unit,
+        "key": cell.key,
+        "n_inputs": len(cell.modalities),
+        **_costs(record or {}),
+    }
+
+
+def _costs(record: Mapping[str, Any]) -> dict[str, float | None]:
+    """COST_COLUMNS; None where a cell did not come to them. Memory is of the process, with all it had run before."""
+    about = record.get("record", {})
+    known = (
+        about.get("seconds", {}).get("fit"),
+        about.get("fit", {}).get("parameters"),
+        about.get("process_peak_memory_mib"),
+    )
+    return dict(zip(COST_COLUMNS, known, strict=True))
+
+
+def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    hidden: dict[str, list[float]] = {}
+    for p in record["patterns"]:
+        if p["split"] == "test":
+            hidden.setdefault(p["pattern"], []).append(p["realised"])
+    realised = {pattern: fmean(of_draws) for pattern, of_draws in hidden.items()}
+    scores = (score for score in record["scores"] if score["metric"] in cell.metrics)
+    return [{**cell.place, **score, "realised": realised.get(score["pattern"])} for score in scores]
+
+
+def _tested(predictions: pa.Table) -> pa.Table:
+    """The test cases' rows."""
+    import pyarrow.compute as pc
+
+    return predictions.filter(pc.equal(predictions["split"], "test")).drop_columns("split")
+
+
+def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> pd.DataFrame:
+    """The cells' tables below one another, with each cell's row, repeat and fold as their first columns."""
+    import pyarrow as pa
+
+    if not parts:
+        return pd.DataFrame(columns=list(columns))
+    below = pa.concat_tables([table for _, table in parts], promote_options="permissive")
+    of_cell = pa.array(np.repeat(np.arange(len(parts)), [table.num_rows for _, table in parts]))
+    for i, name in enumerate(PLACE):
+        values = [cell.place[name] for cell, _ in parts]
+        texts = pa.large_string() if isinstance(values[0], str) else pa.int64()
+        below = below.add_column(i, name, pa.array(values, texts).take(of_cell))
+    return frame_of(below)
+
+
+def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
+    rows = [
+        (name, case.id, case.group, case.target.time, case.target.event, "+".join(_having(case, cohort)))
+        for (name, _), cohort in cohorts.items()
+        for case in cohort.cases
+        if case.target is not None
+    ]
+    # a case may be known by one name as a patient and as a slide; its follow-up is the same
+    return pd.DataFrame(rows, columns=TARGET_COLUMNS).drop_duplicates(TARGET_COLUMNS[:-1], ignore_index=True)
+
+
+def _having(case: Case, cohort: Cohort) -> Iterator[str]:
+    return (name for name in cohort.info.modalities if name in case.refs)
+
+
+def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
+    return {(str(c.dataset), c.variant, c.repeat, c.fold): c for c in cells}
+
+
+def _sizes(cells: Sequence[Cell]) -> pd.DataFrame:
+    rows = [
+        (*place, len(c.split.train) + len(c.split.val), len(c.split.test), c.protocol.fold_source, c.protocol.sd_ddof)
+        for place, c in _folds_once(cells).items()
+    ]
+    return pd.DataFrame(rows, columns=SIZE_COLUMNS)
+
+
+def _splits(cells: Sequence[Cell]) -> pd.DataFrame:
+    rows: dict[str, list[Any]] = {name: [] for name in (*SIZE_COLUMNS[:4], "case", "part")}
+    for place, c in _folds_once(cells).items():
+        for part, ids in (("train", c.split.train), ("val", c.split.val), ("test", c.split.test)):
+            for name, value in zip(SIZE_COLUMNS[:4], place, strict=True):
+                rows[name] += [value] * len(ids)
+            rows["case"] += ids
+            rows["part"] += [part] * len(ids)
+    return pd.DataFrame(rows)

@@ -1,0 +1,249 @@
+"""results/<suite>/cells/<key>/: one folder a cell, there whole or not at all, read back as values and tidy frames."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic_core import from_json
+
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.types import SurvivalPrediction
+from fusionbench.results.cell_files import (
+    CELL,
+    HISTORY,
+    PREDICTIONS,
+    PREPROCESS,
+    WEIGHTS,
+    frame_of,
+    read_json,
+    read_part,
+    read_table,
+    read_weights,
+    survival_column,
+    unreadable,
+    write_parts,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from fusionbench.suites.cell import Cell
+
+RECORD = {"key", "status", "reason", "scores", "grid", "patterns", "record"}
+ABOUT_S = ("n", "survival")
+
+
+class Store:
+    """The results of one suite under a results root."""
+
+    def __init__(self, root: Path, suite: str) -> None:
+        self.root, self.suite = root, suite
+        self.folder = root / suite
+        self.cells = self.folder / "cells"
+
+    def prepare(self) -> None:
+        """Make the folders and prove that they can be written, before any compute.
+
+        Raises:
+            ResultsError: naming the folder and the system's reason.
+        """
+        probe = self.cells / f".probe-{os.getpid()}"
+        try:
+            self.cells.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            raise ResultsError(
+                f"results folder {self.folder} cannot be written: {error.strerror or error}; choose another with --out"
+            ) from error
+        for old in self.cells.glob(".tmp-*"):
+            if _abandoned(old):
+                shutil.rmtree(old, ignore_errors=True)
+
+    def has(self, key: str) -> bool:
+        return (self.cells / key / CELL).is_file()
+
+    def has_file(self, name: str) -> bool:
+        """Whether the suite's folder holds a file of that name."""
+        return (self.folder / name).is_file()
+
+    def keys(self) -> tuple[str, ...]:
+        return tuple(sorted(p.parent.name for p in self.cells.glob(f"[!.]*/{CELL}")))
+
+    def finished(self, cell: Cell, versions: Mapping[str, str]) -> dict[str, Any] | None:
+        """cell.json of a cell that failed, or was scored by the metrics as they are installed; else None.
+
+        Args:
+            versions: metric to the installed version.
+        """
+        if not self.has(cell.key):
+            return None
+        record = self.record(cell.key)
+        scored = record["record"].get("metrics", {})
+        current = all(scored.get(name) == versions[name] for name in cell.metrics)
+        return record if record["status"] == "failed" or current else None
+
+    def record(self, key: str) -> dict[str, Any]:
+        """cell.json of one cell.
+
+        Raises:
+            ResultsError: missing or damaged; says which file and what to do.
+        """
+        path = f"{self.cells}/{key}/{CELL}"
+        try:
+            with open(path, "rb") as file:
+                record: dict[str, Any] = from_json(file.read())  # a fraction of the time that json takes
+        except (OSError, ValueError) as error:
+            raise unreadable(path, error) from error
+        if not isinstance(record, dict) or not record.keys() >= RECORD or not isinstance(record["record"], dict):
+            raise unreadable(path, "it is not what a run writes there")
+        return record
+
+    def write(self, result: CellResult) -> Path:
+        """Store a result: written under a temporary name, fsynced, renamed.
+
+        Raises:
+            ResultsError: the disk refused (full, read-only); nothing half-written stays under the final name.
+        """
+        final = self.cells / result.key
+        temporary = self.cells / f".tmp-{os.getpid()}-{result.key}"
+        replaced = self.cells / f".tmp-{os.getpid()}-old-{result.key}"
+        try:
+            for leftover in (temporary, replaced):
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            write_parts(temporary, result)
+            for part in (*temporary.iterdir(), temporary):
+                _fsync(part)
+            if final.exists():
+                final.rename(replaced)
+            temporary.rename(final)
+            _fsync(self.cells)
+        except OSError as error:
+            raise ResultsError(
+                f"cell {result.key} could not be written to {final}: {error.strerror or error}"
+            ) from error
+        finally:
+            if replaced.exists() and not final.exists():
+                replaced.rename(final)
+            for leftover in (temporary, replaced):
+                shutil.rmtree(leftover, ignore_errors=True)
+        return final
+
+    def load(self, key: str, *, weights: bool = True) -> CellResult:
+        """A stored cell as the value it was; without its weights where they are not wanted.
+
+        Raises:
+            ResultsError: a file is missing or damaged; says which and what to do.
+        """
+        record = self.record(key)
+        folder = self.cells / key
+        ok = record["status"] == "ok"
+        return CellResult(
+            key=key,
+            status=record["status"],
+            reason=record["reason"],
+            predictions=tuple(_split_predictions(self.predictions(key), record)) if ok else (),
+            scores=tuple(_score(s) for s in record["scores"]),
+            history=tuple(self.history(key).itertuples(index=False, name=None)) if ok else (),
+            record=record["record"],
+            preprocess=read_part(folder / PREPROCESS, read_json) if ok else {},
+            state=read_part(folder / WEIGHTS, read_weights) if ok and weights else {},
+        )
+
+    def predictions(self, key: str) -> pd.DataFrame:
+        """predictions.parquet: split, pattern, draw, case, risk, S_<month>."""
+        return frame_of(self.predictions_table(key))
+
+    def history(self, key: str) -> pd.DataFrame:
+        """history.parquet: epoch, split, quantity, value."""
+        return frame_of(self.history_table(key))
+
+    def predictions_table(self, key: str) -> pa.Table:
+        """The same for Arrow."""
+        return read_part(self.cells / key / PREDICTIONS, read_table)
+
+    def history_table(self, key: str) -> pa.Table:
+        """The same for Arrow."""
+        return read_part(self.cells / key / HISTORY, read_table)
+
+    def write_text(self, name: str, text: str) -> Path:
+        """A file of the suite's folder, replaced whole."""
+        path = self.folder / name
+        with _replacing(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        return path
+
+    def write_bytes(self, name: str, content: bytes) -> Path:
+        """A file of the suite's folder, replaced whole."""
+        path = self.folder / name
+        with _replacing(path) as temporary:
+            temporary.write_bytes(content)
+        return path
+
+    def write_frame(self, name: str, frame: pd.DataFrame) -> Path:
+        """A parquet file of the suite's folder, replaced whole."""
+        path = self.folder / name
+        with _replacing(path) as temporary:
+            frame.to_parquet(temporary, index=False)
+        return path
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.replace(path)
+    except OSError as error:
+        raise ResultsError(f"{path} could not be written: {error.strerror or error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _abandoned(temporary: Path) -> bool:
+    """An hour old: no cell takes that long to write, here or on another machine that shares the folder."""
+    try:
+        return time.time() - temporary.stat().st_mtime > 3600
+    except FileNotFoundError:  # its writer has just renamed it
+        return False
+
+
+def _score(stored: Mapping[str, Any]) -> Score:
+    value = stored["value"]
+    return Score(**{**stored, "value": float("nan") if value is None else value})
+
+
+def _split_predictions(frame: pd.DataFrame, record: Mapping[str, Any]) -> Iterator[PatternPrediction]:
+    import numpy as np
+
+    times = np.asarray(record["grid"], dtype=np.float64)
+    columns = [survival_column(t) for t in record["grid"]]
+    start = 0
+    for about in record["patterns"]:  # rows lie in the order in which the patterns were written
+        part = frame.iloc[start : start + about["n"]]
+        start += about["n"]
+        prediction = SurvivalPrediction(
+            ids=tuple(part["case"]),
+            risk=part["risk"].to_numpy(np.float64),
+            survival=part[columns].to_numpy(np.float64) if about["survival"] else None,
+            times=times if about["survival"] else None,
+        )
+        yield PatternPrediction(prediction=prediction, **{k: v for k, v in about.items() if k not in ABOUT_S})

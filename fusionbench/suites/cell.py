@@ -1,0 +1,164 @@
+"""Cells and plans as values: one model on one fold, and all cells of a suite in running order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import Protocol, TrainRecipe
+from fusionbench.core.search_space import TRAIN
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Case, Fold, Member
+from fusionbench.data import masks as missing
+from fusionbench.suites import suite as suites
+
+RESULTS_VERSION = 2
+"""Bumped when a change of floors 1 to 3 changes results; part of every key."""
+
+ORACLE = "oracle"
+"""The row of true hazards, where a cohort knows them; a yardstick, no model."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One model on one fold; everything `run_cell` needs beside the cohort and the registry.
+
+    Attributes:
+        patterns: missing-modality patterns of its test fold, expanded.
+        tau, the dataset's horizon in months, and `split` are frozen into the key.
+        members: models it builds on, with the keys of their cells.
+        tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
+        masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
+            trained on what the cell that builds on it sees.
+        stack: the cells of its repeat that it is trained together with, in the order of folds, itself among them (and
+            none of theirs); empty where it is trained by itself.
+        skip: why it does not run; empty where it does.
+        listed: False for a cell that runs only because another one builds on it.
+        ingredients: what the key is the hash of, as JSON values.
+    """
+
+    dataset: PluginRef
+    model: PluginRef
+    modalities: tuple[str, ...]
+    variant: str
+    repeat: int
+    fold: int
+    protocol: Protocol
+    recipe: TrainRecipe
+    seed: int
+    patterns: tuple[str, ...]
+    metrics: tuple[str, ...]
+    tau: float
+    split: Fold
+    policy: str = ""
+    members: tuple[tuple[Member, str], ...] = ()
+    tuned: tuple[tuple[str, Any], ...] = ()
+    masked_over: tuple[str, ...] = ()
+    stack: tuple[Cell, ...] = field(default=(), repr=False, compare=False, hash=False)
+    skip: str = ""
+    listed: bool = True
+    key: str = ""
+    ingredients: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
+
+    @property
+    def label(self) -> str:
+        where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
+        variant = "" if self.variant == suites.BASE else f" · {self.variant}"
+        return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
+
+    @property
+    def chosen(self) -> PluginRef:
+        """The model with the options that a search has found for this fold."""
+        return with_tuned(self.model, dict(self.tuned))
+
+    @property
+    def row(self) -> tuple[str, str, str, str]:
+        """What a table row is: dataset, model, modalities, variant."""
+        return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Its row, repeat and fold, by the names of the stored columns."""
+        dataset, model, modalities, variant = self.row
+        row = {"dataset": dataset, "model": model, "modalities": modalities, "variant": variant}
+        return {**row, "repeat": self.repeat, "fold": self.fold}
+
+    @property
+    def unit(self) -> str:
+        """What a case is: a patient or a slide."""
+        return self.protocol.unit
+
+    @property
+    def n_outputs(self) -> int:
+        return 1 if self.recipe.loss == "cox" else self.protocol.bins
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a suite, members included, in an order in which members come first."""
+
+    suite: suites.Suite
+    cells: tuple[Cell, ...]
+
+    @property
+    def listed(self) -> tuple[Cell, ...]:
+        """The cells that are table rows; skipped ones included."""
+        return tuple(c for c in self.cells if c.listed)
+
+    @property
+    def cohorts(self) -> tuple[tuple[PluginRef, str], ...]:
+        """(dataset, unit) of everything that is read, the suite's own unit first."""
+        used = dict.fromkeys((c.dataset, c.unit) for c in self.cells)
+        busy = {dataset for dataset, _ in used}
+        own = [(d, self.suite.protocol.unit) for d in self.suite.datasets]
+        return tuple(dict.fromkeys([*(pair for pair in own if pair in used or pair[0] not in busy), *used]))
+
+    def todo(self) -> tuple[Cell, ...]:
+        """What runs: each key once, members first; as the listed cell where it is a row, too."""
+        unique: dict[str, Cell] = {}
+        for cell in self.cells:
+            if not cell.skip and (cell.key not in unique or (cell.listed and not unique[cell.key].listed)):
+                unique[cell.key] = cell
+        return tuple(unique.values())
+
+    def select(self, chosen: Iterable[Cell]) -> Plan:
+        """Some of the listed cells with the members they need."""
+        keep = {id(c) for c in chosen}
+        wanted = {c.key for c in self.cells if id(c) in keep and not c.skip}
+        for cell in reversed(self.todo()):
+            if cell.key in wanted:
+                wanted |= {key for _, key in cell.members}
+        # A member has an unlisted cell of its own, also where it is a listed row outside the selection.
+        cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
+        return replace(self, cells=tuple(cells))
+
+
+def with_tuned(model: PluginRef, tuned: Mapping[str, Any]) -> PluginRef:
+    """A model as written with what of a search's finds are its options."""
+    return model.with_options({name: value for name, value in tuned.items() if not name.startswith(TRAIN)})
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON: sorted keys, no spaces, exact floats."""
+    return str(value) if type(value) is int else _CANONICAL.encode(value)
+
+
+def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[missing.Mask]]:
+    """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
+    test = set(cell.split.test)
+    hides = any(pattern != "full" for pattern in cell.patterns)
+    present = present_modalities((c for c in cases if c.id in test), cell.modalities) if hides else {}
+    root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
+    draws = cell.protocol.mask_draws
+    return {p: missing.make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
+
+
+def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Case id to those of `modalities` it has."""
+    return {case.id: tuple(m for m in modalities if m in case.refs) for case in cases}

@@ -1,0 +1,185 @@
+"""suite.lock.toml: what a suite was when it ran. Always of the whole suite, also where a run was narrowed."""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tomli_w
+
+import fusionbench
+from fusionbench.core import environment
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.registry import Registry
+from fusionbench.data.splits import fold_hash
+from fusionbench.suites import published_numbers as references
+from fusionbench.suites import suite as suites
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.survival import assign_bins, time_bins
+
+if TYPE_CHECKING:
+    from fusionbench.data.cohort import Cohort
+
+
+LOCK = "suite.lock.toml"
+
+
+def make_lock(
+    plan: Plan,
+    registry: Registry,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    counted: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions.
+
+    Args:
+        counted: cohorts that are counted although no cell reads them.
+    """
+    models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
+    return {
+        "fusionbench": fusionbench.__version__,
+        "results_version": RESULTS_VERSION,
+        "suite": suite_in_lock(plan.suite),
+        "cells": {
+            "listed": len(plan.listed),
+            "skipped": sum(bool(c.skip) for c in plan.listed),
+            "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
+        },
+        "datasets": {str(d): _dataset(plan, registry, str(d), cohorts, counted) for d, _ in plan.cohorts},
+        **{kind: of.plain() for kind, of in references.read(plan.suite, registry).items()},
+        "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
+        "models": {name: registry.model(name).version for name in models},
+        "model_plugins": {name: _source(registry, "models", name) for name in models},
+        "options": {
+            str(ref): _plain(suites.options(registry, "models", ref).model_dump(mode="json"))
+            for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
+        },
+        "packages": environment.packages(),
+    }
+
+
+def suite_in_lock(suite: suites.Suite) -> dict[str, Any]:
+    """A suite as its lock has it: TOML values, datasets and models as they are written."""
+    written = {"datasets": [str(d) for d in suite.datasets], "models": [str(m) for m in suite.models]}
+    plain: dict[str, Any] = _plain(suite.model_dump(mode="json"))
+    return plain | written
+
+
+def _dataset(
+    plan: Plan,
+    registry: Registry,
+    name: str,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    counted: Mapping[tuple[str, str], Cohort],
+) -> dict[str, Any]:
+    units = {unit: cohort for (of, unit), cohort in cohorts.items() if of == name}
+    cohort = next(iter(units.values()))
+    ref = next(d for d in plan.suite.datasets if str(d) == name)
+    cells = [c for c in plan.listed if str(c.dataset) == name]
+    return {
+        "version": registry.dataset(ref.name).version,
+        **_source(registry, "datasets", ref.name),
+        "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
+        "cases": {unit: len(of.cases) for unit, of in units.items()},
+        "counts": {
+            u: _counts(c, plan.suite.protocol.bins) for (of, u), c in {**cohorts, **counted}.items() if of == name
+        },
+        "checksums": dict(cohort.info.checksums),
+        "notes": list(cohort.info.notes),
+        "tau_months": {c.variant: c.tau for c in cells},
+        "splits": {_fold(c): fold_hash(c.split) for c in cells},
+        "masks": _masks(cells),
+    }
+
+
+def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
+    """How large a cohort is; bins have the edges of all of its uncensored cases, as `bins_from = "cohort"` has it."""
+    targets = [case.target for case in cohort.cases if case.target is not None]
+    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets])
+    sizes = np.bincount(assign_bins(time, time_bins(time, event, bins)))
+    return {
+        "cases": len(cohort.cases),
+        "groups": len({case.group for case in cohort.cases}),
+        "events": int(event.sum()),
+        "bins": sizes.tolist(),
+        "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
+    }
+
+
+def _fold(cell: Cell) -> str:
+    return f"{cell.variant}/{cell.repeat}/{cell.fold}"
+
+
+def _masks(cells: Sequence[Cell]) -> dict[str, str]:
+    """Fold to one hash over the masks of all its modality sets; the true hazards are never masked."""
+    sets: dict[str, set[tuple[str, str]]] = {}
+    for cell in cells:
+        if not cell.skip and cell.model.name != ORACLE:
+            sets.setdefault(_fold(cell), set()).add(("+".join(cell.modalities), cell.ingredients["masks"]))
+    return {fold: hashlib.sha256(canonical(sorted(of_fold)).encode()).hexdigest() for fold, of_fold in sets.items()}
+
+
+def _source(registry: Registry, kind: str, name: str) -> dict[str, str]:
+    """The plugin that brings a thing, and the installed distribution it is of."""
+    plugin = registry.found[kind][name][1]
+    record = next(p for p in registry.plugins if p.name == plugin)
+    return {"plugin": plugin, "distribution": record.distribution, "distribution_version": record.version}
+
+
+def _plain(value: Any) -> Any:
+    """TOML has no null: keys without a value are left out."""
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value
+
+
+def read_lock(folder: Path) -> dict[str, Any]:
+    """The lock of a suite's results.
+
+    Raises:
+        ResultsError: it is not there, is damaged, or is no lock; says which file and what to do.
+    """
+    path = folder / LOCK
+    try:
+        lock = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:  # neither TOML nor UTF-8
+        raise ResultsError(f"{path}: no readable lock ({error}); {_REMEDY}") from None
+    if not _is_lock(lock):
+        raise ResultsError(f"{path}: it is not what a run writes there; {_REMEDY}")
+    return lock
+
+
+def _is_lock(content: Mapping[str, Any]) -> bool:
+    """Whether what everybody asks of a lock is there."""
+    suite, datasets = content.get("suite"), content.get("datasets")
+    if not isinstance(suite, Mapping) or not isinstance(datasets, Mapping):
+        return False
+    protocol = suite.get("protocol")
+    return isinstance(protocol, Mapping) and type(suite.get("seed")) is type(protocol.get("repeats")) is int
+
+
+_REMEDY = "finished cells are kept: run the suite and it is written anew"
+
+
+def dumps(lock: Mapping[str, Any]) -> str:
+    return tomli_w.dumps(lock)
+
+
+def command(lock: Mapping[str, Any], written: suites.Suite) -> str:
+    """The command that makes a run again.
+
+    Args:
+        written: the suite as its file has it; the lock's may have been asked for with other repeats or another seed.
+    """
+    suite = lock["suite"]
+    repeats, seed = suite["protocol"]["repeats"], suite["seed"]
+    more = f" --repeats {repeats}" if repeats != written.protocol.repeats else ""
+    more += f" --seed {seed}" if seed != written.seed else ""
+    return f"fusionbench run {suite['name']}{more}"

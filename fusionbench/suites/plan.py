@@ -1,0 +1,403 @@
+"""expand(suite, registry) -> the cells of a suite: what runs, what is skipped and why, and each cell's stable key."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
+from fusionbench.core.registry import Registry
+from fusionbench.core.types import Case, Fold, Member, Task
+from fusionbench.data import masks as missing
+from fusionbench.data import splits
+from fusionbench.data.protocol_view import arranged, arranged_set
+from fusionbench.suites import suite as suites
+from fusionbench.suites import tuned_options as tuned
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
+from fusionbench.suites.stacks import STACK, why_alone, with_stacks
+
+if TYPE_CHECKING:
+    from fusionbench.core.interfaces import FusionModel
+    from fusionbench.data.cohort import Cohort
+
+_ELSEWHERE = {"fold_source", "sd_ddof"}
+"""Switches that a cell's numbers do not depend on: the split itself is in the key, and tables take the sd."""
+
+_SHARED = frozenset({"dataset", "modalities", "modality_order", "model", "patterns", "protocol", "recipe", "tau"})
+"""Ingredients whose value is one object in many cells."""
+
+Cohorts = Callable[[PluginRef, str], "Cohort"]
+
+
+def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
+    """Every cell of a suite, in running order.
+
+    Raises:
+        SuiteError: names, options or modalities that do not exist; all at once, before any compute.
+        DataError: a cohort cannot be read or folded.
+    """
+    suites.check_names(suite, registry)
+    if ORACLE in registry.names("models"):
+        raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
+    _check_modalities(suite, cohorts)
+    found = tuned.read(suite, registry)
+    rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
+    return Plan(suite, tuple(_ordered(rows)))
+
+
+def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
+    """Folds of one dataset together (their preprocessing is shared), cells before those that build on them."""
+    places = {str(d): i for i, d in enumerate(dict.fromkeys(c.dataset for c in rows))}
+    # members come before the cell that needs them, and sorting keeps the order of equals
+    yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold))
+
+
+def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
+    """Modality sets and missing-modality patterns against what the datasets have; all problems at once."""
+    of_name: dict[str, tuple[str, ...]] = {}
+    for ref in suite.datasets:
+        names = cohorts(ref, suite.protocol.unit).info.modalities
+        of_name[ref.name] = (*of_name.get(ref.name, ()), *names)
+    everywhere = tuple(dict.fromkeys(m for names in of_name.values() for m in names))
+    problems = []
+    for dataset, own in of_name.items():
+        # Sets for all datasets may name what only another one has: those rows are skipped with that reason.
+        choices = everywhere if isinstance(suite.modalities, tuple) else own
+        for wanted in suite.sets_of(dataset):
+            problems += [
+                did_you_mean(f"modality (dataset {dataset!r})", m, choices) for m in wanted if m not in choices
+            ]
+            if not wanted or len(set(wanted)) < len(wanted):
+                problems.append(f"modality set {list(wanted)} of dataset {dataset!r} is empty or names one twice")
+    problems += _pattern_problems(suite, everywhere)
+    if problems:
+        raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
+
+
+def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterator[str]:
+    for variant in suite.variants():
+        protocol: Protocol = overlay(suite.protocol, variant.protocol)
+        for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
+            try:
+                missing.check_pattern(pattern, modalities, single=single)
+            except SuiteError as error:
+                yield str(error)
+
+
+def _variant_cells(
+    suite: suites.Suite,
+    variant: suites.Variant,
+    dataset: PluginRef,
+    registry: Registry,
+    cohorts: Cohorts,
+    tau: float,
+    found: tuned.Tuned,
+) -> Iterator[Cell]:
+    protocol: Protocol = overlay(suite.protocol, variant.protocol)
+    recipe: TrainRecipe = overlay(suite.train, variant.train)
+    sets = suite.sets_of(dataset.name)
+    cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
+    folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found, folds)
+    models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
+    # A variant's options can make two models of the suite one.
+    refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
+    yield from with_stacks(list(_made(maker, folds, sets, refs)))
+
+
+def _made(
+    maker: _Maker, folds: Sequence[Sequence[Fold]], sets: Sequence[tuple[str, ...]], refs: Iterable[PluginRef]
+) -> Iterator[Cell]:
+    cohort = maker.cohort
+    given = [arranged_set(cohort, maker.protocol, modalities) for modalities in sets]
+    for repeat, of_repeat in enumerate(folds):
+        for number, fold in enumerate(of_repeat):
+            for modalities in given:
+                for ref in refs:
+                    yield from maker.cells(ref, modalities, repeat, number, fold)
+            if cohort.info.true_risk is not None:
+                yield maker.oracle(repeat, number, fold)
+
+
+def _folds(dataset: PluginRef, cohort: Cohort, protocol: Protocol, seed: int, repeat: int) -> list[Fold]:
+    try:
+        return splits.make_folds(cohort.cases, protocol, seed, repeat, cohort.folds)
+    except FusionBenchError as error:
+        raise type(error)(f"dataset {dataset}: {error}") from error
+
+
+def _dataset_cells(
+    suite: suites.Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: tuned.Tuned
+) -> Iterator[Cell]:
+    """The cells of every variant that runs on a dataset; all share the dataset's horizon."""
+    variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
+    protocols: list[Protocol] = [overlay(suite.protocol, v.protocol) for v in variants]
+    of_first = [(_folds(dataset, cohorts(dataset, p.unit), p, suite.seed, 0), p) for p in protocols]
+    taus = (horizon(cohorts(dataset, p.unit).cases, folds, p) for folds, p in of_first)
+    tau = min(taus, default=suite.protocol.horizon)
+    for variant in variants:
+        yield from _variant_cells(suite, variant, dataset, registry, cohorts, tau, found)
+
+
+def horizon(cases: Sequence[Case], folds: Sequence[Fold], protocol: Protocol) -> float:
+    """tau in months: the smallest over folds of the 90th percentile of training follow-up, at most the protocol's.
+
+    Taken over the first repeat's folds, so that asking for more repeats leaves finished cells valid; the smallest over
+    a suite's variants is the dataset's.
+    """
+    time = {c.id: c.target.time for c in cases if c.target is not None}
+    tails = [float(np.percentile([time[i] for i in fold.train], 90)) for fold in folds]
+    return min(protocol.horizon, *tails)
+
+
+class _Maker:
+    """Makes the cells of one dataset x variant; holds what they share."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        cohort: Cohort,
+        dataset: PluginRef,
+        variant: str,
+        protocol: Protocol,
+        recipe: TrainRecipe,
+        suite: suites.Suite,
+        tau: float,
+        found: tuned.Tuned,
+        folds: Sequence[Sequence[Fold]],
+    ) -> None:
+        """`folds`: of each repeat."""
+        self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
+        self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
+        self.folds = folds
+        self.mask_hashes: dict[tuple[Any, ...], str] = {}
+        self.fold_hashes: dict[tuple[int, int], str] = {}
+        self.described = cache(self._describe)
+        self.patterns = cache(partial(missing.expand_patterns, protocol.test_patterns))
+        self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
+        # What all cells of the variant have in common is put into JSON values once.
+        kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
+        self.about_protocol = protocol.model_dump(mode="json", include=kept)
+        self.about_recipe = _about_recipe(recipe)
+        self.about_dataset = self._about_dataset()
+        self.listed: Callable[[tuple[str, ...]], list[str]] = cache(list)
+        self.written: dict[int, tuple[object, str]] = {}
+        self.cases = {case.id: case for case in cohort.cases}
+
+    def cells(
+        self,
+        model: PluginRef,
+        modalities: tuple[str, ...],
+        repeat: int,
+        fold: int,
+        split: Fold,
+        parent: tuple[str, ...] = (),
+    ) -> Iterator[Cell]:
+        """A cell, after the cells of its members; `parent`: modalities of the cell that it is a member of."""
+        skip, policy, members = self.described(model, modalities)
+        cell = Cell(
+            dataset=self.dataset,
+            model=model,
+            modalities=modalities,
+            variant=self.variant,
+            repeat=repeat,
+            fold=fold,
+            protocol=self.protocol,
+            recipe=self.recipe,
+            seed=self.suite.seed,
+            skip=skip,
+            policy=policy,
+            key=_skip_key(self.dataset, model, modalities, self.variant, repeat, fold) if skip else "",
+            patterns=self.patterns(modalities),
+            metrics=self.suite.metrics,
+            tau=self.tau,
+            split=split,
+            listed=not parent,
+            masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
+        )
+        if skip:
+            yield cell
+            return
+        made: list[tuple[Member, str]] = []
+        for member in members:
+            of_member = list(self.cells(member.model, member.modalities, repeat, fold, split, parent or modalities))
+            made.append((member, of_member[-1].key))
+            yield from of_member
+        yield self.keyed(self._as_tuned(cell) if cell.listed else cell, members=tuple(made))
+
+    def _as_tuned(self, cell: Cell) -> Cell:
+        """With the options that a search has found for its fold; members of others stay as they are written."""
+        if not self.found.studies:
+            return cell
+        study = self.found.of((*cell.row, cell.repeat, cell.fold), self._fold_hash(cell))
+        if study is None:
+            return cell
+        chosen = replace(cell, tuned=study.chosen, recipe=overlay(cell.recipe, study.train))
+        suites.options(self.registry, "models", chosen.chosen)  # what it does not take is told before any compute
+        return chosen
+
+    def oracle(self, repeat: int, fold: int, split: Fold) -> Cell:
+        """The row of the cohort's true hazards."""
+        cell = Cell(
+            dataset=self.dataset,
+            model=PluginRef(ORACLE),
+            modalities=tuple(self.cohort.info.modalities),
+            variant=self.variant,
+            repeat=repeat,
+            fold=fold,
+            protocol=self.protocol,
+            recipe=self.recipe,
+            seed=self.suite.seed,
+            policy="true hazards",
+            patterns=("full",),
+            metrics=self.suite.metrics,
+            tau=self.tau,
+            split=split,
+        )
+        return self.keyed(cell)
+
+    def _describe(self, ref: PluginRef, modalities: tuple[str, ...]) -> tuple[str, str, tuple[Member, ...]]:
+        """(skip reason, missing policy, members) of a model on a modality set."""
+        absent = [m for m in modalities if m not in self.cohort.info.modalities]
+        if absent:
+            return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
+        if unseen := self._unseen(modalities):
+            return unseen, "", ()
+        model = self.model(ref)
+        specs = {m: self.cohort.specs_raw[m] for m in modalities}
+        task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
+        try:
+            reason = model.skip(task, specs)
+            members = () if reason else tuple(model.members(task, specs))
+        except FusionBenchError:
+            raise
+        except Exception as error:  # a stranger's code; its fault gets its name
+            raise PluginError(f"model {ref}: skip() or members() raised {type(error).__name__}: {error}") from error
+        for member in members:
+            try:
+                inner = self.described(member.model, member.modalities)[0]
+            except SuiteError as error:
+                raise SuiteError(f"model {ref} is built on {member.model}: {error}") from error
+            if inner:
+                reason = f"its member {member.model} on {'+'.join(member.modalities)} cannot run: {inner}"
+        return reason or "", model.missing, members
+
+    def _unseen(self, modalities: tuple[str, ...]) -> str:
+        """Why a modality set cannot be trained on under the training pattern; empty where it can."""
+        pattern = self.protocol.train_pattern
+        hidden = missing.hidden_from_all(pattern, modalities) if len(modalities) > 1 else frozenset()
+        if len(hidden) == len(modalities):
+            return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on"
+        named = ", ".join(m for m in modalities if m in hidden)
+        return f"train_pattern {pattern!r} hides {named} from every training case" if hidden else ""
+
+    def model(self, ref: PluginRef) -> FusionModel:
+        return self.registry.model(ref.name)(suites.options(self.registry, "models", ref))
+
+    def _fold_hash(self, cell: Cell) -> str:
+        """Hash of the fold; made once for all models."""
+        known = (cell.repeat, cell.fold)
+        if known not in self.fold_hashes:
+            self.fold_hashes[known] = splits.fold_hash(cell.split)
+        return self.fold_hashes[known]
+
+    def _mask_hash(self, cell: Cell) -> str:
+        """Hash of the fold's test masks; made once for all models."""
+        known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
+        if known not in self.mask_hashes:
+            test = [self.cases[i] for i in cell.split.test]
+            self.mask_hashes[known] = missing.mask_hash(
+                [m for of_pattern in test_masks(cell, test).values() for m in of_pattern]
+            )
+        return self.mask_hashes[known]
+
+    def keyed(self, cell: Cell, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
+        """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
+        ingredients = self.ingredients(cell, [key for _, key in members])
+        key = hashlib.sha256(self._canonical(ingredients).encode()).hexdigest()[:20]
+        return replace(cell, members=members, key=key, ingredients=ingredients)
+
+    def _canonical(self, ingredients: Mapping[str, Any]) -> str:
+        """Canonical JSON of them; what cells share is put into words once."""
+        parts = (f'"{name}":{self._text(name, ingredients[name])}' for name in sorted(ingredients))
+        return "{" + ",".join(parts) + "}"
+
+    def _text(self, name: str, value: object) -> str:
+        if name not in _SHARED:
+            return canonical(value)
+        if id(value) not in self.written:
+            self.written[id(value)] = (value, canonical(value))  # the value is kept, so that its id stays its own
+        return self.written[id(value)][1]
+
+    def ingredients(self, cell: Cell, members: Sequence[str]) -> dict[str, Any]:
+        """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
+        return {
+            "results_version": RESULTS_VERSION,
+            "dataset": self.about_dataset,
+            "model": self.about_model(cell.chosen, str(cell.model)),
+            "modalities": self.about_modalities(cell.modalities),
+            "modality_order": self.listed(cell.modalities),
+            "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
+            "protocol": self.about_protocol,
+            "patterns": self.listed(cell.patterns),
+            "tau": cell.tau,
+            "split": self._fold_hash(cell),
+            "masks": self._mask_hash(cell),
+            "seed": cell.seed,
+            "repeat": cell.repeat,
+            "fold": cell.fold,
+            "members": list(members),
+            **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
+            **({STACK: together} if len(together := self._trained_with(cell)) > 1 else {}),
+        }
+
+    def _trained_with(self, cell: Cell) -> list[str]:
+        """Hashes of the splits of all folds that the cell is stacked with, its own among them."""
+        if not cell.recipe.stacked or cell.members or cell.model.name == ORACLE:
+            return []
+        specs = {name: self.cohort.specs_raw[name] for name in cell.modalities}
+        if why_alone(self.registry.model(cell.model.name), specs):
+            return []
+        alike = (cell.chosen, cell.recipe)
+        usual = replace(cell, tuned=(), recipe=self.recipe)
+        others = (replace(usual, fold=n, split=split) for n, split in enumerate(self.folds[cell.repeat]))
+        trained = (self._as_tuned(other) if cell.listed else other for other in others)
+        return [splits.fold_hash(c.split) for c in trained if (c.chosen, c.recipe) == alike]
+
+    def _about_dataset(self) -> dict[str, Any]:
+        dataset = self.registry.dataset(self.dataset.name)
+        about = {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint}
+        return {**about, "written": str(self.dataset)}
+
+    def _about_model(self, ref: PluginRef, written: str) -> dict[str, Any]:
+        about: dict[str, Any] = {"name": ref.name}
+        if ref.name != ORACLE:
+            chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
+            about |= {"version": self.registry.model(ref.name).version, "options": chosen}
+        return {**about, "written": written}
+
+    def _about_modalities(self, names: tuple[str, ...]) -> dict[str, Any]:
+        return {name: self._about_modality(name) for name in names}
+
+    def _about_modality(self, name: str) -> dict[str, Any]:
+        use = self.cohort.info.modalities[name]
+        version = self.registry.modalities[use.modality].version
+        return {"kind": use.modality, "version": version, "options": dict(use.options)}
+
+
+def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:
+    return recipe.model_dump(mode="json", exclude={"base"})
+
+
+def _skip_key(
+    dataset: PluginRef, model: PluginRef, modalities: tuple[str, ...], variant: str, repeat: int, fold: int
+) -> str:
+    content = [str(dataset), str(model), "+".join(modalities), variant, repeat, fold]
+    return "skip-" + hashlib.sha256(canonical(content).encode()).hexdigest()[:15]

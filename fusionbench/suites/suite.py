@@ -1,0 +1,336 @@
+"""Find and parse `benchmarks/<name>.toml`; every problem of a suite in one SuiteError, before any compute."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.core.interfaces import BESIDE_SUITE
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.core.registry import Registry
+from fusionbench.suites import published_numbers as references
+
+BASE = "base"
+
+
+def _ref(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return PluginRef.parse(value)
+    except SuiteError as error:
+        raise ValueError(str(error)) from error
+
+
+def _sets(value: Any) -> Any:
+    """Refuse what is neither a list of lists nor a table of them, before the union makes two riddles of it."""
+    for sets in value.values() if isinstance(value, Mapping) else [value]:
+        lists = isinstance(sets, (list, tuple)) and all(isinstance(s, (list, tuple)) for s in sets)
+        if not lists or not sets or not all(isinstance(name, str) for s in sets for name in s):
+            raise ValueError('write lists of names, [["clinical"], ["clinical", "omic"]], or such lists per dataset')
+    return value
+
+
+Ref = Annotated[PluginRef, BeforeValidator(_ref)]
+ModalitySets = tuple[tuple[str, ...], ...]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+
+
+class Scope(_Strict):
+    """What a variant is limited to; empty means everything."""
+
+    models: tuple[str, ...] = ()
+    datasets: tuple[str, ...] = ()
+
+
+class Variant(_Strict):
+    """A named change of the suite; a name may stand again where the datasets it is limited to are others.
+
+    Attributes:
+        protocol, train: keys to change.
+        model: model name to options to change.
+    """
+
+    name: str
+    protocol: Mapping[str, Any] = Field(default_factory=dict)
+    train: Mapping[str, Any] = Field(default_factory=dict)
+    model: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)
+    only: Scope = Scope()
+
+
+class Suite(_Strict):
+    """A benchmark suite as written.
+
+    Attributes:
+        modalities: the same sets for every dataset, or one list of sets per dataset name.
+        base: whether the unchanged suite runs beside its variants.
+        reference, claims, counts: files of published numbers beside the suite; see `references`.
+        tuned: the file of options that a search has found, beside the suite; see `tuned`.
+    """
+
+    name: str
+    title: str
+    datasets: tuple[Ref, ...] = Field(min_length=1)
+    models: tuple[Ref, ...] = Field(min_length=1)
+    modalities: Annotated[ModalitySets | Mapping[str, ModalitySets], BeforeValidator(_sets)]
+    metrics: tuple[str, ...] = Field(("harrell_c_index",), min_length=1)
+    seed: int = Field(0, ge=0)
+    protocol: Protocol = Protocol()
+    train: TrainRecipe = TrainRecipe()
+    variant: tuple[Variant, ...] = ()
+    base: bool = True
+    reference: str | None = None
+    claims: str | None = None
+    counts: str | None = None
+    tuned: str | None = None
+
+    def variants(self) -> tuple[Variant, ...]:
+        """Every variant to run, the unchanged suite first."""
+        base = (Variant(name=BASE),) if self.base or not self.variant else ()
+        return (*base, *self.variant)
+
+    def sets_of(self, dataset: str) -> ModalitySets:
+        """The modality sets asked of one dataset."""
+        return self.modalities.get(dataset, ()) if isinstance(self.modalities, Mapping) else self.modalities
+
+
+def load(registry: Registry, name: str) -> Suite:
+    """The suite called `name`.
+
+    Raises:
+        SuiteError: unknown name, TOML syntax (file and line), or every problem of its content at once.
+    """
+    path = registry.suite(name)
+    try:
+        suite = parse(name, path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
+    if not isinstance(path, Path):
+        return suite
+    # as on the command line
+    return suite.model_copy(update={"datasets": tuple(from_folder(d, registry, path.parent) for d in suite.datasets)})
+
+
+def named(registry: Registry, name: str) -> tuple[Registry, str]:
+    """A suite by name or by path: the registry that has it, and its name there.
+
+    Raises:
+        SuiteError: no such file, or its name is an installed suite's.
+    """
+    if name.endswith(".toml") or "/" in name or os.sep in name:
+        path = Path(name).expanduser()
+        return registry.with_suite(path), path.stem
+    return registry, name
+
+
+def from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+    """A dataset whose paths are relative to `folder`, as seen from here."""
+    return _moved(ref, registry, lambda path: os.path.normpath(folder / Path(path).expanduser()))
+
+
+def for_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+    """The inverse: a dataset as a file in `folder` has to write it. Absolute paths stay."""
+    return _moved(ref, registry, lambda path: path if os.path.isabs(path) else os.path.relpath(path, folder))
+
+
+def _moved(ref: PluginRef, registry: Registry, change: Callable[[str], str]) -> PluginRef:
+    """With other paths, where its options name a file beside the suite; an unknown dataset as it is."""
+    if ref.name not in registry.names("datasets"):
+        return ref
+    fields = registry.dataset(ref.name).Options.model_fields
+    beside = [key for key, _ in ref.options if key in fields and BESIDE_SUITE in fields[key].metadata]
+    paths = {key: value for key, value in ref.options if key in beside and isinstance(value, str)}
+    return ref.with_options({key: change(value) for key, value in paths.items()})
+
+
+def parse(name: str, text: str, where: str) -> Suite:
+    """A suite from its text; `where` names the file in messages."""
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{where}: not valid TOML: {error}") from error
+    if "name" in raw:
+        raise SuiteError(f"{where}: key 'name' is not allowed; a suite's name is its file's name")
+    try:
+        suite = Suite.model_validate({"name": name, **raw})
+    except ValidationError as error:
+        raise SuiteError(_problems(where, _lines(error, Suite))) from error
+    problems = [*_list_problems(suite), *_variant_problems(suite)]
+    if problems:
+        raise SuiteError(_problems(where, problems))
+    return suite
+
+
+def _problems(where: str, problems: Sequence[str]) -> str:
+    if len(problems) == 1:
+        return f"{where}: {problems[0]}"
+    return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)
+
+
+def _lines(error: ValidationError, root: type[BaseModel]) -> list[str]:
+    """One line a fault of what was to become a `root`."""
+    errors = error.errors()
+    at_fault = {e["loc"][:1] for e in errors if len(e["loc"]) > 1}
+    # A list whose only items are faulty is also called too short.
+    return [_line(e, root) for e in errors if e["type"] != "too_short" or e["loc"] not in at_fault]
+
+
+def _line(error: Any, root: type[BaseModel]) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        place = root
+        for part in error["loc"][:-1]:  # positions in lists stay where they are
+            place = _PLACES.get(str(part), place)
+        known = set(place.model_fields) - ({"name"} if place is Suite else set())
+        return f"{key}: {did_you_mean('key', str(error['loc'][-1]), known)}"
+    seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
+    return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
+
+
+_PLACES: Mapping[str, type[BaseModel]] = {"protocol": Protocol, "train": TrainRecipe, "variant": Variant, "only": Scope}
+
+
+def _list_problems(suite: Suite) -> list[str]:
+    """What is listed twice, and modality sets of datasets that are not listed."""
+    lists: dict[str, Sequence[Any]] = {"datasets": suite.datasets, "models": suite.models, "metrics": suite.metrics}
+    problems = []
+    if isinstance(suite.modalities, Mapping):
+        known = {d.name for d in suite.datasets}
+        lists |= {f"modalities.{name}": sets for name, sets in suite.modalities.items()}
+        problems += [f"modalities: {did_you_mean('dataset', d, known)}" for d in suite.modalities if d not in known]
+    else:
+        lists["modalities"] = suite.modalities
+    for part, items in lists.items():
+        shown = [str(i) if isinstance(i, PluginRef) else i for i in items]
+        problems += [f"{part}: {i!r} is listed twice" for i in dict.fromkeys(shown) if shown.count(i) > 1]
+    return problems
+
+
+def _named_twice(suite: Suite) -> Iterator[str]:
+    """Variants of one name that run on one dataset."""
+    everywhere = tuple(d.name for d in suite.datasets)
+    places = [(v.name, d) for v in suite.variants() for d in dict.fromkeys(v.only.datasets or everywhere)]
+    yield from (name for (name, _), n in Counter(places).items() if n > 1)
+
+
+def _variant_problems(suite: Suite) -> list[str]:
+    problems = [f"variant {name!r} is named twice" for name in sorted(set(_named_twice(suite)))]
+    for variant in suite.variant:
+        for part, value in (("protocol", suite.protocol), ("train", suite.train)):
+            try:
+                overlay(value, getattr(variant, part))
+            except ValidationError as error:
+                problems += [f"variant {variant.name!r}: {part}.{line}" for line in _lines(error, type(value))]
+        known_models = {m.name for m in suite.models}
+        known_datasets = {d.name for d in suite.datasets}
+        scopes = [
+            *(("model", m, known_models) for m in (*variant.model, *variant.only.models)),
+            *(("dataset", d, known_datasets) for d in variant.only.datasets),
+        ]
+        for kind, name, known in scopes:
+            if name not in known:
+                problems.append(f"variant {variant.name!r}: {did_you_mean(kind + ' of this suite', name, known)}")
+    covered = {d for v in suite.variants() for d in (v.only.datasets or [r.name for r in suite.datasets])}
+    left_out = [d.name for d in suite.datasets if d.name not in covered]
+    problems += [f"dataset {name!r} is in no variant, and base = false" for name in left_out]
+    return problems
+
+
+def narrow(
+    suite: Suite,
+    *,
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    repeats: int | None = None,
+    seed: int | None = None,
+) -> Suite:
+    """A suite narrowed by the command line; a reference with brackets, also empty ones, is a further row.
+
+    Raises:
+        SuiteError: a name is neither in the suite nor written with options; repeats or seed out of range.
+    """
+    changes: dict[str, Any] = {}
+    for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise SuiteError(f"{name} is {value}; it must be at least {least}")
+    if datasets:
+        changes["datasets"] = _narrowed("dataset", datasets, suite.datasets)
+    if models:
+        changes["models"] = _narrowed("model", models, suite.models)
+    if repeats is not None:
+        changes["protocol"] = overlay(suite.protocol, {"repeats": repeats})
+    if seed is not None:
+        changes["seed"] = seed
+    return suite.model_copy(update=changes)
+
+
+def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
+    chosen: list[PluginRef] = []
+    for text in wanted:
+        ref, adds = PluginRef.parse(text), "[" in text
+        same = [r for r in have if r == ref or (not adds and r.name == ref.name)]
+        if not same and not adds:
+            raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
+        chosen += same or [ref]
+    return tuple(dict.fromkeys(chosen))
+
+
+def check_names(suite: Suite, registry: Registry) -> None:
+    """Every name and option of the suite against what is installed.
+
+    Raises:
+        SuiteError: with all problems at once.
+    """
+    problems = [*_ref_problems(registry, "datasets", suite.datasets), *_ref_problems(registry, "models", suite.models)]
+    for variant in suite.variants():
+        changed = [m.with_options(variant.model[m.name]) for m in suite.models if m.name in variant.model]
+        problems += [f"variant {variant.name!r}: {p}" for p in _ref_problems(registry, "models", changed)]
+    for metric in suite.metrics:
+        if metric not in registry.names("metrics"):
+            problems.append(did_you_mean("metric", metric, registry.names("metrics")))
+    problems += [f"modalities: none given for dataset {d.name!r}" for d in suite.datasets if not suite.sets_of(d.name)]
+    problems += references.problems(suite, registry)
+    if problems:
+        raise SuiteError(_problems(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
+
+
+def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> list[str]:
+    problems = []
+    for ref in refs:
+        try:
+            options(registry, kind, ref)
+        except FusionBenchError as error:
+            problems.append(str(error))
+    return problems
+
+
+def options(registry: Registry, kind: str, ref: PluginRef) -> Any:
+    """The plugin's validated Options for a reference.
+
+    Raises:
+        SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
+    """
+    cls = registry.get(kind, ref.name)
+    try:
+        return cls.Options.model_validate(dict(ref.options))
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = ".".join(str(part) for part in e["loc"])
+            message = e["msg"].removeprefix("Value error, ")
+            if e["type"] == "extra_forbidden":
+                lines.append(did_you_mean("option", key, cls.Options.model_fields))
+            else:
+                lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
+        raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error

@@ -1,0 +1,46 @@
+"""Low and high risk groups of test patients, and whether their survival differs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sksurv.compare import compare_survival
+from sksurv.util import Surv
+
+from fusionbench.core.errors import UndefinedMetric
+
+
+def risk_groups(risk: NDArray[Any], fold: NDArray[Any]) -> NDArray[np.bool_]:
+    """(case,) True = risk above the median of the case's own test fold.
+
+    Risks of different fitted models are on different scales, so a common cut would sort folds, not patients.
+
+    Args:
+        risk: (case,) finite; higher = earlier event.
+        fold: (case,) which fold of one repeat each case was tested in.
+    """
+    high = np.zeros(len(risk), dtype=bool)
+    for name in np.unique(fold):
+        members = fold == name
+        high[members] = risk[members] > np.median(risk[members])
+    return high
+
+
+def log_rank_p(time: NDArray[Any], event: NDArray[Any], high: NDArray[np.bool_]) -> float:
+    """P-value of the log-rank test between two risk groups.
+
+    Args:
+        time: (case,) months.
+        event: (case,) bool, True = observed.
+        high: (case,) bool from `risk_groups`.
+
+    Raises:
+        UndefinedMetric: if a group is empty or nobody has an event.
+    """
+    if high.all() or not high.any():
+        raise UndefinedMetric("all test cases fall into one risk group")
+    if not np.asarray(event, dtype=bool).any():
+        raise UndefinedMetric("no event among the test cases")
+    return float(compare_survival(Surv.from_arrays(np.asarray(event, dtype=bool), time), high)[1])

@@ -1,0 +1,175 @@
+"""The words of the kit: what a check promises, how it ends, and what a failure says in three sentences."""
+
+from __future__ import annotations
+
+import re
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Generic, Literal, TypeVar
+
+from fusionbench.core.errors import FusionBenchError
+from fusionbench.execution.threads import limited
+
+LIBRARIES = re.compile(r"[/\\](torch|numpy|pandas|sklearn|sksurv|scipy|pydantic|importlib)[/\\]")
+"""Files that are not where a plugin's fault is to be looked for."""
+S = TypeVar("S")
+Status = Literal["pass", "skip", "FAIL"]
+
+
+class Failure(AssertionError):
+    """A promise that was not kept; `expected` and `cause` are the check's own where a check does not say better."""
+
+    def __init__(self, seen: str, expected: str = "", cause: str = "") -> None:
+        super().__init__(seen, expected, cause)
+        self.seen, self.expected, self.cause = seen, expected, cause
+
+    def __str__(self) -> str:
+        return f"seen: {self.seen}\nexpected: {self.expected}\nusual cause: {self.cause}"
+
+
+class Skipped(Exception):
+    """A check that says nothing about this subject; the argument is the reason."""
+
+
+@dataclass(frozen=True)
+class Promise(Generic[S]):
+    """One line of a checklist.
+
+    Attributes:
+        name: unique in its checklist.
+        promise: what holds where the check passes, as a sentence.
+        cause: what usually breaks it, as a sentence.
+        run: raises Failure or Skipped; whatever else it raises is the plugin's failure, too.
+        needs: checks without which this one says nothing; where one of them failed, this one is skipped.
+    """
+
+    name: str
+    promise: str
+    cause: str
+    run: Callable[[S], None]
+    needs: tuple[str, ...]
+
+
+@dataclass
+class Checklist(Generic[S]):
+    """The promises of one kind of thing, in the order in which they are tried."""
+
+    promises: list[Promise[S]] = field(default_factory=list)
+
+    def add(
+        self, name: str, promise: str, *, cause: str, needs: Sequence[str] = ()
+    ) -> Callable[[Callable[[S], None]], Callable[[S], None]]:
+        def keep(run: Callable[[S], None]) -> Callable[[S], None]:
+            self.promises.append(Promise(name, promise, cause, run, tuple(needs)))
+            return run
+
+        return keep
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a check ended.
+
+    Attributes:
+        reason: why it was skipped.
+        blocked: it was skipped because a check that it needs failed.
+        seconds: including whatever it was the first to ask for.
+    """
+
+    status: Status
+    reason: str = ""
+    failure: Failure | None = None
+    blocked: bool = False
+    seconds: float = 0.0
+
+
+@dataclass
+class Examination(Generic[S]):
+    """One subject before one checklist; every check runs once, whoever asks for it."""
+
+    make: Callable[[], S]
+    promises: Mapping[str, Promise[S]]
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    @cached_property
+    def subject(self) -> S:
+        return self.make()
+
+    def outcome(self, name: str) -> Outcome:
+        if name not in self.outcomes:
+            self.outcomes[name] = self._blocked(name) or self._tried(self.promises[name])
+        return self.outcomes[name]
+
+    def _blocked(self, name: str) -> Outcome | None:
+        for needed in self.promises[name].needs:
+            before = self.outcome(needed)
+            if before.status == "FAIL":
+                return Outcome("skip", f"says nothing where {needed} fails", blocked=True)
+            if before.blocked:
+                return Outcome("skip", before.reason, blocked=True)
+        return None
+
+    def _tried(self, promise: Promise[S]) -> Outcome:
+        started = time.perf_counter()
+        failure: Failure | None = None
+        reason = ""
+        try:
+            with limited(1):
+                promise.run(self.subject)
+        except Skipped as skipped:
+            reason = str(skipped)
+        except Failure as found:
+            failure = Failure(found.seen, found.expected or promise.promise, found.cause or promise.cause)
+        # A plugin is a stranger's code: whatever it raises is what the check saw.
+        except (Exception, SystemExit) as error:  # noqa: BLE001
+            failure = Failure(raised(error), promise.promise, promise.cause)
+            failure.__cause__ = error
+        status: Status = "FAIL" if failure else "skip" if reason else "pass"
+        return Outcome(status, reason, failure, seconds=time.perf_counter() - started)
+
+
+def raised(error: BaseException) -> str:
+    """An exception on one line; one that the harness did not raise on purpose with the place it came from."""
+    said = " ".join(str(error).split()) or "no message"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not LIBRARIES.search(frame.filename)]
+    place = f" at {frames[-1].filename}:{frames[-1].lineno}" if frames else ""
+    return f"{type(error).__name__}: {said}{'' if isinstance(error, FusionBenchError) else place}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise of one thing; calling it raises Failure (an AssertionError) or Skipped.
+
+    Attributes:
+        kind: model, dataset, modality, metric, suite, executor, encoder or command.
+        subject: the name of the thing.
+    """
+
+    kind: str
+    subject: str
+    name: str
+    promise: str
+    examination: Examination[Any] = field(repr=False, compare=False)
+
+    @property
+    def id(self) -> str:
+        return f"{self.kind}:{self.subject}:{self.name}"
+
+    def outcome(self) -> Outcome:
+        return self.examination.outcome(self.name)
+
+    def __call__(self) -> None:
+        outcome = self.outcome()
+        if outcome.failure is not None:
+            raise outcome.failure
+        if outcome.status == "skip":
+            raise Skipped(outcome.reason)
+
+
+def checks_of(kind: str, subject: str, make: Callable[[], S], promises: Sequence[Promise[S]]) -> list[Check]:
+    """The checks of one thing; `make` gives it when the first of them runs."""
+    examination = Examination(make, {promise.name: promise for promise in promises})
+    return [Check(kind, subject, promise.name, promise.promise, examination) for promise in promises]

@@ -1,0 +1,132 @@
+"""All checks of a plugin, by the name that `fusionbench plugins` shows, and their report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
+from fusionbench.core.registry import Registry, discover
+from fusionbench.testing.conformance import commands, datasets, encoders, executors, metrics, modalities, models, suites
+from fusionbench.testing.conformance.check import Check, Outcome, Promise, Status
+
+MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
+    "models": models.checks,
+    "datasets": datasets.checks,
+    "modalities": modalities.checks,
+    "metrics": metrics.checks,
+    "suites": suites.checks,
+    "executors": executors.checks,
+    "encoders": encoders.checks,
+    "commands": commands.checks,
+}
+PROMISES: Mapping[str, tuple[Promise[Any], ...]] = {
+    "model": models.PROMISES,
+    "dataset": datasets.PROMISES,
+    "modality": modalities.PROMISES,
+    "metric": metrics.PROMISES,
+    "suite": suites.PROMISES,
+    "executor": executors.PROMISES,
+    "encoder": encoders.PROMISES,
+    "command": commands.PROMISES,
+}
+"""Kind of thing to what is promised of it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a report.
+
+    Attributes:
+        reason: why it was skipped.
+        blocked: it was skipped because a check that it needs failed, among these rows or not.
+        seen, expected, cause: the three sentences of a failure; empty otherwise.
+    """
+
+    kind: str
+    subject: str
+    check: str
+    promise: str
+    status: Status
+    reason: str
+    blocked: bool
+    seen: str
+    expected: str
+    cause: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the checks of a plugin came to."""
+
+    plugin: str
+    rows: tuple[Row, ...]
+
+    def count(self, status: Status) -> int:
+        return sum(row.status == status for row in self.rows)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing failed, also not what was only asked for by another check."""
+        return not any(row.status == "FAIL" or row.blocked for row in self.rows)
+
+    @property
+    def seconds(self) -> float:
+        return sum(row.seconds for row in self.rows)
+
+
+def checks_for(plugin: str, registry: Registry, matching: str = "") -> list[Check]:
+    """The checks of everything that a plugin provides.
+
+    Args:
+        plugin: its name as in `fusionbench plugins`.
+        matching: a part of `kind:subject:check`, in either case.
+
+    Raises:
+        SuiteError: no plugin has this name, or no check matches.
+        PluginError: the plugin could not be loaded, and why.
+    """
+    record = next((p for p in registry.plugins if p.name == plugin), None)
+    if record is None:
+        raise SuiteError(did_you_mean("plugin", plugin, (p.name for p in registry.plugins)))
+    if record.status == "broken":
+        raise PluginError(f"plugin {plugin!r} could not be loaded: {record.reason}")
+    made = [
+        check for kind, names in record.provides.items() for name in names for check in MAKERS[kind](name, registry)
+    ]
+    if not made:
+        raise PluginError(f"plugin {plugin!r} provides nothing: none of its hooks returned anything")
+    chosen = [check for check in made if matching.lower() in check.id.lower()]
+    if not chosen:
+        raise SuiteError(f"no check of plugin {plugin!r} matches {matching!r}; the first is called {made[0].id!r}")
+    return chosen
+
+
+def check_plugin(plugin: str, registry: Registry | None = None) -> Report:
+    """Run the checks of everything that a plugin provides.
+
+    Raises:
+        SuiteError, PluginError: as `checks_for`.
+    """
+    return Report(plugin, tuple(row_of(check) for check in checks_for(plugin, registry or discover())))
+
+
+def row_of(check: Check) -> Row:
+    """Run a check, and put down what came of it."""
+    outcome: Outcome = check.outcome()
+    found = outcome.failure
+    return Row(
+        kind=check.kind,
+        subject=check.subject,
+        check=check.name,
+        promise=check.promise,
+        status=outcome.status,
+        reason=outcome.reason,
+        blocked=outcome.blocked,
+        seen=found.seen if found else "",
+        expected=found.expected if found else "",
+        cause=found.cause if found else "",
+        seconds=round(outcome.seconds, 3),
+    )

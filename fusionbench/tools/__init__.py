@@ -1,0 +1,1 @@
+"""What the verbs do beside running: explain, tuning, status, audit, profile, predict, publish, doctor."""

@@ -1,0 +1,68 @@
+"""What a suite's written results prove about its protocol, one line a rule.
+
+pass; DECLARED (a rule that the protocol switches off, counted and quantified); BREACH. A declared deviation is never
+called a pass. The plan says what should be there; what is judged is what the cells left on disk.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fusionbench.results.audit_verdict import Audit, Line
+from fusionbench.results.store import Store
+from fusionbench.suites.cell import Plan
+from fusionbench.tools.audit import rules
+from fusionbench.tools.audit.evidence import Written
+
+if TYPE_CHECKING:
+    from fusionbench.data.cohort import Cohort
+
+__all__ = ["Audit", "Line", "audit"]
+
+
+def audit(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort]) -> Audit:
+    """Read every finished cell and hold it against the protocol.
+
+    Args:
+        cohorts: by dataset as written and unit.
+
+    Raises:
+        ResultsError: a file of a finished cell is missing or damaged.
+    """
+    records = {c.key: store.record(c.key) for c in plan.todo() if store.has(c.key)}
+    cells = [Written.of(c, records[c.key], store) for c in plan.todo() if _finished(records.get(c.key))]
+    # One cell may stand in several variants; it is compared within each.
+    by_key = {written.cell.key: written for written in cells}
+    rows = {(c.row, c.repeat, c.fold): replace(by_key[c.key], cell=c) for c in plan.cells if c.key in by_key}
+    everywhere = tuple(rows.values())
+    lines = (
+        rules.ledgers(cells),
+        rules.bins(cells, cohorts),
+        rules.groups(cells, cohorts),
+        rules.tested_once(everywhere),
+        rules.kept_weights(cells),
+        rules.agree("all models of a fold had its split", everywhere, rules.fold, _split, rules.planned_split),
+        rules.agree("all models of a fold had its masks", everywhere, rules.mask_place, _masks, rules.planned_masks),
+        rules.agree("all models of a fold lost the same share of modalities", everywhere, rules.mask_place, _hidden),
+        rules.coverage(cells),
+        rules.degenerate(cells),
+    )
+    return Audit(plan.suite.name, lines)
+
+
+def _finished(record: Mapping[str, Any] | None) -> bool:
+    return record is not None and record["status"] == "ok"
+
+
+def _split(written: Written) -> str:
+    return written.split
+
+
+def _masks(written: Written) -> str:
+    return written.masks
+
+
+def _hidden(written: Written) -> tuple[tuple[str, int, float], ...]:
+    return written.hidden

@@ -1,0 +1,105 @@
+"""Attention, and what leaving out does, as colours of the squares where instances lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import PatchCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+
+from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.figures.panels import Room, panels
+from fusionbench.tools.explain.explanation import Explanation, Part
+from fusionbench.tools.explain.tiles import Layer
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Floats = NDArray[np.float64]
+
+LONG = 3.4
+"""Inches of the longer side of a map."""
+_CAPTION = (
+    "Attention: averaged over layers and heads, times the number of instances, so that 1 is an even share. Change of "
+    "the risk: without the instance (or the block of instances it is in) minus with it; below 0, blue, the instance "
+    "raises the risk."
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Shade:
+    """What colours stand for: (item,) values, and their range."""
+
+    title: str
+    values: Floats
+    colours: str
+    range: tuple[float, float]
+
+
+def heatmaps(explanation: Explanation) -> Iterator[Picture]:
+    """One a slide."""
+    placed = [(part, layer) for part in explanation.parts for layer in part.layers if part.occlusion.items.count > 1]
+    if not placed:
+        yield LeftOut("Heatmap", "no modality of the case has several instances with two coordinates")
+    for i, (part, layer) in enumerate(placed):
+        where = f"{part.name}, slide {layer.name}" if layer.name else part.name
+        title = f"Where it looks: {where}" if part.look is not None else f"What changes the risk: {where}"
+        alt = f"Map of {len(layer.items)} instances of {where}."
+        yield Drawn(numbered("heatmap", i, len(placed)), title, _CAPTION, alt, _figure(part, layer), colours=256)
+
+
+def _shades(part: Part) -> list[Shade]:
+    changes = part.occlusion.by_item
+    reach = float(np.nanmax(np.abs(changes), initial=0.0)) or 1.0
+    shades = [Shade("change of the risk", changes, "RdBu_r", (-reach, reach))]
+    if part.look is not None:
+        weights = part.look.mean * part.occlusion.items.count
+        shades.insert(0, Shade("attention", weights, "viridis", (0.0, float(weights.max()))))
+    return shades
+
+
+def _figure(part: Part, layer: Layer) -> Figure:
+    """Attention and the change of the risk side by side; the change alone without attention."""
+    shades = _shades(part)
+    low, high = layer.corners.min(axis=0), layer.corners.max(axis=0) + layer.side
+    if layer.thumbnail is not None:
+        rows, columns = layer.thumbnail.rgb.shape[:2]
+        low, high = np.zeros(2), np.array([columns, rows]) * layer.thumbnail.downsample
+    wide, tall = np.maximum((high - low) / (high - low).max() * LONG, 0.8)
+    room = Room(float(wide), float(tall), left=0.15, below=0.7, right=0.35)
+    figure, places = panels([shade.title for shade in shades], room, most=2)
+    for panel, shade in zip(places, shades, strict=True):
+        ax = figure.add_axes(panel.place.bounds)
+        _map(figure, ax, layer, shade)
+        ax.set_xlim(low[0], high[0])
+        ax.set_ylim(high[1], low[1])
+        ax.set_aspect("equal")
+        ax.set_xticks([])
+        ax.set_yticks([])
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    return figure
+
+
+def _map(figure: Figure, ax: Axes, layer: Layer, shade: Shade) -> None:
+    """Squares over the slide, or alone, with a bar of their colours below."""
+    if layer.thumbnail is not None:
+        rows, columns = layer.thumbnail.rgb.shape[:2]
+        ratio = layer.thumbnail.downsample
+        ax.imshow(layer.thumbnail.rgb, extent=(0, columns * ratio, rows * ratio, 0), interpolation="bilinear")
+    squares = [Rectangle((x, y), layer.side, layer.side) for x, y in layer.corners]
+    drawn = PatchCollection(squares, cmap=shade.colours, alpha=0.6 if layer.thumbnail is not None else 1.0, linewidth=0)
+    drawn.set_array(shade.values[layer.items])
+    drawn.set_clim(*shade.range)
+    ax.add_collection(drawn)
+    box, height = ax.get_position(), float(figure.get_figheight())
+    bar = figure.add_axes((box.x0, box.y0 - 0.22 / height, box.width, 0.1 / height))
+    scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    scale.set_alpha(1.0)
+    bar.xaxis.set_major_locator(MaxNLocator(3))

@@ -1,0 +1,90 @@
+"""Score new patients with a stored cell."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.file_names import is_plain
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import Protocol
+from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
+from fusionbench.data.protocol_view import JOIN, arranged, arranged_set
+from fusionbench.execution import evaluate
+from fusionbench.execution.fit_context import restore_fit
+from fusionbench.results.cell_files import survival_column
+from fusionbench.results.store import Store
+from fusionbench.suites.cell import ORACLE, with_tuned
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from fusionbench.execution.shared import Workbench
+
+
+def find_cell(out: Path, key: str) -> tuple[Store, str]:
+    """The store and full key of a cell named by its key's beginning, `SUITE/KEY` where suites share it.
+
+    Raises:
+        ResultsError: no such cell, or several.
+    """
+    suite, _, start = key.rpartition("/")
+    if not re.fullmatch(r"[0-9A-Za-z]{1,20}", start) or (suite and not is_plain(suite)):
+        raise ResultsError(f"no cell {key!r}: write the first digits of its key, or SUITE/KEY")
+    folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json"))
+    if not folders:
+        raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")
+    if len(folders) > 1:
+        names = ", ".join(f"{f.parents[2].name}/{f.parent.name}" for f in folders[:5])
+        raise ResultsError(f"{key!r} names {len(folders)} cells: {names}; write more of it, or SUITE/KEY")
+    cell = folders[0].parent
+    return Store(out, cell.parents[1].name), cell.name
+
+
+def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
+    """Risk and survival of every case of a cohort, by a stored cell: case, risk, S_<month>, prior.
+
+    `prior` is True for a case without any of the model's modalities: it is given the training-mean risk.
+
+    Raises:
+        ResultsError: no such cell, or one that did not finish. SuiteError: the cohort lacks a modality.
+        DataError: its columns are not those that the model was trained on.
+    """
+    import pandas as pd
+
+    store, name = find_cell(out, key)
+    result = store.load(name)
+    if result.status != "ok":
+        raise ResultsError(f"cell {name} {result.status}: {result.reason}; it cannot predict")
+    about = result.record["cell"]
+    if about["model"] == ORACLE:
+        raise ResultsError(
+            f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
+        )
+    protocol, named = Protocol.model_validate(about["protocol"]), tuple(about["modalities"].split(JOIN))
+    cohort = bench.new_patients(cohort_ref, protocol.unit)
+    absent = [m for m in named if m not in cohort.modalities]
+    if absent:
+        raise SuiteError(
+            f"{cohort_ref} has no modality {', '.join(absent)}; the cell was trained on {about['modalities']}"
+        )
+    cohort = arranged(cohort, protocol, [named])
+    modalities = arranged_set(cohort, protocol, named)
+    member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
+    fit = restore_fit(result, cohort, bench.registry, bench.device, store.load, member)
+    specs = {m: cohort.specs_raw[m] for m in modalities}
+    cases = CaseSet(tuple(cohort.cases), specs, None, _never)
+    prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
+    on_grid = evaluate.on_grid(prediction, evaluate.time_grid(about["tau"]))
+    prior = [not cases.visible(case) for case in cases.cases]
+    frame = pd.DataFrame({"case": list(on_grid.ids), "risk": on_grid.risk, "prior": prior})
+    if on_grid.survival is not None and on_grid.times is not None:
+        for i, month in enumerate(on_grid.times):
+            frame[survival_column(float(month))] = on_grid.survival[:, i]
+    return frame
+
+
+def _never(case: Case, names: tuple[str, ...]) -> PreparedCase:
+    raise AssertionError("a restored predictor brings its own preprocessing")

@@ -1,0 +1,74 @@
+"""What a search writes: a suite like the one it searched for, and beside it what was found, fold by fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.registry import Registry
+from fusionbench.suites import suite as suites
+from fusionbench.suites import tuned_options as tuned
+from fusionbench.suites.tuned_options import Record, Study
+
+_HOW = ("suite", "objective", "trials", "inner_folds", "seed")
+"""Keys of a record that have to be the same for all of its studies."""
+
+
+def paths(folder: Path, suite: str) -> tuple[Path, Path]:
+    """The suite's file and the record's."""
+    return folder / f"{suite}-tuned.toml", folder / f"{suite}-tuned.search.toml"
+
+
+def earlier(path: Path, asked: Record, registry: Registry) -> tuple[Study, ...]:
+    """Studies that an earlier command wrote there, their datasets as seen from here.
+
+    Raises:
+        SuiteError: they were searched in another way, so that a table of both would compare nothing.
+    """
+    if not path.is_file():
+        return ()
+    there = tuned.parse(path.read_text(encoding="utf-8"), str(path))
+    for key in _HOW:
+        have, want = getattr(there, key), getattr(asked, key)
+        if have != want:
+            raise SuiteError(
+                f"{path}: holds studies with {key} = {have!r}, and this asks for {want!r}; ask for the same, or write "
+                "elsewhere with --to"
+            )
+    return tuned.from_folder(there.study, registry, path.parent)
+
+
+def write(folder: Path, suite: suites.Suite, record: Record, registry: Registry) -> Path:
+    """Both files; the suite names the record. Returns the suite's path."""
+    suite_path, record_path = paths(folder, suite.name)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = record.model_copy(update={"study": tuned.for_folder(record.study, registry, folder)})
+    found = written.model_dump(mode="json", exclude_none=True)
+    record_path.write_text(f"# {record.command}\n{tomli_w.dumps(found)}", encoding="utf-8")
+    text = tomli_w.dumps(_suite(suite, record_path, registry))
+    suite_path.write_text(f"# Options found by: {record.command}\n{text}", encoding="utf-8")
+    return suite_path
+
+
+def _suite(suite: suites.Suite, record: Path, registry: Registry) -> dict[str, Any]:
+    """The suite as a file beside the record, with the seed it was searched with, published numbers left behind."""
+    # Protocol and recipe in full: what equals a default may stand there against what a `base` sets.
+    full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
+    published = {"name", "reference", "claims", "counts"}
+    text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
+    datasets = [str(suites.for_folder(d, registry, record.parent)) for d in suite.datasets]
+    listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
+    return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}
+
+
+def _plain(value: Any) -> Any:
+    """A suite writes "none" where TOML has no null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(of) for key, of in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_plain(of) for of in value]
+    return "none" if value is None else value

@@ -1,0 +1,134 @@
+"""What plugins may import, and what importing the core loads.
+
+The order of the packages is the import contract in pyproject.toml, which `make lint` checks.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CORE, PLUGINS = ROOT / "fusionbench", ROOT / "plugins"
+TEMPLATES = CORE / "cli" / "new_plugin" / "templates"
+
+FOR_PLUGINS = {
+    *("fusionbench", "fusionbench.data.encoders", "fusionbench.nn", "fusionbench.data.slides", "fusionbench.survival"),
+    *("fusionbench.testing", "fusionbench.testing.official"),
+}
+
+
+@cache
+def module_of(path: Path) -> str:
+    base = CORE.parent if path.is_relative_to(CORE) else PLUGINS
+    parts = path.relative_to(base).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.py"))
+
+
+MODULES = {module_of(path): path for path in files(CORE) if not path.is_relative_to(TEMPLATES)}
+PACKAGES = sorted(path.name for path in PLUGINS.iterdir() if (path / "__init__.py").is_file())
+STRANGERS = [*(PLUGINS / name for name in PACKAGES), *sorted(path for path in TEMPLATES.iterdir() if path.is_dir())]
+"""Code that imports what a stranger may import: the plugins, and what strangers begin with."""
+
+
+def imports(path: Path) -> Iterator[tuple[int, str, str]]:
+    """(line, module, imported name or "") of every import, also inside functions and for type checkers only."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name, "") for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: relative import; name the module in full"
+            yield from ((node.lineno, str(node.module), alias.name) for alias in node.names)
+
+
+def test_no_file_of_the_core_names_a_plugin_package() -> None:
+    assert len(PACKAGES) > 3, "the packages of plugins/ were not found"
+    named = [
+        f"{path.relative_to(ROOT)} names {package}"
+        for path in CORE.rglob("*")
+        if path.is_file() and path.suffix not in {".pyc", ".png"} and ".ruff_cache" not in path.parts
+        for package in PACKAGES
+        if package in path.read_text(encoding="utf-8")
+    ]
+    assert not named
+
+
+@pytest.mark.parametrize("folder", STRANGERS, ids=lambda path: path.name)
+def test_a_plugin_imports_what_a_stranger_may_import(folder: Path) -> None:
+    wrong = []
+    for path in files(folder):
+        for line, module, name in imports(path):
+            top = module.split(".")[0]
+            if top == "fusionbench":
+                fine = module in FOR_PLUGINS and f"{module}.{name}" not in set(MODULES) - FOR_PLUGINS
+            elif top in PACKAGES and top != folder.name:
+                fine = module == top
+            else:
+                fine = True
+            if not fine:
+                wrong.append(f"{path.relative_to(ROOT)}:{line} imports {module} {name}".rstrip())
+    assert not wrong
+
+
+@pytest.mark.parametrize("folder", STRANGERS, ids=lambda path: path.name)
+def test_a_plugin_takes_public_names_of_the_package_root_only(folder: Path) -> None:
+    public = set(import_module("fusionbench").__all__)
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {name}"
+        for path in files(folder)
+        for line, module, name in imports(path)
+        if module == "fusionbench" and name and f"fusionbench.{name}" not in MODULES and name not in public
+    ]
+    assert not wrong
+
+
+def loaded_by(statement: str) -> set[str]:
+    code = f"{statement}\nimport sys\nprint(*sys.modules)"
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    return {name.split(".")[0] for name in done.stdout.split()}
+
+
+HEAVY = {"torch", "mlflow", "pandas", "sklearn", "sksurv", "scipy", "matplotlib", "pyarrow"}
+
+
+def test_importing_fusionbench_loads_nothing_heavy() -> None:
+    assert not loaded_by("import fusionbench") & HEAVY
+
+
+def test_importing_the_plugin_packages_loads_nothing_heavy() -> None:
+    assert not loaded_by(f"import {', '.join(PACKAGES)}") & HEAVY
+
+
+def test_listing_suites_loads_no_torch() -> None:
+    statement = "from fusionbench.core.registry import discover\ndiscover(('suites',)).names('suites')"
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_planning_loads_nothing_heavy() -> None:
+    """Asking every model what it takes; of a command that only plans, torch would be most of the time."""
+    statement = (
+        "from fusionbench.cli.options import open_bench\nfrom fusionbench.suites import suite as suites\n"
+        "from fusionbench.suites.plan import expand\nbench = open_bench()\n"
+        "assert all(p.status == 'ok' for p in bench.registry.plugins), bench.registry.plugins\n"
+        "suite = suites.narrow(suites.load(bench.registry, 'quickstart'), datasets=['synthetic'])\n"
+        "assert expand(suite, bench.registry, bench.cohort).todo()"
+    )
+    assert not loaded_by(statement) & HEAVY
+
+
+def test_all_names_what_is_there() -> None:
+    package = import_module("fusionbench")
+    assert [n for n in package.__all__ if not hasattr(package, n)] == []

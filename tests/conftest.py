@@ -18,7 +18,7 @@ from tests.forking import Forked
 # is imported, and inherited by every process that a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# Made files are read once or twice; tests/unit/test_featurecache.py turns the cache on, in folders of its own.
+# Made files are read once or twice; tests/unit/data/test_feature_cache.py turns the cache on, in folders of its own.
 os.environ.setdefault("FUSIONBENCH_BAG_CACHE", "off")
 
 FROM_THE_START = {"PYTHONHASHSEED"}

@@ -13,7 +13,7 @@ from fusionbench.data import slide_downloads as transfer
 from fusionbench.data import slide_files as slidefiles
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
-from tests.unit.test_transfer import BODY, Server, refuse, serve, server
+from tests.unit.data.test_slide_downloads import BODY, Server, refuse, serve, server
 
 __all__ = ["server"]  # a fixture
 NAMES = [f"TCGA-05-4244-01Z-00-DX{i}" for i in (1, 2, 3)]

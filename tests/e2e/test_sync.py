@@ -113,7 +113,7 @@ def test_a_report_made_later_arrives_and_one_that_is_outdated_is_named(cli: Cli,
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silent", "html"])
 def test_a_run_against_a_bad_server_goes_on_and_says_one_line(cli: Cli, kind: str) -> None:
-    """That it costs one wait, not one a cell, is in tests/unit/test_tracking.py, by requests and not by the clock."""
+    """It costs one wait, not one a cell: tests/unit/report/test_mlflow.py counts requests, not seconds."""
     with services.silent() as silent, services.answering(services.Answer(200, "<p>")) as (html, seen):
         url = {"silent": silent, "html": html}[kind]
         ended = cli(*RUN, env={"MLFLOW_TRACKING_URI": url})

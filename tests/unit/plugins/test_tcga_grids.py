@@ -15,7 +15,7 @@ from PIL import Image
 from fusionbench import DataError, SuiteError
 from fusionbench.core.registry import discover
 from fusionbench.data.cohort import load_cohort
-from tests.unit.test_tcga_files import PATIENTS, SLIDES, frame, home
+from tests.unit.plugins.test_tcga_files import PATIENTS, SLIDES, frame, home
 
 __all__ = ["home"]  # a fixture
 RNG = np.random.default_rng(0)

@@ -26,7 +26,7 @@ from fusionbench.tools.tuning import output as writing
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
 from fusionbench.tools.tuning.space import check_space, read_space, space_of, usual
 from fusionbench.tools.tuning.study import Point, Search
-from tests.unit.test_plan import Toy, planned
+from tests.unit.suites.test_plan import Toy, planned
 
 REGISTRY = discover()
 Scorer = Callable[[Point, int], float | str]

@@ -22,7 +22,7 @@ from fusionbench.suites import cell as cells
 from fusionbench.suites.cell import Cell, Plan, present_modalities
 from fusionbench.survival import time_bins
 from fusionbench.tools.audit import Audit, audit
-from tests.unit.test_plan import SUITE, Toy, planned
+from tests.unit.suites.test_plan import SUITE, Toy, planned
 
 
 class Cohort(Toy):

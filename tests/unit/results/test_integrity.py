@@ -13,7 +13,7 @@ from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCES
 from fusionbench.results.integrity import damaged, set_aside
 from fusionbench.results.store import Store
 from fusionbench.tools.status.stored import read_cells
-from tests.unit.test_store import result
+from tests.unit.results.test_store import result
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data import loader as feed_module
 from fusionbench.execution.training import loop as training_module
 from fusionbench.execution.training.loop import train_module
-from tests.unit import test_training as on_the_cpu
+from tests.unit.execution import test_training as on_the_cpu
 from tests.unit.network_cases import CLINICAL, GROUPED, IMAGE, MAP, MODELS, TASK, Made, of
 
 pytestmark = [

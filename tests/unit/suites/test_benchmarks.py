@@ -13,7 +13,7 @@ from fusionbench.report.findings.deviations import of_suite
 from fusionbench.suites import published_numbers as references
 from fusionbench.suites.suite import Suite, check_names, load
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.toml"))
 REFERENCES = sorted((ROOT / "benchmarks").glob("*-table[0-9]*.csv"))
 

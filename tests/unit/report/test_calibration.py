@@ -21,7 +21,7 @@ from tests.calibration.fixed import compared
 from tests.calibration.population import NOISE, SETTINGS, Population, censoring_for, noise_for, true_c
 from tests.calibration.trained import trained
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PUBLISHED = ROOT / "results" / "published" / "calibration"
 SMALL = Scale(replicates=250, draws=400, pairs=2_000_000, leeway=3)
 

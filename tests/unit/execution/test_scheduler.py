@@ -19,7 +19,7 @@ from fusionbench.execution.task import Job, Together
 from fusionbench.results.attempts import Attempts, Tried
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
-from tests.unit.test_plan import planned
+from tests.unit.suites.test_plan import planned
 
 CELLS = planned().todo()
 

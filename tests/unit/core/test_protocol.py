@@ -86,5 +86,5 @@ def test_every_switch_moves_something() -> None:
 
 
 def test_the_document_shows_the_switches_that_the_code_has() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "protocol.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     assert f"\n{switch_table()}\n" in text, "write the section again with fusionbench.core.protocol.switch_table()"

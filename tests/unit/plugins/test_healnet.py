@@ -19,7 +19,7 @@ from fusionbench.execution.training.loop import TorchPredictor, train_module
 from fusionbench.testing.replay import read
 from fusionbench.testing.toys import toy_case_set, toy_task
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "healnet"
+GOLDEN = Path(__file__).parents[2] / "golden" / "healnet"
 SPECS = {
     "omic": ModalitySpec("omic", "vector", 6, {"a": (0, 1, 2), "b": (2, 3)}),
     "image": ModalitySpec("image", "bag", 5),

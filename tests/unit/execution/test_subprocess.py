@@ -115,7 +115,7 @@ WATCHER = """
 import sys, time
 sys.path.insert(0, {root!r})
 from fusionbench.execution.executors.subprocess import Supervised, packed, unpacked
-from tests.unit.test_supervised import fail, pid_of
+from tests.unit.execution.test_subprocess import fail, pid_of
 child = Supervised()
 print(child._nursery.pid, unpacked(child.run(packed(pid_of, None))), flush=True)
 child.run(packed(fail, "hang"))
@@ -123,7 +123,7 @@ child.run(packed(fail, "hang"))
 
 
 def test_nobody_is_left_when_the_watcher_is_killed() -> None:
-    root = str(Path(__file__).parents[2])
+    root = str(Path(__file__).parents[3])
     with subprocess.Popen([sys.executable, "-c", WATCHER.format(root=root)], stdout=subprocess.PIPE) as watcher:
         assert watcher.stdout is not None
         pids = [int(word) for word in watcher.stdout.readline().split()]

@@ -13,7 +13,7 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.results.audit_verdict import Line
 from fusionbench.tools.audit.published import is_published, published_audit
 
-PUBLISHED = Path(__file__).parents[2] / "results" / "published" / "quickstart"
+PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "quickstart"
 GROUPS, TESTED = (
     "groups stand on one side of a split, from splits and targets",
     "exactly the test cases were predicted, from splits and predictions",

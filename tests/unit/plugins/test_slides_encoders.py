@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from fusionbench import DataError, Encoder, Options, PluginError, Source, SuiteError
 from fusionbench.data.encoders import EncoderChoice, load, weights_file
+from tests.unit.data.test_downloads import Server, send, server
 from tests.unit.onnx_files import write_mean_model
-from tests.unit.test_download import Server, send, server
 
 CPU = torch.device("cpu")
 __all__ = ["server"]

@@ -19,7 +19,7 @@ from fusionbench.survival import (
     time_bins,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "numbers"
+GOLDEN = Path(__file__).parents[2] / "golden" / "numbers"
 ALPHAS = (0.0, 0.15, 0.25, 0.4, 0.5, 1.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fusionbench.suites.cell import ORACLE, Plan
 from fusionbench.suites.lock import dumps, make_lock
-from tests.unit.test_plan import SUITE, Toy, planned, registry
+from tests.unit.suites.test_plan import SUITE, Toy, planned, registry
 
 TEXT = SUITE.replace("folds = 2", "folds = 2\nrepeats = 2")
 

@@ -15,7 +15,7 @@ from fusionbench.core.errors import DataError
 from fusionbench.testing.replay import read
 from fusionbench.testing.weights import read_weights
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "healnet" / "03_bag_only_b1.npz"
+GOLDEN = Path(__file__).parents[2] / "golden" / "healnet" / "03_bag_only_b1.npz"
 STATE = read(GOLDEN).under("param/")
 
 

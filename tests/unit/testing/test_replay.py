@@ -17,7 +17,7 @@ from fusionbench.core.errors import DataError
 from fusionbench.testing.replay import Reference, read, replay
 from fusionbench.testing.replay.__main__ import main
 
-GOLDEN = Path(__file__).parents[1] / "golden"
+GOLDEN = Path(__file__).parents[2] / "golden"
 FILES = sorted(GOLDEN.glob("*/*.npz"))
 MODELS = [path for path in FILES if read(path).under("param/")]
 NETWORKS = list({json.dumps(read(path).config): path for path in reversed(MODELS)}.values())[::-1]

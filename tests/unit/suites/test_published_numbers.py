@@ -10,7 +10,7 @@ import pytest
 from fusionbench import SuiteError
 from fusionbench.suites import published_numbers as references
 from fusionbench.suites.suite import Suite, check_names, load
-from tests.unit.test_suites import HEAD, registry
+from tests.unit.suites.test_suite import HEAD, registry
 
 REFERENCE = "dataset,model,modalities,pattern,metric,mean,sd\n"
 CLAIMS = "id,where,claim,number,checked_by,kind,datasets,model,modalities,pattern,variant,against,threshold\n"

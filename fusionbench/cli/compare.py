@@ -57,12 +57,14 @@ def score(
     out: Out = OUT,
 ) -> None:
     """Score stored predictions by a further metric; nothing is trained again."""
-    from fusionbench.report import build as views
+    from fusionbench.report.build import scored_table
+    from fusionbench.tools.reports import complete_results
 
     session = open_session(out)
     folds = session.score(suite, metric)
-    typer.echo(views.scored_table(session.stored(suite), metric, folds, session.registry).rstrip())
-    typer.echo(f"\nfold values: {session.stored(suite).folder / 'scores' / metric}.csv")
+    store = complete_results(suite, out, session.resources)
+    typer.echo(scored_table(store, metric, folds, session.registry).rstrip())
+    typer.echo(f"\nfold values: {store.folder / 'scores' / metric}.csv")
 
 
 def import_(

@@ -23,13 +23,13 @@ def register(app: typer.Typer) -> None:
 
 
 def _dataset(name: str) -> Dataset:
+    from fusionbench.core.plugin_options import validate_options
     from fusionbench.core.registry import discover
     from fusionbench.data.downloads import data_home
-    from fusionbench.suites import suite as suites
 
     registry = discover(("datasets",))
     ref = dataset_ref(name)
-    return registry.dataset(ref.name)(suites.options(registry, "datasets", ref), data_home())
+    return registry.dataset(ref.name)(validate_options(registry, "datasets", ref), data_home())
 
 
 @data.command("ls")
@@ -132,7 +132,7 @@ def _inspected(name: str) -> Inspection:
     from fusionbench.data.inspection import inspect
     from fusionbench.session import Session
 
-    return inspect(Session(device="cpu").bench.cohort(dataset_ref(name), "patient"))
+    return inspect(Session(device="cpu").resources.cohort(dataset_ref(name), "patient"))
 
 
 def _show(rows: Sequence[FileRow], found: Inspection | None) -> None:

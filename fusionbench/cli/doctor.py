@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.options import OUT, Json, Out, names_of, open_bench, print_json
+from fusionbench.cli.options import OUT, Json, Out, names_of, open_session, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -25,11 +25,10 @@ def doctor(
     out: Out = OUT,
 ) -> None:
     """Look at versions, devices, threads, data and places, or at what would change a suite's results; exit 1 if bad."""
-    from fusionbench.core.registry import ALL_KINDS
     from fusionbench.tools.doctor import examine
 
-    bench = open_bench(ALL_KINDS)
-    lines = list(examine(bench.registry, bench.home, out, suite))
+    session = open_session(out)
+    lines = list(examine(session.registry, session.home, out, suite))
     if as_json:
         print_json(lines)
     else:

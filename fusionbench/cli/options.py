@@ -14,7 +14,6 @@ from fusionbench.core.commands import RESULTS
 
 if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
-    from fusionbench.execution.shared import Workbench
     from fusionbench.session import Session
 
 
@@ -71,25 +70,27 @@ def dataset_ref(text: str) -> PluginRef:
     return PluginRef.of("table", file=text) if text.endswith(".toml") else PluginRef.parse(text)
 
 
+PLANNED = frozenset({"suites", "datasets", "models", "metrics", "modalities"})
+"""Kinds of things that a plan is made of; a session of these alone starts sooner."""
+
+
 def open_session(
-    out: Path, device: str = "cpu", *, threads: int | None = None, uri: str | None = None, deterministic: bool = False
+    out: Path,
+    device: str = "cpu",
+    *,
+    threads: int | None = None,
+    uri: str | None = None,
+    deterministic: bool = False,
+    kinds: Collection[str] | None = None,
 ) -> Session:
+    """The session that a verb works with; `kinds` of plugins, default all."""
+    from fusionbench.core.registry import ALL_KINDS, discover
     from fusionbench.session import Session
 
-    return Session(out=out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic)
-
-
-PLANNED = frozenset({"suites", "datasets", "models", "metrics", "modalities"})
-"""Kinds of things that a plan is made of."""
-
-
-def open_bench(kinds: Collection[str] = PLANNED) -> Workbench:
-    """What a plan needs; without executors and a session's tables and statistics, which take seconds to import."""
-    from fusionbench.core.registry import discover
-    from fusionbench.data.downloads import data_home
-    from fusionbench.execution.shared import Workbench
-
-    return Workbench(discover(kinds), data_home())
+    registry = discover(ALL_KINDS if kinds is None else kinds)
+    return Session(
+        out, device=device, threads=threads, tracking_uri=uri, deterministic=deterministic, registry=registry
+    )
 
 
 def print_json(value: Any) -> None:

@@ -22,10 +22,7 @@ def predict(
     device: Device = "auto",
 ) -> None:
     """Score the patients of a cohort with a finished cell."""
-    from fusionbench.tools.predict import predict_cohort
-
-    session = open_session(out, device)
-    frame = predict_cohort(session.bench, session.out, cell, dataset_ref(cohort))
+    frame = open_session(out, device).predict(cell, dataset_ref(cohort))
     if to is None:
         typer.echo(frame.to_csv(index=False).rstrip())
         return

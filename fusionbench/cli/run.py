@@ -100,7 +100,7 @@ def run(
                 retry_failed=retry == "failed",
                 rerun=rerun,
                 track=track,
-                asked=asked,
+                options=asked,
                 reporter=reporter,
             )
         except KeyboardInterrupt as stopped:

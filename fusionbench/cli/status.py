@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionbench.cli.options import OUT, Json, Out, SuiteName, open_bench, print_json
+from fusionbench.cli.options import OUT, PLANNED, Json, Out, SuiteName, open_session, print_json
 from fusionbench.core.commands import command
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def status(
     from fusionbench.tools.status import suite_status
     from fusionbench.tools.status.prune import prune
 
-    found, going_on, store = suite_status(suite, out, open_bench())
+    found, going_on, store = suite_status(suite, out, open_session(out, kinds=PLANNED).resources)
     removed: list[Stored] = []
     if prune_stale:
         prune(found, store, removed.append)

@@ -14,10 +14,10 @@ def register(app: typer.Typer) -> None:
 def validate(suite: SuiteName) -> None:
     """Check a suite's text, names and options; reads no data."""
     from fusionbench.core.registry import discover
-    from fusionbench.suites import suite as suites
+    from fusionbench.suites.suite import check_names, load_suite
 
-    registry, name = suites.named(discover(), suite)
-    loaded = suites.load(registry, name)
-    suites.check_names(loaded, registry)
+    registry = discover()
+    loaded = load_suite(registry, suite)
+    check_names(loaded, registry)
     rows = len(loaded.datasets) * len(loaded.models) * len(loaded.variants())
     typer.echo(f"{suite}: in order ({len(loaded.datasets)} datasets x {len(loaded.models)} models x variants = {rows})")

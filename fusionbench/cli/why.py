@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.options import OUT, Json, Out, open_bench, print_json
+from fusionbench.cli.options import OUT, PLANNED, Json, Out, open_session, print_json
 
 if TYPE_CHECKING:
     from fusionbench.tools.status import Answer
@@ -29,7 +29,7 @@ def why(
     from fusionbench.tools import status as standing
     from fusionbench.tools.status.asked import needs_place
 
-    answer = standing.why(needs_place(cell, repeat, variant), out, open_bench())
+    answer = standing.why(needs_place(cell, repeat, variant), out, open_session(out, kinds=PLANNED).resources)
     if as_json:
         print_json(answer)
     else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from fusionbench import Dataset, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
-YOURS = "(a file of your own)"
-"""Stands for the plugin of a suite that is named by its path."""
 TAKEN = frozenset({"published", "mlartifacts"})
 """Folders of a results root that are no suite's."""
-_NAMING = "rename the file: up to 80 letters, digits, _, - and dots, none leading, and none of a system's own names"
+FOLDER_NAMES = (
+    "rename the file: up to 80 letters, digits, _, - and dots, none leading, and none of a system's own names"
+)
 ALL_KINDS = frozenset(hookspecs.HOOKS)
 BASES: Mapping[str, str] = {
     "modalities": "Modality",
@@ -111,21 +111,6 @@ class Registry:
             raise SuiteError(f"{error}; a suite file of your own is named by its path, such as ./{name}.toml") from None
         return path
 
-    def with_suite(self, path: Path) -> Registry:
-        """With one more suite: a file of the user's own, called by its stem.
-
-        Raises:
-            SuiteError: no such file, or an installed suite has this name and would write to the same results.
-        """
-        if not path.is_file():
-            raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
-        known, name = self.found.get("suites", {}), path.stem
-        if not is_plain(name) or name in TAKEN:
-            raise SuiteError(f"{path}: {name!r} names the folder of its results; {_NAMING}")
-        if name in known and known[name][1] != YOURS:
-            raise SuiteError(f"{path}: an installed suite is called {name!r}, too; rename the file")
-        return replace(self, found=MappingProxyType({**self.found, "suites": {**known, name: (path, YOURS)}}))
-
 
 def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:
     """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
@@ -190,8 +175,10 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
             name = _name_of(kind, thing)
             if not isinstance(name, str) or not name:
                 raise PluginError(f"{hook} returned {thing!r}, which has no name")
-            if kind == "suites" and (not is_plain(name) or name in TAKEN):
-                raise PluginError(f"{hook} returned a suite {name!r}, which names the folder of its results; {_NAMING}")
+            if kind == "suites" and not names_folder(name):
+                raise PluginError(
+                    f"{hook} returned a suite {name!r}, which names the folder of its results; {FOLDER_NAMES}"
+                )
             if name in by_name:
                 raise PluginError(f"{hook} returned {name!r} twice")
             if kind in BASES:
@@ -205,6 +192,11 @@ def _name_of(kind: str, thing: Any) -> Any:
     if kind == "suites":
         return PurePosixPath(thing.name).stem
     return getattr(getattr(thing, "info", None) if kind == "commands" else thing, "name", None)
+
+
+def names_folder(name: str) -> bool:
+    """Whether a suite of this name can have a folder of its own under every results root."""
+    return is_plain(name) and name not in TAKEN
 
 
 def _check_class(hook: str, thing: Any, base: type) -> None:

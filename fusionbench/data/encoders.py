@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from fusionbench.core.errors import DataError, SuiteError
 from fusionbench.core.interfaces import Encoder
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data import downloads as download
-from fusionbench.suites import suite as suites
 
 if TYPE_CHECKING:
     import torch
@@ -72,7 +72,7 @@ def load(choice: EncoderChoice, device: torch.device, *, registry: Registry | No
     """
     registry = registry or discover(("encoders",))
     cls: type[Encoder] = registry.get("encoders", choice.ref.name)
-    options = suites.options(registry, "encoders", choice.ref)
+    options = validate_options(registry, "encoders", choice.ref)
     file = weights_file(cls, choice.file)
     encoder = cls(options, file, device)
     said = (file.name, download.sha256_of(file)) if file is not None else ("", "")

@@ -14,6 +14,7 @@ from torch import nn
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.interfaces import FusionModel, Predictor, State
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
@@ -21,7 +22,6 @@ from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Sur
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.training.loop import TorchPredictor, train_module
-from fusionbench.suites import suite as suites
 from fusionbench.suites.cell import Cell
 
 Load = Callable[[str], CellResult]
@@ -130,7 +130,7 @@ class Loaded(Predictor):
 
 def make_model(registry: Registry, ref: PluginRef) -> FusionModel:
     """The model of a reference, with its validated options."""
-    return registry.model(ref.name)(suites.options(registry, "models", ref))
+    return registry.model(ref.name)(validate_options(registry, "models", ref))
 
 
 def load_members(cell: Cell, cohort: Cohort, registry: Registry, device: torch.device, load: Load) -> dict[Member, Fit]:

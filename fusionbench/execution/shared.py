@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
@@ -16,7 +18,6 @@ from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, arranged
-from fusionbench.suites import suite as suites
 from fusionbench.suites.cell import Cell, present_modalities
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class Workbench:
     """Caches by content; nothing here changes a result, only how often it is computed.
 
     Attributes:
-        given: the device; None = the CPU.
+        device_name: auto, cpu or cuda.
         threads: CPU threads of a cell; None = by the size of its cases.
         cores: most threads that a cell with large cases takes then; None = every core.
         deterministic: only algorithms that give the same bits every time.
@@ -39,7 +40,7 @@ class Workbench:
 
     registry: Registry
     home: Path
-    given: torch.device | None = None
+    device_name: str = "cpu"
     threads: int | None = field(default=None, kw_only=True)
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
@@ -50,11 +51,20 @@ class Workbench:
     def __post_init__(self) -> None:
         featurecache.here()  # a wrong setting is told once, before anything is read
 
-    @property
+    @cached_property
     def device(self) -> torch.device:
-        import torch  # only here: planning does without it
+        """The device that cells are computed on.
 
-        return torch.device("cpu") if self.given is None else self.given
+        Raises:
+            SuiteError: CUDA was asked for, and there is none.
+        """
+        from fusionbench.nn import pick_device  # loads torch, which planning does without
+
+        if self.deterministic:
+            from fusionbench.execution.determinism import prepare
+
+            prepare()  # before anything runs on CUDA
+        return pick_device(self.device_name)
 
     def cohort(self, ref: PluginRef, unit: str) -> Cohort:
         """The cohort, read and checked once.
@@ -65,7 +75,7 @@ class Workbench:
         known = (ref, unit)
         if known not in self._cohorts:
             cls = self.registry.dataset(ref.name)
-            dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+            dataset = cls(validate_options(self.registry, "datasets", ref), self.home)
             self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
         return self._cohorts[known]
 
@@ -84,7 +94,7 @@ class Workbench:
     def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
         """A cohort to predict on: targets, columns and modalities may be absent."""
         cls = self.registry.dataset(ref.name)
-        dataset = cls(suites.options(self.registry, "datasets", ref), self.home)
+        dataset = cls(validate_options(self.registry, "datasets", ref), self.home)
         return load_cohort(dataset, self.registry.modalities, unit, new_patients=True)
 
     def train_mask(self, cell: Cell) -> Mask:

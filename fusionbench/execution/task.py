@@ -15,12 +15,10 @@ from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError, ResultsError
 from fusionbench.core.interfaces import Executor, Lost
 from fusionbench.core.registry import Registry, discover
-from fusionbench.execution.determinism import prepare
 from fusionbench.execution.fit_context import Progress
 from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import Workbench
 from fusionbench.execution.stacked.running import note_of, run_stack
-from fusionbench.nn import pick_device
 from fusionbench.suites.cell import Cell
 
 
@@ -134,12 +132,10 @@ class Elsewhere:
             os.chdir(place.folder)
         registry = installed()
         self.unfit = _other_plugins(place.plugins, plugins(registry))
-        if place.deterministic:
-            prepare()
         self.bench = Workbench(
             registry,
             place.home,
-            pick_device(place.device),
+            place.device,
             threads=place.threads,
             cores=place.cores,
             deterministic=place.deterministic,

@@ -1,8 +1,8 @@
-"""What can be made of a suite's stored frames and lock alone: tables, comparisons, further scores, imported models."""
+"""A suite's tables and report, written from its cells or from its stored frames; further scores; imported models."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,22 +11,26 @@ import pandas as pd
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
-from fusionbench.core.garbage import uncollected
 from fusionbench.report import imported as imports
-from fusionbench.report.analysis import analyse
+from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.findings import findings
-from fusionbench.report.paired import compare
 from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
-from fusionbench.results.frames import Frames, read_frames, write_frames
-from fusionbench.suites import lock as locks
+from fusionbench.results.frames import Frames, collect, read_frames, write_frames
+from fusionbench.suites import published_numbers
+from fusionbench.suites.lock import make_lock, read_lock, run_command
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
+    from fusionbench.data.cohort import Cohort
+    from fusionbench.execution.shared import Workbench
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.results.store import Store
+    from fusionbench.suites.cell import Plan
     from fusionbench.suites.suite import Suite
 
+TableKind = Literal["table", "table.partial"]
+"""The table of a whole suite, or of as much of it as is there or was asked for."""
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "md": "md",
     "csv": "csv",
@@ -36,20 +40,45 @@ SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
 """File endings of a written table and the format each holds."""
 
 
+def planned_cohorts(plan: Plan, resources: Workbench) -> dict[tuple[str, str], Cohort]:
+    """The plan's cohorts by dataset as written and unit (patient or slide)."""
+    return {(str(dataset), unit): resources.cohort(dataset, unit) for dataset, unit in plan.cohorts}
+
+
+def lock_of(plan: Plan, resources: Workbench) -> dict[str, Any]:
+    """The content of suite.lock.toml."""
+    units = published_numbers.units(plan.suite)
+    counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
+    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted)
+
+
+def metric_versions(registry: Registry) -> dict[str, str]:
+    """Metric to its version: scores of another version are not those of a finished cell."""
+    return {name: registry.metric(name).version for name in registry.names("metrics")}
+
+
+def frames_of(plan: Plan, store: Store, resources: Workbench) -> Frames:
+    """The finished cells of a plan as tidy frames."""
+    return collect(plan, store, planned_cohorts(plan, resources), metric_versions(resources.registry))
+
+
+def _directions(registry: Registry, metrics: Iterable[str]) -> dict[str, bool | None]:
+    """Metric to whether higher is better."""
+    return {name: registry.metric(name).higher_is_better for name in metrics}
+
+
 def write_tables(
-    frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, kind: Literal["table", "table.partial"]
+    frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, kind: TableKind
 ) -> Path | None:
-    """The table in every format, imported models among its rows, and of a whole suite its frames.
+    """Write the table in every format, with imported models among its rows, and of a whole suite its frames.
 
     Returns:
         the Markdown file; None where nothing has a score.
     """
-    names = lock["suite"]["metrics"]
     frames = with_imported(frames, store, lock, registry)
     if frames.folds.empty:
         return None
-    directions = {name: registry.metric(name).higher_is_better for name in names}
-    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+    analysis = _analysed(frames, lock, registry)
     below = findings(analysis, lock)
     notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
     for suffix, fmt in SUFFIXES.items():
@@ -60,7 +89,7 @@ def write_tables(
     return store.folder / f"{kind}.md"
 
 
-def every_row(store: Store) -> pd.DataFrame:
+def table_rows(store: Store) -> pd.DataFrame:
     """table.csv, and below it those rows of table.partial.csv that it lacks: further ones that a run was asked for.
 
     One of the two is there.
@@ -93,12 +122,15 @@ def write_report(
     if frames.folds.empty:
         go_on = command(store.root, "run", store.suite)
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
-    directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    with uncollected():
-        analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
-        images = list(written(figures(analysis, lock), store))
-        origin = Origin.read(store.folder, locks.command(lock, suite))
-        return store.write_text("report.html", report(analysis, lock, images, audit, origin))
+    analysis = _analysed(frames, lock, registry)
+    images = list(written(figures(analysis, lock), store))
+    origin = Origin.read(store.folder, run_command(lock, suite))
+    return store.write_text("report.html", report(analysis, lock, images, audit, origin))
+
+
+def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:
+    directions = _directions(registry, lock["suite"]["metrics"])
+    return analyse(frames, directions=directions, seed=lock["suite"]["seed"])
 
 
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:
@@ -130,7 +162,7 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
     Raises:
         DataError: what is wrong with the file. ResultsError: the suite has not been run completely.
     """
-    frames, lock = without_imported(read_frames(store.folder)), locks.read_lock(store.folder)
+    frames, lock = without_imported(read_frames(store.folder)), read_lock(store.folder)
     table = imports.read_predictions(path, frames)
     for _, of_model in table.groupby("model", sort=False):
         imports.keep(of_model, store)
@@ -145,7 +177,7 @@ def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
         SuiteError: unknown metric. ResultsError: no complete results.
     """
     metric = registry.metric(name)()
-    folds = rescore(read_frames(store.folder), locks.read_lock(store.folder), {name: metric})
+    folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: metric})
     (store.folder / "scores").mkdir(exist_ok=True)
     store.write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
@@ -153,76 +185,6 @@ def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
 
 def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registry) -> str:
     """`folds` of one metric as a Markdown table with means, spreads and tie groups."""
-    frames, lock = replace(read_frames(store.folder), folds=folds), locks.read_lock(store.folder)
-    directions = {name: registry.metric(name).higher_is_better}
-    table = analyse(frames, directions=directions, seed=lock["suite"]["seed"]).table
+    frames, lock = replace(read_frames(store.folder), folds=folds), read_lock(store.folder)
+    table = analyse(frames, directions=_directions(registry, [name]), seed=lock["suite"]["seed"]).table
     return render(table, "md", title=lock["suite"]["title"])
-
-
-def compare_models(
-    store: Store, model_a: str, model_b: str, registry: Registry, other: Store | None = None
-) -> pd.DataFrame:
-    """PAIR_COLUMNS and n_cases of two models of a suite; the second may be of another run of the same suite.
-
-    Raises:
-        ResultsError: a model is not there, or the two runs differ in what makes rows comparable; says in what.
-    """
-    frames, lock = read_frames(store.folder), locks.read_lock(store.folder)
-    if other is not None:
-        apart = differences(lock, locks.read_lock(other.folder))
-        if apart:
-            raise ResultsError(
-                f"{store.folder} and {other.folder} cannot be compared, they differ in {'; '.join(apart)}"
-            )
-        frames = _side_by_side(frames, read_frames(other.folder), model_b)
-        model_b = _theirs(model_b)
-    directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    return compare(frames, model_a, model_b, directions=directions, seed=lock["suite"]["seed"])
-
-
-def _theirs(model: str) -> str:
-    return f"{model} (other run)"
-
-
-def _side_by_side(frames: Frames, others: Frames, model: str) -> Frames:
-    """One model's rows of another run among ours, under a name of their own."""
-    parts = {}
-    for name in ("cells", "folds", "predictions"):
-        of = getattr(others, name)
-        theirs = of[of["model"] == model].assign(model=_theirs(model))
-        parts[name] = pd.concat([getattr(frames, name), theirs], ignore_index=True)
-    return replace(frames, **parts)
-
-
-_OF_DATASET = ("fingerprint", "checksums", "tau_months", "splits", "masks")
-
-
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What of two locks makes their rows no pair: results version, data, splits, masks, horizons, seed, metrics."""
-    return list(_differences(one, other))
-
-
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[str]:
-    if one["results_version"] != other["results_version"]:
-        yield f"results_version ({one['results_version']} and {other['results_version']})"
-    for key in ("seed", "metrics"):
-        if one["suite"][key] != other["suite"][key]:
-            yield f"suite.{key} ({_short(one['suite'][key])} and {_short(other['suite'][key])})"
-    for part in ("protocol", "train"):
-        mine, theirs = one["suite"][part], other["suite"][part]
-        yield from (
-            f"{part}.{key} ({_short(mine.get(key, 'none'))} and {_short(theirs.get(key, 'none'))})"
-            for key in sorted({*mine, *theirs})
-            if mine.get(key) != theirs.get(key)
-        )
-    for name in dict.fromkeys([*one["datasets"], *other["datasets"]]):
-        if (name in one["datasets"]) != (name in other["datasets"]):
-            yield f"dataset {name}, which only one of them has"
-            continue
-        mine, theirs = one["datasets"][name], other["datasets"][name]
-        yield from (f"{key} of {name}" for key in _OF_DATASET if mine.get(key) != theirs.get(key))
-
-
-def _short(value: Any) -> str:
-    text = ", ".join(map(str, value)) if isinstance(value, Sequence) and not isinstance(value, str) else str(value)
-    return text if len(text) < 40 else text[:37] + "..."

@@ -13,7 +13,7 @@ from fusionbench.core.search_space import TRAIN
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold, Member
 from fusionbench.data import masks as missing
-from fusionbench.suites import suite as suites
+from fusionbench.suites.suite import BASE, Suite
 
 RESULTS_VERSION = 2
 """Bumped when a change of floors 1 to 3 changes results; part of every key."""
@@ -66,7 +66,7 @@ class Cell:
     @property
     def label(self) -> str:
         where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
-        variant = "" if self.variant == suites.BASE else f" · {self.variant}"
+        variant = "" if self.variant == BASE else f" · {self.variant}"
         return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
 
     @property
@@ -100,7 +100,7 @@ class Cell:
 class Plan:
     """All cells of a suite, members included, in an order in which members come first."""
 
-    suite: suites.Suite
+    suite: Suite
     cells: tuple[Cell, ...]
 
     @property

@@ -15,11 +15,12 @@ import tomli_w
 import fusionbench
 from fusionbench.core import environment
 from fusionbench.core.errors import ResultsError
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
 from fusionbench.data.splits import fold_hash
-from fusionbench.suites import published_numbers as references
-from fusionbench.suites import suite as suites
+from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.suites.suite import Suite
 from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
@@ -51,19 +52,19 @@ def make_lock(
             "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
         },
         "datasets": {str(d): _dataset(plan, registry, str(d), cohorts, counted) for d, _ in plan.cohorts},
-        **{kind: of.plain() for kind, of in references.read(plan.suite, registry).items()},
+        **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {name: registry.model(name).version for name in models},
         "model_plugins": {name: _source(registry, "models", name) for name in models},
         "options": {
-            str(ref): _plain(suites.options(registry, "models", ref).model_dump(mode="json"))
+            str(ref): _plain(validate_options(registry, "models", ref).model_dump(mode="json"))
             for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
         },
         "packages": environment.packages(),
     }
 
 
-def suite_in_lock(suite: suites.Suite) -> dict[str, Any]:
+def suite_in_lock(suite: Suite) -> dict[str, Any]:
     """A suite as its lock has it: TOML values, datasets and models as they are written."""
     written = {"datasets": [str(d) for d in suite.datasets], "models": [str(m) for m in suite.models]}
     plain: dict[str, Any] = _plain(suite.model_dump(mode="json"))
@@ -168,11 +169,11 @@ def _is_lock(content: Mapping[str, Any]) -> bool:
 _REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 
-def dumps(lock: Mapping[str, Any]) -> str:
+def lock_text(lock: Mapping[str, Any]) -> str:
     return tomli_w.dumps(lock)
 
 
-def command(lock: Mapping[str, Any], written: suites.Suite) -> str:
+def run_command(lock: Mapping[str, Any], written: Suite) -> str:
     """The command that makes a run again.
 
     Args:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import Registry
@@ -18,10 +19,10 @@ from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data import masks as missing
 from fusionbench.data import splits
 from fusionbench.data.protocol_view import arranged, arranged_set
-from fusionbench.suites import suite as suites
 from fusionbench.suites import tuned_options as tuned
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
 from fusionbench.suites.stacks import STACK, why_alone, with_stacks
+from fusionbench.suites.suite import Suite, Variant, check_names
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import FusionModel
@@ -36,14 +37,14 @@ _SHARED = frozenset({"dataset", "modalities", "modality_order", "model", "patter
 Cohorts = Callable[[PluginRef, str], "Cohort"]
 
 
-def expand(suite: suites.Suite, registry: Registry, cohorts: Cohorts) -> Plan:
+def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     """Every cell of a suite, in running order.
 
     Raises:
         SuiteError: names, options or modalities that do not exist; all at once, before any compute.
         DataError: a cohort cannot be read or folded.
     """
-    suites.check_names(suite, registry)
+    check_names(suite, registry)
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
     _check_modalities(suite, cohorts)
@@ -59,7 +60,7 @@ def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
     yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold))
 
 
-def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
+def _check_modalities(suite: Suite, cohorts: Cohorts) -> None:
     """Modality sets and missing-modality patterns against what the datasets have; all problems at once."""
     of_name: dict[str, tuple[str, ...]] = {}
     for ref in suite.datasets:
@@ -81,7 +82,7 @@ def _check_modalities(suite: suites.Suite, cohorts: Cohorts) -> None:
         raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
 
 
-def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterator[str]:
+def _pattern_problems(suite: Suite, modalities: Sequence[str]) -> Iterator[str]:
     for variant in suite.variants():
         protocol: Protocol = overlay(suite.protocol, variant.protocol)
         for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
@@ -92,8 +93,8 @@ def _pattern_problems(suite: suites.Suite, modalities: Sequence[str]) -> Iterato
 
 
 def _variant_cells(
-    suite: suites.Suite,
-    variant: suites.Variant,
+    suite: Suite,
+    variant: Variant,
     dataset: PluginRef,
     registry: Registry,
     cohorts: Cohorts,
@@ -134,7 +135,7 @@ def _folds(dataset: PluginRef, cohort: Cohort, protocol: Protocol, seed: int, re
 
 
 def _dataset_cells(
-    suite: suites.Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: tuned.Tuned
+    suite: Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: tuned.Tuned
 ) -> Iterator[Cell]:
     """The cells of every variant that runs on a dataset; all share the dataset's horizon."""
     variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
@@ -168,7 +169,7 @@ class _Maker:
         variant: str,
         protocol: Protocol,
         recipe: TrainRecipe,
-        suite: suites.Suite,
+        suite: Suite,
         tau: float,
         found: tuned.Tuned,
         folds: Sequence[Sequence[Fold]],
@@ -240,7 +241,7 @@ class _Maker:
         if study is None:
             return cell
         chosen = replace(cell, tuned=study.chosen, recipe=overlay(cell.recipe, study.train))
-        suites.options(self.registry, "models", chosen.chosen)  # what it does not take is told before any compute
+        validate_options(self.registry, "models", chosen.chosen)  # what it does not take is told before any compute
         return chosen
 
     def oracle(self, repeat: int, fold: int, split: Fold) -> Cell:
@@ -299,7 +300,7 @@ class _Maker:
         return f"train_pattern {pattern!r} hides {named} from every training case" if hidden else ""
 
     def model(self, ref: PluginRef) -> FusionModel:
-        return self.registry.model(ref.name)(suites.options(self.registry, "models", ref))
+        return self.registry.model(ref.name)(validate_options(self.registry, "models", ref))
 
     def _fold_hash(self, cell: Cell) -> str:
         """Hash of the fold; made once for all models."""
@@ -379,7 +380,7 @@ class _Maker:
     def _about_model(self, ref: PluginRef, written: str) -> dict[str, Any]:
         about: dict[str, Any] = {"name": ref.name}
         if ref.name != ORACLE:
-            chosen = suites.options(self.registry, "models", ref).model_dump(mode="json")
+            chosen = validate_options(self.registry, "models", ref).model_dump(mode="json")
             about |= {"version": self.registry.model(ref.name).version, "options": chosen}
         return {**about, "written": written}
 

@@ -61,32 +61,27 @@ class Published:
         }
 
 
-def read(suite: Suite, registry: Registry) -> dict[str, Published]:
+def read(suite: Suite) -> dict[str, Published]:
     """The files that a suite names, by key; read, not yet checked.
 
     Raises:
         SuiteError: a file is not there, or its columns are not those of its kind.
     """
     names = {kind: getattr(suite, kind) for kind in COLUMNS}
-    return {kind: _read(suite, registry, kind, name) for kind, name in names.items() if name is not None}
+    return {kind: _read(suite, kind) for kind, name in names.items() if name is not None}
 
 
-def units(suite: Suite, registry: Registry) -> tuple[str, ...]:
+def units(suite: Suite) -> tuple[str, ...]:
     """The units that published counts are of: those cohorts are counted, whether or not a cell reads them."""
     if suite.counts is None:
         return ()
-    rows = _read(suite, registry, "counts", suite.counts).rows
+    rows = _read(suite, "counts").rows
     return tuple(dict.fromkeys(row["unit"] for row in rows))
 
 
-def _read(suite: Suite, registry: Registry, kind: str, name: str) -> Published:
-    path = registry.suite(suite.name)
-    folder: Any = getattr(path, "parent", None)
-    try:
-        text = (folder / name).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise SuiteError(f"{path}: {kind} {name!r} cannot be read beside the suite: {error}") from error
-    return parse(kind, text, str(folder / name))
+def _read(suite: Suite, kind: str) -> Published:
+    where, text = suite.read_beside(kind)
+    return parse(kind, text, where)
 
 
 def parse(kind: str, text: str, where: str) -> Published:
@@ -115,7 +110,7 @@ def parse(kind: str, text: str, where: str) -> Published:
 def problems(suite: Suite, registry: Registry) -> Iterator[str]:
     """Everything in a suite's published numbers that names what does not exist: file, row, choices."""
     try:
-        found = read(suite, registry)
+        found = read(suite)
     except SuiteError as error:
         yield str(error)
         return

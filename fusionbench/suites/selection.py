@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.suites import suite as suites
 from fusionbench.suites.cell import Plan
+from fusionbench.suites.suite import Suite, narrow_suite
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Selection:
         asked = [("-d", name) for name in self.datasets] + [("-m", name) for name in self.models]
         return tuple(word for flag in asked for word in flag)
 
-    def narrow(self, suite: suites.Suite) -> suites.Suite:
+    def narrow(self, suite: Suite) -> Suite:
         """The suite with fewer datasets or models, other repeats or another seed.
 
         Raises:
             SuiteError: a name that the suite does not have.
         """
-        return suites.narrow(suite, datasets=self.datasets, models=self.models, repeats=self.repeats, seed=self.seed)
+        return narrow_suite(suite, datasets=self.datasets, models=self.models, repeats=self.repeats, seed=self.seed)
 
     def pick(self, plan: Plan) -> Plan:
         """The plan with fewer cells.

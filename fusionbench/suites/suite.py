@@ -6,16 +6,18 @@ import os
 import tomllib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.core.interfaces import BESIDE_SUITE
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
-from fusionbench.core.registry import Registry
+from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder
 from fusionbench.suites import published_numbers as references
 
 BASE = "base"
@@ -94,6 +96,26 @@ class Suite(_Strict):
     claims: str | None = None
     counts: str | None = None
     tuned: str | None = None
+    _file: Traversable | None = PrivateAttr(None)
+
+    @property
+    def file(self) -> Traversable | None:
+        """The file that the suite was read from; None where it was made from a text."""
+        return self._file
+
+    def read_beside(self, key: str) -> tuple[str, str]:
+        """The file beside the suite that one of its keys names: its path as messages show it, and its text.
+
+        Raises:
+            SuiteError: the file cannot be read as UTF-8 text.
+        """
+        name, folder = getattr(self, key), getattr(self._file, "parent", None)
+        try:
+            if folder is None:
+                raise FileNotFoundError("the suite is no file on disk")
+            return str(folder / name), (folder / name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SuiteError(f"{self._file}: {key} {name!r} cannot be read beside the suite: {error}") from error
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""
@@ -105,41 +127,57 @@ class Suite(_Strict):
         return self.modalities.get(dataset, ()) if isinstance(self.modalities, Mapping) else self.modalities
 
 
-def load(registry: Registry, name: str) -> Suite:
-    """The suite called `name`.
+def load_suite(registry: Registry, name: str) -> Suite:
+    """A suite by name, or by the path of its file.
 
     Raises:
         SuiteError: unknown name, TOML syntax (file and line), or every problem of its content at once.
     """
-    path = registry.suite(name)
+    known = suite_name(registry, name)
+    path = Path(name).expanduser() if _is_path(name) else registry.suite(name)
     try:
-        suite = parse(name, path.read_text(encoding="utf-8"), str(path))
+        suite = parse_suite(known, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
-    if not isinstance(path, Path):
-        return suite
-    # as on the command line
-    return suite.model_copy(update={"datasets": tuple(from_folder(d, registry, path.parent) for d in suite.datasets)})
+    if isinstance(path, Path):  # paths in the file are relative to it; from here on to the working directory
+        datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
+        suite = suite.model_copy(update={"datasets": datasets})
+    suite._file = path
+    return suite
 
 
-def named(registry: Registry, name: str) -> tuple[Registry, str]:
-    """A suite by name or by path: the registry that has it, and its name there.
+def suite_name(registry: Registry, name: str) -> str:
+    """The name of a suite, which is also the name of its folder under the results root.
+
+    Args:
+        name: a name, which is not looked up, or the path of a suite file, which is called by its stem.
 
     Raises:
-        SuiteError: no such file, or its name is an installed suite's.
+        SuiteError: no such file; or its name is an installed suite's, whose results it would mix with its own, or
+            cannot name a folder.
     """
-    if name.endswith(".toml") or "/" in name or os.sep in name:
-        path = Path(name).expanduser()
-        return registry.with_suite(path), path.stem
-    return registry, name
+    if not _is_path(name):
+        return name
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
+    if not names_folder(path.stem):
+        raise SuiteError(f"{path}: {path.stem!r} names the folder of its results; {FOLDER_NAMES}")
+    if path.stem in registry.names("suites"):
+        raise SuiteError(f"{path}: an installed suite is called {path.stem!r}, too; rename the file")
+    return path.stem
 
 
-def from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+def _is_path(name: str) -> bool:
+    return name.endswith(".toml") or "/" in name or os.sep in name
+
+
+def dataset_from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
     """A dataset whose paths are relative to `folder`, as seen from here."""
     return _moved(ref, registry, lambda path: os.path.normpath(folder / Path(path).expanduser()))
 
 
-def for_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
+def dataset_for_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
     """The inverse: a dataset as a file in `folder` has to write it. Absolute paths stay."""
     return _moved(ref, registry, lambda path: path if os.path.isabs(path) else os.path.relpath(path, folder))
 
@@ -154,7 +192,7 @@ def _moved(ref: PluginRef, registry: Registry, change: Callable[[str], str]) -> 
     return ref.with_options({key: change(value) for key, value in paths.items()})
 
 
-def parse(name: str, text: str, where: str) -> Suite:
+def parse_suite(name: str, text: str, where: str) -> Suite:
     """A suite from its text; `where` names the file in messages."""
     try:
         raw = tomllib.loads(text)
@@ -247,7 +285,7 @@ def _variant_problems(suite: Suite) -> list[str]:
     return problems
 
 
-def narrow(
+def narrow_suite(
     suite: Suite,
     *,
     datasets: Sequence[str] = (),
@@ -309,28 +347,7 @@ def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> l
     problems = []
     for ref in refs:
         try:
-            options(registry, kind, ref)
+            validate_options(registry, kind, ref)
         except FusionBenchError as error:
             problems.append(str(error))
     return problems
-
-
-def options(registry: Registry, kind: str, ref: PluginRef) -> Any:
-    """The plugin's validated Options for a reference.
-
-    Raises:
-        SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
-    """
-    cls = registry.get(kind, ref.name)
-    try:
-        return cls.Options.model_validate(dict(ref.options))
-    except ValidationError as error:
-        lines = []
-        for e in error.errors():
-            key = ".".join(str(part) for part in e["loc"])
-            message = e["msg"].removeprefix("Value error, ")
-            if e["type"] == "extra_forbidden":
-                lines.append(did_you_mean("option", key, cls.Options.model_fields))
-            else:
-                lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
-        raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN
-from fusionbench.suites import suite as suites
+from fusionbench.suites.suite import dataset_for_folder, dataset_from_folder
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -116,27 +116,21 @@ def read(suite: Suite, registry: Registry) -> Tuned:
     """
     if suite.tuned is None:
         return Tuned()
-    path = registry.suite(suite.name)
-    folder: Any = getattr(path, "parent", None)
-    try:
-        text = (folder / suite.tuned).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, TypeError) as error:
-        raise SuiteError(f"{path}: tuned {suite.tuned!r} cannot be read beside the suite: {error}") from error
-    where = str(folder / suite.tuned)
+    where, text = suite.read_beside("tuned")
     studies = parse(text, where).study
-    if isinstance(path, Path):
-        studies = from_folder(studies, registry, path.parent)
+    if isinstance(suite.file, Path):
+        studies = from_folder(studies, registry, suite.file.parent)
     return Tuned(where, {study.place: study for study in studies})
 
 
 def from_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
     """Studies of a file in `folder`, their datasets as seen from here."""
-    return tuple(_renamed(s, suites.from_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
+    return tuple(_renamed(s, dataset_from_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
 
 
 def for_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
     """The inverse: studies as a file in `folder` has to write them."""
-    return tuple(_renamed(s, suites.for_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
+    return tuple(_renamed(s, dataset_for_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
 
 
 def _renamed(study: Study, dataset: PluginRef) -> Study:

@@ -9,11 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from fusionbench.core import commands as advice
+from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
-from fusionbench.results.frames import BINARIES, PLACE, TEXTS
+from fusionbench.report.build import (
+    frames_of,
+    lock_of,
+    metric_versions,
+    planned_cohorts,
+    write_report,
+    write_tables,
+)
+from fusionbench.results.audit_verdict import Audit
+from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
 from fusionbench.results.store import Store
+from fusionbench.suites.cell import Plan
+from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
+from fusionbench.suites.suite import load_suite
 from fusionbench.survival.stats import tied_ranks
+from fusionbench.tools.audit import audit
+from fusionbench.tools.planning import plan_as_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,8 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fusionbench.suites.cell import Plan
-    from fusionbench.tools.audit import Audit
+    from fusionbench.execution.shared import Workbench
 
 LARGEST = 5 * 2**20
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
@@ -32,10 +45,34 @@ PREDICTIONS = "predictions.parquet"
 FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json", "report.html")
 
 
-def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
+def publish_suite(name: str, out: Path, resources: Workbench) -> Path:
+    """Write the tables from the cells, audit them, and copy what a reader needs to <out>/published/<suite>/.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ResultsError: not complete, a breach, or too large.
+    """
+    plan, store = plan_as_run(name, out, resources)
+    registry, versions = resources.registry, metric_versions(resources.registry)
+    missing = [c for c in plan.todo() if store.finished(c, versions) is None]
+    lock = lock_of(plan, resources)
+    if missing or write_tables(frames_of(plan, store, resources), store, lock, registry, "table") is None:
+        left = f"{len(missing)} of {len(plan.todo())} cells are missing"
+        raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', name)}")
+    store.write_text(LOCK, lock_text(lock))
+    verdict = audit(plan, store, planned_cohorts(plan, resources))
+    store.write_text("audit.json", verdict.to_json())
+    lock, suite = read_lock(store.folder), load_suite(registry, name)
+    write_report(read_frames(store.folder), store, lock, registry, verdict, suite)
+    return copy_published(plan, store, verdict, run_command(lock, suite))
+
+
+def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path:
     """Copy what a reader needs to <out>/published/<suite>/; predictions in a small form (`compact`).
 
-    The folder is replaced whole or not at all. The caller has just written tables, frames and report from the cells.
+    The folder is replaced whole or not at all. The tables, frames and report were just written from the cells.
 
     Raises:
         ResultsError: cells failed, the audit found a breach, or a file would exceed 5 MB.
@@ -43,7 +80,7 @@ def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     failed = [record for record in (store.record(cell.key) for cell in plan.todo()) if record["status"] == "failed"]
     if failed:
         seen = f"{len(failed)} of {len(plan.todo())} cells failed, the first with: {failed[0]['reason']}"
-        again = advice.command(store.root, "run", plan.suite.name, "--retry", "failed")
+        again = command(store.root, "run", plan.suite.name, "--retry", "failed")
         raise ResultsError(f"{plan.suite.name}: {seen}; go on with: {again}")
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]
     if breaches:
@@ -53,7 +90,7 @@ def publish(plan: Plan, store: Store, audit: Audit, command: str) -> Path:
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as made:
         for name in FILES:
             _copy(store.folder / name, Path(made) / name)
-        origin = tomli_w.dumps(_origin(plan, store, command) | {"survival_curves": _has_curves(Path(made))})
+        origin = tomli_w.dumps(_origin(plan, store, made_by) | {"survival_curves": _has_curves(Path(made))})
         (Path(made) / "run.toml").write_text(origin, encoding="utf-8")
         if target.exists():
             shutil.rmtree(target)
@@ -112,13 +149,13 @@ def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:
     return tied_ranks(risk.to_numpy())
 
 
-def _origin(plan: Plan, store: Store, command: str) -> dict[str, Any]:
+def _origin(plan: Plan, store: Store, made_by: str) -> dict[str, Any]:
     """Command, cost, and the machines and versions that the cells themselves recorded."""
     records = [store.record(c.key) for c in plan.todo()]
     seconds = sum(sum(r["record"]["seconds"].values()) for r in records)
     environments = [r["record"]["environment"] for r in records if "environment" in r["record"]]
     return {
-        "command": command,
+        "command": made_by,
         "cells": len(records),
         "failed": sum(r["status"] == "failed" for r in records),
         "compute_minutes": round(seconds / 60, 1),

@@ -1,37 +1,53 @@
-"""A plan's cells computed and stored, and how that ended."""
+"""Run a suite: plan it, compute and store the cells that have no result, write the tables, log to MLflow."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from fusionbench.core.cell_result import CellResult
+from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Executor
-from fusionbench.core.registry import Registry
+from fusionbench.execution.executors.options import Asked, choose
 from fusionbench.execution.scheduler import Driver
 from fusionbench.execution.shared import Workbench
-from fusionbench.execution.task import Work
-from fusionbench.report.collecting import versions, write_tables
+from fusionbench.execution.task import work_of
+from fusionbench.report import mlflow
+from fusionbench.report.build import frames_of, lock_of, metric_versions, table_rows, write_tables
 from fusionbench.report.mlflow.live import Live
 from fusionbench.results.integrity import set_aside
+from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
+from fusionbench.suites.lock import LOCK, lock_text
+from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE
+from fusionbench.tools.planning import plan_suite, results_of
+from fusionbench.tools.status import count_outdated
 
 
 class Reporter(Protocol):
-    """Hears how a run goes."""
+    """Is told how a run goes."""
 
-    def start(self, todo: int, done: int) -> None: ...
-    def cell(self, cell: Cell) -> None: ...
-    def epoch(self, epoch: int, epochs: int) -> None: ...
-    def finished(self, cell: Cell, result: CellResult) -> None: ...
-    def note(self, line: str) -> None: ...
+    def start(self, todo: int, done: int) -> None:
+        """The run begins: `todo` cells will be computed, `done` have a result already."""
+
+    def cell(self, cell: Cell) -> None:
+        """A cell begins."""
+
+    def epoch(self, epoch: int, epochs: int) -> None:
+        """An epoch of the cell in hand has ended."""
+
+    def finished(self, cell: Cell, result: CellResult) -> None:
+        """A cell's result is stored."""
+
+    def note(self, line: str) -> None:
+        """Something that the user should know."""
 
 
-class Nobody:
-    """Hears nothing."""
+class SilentReporter:
+    """Shows nothing."""
 
     def start(self, todo: int, done: int) -> None: ...
     def cell(self, cell: Cell) -> None: ...
@@ -70,11 +86,12 @@ class RunReport:
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which of a plan's cells are to be computed: those that have no result, at most `limit`.
+class CellChoice:
+    """Which of a plan's cells are computed: those without a result.
 
     Attributes:
-        retry_failed: those that failed, too.
+        limit: at most so many.
+        retry_failed: also those that failed.
         rerun: all.
     """
 
@@ -82,22 +99,87 @@ class Wanted:
     retry_failed: bool = False
     rerun: bool = False
 
-    def done(self, cell: Cell, store: Store, registry: Registry) -> bool:
-        record = store.finished(cell, versions(registry))
+    def has_result(self, cell: Cell, store: Store, versions: dict[str, str]) -> bool:
+        """Whether the cell's stored result is kept; `versions` are the metrics'."""
+        record = store.finished(cell, versions)
         return not self.rerun and record is not None and not (self.retry_failed and record["status"] == "failed")
+
+
+def run_suite(
+    name: str,
+    out: Path,
+    resources: Workbench,
+    selection: Selection = WHOLE,
+    choice: CellChoice = CellChoice(),
+    options: Asked | None = None,
+    *,
+    track: bool = True,
+    tracking_uri: str | None = None,
+    reporter: Reporter | None = None,
+) -> RunReport:
+    """Compute the cells that have no result yet, then write the tables.
+
+    Finished cells stay whatever happens: an interrupt, a tracking server that is down, a cell that fails.
+
+    Args:
+        name: a suite's name, or the path of its file.
+        out: the results root.
+        options: where cells run, and how often a cell that was lost is tried again.
+        track: log to the MLflow at `tracking_uri`, else to the store under `out`.
+
+    Raises:
+        SuiteError, DataError, ResultsError: the request is wrong, before any compute.
+    """
+    options = options or Asked()
+    executor = choose(options, resources.threads, resources.device.type, resources.registry)
+    reporter = reporter or SilentReporter()
+    whole, unreadable = _whole_plan(name, resources, selection)
+    plan = whole if whole is not None and selection == selection.whole else plan_suite(name, resources, selection)
+    store = results_of(name, out, resources.registry)
+    store.prepare()
+    with hold(store.folder) as dead:
+        if dead is not None:
+            reporter.note(f"going on where {dead} was ended")
+        lock = lock_of(whole or plan, resources)
+        if whole is not None or not store.has_file(LOCK):
+            store.write_text(LOCK, lock_text(lock))
+        live = None
+        if track:
+            replay = mlflow.replay_command(out, name, *selection.rows)
+            suite = plan.suite
+            live = Live(
+                lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=lock, replay=replay),
+                reporter.note,
+            )
+        ran = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
+        report = write_results(whole, plan, store, resources, ran, unreadable)
+        outdated = 0 if whole is None else count_outdated(whole, store, resources.registry)
+        if live and report.table is not None and ran:
+            live.end(table_rows(store), mlflow.suite_files(store.folder))
+    return replace(report, outdated=outdated, notes=live.notes if live else ())
+
+
+def _whole_plan(name: str, resources: Workbench, selection: Selection) -> tuple[Plan | None, str]:
+    """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
+    try:
+        return plan_suite(name, resources, selection.whole), ""
+    except DataError as error:
+        if not selection.datasets:
+            raise
+        return None, str(error)
 
 
 def compute(
     plan: Plan,
     store: Store,
-    work: Work,
+    resources: Workbench,
     executor: Executor,
     retries: int,
-    wanted: Wanted,
+    choice: CellChoice,
     live: Live | None,
     reporter: Reporter,
 ) -> int:
-    """Run what is wanted; a finished cell is stored before anything else happens to it.
+    """Run the chosen cells; a finished cell is stored before anything else happens to it.
 
     Returns:
         how many cells ran.
@@ -105,8 +187,9 @@ def compute(
     todo = plan.todo()
     for line in set_aside(store, (cell.key for cell in todo)):
         reporter.note(line)
-    waiting = [cell for cell in todo if not wanted.done(cell, store, work.bench.registry)]
-    chosen = waiting[: wanted.limit]  # members stand first, so a cut leaves none out
+    versions = metric_versions(resources.registry)
+    waiting = [cell for cell in todo if not choice.has_result(cell, store, versions)]
+    chosen = waiting[: choice.limit]  # members stand first, so a cut leaves none out
 
     def sink(cell: Cell, result: CellResult) -> None:
         store.write(result)
@@ -116,26 +199,34 @@ def compute(
         reporter.finished(cell, result)
 
     reporter.start(len(chosen), len(todo) - len(waiting))
+    work = work_of(executor, resources, reporter.epoch)
     Driver(executor, store, retries, sink=sink, begin=reporter.cell, tell=reporter.note).run(chosen, work)
     return len(chosen)
 
 
-def finish(whole: Plan | None, plan: Plan, store: Store, bench: Workbench, ran: int, left_out: str = "") -> RunReport:
-    """Write the tables of what there is; the full ones whenever the whole suite has finished.
+def write_results(
+    whole: Plan | None, plan: Plan, store: Store, resources: Workbench, ran: int, left_out: str = ""
+) -> RunReport:
+    """Write the tables of what there is: the whole suite's whenever all of its cells have a result.
 
     Args:
         whole: the whole suite; None where its data are not all here (`left_out` says why).
         plan: what was asked for.
+        ran: how many cells were computed.
     """
-    current = versions(bench.registry)
+    registry = resources.registry
+    versions = metric_versions(registry)
     of_suite = None if whole is None else whole.todo()
-    there = sum(store.finished(c, current) is not None for c in of_suite or ())
+    there = sum(store.finished(c, versions) is not None for c in of_suite or ())
     complete = of_suite is not None and there == len(of_suite)
-    full = write_tables(whole, store, bench, "table") if whole is not None and complete else None
-    narrowed = whole is None or plan.suite != whole.suite
-    shown = full if full and not narrowed else write_tables(plan, store, bench, "table.partial")
+    table = None
+    if whole is not None and complete:
+        table = write_tables(frames_of(whole, store, resources), store, lock_of(whole, resources), registry, "table")
+    if table is None or whole is None or plan.suite != whole.suite:
+        frames = frames_of(plan, store, resources)
+        table = write_tables(frames, store, lock_of(plan, resources), registry, "table.partial")
     cells = {c.key: c for c in plan.todo()}
-    records = {key: record for key, c in cells.items() if (record := store.finished(c, current)) is not None}
+    records = {key: record for key, c in cells.items() if (record := store.finished(c, versions)) is not None}
     return RunReport(
         suite=plan.suite.name,
         ran=ran,
@@ -145,7 +236,7 @@ def finish(whole: Plan | None, plan: Plan, store: Store, bench: Workbench, ran: 
         there=there,
         listed=None if of_suite is None else len(of_suite),
         complete=complete,
-        table=shown,
+        table=table,
         left_out=left_out,
     )
 

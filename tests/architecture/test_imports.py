@@ -120,11 +120,11 @@ def test_listing_suites_loads_no_torch() -> None:
 def test_planning_loads_nothing_heavy() -> None:
     """Asking every model what it takes; of a command that only plans, torch would be most of the time."""
     statement = (
-        "from fusionbench.cli.options import open_bench\nfrom fusionbench.suites import suite as suites\n"
-        "from fusionbench.suites.plan import expand\nbench = open_bench()\n"
-        "assert all(p.status == 'ok' for p in bench.registry.plugins), bench.registry.plugins\n"
-        "suite = suites.narrow(suites.load(bench.registry, 'quickstart'), datasets=['synthetic'])\n"
-        "assert expand(suite, bench.registry, bench.cohort).todo()"
+        "from pathlib import Path\nfrom fusionbench.cli.options import PLANNED, open_session\n"
+        "from fusionbench.suites.selection import Selection\n"
+        "session = open_session(Path('results'), kinds=PLANNED)\n"
+        "assert all(p.status == 'ok' for p in session.registry.plugins), session.registry.plugins\n"
+        "assert session.plan('quickstart', Selection(datasets=('synthetic',))).todo()"
     )
     assert not loaded_by(statement) & HEAVY
 

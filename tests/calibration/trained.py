@@ -31,7 +31,7 @@ from fusionbench.report import predictions as tested
 from fusionbench.report.bootstrap import bootstrap
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import Suite, parse
+from fusionbench.suites.suite import Suite, parse_suite
 from fusionbench.survival.stats import percentile_interval
 from fusionbench.survival.stats.concordance import Floats
 
@@ -91,7 +91,7 @@ def registry() -> Registry:
 
 
 def _suite(seed: int, epochs: int) -> Suite:
-    return parse("calibration", SUITE.format(seed=seed, epochs=epochs), __file__)
+    return parse_suite("calibration", SUITE.format(seed=seed, epochs=epochs), __file__)
 
 
 def _of_family(cell: Cell, seed: int, family: str) -> Cell:

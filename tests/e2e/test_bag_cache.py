@@ -40,8 +40,8 @@ def test_results_are_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     def ran(place: str) -> CellResult:
         monkeypatch.setenv(ENVIRONMENT, place)
-        session.bench._fitted.clear()
-        result = run_cell(cell, session.bench, lambda key: pytest.fail(f"asked for {key}"))
+        session.resources._fitted.clear()
+        result = run_cell(cell, session.resources, lambda key: pytest.fail(f"asked for {key}"))
         assert result.status == "ok", result.reason
         return result
 

@@ -22,7 +22,7 @@ from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import Workbench
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import load
+from fusionbench.suites.suite import load_suite
 from tests.conftest import EXAMPLE
 
 PLAIN = ("example-least-squares", "cox", "survival-forest", "gradient-boosting")
@@ -80,7 +80,7 @@ def bench() -> Iterator[Bench]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(EXAMPLE)
         registry = discover()
-        suite = load(registry, "example-tiny")
+        suite = load_suite(registry, "example-tiny")
         sets = (("vector",), ("bag",), ("vector", "bag"))
         suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS)), "modalities": sets})
         shared = Workbench(registry, Path())

@@ -103,7 +103,7 @@ def test_rows_folds_and_files_are_there_once_however_often_they_are_replayed(ses
 def test_parents_and_children_name_the_cohort_by_the_fingerprint_of_the_lock(session: Session) -> None:
     plan, _ = session.as_run(SUITE)
     ((dataset, unit),) = plan.cohorts
-    fingerprint = session.bench.cohort(dataset, unit).fingerprint
+    fingerprint = session.resources.cohort(dataset, unit).fingerprint
     for run in runs(session, SUITE, "tags.`fusionbench.kind` != 'suite'"):
         (used,) = run.inputs.dataset_inputs
         assert used.dataset.name == str(dataset)

@@ -117,7 +117,7 @@ def test_nobodys_follow_up_is_within_a_predictors_reach(session: Session) -> Non
     from fusionbench.execution.run_cell import fold_data
 
     cell = session.plan(SUITE).todo()[0]
-    data = fold_data(cell, session.bench.cohort(cell.dataset, "patient"), session.bench)
+    data = fold_data(cell, session.resources.cohort(cell.dataset, "patient"), session.resources)
     assert all(case.target is None for case in data.test.cases)
     assert all(case.target is None for case in data.train.without_targets().cases)
     assert data.test.targets is None

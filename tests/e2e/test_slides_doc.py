@@ -10,9 +10,9 @@ import fusionbench_slides.run
 import pytest
 from fusionbench_slides.run import Request
 
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import discover
 from fusionbench.data.encoders import EncoderChoice
-from fusionbench.suites.suite import options
 from tests.conftest import Cli
 
 TEXT = (Path(__file__).parents[2] / "docs" / "slides.md").read_text(encoding="utf-8")
@@ -28,7 +28,7 @@ def test_every_command_is_understood(cli: Cli, monkeypatch: pytest.MonkeyPatch) 
     assert len(asked) == sum(command[0] == "slides" for command in COMMANDS) >= 5
     registry = discover(("encoders",))
     for request in asked:
-        options(registry, "encoders", EncoderChoice.parse(request.encoder, request.weights).ref)
+        validate_options(registry, "encoders", EncoderChoice.parse(request.encoder, request.weights).ref)
     made_by: dict[Path, str] = {}
     for request in asked:
         assert made_by.setdefault(request.out, request.encoder) == request.encoder, "features of two kinds do not mix"

@@ -14,10 +14,10 @@ SCRIPT = """
 import resource, sys, time
 from pathlib import Path
 import psutil
-from fusionbench.tools.run import Nobody
+from fusionbench.tools.run import SilentReporter
 from fusionbench.session import Session
 
-class Memory(Nobody):
+class Memory(SilentReporter):
     n = 0
     def finished(self, cell, result):
         self.n += 1

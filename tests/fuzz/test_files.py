@@ -16,6 +16,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import load_cohort
@@ -23,7 +24,6 @@ from fusionbench.report import imported as imports
 from fusionbench.results.frames import Frames, read_frames
 from fusionbench.results.store import Store
 from fusionbench.session import Session
-from fusionbench.suites import suite as suites
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
 
@@ -115,7 +115,7 @@ def test_a_cohort_is_read_or_one_clear_error(registry: Registry, home: Path) -> 
         (home / "patients.csv").write_bytes(as_bytes(table))
         ref = PluginRef.of("table", file=str(home / "cohort.toml"))
         try:
-            dataset = registry.dataset("table")(suites.options(registry, "datasets", ref), home)
+            dataset = registry.dataset("table")(validate_options(registry, "datasets", ref), home)
             cohort = load_cohort(dataset, registry.modalities)
         except FusionBenchError as error:
             clear(error)

@@ -18,8 +18,8 @@ from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.registry import Registry, discover
 from fusionbench.execution.shared import Workbench
-from fusionbench.suites import suite as suites
 from fusionbench.suites.plan import expand
+from fusionbench.suites.suite import check_names, overlay, parse_suite
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
 
@@ -114,9 +114,9 @@ MOST_CELLS = 200
 @given(suite_texts())
 def test_a_suite_is_a_plan_or_one_clear_error(text: str) -> None:
     try:
-        suite = suites.parse("fuzz", text, "fuzz.toml")
-        suites.check_names(suite, registry())
-        variants = [suite.protocol, *(suites.overlay(suite.protocol, v.protocol) for v in suite.variants())]
+        suite = parse_suite("fuzz", text, "fuzz.toml")
+        check_names(suite, registry())
+        variants = [suite.protocol, *(overlay(suite.protocol, v.protocol) for v in suite.variants())]
         if max(p.folds * p.repeats * p.mask_draws for p in variants) > MOST_CELLS:
             event("too many cells")
             return

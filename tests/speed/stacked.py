@@ -85,14 +85,14 @@ def compare(session: Session, alone: list[Cell], stacked: list[Cell], args: argp
     stacks = list({cell.stack[0].key: cell.stack for cell in stacked}.values())
 
     def one_by_one() -> int:
-        return sum(computed(Job(cell), session.bench)[0].status == "ok" for cell in alone)
+        return sum(computed(Job(cell), session.resources)[0].status == "ok" for cell in alone)
 
     def with_plain_adam() -> int:
         with plain_adam():
             return one_by_one()
 
     def together() -> int:
-        results = [r for stack in stacks for r in computed(Together(stack, stack), session.bench)]
+        results = [r for stack in stacks for r in computed(Together(stack, stack), session.resources)]
         return sum(result.status == "ok" and "stacked" in result.record for result in results)
 
     ways: dict[str, Callable[[], int]] = {"plain Adam": with_plain_adam, "one by one": one_by_one, "stacked": together}

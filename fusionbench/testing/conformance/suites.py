@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 
 from fusionbench.core.registry import Registry
-from fusionbench.suites import suite as suites
+from fusionbench.suites.suite import Suite, check_names, load_suite
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
 
 
@@ -16,8 +16,8 @@ class SuiteSubject:
         self.name, self.registry = name, registry
 
     @cached_property
-    def suite(self) -> suites.Suite:
-        return suites.load(self.registry, self.name)
+    def suite(self) -> Suite:
+        return load_suite(self.registry, self.name)
 
 
 CHECKS: Checklist[SuiteSubject] = Checklist()
@@ -51,7 +51,7 @@ def has_a_title(subject: SuiteSubject) -> None:
     needs=("parses",),
 )
 def names_resolve(subject: SuiteSubject) -> None:
-    suites.check_names(subject.suite, subject.registry)
+    check_names(subject.suite, subject.registry)
 
 
 PROMISES: tuple[Promise[SuiteSubject], ...] = tuple(CHECKS.promises)

@@ -11,9 +11,9 @@ from typing import Any
 from fusionbench.core import environment
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import Registry
-from fusionbench.suites import suite as suites
 from fusionbench.suites.cell import RESULTS_VERSION
 from fusionbench.suites.lock import LOCK, read_lock
+from fusionbench.suites.suite import suite_name
 from fusionbench.tools.doctor.words import Line
 
 RUN = "run.toml"
@@ -25,7 +25,7 @@ def against_lock(suite: str, out: Path, registry: Registry) -> Iterator[Line]:
     Raises:
         SuiteError: no such suite. ResultsError: it has no lock, or a damaged one.
     """
-    registry, name = suites.named(registry, suite)
+    name = suite_name(registry, suite)
     folder = out / name
     if not (folder / LOCK).is_file():
         registry.suite(name)  # an unknown name gets its own message

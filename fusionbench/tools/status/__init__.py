@@ -12,9 +12,9 @@ from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import Workbench
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
+from fusionbench.tools.planning import PlannedSuite, plan_readable
 from fusionbench.tools.status.asked import Answer, Wanted
 from fusionbench.tools.status.outdated import outdated_cells
-from fusionbench.tools.status.planned import Planned, planned
 from fusionbench.tools.status.running import Running, running_now
 from fusionbench.tools.status.status import Status, status
 from fusionbench.tools.status.stored import read_cells
@@ -25,10 +25,10 @@ def suite_status(name: str, out: Path, bench: Workbench) -> tuple[Status, Runnin
     """How far a suite is, what is going on in its folder, and that folder.
 
     Raises:
-        SuiteError, DataError, ResultsError: see `planned`.
+        SuiteError, DataError, ResultsError: see `plan_readable`.
     """
     with uncollected():
-        of = planned(name, out, bench)
+        of = plan_readable(name, out, bench)
         going_on = running_now(of.store)  # before the cells: one that finishes in between is done
         return status(of, read_cells(of.store), bench.registry, going_on.cells), going_on, of.store
 
@@ -36,7 +36,7 @@ def suite_status(name: str, out: Path, bench: Workbench) -> tuple[Status, Runnin
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
     """How many stored cells no table of a whole suite can use any more."""
     return len(
-        outdated_cells(Planned(whole.suite.name, whole.suite, whole, store, {}, {}), read_cells(store), registry)
+        outdated_cells(PlannedSuite(whole.suite.name, whole.suite, whole, store, {}, {}), read_cells(store), registry)
     )
 
 

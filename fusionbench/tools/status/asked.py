@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.suites import suite as suites
+from fusionbench.suites.suite import BASE
 from fusionbench.tools.status.diff import Change
 
 
@@ -22,7 +22,7 @@ class Wanted:
     modalities: str
     fold: int
     repeat: int = 0
-    variant: str = suites.BASE
+    variant: str = BASE
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from typing import Any
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
 from fusionbench.suites.cell import RESULTS_VERSION
-from fusionbench.tools.status.planned import Planned
+from fusionbench.tools.planning import PlannedSuite
 from fusionbench.tools.status.stored import Cells, Stored, place_of
 
 
-def outdated_cells(planned: Planned, cells: Cells, registry: Registry) -> tuple[Stored, ...]:
+def outdated_cells(planned: PlannedSuite, cells: Cells, registry: Registry) -> tuple[Stored, ...]:
     """Stored cells that no table of the suite can use any more, oldest first.
 
     Their place is planned with other inputs, or they are of no planned place and of a version that is not installed.

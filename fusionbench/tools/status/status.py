@@ -10,10 +10,10 @@ from typing import Any, Literal
 from fusionbench.core.registry import Registry
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.lock import suite_in_lock
+from fusionbench.tools.planning import PlannedSuite
 from fusionbench.tools.status.diff import Change, changes
 from fusionbench.tools.status.left import seconds_left
 from fusionbench.tools.status.outdated import outdated_cells
-from fusionbench.tools.status.planned import Planned
 from fusionbench.tools.status.stored import Cells, Place, Stored, place_of
 
 State = Literal["done", "running", "failed", "stale", "damaged", "to do"]
@@ -75,7 +75,7 @@ Running = Mapping[str, str]
 """Key of a cell that is being computed to who computes it since when."""
 
 
-def status(planned: Planned, cells: Cells, registry: Registry, running: Running) -> Status:
+def status(planned: PlannedSuite, cells: Cells, registry: Registry, running: Running) -> Status:
     """The state of every cell that a suite asks for, from what is stored."""
     todo = planned.plan.todo()
     old = _by_place(planned, cells)
@@ -98,7 +98,7 @@ def status(planned: Planned, cells: Cells, registry: Registry, running: Running)
     )
 
 
-def _by_place(planned: Planned, cells: Cells) -> dict[Place, Stored]:
+def _by_place(planned: PlannedSuite, cells: Cells) -> dict[Place, Stored]:
     """The youngest stored cell of each place under the plan's seed whose key is not planned."""
     wanted = {cell.key for cell in planned.plan.todo()}
     found: dict[Place, Stored] = {}
@@ -143,7 +143,7 @@ def in_words(of: Iterable[Change]) -> str:
     return "; ".join(map(str, of))
 
 
-def suite_changes(planned: Planned) -> tuple[Change, ...]:
+def suite_changes(planned: PlannedSuite) -> tuple[Change, ...]:
     """The keys of a suite whose value differs from that of its last run."""
     if not planned.lock:
         return ()

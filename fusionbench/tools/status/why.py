@@ -14,9 +14,9 @@ from fusionbench.results.cell_files import CELL
 from fusionbench.results.store import Store
 from fusionbench.suites import lock as locks
 from fusionbench.suites.cell import Cell
+from fusionbench.tools.planning import PlannedSuite, plan_readable
 from fusionbench.tools.status.asked import Answer, Wanted
 from fusionbench.tools.status.diff import Change
-from fusionbench.tools.status.planned import Planned, planned
 from fusionbench.tools.status.running import running_now
 from fusionbench.tools.status.status import changed_inputs, scored_by_others
 from fusionbench.tools.status.stored import Cells, Stored, place_of, read_cell, read_cells
@@ -31,7 +31,7 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
     """The cell with a key, or the one whose key begins so, of any suite that was run under `out`.
 
     Raises:
-        SuiteError: no key, none or several begin so. ResultsError, DataError: see `planned`.
+        SuiteError: no key, none or several begin so. ResultsError, DataError: see `plan_readable`.
     """
     if not _KEY.fullmatch(text):
         raise SuiteError(
@@ -55,14 +55,14 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
         place = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
         told = command(out, "why", f"PATH/{name}.toml", *place)
         raise SuiteError(f"cell {key} is of {name}, a suite file of your own: {told}")
-    of = planned(name, out, bench)
+    of = plan_readable(name, out, bench)
     return _of_key(key, of, read_cells(of.store), bench.registry)
 
 
 def _planned_keys(name: str, text: str, out: Path, bench: Workbench) -> list[str]:
     if name not in bench.registry.names("suites"):
         return []  # a suite by path: its file may be anywhere; its stored cells were looked at
-    return [cell.key for cell in planned(name, out, bench).plan.todo() if cell.key.startswith(text)]
+    return [cell.key for cell in plan_readable(name, out, bench).plan.todo() if cell.key.startswith(text)]
 
 
 def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
@@ -71,7 +71,7 @@ def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
     Raises:
         SuiteError: the suite has no such cell; says what there is.
     """
-    of = planned(wanted.suite, out, bench)
+    of = plan_readable(wanted.suite, out, bench)
     cells = of.plan.cells
     for name, value, had in (
         ("dataset", wanted.dataset, [c.row[0] for c in cells]),
@@ -96,7 +96,7 @@ def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
     return _of_cell(cell, of, stored, bench.registry)
 
 
-def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
+def _of_key(key: str, of: PlannedSuite, cells: Cells, registry: Registry) -> Answer:
     for cell in of.plan.todo():
         if cell.key == key:
             return _of_cell(cell, of, cells, registry)
@@ -116,7 +116,7 @@ def _of_key(key: str, of: Planned, cells: Cells, registry: Registry) -> Answer:
     return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now, of.store.root), advice=advice)
 
 
-def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answer:
+def _of_cell(cell: Cell, of: PlannedSuite, cells: Cells, registry: Registry) -> Answer:
     """A planned cell that runs."""
     suite, label, key = of.suite.name, cell.label, cell.key
     again = of.run
@@ -139,7 +139,7 @@ def _of_cell(cell: Cell, of: Planned, cells: Cells, registry: Registry) -> Answe
     return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
 
 
-def _without_result(cell: Cell, of: Planned, cells: Cells, lost: str) -> Answer:
+def _without_result(cell: Cell, of: PlannedSuite, cells: Cells, lost: str) -> Answer:
     again = of.run
     here = [s for s in cells.readable.values() if s.place == place_of(cell)]
     before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
@@ -165,7 +165,7 @@ def _with_members(changed: Sequence[Change], before: Stored, cell: Cell, root: P
 
 
 def _answer(
-    of: Planned,
+    of: PlannedSuite,
     stored: Stored,
     state: str,
     label: str,

@@ -10,8 +10,8 @@ import tomli_w
 
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
-from fusionbench.suites import suite as suites
 from fusionbench.suites import tuned_options as tuned
+from fusionbench.suites.suite import Suite, dataset_for_folder
 from fusionbench.suites.tuned_options import Record, Study
 
 _HOW = ("suite", "objective", "trials", "inner_folds", "seed")
@@ -42,7 +42,7 @@ def earlier(path: Path, asked: Record, registry: Registry) -> tuple[Study, ...]:
     return tuned.from_folder(there.study, registry, path.parent)
 
 
-def write(folder: Path, suite: suites.Suite, record: Record, registry: Registry) -> Path:
+def write(folder: Path, suite: Suite, record: Record, registry: Registry) -> Path:
     """Both files; the suite names the record. Returns the suite's path."""
     suite_path, record_path = paths(folder, suite.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -54,13 +54,13 @@ def write(folder: Path, suite: suites.Suite, record: Record, registry: Registry)
     return suite_path
 
 
-def _suite(suite: suites.Suite, record: Path, registry: Registry) -> dict[str, Any]:
+def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:
     """The suite as a file beside the record, with the seed it was searched with, published numbers left behind."""
     # Protocol and recipe in full: what equals a default may stand there against what a `base` sets.
     full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
     published = {"name", "reference", "claims", "counts"}
     text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
-    datasets = [str(suites.for_folder(d, registry, record.parent)) for d in suite.datasets]
+    datasets = [str(dataset_for_folder(d, registry, record.parent)) for d in suite.datasets]
     listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
     return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}
 

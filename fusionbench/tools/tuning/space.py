@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe, overlay
 from fusionbench.core.registry import Registry
 from fusionbench.core.search_space import TRAIN, Choice, Dimension, Interval, SearchSpace
 from fusionbench.execution.fit_context import make_model
-from fusionbench.suites import suite as suites
 
 SHIPPED = "search"
 """The folder beside the shipped suites that holds search spaces."""
@@ -115,7 +115,7 @@ def _refused(name: str, value: Any, model: PluginRef, registry: Registry) -> lis
         if name.startswith(TRAIN):
             overlay(TrainRecipe(), {name.removeprefix(TRAIN): value})
         else:
-            suites.options(registry, "models", model.with_options({name: value}))
+            validate_options(registry, "models", model.with_options({name: value}))
     except (SuiteError, ValueError) as error:
         return [f"{name} = {value!r} is refused: {' '.join(str(error).split())}"]
     return []
@@ -123,7 +123,7 @@ def _refused(name: str, value: Any, model: PluginRef, registry: Registry) -> lis
 
 def usual(space: SearchSpace, model: PluginRef, recipe: TrainRecipe, registry: Registry) -> dict[str, Any] | None:
     """The suite's own options as a point of the space; None where one of them lies outside."""
-    own = suites.options(registry, "models", model)
+    own = validate_options(registry, "models", model)
     point = {
         name: getattr(recipe, name.removeprefix(TRAIN)) if name.startswith(TRAIN) else getattr(own, name)
         for name in space

@@ -14,7 +14,7 @@ from fusionbench.report.findings.counts import here
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.lock import make_lock
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import parse
+from fusionbench.suites.suite import parse_suite
 from fusionbench.tools.audit import rules
 from fusionbench.tools.audit.evidence import Written
 
@@ -47,7 +47,7 @@ def bench() -> Workbench:
 
 @pytest.mark.data
 def test_counts_are_those_of_table_4(bench: Workbench) -> None:
-    plan = expand(parse("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
+    plan = expand(parse_suite("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
     cohorts = {(str(dataset), unit): bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
     lock = make_lock(plan, bench.registry, cohorts)
     for dataset, wanted in TABLE_4.items():
@@ -60,7 +60,7 @@ def test_counts_are_those_of_table_4(bench: Workbench) -> None:
 
 @pytest.mark.data
 def test_the_audit_declares_how_many_test_slides_share_a_patient_with_train(bench: Workbench) -> None:
-    plan = expand(parse("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
+    plan = expand(parse_suite("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
     cohorts = {(str(dataset), unit): bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
     line = rules.groups([_as_planned(cell) for cell in plan.todo()], cohorts)
     assert line.verdict == "DECLARED"

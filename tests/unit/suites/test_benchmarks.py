@@ -11,7 +11,7 @@ from fusionbench.core.registry import Registry, discover
 from fusionbench.report.findings.claims import CHECKS
 from fusionbench.report.findings.deviations import of_suite
 from fusionbench.suites import published_numbers as references
-from fusionbench.suites.suite import Suite, check_names, load
+from fusionbench.suites.suite import Suite, check_names, load_suite
 
 ROOT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.toml"))
@@ -25,7 +25,7 @@ def installed() -> Registry:
 
 @pytest.fixture(scope="module", params=NAMES)
 def suite(request: pytest.FixtureRequest, installed: Registry) -> Suite:
-    return load(installed, request.param)
+    return load_suite(installed, request.param)
 
 
 def test_it_is_in_order(suite: Suite, installed: Registry) -> None:
@@ -33,7 +33,7 @@ def test_it_is_in_order(suite: Suite, installed: Registry) -> None:
 
 
 def test_every_claim_has_a_rule_or_is_left_unchecked(suite: Suite, installed: Registry) -> None:
-    found = references.read(suite, installed).get("claims")
+    found = references.read(suite).get("claims")
     kinds = {row["kind"] for row in found.rows if row["kind"]} if found else set()
     assert kinds <= set(CHECKS)
 

@@ -18,7 +18,7 @@ from fusionbench.core.registry import discover
 from fusionbench.data.downloads import data_home
 from fusionbench.execution.shared import Workbench
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import load
+from fusionbench.suites.suite import load_suite
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "keys"
 SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga-lite": True}
@@ -29,7 +29,7 @@ SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga
 def planned(name: str) -> tuple[dict[str, str], dict[str, str]]:
     """A suite's cohort fingerprints, and its cells' keys, each with what the cell is."""
     bench = Workbench(discover(), data_home())
-    plan = expand(load(bench.registry, name), bench.registry, bench.cohort)
+    plan = expand(load_suite(bench.registry, name), bench.registry, bench.cohort)
     fingerprints = {str(dataset): bench.cohort(dataset, unit).fingerprint for dataset, unit in plan.cohorts}
     keys: dict[str, str] = {}
     for cell in plan.cells:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from fusionbench.suites.cell import ORACLE, Plan
-from fusionbench.suites.lock import dumps, make_lock
+from fusionbench.suites.lock import lock_text, make_lock
 from tests.unit.suites.test_plan import SUITE, Toy, planned, registry
 
 TEXT = SUITE.replace("folds = 2", "folds = 2\nrepeats = 2")
@@ -22,7 +22,7 @@ class Known(Toy):
 def locked(plan: Plan, **cohorts: Toy) -> dict[str, Any]:
     """As it is read back from the file."""
     toys: Any = {(name, "patient"): toy for name, toy in (cohorts or {"toy": Known()}).items()}
-    return tomllib.loads(dumps(make_lock(plan, registry(), toys)))
+    return tomllib.loads(lock_text(make_lock(plan, registry(), toys)))
 
 
 def test_plugins_and_their_distributions_stand_by_what_they_bring() -> None:

@@ -34,7 +34,7 @@ from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.suites import plan as plans
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.plan import expand, horizon
-from fusionbench.suites.suite import narrow, parse
+from fusionbench.suites.suite import narrow_suite, parse_suite
 
 SUITE = """
 title = "A suite"
@@ -174,7 +174,7 @@ def planned(text: str = SUITE, installed: Registry | None = None, toy: Toy | Non
     """`others`: cohorts of further datasets by name."""
     known = {"toy": toy or Toy(), **others}
     cohorts: Callable[..., Any] = lambda ref, unit: known[ref.name]  # noqa: E731
-    return expand(parse("mine", text, "mine.toml"), installed or registry(), cohorts)
+    return expand(parse_suite("mine", text, "mine.toml"), installed or registry(), cohorts)
 
 
 def keys(plan: Plan) -> dict[str, str]:
@@ -335,7 +335,7 @@ def test_one_dataset_with_two_options_may_have_different_modalities() -> None:
     )
     sizes = {40: Toy(names=("clinical", "omic")), 30: Toy(30, names=("clinical", "image"))}
     cohorts: Callable[..., Any] = lambda ref, unit: sizes[dict(ref.options)["n"]]  # noqa: E731
-    plan = expand(parse("mine", text, "mine.toml"), registry(), cohorts)
+    plan = expand(parse_suite("mine", text, "mine.toml"), registry(), cohorts)
     assert {c.row[0]: c.skip for c in plan.listed if str(c.model) == "uni"} == {
         "toy[n=40]": "",
         "toy[n=30]": "toy[n=30] has no modality 'omic'",
@@ -588,9 +588,9 @@ def test_selecting_keeps_skips_and_nothing_else() -> None:
 
 
 def test_narrowing_a_suite_leaves_the_keys_of_what_is_left() -> None:
-    suite = parse("mine", SUITE, "mine.toml")
+    suite = parse_suite("mine", SUITE, "mine.toml")
     cohorts: Callable[..., Any] = lambda ref, unit: Toy()  # noqa: E731
-    part = expand(narrow(suite, models=["late"]), registry(), cohorts)
+    part = expand(narrow_suite(suite, models=["late"]), registry(), cohorts)
     assert keys(part).items() <= keys(planned()).items()
     assert {c.row[1] for c in part.listed} == {"late"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from fusionbench import SuiteError
 from fusionbench.suites import published_numbers as references
-from fusionbench.suites.suite import Suite, check_names, load
+from fusionbench.suites.suite import Suite, check_names, load_suite
 from tests.unit.suites.test_suite import HEAD, registry
 
 REFERENCE = "dataset,model,modalities,pattern,metric,mean,sd\n"
@@ -26,24 +26,23 @@ def written(folder: Path, files: Mapping[str, str]) -> Suite:
     for name, content in files.items():
         (folder / name).write_text(content)
     known = registry({"mine": folder / "mine.toml"})
-    suite = load(known, "mine")
+    suite = load_suite(known, "mine")
     check_names(suite, known)
     return suite
 
 
 def test_what_is_read(tmp_path: Path) -> None:
     suite = written(tmp_path, {"ref.csv": "# where from\n" + REFERENCE + ROW + "\n" + ROW.replace("toy", "other[n=5]")})
-    known = registry({"mine": tmp_path / "mine.toml"})
-    found = references.read(suite, known)["reference"]
+    found = references.read(suite)["reference"]
     assert (found.file, found.notes, len(found.rows)) == ("ref.csv", ("where from",), 2)
     assert found.rows[1]["dataset"] == "other[n=5]"
     assert len(found.sha256) == 64
-    assert references.units(suite, known) == ()
+    assert references.units(suite) == ()
 
 
 def test_units_of_published_counts_are_counted(tmp_path: Path) -> None:
     suite = written(tmp_path, {"counts.csv": COUNTS + "toy,slide,rows,10,\ntoy,slide,bins,1 2 3 4,\n"})
-    assert references.units(suite, registry({"mine": tmp_path / "mine.toml"})) == ("slide",)
+    assert references.units(suite) == ("slide",)
 
 
 @pytest.mark.parametrize(
@@ -124,4 +123,4 @@ def test_all_files_are_told_at_once_and_a_missing_one_too(tmp_path: Path) -> Non
     (tmp_path / "ref.csv").unlink()
     known = registry({"mine": tmp_path / "mine.toml"})
     with pytest.raises(SuiteError, match=r"reference 'ref\.csv' cannot be read beside the suite"):
-        check_names(load(known, "mine"), known)
+        check_names(load_suite(known, "mine"), known)

@@ -122,8 +122,8 @@ def test_a_lone_cell_comes_to_the_same_bits_and_a_run_goes_on(written: Any, tmp_
 def test_stacked_and_one_by_one_tell_the_same(session: Session, written: Any) -> None:
     stack = of(session.plan(written(models='"snn"')))[0].stack
     plain = of(session.plan(written("train = { epochs = 2 }", models='"snn"')))[:3]
-    together = computed(Together(stack, stack), session.bench)
-    for a, b in zip(together, (computed(Job(cell), session.bench)[0] for cell in plain), strict=True):
+    together = computed(Together(stack, stack), session.resources)
+    for a, b in zip(together, (computed(Job(cell), session.resources)[0] for cell in plain), strict=True):
         assert a.key != b.key
         assert [s.value for s in a.scores] == pytest.approx([s.value for s in b.scores])
         assert [h[3] for h in a.history] == pytest.approx([h[3] for h in b.history], rel=1e-4)
@@ -135,7 +135,7 @@ def test_a_network_that_is_trained_by_itself_says_why(session: Session, written:
     def notes(model: str, modalities: str) -> list[str]:
         cell = of(plan, model, modalities)[0]
         task = Together((cell,), cell.stack) if cell.stack else Job(cell)
-        (result,) = computed(task, session.bench)
+        (result,) = computed(task, session.resources)
         return [note for note in result.record["notes"] if "stacked" in note]
 
     assert notes("abmil", "vector+bag") == [
@@ -151,7 +151,7 @@ def test_a_fold_of_another_shape_is_trained_by_itself(session: Session, written:
 
     stack = of(session.plan(written()))[0].stack
     odd = replace(stack[1], protocol=stack[1].protocol.model_copy(update={"bins": 3}))
-    results = run_stack((stack[0], odd, stack[2]), {cell.key for cell in stack}, session.bench)
+    results = run_stack((stack[0], odd, stack[2]), {cell.key for cell in stack}, session.resources)
     assert [r.status for r in results] == ["ok"] * 3
     assert [len(r.record.get("stacked", {}).get("with", [])) for r in results] == [2, 0, 2]
     note = "train.stacked: trained by itself, since no other fold of its repeat has a network of its shape"
@@ -163,7 +163,7 @@ def test_what_one_cell_raises_is_its_failure_alone(session: Session, written: An
 
     stack = of(session.plan(written()))[0].stack
     empty = replace(stack[0], split=replace(stack[0].split, val=()))
-    results = run_stack((empty, *stack[1:]), {empty.key, stack[2].key}, session.bench)
+    results = run_stack((empty, *stack[1:]), {empty.key, stack[2].key}, session.resources)
     assert [r.status for r in results] == ["failed", "ok"]
     assert results[0].reason == "no validation case of this fold has any of vector"
     assert results[0].record["transient"] is False

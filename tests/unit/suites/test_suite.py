@@ -10,9 +10,10 @@ from typing import Any, Literal
 import pytest
 
 from fusionbench import Options, PluginRef, SuiteError
+from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.protocol import overlay
 from fusionbench.core.registry import PluginRecord, Registry
-from fusionbench.suites.suite import BASE, Suite, check_names, load, narrow, options, parse
+from fusionbench.suites.suite import BASE, Suite, check_names, load_suite, narrow_suite, parse_suite
 
 HEAD = """
 title = "A suite"
@@ -50,7 +51,7 @@ def registry(suites: Mapping[str, Path] | None = None) -> Registry:
 
 
 def read(text: str) -> Suite:
-    return parse("mine", text, "mine.toml")
+    return parse_suite("mine", text, "mine.toml")
 
 
 def refused(text: str) -> list[str]:
@@ -93,13 +94,13 @@ def test_load_names_the_file(tmp_path: Path) -> None:
     bad.write_text("title = \n")
     latin.write_bytes("title = 'Größe'".encode("latin-1"))
     known = registry({"good": good, "bad": bad, "latin": latin})
-    assert load(known, "good").name == "good"
+    assert load_suite(known, "good").name == "good"
     with pytest.raises(SuiteError, match=rf"^{bad}: not valid TOML: .*line 1, column 9"):
-        load(known, "bad")
+        load_suite(known, "bad")
     with pytest.raises(SuiteError, match=rf"^{latin}: not UTF-8 text"):
-        load(known, "latin")
+        load_suite(known, "latin")
     with pytest.raises(SuiteError, match="unknown suite 'god'; did you mean 'good'"):
-        load(known, "god")
+        load_suite(known, "god")
 
 
 def test_all_faults_come_at_once() -> None:
@@ -202,32 +203,32 @@ def test_the_choices_of_a_variants_key_are_those_of_its_part() -> None:
 
 def test_narrowing_keeps_the_order_and_the_options_of_the_suite() -> None:
     suite = read(HEAD)
-    assert narrow(suite) == suite
-    assert narrow(suite, models=["snn"]).models == (PluginRef.of("snn", depth=3),)
-    assert narrow(suite, datasets=["other"]).datasets == (PluginRef.of("other", n=5),)
-    both = narrow(suite, models=["mcat", "mcat[fusion=bilinear]", "mcat"])
+    assert narrow_suite(suite) == suite
+    assert narrow_suite(suite, models=["snn"]).models == (PluginRef.of("snn", depth=3),)
+    assert narrow_suite(suite, datasets=["other"]).datasets == (PluginRef.of("other", n=5),)
+    both = narrow_suite(suite, models=["mcat", "mcat[fusion=bilinear]", "mcat"])
     assert both.models == (PluginRef("mcat"), PluginRef.of("mcat", fusion="bilinear"))
-    assert narrow(suite, models=["snn[depth=3]"]).models == (PluginRef.of("snn", depth=3),)
-    assert narrow(suite, models=["cox[l1=1]"]).models == (PluginRef.of("cox", l1=1),)
-    assert narrow(suite, models=["cox[]"]).models == (PluginRef.of("cox"),)
+    assert narrow_suite(suite, models=["snn[depth=3]"]).models == (PluginRef.of("snn", depth=3),)
+    assert narrow_suite(suite, models=["cox[l1=1]"]).models == (PluginRef.of("cox", l1=1),)
+    assert narrow_suite(suite, models=["cox[]"]).models == (PluginRef.of("cox"),)
 
 
 def test_narrowing_changes_repeats_and_seed_only_within_bounds() -> None:
-    suite = narrow(read(HEAD), repeats=3, seed=7)
+    suite = narrow_suite(read(HEAD), repeats=3, seed=7)
     assert (suite.protocol.repeats, suite.protocol.folds, suite.seed) == (3, 5, 7)
     with pytest.raises(SuiteError, match="repeats is 0; it must be at least 1"):
-        narrow(suite, repeats=0)
+        narrow_suite(suite, repeats=0)
     with pytest.raises(SuiteError, match="seed is -1"):
-        narrow(suite, seed=-1)
+        narrow_suite(suite, seed=-1)
 
 
 def test_narrowing_to_what_is_not_there() -> None:
     with pytest.raises(SuiteError, match="unknown model of this suite 'mact'; did you mean 'mcat'"):
-        narrow(read(HEAD), models=["mact"])
+        narrow_suite(read(HEAD), models=["mact"])
     with pytest.raises(SuiteError, match="unknown dataset of this suite 'tou'"):
-        narrow(read(HEAD), datasets=["toy", "tou"])
+        narrow_suite(read(HEAD), datasets=["toy", "tou"])
     with pytest.raises(SuiteError, match="write name or name"):
-        narrow(read(HEAD), models=["mcat[fusion"])
+        narrow_suite(read(HEAD), models=["mcat[fusion"])
 
 
 def test_names_and_options_are_held_against_what_is_installed() -> None:
@@ -256,15 +257,15 @@ def test_a_dataset_without_modality_sets_is_a_fault_and_narrowing_is_none() -> N
         check_names(suite, registry())
     both = read(HEAD.replace("modalities = ", "modalities.toy = ") + 'modalities.other = [["omic"]]\n')
     check_names(both, registry())
-    check_names(narrow(both, datasets=["toy"]), registry())
+    check_names(narrow_suite(both, datasets=["toy"]), registry())
 
 
 def test_options_of_a_reference() -> None:
-    chosen = options(registry(), "models", PluginRef.parse("mcat[fusion=bilinear,groups=[1,2]]"))
+    chosen = validate_options(registry(), "models", PluginRef.parse("mcat[fusion=bilinear,groups=[1,2]]"))
     assert (chosen.fusion, chosen.groups) == ("bilinear", (1, 2))
-    assert options(registry(), "models", PluginRef("mcat")).fusion == "concat"
+    assert validate_options(registry(), "models", PluginRef("mcat")).fusion == "concat"
     with pytest.raises(SuiteError, match=r"^model mcat\[fusoin=sum\]: unknown option 'fusoin'; did you mean 'fusion'"):
-        options(registry(), "models", PluginRef.parse("mcat[fusoin=sum]"))
+        validate_options(registry(), "models", PluginRef.parse("mcat[fusoin=sum]"))
 
 
 def test_a_variant_may_set_a_list() -> None:

@@ -1,0 +1,32 @@
+"""The options of a plugin reference, checked against the options that the plugin declares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.registry import Registry
+
+
+def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
+    """The plugin's validated Options for a reference.
+
+    Raises:
+        SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
+    """
+    cls = registry.get(kind, ref.name)
+    try:
+        return cls.Options.model_validate(dict(ref.options))
+    except ValidationError as error:
+        lines = []
+        for e in error.errors():
+            key = ".".join(str(part) for part in e["loc"])
+            message = e["msg"].removeprefix("Value error, ")
+            if e["type"] == "extra_forbidden":
+                lines.append(did_you_mean("option", key, cls.Options.model_fields))
+            else:
+                lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
+        raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error

@@ -1,0 +1,93 @@
+"""A suite's audit and report, of results that were run here or published."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fusionbench.core.commands import command
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.execution.shared import Workbench
+from fusionbench.report.build import frames_of, planned_cohorts, write_report
+from fusionbench.report.html.index import front_page
+from fusionbench.results.audit_verdict import Audit
+from fusionbench.results.frames import read_frames
+from fusionbench.results.store import Store
+from fusionbench.suites.lock import read_lock
+from fusionbench.suites.suite import load_suite
+from fusionbench.tools.audit import audit
+from fusionbench.tools.audit.published import is_published, published_audit
+from fusionbench.tools.planning import plan_as_run, results_of
+from fusionbench.tools.tracking import suites_run
+
+
+def complete_results(name: str, out: Path, resources: Workbench) -> Store:
+    """Where a suite's complete results are, run here or published.
+
+    Raises:
+        SuiteError: unknown suite. ResultsError: not complete.
+    """
+    store = results_of(name, out, resources.registry)
+    if not store.has_file("folds.csv"):
+        load_suite(resources.registry, name)  # an unknown name gets its own message
+        finish = command(out, "run", name)
+        raise ResultsError(f"{name}: no complete results under {out}; finish it with: {finish}")
+    return store
+
+
+def audit_suite(name: str, out: Path, resources: Workbench) -> Audit:
+    """What the written results prove about the protocol; of a published run, as far as its frames show.
+
+    Raises:
+        ResultsError: nothing has been run, or a cell is damaged.
+    """
+    folder = results_of(name, out, resources.registry).folder
+    if is_published(folder):
+        return published_audit(folder)
+    plan, store = plan_as_run(name, out, resources)
+    return audit(plan, store, planned_cohorts(plan, resources))
+
+
+def report_suite(name: str, out: Path, resources: Workbench) -> Path:
+    """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
+
+    Raises:
+        SuiteError: unknown suite. ResultsError: no finished cell has a score.
+    """
+    store = results_of(name, out, resources.registry)
+    if store.has_file("folds.csv"):
+        frames = read_frames(store.folder)
+    else:
+        plan, store = plan_as_run(name, out, resources)
+        frames = frames_of(plan, store, resources)
+    try:
+        verdict: Audit | str = audit_suite(name, out, resources)
+    except DataError as error:  # results can be looked at without the data they came from
+        verdict = str(error)
+    suite = load_suite(resources.registry, name)
+    return write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
+
+
+def report_all(out: Path, resources: Workbench) -> tuple[Path, dict[str, str]]:
+    """The reports of every suite under the results root, and index.html that leads to them.
+
+    Returns:
+        the front page; suite to why it has no report.
+
+    Raises:
+        ResultsError: no suite has been run there.
+    """
+    names = suites_run(out)
+    without: dict[str, str] = {}
+    for name in names:
+        if name not in resources.registry.names("suites"):  # of a file of the user's own, which may be anywhere
+            if not Store(out, name).has_file("report.html"):
+                first = command(out, "report", f"{name}.toml")
+                without[name] = f"{name} is no installed suite; first name its file: {first}"
+            continue
+        try:
+            report_suite(name, out, resources)
+        except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs
+            without[name] = str(error)
+    path = out / "index.html"
+    path.write_text(front_page(out, names, without), encoding="utf-8")
+    return path, without

@@ -1,0 +1,95 @@
+"""Replay a suite's stored results into MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from fusionbench.core.errors import FusionBenchError, ResultsError
+from fusionbench.execution.shared import Workbench
+from fusionbench.report import mlflow
+from fusionbench.report.build import lock_of, table_rows
+from fusionbench.suites.lock import LOCK
+from fusionbench.suites.selection import WHOLE, Selection
+from fusionbench.tools.planning import not_run, plan_as_run
+
+
+@dataclass(frozen=True)
+class SyncReport:
+    """What of a suite is in MLflow.
+
+    Attributes:
+        cells: how many finished cells.
+        outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+    """
+
+    suite: str
+    cells: int
+    outdated: Mapping[str, str]
+
+
+def sync_suite(
+    name: str,
+    out: Path,
+    resources: Workbench,
+    selection: Selection = WHOLE,
+    *,
+    tracking_uri: str | None = None,
+    replay: str = "",
+) -> SyncReport:
+    """Write every finished cell, the table and the files of a suite into MLflow; what is there is not doubled.
+
+    Args:
+        selection: rows by datasets and models; a row that a run was asked for beside its suite's is named again.
+        replay: the command that does the same again; default this suite's.
+
+    Raises:
+        TrackingError: the server does not answer. ResultsError: nothing has been run.
+    """
+    plan, store = plan_as_run(name, out, resources, selection)
+    cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
+    if not cells:
+        raise not_run(name, out)
+    results = ((cell, store.load(cell.key, weights=False)) for cell in cells)
+    has_table = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
+    files = mlflow.suite_files(store.folder)
+    tracker = mlflow.Tracker(
+        tracking_uri,
+        out,
+        plan.suite.name,
+        plan.suite.title,
+        lock=lock_of(plan, resources),
+        replay=replay or mlflow.replay_command(out, name, *selection.rows),
+    )
+    mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
+    return SyncReport(plan.suite.name, len(cells), files.outdated)
+
+
+def sync_all(
+    out: Path, resources: Workbench, *, tracking_uri: str | None = None
+) -> Iterator[SyncReport | tuple[str, str]]:
+    """`sync_suite` for every suite under the results root; of one that cannot be read here, its name and why.
+
+    Raises:
+        TrackingError: as in `sync_suite`. ResultsError: no suite has been run there.
+    """
+    for name in suites_run(out):
+        try:
+            yield sync_suite(name, out, resources, tracking_uri=tracking_uri, replay=mlflow.replay_command(out))
+        except mlflow.TrackingError:
+            raise
+        except FusionBenchError as error:  # its data are not here, or it was a file of the user's
+            yield name, str(error)
+
+
+def suites_run(out: Path) -> list[str]:
+    """Names of the suites that have results under the results root.
+
+    Raises:
+        ResultsError: there are none.
+    """
+    names = sorted(path.parent.name for path in out.glob(f"*/{LOCK}"))
+    if not names:
+        raise ResultsError(f"no results under {out}; start with: fusionbench run quickstart --out {out}")
+    return names

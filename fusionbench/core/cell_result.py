@@ -1,4 +1,4 @@
-"""Words for what a cell leaves behind; written by the runner, stored and shown by the floors above."""
+"""The result of one cell: predictions, scores, training history and the fitted state."""
 
 from __future__ import annotations
 
@@ -58,9 +58,13 @@ class CellResult:
 
     Attributes:
         key: the cell's key.
+        status: ok, skipped (the model cannot take the modalities) or failed.
+        reason: why it was skipped or failed; empty for ok.
+        predictions: on the validation cases, and on the test cases under each pattern.
         history: rows of (epoch, split, quantity, value).
         record: JSON values for cell.json: cell, options, timings, environment, notes, ledgers.
         preprocess: JSON state of the fitted preprocessor.
+        state: named arrays of the fitted model.
     """
 
     key: str

@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 
 RESULTS = Path("results")
-"""The results root of who names none."""
+"""The results root where none is named."""
 
 
 def command(root: Path, *words: str) -> str:

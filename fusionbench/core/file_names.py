@@ -1,4 +1,4 @@
-"""Names that others give (models, suites) as names of files: never a path, the same on every file system."""
+"""File names for names that users choose (models, suites, cases): never a path, valid on every file system."""
 
 from __future__ import annotations
 

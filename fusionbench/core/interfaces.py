@@ -1,4 +1,4 @@
-"""What a plugin implements, and what the harness hands it. The base classes hold defaults, no machinery."""
+"""The abstract classes that a plugin implements, and the protocols of what the harness gives it."""
 
 from __future__ import annotations
 
@@ -127,7 +127,12 @@ class Dataset(ABC):
         self.options, self.home = options, home
 
     @abstractmethod
-    def info(self) -> DatasetInfo: ...
+    def info(self) -> DatasetInfo:
+        """What the cohort is: its modalities with their columns, endpoint, licence and checksums.
+
+        Raises:
+            DataError: as `cases`.
+        """
 
     @abstractmethod
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
@@ -184,66 +189,97 @@ class Predictor(ABC):
 
 
 class FitContext(Protocol):
-    """What the harness lends a model while it fits."""
+    """What the harness gives a model while it is fitted."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """What is to be predicted, with this fold's time bins."""
+        ...
+
     @property
-    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    def specs(self) -> Mapping[str, ModalitySpec]:
+        """Modality name to its prepared form (widths after preprocessing), in the cell's order."""
+        ...
+
     @property
-    def seed(self) -> int: ...
+    def seed(self) -> int:
+        """Seed of this cell; the only source of randomness that a model may use."""
+        ...
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where the cell is computed."""
+        ...
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
         ...
 
     def member(self, member: Member) -> MemberFit:
-        """A model declared by `members`, fitted on this fold already."""
+        """A model declared by `members`, fitted on this fold already.
+
+        Raises:
+            PluginError: the model has not declared it.
+        """
         ...
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Quantities by step; they end in history.parquet and MLflow."""
+        """Record quantities of a step, such as losses of an epoch; stored as history.parquet and shown in MLflow."""
         ...
 
 
 class MemberFit(Protocol):
-    """A fitted member.
-
-    Attributes:
-        predictor: predicts on any CaseSet whose specs hold the member's modalities; hand it
-            `cases.restrict(modalities)` of the cases that have at least one of them.
-        validation: its out-of-sample predictions on those validation cases that have one of its modalities.
-        prior: training-mean prediction, for cases that have none of its modalities (one row, id "prior").
-        validation_loss: its best validation NLL, or NaN where it has none.
-    """
+    """A fitted member."""
 
     @property
-    def predictor(self) -> Predictor: ...
+    def predictor(self) -> Predictor:
+        """Predicts on any CaseSet whose specs hold the member's modalities.
+
+        Hand it `cases.restrict(modalities)` of the cases that have at least one of the member's modalities.
+        """
+        ...
+
     @property
-    def validation(self) -> SurvivalPrediction: ...
+    def validation(self) -> SurvivalPrediction:
+        """Out-of-sample predictions on those validation cases that have one of the member's modalities."""
+        ...
+
     @property
-    def prior(self) -> SurvivalPrediction: ...
+    def prior(self) -> SurvivalPrediction:
+        """The training-mean prediction, for cases without any of the member's modalities: one row, id "prior"."""
+        ...
+
     @property
-    def validation_loss(self) -> float: ...
+    def validation_loss(self) -> float:
+        """The best validation negative log-likelihood, or NaN where the member has none."""
+        ...
 
 
 class RestoreContext(Protocol):
-    """What the harness lends a model while it is restored from disk."""
+    """What the harness gives a model while it is restored from disk."""
 
     @property
-    def task(self) -> Task: ...
+    def task(self) -> Task:
+        """What is predicted, with the fold's time bins."""
+        ...
+
     @property
-    def specs(self) -> Mapping[str, ModalitySpec]: ...
+    def specs(self) -> Mapping[str, ModalitySpec]:
+        """Modality name to its prepared form, in the cell's order."""
+        ...
+
     @property
-    def device(self) -> torch.device: ...
+    def device(self) -> torch.device:
+        """Where predictions will be computed."""
+        ...
 
     def module(self, module: nn.Module, state: State) -> Predictor:
         """The inverse of `FitContext.train(...).state()`."""
         ...
 
-    def member(self, member: Member) -> MemberFit: ...
+    def member(self, member: Member) -> MemberFit:
+        """A model declared by `members`, restored as well."""
+        ...
 
 
 class FusionModel(ABC):
@@ -282,10 +318,16 @@ class FusionModel(ABC):
         return {}
 
     @abstractmethod
-    def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor: ...
+    def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
+        """Fit on the training cases; the validation cases may choose among fits (early stopping), no more.
+
+        Raises:
+            FusionBenchError: it cannot be fitted on these cases; the cell fails with that reason.
+        """
 
     @abstractmethod
-    def restore(self, state: State, ctx: RestoreContext) -> Predictor: ...
+    def restore(self, state: State, ctx: RestoreContext) -> Predictor:
+        """The predictor whose `state` these arrays are; it predicts the same."""
 
 
 class Metric(ABC):

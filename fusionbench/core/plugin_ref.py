@@ -47,6 +47,7 @@ class PluginRef:
 
     @classmethod
     def of(cls, name: str, **options: Any) -> PluginRef:
+        """The reference `name[key=value,...]` from Python values."""
         return cls(name, _frozen(options))
 
     def with_options(self, options: Mapping[str, Any]) -> PluginRef:

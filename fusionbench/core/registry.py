@@ -65,6 +65,7 @@ class Registry:
     found: Mapping[str, Mapping[str, tuple[Any, str]]]
 
     def names(self, kind: str) -> tuple[str, ...]:
+        """The names of one kind, sorted; empty for a kind that was not looked for."""
         return tuple(sorted(self.found.get(kind, {})))
 
     def get(self, kind: str, name: str) -> Any:
@@ -84,19 +85,23 @@ class Registry:
         raise SuiteError(message)
 
     def model(self, name: str) -> type[FusionModel]:
+        """A fusion model's class; raises SuiteError where it is unknown."""
         cls: type[FusionModel] = self.get("models", name)
         return cls
 
     def dataset(self, name: str) -> type[Dataset]:
+        """A dataset's class; raises SuiteError where it is unknown."""
         cls: type[Dataset] = self.get("datasets", name)
         return cls
 
     def metric(self, name: str) -> type[Metric]:
+        """A metric's class; raises SuiteError where it is unknown."""
         cls: type[Metric] = self.get("metrics", name)
         return cls
 
     @property
     def modalities(self) -> Mapping[str, type[Modality]]:
+        """Name of each modality kind to the class that reads it."""
         return {name: thing for name, (thing, _) in self.found.get("modalities", {}).items()}
 
     def suite(self, name: str) -> Traversable:
@@ -151,7 +156,7 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
         manager.register(point.load(), name=point.name)
         manager.check_pending()
         things = {kind: _call(manager, kind) for kind in sorted(kinds)}
-    # A plugin is a stranger's code and may fail in any way; its failure is a row with a reason, not ours to raise.
+    # A plugin is third-party code and may fail in any way: that is a row with a reason, and others go on.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".replace("\n", " ")
         return replace(record, status="broken", reason=reason), {}
@@ -159,6 +164,7 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
 
 
 def base_of(kind: str) -> type:
+    """The abstract class that plugins of a kind extend."""
     base: type = getattr(import_module("fusionbench.core.interfaces"), BASES[kind])
     return base
 

@@ -30,10 +30,12 @@ class Interval:
 
     @property
     def whole(self) -> bool:
+        """Only whole numbers: both ends were written as such."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
     @property
     def ends(self) -> tuple[Any, ...]:
+        """The smallest and the largest value."""
         return self.low, self.high
 
     def __contains__(self, value: object) -> bool:
@@ -53,6 +55,7 @@ class Choice:
 
     @property
     def ends(self) -> tuple[Any, ...]:
+        """Every value: a choice has no order."""
         return self.values
 
     def __contains__(self, value: object) -> bool:

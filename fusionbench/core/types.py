@@ -1,4 +1,4 @@
-"""The words that floors hand to one another: frozen values, no behaviour that needs torch to import."""
+"""The values that packages and plugins hand to one another: frozen dataclasses; importing them loads no torch."""
 
 from __future__ import annotations
 
@@ -61,7 +61,12 @@ class ModalitySpec:
 
 @dataclass(frozen=True)
 class SurvivalTarget:
-    """time in the cohort's unit (months inside the harness); event True = observed."""
+    """The follow-up of one case.
+
+    Attributes:
+        time: to the event or to the end of follow-up, in the cohort's unit; in months inside the harness.
+        event: True = observed, False = censored at `time`.
+    """
 
     time: float
     event: bool
@@ -166,6 +171,7 @@ class CaseSet(Sequence[PreparedCase]):
 
     @property
     def ids(self) -> tuple[str, ...]:
+        """Case ids, in order."""
         return tuple(case.id for case in self.cases)
 
     def visible(self, case: Case) -> tuple[str, ...]:
@@ -302,7 +308,7 @@ class Attention:
 
 @dataclass(frozen=True)
 class Fold:
-    """Sorted tuples of case ids, pairwise disjoint."""
+    """Case ids of one split: training, validation and test; sorted tuples that have no id in common."""
 
     train: tuple[str, ...]
     val: tuple[str, ...]

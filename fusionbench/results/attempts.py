@@ -1,13 +1,14 @@
 """results/<suite>/attempts/<key>.json: cells that were begun and have no result yet.
 
 A marker is written before a cell begins and removed once its result is stored, so what lies there is running now, or
-was lost: the process ended with it, or its attempt ended without a result and the next is still to come. One file:
+was lost: the process ended with it, or its attempt ended without a result and the next is still to come. A cell's file:
 
     {"ended": ["killed by SIGSEGV"],
      "running": {"pid": 4711, "host": "node7", "since": "2026-11-27T13:05:11Z", "in_driver": true}}
 
-`ended` has one reason an attempt that is over; `running` is null between two attempts. Only the process that holds the
-suite's folder (`holding`) writes here; anybody may read. Times are for people: nothing is computed from them.
+`ended` has one reason for each attempt that is over; `running` is null between two attempts. Only the process that
+holds the suite's run lock (`run_lock`) writes here; anybody may read. Times are for people: nothing is computed from
+them.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Started:
 
     @classmethod
     def now(cls, *, in_driver: bool) -> Started:
+        """An attempt that this process begins now."""
         return cls(os.getpid(), socket.gethostname(), utc_now(), in_driver)
 
 
@@ -57,7 +59,7 @@ class Tried:
 
 
 class Attempts:
-    """The markers of one suite."""
+    """The attempt markers of one suite's cells."""
 
     def __init__(self, folder: Path) -> None:
         """`folder`: the suite's, `results/<suite>`."""
@@ -89,13 +91,13 @@ class Attempts:
         self._write(key, Tried(self.of(key).ended, Started.now(in_driver=in_driver)))
 
     def lose(self, key: str, reason: str) -> Tried:
-        """The attempt in hand is over and gave no result."""
+        """Record that the running attempt is over and gave no result; returns the attempts so far."""
         tried = Tried((*self.of(key).ended, reason))
         self._write(key, tried)
         return tried
 
     def drop(self, key: str) -> None:
-        """The attempt in hand does not count: it was interrupted, and not by the cell."""
+        """Forget the running attempt: it was interrupted, and not by the cell."""
         ended = self.of(key).ended
         if ended:
             self._write(key, Tried(ended))
@@ -103,7 +105,7 @@ class Attempts:
             self.finish(key)
 
     def finish(self, key: str) -> None:
-        """The cell has its result, or begins anew."""
+        """Remove the marker: the cell has its result, or begins anew."""
         try:
             self._path(key).unlink(missing_ok=True)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""Verdicts of an audit, and how one rule's findings over many cells become one line."""
+"""The verdict of each audit rule, made of the rule's findings over many cells."""
 
 from __future__ import annotations
 
@@ -26,18 +26,23 @@ class Line:
 
 @dataclass(frozen=True)
 class Audit:
+    """The verdicts of every rule on one suite's results."""
+
     suite: str
     lines: tuple[Line, ...]
 
     @property
     def passed(self) -> bool:
+        """No rule was breached; declared deviations are no breach."""
         return all(line.verdict != "BREACH" for line in self.lines)
 
     def to_json(self) -> str:
+        """The text of audit.json."""
         return json.dumps({"suite": self.suite, "rules": [asdict(line) for line in self.lines]}, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> Audit:
+        """The audit that `to_json` wrote."""
         stored = json.loads(text)
         return cls(stored["suite"], tuple(Line(**line) for line in stored["rules"]))
 

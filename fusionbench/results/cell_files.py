@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def write_parts(folder: Path, result: CellResult) -> None:
-    """Every file of a result; nothing is fsynced."""
+    """Write every file of a result into the cell's folder; the caller makes them durable (fsync) and visible."""
     grid: list[float] = []
     if result.status == "ok":
         grid = _write_predictions(folder / PREDICTIONS, result.predictions)
@@ -57,6 +57,7 @@ def _about(p: PatternPrediction) -> dict[str, Any]:
 
 
 def survival_column(month: float) -> str:
+    """The column of S at a month, with at most four decimals: `S_12`, `S_12.5`."""
     return f"S_{month:.4f}".rstrip("0").rstrip(".")
 
 
@@ -132,6 +133,7 @@ def read_part(path: Path, reader: Callable[[Path], T]) -> T:
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object."""
     content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return content
 
@@ -152,10 +154,12 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
 
 
 def read_weights(path: Path) -> dict[str, Any]:
+    """The named arrays of a safetensors file."""
     from safetensors.numpy import load
 
     return dict(load(path.read_bytes()))
 
 
 def unreadable(path: Path | str, why: object) -> ResultsError:
+    """The error of a cell's file that is missing or damaged."""
     return ResultsError(f"{path}: cannot be read ({why}); remove the folder and run the suite again")

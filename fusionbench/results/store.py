@@ -69,6 +69,7 @@ class Store:
                 shutil.rmtree(old, ignore_errors=True)
 
     def has(self, key: str) -> bool:
+        """Whether a cell has a result, finished or failed."""
         return (self.cells / key / CELL).is_file()
 
     def has_file(self, name: str) -> bool:
@@ -76,6 +77,7 @@ class Store:
         return (self.folder / name).is_file()
 
     def keys(self) -> tuple[str, ...]:
+        """The keys of every cell that has a result, sorted."""
         return tuple(sorted(p.parent.name for p in self.cells.glob(f"[!.]*/{CELL}")))
 
     def finished(self, cell: Cell, versions: Mapping[str, str]) -> dict[str, Any] | None:
@@ -168,11 +170,11 @@ class Store:
         return frame_of(self.history_table(key))
 
     def predictions_table(self, key: str) -> pa.Table:
-        """The same for Arrow."""
+        """predictions.parquet as an Arrow table, which costs a fraction of a frame."""
         return read_part(self.cells / key / PREDICTIONS, read_table)
 
     def history_table(self, key: str) -> pa.Table:
-        """The same for Arrow."""
+        """history.parquet as an Arrow table."""
         return read_part(self.cells / key / HISTORY, read_table)
 
     def write_text(self, name: str, text: str) -> Path:

@@ -65,6 +65,7 @@ class Cell:
 
     @property
     def label(self) -> str:
+        """Dataset, model, modalities, variant, repeat and fold, for people."""
         where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
         variant = "" if self.variant == BASE else f" · {self.variant}"
         return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
@@ -93,6 +94,7 @@ class Cell:
 
     @property
     def n_outputs(self) -> int:
+        """Width of the model's output: the number of time bins, or 1 for the Cox loss."""
         return 1 if self.recipe.loss == "cox" else self.protocol.bins
 
 

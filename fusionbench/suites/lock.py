@@ -170,6 +170,7 @@ _REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 
 def lock_text(lock: Mapping[str, Any]) -> str:
+    """The TOML text of a lock."""
     return tomli_w.dumps(lock)
 
 

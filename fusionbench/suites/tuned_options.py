@@ -60,6 +60,7 @@ class Study(_Strict):
 
     @property
     def place(self) -> Place:
+        """The cell that the search was for, without its seed."""
         return self.dataset, self.model, self.modalities, self.variant, self.repeat, self.fold
 
     @property

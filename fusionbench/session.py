@@ -21,7 +21,7 @@ from fusionbench.core.commands import RESULTS, command
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.downloads import data_home
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.selection import WHOLE, Selection
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.core.plugin_ref import PluginRef
-    from fusionbench.execution.executors.options import Asked
+    from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.tools.explain import Explained, Request
     from fusionbench.tools.profiling import Profiled
@@ -66,11 +66,11 @@ class Session:
     tracking_uri: str | None = None
     deterministic: bool = False
     registry: Registry = field(default_factory=discover)
-    resources: Workbench = field(init=False)
+    resources: SharedResources = field(init=False)
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
-        self.resources = Workbench(
+        self.resources = SharedResources(
             self.registry,
             Path(self.home),
             self.device,
@@ -110,7 +110,7 @@ class Session:
         retry_failed: bool = False,
         rerun: bool = False,
         track: bool = True,
-        options: Asked | None = None,
+        options: RunOptions | None = None,
         reporter: Reporter | None = None,
     ) -> RunReport:
         """Compute what is not there yet, then write the tables; see `fusionbench.tools.run.run_suite`.
@@ -187,7 +187,7 @@ class Session:
         selection: Selection = WHOLE,
         *,
         to: Path | None = None,
-        asked: Asked | None = None,
+        asked: RunOptions | None = None,
         command: str = "",
         tell: Callable[[Told], None] | None = None,
     ) -> Path:
@@ -201,10 +201,10 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: no trial of a search was completed.
         """
-        from fusionbench.execution.executors.options import Asked, choose
+        from fusionbench.execution.executors.options import RunOptions, choose
         from fusionbench.tools.tuning import tune
 
-        executor = choose(asked or Asked(), self.threads, self.resources.device.type, self.registry)
+        executor = choose(asked or RunOptions(), self.threads, self.resources.device.type, self.registry)
         plan = self.plan(name, selection)
         folder = to or self.out / plan.suite.name / "tuning"
         return tune(plan, self.resources, executor, wish, folder, command, tell or (lambda told: None))

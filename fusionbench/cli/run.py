@@ -81,12 +81,12 @@ def run(
     """Run a suite: compute the cells that are not there yet, log them, write the tables."""
     from fusionbench.cli.progress import make_reporter
     from fusionbench.core.errors import SuiteError
-    from fusionbench.execution.executors.options import Asked, seconds
+    from fusionbench.execution.executors.options import RunOptions, seconds
     from fusionbench.suites.selection import Selection
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
-    asked = Asked(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
+    asked = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:

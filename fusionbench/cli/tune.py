@@ -66,13 +66,13 @@ def tune(
 
     Goes on where it stopped.
     """
-    from fusionbench.execution.executors.options import Asked, seconds
+    from fusionbench.execution.executors.options import RunOptions, seconds
     from fusionbench.suites.selection import Selection
     from fusionbench.tools.tuning import Wish
 
     selection = Selection(tuple(dataset or ()), repeats=repeats, seed=seed)
     wish = Wish(tuple(model), trials, inner_folds, objective, space)
-    asked = Asked(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
+    asked = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
     session = open_session(out, device, threads=threads)
     command = f"fusionbench {shlex.join(sys.argv[1:])}"
     try:

@@ -403,10 +403,6 @@ class Executor(ABC):
     def __init__(self, terms: Terms = Terms()) -> None:
         self.terms = terms
 
-    def timeout_of(self, task: object) -> float | None:
-        """Seconds after which a task is stopped: those of a cell, times how many it computes (`task.size`, else 1)."""
-        return None if self.terms.timeout is None else self.terms.timeout * getattr(task, "size", 1)
-
     @abstractmethod
     def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R | Lost]]:
         """Each task with what `work` made of it, as they finish; a task that gave nothing with `Lost`.

@@ -164,8 +164,6 @@ class TrainRecipe(_Strict):
         grad_clip: largest norm of the gradient; None = no clipping.
         amp: bfloat16 autocast on CUDA; ignored on the CPU.
         eval_batch_size: cases side by side when predicting; does not change results.
-        stacked: the folds of one repeat of a model that is linear layers on vectors are trained together, their
-            weights stacked; the same steps up to the rounding of sums. Part of a cell's key, as all of this is.
         compile: the training steps go through torch.compile, whose kernels round and draw dropout in their own way.
     """
 
@@ -194,14 +192,13 @@ class TrainRecipe(_Strict):
     max_instances: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
-    stacked: bool = False
     compile: bool = False
 
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without what is off: keys and locks from before there were such things stay as they are."""
+        """Without `compile` where it is off: keys and locks from before there was such a switch stay as they are."""
         written: dict[str, Any] = usual(self)
-        return {name: value for name, value in written.items() if name not in ("stacked", "compile") or value}
+        return {name: value for name, value in written.items() if name != "compile" or value}
 
     @model_validator(mode="before")
     @classmethod
@@ -222,13 +219,6 @@ class TrainRecipe(_Strict):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
         if self.loss != "nll" and self.weight_on != "all":
             raise ValueError(f"weight_on='likelihood' belongs to loss 'nll', not {self.loss!r}")
-        if self.loss == "cox" and self.stacked:
-            raise ValueError(
-                "stacked=true trains with losses that are sums over cases; loss 'cox' compares the cases of a batch: "
-                "leave stacked out, or set loss to 'nll' or 'ce'"
-            )
-        if self.stacked and self.compile:
-            raise ValueError("stacked=true has steps of its own, which are not compiled: leave stacked or compile out")
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self

@@ -23,12 +23,11 @@ from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, Survival
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution import evaluate
-from fusionbench.execution.determinism import deterministic
+from fusionbench.execution.device import deterministic, limited, threads_for
 from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model, prior_record
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import transient
-from fusionbench.execution.shared import Workbench
-from fusionbench.execution.threads import limited, threads_for
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival import assign_bins, time_bins
 
@@ -63,30 +62,25 @@ class Ready:
     clock: Clock
 
 
-def run_cell(cell: Cell, bench: Workbench, load: Load, progress: Progress | None = None, note: str = "") -> CellResult:
-    """Fit, predict and score one cell by itself; its own failure is a result with its reason, not an exception.
+def run_cell(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None = None) -> CellResult:
+    """Fit, predict and score one cell; its own failure is a result with its reason, not an exception.
 
     Args:
-        load: gives the finished cells of its members.
-        note: goes into its record.
+        load: gives the finished cells of its members, by key.
+        progress: is told the epochs.
     """
     started = time.perf_counter()
     meter = Meter()
     try:
         with meter:
-            result = _run(cell, bench, load, progress, note)
-        return measured(result, meter)
+            result = _run(cell, resources, load, progress)
+        return replace(result, record={**result.record, **_measured(meter)})
     # Whatever a plugin raises is this cell's failure; the other cells go on. KeyboardInterrupt is no Exception.
     except (Exception, SystemExit) as error:  # noqa: BLE001
-        return failed(cell, error, time.perf_counter() - started, meter)
+        return _failed(cell, error, time.perf_counter() - started, meter)
 
 
-def measured(result: CellResult, meter: Meter) -> CellResult:
-    """With what it took of its process."""
-    return replace(result, record={**result.record, **_measured(meter)})
-
-
-def failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> CellResult:
+def _failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> CellResult:
     """The result of a cell that raised."""
     reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
@@ -111,44 +105,45 @@ def _measured(meter: Meter) -> dict[str, Any]:
     }
 
 
-def _run(cell: Cell, bench: Workbench, load: Load, progress: Progress | None, note: str) -> CellResult:
-    ready = prepare(cell, bench)
-    threads = threads_for(ready.data.train, bench.threads, bench.cores)
-    with limited(threads), deterministic(bench.deterministic):
-        context, predictor = _fit(ready, bench, load, progress)
+def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None) -> CellResult:
+    ready = prepare(cell, resources)
+    threads = threads_for(ready.data.train, resources.threads, resources.cores)
+    with limited(threads), deterministic(resources.deterministic):
+        context, predictor = _fit(ready, resources, load, progress)
         ready.clock.lap("fit")
-        return finish(ready, context, predictor, bench, threads, [note] if note else [])
+        return finish(ready, context, predictor, resources, threads)
 
 
-def prepare(cell: Cell, bench: Workbench) -> Ready:
+def prepare(cell: Cell, resources: SharedResources) -> Ready:
     """Read, split and prepare what a cell needs."""
     clock = Clock()
-    cohort = bench.cohort_of(cell)
+    cohort = resources.cohort_of(cell)
     with span(PREPARE):
-        data = fold_data(cell, cohort, bench)
+        data = fold_data(cell, cohort, resources)
     clock.lap("prepare")
     return Ready(cell, cohort, data, clock)
 
 
 def finish(
-    ready: Ready, context: Context, predictor: Predictor, bench: Workbench, threads: int, notes: Sequence[str] = ()
+    ready: Ready, context: Context, predictor: Predictor, resources: SharedResources, threads: int
 ) -> CellResult:
-    """Predict and score with a fitted model; `notes` go into the record beside the cell's own."""
+    """Predict and score with a fitted model."""
     cell, cohort, data, clock = ready.cell, ready.cohort, ready.data, ready.clock
     with span(EVALUATE):
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
     clock.lap("predict")
     with span(EVALUATE):
-        scores = _score(cell, cohort, data, tested, bench)
+        scores = _score(cell, cohort, data, tested, resources)
     clock.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {
-        **_origin(cell, bench),
+        **_origin(cell, resources),
         "fit": _fit_record(data, context, predictor, prior),
-        "notes": [*_notes(cell, data, context, tested), *notes],
+        "notes": _notes(cell, data, context, tested),
         "seconds": clock.laps,
-        "environment": environment.describe(str(bench.device), threads) | {"deterministic": bench.deterministic},
+        "environment": environment.describe(str(resources.device), threads)
+        | {"deterministic": resources.deterministic},
     }
     return CellResult(
         key=cell.key,
@@ -175,21 +170,21 @@ def _predict(
 
 
 def _score(
-    cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], bench: Workbench
+    cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], resources: SharedResources
 ) -> list[Score]:
-    metrics = {name: bench.registry.metric(name)() for name in cell.metrics}
+    metrics = {name: resources.registry.metric(name)() for name in cell.metrics}
     test = targets_of(cohort, cell.split.test, data.task.edges)
     fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task.edges)
     return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
 
 
-def _origin(cell: Cell, bench: Workbench) -> dict[str, Any]:
+def _origin(cell: Cell, resources: SharedResources) -> dict[str, Any]:
     """What the cell was asked to be."""
     return {
         "cell": _about(cell),
         "ingredients": dict(cell.ingredients),
         "recipe": cell.recipe.model_dump(mode="json"),
-        "metrics": {name: bench.registry.metric(name).version for name in cell.metrics},
+        "metrics": {name: resources.registry.metric(name).version for name in cell.metrics},
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
     }
 
@@ -207,14 +202,14 @@ def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: S
     }
 
 
-def fold_data(cell: Cell, cohort: Cohort, bench: Workbench) -> FoldData:
+def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldData:
     """Bins and preprocessing, fitted on training cases unless the protocol says otherwise; a cell's three case sets."""
     cases = {c.id: c for c in cohort.cases}
     everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
     edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
     task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
-    hidden = bench.train_mask(cell).hidden
-    preprocessor = bench.preprocessor(cell, cohort, hidden)
+    hidden = resources.train_mask(cell).hidden
+    preprocessor = resources.preprocessor(cell, cohort, hidden)
     imputing = cell.policy == "impute"
     prepare = (preprocessor.imputing() if imputing else preprocessor).prepare
 
@@ -249,26 +244,26 @@ def fit_seed(cell: Cell) -> int:
     )
 
 
-def _fit(ready: Ready, bench: Workbench, load: Load, progress: Progress | None) -> tuple[Context, Predictor]:
+def _fit(ready: Ready, resources: SharedResources, load: Load, progress: Progress | None) -> tuple[Context, Predictor]:
     """Fit under a seed of the cell's own; the process's random state is left as it was."""
     cell, data = ready.cell, ready.data
-    members = load_members(cell, ready.cohort, bench.registry, bench.device, load)
-    context = context_of(ready, bench, members, progress)
+    members = load_members(cell, ready.cohort, resources.registry, resources.device, load)
+    context = context_of(ready, resources, members, progress)
     if cell.model.name == ORACLE:
         return context, Oracle(ready.cohort)
-    model = make_model(bench.registry, cell.chosen)
-    with seeded(cell, bench.device):
+    model = make_model(resources.registry, cell.chosen)
+    with seeded(cell, resources.device):
         predictor = model.fit(data.train, data.val, context)
     return context, predictor
 
 
 def context_of(
-    ready: Ready, bench: Workbench, members: Mapping[Member, Fit], progress: Progress | None = None
+    ready: Ready, resources: SharedResources, members: Mapping[Member, Fit], progress: Progress | None = None
 ) -> Context:
     """What the harness lends the cell's model."""
     cell, data = ready.cell, ready.data
     seed = fit_seed(cell)
-    return Context(data.task, data.preprocessor.specs, seed, bench.device, cell.recipe, members, progress)
+    return Context(data.task, data.preprocessor.specs, seed, resources.device, cell.recipe, members, progress)
 
 
 @contextmanager
@@ -325,8 +320,3 @@ class Clock:
         now = time.perf_counter()
         self.laps[name] = now - self._last
         self._last = now
-
-    def put(self, name: str, seconds: float) -> None:
-        """A lap that was measured elsewhere; the next one begins now."""
-        self.laps[name] = seconds
-        self._last = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The driver of a run: hands cells to an executor, counts attempts, and gives every cell one result."""
+"""The scheduler of a run: hands cells to an executor, counts attempts, and gives every cell one result."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dataclasses import replace
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.interfaces import Executor, Lost
-from fusionbench.execution.ready_queue import Waiting
+from fusionbench.execution.ready_queue import ReadyQueue
 from fusionbench.execution.run_cell import failure
-from fusionbench.execution.task import Job, Portion, Together, Work
+from fusionbench.execution.task import CellTask, TaskRunner
 from fusionbench.results.attempts import Attempts
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
@@ -19,8 +19,8 @@ from fusionbench.suites.cell import Cell
 Sink = Callable[[Cell, CellResult], None]
 
 
-class Driver:
-    """Runs cells once each: members first, what gave nothing again, after the others, as often as `retries` says."""
+class Scheduler:
+    """Runs every cell, members first; a cell that gave no result is tried again after the others, `retries` times."""
 
     def __init__(
         self,
@@ -30,27 +30,28 @@ class Driver:
         *,
         sink: Sink,
         begin: Callable[[Cell], None],
-        tell: Callable[[str], None],
+        note: Callable[[str], None],
     ) -> None:
         """
         Args:
             sink: stores a result.
-            begin: hears which cell begins; tell: hears which will be tried again, and why.
+            begin: called with each cell that begins.
+            note: called with a line about each cell that will be tried again.
         """
         self.executor, self.store, self.retries = executor, store, retries
-        self.sink, self.begin, self.tell = sink, begin, tell
+        self.sink, self.begin, self.note = sink, begin, note
         self.attempts = Attempts(store.folder)
-        self.at_work: dict[str, Cell] = {}
+        self.in_hand: dict[str, Cell] = {}
 
-    def run(self, cells: Sequence[Cell], work: Work) -> None:
-        """Every cell has its result afterwards, whatever becomes of the single ones.
+    def run(self, cells: Sequence[Cell], work: TaskRunner) -> None:
+        """Compute the cells; afterwards each has a result, which may be a failure.
 
         Raises:
-            FusionBenchError: the run cannot go on: results cannot be written, or the executor broke its promise.
+            FusionBenchError: the run cannot go on: results cannot be written, or the executor broke its interface.
         """
-        lost = self._look_back(cells)
+        lost = self._lost_before(cells)
         spent = [cell for cell in cells if lost.get(cell.key, 0) > self.retries]
-        self.waiting = Waiting([cell for cell in cells if cell not in spent], lost)
+        self.queue = ReadyQueue([cell for cell in cells if cell not in spent], lost)
         for cell in spent:
             self._store(cell, self._given_up(cell))
         try:
@@ -58,13 +59,13 @@ class Driver:
                 for task, result in results:
                     self._ended(task, result)
         finally:  # an interrupt, a full disk: not the fault of the cells in hand
-            for key in self.at_work:
+            for key in self.in_hand:
                 self.attempts.drop(key)
-        if len(self.waiting):
-            raise PluginError(f"executor {self.executor.name!r} ended with {len(self.waiting)} cells to do")
+        if len(self.queue):
+            raise PluginError(f"executor {self.executor.name!r} ended with {len(self.queue)} cells to do")
 
-    def _look_back(self, cells: Sequence[Cell]) -> dict[str, int]:
-        """How many attempts earlier runs have lost of each cell; the one that such a run died with is counted, too."""
+    def _lost_before(self, cells: Sequence[Cell]) -> dict[str, int]:
+        """Attempts that earlier runs have lost, by cell; the attempt that such a run died with is counted, too."""
         lost = {}
         for cell in cells:
             if self.store.has(cell.key):  # it has ended before, and is asked for again
@@ -81,8 +82,8 @@ class Driver:
                 lost[cell.key] = len(tried.ended)
         return lost
 
-    def _results(self, work: Work) -> Generator[tuple[Portion, tuple[CellResult, ...] | Lost]]:
-        """What the executor yields; what it raises gets its name."""
+    def _results(self, work: TaskRunner) -> Generator[tuple[CellTask, CellResult | Lost]]:
+        """What the executor yields; an error that it raises names the executor."""
         try:
             yield from self.executor.run(self._take, work)
         except FusionBenchError:
@@ -91,21 +92,17 @@ class Driver:
             what = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             raise PluginError(f"executor {self.executor.name!r} raised {what}; finished cells are kept") from error
 
-    def _take(self) -> Portion | None:
-        cell = self.waiting.take()
+    def _take(self) -> CellTask | None:
+        cell = self.queue.take()
         if cell is None:
             return None
-        task: Portion = Job(cell, self._members(cell))
-        if cell.stack:
-            task = Together((cell, *self.waiting.take_beside(cell)), cell.stack)
-        for each in task.cells:
-            self.attempts.start(each.key, in_driver=self.executor.in_driver)
-            self.at_work[each.key] = each
+        self.attempts.start(cell.key, in_driver=self.executor.in_driver)
+        self.in_hand[cell.key] = cell
         self.begin(cell)
-        return task
+        return CellTask(cell, self._members(cell))
 
     def _members(self, cell: Cell) -> dict[str, CellResult]:
-        """Its members' results, and their members'."""
+        """The results of the cell's members, and of their members."""
         found: dict[str, CellResult] = {}
         wanted = [key for _, key in cell.members]
         while wanted:
@@ -115,21 +112,15 @@ class Driver:
                 wanted += [member["key"] for member in found[key].record.get("members", ())]
         return found
 
-    def _ended(self, task: Portion, given: tuple[CellResult, ...] | Lost) -> None:
-        """The cells of a task that was lost are lost together; else each has its own result."""
-        known = isinstance(task, Portion)
-        if not known or any(self.at_work.pop(cell.key, None) is None for cell in task.cells):
+    def _ended(self, task: CellTask, result: CellResult | Lost) -> None:
+        if not isinstance(task, CellTask) or self.in_hand.pop(task.cell.key, None) is None:
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
-        of_key = {} if isinstance(given, Lost) else {result.key: result for result in given}
-        for cell in task.cells:
-            self._one_ended(cell, given if isinstance(given, Lost) else of_key[cell.key])
-
-    def _one_ended(self, cell: Cell, result: CellResult | Lost) -> None:
+        cell = task.cell
         if not isinstance(result, Lost) and not result.record.get("transient"):
             self._store(cell, result)
         elif len(self.attempts.lose(cell.key, result.reason).ended) <= self.retries:
-            self.tell(f"{cell.label}: {result.reason}; it is tried again after the others")
-            self.waiting.again(cell.key)
+            self.note(f"{cell.label}: {result.reason}; it is tried again after the others")
+            self.queue.again(cell.key)
         else:
             self._store(cell, self._given_up(cell) if isinstance(result, Lost) else result)
 
@@ -139,9 +130,9 @@ class Driver:
         return failure(cell, ended[-1] if len(ended) == 1 else f"{ended[-1]}; {len(ended)} attempts", seconds=0.0)
 
     def _store(self, cell: Cell, result: CellResult) -> None:
-        """What gave nothing before stands in the record."""
+        """Store a result; its record says why earlier attempts gave none."""
         if ended := self.attempts.of(cell.key).ended:
             result = replace(result, record={**result.record, "attempts": list(ended)})
         self.sink(cell, result)
         self.attempts.finish(cell.key)
-        self.waiting.end(cell.key)
+        self.queue.end(cell.key)

@@ -28,7 +28,7 @@ KEPT_PREPROCESSORS = 64
 
 
 @dataclass
-class Workbench:
+class SharedResources:
     """Caches by content; nothing here changes a result, only how often it is computed.
 
     Attributes:
@@ -61,9 +61,9 @@ class Workbench:
         from fusionbench.nn import pick_device  # loads torch, which planning does without
 
         if self.deterministic:
-            from fusionbench.execution.determinism import prepare
+            from fusionbench.execution.device import ask_deterministic_cublas
 
-            prepare()  # before anything runs on CUDA
+            ask_deterministic_cublas()  # before anything runs on CUDA
         return pick_device(self.device_name)
 
     def cohort(self, ref: PluginRef, unit: str) -> Cohort:

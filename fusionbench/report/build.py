@@ -23,7 +23,7 @@ from fusionbench.suites.lock import make_lock, read_lock, run_command
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
     from fusionbench.data.cohort import Cohort
-    from fusionbench.execution.shared import Workbench
+    from fusionbench.execution.shared import SharedResources
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.results.store import Store
     from fusionbench.suites.cell import Plan
@@ -40,12 +40,12 @@ SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
 """File endings of a written table and the format each holds."""
 
 
-def planned_cohorts(plan: Plan, resources: Workbench) -> dict[tuple[str, str], Cohort]:
+def planned_cohorts(plan: Plan, resources: SharedResources) -> dict[tuple[str, str], Cohort]:
     """The plan's cohorts by dataset as written and unit (patient or slide)."""
     return {(str(dataset), unit): resources.cohort(dataset, unit) for dataset, unit in plan.cohorts}
 
 
-def lock_of(plan: Plan, resources: Workbench) -> dict[str, Any]:
+def lock_of(plan: Plan, resources: SharedResources) -> dict[str, Any]:
     """The content of suite.lock.toml."""
     units = published_numbers.units(plan.suite)
     counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
@@ -57,7 +57,7 @@ def metric_versions(registry: Registry) -> dict[str, str]:
     return {name: registry.metric(name).version for name in registry.names("metrics")}
 
 
-def frames_of(plan: Plan, store: Store, resources: Workbench) -> Frames:
+def frames_of(plan: Plan, store: Store, resources: SharedResources) -> Frames:
     """The finished cells of a plan as tidy frames."""
     return collect(plan, store, planned_cohorts(plan, resources), metric_versions(resources.registry))
 

@@ -33,8 +33,6 @@ class Cell:
         tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
             trained on what the cell that builds on it sees.
-        stack: the cells of its repeat that it is trained together with, in the order of folds, itself among them (and
-            none of theirs); empty where it is trained by itself.
         skip: why it does not run; empty where it does.
         listed: False for a cell that runs only because another one builds on it.
         ingredients: what the key is the hash of, as JSON values.
@@ -57,7 +55,6 @@ class Cell:
     members: tuple[tuple[Member, str], ...] = ()
     tuned: tuple[tuple[str, Any], ...] = ()
     masked_over: tuple[str, ...] = ()
-    stack: tuple[Cell, ...] = field(default=(), repr=False, compare=False, hash=False)
     skip: str = ""
     listed: bool = True
     key: str = ""

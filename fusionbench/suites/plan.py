@@ -21,7 +21,6 @@ from fusionbench.data import splits
 from fusionbench.data.protocol_view import arranged, arranged_set
 from fusionbench.suites import tuned_options as tuned
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
-from fusionbench.suites.stacks import STACK, why_alone, with_stacks
 from fusionbench.suites.suite import Suite, Variant, check_names
 
 if TYPE_CHECKING:
@@ -106,11 +105,11 @@ def _variant_cells(
     sets = suite.sets_of(dataset.name)
     cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
-    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found, folds)
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
     # A variant's options can make two models of the suite one.
     refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
-    yield from with_stacks(list(_made(maker, folds, sets, refs)))
+    yield from _made(maker, folds, sets, refs)
 
 
 def _made(
@@ -172,12 +171,9 @@ class _Maker:
         suite: Suite,
         tau: float,
         found: tuned.Tuned,
-        folds: Sequence[Sequence[Fold]],
     ) -> None:
-        """`folds`: of each repeat."""
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
-        self.folds = folds
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
@@ -356,21 +352,7 @@ class _Maker:
             "fold": cell.fold,
             "members": list(members),
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
-            **({STACK: together} if len(together := self._trained_with(cell)) > 1 else {}),
         }
-
-    def _trained_with(self, cell: Cell) -> list[str]:
-        """Hashes of the splits of all folds that the cell is stacked with, its own among them."""
-        if not cell.recipe.stacked or cell.members or cell.model.name == ORACLE:
-            return []
-        specs = {name: self.cohort.specs_raw[name] for name in cell.modalities}
-        if why_alone(self.registry.model(cell.model.name), specs):
-            return []
-        alike = (cell.chosen, cell.recipe)
-        usual = replace(cell, tuned=(), recipe=self.recipe)
-        others = (replace(usual, fold=n, split=split) for n, split in enumerate(self.folds[cell.repeat]))
-        trained = (self._as_tuned(other) if cell.listed else other for other in others)
-        return [splits.fold_hash(c.split) for c in trained if (c.chosen, c.recipe) == alike]
 
     def _about_dataset(self) -> dict[str, Any]:
         dataset = self.registry.dataset(self.dataset.name)

@@ -10,7 +10,7 @@ from typing import Any
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, ResultsError
 from fusionbench.core.registry import Registry
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.lock import LOCK, read_lock
@@ -19,7 +19,7 @@ from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite, load_suite, narrow_suite, suite_name
 
 
-def plan_suite(name: str, resources: Workbench, selection: Selection = WHOLE) -> Plan:
+def plan_suite(name: str, resources: SharedResources, selection: Selection = WHOLE) -> Plan:
     """The cells that a selection of a suite asks for.
 
     Args:
@@ -32,7 +32,7 @@ def plan_suite(name: str, resources: Workbench, selection: Selection = WHOLE) ->
     return selection.pick(expand(suite, resources.registry, resources.cohort))
 
 
-def plan_as_run(name: str, out: Path, resources: Workbench, selection: Selection = WHOLE) -> tuple[Plan, Store]:
+def plan_as_run(name: str, out: Path, resources: SharedResources, selection: Selection = WHOLE) -> tuple[Plan, Store]:
     """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
 
     Raises:
@@ -85,7 +85,7 @@ class PlannedSuite:
         return command(self.store.root, "run", self.called)
 
 
-def plan_readable(name: str, out: Path, resources: Workbench) -> PlannedSuite:
+def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSuite:
     """A suite whose results may be incomplete, and some of whose datasets may not be on this machine.
 
     Raises:
@@ -104,7 +104,9 @@ def plan_readable(name: str, out: Path, resources: Workbench) -> PlannedSuite:
         return _by_dataset(name, suite, store, lock, resources)
 
 
-def _by_dataset(called: str, suite: Suite, store: Store, lock: Mapping[str, Any], resources: Workbench) -> PlannedSuite:
+def _by_dataset(
+    called: str, suite: Suite, store: Store, lock: Mapping[str, Any], resources: SharedResources
+) -> PlannedSuite:
     """A dataset's cells depend on no other dataset, so each dataset that can be read is planned alone."""
     cells: list[Cell] = []
     unread: dict[str, str] = {}

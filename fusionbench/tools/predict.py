@@ -21,7 +21,7 @@ from fusionbench.suites.cell import ORACLE, with_tuned
 if TYPE_CHECKING:
     import pandas as pd
 
-    from fusionbench.execution.shared import Workbench
+    from fusionbench.execution.shared import SharedResources
 
 
 def find_cell(out: Path, key: str) -> tuple[Store, str]:
@@ -43,7 +43,7 @@ def find_cell(out: Path, key: str) -> tuple[Store, str]:
     return Store(out, cell.parents[1].name), cell.name
 
 
-def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
+def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
     """Risk and survival of every case of a cohort, by a stored cell: case, risk, S_<month>, prior.
 
     `prior` is True for a case without any of the model's modalities: it is given the training-mean risk.
@@ -64,7 +64,7 @@ def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef)
             f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
         )
     protocol, named = Protocol.model_validate(about["protocol"]), tuple(about["modalities"].split(JOIN))
-    cohort = bench.new_patients(cohort_ref, protocol.unit)
+    cohort = resources.new_patients(cohort_ref, protocol.unit)
     absent = [m for m in named if m not in cohort.modalities]
     if absent:
         raise SuiteError(
@@ -73,7 +73,7 @@ def predict_cohort(bench: Workbench, out: Path, key: str, cohort_ref: PluginRef)
     cohort = arranged(cohort, protocol, [named])
     modalities = arranged_set(cohort, protocol, named)
     member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
-    fit = restore_fit(result, cohort, bench.registry, bench.device, store.load, member)
+    fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
     specs = {m: cohort.specs_raw[m] for m in modalities}
     cases = CaseSet(tuple(cohort.cases), specs, None, _never)
     prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from numpy.typing import NDArray
 
-    from fusionbench.execution.shared import Workbench
+    from fusionbench.execution.shared import SharedResources
 
 LARGEST = 5 * 2**20
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
@@ -45,7 +45,7 @@ PREDICTIONS = "predictions.parquet"
 FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json", "report.html")
 
 
-def publish_suite(name: str, out: Path, resources: Workbench) -> Path:
+def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
     """Write the tables from the cells, audit them, and copy what a reader needs to <out>/published/<suite>/.
 
     Returns:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.report.build import frames_of, planned_cohorts, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
@@ -20,7 +20,7 @@ from fusionbench.tools.planning import plan_as_run, results_of
 from fusionbench.tools.tracking import suites_run
 
 
-def complete_results(name: str, out: Path, resources: Workbench) -> Store:
+def complete_results(name: str, out: Path, resources: SharedResources) -> Store:
     """Where a suite's complete results are, run here or published.
 
     Raises:
@@ -34,7 +34,7 @@ def complete_results(name: str, out: Path, resources: Workbench) -> Store:
     return store
 
 
-def audit_suite(name: str, out: Path, resources: Workbench) -> Audit:
+def audit_suite(name: str, out: Path, resources: SharedResources) -> Audit:
     """What the written results prove about the protocol; of a published run, as far as its frames show.
 
     Raises:
@@ -47,7 +47,7 @@ def audit_suite(name: str, out: Path, resources: Workbench) -> Audit:
     return audit(plan, store, planned_cohorts(plan, resources))
 
 
-def report_suite(name: str, out: Path, resources: Workbench) -> Path:
+def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
     """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
 
     Raises:
@@ -67,7 +67,7 @@ def report_suite(name: str, out: Path, resources: Workbench) -> Path:
     return write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
 
 
-def report_all(out: Path, resources: Workbench) -> tuple[Path, dict[str, str]]:
+def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, str]]:
     """The reports of every suite under the results root, and index.html that leads to them.
 
     Returns:

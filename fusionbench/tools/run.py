@@ -9,10 +9,10 @@ from typing import Protocol
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Executor
-from fusionbench.execution.executors.options import Asked, choose
-from fusionbench.execution.scheduler import Driver
-from fusionbench.execution.shared import Workbench
-from fusionbench.execution.task import work_of
+from fusionbench.execution.executors.options import RunOptions, choose
+from fusionbench.execution.scheduler import Scheduler
+from fusionbench.execution.shared import SharedResources
+from fusionbench.execution.task import task_runner
 from fusionbench.report import mlflow
 from fusionbench.report.build import frames_of, lock_of, metric_versions, table_rows, write_tables
 from fusionbench.report.mlflow.live import Live
@@ -108,10 +108,10 @@ class CellChoice:
 def run_suite(
     name: str,
     out: Path,
-    resources: Workbench,
+    resources: SharedResources,
     selection: Selection = WHOLE,
     choice: CellChoice = CellChoice(),
-    options: Asked | None = None,
+    options: RunOptions | None = None,
     *,
     track: bool = True,
     tracking_uri: str | None = None,
@@ -130,7 +130,7 @@ def run_suite(
     Raises:
         SuiteError, DataError, ResultsError: the request is wrong, before any compute.
     """
-    options = options or Asked()
+    options = options or RunOptions()
     executor = choose(options, resources.threads, resources.device.type, resources.registry)
     reporter = reporter or SilentReporter()
     whole, unreadable = _whole_plan(name, resources, selection)
@@ -159,7 +159,7 @@ def run_suite(
     return replace(report, outdated=outdated, notes=live.notes if live else ())
 
 
-def _whole_plan(name: str, resources: Workbench, selection: Selection) -> tuple[Plan | None, str]:
+def _whole_plan(name: str, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:
     """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
     try:
         return plan_suite(name, resources, selection.whole), ""
@@ -172,7 +172,7 @@ def _whole_plan(name: str, resources: Workbench, selection: Selection) -> tuple[
 def compute(
     plan: Plan,
     store: Store,
-    resources: Workbench,
+    resources: SharedResources,
     executor: Executor,
     retries: int,
     choice: CellChoice,
@@ -199,13 +199,13 @@ def compute(
         reporter.finished(cell, result)
 
     reporter.start(len(chosen), len(todo) - len(waiting))
-    work = work_of(executor, resources, reporter.epoch)
-    Driver(executor, store, retries, sink=sink, begin=reporter.cell, tell=reporter.note).run(chosen, work)
+    work = task_runner(executor, resources, reporter.epoch)
+    Scheduler(executor, store, retries, sink=sink, begin=reporter.cell, note=reporter.note).run(chosen, work)
     return len(chosen)
 
 
 def write_results(
-    whole: Plan | None, plan: Plan, store: Store, resources: Workbench, ran: int, left_out: str = ""
+    whole: Plan | None, plan: Plan, store: Store, resources: SharedResources, ran: int, left_out: str = ""
 ) -> RunReport:
     """Write the tables of what there is: the whole suite's whenever all of its cells have a result.
 

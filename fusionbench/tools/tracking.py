@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench.core.errors import FusionBenchError, ResultsError
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.report import mlflow
 from fusionbench.report.build import lock_of, table_rows
 from fusionbench.suites.lock import LOCK
@@ -32,7 +32,7 @@ class SyncReport:
 def sync_suite(
     name: str,
     out: Path,
-    resources: Workbench,
+    resources: SharedResources,
     selection: Selection = WHOLE,
     *,
     tracking_uri: str | None = None,
@@ -67,7 +67,7 @@ def sync_suite(
 
 
 def sync_all(
-    out: Path, resources: Workbench, *, tracking_uri: str | None = None
+    out: Path, resources: SharedResources, *, tracking_uri: str | None = None
 ) -> Iterator[SyncReport | tuple[str, str]]:
     """`sync_suite` for every suite under the results root; of one that cannot be read here, its name and why.
 

@@ -26,7 +26,7 @@ from fusionbench.core.registry import GROUP, Registry, discover
 from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort
 from fusionbench.execution.run_cell import run_cell
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.report import predictions as tested
 from fusionbench.report.bootstrap import bootstrap
 from fusionbench.suites.cell import Cell
@@ -66,7 +66,7 @@ class Trained(NamedTuple):
 
 def trained(seed: int, epochs: int, draws: int) -> Trained:
     """Train a suite's rows and compare them as a table does."""
-    bench = Workbench(registry(), Path("nowhere"), threads=1)
+    bench = SharedResources(registry(), Path("nowhere"), threads=1)
     cells = expand(_suite(seed, epochs), bench.registry, bench.cohort).listed
     runs = [
         (row, cell.fold, run_cell(_of_family(cell, seed, family), bench, _no_members))

@@ -19,7 +19,7 @@ from fusionbench.core.cell_result import CellResult
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import Cohort
 from fusionbench.execution.run_cell import run_cell
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import load_suite
@@ -62,7 +62,7 @@ class Bench:
 
     def run(self, cell: Cell, cohort: Cohort) -> CellResult:
         """On a bench of its own, so that no fitted preprocessing is carried over."""
-        bench = Workbench(self.registry, Path(), threads=1)
+        bench = SharedResources(self.registry, Path(), threads=1)
         bench._cohorts[cell.dataset, cell.protocol.unit] = cohort
         members = {key: self.run(self.members[key], cohort) for _, key in cell.members}
         result = run_cell(cell, bench, members.__getitem__)
@@ -83,7 +83,7 @@ def bench() -> Iterator[Bench]:
         suite = load_suite(registry, "example-tiny")
         sets = (("vector",), ("bag",), ("vector", "bag"))
         suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS)), "modalities": sets})
-        shared = Workbench(registry, Path())
+        shared = SharedResources(registry, Path())
         plan = expand(suite, registry, shared.cohort)
         cells = {str(c.model): c for c in plan.listed if c.fold == 0 and _wanted(c)}
         assert set(cells) == set(MODELS)

@@ -13,7 +13,7 @@ import torch
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.registry import discover
-from fusionbench.execution.determinism import WORKSPACE, deterministic
+from fusionbench.execution.device import WORKSPACE, deterministic
 from fusionbench.execution.run_cell import run_cell
 from fusionbench.results.store import Store
 from fusionbench.session import Session

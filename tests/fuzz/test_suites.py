@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.registry import Registry, discover
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import check_names, overlay, parse_suite
 from tests.conftest import EXAMPLE
@@ -102,8 +102,8 @@ def registry() -> Registry:
 
 
 @cache
-def bench() -> Workbench:
-    return Workbench(registry(), Path("/nowhere"))
+def bench() -> SharedResources:
+    return SharedResources(registry(), Path("/nowhere"))
 
 
 MOST_CELLS = 200

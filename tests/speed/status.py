@@ -47,14 +47,11 @@ import sys, time
 from pathlib import Path
 began = time.process_time()
 from fusionbench.cli.options import PLANNED, open_session
-from fusionbench.core.garbage import uncollected
 from fusionbench.tools.planning import plan_readable
 from fusionbench.tools.status import read_cells
 from fusionbench.tools.status.status import status
 bench = open_session(Path(sys.argv[2]), kinds=PLANNED).resources
 loaded = time.process_time()
-collecting = uncollected()
-collecting.__enter__()
 of = plan_readable(sys.argv[1], Path(sys.argv[2]), bench)
 plan = time.process_time()
 cells = read_cells(of.store)

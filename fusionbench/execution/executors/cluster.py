@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.interfaces import Terms
-from fusionbench.execution.threads import cores
+from fusionbench.execution.device import cores
 
 OBJECT_STORE = 200 * 2**20
 """Bytes of shared memory for what is on its way between processes; a cell's arrays are a few megabytes."""

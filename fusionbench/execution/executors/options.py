@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.interfaces import Executor, Terms
 from fusionbench.core.registry import Registry
-from fusionbench.execution.threads import cores
+from fusionbench.execution.device import cores
 
 FLAGS = {"jobs": "-j", "address": "--address", "gpus": "--gpus-per-cell", "timeout": "--timeout"}
 """Fields of `Terms` by the flags that ask for them."""
@@ -19,7 +19,7 @@ _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
 
 @dataclass(frozen=True)
-class Asked:
+class RunOptions:
     """How a run's cells are to be computed; None and empty leave it to the harness.
 
     Attributes:
@@ -57,7 +57,7 @@ class Asked:
         return frozenset(asked | ({"jobs"} if (self.jobs or 1) > 1 else set()))
 
 
-def choose(asked: Asked, threads: int | None, device: str, registry: Registry) -> Executor:
+def choose(asked: RunOptions, threads: int | None, device: str, registry: Registry) -> Executor:
     """The executor that keeps what is asked.
 
     Args:

@@ -45,7 +45,7 @@ class Ray(Executor):
                 if time.monotonic() - seen > _NO_MACHINE:
                     raise ResultsError("the cluster has no machine left that a cell fits on; finished cells are kept")
                 while len(at_work) < room and (task := take()) is not None:
-                    at_work[remote.remote(packed(work, task), self.timeout_of(task))] = task
+                    at_work[remote.remote(packed(work, task), self.terms.timeout)] = task
                 if not at_work and room:
                     return
                 if not at_work:

@@ -24,9 +24,8 @@ from fusionbench.core.timing import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
 from fusionbench.core.types import CaseSet, ModalitySpec, PreparedCase, Task
 from fusionbench.data.collate import batches, subsample
 from fusionbench.data.loader import CACHE_BYTES, CaseFeed
-from fusionbench.execution.training.compiling import compiling, stepped
 from fusionbench.execution.training.objective import (
-    Kept,
+    BestCheckpoint,
     Objective,
     checked_targets,
     given_targets,
@@ -34,7 +33,15 @@ from fusionbench.execution.training.objective import (
     validate,
     wide,
 )
-from fusionbench.execution.training.optimizers import add_l1, autocast, optimizer, optimizer_steps, scheduler
+from fusionbench.execution.training.optimizers import (
+    add_l1,
+    autocast,
+    compile_limits,
+    optimizer,
+    optimizer_steps,
+    scheduler,
+    training_module,
+)
 from fusionbench.execution.training.torch_predictor import TorchPredictor, forward
 
 if TYPE_CHECKING:
@@ -84,18 +91,18 @@ def train_module(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
-        kept = Kept(module, recipe)
+        best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
-            with compiling(recipe):
+            with compile_limits(recipe):
                 values = steps.epoch(epoch)
             with span(EVALUATE):
                 values |= validate(predictor, val_feed, val_targets, steps.objective, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
-            if kept.see(epoch, values.get("val/loss", math.nan)):
+            if best.stop(epoch, values.get("val/loss", math.nan)):
                 break
-    kept.settle(predictor)
+    best.restore(predictor)
     if recipe.loss == "cox":
         risk = predictor.logits(feed)[:, 0].numpy()
         predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
@@ -115,7 +122,7 @@ class _Steps:
         seed: int,
         device: torch.device,
     ) -> None:
-        self.module, self.run, self.task = module, stepped(module, recipe), task
+        self.module, self.run, self.task = module, training_module(module, recipe), task
         self.feed, self.targets = feed, targets
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]

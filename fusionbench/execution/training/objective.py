@@ -115,8 +115,8 @@ def _c_index(targets: Targets, risk: NDArray[np.float64]) -> dict[str, float]:
     return {} if math.isnan(c) else {"val/c_index": c}
 
 
-class Kept:
-    """The weights to keep, and when to stop."""
+class BestCheckpoint:
+    """The weights of the best validation epoch, and whether to stop early."""
 
     def __init__(self, module: nn.Module, recipe: TrainRecipe) -> None:
         self.module, self.recipe = module, recipe
@@ -124,8 +124,8 @@ class Kept:
         self.last = (0, math.nan)
         self.weights: dict[str, Tensor] = {}
 
-    def see(self, epoch: int, loss: float) -> bool:
-        """Take note of an epoch's validation loss (NaN = undefined); True = stop."""
+    def stop(self, epoch: int, loss: float) -> bool:
+        """Record an epoch's validation loss (NaN = undefined); True where training should stop."""
         self.last = (epoch, loss)
         if math.isnan(loss):
             return False
@@ -136,8 +136,8 @@ class Kept:
                 self.weights = {k: v.detach().clone() for k, v in self.module.state_dict().items()}
         return self.recipe.patience is not None and epoch - self.best[0] >= self.recipe.patience
 
-    def settle(self, predictor: TorchPredictor) -> None:
-        """Put the kept weights back; the predictor learns their epoch, their validation loss, and what was unusual."""
+    def restore(self, predictor: TorchPredictor) -> None:
+        """Put the best weights back; the predictor records their epoch, their validation loss and notes."""
         if self.best is not None and self.recipe.restore_best:
             self.module.load_state_dict(self.weights)
             predictor.best_epoch, predictor.validation_loss = self.best

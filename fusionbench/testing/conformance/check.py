@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
 from fusionbench.core.errors import FusionBenchError
-from fusionbench.execution.threads import limited
+from fusionbench.execution.device import limited
 
 LIBRARIES = re.compile(r"[/\\](torch|numpy|pandas|sklearn|sksurv|scipy|pydantic|importlib)[/\\]")
 """Files that are not where a plugin's fault is to be looked for."""

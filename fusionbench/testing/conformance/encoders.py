@@ -101,7 +101,7 @@ def tells_tiles_apart(subject: EncoderSubject) -> None:
 
 @CHECKS.add(
     "repeatable",
-    "Asked twice, and made anew, it says the same.",
+    "RunOptions twice, and made anew, it says the same.",
     cause="dropout or another random layer that is left in training mode, or weights drawn anew.",
     needs=READS,
 )

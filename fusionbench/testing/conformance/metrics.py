@@ -171,7 +171,7 @@ def without_survival(subject: MetricSubject) -> None:
 
 @CHECKS.add(
     "repeatable",
-    "Asked twice, and through pickle, it says exactly the same.",
+    "RunOptions twice, and through pickle, it says exactly the same.",
     cause="random numbers that are not seeded, or something kept from one call to the next.",
     needs=SCORES,
 )

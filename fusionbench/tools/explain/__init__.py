@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.tools.explain.explanation import Explanation, gather
@@ -39,7 +39,7 @@ class Explained:
 def explain(
     plan: Plan,
     store: Store,
-    bench: Workbench,
+    resources: SharedResources,
     request: Request,
     tell: Callable[[str], None] | None = None,
 ) -> Explained:
@@ -56,7 +56,9 @@ def explain(
     request.check()
     made: list[tuple[Explanation, Path]] = []
     for chosen in choose(plan, store, request):
-        explanation = gather(Subject.load(chosen, store, bench, request.suite), chosen, request.slides, request.draws)
+        explanation = gather(
+            Subject.load(chosen, store, resources, request.suite), chosen, request.slides, request.draws
+        )
         made.append((explanation, write(explanation, store, request)))
         if tell is not None:
             tell(f"{chosen.case}: {made[-1][1]}")

@@ -20,7 +20,7 @@ from fusionbench.data.cohort import Cohort, read
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, load_members, make_model, restore_fit
 from fusionbench.execution.run_cell import fit_seed, targets_of
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
@@ -57,7 +57,7 @@ class Subject:
 
     cell: Cell
     cohort: Cohort
-    bench: Workbench
+    resources: SharedResources
     store: Store
     result: CellResult
     fit: Fit
@@ -66,7 +66,7 @@ class Subject:
     risk: float
 
     @classmethod
-    def load(cls, chosen: Chosen, store: Store, bench: Workbench, suite: str) -> Subject:
+    def load(cls, chosen: Chosen, store: Store, resources: SharedResources, suite: str) -> Subject:
         """Reload a cell; nothing is trained.
 
         Raises:
@@ -74,15 +74,15 @@ class Subject:
             SuiteError: the case has none of the modalities.
         """
         cell = chosen.cell
-        cohort = occludable(bench.cohort_of(cell))
+        cohort = occludable(resources.cohort_of(cell))
         result = store.load(cell.key)
         fit = restore_fit(
-            result, cohort, bench.registry, bench.device, store.load, Member(cell.chosen, cell.modalities)
+            result, cohort, resources.registry, resources.device, store.load, Member(cell.chosen, cell.modalities)
         )
         stored = next(p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
         case = replace(next(c for c in cohort.cases if c.id == chosen.case), target=None)
         risk = float(stored.risk[stored.ids.index(case.id)])
-        subject = cls(cell, cohort, bench, store, result, fit, case, stored.risk, risk)
+        subject = cls(cell, cohort, resources, store, result, fit, case, stored.risk, risk)
         if not subject.visible:
             raise SuiteError(
                 f"case {case.id!r} has none of {'+'.join(cell.modalities)}: its risk is the training mean, and nothing "
@@ -172,7 +172,7 @@ class Subject:
         cell, about, preprocessor = self.cell, self.result.record["fit"], self.predictor.preprocessor
         edges = tuple(about["edges"])
         task = Task(n_outputs=about["n_outputs"], edges=edges)
-        hidden = self.bench.train_mask(cell).hidden
+        hidden = self.resources.train_mask(cell).hidden
         known = {c.id: c for c in self.cohort.cases}
 
         def part(ids: Sequence[str]) -> CaseSet:
@@ -181,10 +181,10 @@ class Subject:
             return CaseSet(tuple(known[i] for i in seen), preprocessor.specs, targets, preprocessor.prepare, hidden)
 
         seed = fit_seed(cell) if start == 0 else derive(fit_seed(cell), "another start", start)
-        members = load_members(cell, self.cohort, self.bench.registry, self.bench.device, self.store.load)
-        context = _Untrained(task, preprocessor.specs, seed, self.bench.device, cell.recipe, members)
-        with torch.random.fork_rng(devices=[self.bench.device] if self.bench.device.type == "cuda" else []):
+        members = load_members(cell, self.cohort, self.resources.registry, self.resources.device, self.store.load)
+        context = _Untrained(task, preprocessor.specs, seed, self.resources.device, cell.recipe, members)
+        with torch.random.fork_rng(devices=[self.resources.device] if self.resources.device.type == "cuda" else []):
             torch.manual_seed(seed)
-            return make_model(self.bench.registry, cell.chosen).fit(
+            return make_model(self.resources.registry, cell.chosen).fit(
                 part(cell.split.train), part(cell.split.val), context
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.tools.explain.request import Request
@@ -18,7 +18,7 @@ __all__ = ["Profile", "Profiled", "profile"]
 def profile(
     plan: Plan,
     request: Request,
-    bench: Workbench,
+    resources: SharedResources,
     store: Store,
     before: float,
     tell: Callable[[str], None] | None = None,
@@ -38,7 +38,7 @@ def profile(
     row, _ = row_of(plan, request)
     cell = row[0]
     refuse_members(cell)
-    refuse_untrained(cell, bench.registry)
+    refuse_untrained(cell, resources.registry)
     if tell is not None:
-        tell(f"profiling {cell.label} on {bench.device.type}: one epoch to warm up, then the whole cell")
-    return write(measure(cell, bench, store, before), store)
+        tell(f"profiling {cell.label} on {resources.device.type}: one epoch to warm up, then the whole cell")
+    return write(measure(cell, resources, store, before), store)

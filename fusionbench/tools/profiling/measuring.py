@@ -15,7 +15,7 @@ from fusionbench.core.errors import FusionBenchError, SuiteError
 from fusionbench.core.registry import Registry
 from fusionbench.core.timing import Clock, Spent, span
 from fusionbench.execution.run_cell import run_cell
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.nn import TorchModel
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, Cell
@@ -94,37 +94,37 @@ def refuse_untrained(cell: Cell, registry: Registry) -> None:
         raise SuiteError(f"{cell.model} trains no torch module, so there are no steps to tell apart; profile a network")
 
 
-def measure(cell: Cell, bench: Workbench, store: Store, before: float) -> Profile:
+def measure(cell: Cell, resources: SharedResources, store: Store, before: float) -> Profile:
     """The cell with everything that it does for itself: its preprocessing is fitted, its result is written.
 
     Raises:
         FusionBenchError: the cell fails; says why.
     """
     short = replace(cell, recipe=cell.recipe.model_copy(update={"epochs": 1}))
-    _ran(short, _fresh(bench))  # imports, allocations and kernels that only a process's first cell pays for
+    _ran(short, _fresh(resources))  # imports, allocations and kernels that only a process's first cell pays for
     with tempfile.TemporaryDirectory(prefix="fusionbench-profile-") as folder:
         aside = Store(Path(folder), store.suite)
         aside.prepare()
-        with Clock(cuda=bench.device.type == "cuda") as clock:
-            result = _ran(cell, _fresh(bench))
+        with Clock(cuda=resources.device.type == "cuda") as clock:
+            result = _ran(cell, _fresh(resources))
             with span(watch.WRITE):
                 aside.write(result)
     epochs = max((step for step, split, *_ in result.history if split == "train"), default=0)
     threads = int(result.record["environment"]["threads"])
-    about = environment.describe(str(bench.device), threads)
+    about = environment.describe(str(resources.device), threads)
     return Profile(cell, {name: clock.spent[name] for name in STEPS if name in clock.spent}, before, epochs, about)
 
 
-def _fresh(bench: Workbench) -> Workbench:
+def _fresh(resources: SharedResources) -> SharedResources:
     """The same with no preprocessing fitted yet."""
-    return replace(bench, _fitted=OrderedDict())
+    return replace(resources, _fitted=OrderedDict())
 
 
-def _ran(cell: Cell, bench: Workbench) -> CellResult:
+def _ran(cell: Cell, resources: SharedResources) -> CellResult:
     def load(key: str) -> CellResult:
         raise FusionBenchError(f"{cell.label} asked for cell {key}, which is none of its members")
 
-    result = run_cell(cell, bench, load)
+    result = run_cell(cell, resources, load)
     if result.status != "ok":
         raise FusionBenchError(f"{cell.label} failed, so there is nothing to profile: {result.reason}")
     return result

@@ -7,9 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fusionbench.core.garbage import uncollected
 from fusionbench.core.registry import Registry
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.tools.planning import PlannedSuite, plan_readable
@@ -21,16 +20,16 @@ from fusionbench.tools.status.stored import read_cells
 from fusionbench.tools.status.why import why_key, why_place
 
 
-def suite_status(name: str, out: Path, bench: Workbench) -> tuple[Status, Running, Store]:
+def suite_status(name: str, out: Path, resources: SharedResources) -> tuple[Status, Running, Store]:
     """How far a suite is, what is going on in its folder, and that folder.
 
     Raises:
         SuiteError, DataError, ResultsError: see `plan_readable`.
     """
-    with uncollected():
-        of = plan_readable(name, out, bench)
-        going_on = running_now(of.store)  # before the cells: one that finishes in between is done
-        return status(of, read_cells(of.store), bench.registry, going_on.cells), going_on, of.store
+    planned = plan_readable(name, out, resources)
+    going_on = running_now(planned.store)  # before the cells: one that finishes in between is done
+    found = status(planned, read_cells(planned.store), resources.registry, going_on.cells)
+    return found, going_on, planned.store
 
 
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
@@ -40,13 +39,13 @@ def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
     )
 
 
-def why(wanted: Wanted | str, out: Path, bench: Workbench) -> Answer:
+def why(wanted: Wanted | str, out: Path, resources: SharedResources) -> Answer:
     """Why a cell, named by key or place, is where it is.
 
     Raises:
         SuiteError: there is no such cell; says what there is.
     """
-    return why_key(wanted, out, bench) if isinstance(wanted, str) else why_place(wanted, out, bench)
+    return why_key(wanted, out, resources) if isinstance(wanted, str) else why_place(wanted, out, resources)
 
 
 __all__ = ["Answer", "Running", "Status", "count_outdated", "suite_status", "why"]

@@ -17,7 +17,6 @@ _WORDS = {
     "tau": "horizon in months",
     "split": "split (hash)",
     "masks": "masks of the test fold (hash)",
-    "stack": "folds it is stacked with (hashes of splits)",
     "masked_over": "modalities over which the training mask is drawn",
 }
 _SECTIONS = {"recipe": "train", "model.options": "option", "protocol": "protocol"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.registry import Registry
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.results.cell_files import CELL
 from fusionbench.results.store import Store
 from fusionbench.suites import lock as locks
@@ -27,7 +27,7 @@ _KEY = re.compile(rf"[0-9a-f]{{{FEWEST},20}}")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
 
 
-def why_key(text: str, out: Path, bench: Workbench) -> Answer:
+def why_key(text: str, out: Path, resources: SharedResources) -> Answer:
     """The cell with a key, or the one whose key begins so, of any suite that was run under `out`.
 
     Raises:
@@ -40,7 +40,7 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
         )
     names = sorted(path.parent.name for path in out.glob(f"*/{locks.LOCK}"))
     stored = [(name, path.parent.name) for name in names for path in Store(out, name).cells.glob(f"{text}*/{CELL}")]
-    found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, bench)]
+    found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, resources)]
     if not found:
         where = f"{', '.join(names)} under {out}" if names else f"any suite: nothing has been run under {out}"
         raise SuiteError(
@@ -50,28 +50,28 @@ def why_key(text: str, out: Path, bench: Workbench) -> Answer:
         shown = ", ".join(f"{key} of {name}" for name, key in found[:4])
         raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
     name, key = found[0]
-    if name not in bench.registry.names("suites"):
+    if name not in resources.registry.names("suites"):
         dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).place
         place = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
         told = command(out, "why", f"PATH/{name}.toml", *place)
         raise SuiteError(f"cell {key} is of {name}, a suite file of your own: {told}")
-    of = plan_readable(name, out, bench)
-    return _of_key(key, of, read_cells(of.store), bench.registry)
+    of = plan_readable(name, out, resources)
+    return _of_key(key, of, read_cells(of.store), resources.registry)
 
 
-def _planned_keys(name: str, text: str, out: Path, bench: Workbench) -> list[str]:
-    if name not in bench.registry.names("suites"):
+def _planned_keys(name: str, text: str, out: Path, resources: SharedResources) -> list[str]:
+    if name not in resources.registry.names("suites"):
         return []  # a suite by path: its file may be anywhere; its stored cells were looked at
-    return [cell.key for cell in plan_readable(name, out, bench).plan.todo() if cell.key.startswith(text)]
+    return [cell.key for cell in plan_readable(name, out, resources).plan.todo() if cell.key.startswith(text)]
 
 
-def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
+def why_place(wanted: Wanted, out: Path, resources: SharedResources) -> Answer:
     """The cell of a place.
 
     Raises:
         SuiteError: the suite has no such cell; says what there is.
     """
-    of = plan_readable(wanted.suite, out, bench)
+    of = plan_readable(wanted.suite, out, resources)
     cells = of.plan.cells
     for name, value, had in (
         ("dataset", wanted.dataset, [c.row[0] for c in cells]),
@@ -93,7 +93,7 @@ def why_place(wanted: Wanted, out: Path, bench: Workbench) -> Answer:
     stored = read_cells(of.store)
     if cell.skip:
         return Answer(of.suite.name, cell.label, cell.key, "skipped", None, reason=cell.skip)
-    return _of_cell(cell, of, stored, bench.registry)
+    return _of_cell(cell, of, stored, resources.registry)
 
 
 def _of_key(key: str, of: PlannedSuite, cells: Cells, registry: Registry) -> Answer:

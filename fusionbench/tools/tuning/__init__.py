@@ -19,8 +19,8 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN, SearchSpace
 from fusionbench.core.types import Fold
 from fusionbench.data.splits import fold_hash
-from fusionbench.execution.shared import Workbench
-from fusionbench.execution.task import Job, work_of
+from fusionbench.execution.shared import SharedResources
+from fusionbench.execution.task import CellTask, task_runner
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.suites.tuned_options import Record, Study
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
@@ -62,7 +62,7 @@ class Told:
 
 def tune(
     plan: Plan,
-    bench: Workbench,
+    resources: SharedResources,
     executor: Executor,
     wish: Wish,
     folder: Path,
@@ -83,10 +83,10 @@ def tune(
         FusionBenchError: no trial of a study was completed.
     """
     load_optuna()
-    objective = Objective.named(wish.objective, bench.registry)
+    objective = Objective.named(wish.objective, resources.registry)
     cells = list(_searched(plan, wish))
-    spaces = {model: space_of(model, bench.registry, wish.space) for model in dict.fromkeys(c.model for c in cells)}
-    folds = [inner_folds(c, {case.id: case for case in bench.cohort_of(c).cases}, wish.inner_folds) for c in cells]
+    spaces = {model: space_of(model, resources.registry, wish.space) for model in dict.fromkeys(c.model for c in cells)}
+    folds = [inner_folds(c, {case.id: case for case in resources.cohort_of(c).cases}, wish.inner_folds) for c in cells]
     record = Record(
         suite=plan.suite.name,
         command=command,
@@ -96,18 +96,18 @@ def tune(
         seed=plan.suite.seed,
         study=(),
     )
-    kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record, bench.registry)}
+    kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record, resources.registry)}
     folder.mkdir(parents=True, exist_ok=True)
     opened = []
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
         said = Told(i, len(cells), cell.label, 0, wish.trials)
-        opened.append(_Open(cell, inner, spaces[cell.model], objective, wish, folder / JOURNAL, bench, said, tell))
-    for search in _run(opened, bench, executor):
+        opened.append(_Open(cell, inner, spaces[cell.model], objective, wish, folder / JOURNAL, resources, said, tell))
+    for search in _run(opened, resources, executor):
         kept[search.study.place] = search.study
     # in the order of the plan, whichever was done first
     order = {(*cell.row, cell.repeat, cell.fold): i for i, cell in enumerate(plan.listed)}
     studies = sorted(kept.values(), key=lambda study: order.get(study.place, len(order)))
-    return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), bench.registry)
+    return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), resources.registry)
 
 
 def _searched(plan: Plan, wish: Wish) -> Iterator[Cell]:
@@ -142,70 +142,72 @@ class _Open:
         objective: Objective,
         wish: Wish,
         journal: Path,
-        bench: Workbench,
+        resources: SharedResources,
         said: Told,
         tell: Callable[[Told], None],
     ) -> None:
         self.cell, self.folds, self.objective, self.said, self.tell = cell, folds, objective, said, tell
-        self.default = usual(space, cell.model, cell.recipe, bench.registry)
-        self.search = Search(journal, _named(cell, folds, space, objective, bench), space, objective, cell.seed)
+        self.default = usual(space, cell.model, cell.recipe, resources.registry)
+        self.search = Search(journal, _named(cell, folds, space, objective, resources), space, objective, cell.seed)
         self.trials = self.search.run(wish.trials, len(folds), self.default)
 
-    def begin(self) -> Job | None:
+    def begin(self) -> CellTask | None:
         """The first thing to score; None where every trial is there already."""
         self.tell(replace(self.said, done=self.search.done))
         return self._next(lambda: next(self.trials))
 
-    def go_on(self, result: CellResult | Lost) -> Job | None:
+    def go_on(self, result: CellResult | Lost) -> CellTask | None:
         """The next thing to score; None where the search has ended."""
         outcome = result.reason if isinstance(result, Lost) else self.objective.of(result)
         return self._next(lambda: self.trials.send(outcome))
 
-    def _next(self, advance: Callable[[], tuple[Point, int]]) -> Job | None:
+    def _next(self, advance: Callable[[], tuple[Point, int]]) -> CellTask | None:
         try:
             point, step = advance()
         except StopIteration:
             self.study = _as_study(self.cell, self.search.found(self.default))
             self.tell(replace(self.said, done=self.search.done, found=self.study))
             return None
-        return Job(inner_cell(self.cell, self.folds[step], step, point, self.objective))
+        return CellTask(inner_cell(self.cell, self.folds[step], step, point, self.objective))
 
 
-def _run(searches: Sequence[_Open], bench: Workbench, executor: Executor) -> Iterator[_Open]:
+def _run(searches: Sequence[_Open], resources: SharedResources, executor: Executor) -> Iterator[_Open]:
     """Each search as it ends. Searches run side by side, the trials of one in turn: its course is the same anyhow."""
-    waiting, ready = deque(searches), deque[tuple[_Open, Job]]()
-    at_work: dict[Job, _Open] = {}
+    waiting, ready = deque(searches), deque[tuple[_Open, CellTask]]()
+    in_hand: dict[CellTask, _Open] = {}
     ended: list[_Open] = []
 
-    def take() -> Job | None:
+    def take() -> CellTask | None:
         while not ready and waiting:
             search = waiting.popleft()
-            if job := search.begin():
-                ready.append((search, job))
+            if task := search.begin():
+                ready.append((search, task))
             else:
                 ended.append(search)
         if not ready:
             return None
-        search, job = ready.popleft()
-        at_work[job] = search
-        return job
+        search, task = ready.popleft()
+        in_hand[task] = search
+        return task
 
-    for done, results in executor.run(take, work_of(executor, bench)):
-        search = at_work.pop(done)
-        if job := search.go_on(results if isinstance(results, Lost) else results[0]):
-            ready.appendleft((search, job))  # what has begun is brought to its end first
+    for done, result in executor.run(take, task_runner(executor, resources)):
+        search = in_hand.pop(done)
+        if task := search.go_on(result):
+            ready.appendleft((search, task))  # what has begun is brought to its end first
         else:
             ended.append(search)
     yield from ended
 
 
-def _named(cell: Cell, folds: Sequence[Fold], space: SearchSpace, objective: Objective, bench: Workbench) -> str:
+def _named(
+    cell: Cell, folds: Sequence[Fold], space: SearchSpace, objective: Objective, resources: SharedResources
+) -> str:
     """A study's name ends in the hash of all that its trials depend on: what has changed is another study."""
-    cohort = bench.cohort_of(cell)
+    cohort = resources.cohort_of(cell)
     about: dict[str, Any] = {
         "results_version": RESULTS_VERSION,
         "cohort": cohort.fingerprint,
-        "model": bench.registry.model(cell.model.name).version,
+        "model": resources.registry.model(cell.model.name).version,
         "recipe": cell.recipe.model_dump(mode="json"),
         "protocol": cell.protocol.model_dump(mode="json", exclude={"repeats", "test_patterns", "mask_draws"}),
         "folds": [fold_hash(fold) for fold in folds],

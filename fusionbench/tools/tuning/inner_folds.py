@@ -83,6 +83,5 @@ def inner_cell(cell: Cell, fold: Fold, number: int, found: Mapping[str, Any], ob
         metrics=() if objective.name == NLL else (objective.name,),
         tuned=tuple(sorted(found.items())),
         recipe=overlay(cell.recipe, train),
-        stack=(),
         key="",
     )

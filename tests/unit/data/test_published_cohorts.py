@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fusionbench.core.registry import discover
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.report.findings.counts import here
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.lock import make_lock
@@ -39,14 +39,14 @@ SHARED = {"tcga-blca": 18, "tcga-brca": 9, "tcga-kirp": 11, "tcga-ucec": 14}
 
 
 @pytest.fixture(scope="module")
-def bench() -> Workbench:
+def bench() -> SharedResources:
     if not os.environ.get("FUSIONBENCH_DATA"):
         pytest.skip("needs the real cohorts: set FUSIONBENCH_DATA to a data home with porpoise/")
-    return Workbench(discover(), Path(os.environ["FUSIONBENCH_DATA"]))
+    return SharedResources(discover(), Path(os.environ["FUSIONBENCH_DATA"]))
 
 
 @pytest.mark.data
-def test_counts_are_those_of_table_4(bench: Workbench) -> None:
+def test_counts_are_those_of_table_4(bench: SharedResources) -> None:
     plan = expand(parse_suite("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
     cohorts = {(str(dataset), unit): bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
     lock = make_lock(plan, bench.registry, cohorts)
@@ -59,7 +59,7 @@ def test_counts_are_those_of_table_4(bench: Workbench) -> None:
 
 
 @pytest.mark.data
-def test_the_audit_declares_how_many_test_slides_share_a_patient_with_train(bench: Workbench) -> None:
+def test_the_audit_declares_how_many_test_slides_share_a_patient_with_train(bench: SharedResources) -> None:
     plan = expand(parse_suite("mine", SUITE, "mine.toml"), bench.registry, bench.cohort)
     cohorts = {(str(dataset), unit): bench.cohort(dataset, unit) for dataset, unit in plan.cohorts}
     line = rules.groups([_as_planned(cell) for cell in plan.todo()], cohorts)

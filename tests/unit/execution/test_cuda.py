@@ -16,7 +16,7 @@ from fusionbench_healnet.model import Healnet
 from fusionbench import Batch, PreparedBag, PreparedCase
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data import loader as feed_module
-from fusionbench.execution.training import loop as training_module
+from fusionbench.execution.training import loop
 from fusionbench.execution.training.loop import train_module
 from tests.unit.execution import test_training as on_the_cpu
 from tests.unit.network_cases import CLINICAL, GROUPED, IMAGE, MAP, MODELS, TASK, Made, of
@@ -132,7 +132,7 @@ def test_no_step_waits_for_the_gpu(name, recipe, share, monkeypatch: pytest.Monk
     if recipe.get("loss") == "cox":
         monkeypatch.setitem(globals(), "TASK", type(TASK)(n_outputs=1))
     monkeypatch.setattr(feed_module, "GPU_SHARE", share)
-    stepped = training_module._Steps._step
+    stepped = loop._Steps._step
     asked = []
 
     def watched(self, window, epoch):
@@ -143,7 +143,7 @@ def test_no_step_waits_for_the_gpu(name, recipe, share, monkeypatch: pytest.Monk
         with waiting_refused():
             return stepped(self, window, epoch)
 
-    monkeypatch.setattr(training_module._Steps, "_step", watched)
+    monkeypatch.setattr(loop._Steps, "_step", watched)
     _, history, _ = trained(ALL[name], CUDA, **recipe)
     assert len(asked) > 5
     assert len(history) == 2

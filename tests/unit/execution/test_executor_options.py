@@ -19,7 +19,7 @@ from fusionbench.core.interfaces import Executor, Terms
 from fusionbench.core.registry import Registry
 from fusionbench.execution.executors import options as module
 from fusionbench.execution.executors.cluster import check, cluster, fits
-from fusionbench.execution.executors.options import Asked, choose, seconds
+from fusionbench.execution.executors.options import RunOptions, choose, seconds
 from fusionbench.execution.executors.ray import Ray
 from fusionbench.execution.executors.serial import Serial
 
@@ -64,12 +64,12 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Registry:
     ],
 )
 def test_what_is_needed_chooses(asked: dict[str, Any], name: str, terms: Terms) -> None:
-    chosen = choose(Asked(**asked), None, "cpu", ALL)
+    chosen = choose(RunOptions(**asked), None, "cpu", ALL)
     assert (chosen.name, chosen.terms) == (name, terms)
 
 
 def test_threads_as_given() -> None:
-    assert choose(Asked(jobs=2), 3, "cpu", ALL).terms.threads == 3
+    assert choose(RunOptions(jobs=2), 3, "cpu", ALL).terms.threads == 3
 
 
 @pytest.mark.parametrize(
@@ -89,26 +89,26 @@ def test_threads_as_given() -> None:
 )
 def test_what_is_refused(asked: dict[str, Any], words: str) -> None:
     with pytest.raises(SuiteError) as caught:
-        choose(Asked(**asked), None, "cpu", ALL)
+        choose(RunOptions(**asked), None, "cpu", ALL)
     assert words in str(caught.value)
 
 
 def test_several_processes_and_a_gpu_need_a_share() -> None:
     with pytest.raises(SuiteError, match="--gpus-per-cell 1"):
-        choose(Asked(jobs=2), None, "cuda", ALL)
-    assert choose(Asked(jobs=2, gpus=0.5), None, "cuda", ALL).terms.gpus == 0.5
-    assert choose(Asked(), None, "cuda", ALL).name == "serial"
+        choose(RunOptions(jobs=2), None, "cuda", ALL)
+    assert choose(RunOptions(jobs=2, gpus=0.5), None, "cuda", ALL).terms.gpus == 0.5
+    assert choose(RunOptions(), None, "cuda", ALL).name == "serial"
 
 
 @pytest.mark.parametrize("asked", [{"jobs": 2}, {"timeout": 60.0}, {"address": "a:1"}, {"executor": "ray"}])
 def test_without_ray_the_remedy_is_named(without_ray: Registry, asked: dict[str, Any]) -> None:
     with pytest.raises(SuiteError, match=r'pip install "fusionbench\[ray\]"'):
-        choose(Asked(**asked), None, "cpu", without_ray)
+        choose(RunOptions(**asked), None, "cpu", without_ray)
 
 
 def test_without_ray_everything_else_works(without_ray: Registry) -> None:
-    assert choose(Asked(), None, "cpu", without_ray).name == "serial"
-    assert choose(Asked(executor="toy", jobs=2), None, "cpu", without_ray).name == "toy"
+    assert choose(RunOptions(), None, "cpu", without_ray).name == "serial"
+    assert choose(RunOptions(executor="toy", jobs=2), None, "cpu", without_ray).name == "toy"
 
 
 @pytest.mark.parametrize(

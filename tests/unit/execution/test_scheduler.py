@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,13 +11,11 @@ import pytest
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import PluginError, ResultsError
-from fusionbench.core.interfaces import Executor, Lost, Terms
+from fusionbench.core.interfaces import Executor, Lost
 from fusionbench.execution.executors.serial import Serial
-from fusionbench.execution.scheduler import Driver
-from fusionbench.execution.task import Job, Together
+from fusionbench.execution.scheduler import Scheduler
 from fusionbench.results.attempts import Attempts, Tried
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import Cell
 from tests.unit.suites.test_plan import planned
 
 CELLS = planned().todo()
@@ -33,13 +30,13 @@ class Harness:
         self.attempts = Attempts(self.store.folder)
         self.said: list[str] = []
         self.fits: dict[str, int] = {}
-        self.driver = Driver(
+        self.scheduler = Scheduler(
             executor or Serial(),
             self.store,
             retries,
             sink=lambda cell, result: (self.store.write(result), None)[1],
             begin=lambda cell: None,
-            tell=self.said.append,
+            note=self.said.append,
         )
 
     def run(self, answer: Callable[[int], Any], cells: Any = CELLS[:1]) -> None:
@@ -48,9 +45,9 @@ class Harness:
             made = answer(n)
             if isinstance(made, BaseException):
                 raise made
-            return made if isinstance(made, Lost) else (CellResult(job.cell.key, *made[:2], record=made[2]),)
+            return made if isinstance(made, Lost) else CellResult(job.cell.key, *made[:2], record=made[2])
 
-        self.driver.run(cells, work)  # type: ignore[arg-type]
+        self.scheduler.run(cells, work)  # type: ignore[arg-type]
 
 
 FINE = ("failed", "it said so", {})
@@ -169,69 +166,3 @@ def test_an_executor_that_breaks_its_promise(tmp_path: Path, how: str, words: st
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
     assert harness.attempts.all() == {}
-
-
-# a stack is one task
-
-
-STACK = tuple(replace(cell, members=(), stack=CELLS[:3]) for cell in CELLS[:3])
-
-
-def run_stacked(harness: Harness, answer: Callable[[int, str], Any], cells: Sequence[Cell] = STACK) -> list[list[str]]:
-    """The keys of each task, in order; `answer`: of the number of the task and a key."""
-    tasks: list[list[str]] = []
-
-    def work(task: Any) -> Any:
-        assert isinstance(task, Together)
-        assert task.size == 3, "the whole stack is computed, whichever of it is wanted"
-        tasks.append([cell.key for cell in task.cells])
-        made = [answer(len(tasks), cell.key) for cell in task.cells]
-        lost = next((m for m in made if isinstance(m, Lost)), None)
-        given = zip(task.cells, made, strict=True)
-        return lost or tuple(CellResult(c.key, *m[:2], record=m[2]) for c, m in given)
-
-    harness.driver.run(cells, work)  # type: ignore[arg-type]
-    return tasks
-
-
-def test_what_is_left_of_a_stack_is_one_task(tmp_path: Path) -> None:
-    harness = Harness(tmp_path)
-    assert run_stacked(harness, lambda n, key: FINE) == [[cell.key for cell in STACK]]
-    assert run_stacked(Harness(tmp_path / "two"), lambda n, key: FINE, STACK[1:]) == [[c.key for c in STACK[1:]]]
-    assert all(harness.store.has(cell.key) for cell in STACK)
-    assert harness.attempts.all() == {}
-
-
-def test_a_stack_that_is_lost_is_lost_for_each_of_its_cells_and_tried_again_together(tmp_path: Path) -> None:
-    harness = Harness(tmp_path)
-    keys = [cell.key for cell in STACK]
-    assert run_stacked(harness, lambda n, key: Lost("killed: SIGKILL") if n == 1 else FINE) == [keys, keys]
-    assert [harness.store.record(key)["record"]["attempts"] for key in keys] == [["killed: SIGKILL"]] * 3
-    assert len(harness.said) == 3
-
-
-def test_one_cell_of_a_stack_is_tried_again_without_the_others_results(tmp_path: Path) -> None:
-    harness = Harness(tmp_path)
-    bad = STACK[1].key
-    tasks = run_stacked(harness, lambda n, key: PASSING if (n, key) == (1, bad) else FINE)
-    assert tasks == [[cell.key for cell in STACK], [bad]]
-    assert "attempts" not in harness.store.record(STACK[0].key)["record"]
-    assert harness.store.record(bad)["record"]["attempts"] == ["OSError: disk"]
-
-
-def test_an_interrupted_stack_counts_no_attempt(tmp_path: Path) -> None:
-    harness = Harness(tmp_path)
-
-    def interrupt(n: int, key: str) -> Any:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        run_stacked(harness, interrupt)
-    assert harness.attempts.all() == {}
-
-
-def test_a_task_has_the_time_of_all_the_cells_it_computes() -> None:
-    executor = Serial(Terms(timeout=60.0))
-    assert executor.timeout_of(Together(STACK[:1], STACK)) == 180.0
-    assert executor.timeout_of(Job(STACK[0])) == 60.0
-    assert Serial().timeout_of(Together(STACK, STACK)) is None

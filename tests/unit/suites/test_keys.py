@@ -16,7 +16,7 @@ import pytest
 from fusionbench.core.errors import DataError
 from fusionbench.core.registry import discover
 from fusionbench.data.downloads import data_home
-from fusionbench.execution.shared import Workbench
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import load_suite
 
@@ -28,7 +28,7 @@ SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga
 @cache
 def planned(name: str) -> tuple[dict[str, str], dict[str, str]]:
     """A suite's cohort fingerprints, and its cells' keys, each with what the cell is."""
-    bench = Workbench(discover(), data_home())
+    bench = SharedResources(discover(), data_home())
     plan = expand(load_suite(bench.registry, name), bench.registry, bench.cohort)
     fingerprints = {str(dataset): bench.cohort(dataset, unit).fingerprint for dataset, unit in plan.cohorts}
     keys: dict[str, str] = {}

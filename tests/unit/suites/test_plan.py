@@ -222,7 +222,7 @@ def test_each_member_runs_once_whoever_needs_it() -> None:
 
 def test_a_key_is_the_hash_of_canonical_json_of_its_ingredients() -> None:
     """Said plainly; the plan puts what cells share into words once."""
-    plan = planned(SUITE.replace('"uni", "late"', '"on-late", "late", "uni"') + "stacked = true\n")
+    plan = planned(SUITE.replace('"uni", "late"', '"on-late", "late", "uni"'))
     assert len(plan.todo()) == 10
     for cell in plan.todo():
         text = json.dumps(cell.ingredients, sort_keys=True, separators=(",", ":"), allow_nan=False)

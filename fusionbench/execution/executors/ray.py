@@ -9,7 +9,7 @@ from typing import Any, cast
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.interfaces import Executor, Lost, R, T
 from fusionbench.execution.executors.cluster import cluster, fits
-from fusionbench.execution.executors.subprocess import packed, run_here, unpacked
+from fusionbench.execution.executors.subprocess import packed, run_in_child, unpacked
 
 _LOOK = 2.0
 """Seconds between two looks at which machines are there."""
@@ -35,7 +35,7 @@ class Ray(Executor):
         import ray
 
         resources = {"num_cpus": self.terms.threads, "num_gpus": self.terms.gpus}
-        remote = ray.remote(run_here).options(max_retries=0, **resources)
+        remote = ray.remote(run_in_child).options(max_retries=0, **resources)
         at_work: dict[Any, T] = {}
         seen = time.monotonic()
         try:

@@ -1,20 +1,19 @@
-"""A task in a process of its own, watched from outside: what ends that process is a reason, not the end of the run.
+"""A task in a child process that is watched: what ends the child is a reason, not the end of the run.
 
-    watcher (this process) --- nursery: has imported everything, forks --- child: runs tasks until it dies
-
-The nursery is why a child that was killed is there again at once, torch and the plugins being imported only once. It
-ends its child when the watcher is gone. Nothing heavy is imported here.
+The child is forked by multiprocessing's fork server, which has imported what tasks need, so that a child that was
+killed is replaced at once. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing
 import os
 import pickle
 import signal
-import socket
-import subprocess
-import sys
+import threading
 import time
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
@@ -24,72 +23,97 @@ from fusionbench.core.interfaces import Lost
 from fusionbench.execution.retry import ending
 
 GPUS = "CUDA_VISIBLE_DEVICES"
-WIDTH = 16
-"""Characters of a message of the nursery: one number, so that two that arrive together can be told apart."""
 _VMSTAT = Path("/proc/vmstat")
 
 
-class Supervised:
-    """A child that runs pickled tasks, one at a time; another takes its place when it dies."""
+@cache
+def _context() -> multiprocessing.context.ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["fusionbench.execution.task"])
+    return context
+
+
+class ChildProcess:
+    """A child that runs pickled tasks, one at a time; another takes its place when it dies.
+
+    Attributes:
+        gpus: the GPUs that the child sees, as in CUDA_VISIBLE_DEVICES; None = all.
+    """
 
     def __init__(self) -> None:
-        ours, theirs = socket.socketpair()
-        command = [sys.executable, "-m", "fusionbench.execution.executors.nursery", str(theirs.fileno())]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        self._nursery = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=env, start_new_session=True)
-        theirs.close()
-        self._line = ours
         self.gpus = os.environ.get(GPUS)
-        self._pid, self._child = self._next_child()
+        self._start()
+        # Not a daemon: those may have no children, which a model may want. So it is ended before multiprocessing,
+        # whose own exit handler was registered earlier and runs later, waits for it.
+        atexit.register(self.close)
 
-    def run(self, packed: bytes, timeout: float | None = None) -> bytes | Lost:
-        """What came of a pickled (work, task), pickled: see `unpacked`.
+    def run(self, request: bytes, timeout: float | None = None) -> bytes | Lost:
+        """The reply to a packed task: see `packed` and `unpacked`.
 
         Args:
-            timeout: seconds after which the child is killed.
+            timeout: seconds after which the child is killed; None = never.
         """
-        if self._child.poll():  # nobody asked it anything, so this is its end: it died after its last task
-            self._bury()
+        if not self._process.is_alive():  # it died after its last task
+            self._replace()
         kills = _killed_for_memory()
         began = time.monotonic()
         try:
-            self._child.send_bytes(packed)
-            if self._child.poll(timeout):
-                return self._child.recv_bytes()
-            os.kill(self._pid, signal.SIGKILL)
-            reason = f"stopped after {time.monotonic() - began:.0f} s (--timeout)"
-            self._bury()
+            self._connection.send_bytes(request)
+            if self._connection.poll(timeout):
+                return self._connection.recv_bytes()
+            self._process.kill()
+            self._replace()
+            return Lost(f"stopped after {time.monotonic() - began:.0f} s (--timeout)")
         except (EOFError, OSError):  # the child is gone
-            code = self._bury()
+            code = self._replace()
             for_memory = code == -signal.SIGKILL and _killed_for_memory() > kills
-            reason = "out of memory: killed by the system" if for_memory else ending(code)
-        return Lost(reason)
+            return Lost("out of memory: killed by the system" if for_memory else ending(code))
 
     def close(self) -> None:
-        self._child.close()
-        self._line.close()
-        self._nursery.wait()
+        """End the child."""
+        atexit.unregister(self.close)
+        self._connection.close()
+        self._process.join()
 
-    def _bury(self) -> int:
-        """The child's exit code; the next child is there afterwards."""
-        self._child.close()
-        code = int(self._heard()[0])
-        self._pid, self._child = self._next_child()
-        return code
+    def _start(self) -> None:
+        self._connection, theirs = _context().Pipe()
+        self._process = _context().Process(target=_serve, args=(theirs, self.gpus))
+        self._process.start()
+        theirs.close()  # else the end of the child would not be seen
 
-    def _next_child(self) -> tuple[int, Connection]:
-        pid, handles = self._heard()
-        return int(pid), Connection(handles[0])
+    def _replace(self) -> int:
+        """Start the next child; returns the exit code of the one before."""
+        self._connection.close()
+        self._process.join()
+        code = self._process.exitcode
+        self._start()
+        return code or 0
 
-    def _heard(self) -> tuple[str, list[int]]:
-        message, handles, _, _ = socket.recv_fds(self._line, WIDTH, 1)
-        if not message:
-            code = self._nursery.wait()
-            raise PluginError(f"a process for cells could not be started ({ending(code)}); its words are in Ray's logs")
-        return message.decode(), handles
+
+def _serve(connection: Connection, gpus: str | None) -> None:
+    """In the child: answer one request after the other until the parent is gone."""
+    if gpus is None:
+        os.environ.pop(GPUS, None)
+    else:
+        os.environ[GPUS] = gpus  # the fork server may have been started with others; CUDA reads this when first used
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        while True:
+            connection.send_bytes(answer(connection.recv_bytes()))
+    except (EOFError, OSError):
+        return
+
+
+def _end_with_parent() -> None:
+    """In the child: whoever is killed takes the child along, also in the middle of a task."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def packed(work: Any, task: Any) -> bytes:
+    """A call of `work` with `task` as a message."""
     return pickle.dumps((work, task))
 
 
@@ -106,7 +130,7 @@ def unpacked(reply: bytes) -> Any:
 
 
 def answer(request: bytes) -> bytes:
-    """The child's side: runs the task and packs what came of it."""
+    """In the child: run a packed task and pack what it returned or raised."""
     how: Literal["done", "raised"] = "done"
     try:
         work, task = pickle.loads(request)
@@ -115,22 +139,22 @@ def answer(request: bytes) -> bytes:
         how, value = "raised", error
     try:
         return pickle.dumps((how, value))
-    except Exception as error:  # noqa: BLE001 - a stranger's class that cannot be sent
+    except Exception as error:  # noqa: BLE001 - a class of a third party that cannot be sent
         return pickle.dumps(("raised", PluginError(f"{value!r} cannot be sent to another process: {error}")))
 
 
-_mine: Supervised | None = None
+_child: ChildProcess | None = None
 
 
-def run_here(request: bytes, timeout: float | None) -> bytes | Lost:
+def run_in_child(request: bytes, timeout: float | None) -> bytes | Lost:
     """Run a packed task in this process's child, which is made where there is none that sees the same GPUs."""
-    global _mine
-    if _mine is not None and _mine.gpus != os.environ.get(GPUS):
-        _mine.close()
-        _mine = None
-    if _mine is None:
-        _mine = Supervised()
-    return _mine.run(request, timeout)
+    global _child
+    if _child is not None and _child.gpus != os.environ.get(GPUS):
+        _child.close()
+        _child = None
+    if _child is None:
+        _child = ChildProcess()
+    return _child.run(request, timeout)
 
 
 def _killed_for_memory() -> int:

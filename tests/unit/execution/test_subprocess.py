@@ -18,14 +18,14 @@ import pytest
 
 from fusionbench.core.errors import PluginError
 from fusionbench.core.interfaces import Lost
-from fusionbench.execution.executors.subprocess import Supervised, packed, unpacked
+from fusionbench.execution.executors.subprocess import ChildProcess, packed, unpacked
 
 
 @pytest.fixture(scope="module")
-def child() -> Iterator[Supervised]:
-    supervised = Supervised()
-    yield supervised
-    supervised.close()
+def child() -> Iterator[ChildProcess]:
+    process = ChildProcess()
+    yield process
+    process.close()
 
 
 def square(task: int) -> int:
@@ -34,6 +34,10 @@ def square(task: int) -> int:
 
 def pid_of(_: object) -> int:
     return os.getpid()
+
+
+def parent_of(_: object) -> int:
+    return os.getppid()
 
 
 def fail(how: Any) -> Any:
@@ -54,17 +58,17 @@ def fail(how: Any) -> Any:
     raise KeyError(how)
 
 
-def ask(child: Supervised, work: Any, task: Any, timeout: float | None = None) -> Any:
+def ask(child: ChildProcess, work: Any, task: Any, timeout: float | None = None) -> Any:
     reply = child.run(packed(work, task), timeout)
     return reply if isinstance(reply, Lost) else unpacked(reply)
 
 
-def test_a_task_comes_back_from_another_process(child: Supervised) -> None:
+def test_a_task_comes_back_from_another_process(child: ChildProcess) -> None:
     assert ask(child, square, 7) == 49
-    assert ask(child, pid_of, None) not in (os.getpid(), child._nursery.pid)
+    assert ask(child, pid_of, None) == child._process.pid != os.getpid()
 
 
-def test_one_process_runs_one_task_after_the_other(child: Supervised) -> None:
+def test_one_process_runs_one_task_after_the_other(child: ChildProcess) -> None:
     assert len({ask(child, pid_of, None) for _ in range(5)}) == 1
 
 
@@ -77,14 +81,14 @@ def test_one_process_runs_one_task_after_the_other(child: Supervised) -> None:
         ("exit", "its process ended with exit status 3"),
     ],
 )
-def test_its_death_is_a_reason_and_the_next_is_there_at_once(child: Supervised, how: Any, reason: str) -> None:
+def test_its_death_is_a_reason_and_the_next_is_there_at_once(child: ChildProcess, how: Any, reason: str) -> None:
     assert ask(child, fail, how) == Lost(reason)
     began = time.monotonic()
     assert ask(child, square, 3) == 9
     assert time.monotonic() - began < 5, "importing everything again takes longer"
 
 
-def test_a_process_that_hangs_is_killed(child: Supervised) -> None:
+def test_a_process_that_hangs_is_killed(child: ChildProcess) -> None:
     hanging = ask(child, pid_of, None)
     began = time.monotonic()
     assert ask(child, fail, "hang", 1.0) == Lost("stopped after 1 s (--timeout)")
@@ -93,20 +97,20 @@ def test_a_process_that_hangs_is_killed(child: Supervised) -> None:
     assert ask(child, square, 3) == 9
 
 
-def test_a_death_between_two_tasks_is_not_the_next_ones(child: Supervised) -> None:
+def test_a_death_between_two_tasks_is_not_the_next_ones(child: ChildProcess) -> None:
     assert ask(child, fail, "later") == "done"
     time.sleep(1)
     assert ask(child, square, 4) == 16
 
 
-def test_what_the_work_raises_is_raised(child: Supervised) -> None:
+def test_what_the_work_raises_is_raised(child: ChildProcess) -> None:
     with pytest.raises(KeyError, match="odd"):
         ask(child, fail, "odd")
     with pytest.raises(PluginError, match="cannot be sent to another process"):
         ask(child, fail, "unsendable")
 
 
-def test_large_messages(child: Supervised) -> None:
+def test_large_messages(child: ChildProcess) -> None:
     assert len(ask(child, bytes, 2**26)) == 2**26
     assert ask(child, len, b"x" * 2**26) == 2**26
 
@@ -114,10 +118,11 @@ def test_large_messages(child: Supervised) -> None:
 WATCHER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from fusionbench.execution.executors.subprocess import Supervised, packed, unpacked
-from tests.unit.execution.test_subprocess import fail, pid_of
-child = Supervised()
-print(child._nursery.pid, unpacked(child.run(packed(pid_of, None))), flush=True)
+from fusionbench.execution.executors.subprocess import ChildProcess, packed, unpacked
+from tests.unit.execution.test_subprocess import fail, parent_of, pid_of
+child = ChildProcess()
+child_pid = unpacked(child.run(packed(pid_of, None)))
+print(unpacked(child.run(packed(parent_of, None))), child_pid, flush=True)
 child.run(packed(fail, "hang"))
 """
 

@@ -1,4 +1,4 @@
-"""What plugin authors test with: conformance checks, toy cohorts, the replay of published weights.
+"""What plugin authors test with: conformance checks and toy cohorts.
 
 Names are loaded when first used; `parametrize` alone needs pytest.
 """

@@ -1,7 +1,6 @@
 """HEALNet: a shared latent array that is updated by one modality after the other (Hemker et al. 2024).
 
-The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `NetworkOptions` and
-`load_official`.
+The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `NetworkOptions`.
 """
 
 from __future__ import annotations
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
     from fusionbench import FusionModel
     from fusionbench_healnet.model import Healnet as Healnet
     from fusionbench_healnet.network import HealNet as HealNet
-    from fusionbench_healnet.official import load_official as load_official
     from fusionbench_healnet.options import HealnetOptions as HealnetOptions
     from fusionbench_healnet.options import NetworkOptions as NetworkOptions
 
@@ -25,7 +23,6 @@ _HOMES = {
     "Healnet": "model",
     "HealnetOptions": "options",
     "NetworkOptions": "options",
-    "load_official": "official",
 }
 
 

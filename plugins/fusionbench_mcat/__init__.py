@@ -1,6 +1,6 @@
 """MCAT: groups of features attend to the instances of a bag (Chen et al. 2021).
 
-The package root is what other plugins may import: `Mcat`, `McatNetwork`, `McatOptions` and `load_official`.
+The package root is what other plugins may import: `Mcat`, `McatNetwork`, `McatOptions`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from fusionbench import FusionModel
     from fusionbench_mcat.models import Mcat as Mcat
     from fusionbench_mcat.network import McatNetwork as McatNetwork
-    from fusionbench_mcat.official import load_official as load_official
     from fusionbench_mcat.options import McatOptions as McatOptions
 
-_HOMES = {"Mcat": "models", "McatNetwork": "network", "McatOptions": "options", "load_official": "official"}
+_HOMES = {"Mcat": "models", "McatNetwork": "network", "McatOptions": "options"}
 
 
 def __getattr__(name: str) -> Any:

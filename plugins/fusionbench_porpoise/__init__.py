@@ -1,7 +1,7 @@
 """Porpoise: attention over a bag and a self-normalising network on vectors, fused late (Chen et al. 2022).
 
 The package root is what other plugins may import: the models and their options, `PorpoiseNetwork`, `Sized`, the
-reasons to skip, and `load_official`.
+reasons to skip.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from fusionbench_porpoise.models import PorpoiseAmil as PorpoiseAmil
     from fusionbench_porpoise.models import PorpoiseSnn as PorpoiseSnn
     from fusionbench_porpoise.networks import PorpoiseNetwork as PorpoiseNetwork
-    from fusionbench_porpoise.official import load_official as load_official
     from fusionbench_porpoise.options import PorpoiseAmilOptions as PorpoiseAmilOptions
     from fusionbench_porpoise.options import PorpoiseOptions as PorpoiseOptions
     from fusionbench_porpoise.options import PorpoiseSnnOptions as PorpoiseSnnOptions
@@ -31,7 +30,6 @@ _HOMES = {
     **dict.fromkeys(("PorpoiseAmilOptions", "PorpoiseOptions", "PorpoiseSnnOptions", "Sized"), "options"),
     **dict.fromkeys(("not_bag_and_vectors", "sides"), "takes"),
     "PorpoiseNetwork": "networks",
-    "load_official": "official",
 }
 
 

@@ -1,7 +1,6 @@
 """Uni-modal models: networks for vectors, for one bag (alone or fused with vectors), and for means of bags.
 
-The package root is what other plugins may import: the models `snn` and `abmil` with their networks and options, and
-`load_official`.
+The package root is what other plugins may import: the models `snn` and `abmil` with their networks and options.
 """
 
 from __future__ import annotations
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from fusionbench_unimodal.abmil import AbmilOptions as AbmilOptions
     from fusionbench_unimodal.networks import AbmilNetwork as AbmilNetwork
     from fusionbench_unimodal.networks import SnnNetwork as SnnNetwork
-    from fusionbench_unimodal.official import load_official as load_official
     from fusionbench_unimodal.snn import Snn as Snn
     from fusionbench_unimodal.snn import SnnOptions as SnnOptions
 
@@ -26,7 +24,6 @@ _HOMES = {
     **dict.fromkeys(("Abmil", "AbmilOptions"), "abmil"),
     **dict.fromkeys(("Snn", "SnnOptions"), "snn"),
     **dict.fromkeys(("AbmilNetwork", "SnnNetwork"), "networks"),
-    "load_official": "official",
 }
 
 

@@ -22,7 +22,7 @@ TEMPLATES = CORE / "cli" / "new_plugin" / "templates"
 
 FOR_PLUGINS = {
     *("fusionbench", "fusionbench.data.encoders", "fusionbench.nn", "fusionbench.data.slides", "fusionbench.survival"),
-    *("fusionbench.testing", "fusionbench.testing.official"),
+    "fusionbench.testing",
 }
 
 

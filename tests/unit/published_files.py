@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from fusionbench.testing.replay import Reference, read
+from tests.golden.replay import Reference, read
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 

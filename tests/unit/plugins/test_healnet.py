@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusionbench_healnet import HealNet, Healnet, HealnetOptions, load_official
+from fusionbench_healnet import HealNet, Healnet, HealnetOptions
 from fusionbench_healnet.attention import Attention, SingleTokenAttention, Source, reciprocal_deviation
 from fusionbench_healnet.cutting import OTHERS, parts_of
 from fusionbench_healnet.options import PRESETS
@@ -16,8 +16,9 @@ from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError, Prepar
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data.collate import collate
 from fusionbench.execution.training.loop import TorchPredictor, train_module
-from fusionbench.testing.replay import read
 from fusionbench.testing.toys import toy_case_set, toy_task
+from tests.golden.replay import read
+from tests.golden.replay.healnet import load_official
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "healnet"
 SPECS = {

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fusionbench_mcat import Mcat, McatOptions, load_official
+from fusionbench_mcat import Mcat, McatOptions
 from fusionbench_mcat.models import McatOmic, McatWsi
 from fusionbench_mcat.options import McatWsiOptions
 from pydantic import ValidationError
@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from fusionbench import DataError, ModalitySpec, PluginError
 from fusionbench.data.collate import collate
 from fusionbench.nn import Dropout
+from tests.golden.replay.mcat import load_official
 from tests.unit.network_cases import CASES, CLINICAL, GROUPED, IMAGE, MAP, TASK, named
 from tests.unit.published_files import bilinear_state, golden, observed, plain_bilinear
 

@@ -8,14 +8,14 @@ from fusionbench_porpoise import (
     PorpoiseOptions,
     PorpoiseSnn,
     PorpoiseSnnOptions,
-    load_official,
 )
 from pydantic import ValidationError
 
 from fusionbench import ModalitySpec, PluginError
 from fusionbench.data.collate import collate
 from fusionbench.nn import Dropout
-from fusionbench.testing.replay import replay
+from tests.golden.replay import replay
+from tests.golden.replay.porpoise import load_official
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, MODELS, OMIC, TASK, close, named
 from tests.unit.published_files import bilinear_state, changed, golden, observed, plain_bilinear
 

@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 import torch
-from fusionbench_unimodal import AbmilNetwork, AbmilOptions, load_official
+from fusionbench_unimodal import AbmilNetwork, AbmilOptions
 from fusionbench_unimodal.deepsets import DeepsetsOptions
 from fusionbench_unimodal.mifcn import MifcnOptions
 from fusionbench_unimodal.mifcn_network import MifcnNetwork
 from fusionbench_unimodal.networks import DeepsetsNetwork
-from fusionbench_unimodal.official import published_parts
 from torch import nn
 
 from fusionbench import ModalitySpec, PluginError
-from fusionbench.testing.replay import replay
+from tests.golden.replay import replay
+from tests.golden.replay.unimodal import load_official, published_parts
 from tests.unit.published_files import changed, golden, observed
 
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from fusionbench.core.errors import DataError
-from fusionbench.testing.replay import Reference, read, replay
-from fusionbench.testing.replay.__main__ import main
+from tests.golden.replay import Reference, read, replay
+from tests.golden.replay.__main__ import main
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 FILES = sorted(GOLDEN.glob("*/*.npz"))
@@ -204,7 +204,7 @@ def test_the_command(tmp_path: Path) -> None:
     file = read(GOLDEN / "healnet" / "03_bag_only_b1.npz")
     wrong = rewritten(tmp_path, changed(file, "embedding", nudged))
     good = GOLDEN / "numbers" / "cindex.npz"
-    command = [sys.executable, "-m", "fusionbench.testing.replay", str(good), str(wrong), str(tmp_path / "no.npz")]
+    command = [sys.executable, "-m", "tests.golden.replay", str(good), str(wrong), str(tmp_path / "no.npz")]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     lines = ended.stdout.splitlines()
@@ -218,4 +218,4 @@ def test_the_command(tmp_path: Path) -> None:
 
 def test_without_files_the_usage_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    assert "usage: python -m fusionbench.testing.replay" in capsys.readouterr().err
+    assert "usage: python -m tests.golden.replay" in capsys.readouterr().err

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fusionbench_healnet import load_official
 from safetensors.numpy import save_file
 
 from fusionbench.core.errors import DataError
-from fusionbench.testing.replay import read
-from fusionbench.testing.weights import read_weights
+from tests.golden.replay import read
+from tests.golden.replay.healnet import load_official
+from tests.golden.replay.weights import read_weights
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "healnet" / "03_bag_only_b1.npz"
 STATE = read(GOLDEN).under("param/")

@@ -24,8 +24,8 @@ from fusionbench.survival import (
     time_bins,
 )
 from fusionbench.survival.stats.concordance import TIED_RISK, comparable_pairs, concordance
-from fusionbench.testing.replay.compare import Comparison, compare
-from fusionbench.testing.replay.reference import Reference
+from tests.golden.replay.compare import Comparison, compare
+from tests.golden.replay.reference import Reference
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

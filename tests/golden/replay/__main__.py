@@ -1,4 +1,4 @@
-"""python -m fusionbench.testing.replay FILE.npz ...: exit 0 where all agree, 1 where one does not, 2 without files."""
+"""python -m tests.golden.replay FILE.npz ...: exit 0 where all agree, 1 where one does not, 2 without files."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 from tabulate import tabulate
 
 from fusionbench.core.errors import DataError
-from fusionbench.testing.replay import Outcome, read, replay
+from tests.golden.replay import Outcome, read, replay
 
 
 def main(arguments: Sequence[str]) -> int:
     """Replay files and print a line for each; what failed or was left out follows below the table."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print("usage: python -m fusionbench.testing.replay FILE.npz [FILE.npz ...]", file=sys.stderr)
+        print("usage: python -m tests.golden.replay FILE.npz [FILE.npz ...]", file=sys.stderr)
         return 0 if arguments else 2
     outcomes = {name: _replayed(Path(name)) for name in dict.fromkeys(arguments)}
     rows = [

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fusionbench.core.errors import FusionBenchError
-from fusionbench.testing.replay import numbers
-from fusionbench.testing.replay.compare import TOLERANCE, Comparison, Outcome
-from fusionbench.testing.replay.models import load, models
-from fusionbench.testing.replay.reference import Reference
+from tests.golden.replay import numbers
+from tests.golden.replay.compare import TOLERANCE, Comparison, Outcome
+from tests.golden.replay.models import load, models
+from tests.golden.replay.reference import Reference
 
 Names = frozenset[str]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.errors import DataError
-from fusionbench.testing.replay.reference import read
+from tests.golden.replay.reference import read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,22 +1,26 @@
-"""Published modules of reference files against ours, through the plugins' `load_official`."""
+"""Published modules of reference files against ours, through the map of each plugin's weights."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator, Mapping
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from fusionbench.core.registry import GROUP
-from fusionbench.testing.official import Official, from_logits
-from fusionbench.testing.replay.compare import Comparison, compare
-from fusionbench.testing.replay.reference import Reference
+from tests.golden.replay import healnet, mcat, porpoise, unimodal
+from tests.golden.replay.compare import Comparison, compare
+from tests.golden.replay.official import Official, State, from_logits
+from tests.golden.replay.reference import Reference
 
+LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
+    "healnet": healnet.load_official,
+    "mcat": mcat.load_official,
+    "porpoise": porpoise.load_official,
+    "unimodal": unimodal.load_official,
+}
+"""Plugin to the function that makes its module of published weights; None where the config is of another kind."""
 _ANSWERS = ("output", "mid/", "attn/", "grad/", "embedding", "loss")
 
 
@@ -24,35 +28,20 @@ def load(file: Reference) -> tuple[str, Official]:
     """The plugin that knows the file's config, and the module it makes of the weights.
 
     Raises:
-        PluginError: no installed plugin knows the config, or the config or the weights do not fit.
+        PluginError: no plugin knows the config, or the config or the weights do not fit.
     """
-    state, tried = file.under("param/"), []
-    for point in _points(tuple(sys.path)):
-        try:
-            loader = getattr(point.load(), "load_official", None)
-        # A broken plugin of a stranger is no reason not to ask the others.
-        except Exception as error:  # noqa: BLE001
-            tried.append(f"{point.name} (broken: {error})")
-            continue
-        if loader is None:
-            continue
+    state = file.under("param/")
+    for name, loader in LOADERS.items():
         try:
             official = loader(file.config, state)
         except (KeyError, TypeError, ValueError) as error:
             raise PluginError(
-                f"plugin {point.name!r} cannot make sense of the config: {type(error).__name__}: {error}"
+                f"plugin {name!r} cannot make sense of the config: {type(error).__name__}: {error}"
             ) from error
         if official is not None:
-            return point.name, official
-        tried.append(point.name)
+            return name, official
     named = file.config.get("cls", "no cls")
-    raise PluginError(f"no plugin knows a config with {named!r}; asked: {', '.join(tried) or 'none'}")
-
-
-@cache
-def _points(path: tuple[str, ...]) -> list[EntryPoint]:
-    """Plugins by name. Reading every installed package's list of them takes as long as replaying a small file."""
-    return sorted(entry_points(group=GROUP), key=lambda p: p.name)
+    raise PluginError(f"no plugin knows a config with {named!r}; asked: {', '.join(LOADERS)}")
 
 
 def models(file: Reference, official: Official) -> Iterator[tuple[str, Comparison]]:

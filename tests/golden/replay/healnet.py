@@ -7,14 +7,14 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from fusionbench_healnet.attention import Attention
+from fusionbench_healnet.network import HealNet
+from fusionbench_healnet.options import HealnetOptions
 from torch import Tensor, nn
 
 from fusionbench import Bag, Batch, ModalitySpec, PluginError
 from fusionbench.survival import discrete_hazard_nll
-from fusionbench.testing.official import Adapter, Official, State, fill
-from fusionbench_healnet.attention import Attention
-from fusionbench_healnet.network import HealNet
-from fusionbench_healnet.options import HealnetOptions
+from tests.golden.replay.official import Adapter, Official, State, fill
 
 _ARGUMENTS = {"l_c", "l_d", "depth", "channel_dims", "num_spatial_axes"}
 _ALPHA, _CLAMP, _L1 = 0.4, 1e-7, 1e-4  # of the loss whose gradients reference files hold

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
+from fusionbench_porpoise.networks import PorpoiseNetwork
+from fusionbench_porpoise.options import PorpoiseAmilOptions, PorpoiseOptions, PorpoiseSnnOptions
 from fusionbench_unimodal import AbmilNetwork, SnnNetwork
 from pydantic import Field
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.testing.official import (
+from tests.golden.replay.official import (
     Adapter,
     Official,
     Parts,
@@ -27,8 +29,6 @@ from fusionbench.testing.official import (
     linear_parts,
     stack_parts,
 )
-from fusionbench_porpoise.networks import PorpoiseNetwork
-from fusionbench_porpoise.options import PorpoiseAmilOptions, PorpoiseOptions, PorpoiseSnnOptions
 
 Widths = tuple[Size, Size, Size]
 

@@ -9,11 +9,14 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
+from fusionbench_mcat.blocks import SetPool
+from fusionbench_mcat.network import McatNetwork
+from fusionbench_mcat.options import McatOptions
 from pydantic import Field
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.testing.official import (
+from tests.golden.replay.official import (
     Adapter,
     Official,
     Parts,
@@ -30,9 +33,6 @@ from fusionbench.testing.official import (
     linear_parts,
     stack_parts,
 )
-from fusionbench_mcat.blocks import SetPool
-from fusionbench_mcat.network import McatNetwork
-from fusionbench_mcat.options import McatOptions
 
 
 class McatConfig(PublishedConfig):

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
 import torch
+from fusionbench_unimodal.abmil import AbmilOptions
+from fusionbench_unimodal.bag_network import AttentionNetwork, BagNetwork
+from fusionbench_unimodal.deepsets import DeepsetsOptions
+from fusionbench_unimodal.mifcn import MifcnOptions
+from fusionbench_unimodal.mifcn_network import MifcnNetwork
+from fusionbench_unimodal.networks import AbmilNetwork, DeepsetsNetwork
 from pydantic import model_validator
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec
 from fusionbench.nn import ConcatFusion
-from fusionbench.testing.official import (
+from tests.golden.replay.official import (
     Adapter,
     Official,
     Parts,
@@ -28,12 +34,6 @@ from fusionbench.testing.official import (
     linear_parts,
     stack_parts,
 )
-from fusionbench_unimodal.abmil import AbmilOptions
-from fusionbench_unimodal.bag_network import AttentionNetwork, BagNetwork
-from fusionbench_unimodal.deepsets import DeepsetsOptions
-from fusionbench_unimodal.mifcn import MifcnOptions
-from fusionbench_unimodal.mifcn_network import MifcnNetwork
-from fusionbench_unimodal.networks import AbmilNetwork, DeepsetsNetwork
 
 PATH, OMIC, CLUSTERS = "x_path", "x_omic", "cluster_id"
 """The published arguments, which are also what the modalities of the batch are called."""

@@ -1,8 +1,8 @@
-"""What a plugin hands out so that published weights can be loaded and compared number by number.
+"""What loads published weights into a plugin's module, so that both can be compared number by number.
 
-A plugin's package root may have `load_official(config, state)`, which returns an `Official`, or None where the config
-is not of a kind it knows; `python -m fusionbench.testing.replay` tries every installed plugin. The names of published
-tensors that are known here are those of blocks of `fusionbench.nn`, as Porpoise and MCAT call them.
+Each plugin's map (`healnet`, `mcat`, `porpoise`, `unimodal` beside this file) has `load_official(config, state)`, which
+returns an `Official`, or None where the config is of another kind. The names of published tensors that are known here
+are those of blocks of `fusionbench.nn`, as Porpoise and MCAT call them.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ def register(app: typer.Typer) -> None:
 def validate(suite: SuiteName) -> None:
     """Check a suite's text, names and options; reads no data."""
     from fusionbench.core.registry import discover
-    from fusionbench.suites.suite import check_names, load_suite
+    from fusionbench.suites.suite import load_suite
+    from fusionbench.suites.validation import check_names
 
     registry = discover()
     loaded = load_suite(registry, suite)

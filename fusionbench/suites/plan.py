@@ -21,7 +21,8 @@ from fusionbench.data import splits
 from fusionbench.data.protocol_view import arranged, arranged_set
 from fusionbench.suites import tuned_options as tuned
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
-from fusionbench.suites.suite import Suite, Variant, check_names
+from fusionbench.suites.suite import Suite, Variant
+from fusionbench.suites.validation import check_names
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import FusionModel

@@ -12,13 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
+from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.core.interfaces import BESIDE_SUITE
-from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder
-from fusionbench.suites import published_numbers as references
 
 BASE = "base"
 
@@ -203,14 +201,14 @@ def parse_suite(name: str, text: str, where: str) -> Suite:
     try:
         suite = Suite.model_validate({"name": name, **raw})
     except ValidationError as error:
-        raise SuiteError(_problems(where, _lines(error, Suite))) from error
+        raise SuiteError(problem_text(where, _lines(error, Suite))) from error
     problems = [*_list_problems(suite), *_variant_problems(suite)]
     if problems:
-        raise SuiteError(_problems(where, problems))
+        raise SuiteError(problem_text(where, problems))
     return suite
 
 
-def _problems(where: str, problems: Sequence[str]) -> str:
+def problem_text(where: str, problems: Sequence[str]) -> str:
     if len(problems) == 1:
         return f"{where}: {problems[0]}"
     return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)
@@ -322,32 +320,3 @@ def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tu
             raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
         chosen += same or [ref]
     return tuple(dict.fromkeys(chosen))
-
-
-def check_names(suite: Suite, registry: Registry) -> None:
-    """Every name and option of the suite against what is installed.
-
-    Raises:
-        SuiteError: with all problems at once.
-    """
-    problems = [*_ref_problems(registry, "datasets", suite.datasets), *_ref_problems(registry, "models", suite.models)]
-    for variant in suite.variants():
-        changed = [m.with_options(variant.model[m.name]) for m in suite.models if m.name in variant.model]
-        problems += [f"variant {variant.name!r}: {p}" for p in _ref_problems(registry, "models", changed)]
-    for metric in suite.metrics:
-        if metric not in registry.names("metrics"):
-            problems.append(did_you_mean("metric", metric, registry.names("metrics")))
-    problems += [f"modalities: none given for dataset {d.name!r}" for d in suite.datasets if not suite.sets_of(d.name)]
-    problems += references.problems(suite, registry)
-    if problems:
-        raise SuiteError(_problems(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
-
-
-def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> list[str]:
-    problems = []
-    for ref in refs:
-        try:
-            validate_options(registry, kind, ref)
-        except FusionBenchError as error:
-            problems.append(str(error))
-    return problems

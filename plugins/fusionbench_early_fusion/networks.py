@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from fusionbench import Bag, Batch, ModalitySpec
 from fusionbench.nn import complete, masked_mean
-from fusionbench_early_fusion.model import EarlyFusionOptions, Statistic
+from fusionbench_early_fusion.options import EarlyFusionOptions, Statistic
 
 FUSED = "fused"
 

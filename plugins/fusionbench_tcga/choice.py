@@ -10,8 +10,8 @@ from fusionbench_tcga import images, maps, patches, pictures
 from fusionbench_tcga.images import ImageSet
 
 if TYPE_CHECKING:
-    from fusionbench_tcga.dataset import TcgaOptions
     from fusionbench_tcga.files import Reader
+    from fusionbench_tcga.options import TcgaOptions
 
 
 def read_images(name: str, options: TcgaOptions, reader: Reader, patients: frozenset[str]) -> Mapping[str, ImageSet]:

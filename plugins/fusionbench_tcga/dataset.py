@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
 from fusionbench import Options as BaseOptions
 from fusionbench_tcga import choice, folds, genes, images, maps, slides, survpath
 from fusionbench_tcga.files import Reader, is_published, source
+from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
 
 if TYPE_CHECKING:
@@ -35,41 +35,6 @@ _CITATION = (
     "The Cancer Genome Atlas Research Network, https://www.cancer.gov/tcga; tables: Chen et al. 2022, Cancer Cell "
     "(PORPOISE); gene groups: Chen et al. 2021, ICCV (MCAT)"
 )
-
-
-class TcgaOptions(BaseOptions):
-    """
-    Attributes:
-        image: "none", a public set of this cohort ("xception", "hif", "roi", "maps"), "maps:PATH" (a folder of PNGs or
-            an .npz), "dir:PATH" (patch features of your own, one file per slide), "dir", the same under
-            `patches/<dataset>/` of the data home, or "grid:PATH" (pictures or volumes, one file per slide or patient).
-        boe: cell patterns of `image=roi`; the histogram has boe (boe + 1) / 2 bars.
-        window: edge of a window of `image=maps`, in reduced pixels; 1 with layout=grid is the image itself.
-        channels: of `image=maps`; "r" leaves out the channels that stem from other classifiers.
-        layout: of `image=maps`; see `maps.read_maps`.
-        axes: of `image=grid`; 2 = pictures, 3 = volumes.
-        downsample: edge of the blocks of a grid's positions that are averaged to one.
-        group: what stays on one side of a split: the patient, or all patients of a tissue source site.
-        endpoint: "os"; "dss" and "pfi" where SurvPath's metadata file is there.
-        stage_grade: add stage (0-4) and grade (1-4) to `clinical`, where SurvPath's clinical file is there.
-    """
-
-    image: str = "none"
-    boe: Literal[8, 16, 32, 64] = 32
-    window: int = Field(16, ge=1)
-    channels: maps.Channels = "rgb"
-    layout: maps.Layout = "bag"
-    axes: Literal[2, 3] = 2
-    downsample: int = Field(1, ge=1)
-    group: Literal["patient", "site"] = "patient"
-    endpoint: Literal["os", "dss", "pfi"] = "os"
-    stage_grade: bool = False
-
-    @model_serializer(mode="wrap")
-    def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Options of grids are written where they say something, so that the keys of older results stay theirs."""
-        later = {"axes": 2, "downsample": 1}
-        return {name: value for name, value in plain(self).items() if later.get(name) != value}
 
 
 class Tcga(Dataset):

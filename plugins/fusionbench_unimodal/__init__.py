@@ -14,15 +14,16 @@ from fusionbench import hookimpl
 if TYPE_CHECKING:
     from fusionbench import FusionModel
     from fusionbench_unimodal.abmil import Abmil as Abmil
-    from fusionbench_unimodal.abmil import AbmilOptions as AbmilOptions
     from fusionbench_unimodal.networks import AbmilNetwork as AbmilNetwork
     from fusionbench_unimodal.networks import SnnNetwork as SnnNetwork
+    from fusionbench_unimodal.options import AbmilOptions as AbmilOptions
+    from fusionbench_unimodal.options import SnnOptions as SnnOptions
     from fusionbench_unimodal.snn import Snn as Snn
-    from fusionbench_unimodal.snn import SnnOptions as SnnOptions
 
 _HOMES = {
-    **dict.fromkeys(("Abmil", "AbmilOptions"), "abmil"),
-    **dict.fromkeys(("Snn", "SnnOptions"), "snn"),
+    "Abmil": "abmil",
+    "Snn": "snn",
+    **dict.fromkeys(("AbmilOptions", "SnnOptions"), "options"),
     **dict.fromkeys(("AbmilNetwork", "SnnNetwork"), "networks"),
 }
 

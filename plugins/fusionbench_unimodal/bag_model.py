@@ -3,47 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, Self, get_args
+from typing import ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
-
-from fusionbench import Choice, Interval, ModalitySpec, Options, SearchSpace, Task
+from fusionbench import Choice, Interval, ModalitySpec, SearchSpace, Task
 from fusionbench.nn import TorchModel
-
-_IDLE = {"none": ("scale", "vector_dropout"), "concat": ("scale",), "bilinear": ()}
-"""Options that have no effect with a fusion."""
-
-
-class BagOptions(Options):
-    """Options of every model of one bag. "Set-MIL" is the file of MCAT (and Porpoise) that holds these models.
-
-    Attributes:
-        fusion: "none" takes one bag or grid; "concat" and "bilinear" (a gated Kronecker product) take vectors beside
-            it, which are concatenated in the suite's order. Set-MIL has all three.
-        width: of an embedded instance. Set-MIL: 512.
-        hidden: width of rho (the layer after the pooling), of both layers of the vectors' branch and of the fusion.
-            Set-MIL: 256.
-        dropout: after every layer below the head but those of "concat". Set-MIL: .25.
-        scale: "bilinear" reduces both embeddings to hidden / scale. Set-MIL: 8.
-        vector_dropout: kind of dropout in the vectors' branch: "alpha" is AlphaDropout (set-MIL), "plain" is what `snn`
-            has by default, for the reason given there.
-    """
-
-    fusion: Literal["none", "concat", "bilinear"] = "none"
-    width: int = Field(512, ge=1)
-    hidden: int = Field(256, ge=1)
-    dropout: float = Field(0.25, ge=0, lt=1)
-    scale: int = Field(8, ge=1)
-    vector_dropout: Literal["alpha", "plain"] = "alpha"
-
-    @model_validator(mode="after")
-    def _nothing_is_ignored(self) -> Self:
-        for name in _IDLE[self.fusion]:
-            if getattr(self, name) != BagOptions.model_fields[name].default:
-                raise ValueError(f"{name} has no effect with fusion={self.fusion}: leave it out")
-        if self.fusion == "bilinear" and self.hidden < self.scale:
-            raise ValueError(f"scale={self.scale} divides hidden={self.hidden}: hidden must be at least scale")
-        return self
+from fusionbench_unimodal.options import BagOptions
 
 
 class BagModel(TorchModel):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from fusionbench import Bag, Batch, ModalitySpec
 from fusionbench.nn import GatedAttention, SNNBlock, complete, fully_connected, fusion_of_equals, vectors
-from fusionbench_unimodal.bag_model import BagOptions
+from fusionbench_unimodal.options import BagOptions
 
 
 class BagNetwork(nn.Module, ABC):

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from fusionbench import ModalitySpec, Options, Task
-from fusionbench_unimodal.bag_model import BagModel, BagOptions
+from fusionbench_unimodal.bag_model import BagModel
+from fusionbench_unimodal.options import DeepsetsOptions
 
 if TYPE_CHECKING:
     from fusionbench_unimodal.networks import DeepsetsNetwork
-
-
-class DeepsetsOptions(BagOptions):
-    """Options of `deepsets`. The published model: `deepsets[pool=sum]`.
-
-    Attributes:
-        pool: over the embedded instances. Set-MIL: the sum; ours is the mean, see `Deepsets`.
-    """
-
-    pool: Literal["mean", "sum"] = "mean"
 
 
 class Deepsets(BagModel):

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench import ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
-from fusionbench_unimodal.snn import Snn, SnnOptions
+from fusionbench_unimodal.options import MeanPoolOptions, SnnOptions
+from fusionbench_unimodal.snn import Snn
 
 if TYPE_CHECKING:
     from fusionbench_unimodal.networks import MeanPoolNetwork
-
-
-class MeanPoolOptions(SnnOptions):
-    """Options of `mean-pool`: those of `snn`, whose layers it has; its defaults were settled there."""
 
 
 class MeanPool(TorchModel):

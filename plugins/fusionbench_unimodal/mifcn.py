@@ -6,28 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar, cast
 
 import numpy as np
-from pydantic import Field
 
 from fusionbench import CaseSet, FitContext, ModalitySpec, Options, Predictor, Task
-from fusionbench_unimodal.bag_model import BagModel, BagOptions
+from fusionbench_unimodal.bag_model import BagModel
+from fusionbench_unimodal.options import MifcnOptions
 
 if TYPE_CHECKING:
     from fusionbench_unimodal.mifcn_network import MifcnNetwork
-
-
-class MifcnOptions(BagOptions):
-    """Options of `mifcn`.
-
-    Attributes:
-        attention_width: of the gated attention over clusters. Set-MIL: 256.
-        clusters: of k-means. Set-MIL: 10.
-        fit_instances: training instances that k-means is fitted on, at most; an equal share of each case. Set-MIL reads
-            ready-made clusters and does not say what they were fitted on; ours: a few seconds on one core.
-    """
-
-    attention_width: int = Field(256, ge=1)
-    clusters: int = Field(10, ge=1)
-    fit_instances: int = Field(10_000, ge=1)
 
 
 class Mifcn(BagModel):

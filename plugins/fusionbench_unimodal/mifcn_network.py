@@ -12,7 +12,7 @@ from fusionbench import Batch, ModalitySpec
 from fusionbench.nn import GatedAttention, fully_connected, masked_softmax, one_head
 from fusionbench_unimodal.bag_network import AttentionNetwork
 from fusionbench_unimodal.clusters import NearestCentroid
-from fusionbench_unimodal.mifcn import MifcnOptions
+from fusionbench_unimodal.options import MifcnOptions
 
 
 class Assign(Protocol):

@@ -22,10 +22,8 @@ from fusionbench.nn import (
     scale_head,
     vectors,
 )
-from fusionbench_unimodal.abmil import AbmilOptions
 from fusionbench_unimodal.bag_network import AttentionNetwork, BagNetwork
-from fusionbench_unimodal.deepsets import DeepsetsOptions
-from fusionbench_unimodal.snn import SnnOptions
+from fusionbench_unimodal.options import AbmilOptions, DeepsetsOptions, SnnOptions
 
 
 class SnnNetwork(nn.Module):

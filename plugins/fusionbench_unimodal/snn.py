@@ -3,42 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
-
-from pydantic import Field
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench import Choice, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
+from fusionbench_unimodal.options import SnnOptions
 
 if TYPE_CHECKING:
     from fusionbench_unimodal.networks import SnnNetwork
 
-Width = Annotated[int, Field(ge=1)]
-
-
 WIDTHS = Choice(((128, 128), (256, 256), (512, 512), (256, 256, 256, 256)))
 """What a search may choose from."""
-
-
-class SnnOptions(Options):
-    """Options of `snn`. The published layers: `snn[dropout_kind=alpha,head_scale=1]`.
-
-    Attributes:
-        widths: of the hidden layers. Porpoise and MCAT: 4 x 256 ("small"); "big" is 1024, 1024, 1024, 256.
-        dropout: after each layer. Porpoise and MCAT: .25.
-        dropout_kind: "alpha" is AlphaDropout (Porpoise, MCAT, Klambauer et al.); "plain" is ours, see `Snn`.
-        activation: Porpoise and MCAT: ELU; Klambauer et al. 2017: SELU.
-        init: "lecun" = N(0, 1 / fan-in) and zero biases (Porpoise, MCAT, Klambauer et al.); "torch" = torch's default.
-        head_scale: multiplies the output layer's start. Porpoise and MCAT: 1; ours is small, see `Snn`. At 0, nothing
-            below it would learn in the first step.
-    """
-
-    widths: tuple[Width, ...] = Field((256, 256, 256, 256), min_length=1)
-    dropout: float = Field(0.25, ge=0, lt=1)
-    dropout_kind: Literal["alpha", "plain"] = "plain"
-    activation: Literal["elu", "selu"] = "elu"
-    init: Literal["lecun", "torch"] = "lecun"
-    head_scale: float = Field(0.01, gt=0)
 
 
 class Snn(TorchModel):

@@ -19,7 +19,8 @@ from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.registry import Registry, discover
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import check_names, overlay, parse_suite
+from fusionbench.suites.suite import overlay, parse_suite
+from fusionbench.suites.validation import check_names
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear
 

@@ -6,12 +6,10 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self, cast
 
 import torch
-from fusionbench_unimodal.abmil import AbmilOptions
 from fusionbench_unimodal.bag_network import AttentionNetwork, BagNetwork
-from fusionbench_unimodal.deepsets import DeepsetsOptions
-from fusionbench_unimodal.mifcn import MifcnOptions
 from fusionbench_unimodal.mifcn_network import MifcnNetwork
 from fusionbench_unimodal.networks import AbmilNetwork, DeepsetsNetwork
+from fusionbench_unimodal.options import AbmilOptions, DeepsetsOptions, MifcnOptions
 from pydantic import model_validator
 from torch import Tensor, nn
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
-from fusionbench_unimodal.abmil import AbmilOptions
 from fusionbench_unimodal.networks import AbmilNetwork
+from fusionbench_unimodal.options import AbmilOptions
 from torch import nn
 
 from fusionbench import ModalitySpec

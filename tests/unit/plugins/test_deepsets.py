@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from fusionbench_unimodal.deepsets import DeepsetsOptions
-from fusionbench_unimodal.mean_pool import MeanPool, MeanPoolOptions
+from fusionbench_unimodal.mean_pool import MeanPool
 from fusionbench_unimodal.networks import DeepsetsNetwork, MeanPoolNetwork, SnnNetwork
-from fusionbench_unimodal.snn import SnnOptions
+from fusionbench_unimodal.options import DeepsetsOptions, MeanPoolOptions, SnnOptions
 
 from fusionbench import PreparedBag, PreparedCase
 from fusionbench.data.collate import collate

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from fusionbench_early_fusion.model import EarlyFusion, EarlyFusionOptions
+from fusionbench_early_fusion.model import EarlyFusion
+from fusionbench_early_fusion.options import EarlyFusionOptions
 from fusionbench_healnet import HealNet
 from pydantic import ValidationError
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from fusionbench_unimodal.clusters import NearestCentroid, draw_instances, fit_centroids
-from fusionbench_unimodal.mifcn import Mifcn, MifcnOptions
+from fusionbench_unimodal.mifcn import Mifcn
+from fusionbench_unimodal.options import MifcnOptions
 
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data.collate import collate

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 import torch
 from fusionbench_unimodal import AbmilNetwork, AbmilOptions
-from fusionbench_unimodal.deepsets import DeepsetsOptions
-from fusionbench_unimodal.mifcn import MifcnOptions
 from fusionbench_unimodal.mifcn_network import MifcnNetwork
 from fusionbench_unimodal.networks import DeepsetsNetwork
+from fusionbench_unimodal.options import DeepsetsOptions, MifcnOptions
 from torch import nn
 
 from fusionbench import ModalitySpec, PluginError

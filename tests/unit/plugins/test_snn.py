@@ -1,7 +1,7 @@
 import pytest
 import torch
 from fusionbench_unimodal.networks import SnnNetwork
-from fusionbench_unimodal.snn import SnnOptions
+from fusionbench_unimodal.options import SnnOptions
 
 from fusionbench import ModalitySpec
 from fusionbench.data.collate import collate

@@ -2,12 +2,19 @@
 
 import pytest
 import torch
-from fusionbench_unimodal.abmil import Abmil, AbmilOptions
-from fusionbench_unimodal.bag_model import BagOptions
-from fusionbench_unimodal.deepsets import Deepsets, DeepsetsOptions
-from fusionbench_unimodal.mean_pool import MeanPool, MeanPoolOptions
-from fusionbench_unimodal.mifcn import Mifcn, MifcnOptions
-from fusionbench_unimodal.snn import Snn, SnnOptions
+from fusionbench_unimodal.abmil import Abmil
+from fusionbench_unimodal.deepsets import Deepsets
+from fusionbench_unimodal.mean_pool import MeanPool
+from fusionbench_unimodal.mifcn import Mifcn
+from fusionbench_unimodal.options import (
+    AbmilOptions,
+    BagOptions,
+    DeepsetsOptions,
+    MeanPoolOptions,
+    MifcnOptions,
+    SnnOptions,
+)
+from fusionbench_unimodal.snn import Snn
 from pydantic import ValidationError
 
 from tests.unit.network_cases import ALL, CLINICAL, IMAGE, MAP, OMIC, TASK, named

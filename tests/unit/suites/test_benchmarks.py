@@ -11,7 +11,8 @@ from fusionbench.core.registry import Registry, discover
 from fusionbench.report.findings.claims import CHECKS
 from fusionbench.report.findings.deviations import of_suite
 from fusionbench.suites import published_numbers as references
-from fusionbench.suites.suite import Suite, check_names, load_suite
+from fusionbench.suites.suite import Suite, load_suite
+from fusionbench.suites.validation import check_names
 
 ROOT = Path(__file__).parents[3]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.toml"))

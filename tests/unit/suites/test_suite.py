@@ -13,7 +13,8 @@ from fusionbench import Options, PluginRef, SuiteError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.protocol import overlay
 from fusionbench.core.registry import PluginRecord, Registry
-from fusionbench.suites.suite import BASE, Suite, check_names, load_suite, narrow_suite, parse_suite
+from fusionbench.suites.suite import BASE, Suite, load_suite, narrow_suite, parse_suite
+from fusionbench.suites.validation import check_names
 
 HEAD = """
 title = "A suite"

@@ -25,7 +25,9 @@ if TYPE_CHECKING:
         RestoreContext,
         State,
     )
+    from fusionbench.core.plugin_options import validate_options
     from fusionbench.core.plugin_ref import PluginRef
+    from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
     from fusionbench.core.types import (
         Attention,
@@ -82,6 +84,7 @@ __all__ = [
     "PreparedBag",
     "PreparedCase",
     "RawBag",
+    "Registry",
     "RestoreContext",
     "SearchSpace",
     "Source",
@@ -93,13 +96,15 @@ __all__ = [
     "Task",
     "UndefinedMetric",
     "__version__",
+    "discover",
     "hookimpl",
+    "validate_options",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in ("errors", "search_space", "types", "hookspecs", "interfaces"):
+        for home in ("errors", "search_space", "types", "hookspecs", "interfaces", "plugin_options", "registry"):
             module = import_module(f"fusionbench.core.{home}")
             if hasattr(module, name):
                 globals()[name] = getattr(module, name)

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from fusionbench import SuiteError
-from fusionbench.data.encoders import LoadedEncoder
+from fusionbench_slides.encoders.loading import LoadedEncoder
 from fusionbench_slides.feature_file import DTYPE, FeatureFile, written
 from fusionbench_slides.readers import Readers
 from fusionbench_slides.reading import View

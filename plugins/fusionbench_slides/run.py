@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 
 from fusionbench import SuiteError
-from fusionbench.data.encoders import EncoderChoice, load
 from fusionbench.nn import pick_device
 from fusionbench_slides.embedding import Embedder, Precision, autocast_for
+from fusionbench_slides.encoders.loading import EncoderChoice, load
 from fusionbench_slides.feature_file import DTYPE
 from fusionbench_slides.finding import find_slides
 from fusionbench_slides.folder import Work, embed_folder

@@ -21,7 +21,7 @@ CORE, PLUGINS = ROOT / "fusionbench", ROOT / "plugins"
 TEMPLATES = CORE / "cli" / "new_plugin" / "templates"
 
 FOR_PLUGINS = {
-    *("fusionbench", "fusionbench.data.encoders", "fusionbench.nn", "fusionbench.data.slides", "fusionbench.survival"),
+    *("fusionbench", "fusionbench.nn", "fusionbench.data.downloads", "fusionbench.data.slides", "fusionbench.survival"),
     "fusionbench.testing",
 }
 

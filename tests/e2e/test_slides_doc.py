@@ -8,11 +8,11 @@ from pathlib import Path
 
 import fusionbench_slides.run
 import pytest
+from fusionbench_slides.encoders.loading import EncoderChoice
 from fusionbench_slides.run import Request
 
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import discover
-from fusionbench.data.encoders import EncoderChoice
 from tests.conftest import Cli
 
 TEXT = (Path(__file__).parents[2] / "docs" / "slides.md").read_text(encoding="utf-8")

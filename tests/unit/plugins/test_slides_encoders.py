@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from fusionbench_slides.encoders.colours import ColourOptions, normalised
+from fusionbench_slides.encoders.loading import EncoderChoice, load, weights_file
 from fusionbench_slides.encoders.mean_colour import MeanColour
 from fusionbench_slides.encoders.onnx import Onnx
 from fusionbench_slides.encoders.resnet import ResNet
@@ -21,7 +22,6 @@ from fusionbench_slides.encoders.torchscript import TorchScript
 from torch import Tensor, nn
 
 from fusionbench import DataError, Encoder, Options, PluginError, Source, SuiteError
-from fusionbench.data.encoders import EncoderChoice, load, weights_file
 from tests.unit.data.test_downloads import Server, send, server
 from tests.unit.onnx_files import write_mean_model
 

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionbench.core.errors import DataError, SuiteError
-from fusionbench.core.interfaces import Encoder
-from fusionbench.core.plugin_options import validate_options
-from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.core.registry import Registry, discover
-from fusionbench.data import downloads as download
+from fusionbench import DataError, Encoder, PluginRef, Registry, SuiteError, discover, validate_options
+from fusionbench.data.downloads import data_home, fetch, place, sha256_of, state
 
 if TYPE_CHECKING:
     import torch
@@ -75,8 +71,8 @@ def load(choice: EncoderChoice, device: torch.device, *, registry: Registry | No
     options = validate_options(registry, "encoders", choice.ref)
     file = weights_file(cls, choice.file)
     encoder = cls(options, file, device)
-    said = (file.name, download.sha256_of(file)) if file is not None else ("", "")
-    return LoadedEncoder(encoder, str(choice.ref), cls.version, *said)
+    about_file = (file.name, sha256_of(file)) if file is not None else ("", "")
+    return LoadedEncoder(encoder, str(choice.ref), cls.version, *about_file)
 
 
 def weights_file(
@@ -86,7 +82,7 @@ def weights_file(
 
     Args:
         home: where published weights are kept; the data home unless given.
-        allow_loopback_http: see `download.fetch`.
+        allow_loopback_http: see `fusionbench.data.downloads.fetch`.
 
     Raises:
         SuiteError, DataError: as `load`.
@@ -97,11 +93,11 @@ def weights_file(
         raise SuiteError(f"encoder {cls.name!r} needs a file of weights; write {cls.name}:FILE")
     if cls.weights is None:
         return None
-    home = home or download.data_home()
-    if download.state(home, cls.weights) == "present":
-        return download.place(home, cls.weights)
+    home = home or data_home()
+    if state(home, cls.weights) == "present":
+        return place(home, cls.weights)
     try:
-        return download.fetch(home, cls.weights, allow_loopback_http=allow_loopback_http)
+        return fetch(home, cls.weights, allow_loopback_http=allow_loopback_http)
     except DataError as error:
         raise DataError(f"{error}; or bring the file from elsewhere and pass {cls.name}:FILE") from error
 

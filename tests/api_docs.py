@@ -18,7 +18,7 @@ MODULES = {
     "fusionbench": "Values, interfaces, hooks and errors.",
     "fusionbench.nn": "Building blocks of torch models; `TorchModel` ties a module to the training loop.",
     "fusionbench.survival": "Losses, time bins and survival curves.",
-    "fusionbench.data.downloads": "A cohort's files: where they lie, whether they are the published ones, how they get there.",
+    "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
     "fusionbench.data.slides": "Whole-slide images.",
     "fusionbench.testing": "Checks and toy cohorts for the tests of a plugin.",
 }

@@ -92,6 +92,10 @@ def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
     )
 
 
+_ROUNDING = 1e-9
+"""Above any rounding error of a product over cases, below any difference that a cohort can make."""
+
+
 def median_follow_up(time: NDArray[np.float64], event: NDArray[np.bool_]) -> float | None:
     """When half of the patients would have been censored had none had the event; None where that is never.
 
@@ -103,7 +107,8 @@ def median_follow_up(time: NDArray[np.float64], event: NDArray[np.bool_]) -> flo
     if event.all():
         return None
     times, followed = kaplan_meier_estimator(~event, time)
-    below = np.flatnonzero(followed <= 0.5)
+    # The estimate is a product of fractions: one that is exactly a half may come out a rounding error above it.
+    below = np.flatnonzero(followed <= 0.5 + _ROUNDING)
     return float(times[below[0]]) if below.size else None
 
 

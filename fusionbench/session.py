@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.tools.explain import Explained, Request
-    from fusionbench.tools.profiling import Profiled
+    from fusionbench.tools.profile import Profiled
     from fusionbench.tools.run import Reporter, RunReport
     from fusionbench.tools.status import Status
     from fusionbench.tools.tracking import SyncReport
@@ -168,7 +168,7 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: the cell fails.
         """
-        from fusionbench.tools.profiling import profile
+        from fusionbench.tools.profile import profile
 
         for flag, value in (("fold", fold), ("repeat", request.repeat)):
             if value < 0:

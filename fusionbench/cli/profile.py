@@ -42,17 +42,16 @@ def profile(
     as_json: Json = False,
 ) -> None:
     """Show where the time and the memory of one cell go; nothing that is stored changes."""
+    from fusionbench.tools import profile as profiles
     from fusionbench.tools.explain import Request
-    from fusionbench.tools.profiling.writing import as_json as plain
-    from fusionbench.tools.profiling.writing import header, lines, summary
 
     names = tuple(modalities.split("+")) if modalities else ()
     request = Request(suite, model, dataset=dataset, modalities=names, variant=variant, repeat=repeat)
     session = open_session(out, device, threads=threads)
     made = session.profile(request, fold, lambda line: typer.echo(line, err=True))
     if as_json:
-        print_json({**plain(made.profile), "folder": made.folder})
+        print_json({**profiles.as_json(made.profile), "folder": made.folder})
         return
-    print_table(header(made.profile), lines(made.profile))
-    for line in (*summary(made.profile), f"table and chart: {made.folder}"):
+    print_table(profiles.header(made.profile), profiles.lines(made.profile))
+    for line in (*profiles.summary(made.profile), f"table: {made.folder}"):
         typer.echo(line)

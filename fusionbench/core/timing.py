@@ -1,6 +1,6 @@
-"""Where a run's time and memory go: named spans in the code that runs anyway.
+"""Where a run's time and memory go: named spans in the code, measured by a `PhaseTimer` while one is active.
 
-While nobody watches, a span costs a look at one variable.
+Without one, a span costs a look at one variable.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ INTERVAL = 0.02
 """Seconds between looks at the memory."""
 
 _OFF: AbstractContextManager[None] = nullcontext()
-_watching: ContextVar[Clock | None] = ContextVar("clock", default=None)
+_watching: ContextVar[PhaseTimer | None] = ContextVar("timer", default=None)
 
 
 def span(name: str) -> AbstractContextManager[None]:
     """What happens inside is of this kind; a span within it takes its own time away from it."""
-    clock = _watching.get()
-    return _OFF if clock is None else _Span(clock, name)
+    timer = _watching.get()
+    return _OFF if timer is None else _Span(timer, name)
 
 
 @dataclass
@@ -50,7 +50,7 @@ class Spent:
     gpu_peak_mib: float = 0.0
 
 
-class Clock:
+class PhaseTimer:
     """Watches the spans of this thread while its block runs; what lies in none is `rest`. Not to be nested.
 
     On CUDA every change of span waits for the GPU, so that its work counts where it was asked for; overlap is lost.
@@ -63,17 +63,17 @@ class Clock:
 
     @property
     def seconds(self) -> float:
-        """Of the whole block."""
+        """Wall time of the whole block."""
         return sum(spent.seconds for spent in self.spent.values())
 
     @property
     def cpu_seconds(self) -> float:
-        """Of the whole block."""
+        """CPU time of the whole block."""
         return sum(spent.cpu_seconds for spent in self.spent.values())
 
-    def __enter__(self) -> Clock:
-        self._token: Token[Clock | None] = _watching.set(self)
-        self._thread = threading.Thread(target=self._watch, name="clock", daemon=True)
+    def __enter__(self) -> PhaseTimer:
+        self._token: Token[PhaseTimer | None] = _watching.set(self)
+        self._thread = threading.Thread(target=self._watch, name="timer", daemon=True)
         self._thread.start()
         self._of(REST).entered = 1
         self._last = _now()
@@ -88,11 +88,13 @@ class Clock:
         _watching.reset(self._token)
 
     def enter(self, name: str) -> None:
+        """A span begins."""
         self._settle()
         self._within.append(name)
         self._of(name).entered += 1
 
     def leave(self) -> None:
+        """The innermost span ends."""
         self._settle()
         self._within.pop()
 
@@ -125,11 +127,25 @@ def _now() -> tuple[float, float]:
 
 
 class _Span(AbstractContextManager[None]):
-    def __init__(self, clock: Clock, name: str) -> None:
-        self._clock, self._name = clock, name
+    def __init__(self, timer: PhaseTimer, name: str) -> None:
+        self._clock, self._name = timer, name
 
     def __enter__(self) -> None:
         self._clock.enter(self._name)
 
     def __exit__(self, *ended: Any) -> None:
         self._clock.leave()
+
+
+class LapTimer:
+    """Seconds since the last lap, by name."""
+
+    def __init__(self) -> None:
+        self.laps: dict[str, float] = {}
+        self._last = time.perf_counter()
+
+    def lap(self, name: str) -> None:
+        """End the lap that runs, under this name."""
+        now = time.perf_counter()
+        self.laps[name] = now - self._last
+        self._last = now

@@ -18,7 +18,7 @@ from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.seeds import derive
-from fusionbench.core.timing import EVALUATE, PREPARE, span
+from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
 from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
@@ -54,12 +54,12 @@ class FoldData:
 
 @dataclass(frozen=True)
 class Ready:
-    """A cell whose cases are split and prepared; `clock` has run since that began."""
+    """A cell whose cases are split and prepared; `timer` has run since that began."""
 
     cell: Cell
     cohort: Cohort
     data: FoldData
-    clock: Clock
+    timer: LapTimer
 
 
 def run_cell(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None = None) -> CellResult:
@@ -110,38 +110,38 @@ def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress 
     threads = threads_for(ready.data.train, resources.threads, resources.cores)
     with limited(threads), deterministic(resources.deterministic):
         context, predictor = _fit(ready, resources, load, progress)
-        ready.clock.lap("fit")
+        ready.timer.lap("fit")
         return finish(ready, context, predictor, resources, threads)
 
 
 def prepare(cell: Cell, resources: SharedResources) -> Ready:
     """Read, split and prepare what a cell needs."""
-    clock = Clock()
+    timer = LapTimer()
     cohort = resources.cohort_of(cell)
     with span(PREPARE):
         data = fold_data(cell, cohort, resources)
-    clock.lap("prepare")
-    return Ready(cell, cohort, data, clock)
+    timer.lap("prepare")
+    return Ready(cell, cohort, data, timer)
 
 
 def finish(
     ready: Ready, context: Context, predictor: Predictor, resources: SharedResources, threads: int
 ) -> CellResult:
     """Predict and score with a fitted model."""
-    cell, cohort, data, clock = ready.cell, ready.cohort, ready.data, ready.clock
+    cell, cohort, data, timer = ready.cell, ready.cohort, ready.data, ready.timer
     with span(EVALUATE):
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
-    clock.lap("predict")
+    timer.lap("predict")
     with span(EVALUATE):
         scores = _score(cell, cohort, data, tested, resources)
-    clock.lap("score")
+    timer.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {
         **_origin(cell, resources),
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
-        "seconds": clock.laps,
+        "seconds": timer.laps,
         "environment": environment.describe(str(resources.device), threads)
         | {"deterministic": resources.deterministic},
     }
@@ -307,16 +307,3 @@ def _about(cell: Cell) -> dict[str, Any]:
 
 def _finite(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-class Clock:
-    """Seconds since the last lap, by name."""
-
-    def __init__(self) -> None:
-        self.laps: dict[str, float] = {}
-        self._last = time.perf_counter()
-
-    def lap(self, name: str) -> None:
-        now = time.perf_counter()
-        self.laps[name] = now - self._last
-        self._last = now

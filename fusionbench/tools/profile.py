@@ -18,6 +18,7 @@ from tabulate import tabulate
 from fusionbench.core import environment, timing
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.file_names import filename
 from fusionbench.core.registry import Registry
 from fusionbench.core.timing import PhaseTimer, Spent, span
 from fusionbench.execution.run_cell import run_cell
@@ -26,7 +27,6 @@ from fusionbench.nn import TorchModel
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, Cell, Plan
 from fusionbench.suites.suite import BASE
-from fusionbench.tools.explain.places import safe
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.select import row_of
 
@@ -171,7 +171,7 @@ def _name(profile: Profile) -> str:
     cell = profile.cell
     parts = [str(cell.model), str(cell.dataset), "+".join(cell.modalities)]
     parts += [cell.variant] if cell.variant != BASE else []
-    return safe("-".join([*parts, f"repeat{cell.repeat}", f"fold{cell.fold}"]))
+    return filename("-".join([*parts, f"repeat{cell.repeat}", f"fold{cell.fold}"]))
 
 
 def header(profile: Profile) -> list[str]:

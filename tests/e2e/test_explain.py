@@ -95,7 +95,7 @@ def test_a_model_without_attention_is_explained_by_leaving_out(small: Callable[.
     assert items["attention"].isna().all()
     assert items["change_of_risk"].abs().max() > 0
     assert small("-m", "late-fusion[member=cox]", "--top-risk", "1").returncode == 0
-    (fused,) = Path("results/small/explain").glob("late-fusion_member*/*/items.csv")
+    (fused,) = Path("results/small/explain").glob("late_fusion_member*/*/items.csv")
     changes = pd.read_csv(fused).groupby("modality")["change_of_risk"]
     assert set(changes.groups) <= {"vector", "bag"}
     assert (changes.apply(lambda x: x.abs().max()) > 0).all()

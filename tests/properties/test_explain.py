@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +10,6 @@ from hypothesis.extra.numpy import arrays
 from fusionbench.core.types import RawBag
 from fusionbench.tools.explain.attention import jensen_shannon, total_variation
 from fusionbench.tools.explain.masked_readers import without_instances
-from fusionbench.tools.explain.places import safe
 
 masses = arrays(np.float64, st.tuples(st.just(2), st.integers(2, 12)), elements=st.floats(0, 1))
 
@@ -28,18 +25,6 @@ def test_distances_lie_between_0_and_1_and_are_0_for_equals(x: np.ndarray) -> No
     apart = np.concatenate([p, 0 * q]), np.concatenate([0 * p, q])
     assert np.isclose(total_variation(*apart), 1)
     assert np.isclose(jensen_shannon(*apart), 1)
-
-
-@given(st.text(max_size=200), st.text(max_size=200))
-def test_a_name_of_a_folder_stays_in_its_folder_and_is_its_own(one: str, other: str) -> None:
-    for name in (one, other):
-        assert re.fullmatch(r"[A-Za-z0-9._-]{1,75}", safe(name))
-        assert not safe(name).startswith(".")
-    assert (safe(one) == safe(other)) == (one == other)
-
-
-def test_plain_names_stay_as_they_are() -> None:
-    assert [safe(name) for name in ("TCGA-2F-A9KO", "case-00001", "p.1_b")] == ["TCGA-2F-A9KO", "case-00001", "p.1_b"]
 
 
 @given(st.integers(1, 5), st.integers(1, 5), st.data())

@@ -44,6 +44,11 @@ def test_a_file_name_for_any_text(one: str, other: str) -> None:
     assert (filename(other) == name) == (one == other)
 
 
+def test_ids_of_cases_stay_as_they_are() -> None:
+    names = ("TCGA-2F-A9KO", "case-00001", "p.1_b")
+    assert tuple(map(filename, names)) == names
+
+
 @given(NAMES)
 def test_a_suite_file_has_a_plain_name_or_is_refused(name: str) -> None:
     """The stem names the folder of its results."""

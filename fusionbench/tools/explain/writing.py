@@ -11,13 +11,13 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image as Picture
 
+from fusionbench.core.file_names import filename
 from fusionbench.report.figures.export import written
 from fusionbench.results.store import Store
 from fusionbench.tools.explain import frames
 from fusionbench.tools.explain.explanation import Explanation, Part
 from fusionbench.tools.explain.figures import figures
 from fusionbench.tools.explain.page import Tile, explanation_page
-from fusionbench.tools.explain.places import safe
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.tiles import squares
 
@@ -55,8 +55,8 @@ def write(explanation: Explanation, store: Store, request: Request) -> Path:
 def folder(explanation: Explanation) -> str:
     """Below the suite's results; a row that is not the usual one of its model has its cell's key behind the case."""
     chosen = explanation.chosen
-    name = safe(chosen.case) if chosen.usual else f"{safe(chosen.case)}-{chosen.cell.key[:8]}"
-    return f"explain/{safe(str(chosen.cell.model))}/{name}"
+    name = filename(chosen.case) if chosen.usual else f"{filename(chosen.case)}-{chosen.cell.key[:8]}"
+    return f"explain/{filename(str(chosen.cell.model))}/{name}"
 
 
 def command(explanation: Explanation, store: Store, request: Request) -> str:
@@ -80,7 +80,7 @@ def _tiles(part: Part) -> Iterator[Tile]:
             share = None if part.look is None else part.look.mean[item] * len(part.look.mean)
             score = "" if share is None else f"attention {share:.3g} (1 = even), "
             caption = f"{layer.name}, instance {item}: {score}change of the risk {changes[item]:+.2g}"
-            stem = f"{safe(part.name)}-{number + 1}-{safe(layer.name)}-{rank + 1:02d}"
+            stem = f"{filename(part.name)}-{number + 1}-{filename(layer.name)}-{rank + 1:02d}"
             yield Tile(f"{stem}.png", caption, buffer.getvalue())
 
 
@@ -98,5 +98,5 @@ def write_summary(made: Sequence[tuple[Explanation, Path]], store: Store) -> Pat
             moved = [(of["attention"] or {}).get(key) for key in SUMMARY[8:11]]
             relative = page.relative_to(store.folder).as_posix()
             rows.append([*head, name, of["items"], of["change_without"], *moved, of["agreement"], relative])
-    place = f"explain/{safe(str(made[0][0].chosen.cell.model))}"
+    place = f"explain/{filename(str(made[0][0].chosen.cell.model))}"
     return store.write_text(f"{place}/summary.csv", pd.DataFrame(rows, columns=SUMMARY).to_csv(index=False))

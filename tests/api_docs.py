@@ -20,6 +20,7 @@ MODULES = {
     "fusionbench.survival": "Losses, time bins and survival curves.",
     "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
     "fusionbench.data.slides": "Whole-slide images.",
+    "fusionbench.report.api": "What sections below a table are made of and with (hook `fusionbench_findings`).",
     "fusionbench.testing": "Checks and toy cohorts for the tests of a plugin.",
 }
 """Public module to what is in it."""

@@ -6,9 +6,9 @@ inside the functions: `fusionbench ls suites` calls only `fusionbench_suites`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources.abc import Traversable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
@@ -73,6 +73,17 @@ def fusionbench_commands() -> Iterable[typer.Typer]:
     raise NotImplementedError
 
 
+@hookspec
+def fusionbench_findings() -> Iterable[Callable[[Any, Mapping[str, Any]], Iterable[Any]]]:
+    """Functions that write sections below a suite's table.
+
+    Each is called with an `Analysis` and the content of the suite's lock, after the sections that every report has, and
+    yields `Section`s, or none where it has nothing to say; both classes are in `fusionbench.report.api`. The hook
+    itself is called whenever plugins are listed: what a function works with is imported inside it.
+    """
+    raise NotImplementedError
+
+
 HOOKS = {
     "modalities": "fusionbench_modalities",
     "datasets": "fusionbench_datasets",
@@ -82,4 +93,5 @@ HOOKS = {
     "executors": "fusionbench_executors",
     "encoders": "fusionbench_encoders",
     "commands": "fusionbench_commands",
+    "findings": "fusionbench_findings",
 }

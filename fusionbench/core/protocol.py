@@ -61,7 +61,7 @@ AS_PUBLISHED_TRAINING: Mapping[str, Any] = MappingProxyType(
         "l1_factor": 16.0,
     }
 )
-"""The same of the training; `l1` is Table 5's of BLCA, a suite of other cohorts sets theirs."""
+"""The training behind the same numbers; `l1` is that of BLCA, a suite of other cohorts sets theirs."""
 
 
 class Protocol(_Strict):

@@ -194,9 +194,11 @@ def _call(manager: pluggy.PluginManager, kind: str) -> dict[str, Any]:
 
 
 def _name_of(kind: str, thing: Any) -> Any:
-    """A suite is called as its file, a command as its Typer says; everything else has a name."""
+    """A suite is called as its file, a command as its Typer says, a function as itself; everything else has a name."""
     if kind == "suites":
         return PurePosixPath(thing.name).stem
+    if kind == "findings":
+        return getattr(thing, "__name__", None)
     return getattr(getattr(thing, "info", None) if kind == "commands" else thing, "name", None)
 
 

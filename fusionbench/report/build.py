@@ -79,7 +79,7 @@ def write_tables(
     if frames.folds.empty:
         return None
     analysis = _analysed(frames, lock, registry)
-    below = findings(analysis, lock)
+    below = findings(analysis, lock, registry)
     notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
     for suffix, fmt in SUFFIXES.items():
         shown = render(analysis.table, fmt, title=lock["suite"]["title"], notes=notes, findings=below)
@@ -125,7 +125,8 @@ def write_report(
     analysis = _analysed(frames, lock, registry)
     images = list(written(figures(analysis, lock), store))
     origin = Origin.read(store.folder, run_command(lock, suite))
-    return store.write_text("report.html", report(analysis, lock, images, audit, origin))
+    below = findings(analysis, lock, registry)
+    return store.write_text("report.html", report(analysis, lock, images, audit, origin, below))
 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:

@@ -14,7 +14,7 @@ from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.frame import Side, frame
 from fusionbench.report.figures.panels import Room, panels
 from fusionbench.report.figures.style import fitted, handle, legend, looks
-from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.findings.rows import RowMean, row_means
 from fusionbench.report.model import Row, is_oracle, row_keys
 from fusionbench.results.frames import COST_COLUMNS
 
@@ -46,7 +46,7 @@ def costs(cells: pd.DataFrame) -> dict[Row, dict[str, float]]:
 def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
     """A figure for each cohort, a panel for each cost that is known of two rows."""
     known = costs(analysis.stored.cells)
-    rows = [m for m in measured(analysis) if not is_oracle(m.row[1])]
+    rows = [m for m in row_means(analysis) if not is_oracle(m.row[1])]
     by_dataset = {name: [m for m in rows if m.row[0] == name] for name in dict.fromkeys(m.row[0] for m in rows)}
     drawable = {name: quantities for name, of in by_dataset.items() if (quantities := _known(of, known))}
     if not drawable:
@@ -64,13 +64,11 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         yield Drawn(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
 
 
-def _known(rows: Sequence[Measured], known: Mapping[Row, Mapping[str, float]]) -> list[str]:
+def _known(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]]) -> list[str]:
     return [name for name in AXES if sum(name in known.get(m.row, {}) for m in rows) > 1]
 
 
-def cost_figure(
-    rows: Sequence[Measured], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]
-) -> Figure:
+def cost_figure(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]) -> Figure:
     """A look for each model; a row is not named, since names of near points would overlap."""
     models = list(dict.fromkeys(m.row[1] for m in rows))
     look = looks(models)

@@ -10,7 +10,7 @@ from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
 from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
 from fusionbench.report.figures.rows import alike, kind_of
 from fusionbench.report.figures.style import COLOURS, GREY, Look
-from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.findings.rows import RowMean, row_means
 from fusionbench.report.model import FULL, HARRELL, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 
@@ -24,7 +24,7 @@ _CAPTION = (
 
 def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
     """A figure for cohorts that share their modality sets."""
-    rows = measured(analysis)
+    rows = row_means(analysis)
     if len(rows) < 2:
         yield LeftOut(TITLE, f"{len(rows)} row has a c-index, which the table shows; points to compare need two")
         return
@@ -47,10 +47,10 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
     return set(row_keys(chosen))
 
 
-def _series(rows: Sequence[Measured], tied: set[tuple[str, ...]]) -> list[Series]:
+def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
     """The best and those not different from it, those that are, and the true hazards."""
 
-    def dots(chosen: Sequence[Measured]) -> dict[Any, Dot]:
+    def dots(chosen: Sequence[RowMean]) -> dict[Any, Dot]:
         return {(m.row[0], kind_of(m.row)): Dot(m.mean, m.low, m.high) for m in chosen}
 
     ranked = [m for m in rows if not is_oracle(m.row[1])]

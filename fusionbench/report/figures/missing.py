@@ -28,10 +28,7 @@ _CURVES = (
     "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again, and "
     "masks are the same for all models. Intervals and areas stand in the sections below."
 )
-_HALF = (
-    "Filled: all modalities. Open: each test patient keeps exactly one of theirs (the HEALNet paper's Table 2). With "
-    "95 % bootstrap intervals."
-)
+_HALF = "Filled: all modalities. Open: each test patient keeps exactly one of theirs. With 95 % bootstrap intervals."
 _PATTERNS = (
     "Harrell's c under each pattern, as in the table: a patient of whom nothing is left has the training-mean risk. "
     "Pale: not tested."

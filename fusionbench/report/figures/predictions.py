@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.rows import Measured, measured
+from fusionbench.report.findings.rows import RowMean, row_means
 from fusionbench.report.model import FULL, Row, as_row, is_oracle
 from fusionbench.results.frames import ROW
 
@@ -39,10 +39,10 @@ class Predicted:
     survival: dict[float, Floats]
 
 
-def leading(analysis: Analysis, dataset: str, most: int = MOST) -> list[Measured]:
+def leading(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
     """Of the models with the highest mean c each one's best row, at most `most`; the true hazards are no model."""
-    rows = [m for m in measured(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
-    best: dict[str, Measured] = {}
+    rows = [m for m in row_means(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
+    best: dict[str, RowMean] = {}
     for m in sorted(rows, key=lambda m: -m.mean):
         best.setdefault(m.row[1], m)
     return list(best.values())[:most]

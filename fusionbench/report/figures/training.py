@@ -1,4 +1,4 @@
-"""Training curves, as in the HEALNet paper's Figures 4 and 5: training and validation loss, validation c-index."""
+"""Training curves over epochs: training and validation loss, validation c-index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HEALNet paper's Figure 2: by how many per cent each fusion model beats the best model of one modality."""
+"""By how many per cent each fusion model beats the best model of one modality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AXIS = "uplift (%)"
 _CAPTION = "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient."
 _MARKS = {
     True: " Filled: over the uni-modal model that validation cases choose.",
-    False: " Open: over the one that is best on the very test cases, as the HEALNet paper's Figure 2 has it.",
+    False: " Open: over the one that is best on the very test cases (optimistic).",
 }
 
 

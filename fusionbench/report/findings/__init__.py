@@ -1,32 +1,41 @@
-"""What a suite's results say beyond its table: sections below it, each made from stored results alone.
-
-A maker is a function from an `Analysis` and the run's lock to sections; one that has nothing to say yields none.
-"""
+"""Sections below a suite's table, made from its stored results and its lock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fusionbench.core.registry import Registry
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section
-from fusionbench.report.findings.counts import counts
-from fusionbench.report.findings.curves import curves
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
 from fusionbench.report.findings.pooled import cohorts
-from fusionbench.report.findings.reproduction import reproduction
 from fusionbench.report.findings.variants import switches
 
 Lock = Mapping[str, Any]
-Maker = Callable[[Analysis, Lock], Iterable[Section]]
+SectionMaker = Callable[[Analysis, Lock], Iterable[Section]]
+"""Yields sections, or none where it has nothing to say."""
 
-MAKERS: tuple[Maker, ...] = (cohorts, did_fusion_help, missing_modalities, switches, curves, counts, reproduction)
+BUILTIN: tuple[SectionMaker, ...] = (cohorts, did_fusion_help, missing_modalities, switches)
 
 FOLDED = ("modalities", "variant")
 """Columns that are said once where they are the same in every line."""
 
 
-def findings(analysis: Analysis, lock: Lock) -> list[Section]:
-    """The sections of every maker, in order."""
-    return [section.folded(*FOLDED) for make in MAKERS for section in make(analysis, lock)]
+def findings(analysis: Analysis, lock: Lock, registry: Registry) -> list[Section]:
+    """The sections that every report has, then those of the plugins, in order."""
+    sections = [section.folded(*FOLDED) for make in BUILTIN for section in make(analysis, lock)]
+    for name, (make, plugin) in registry.found.get("findings", {}).items():
+        sections += _of_plugin(name, plugin, make, analysis, lock)
+    return sections
+
+
+def _of_plugin(name: str, plugin: str, make: SectionMaker, analysis: Analysis, lock: Lock) -> list[Section]:
+    """The sections of a plugin's function; where it fails, one that says so in a line."""
+    try:
+        return [section.folded(*FOLDED) for section in make(analysis, lock)]
+    # A plugin is third-party code and may fail in any way; the rest of the report is not to be lost with it.
+    except Exception as error:  # noqa: BLE001
+        reason = f"{type(error).__name__}: {error}".replace("\n", " ")
+        return [Section(2, name, notes=(f"plugin {plugin!r} failed to write this section: {reason}",))]

@@ -16,8 +16,8 @@ from fusionbench.report.paired import adjusted, comparison
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to the best uni-modal model: the one that validation "
-    "cases choose (best-unimodal), and beside it the test-best one, chosen on the very test cases, as the HEALNet "
-    "paper did. p: corrected resampled t-test of the former, p_holm over the rows of this grid. Uplift: "
+    "cases choose (best-unimodal), and beside it the test-best one, chosen on the very test cases, which is "
+    "optimistic. p: corrected resampled t-test of the former, p_holm over the rows of this grid. Uplift: "
     "100 (c / c_uni - 1)."
 )
 _SHUFFLED = (

@@ -22,7 +22,7 @@ Statistic = Callable[[Any, Any], Any]
 
 
 @dataclass(frozen=True)
-class Measured:
+class RowMean:
     """One mean of the table.
 
     Attributes:
@@ -62,7 +62,7 @@ class Measured:
         return f"{self.mean:.3f}{spread}{interval}{part}"
 
 
-def measured(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) -> list[Measured]:
+def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) -> list[RowMean]:
     """Every row that has a mean of this pattern and metric, in the table's order."""
     rows = analysis.table.rows
     chosen = rows[(rows["pattern"] == pattern) & (rows["metric"] == metric) & rows["mean"].notna()]
@@ -73,11 +73,11 @@ def measured(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) -> 
         block, sample = analysis.samples[row[0], row[3]]
         draws = sample.draws.get((row, pattern)) if metric == HARRELL else None
         mean, sd, low, high = (float(line[name]) for name in ("mean", "sd", "ci_low", "ci_high"))
-        made.append(Measured(row, mean, sd, low, high, block, draws, int(line["n_folds"]), int(wanted[row])))
+        made.append(RowMean(row, mean, sd, low, high, block, draws, int(line["n_folds"]), int(wanted[row])))
     return made
 
 
-def matching(rows: Iterable[Measured], dataset: str, model: str, modalities: str) -> list[Measured]:
+def matching_rows(rows: Iterable[RowMean], dataset: str, model: str, modalities: str) -> list[RowMean]:
     """The rows that a published name stands for: any options of the dataset; the model as written, or with any options
     where none is written so."""
     ref = PluginRef.parse(dataset)
@@ -87,7 +87,7 @@ def matching(rows: Iterable[Measured], dataset: str, model: str, modalities: str
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RowComparison:
     """A statistic of two rows with its 95 % interval; NaN where there are no draws."""
 
     value: float
@@ -104,20 +104,22 @@ def minus(one: Any, other: Any) -> Any:
     return one - other
 
 
-def gain(one: Any, other: Any) -> Any:
+def relative_gain(one: Any, other: Any) -> Any:
     """By how many per cent `one` is larger."""
     return 100 * (one / other - 1)
 
 
-def against(one: Measured, other: Measured, statistic: Statistic = minus) -> Outcome:
+def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = minus) -> RowComparison:
     """`statistic` of two rows: with the same draws where they were scored on the same cases, else independent ones."""
     value = float(statistic(one.mean, other.mean))
     same = one.row[0] == other.row[0]
     paired = same and one.block == other.block
     if one.draws is None or other.draws is None:
-        return Outcome(value, math.nan, math.nan, paired)
+        return RowComparison(value, math.nan, math.nan, paired)
     theirs = other.draws if paired else _shuffled(other.draws, other.row)
-    return Outcome(value, *percentile_interval(np.asarray(statistic(one.draws, theirs), dtype=np.float64)), paired)
+    return RowComparison(
+        value, *percentile_interval(np.asarray(statistic(one.draws, theirs), dtype=np.float64)), paired
+    )
 
 
 def _shuffled(draws: Floats, row: Row) -> Floats:

@@ -8,7 +8,7 @@ from typing import Any
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.rows import Measured, against, entries, measured
+from fusionbench.report.findings.rows import RowMean, compare_rows, entries, row_means
 from fusionbench.suites.suite import BASE
 
 HEADER = ("model", "modalities", "variant", "c", "c - base", "test cases", "sets")
@@ -22,7 +22,7 @@ NOTES = (
 
 def switches(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Of suites with variants beside an unchanged suite: every row of a variant against its counterpart."""
-    rows = measured(analysis)
+    rows = row_means(analysis)
     for dataset in dict.fromkeys(row.row[0] for row in rows):
         of = [row for row in rows if row.row[0] == dataset]
         variants = {v["name"]: v for v in lock["suite"].get("variant", []) if _runs_on(v, dataset)}
@@ -37,11 +37,11 @@ def _runs_on(variant: Mapping[str, Any], dataset: str) -> bool:
     return not scope or PluginRef.parse(dataset).name in scope
 
 
-def _lines(row: Measured, rows: Sequence[Measured], variants: Mapping[str, Any]) -> Iterator[tuple[Entry, ...]]:
+def _lines(row: RowMean, rows: Sequence[RowMean], variants: Mapping[str, Any]) -> Iterator[tuple[Entry, ...]]:
     base = counterpart(row, rows)
     if base is None:
         return
-    outcome = against(row, base)
+    outcome = compare_rows(row, base)
     sure = outcome.low > 0 or outcome.high < 0
     yield entries(
         *row.row[1:],
@@ -53,7 +53,7 @@ def _lines(row: Measured, rows: Sequence[Measured], variants: Mapping[str, Any])
     )
 
 
-def counterpart(row: Measured, rows: Sequence[Measured], variant: str = BASE) -> Measured | None:
+def counterpart(row: RowMean, rows: Sequence[RowMean], variant: str = BASE) -> RowMean | None:
     """The row of another variant: the same model, or the only one of that name where the variant sets options."""
     there = [r for r in rows if r.variant == variant and (r.row[0], r.row[2]) == (row.row[0], row.row[2])]
     exact = [r for r in there if r.row[1] == row.row[1]]

@@ -13,10 +13,9 @@ import tomli_w
 
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import document
+from fusionbench.report.document import Section, document
 from fusionbench.report.figures.export import Image
 from fusionbench.report.figures.figure import LeftOut
-from fusionbench.report.findings import findings
 from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
 
@@ -61,16 +60,17 @@ def report(
     images: Sequence[Image | LeftOut],
     audit: Audit | str,
     origin: Origin,
+    findings: Sequence[Section] = (),
 ) -> str:
     """The whole page.
 
     Args:
         images: in the order in which they are shown.
         audit: or why there is none.
+        findings: sections below the figures.
     """
     title = str(lock["suite"]["title"] or lock["suite"]["name"])
     notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
-    below = findings(analysis, lock)
     shown = document(analysis.table, "", notes)
     *tables, how = shown
     parts = [
@@ -79,7 +79,7 @@ def report(
         sections(tables, "comparison"),
         heading(2, "Figures"),
         *map(figure, images),
-        sections([*below, how], "findings"),
+        sections([*findings, how], "findings"),
         *_audit(audit),
         *_made(lock, origin),
     ]

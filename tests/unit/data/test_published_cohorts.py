@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
+from fusionbench_healnet_paper.counts import here
 
 from fusionbench.core.registry import discover
 from fusionbench.execution.shared import SharedResources
-from fusionbench.report.findings.counts import here
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.lock import make_lock
 from fusionbench.suites.plan import expand

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fusionbench.core.registry import Registry
 from fusionbench.report import predictions as risks
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
@@ -26,6 +27,7 @@ from fusionbench.survival.stats import corrected_t_test, harrell_c, percentile_i
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
 LOCK = {"suite": {"seed": 0}}
+NO_PLUGINS = Registry((), {})
 RATES = {"full": 1, "rate:0.25": 2, "rate:0.5": 2, "rate:0.75": 2}
 FALLING = {"full": 3.0, "rate:0.25": 1.0, "rate:0.5": 0.0, "rate:0.75": 0.0}
 
@@ -327,7 +329,7 @@ def everything() -> Analysis:
 
 @pytest.mark.parametrize("fmt", ["md", "latex", "html"])
 def test_sections_are_written_in_every_format(everything: Analysis, fmt: Format) -> None:
-    below = findings(everything, LOCK)
+    below = findings(everything, LOCK, NO_PLUGINS)
     text = render(everything.table, fmt, findings=below)
     for needed in ("Did fusion help?", "Missing modalities", "what is left", "one modality shuffled", "pairs ranked"):
         assert needed in text
@@ -335,13 +337,31 @@ def test_sections_are_written_in_every_format(everything: Analysis, fmt: Format)
     assert any("variant" in section.header for section in below)
 
 
+def test_a_plugin_brings_sections_and_one_that_fails_is_a_line() -> None:
+    def mine(analysis: Analysis, lock: Any) -> Any:
+        yield Section(2, "Mine", text=f"seed {lock['suite']['seed']}")
+
+    def failing(analysis: Analysis, lock: Any) -> Any:
+        yield Section(2, "Half of it")
+        raise KeyError("no such\nrow")
+
+    analysis = analysed(make_frames({"cox on a": 1.0, "snn on a": 0.5}))
+    registry = Registry((), {"findings": {"failing": (failing, "theirs"), "mine": (mine, "ours")}})
+    broken, whole = findings(analysis, LOCK, registry)
+    assert broken.notes == (r"plugin 'theirs' failed to write this section: KeyError: 'no such\nrow'",)
+    assert broken.title == "failing"
+    assert whole.text == "seed 0"
+
+
 def test_one_modality_alone_has_no_sections() -> None:
-    assert findings(analysed(make_frames({"cox on a": 1.0, "snn on a": 0.5})), LOCK) == []
+    assert findings(analysed(make_frames({"cox on a": 1.0, "snn on a": 0.5})), LOCK, NO_PLUGINS) == []
 
 
 def test_without_predictions_there_are_numbers_without_intervals() -> None:
     frames = make_frames({**FUSED, "xor-unimodal": 0.7}, patterns={**RATES, **PATTERNS})
-    below = {s.title: s for s in findings(analysed(replace(frames, predictions=frames.predictions[:0])), LOCK)}
+    below = {
+        s.title: s for s in findings(analysed(replace(frames, predictions=frames.predictions[:0])), LOCK, NO_PLUGINS)
+    }
     assert "[" not in lines(below["toy: modalities hidden at random"])["healnet"]["area"]
     assert lines(below["toy: modalities hidden at random"])["healnet"]["loses from p"] == "no interval"
     assert "toy: pairs ranked right, a+b" not in below
@@ -353,7 +373,7 @@ def test_a_failed_fold_leaves_the_others_and_no_interval_of_what_is_not_paired()
     lost = {name: of[~((of["model"] == "healnet") & (of["fold"] == 0))] for name, of in parts.items()}
     gone = (frames.cells["model"] == "healnet") & (frames.cells["fold"] == 0)
     cells = frames.cells.assign(status=np.where(gone, "failed", "ok"))
-    below = {s.title: s for s in findings(analysed(replace(frames, cells=cells, **lost)), LOCK)}
+    below = {s.title: s for s in findings(analysed(replace(frames, cells=cells, **lost)), LOCK, NO_PLUGINS)}
     assert "toy: pairs ranked right, a+b" in below
     c = frames.folds[(frames.folds["metric"] == "harrell_c_index") & (frames.folds["pattern"] == "full")]
     of = c[(c["modalities"] == "a+b") & (c["fold"] > 0)].groupby("model")["value"].mean()

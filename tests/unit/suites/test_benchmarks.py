@@ -6,10 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from fusionbench_healnet_paper.claims import CHECKS
+from fusionbench_healnet_paper.deviations import of_suite
 
 from fusionbench.core.registry import Registry, discover
-from fusionbench.report.findings.claims import CHECKS
-from fusionbench.report.findings.deviations import of_suite
 from fusionbench.suites import published_numbers as references
 from fusionbench.suites.suite import Suite, load_suite
 from fusionbench.suites.validation import check_names

@@ -12,12 +12,19 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.counts import agreeing
-from fusionbench.report.findings.missing_claims import learns, no_worse_alone
-from fusionbench.report.findings.rows import Measured, Outcome, against, gain, matching, measured
-from fusionbench.report.findings.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
-from fusionbench.report.findings.variants import counterpart
+from fusionbench.report.api import (
+    Analysis,
+    RowComparison,
+    RowMean,
+    compare_rows,
+    counterpart,
+    matching_rows,
+    relative_gain,
+    row_means,
+)
+from fusionbench_healnet_paper.counts import agreeing
+from fusionbench_healnet_paper.missing_claims import learns, no_worse_alone
+from fusionbench_healnet_paper.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
 
 Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]
 
@@ -62,7 +69,7 @@ def _least(claim: Claim, wanted: int) -> int:
     return int(float(claim["threshold"])) if counted else wanted
 
 
-Rule = Callable[[Claim, Measured, Sequence[Measured]], tuple[str, bool | None]]
+Rule = Callable[[Claim, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
 """What a row and those it is held against say: in words, and yes, no or open."""
 
 
@@ -70,7 +77,7 @@ def _held(rule: Rule) -> Check:
     """The check that asks `rule` of each dataset and variant; open where not all it names were run."""
 
     def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
-        rows = measured(analysis, claim["pattern"])
+        rows = row_means(analysis, claim["pattern"])
         for where, row in _subjects(claim, rows):
             beside = [r for r in rows if r.variant == row.variant and r.row[0] == row.row[0]]
             others = {name: _other(name, claim, beside) for name in claim["against"].split()}
@@ -84,64 +91,64 @@ def _held(rule: Rule) -> Check:
     return check
 
 
-def _subjects(claim: Claim, rows: Sequence[Measured]) -> Iterator[tuple[str, Measured]]:
+def _subjects(claim: Claim, rows: Sequence[RowMean]) -> Iterator[tuple[str, RowMean]]:
     """(dataset, the claim's row); a suite with several variants has several rows."""
     for dataset in claim["datasets"].split():
-        mine = matching(rows, dataset, claim["model"], claim["modalities"])
+        mine = matching_rows(rows, dataset, claim["model"], claim["modalities"])
         for row in mine:
             yield dataset if len({r.variant for r in mine}) < 2 else f"{dataset} ({row.variant})", row
 
 
-def _other(name: str, claim: Claim, rows: Sequence[Measured]) -> list[Measured]:
+def _other(name: str, claim: Claim, rows: Sequence[RowMean]) -> list[RowMean]:
     """Rows of `model` or `model@modalities`; the claim's own modalities where none are written."""
     model, _, sets = name.partition("@")
-    return matching(rows, rows[0].dataset, model, sets or claim["modalities"])
+    return matching_rows(rows, rows[0].dataset, model, sets or claim["modalities"])
 
 
-def _above_zero(outcome: Outcome) -> bool | None:
+def _above_zero(outcome: RowComparison) -> bool | None:
     """Whether an interval lies above zero, or at or below it; None where it holds zero, or there is none."""
     return True if outcome.low > 0 else False if outcome.high <= 0 else None
 
 
-def _gain_over_best(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
+def _gain_over_best(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """Relative gain over the best of the others; the best by test c, as it is published."""
     best = max(others, key=lambda r: r.mean)
-    outcome = against(row, best, gain)
+    outcome = compare_rows(row, best, relative_gain)
     return f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}", _above_zero(outcome)
 
 
-def _nearly_equal(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
+def _nearly_equal(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """The difference to the best of the others lies within the threshold."""
-    margin, outcome = float(claim["threshold"]), against(row, max(others, key=lambda r: r.mean))
+    margin, outcome = float(claim["threshold"]), compare_rows(row, max(others, key=lambda r: r.mean))
     inside = -margin < outcome.low and outcome.high < margin
     outside = outcome.low > margin or outcome.high < -margin
     return f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None
 
 
-def _lower_spread(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
+def _lower_spread(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """sd over folds below the mean of the others' sd."""
     theirs = float(np.mean([other.sd for other in others]))
     known = not np.isnan([row.sd, theirs]).any()
     return f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None
 
 
-def _better_under_pattern(claim: Claim, row: Measured, others: Sequence[Measured]) -> tuple[str, bool | None]:
+def _better_under_pattern(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
-    outcome = against(row, max(others, key=lambda r: r.mean))
+    outcome = compare_rows(row, max(others, key=lambda r: r.mean))
     return outcome.text(), _above_zero(outcome)
 
 
-def _apart(outcome: Outcome) -> bool:
+def _apart(outcome: RowComparison) -> bool:
     return outcome.low > 0 or outcome.high < 0
 
 
 def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
     """Some variant's c differs from the one it is held against."""
-    rows = measured(analysis)
+    rows = row_means(analysis)
     for dataset in dict.fromkeys(row.row[0] for row in rows):
         of = [r for r in rows if r.row[0] == dataset]
         pairs = [(r, b) for r in of if r.variant != claim["against"] and (b := counterpart(r, of, claim["against"]))]
-        outcomes = [(r.variant, against(r, b)) for r, b in pairs]
+        outcomes = [(r.variant, compare_rows(r, b)) for r, b in pairs]
         if outcomes:
             variant, largest = max(outcomes, key=lambda o: (_apart(o[1]), abs(o[1].value)))
             yield Part(dataset, f"{variant} {largest.text()}", _apart(largest) or None)

@@ -10,11 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.rows import entries, measured
-from fusionbench.report.model import Fold, Row, as_row
-from fusionbench.results.frames import ROW
+from fusionbench.report.api import ROW, Analysis, Entry, Fold, Row, Section, as_row, entries, row_means
 
 SHOWN = 8
 """Epochs of a mean curve that are printed."""
@@ -91,7 +87,7 @@ def curves(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     if not trained(lock):
         return
     history = analysis.frames.history
-    spread = {m.row: m.sd for m in measured(analysis)}
+    spread = {m.row: m.sd for m in row_means(analysis)}
     found = courses(history)
     for dataset in dict.fromkeys(course.row[0] for course in found):
         lines = tuple(_line(c, spread.get(c.row, float("nan"))) for c in found if c.row[0] == dataset)

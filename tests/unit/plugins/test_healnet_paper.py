@@ -8,19 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fusionbench_healnet_paper.claims import judge
+from fusionbench_healnet_paper.counts import agreeing, counts
+from fusionbench_healnet_paper.curves import courses, curves
+from fusionbench_healnet_paper.deviations import deviations
+from fusionbench_healnet_paper.reproduction import reproduction
+from fusionbench_healnet_paper.training_claims import pitman_morgan
 from scipy import stats
 
 from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe
+from fusionbench.core.registry import discover
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import findings
-from fusionbench.report.findings.claims import judge
-from fusionbench.report.findings.counts import agreeing, counts
-from fusionbench.report.findings.curves import courses, curves
-from fusionbench.report.findings.deviations import deviations
-from fusionbench.report.findings.reproduction import reproduction
-from fusionbench.report.findings.rows import against, gain, matching, measured
-from fusionbench.report.findings.training_claims import pitman_morgan
+from fusionbench.report.findings.rows import compare_rows, matching_rows, relative_gain, row_means
 from fusionbench.report.findings.variants import switches
 from fusionbench.report.render import render
 from fusionbench.results.frames import Frames
@@ -53,7 +54,7 @@ def named(sections: Sequence[Section], title: str) -> Section:
 
 
 def test_a_suite_without_variants_and_published_numbers_has_nothing_to_say() -> None:
-    assert findings(analysed(make_frames({"x": 1.0, "y": 0.0})), lock_of()) == []
+    assert findings(analysed(make_frames({"x": 1.0, "y": 0.0})), lock_of(), discover()) == []
 
 
 def test_what_is_the_same_in_every_line_is_said_once() -> None:
@@ -85,7 +86,7 @@ def test_variants_are_paired_where_they_share_test_cases() -> None:
     }
     assert lines["x", "last"][6] == "restore_best=false"
     assert lines["x", "split"][6] == "fold_source=random"
-    rows = {(r.model, r.variant): r for r in measured(analysis)}
+    rows = {(r.model, r.variant): r for r in row_means(analysis)}
     gap = rows["x", "last"].mean - rows["x", "base"].mean
     low, high = percentile_interval(rows["x", "last"].draws - rows["x", "base"].draws)
     assert lines["x", "last"][4] == f"{gap:+.3f} [{low:+.3f}, {high:+.3f}]"
@@ -102,8 +103,8 @@ def test_unpaired_draws_are_independent() -> None:
     """The variance of an unpaired difference is the sum of the variances."""
     frames = on_other_folds(make_frames({"x": 1.0, "y": 0.0}, variants=("base", "split")), "split")
     analysis = analyse(frames, directions=DIRECTIONS, seed=0, draws=2000)
-    one, other = (r for r in measured(analysis) if r.model == "x")
-    outcome = against(one, other)
+    one, other = (r for r in row_means(analysis) if r.model == "x")
+    outcome = compare_rows(one, other)
     assert one.draws is not None
     assert other.draws is not None
     expected = 2 * 1.96 * np.sqrt(one.draws.var() + other.draws.var())
@@ -181,7 +182,7 @@ def reference(*rows: tuple[str, ...]) -> dict[str, Any]:
 
 def test_published_numbers_beside_ours() -> None:
     analysis = analysed(make_frames({"x": 1.0, "y": 0.0}))
-    mine = {r.model: r for r in measured(analysis)}
+    mine = {r.model: r for r in row_means(analysis)}
     stored = reference(
         ("toy", "x", "a+b", "full", "harrell_c_index", f"{mine['x'].mean:.3f}", "0.02"),
         ("toy", "y", "a+b", "full", "harrell_c_index", "0.99", ""),
@@ -215,11 +216,11 @@ def test_a_row_with_missing_folds_says_so() -> None:
 
 def test_published_names_stand_for_rows_with_options() -> None:
     made = make_frames({"x": 1.0, "x[a=1]": 1.0, "y[b=2]": 0.5}, datasets=("toy[image=dir]", "toy"))
-    rows = measured(analysed(made))
-    assert {r.row[:2] for r in matching(rows, "toy", "x", "a+b")} == {("toy[image=dir]", "x"), ("toy", "x")}
-    assert {r.row[1] for r in matching(rows, "toy", "y", "a+b")} == {"y[b=2]"}
-    assert {r.row[0] for r in matching(rows, "toy[image=dir]", "x", "a+b")} == {"toy[image=dir]"}
-    assert matching(rows, "toy", "x", "a") == []
+    rows = row_means(analysed(made))
+    assert {r.row[:2] for r in matching_rows(rows, "toy", "x", "a+b")} == {("toy[image=dir]", "x"), ("toy", "x")}
+    assert {r.row[1] for r in matching_rows(rows, "toy", "y", "a+b")} == {"y[b=2]"}
+    assert {r.row[0] for r in matching_rows(rows, "toy[image=dir]", "x", "a+b")} == {"toy[image=dir]"}
+    assert matching_rows(rows, "toy", "x", "a") == []
 
 
 CLAIM = dict.fromkeys(
@@ -249,10 +250,10 @@ def claim(kind: str, **more: str) -> dict[str, str]:
 
 def test_a_gain_is_over_the_best_and_rests_on_its_interval() -> None:
     analysis = analysed(make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, cases=300))
-    rows = {r.model: r for r in measured(analysis)}
+    rows = {r.model: r for r in row_means(analysis)}
     best = max(rows["y"], rows["z"], key=lambda r: r.mean)
     found = judge(claim("gain-over-best", against="y z"), analysis, lock_of())
-    expected = against(rows["x"], best, gain)
+    expected = compare_rows(rows["x"], best, relative_gain)
     assert expected.value == pytest.approx(100 * (rows["x"].mean / best.mean - 1))
     assert found.verdict == "holds"
     assert found.ours == f"toy {expected.text(1, ' %')} over {best.model} on a+b"
@@ -295,13 +296,13 @@ def test_nearly_equal_needs_the_whole_interval_inside_the_margin() -> None:
     near = claim("nearly-equal", against="y")
     assert judge({**near, "threshold": "0.9"}, analysis, lock_of()).verdict == "holds"
     assert judge({**near, "threshold": "0.001"}, analysis, lock_of()).verdict == "does not hold"
-    gap = next(r.mean for r in measured(analysis) if r.model == "x") - 0.5
+    gap = next(r.mean for r in row_means(analysis) if r.model == "x") - 0.5
     assert judge({**near, "threshold": f"{gap}"}, analysis, lock_of()).verdict.startswith("undecided")
 
 
 def test_spreads_are_held_against_the_mean_of_the_others() -> None:
     analysis = analysed(make_frames({"x": 1.0, "y": 0.5, "z": 0.2}))
-    sd = {r.model: r.sd for r in measured(analysis)}
+    sd = {r.model: r.sd for r in row_means(analysis)}
     found = judge(claim("lower-spread", against="y z", threshold="1"), analysis, lock_of())
     assert found.verdict == ("holds" if sd["x"] < (sd["y"] + sd["z"]) / 2 else "does not hold")
     assert f"mean of the others {(sd['y'] + sd['z']) / 2:.3f}" in found.ours
@@ -353,7 +354,7 @@ def test_a_steadier_score_or_agreement() -> None:
     turned = {**agreement, "variant": "base", "against": "v"}
     assert judge(turned, analysis, lock_of()).verdict == "does not hold"
     score = judge(claim("steadier-score", variant="v", against="base", **NONE), analysis, lock_of())
-    sd = {r.variant: r.sd for r in measured(analysis)}
+    sd = {r.variant: r.sd for r in row_means(analysis)}
     assert score.ours.startswith(f"toy x sd {sd['v']:.3f} against {sd['base']:.3f} (p = ")
     sensitive = judge(claim("sensitive", against="base", **NONE), analysis, lock_of())
     assert sensitive.verdict in ("holds", "undecided")
@@ -372,7 +373,7 @@ def test_one_visible_modality_is_held_against_the_model_trained_on_it() -> None:
     analysis = alone(SKILLS)
     near = claim("no-worse-alone", modalities="", variant="base", threshold="0.02")
     found = judge(near, analysis, lock_of())
-    c = {(r.row[2], p): r.mean for p in ONLY for r in measured(analysis, p)}
+    c = {(r.row[2], p): r.mean for p in ONLY for r in row_means(analysis, p)}
     gaps = {m: c["a+b", f"only:{m}"] - c[m, "full"] for m in "ab"}
     assert found.ours.startswith(f"toy {np.mean(list(gaps.values())):+.3f} [")
     assert f"over 2 modalities, least on a {gaps['a']:+.3f}, margin 0.02" in found.ours
@@ -384,7 +385,7 @@ def test_one_visible_modality_is_held_against_the_model_trained_on_it() -> None:
 
 def test_the_interval_over_modalities_is_of_the_mean_of_their_draws() -> None:
     analysis = alone({**SKILLS, "x": {"full": 2.0, "only:a": 1.5, "only:b": 0.0}})
-    rows = {(r.row[2], p): r.draws for p in ONLY for r in measured(analysis, p)}
+    rows = {(r.row[2], p): r.draws for p in ONLY for r in row_means(analysis, p)}
     gaps = [rows["a+b", f"only:{m}"] - rows[m, "full"] for m in "ab"]
     low, high = percentile_interval(np.mean(gaps, axis=0))
     near = claim("no-worse-alone", modalities="", variant="base", threshold="0.02")
@@ -406,8 +407,8 @@ def test_training_with_missing_modalities_learns_where_c_lies_above_chance() -> 
     learns = claim("learns", modalities="", variant="v", against="base")
     analysis = analysed(make_frames({"x": 2.0}, variants=("base", "v"), cases=200))
     found = judge(learns, analysis, lock_of())
-    one, other = ({r.variant: r for r in measured(analysis)}[v] for v in ("v", "base"))
-    assert (found.verdict, found.ours) == ("holds", f"toy c {one.text}, {against(one, other).text()} to base")
+    one, other = ({r.variant: r for r in row_means(analysis)}[v] for v in ("v", "base"))
+    assert (found.verdict, found.ours) == ("holds", f"toy c {one.text}, {compare_rows(one, other).text()} to base")
     opposed = analysed(make_frames({"x": -2.0}, variants=("base", "v"), cases=200))
     assert judge(learns, opposed, lock_of()).verdict == "does not hold"
     chance = analysed(make_frames({"x": 0.0}, variants=("base", "v"), cases=200))
@@ -491,6 +492,6 @@ def test_every_section_can_be_written(fmt: Any) -> None:
     stored = reference(("toy", "x", "a+b", "full", "harrell_c_index", "0.6", "0.1"))
     lock = lock_of([LAST], reference=stored, claims={"notes": [], "rows": [claim("gain-over-best", against="y")]})
     analysis = analysed(frames)
-    text = render(analysis.table, fmt, findings=findings(analysis, lock))
+    text = render(analysis.table, fmt, findings=findings(analysis, lock, discover()))
     for title in ("What each variant changes on toy", "Training of toy", "Published numbers", "Published claims"):
         assert title in text

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.rows import entries
+from fusionbench import PluginRef
+from fusionbench.report.api import Analysis, Entry, Section, entries
 
 Row = Mapping[str, str]
 HEADER = ("dataset", "unit", "property", "published", "here", "same")

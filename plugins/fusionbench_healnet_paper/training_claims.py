@@ -11,12 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.curves import Course, courses
-from fusionbench.report.findings.rows import measured
-from fusionbench.report.findings.variants import counterpart
-from fusionbench.report.model import FULL, HARRELL
-from fusionbench.report.paired import paired_test
+from fusionbench.report.api import FULL, HARRELL, Analysis, counterpart, paired_test, row_means
+from fusionbench_healnet_paper.curves import Course, courses
 
 LEVEL = 0.05
 
@@ -77,7 +73,7 @@ def _pairs(claim: Claim, found: Sequence[Course]) -> Iterator[tuple[Course, Cour
 
 def steadier_score(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
     """The test c varies less over folds."""
-    rows = measured(analysis)
+    rows = row_means(analysis)
     for row in rows:
         other = counterpart(row, rows, claim["against"]) if row.variant == claim["variant"] else None
         if other is None:

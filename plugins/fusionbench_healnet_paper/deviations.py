@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay, told
-from fusionbench.suites.suite import BASE
+from fusionbench.report.api import AS_PUBLISHED, AS_PUBLISHED_TRAINING, BASE, Protocol, TrainRecipe, overlay
 
 
 def deviations(lock: Mapping[str, Any]) -> Iterator[str]:
@@ -48,7 +47,12 @@ def _switches(suite: Mapping[str, Any], variant: Mapping[str, Any]) -> Iterator[
         for key, theirs in published.items():
             per_cohort = key == "l1" and run.l1 > 0  # the published strength is another one for each cohort
             if getattr(run, key) != theirs and not per_cohort:
-                yield f"{key}={told(getattr(run, key))} (published: {told(theirs)})"
+                yield f"{key}={_written(getattr(run, key))} (published: {_written(theirs)})"
+
+
+def _written(value: object) -> str:
+    """A switch's value as a suite writes it."""
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def of_suite(suite: Mapping[str, Any]) -> tuple[Protocol, TrainRecipe]:

@@ -9,10 +9,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings import claims, deviations
-from fusionbench.report.findings.rows import Measured, entries, matching, measured
+from fusionbench.report.api import Analysis, Entry, RowMean, Section, entries, matching_rows, row_means
+from fusionbench_healnet_paper import claims, deviations
 
 Row = Mapping[str, str]
 CLAIM_HEADER = ("claim", "says", "number", "here", "verdict")
@@ -30,9 +28,11 @@ def reproduction(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sectio
 
 
 def _card(analysis: Analysis, stored: Mapping[str, Any]) -> Section:
-    rows = {key: measured(analysis, *key) for key in dict.fromkeys((r["pattern"], r["metric"]) for r in stored["rows"])}
+    rows = {
+        key: row_means(analysis, *key) for key in dict.fromkeys((r["pattern"], r["metric"]) for r in stored["rows"])
+    }
     found = [
-        (r, matching(rows[r["pattern"], r["metric"]], r["dataset"], r["model"], r["modalities"]))
+        (r, matching_rows(rows[r["pattern"], r["metric"]], r["dataset"], r["model"], r["modalities"]))
         for r in stored["rows"]
     ]
     names = ["dataset", "model", "modalities"]
@@ -45,7 +45,7 @@ def _card(analysis: Analysis, stored: Mapping[str, Any]) -> Section:
     return Section(2, "Published numbers", text, header, lines, tuple(stored["notes"]))
 
 
-def _lines(row: Row, found: list[Measured], names: list[str], *, several: bool) -> Iterator[tuple[Entry, ...]]:
+def _lines(row: Row, found: list[RowMean], names: list[str], *, several: bool) -> Iterator[tuple[Entry, ...]]:
     spread = f" ± {float(row['sd']):.3f}" if row["sd"] else ""
     published = f"{float(row['mean']):.3f}{spread}"
     if not found:
@@ -58,7 +58,7 @@ def _lines(row: Row, found: list[Measured], names: list[str], *, several: bool) 
         yield entries(*place, *variant, published, mine.text, f"{gap:+.3f}", _inside(float(row["mean"]), mine))
 
 
-def _inside(published: float, mine: Measured) -> str:
+def _inside(published: float, mine: RowMean) -> str:
     if math.isnan(mine.low):
         return "no interval"
     return "yes" if mine.low <= published <= mine.high else "no"

@@ -7,15 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.estimates import Estimate, patterns_of
-from fusionbench.report.findings.rows import Measured, against, matching, measured
-from fusionbench.report.findings.training_claims import Claim, Part
-from fusionbench.report.model import FULL
+from fusionbench.report.api import (
+    FULL,
+    Analysis,
+    Estimate,
+    RowMean,
+    compare_rows,
+    matching_rows,
+    patterns_of,
+    row_means,
+)
+from fusionbench_healnet_paper.training_claims import Claim, Part
 
 CHANCE = 0.5
 
-_Pair = tuple[Measured, Measured]
+_Pair = tuple[RowMean, RowMean]
 
 
 def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
@@ -24,7 +30,7 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
     Held is the mean of the differences over modalities: above minus the threshold it holds, below it does not.
     """
     margin = float(claim["threshold"])
-    rows = measured(analysis)
+    rows = row_means(analysis)
     for row in _fused(claim, rows):
         pairs = list(_alone(analysis, row, rows))
         if pairs:
@@ -35,19 +41,19 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
             yield Part(row.row[0], told, says)
 
 
-def _fused(claim: Claim, rows: Sequence[Measured]) -> Iterator[Measured]:
+def _fused(claim: Claim, rows: Sequence[RowMean]) -> Iterator[RowMean]:
     """The claim's model on the modalities it names, or on the most that a dataset has."""
     for dataset in claim["datasets"].split():
         of = [r for r in rows if r.dataset == dataset and r.variant == claim["variant"] and "+" in r.row[2]]
         largest = max((r.row[2] for r in of), key=lambda sets: sets.count("+"), default="")
-        yield from matching(of, dataset, claim["model"], claim["modalities"] or largest)
+        yield from matching_rows(of, dataset, claim["model"], claim["modalities"] or largest)
 
 
-def _alone(analysis: Analysis, row: Measured, rows: Sequence[Measured]) -> Iterator[_Pair]:
+def _alone(analysis: Analysis, row: RowMean, rows: Sequence[RowMean]) -> Iterator[_Pair]:
     """(the row where one modality is visible, the same model trained on that modality)."""
     for pattern in patterns_of(analysis, [row.row], "only"):
         name = pattern.partition(":")[2]
-        visible = [r for r in measured(analysis, pattern) if r.row == row.row]
+        visible = [r for r in row_means(analysis, pattern) if r.row == row.row]
         trained = [r for r in rows if r.row == (*row.row[:2], name, row.variant)]
         yield from zip(visible, trained, strict=False)
 
@@ -60,20 +66,20 @@ def _mean_difference(pairs: Sequence[_Pair]) -> Estimate:
     return Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None)
 
 
-def _one(visible: Measured, trained: Measured) -> str:
+def _one(visible: RowMean, trained: RowMean) -> str:
     return f"least on {trained.row[2]} {visible.mean - trained.mean:+.3f}"
 
 
 def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
     """Trained under the variant, the model's c lies above chance; beside it, what it loses to the one named."""
-    rows = measured(analysis, claim["pattern"] or FULL)
+    rows = row_means(analysis, claim["pattern"] or FULL)
     for row in _fused(claim, rows):
         text = f"c {row.text}"
         other = next((r for r in rows if r.row == (*row.row[:3], claim["against"])), None)
         if other is not None:
-            text += f", {against(row, other).text()} to {other.variant}"
+            text += f", {compare_rows(row, other).text()} to {other.variant}"
         yield Part(row.row[0], text, _above_chance(row))
 
 
-def _above_chance(row: Measured) -> bool | None:
+def _above_chance(row: RowMean) -> bool | None:
     return True if row.low > CHANCE else False if row.high <= CHANCE else None

@@ -11,7 +11,6 @@ import pandas as pd
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
-from fusionbench.core.garbage import uncollected
 from fusionbench.report import imported as imports
 from fusionbench.report.analysis import analyse
 from fusionbench.report.findings import findings
@@ -86,19 +85,18 @@ def write_report(
     Raises:
         ResultsError: nothing has a score.
     """
-    from fusionbench.report.figures import figures
-    from fusionbench.report.figures.export import written
+    from fusionbench.report.figures import make_figures
+    from fusionbench.report.figures.export import write_figures
     from fusionbench.report.html.suite_report import Origin, report
 
     if frames.folds.empty:
         go_on = command(store.root, "run", store.suite)
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    with uncollected():
-        analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
-        images = list(written(figures(analysis, lock), store))
-        origin = Origin.read(store.folder, locks.command(lock, suite))
-        return store.write_text("report.html", report(analysis, lock, images, audit, origin))
+    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+    images = list(write_figures(make_figures(analysis, lock), store))
+    origin = Origin.read(store.folder, locks.command(lock, suite))
+    return store.write_text("report.html", report(analysis, lock, images, audit, origin))
 
 
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:

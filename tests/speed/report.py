@@ -12,10 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from fusionbench.core.garbage import uncollected
 from fusionbench.report.analysis import analyse
-from fusionbench.report.figures import figures
-from fusionbench.report.figures.export import written
+from fusionbench.report.figures import make_figures
+from fusionbench.report.figures.export import write_figures
 from fusionbench.report.html.suite_report import Origin, report
 from fusionbench.results.frames import read_frames, write_frames
 from fusionbench.results.store import Store
@@ -44,11 +43,10 @@ def main() -> int:
         print(f"report of {len(frames.cells)} cells, {len(frames.predictions):,} predictions")
         started, busy = time.perf_counter(), time.process_time()
         read = timed("read", lambda: read_frames(store.folder))
-        with uncollected():  # as `views.write_report`
-            analysis = timed("analyse", lambda: analyse(read, directions=DIRECTIONS, seed=0))
-            images = timed("draw", lambda: list(written(figures(analysis, lock), store)))
-            page = timed("write", lambda: report(analysis, lock, images, "invented results", Origin("none")))
-            store.write_text("report.html", page)
+        analysis = timed("analyse", lambda: analyse(read, directions=DIRECTIONS, seed=0))
+        images = timed("draw", lambda: list(write_figures(make_figures(analysis, lock), store)))
+        page = timed("write", lambda: report(analysis, lock, images, "invented results", Origin("none")))
+        store.write_text("report.html", page)
         seconds, cpu = time.perf_counter() - started, time.process_time() - busy
         size = (store.folder / "report.html").stat().st_size / 2**20
     print(f"  all: {cpu:.1f} s of one core (at most {MOST:.0f}), {seconds:.1f} s by the clock; {size:.2f} MB")

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
-from fusionbench.report.figures.figure import Drawn
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.style import COLOURS, Look, fitted, handle, legend, styled, width
-from fusionbench.tools.profiling.measuring import OF_THE_MODEL, STEPS, Profile
+from fusionbench.report.figures.figure import ReportFigure
+from fusionbench.report.figures.panels import lay_out, panels
+from fusionbench.report.figures.style import COLOURS, Style, legend_handle, report_style, shortened
+from fusionbench.tools.profiling.measuring import OF_THE_MODEL, Profile
 
 LINE = 0.22
 """Inches of a bar with its gap."""
-KINDS = {True: ("the model's steps", Look(COLOURS[0], "s")), False: ("the harness", Look(COLOURS[1], "s"))}
+KINDS = {True: ("the model's steps", Style(COLOURS[0], "s")), False: ("the harness", Style(COLOURS[1], "s"))}
 
 
-def drawn(profile: Profile) -> Drawn:
+def drawn(profile: Profile) -> ReportFigure:
     """A bar for each kind of work: seconds, and the most memory that was held meanwhile."""
     longest = max(profile.spent, key=lambda name: profile.spent[name].seconds)
-    with styled():
+    with report_style():
         figure = _bars(profile)
-    return Drawn(
+    return ReportFigure(
         "profile",
         f"Where the time goes: {profile.cell.label}",
         "Wall time of one cell without what a process does once; memory is the most that the process held meanwhile, "
@@ -33,22 +32,16 @@ def drawn(profile: Profile) -> Drawn:
 
 def _bars(profile: Profile) -> Figure:
     names = list(profile.spent)
-    margin = max(width(name) for name in STEPS) + 0.25
-    room = Room(2.9, LINE * len(names) + 0.1, left=0.2, below=0.5, margin=margin)
+    size = (2.9, LINE * len(names) + 0.1)
     columns = {
         "seconds": [profile.spent[name].seconds for name in names],
         "memory (MiB)": [profile.spent[name].peak_mib for name in names],
     }
-    figure, axes = panels(
-        ["Time", "Memory of the process"], room, most=2, labels=[label for label, _ in KINDS.values()]
-    )
+    figure, axes = panels(["Time", "Memory of the process"], size, most=2, share_y=True)
     for ax, (title, values) in zip(axes, columns.items(), strict=True):
-        colours = [KINDS[name in OF_THE_MODEL][1].colour for name in names]
-        for i, bar in enumerate(zip(values, colours, strict=True)):
-            ax.bar(i, *bar)
-        ax.limit(x=(0, 1.05 * max(values)), y=(len(names) - 0.4, -0.6))
-        frame(ax, Side(title, grid=False), None)
-    for i, name in enumerate(names):
-        axes[0].text(-0.04, i, fitted(name, margin), axes[0].beside, ha="right", va="center")
-    legend(figure, [handle(look, label) for label, look in KINDS.values()])
+        ax.barh(range(len(names)), values, 0.7, color=[KINDS[name in OF_THE_MODEL][1].colour for name in names])
+        ax.set(xlim=(0, 1.05 * max(values)), ylim=(len(names) - 0.4, -0.6), xlabel=title)
+        ax.grid(visible=False)
+    axes[0].set_yticks(range(len(names)), [shortened(name, 40) for name in names])
+    lay_out(figure, size, [legend_handle(style, label) for label, style in KINDS.values()])
     return figure

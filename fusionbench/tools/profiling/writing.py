@@ -11,7 +11,7 @@ from typing import Any
 from tabulate import tabulate
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.figures.export import written
+from fusionbench.report.figures.export import write_figures
 from fusionbench.results.store import Store
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.explain.places import safe
@@ -38,7 +38,7 @@ def write(profile: Profile, store: Store) -> Profiled:
     picture = drawn(profile)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        list(written([picture], store, place))
+        list(write_figures([picture], store, place))
         store.write_text(f"{place}/profile.md", markdown(profile, picture.caption))
         store.write_text(f"{place}/profile.json", json.dumps(as_json(profile), indent=1))
     except OSError as error:

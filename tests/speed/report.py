@@ -1,4 +1,7 @@
-"""Seconds of one core that the report of 500 cells takes, from stored frames to the page; exit 1 from 20 on.
+"""Seconds of one core that the report of 500 cells takes, from stored frames to the page; exit 1 from 60 on.
+
+The bound was 20 s for a drawing kit of the project's own. matplotlib's axes and constrained layout take longer, which
+is accepted: they replace some 500 lines of code.
 
 python -m tests.speed.report
 """
@@ -22,7 +25,7 @@ from tests.unit.drawn_results import everything, lock_of
 from tests.unit.stored_results import DIRECTIONS
 
 T = TypeVar("T")
-MOST = 20.0
+MOST = 60.0
 """Seconds."""
 
 

@@ -115,15 +115,15 @@ def write_report(
     Raises:
         ResultsError: nothing has a score.
     """
-    from fusionbench.report.figures import figures
-    from fusionbench.report.figures.export import written
+    from fusionbench.report.figures import make_figures
+    from fusionbench.report.figures.export import write_figures
     from fusionbench.report.html.suite_report import Origin, report
 
     if frames.folds.empty:
         go_on = command(store.root, "run", store.suite)
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     analysis = _analysed(frames, lock, registry)
-    images = list(written(figures(analysis, lock), store))
+    images = list(write_figures(make_figures(analysis, lock), store))
     origin = Origin.read(store.folder, run_command(lock, suite))
     below = findings(analysis, lock, registry)
     return store.write_text("report.html", report(analysis, lock, images, audit, origin, below))

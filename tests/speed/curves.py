@@ -19,7 +19,7 @@ from fusionbench_unimodal.snn import Snn
 
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.execution.training.loop import train_module
-from fusionbench.report.figures.style import styled
+from fusionbench.report.figures.style import report_style
 from fusionbench.testing.toys import toy_case_set, toy_task
 from tests.speed import made
 from tests.speed.timing import alternating
@@ -84,7 +84,7 @@ def draw(seconds: Mapping[str, Mapping[int, float]], out: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    with styled():
+    with report_style():
         figure, axes = plt.subplots(figsize=(6.5, 4.5), layout="constrained")
         for marker, (name, points) in zip("os^Dv", seconds.items(), strict=True):
             axes.loglog(list(points), list(points.values()), marker=marker, label=name)

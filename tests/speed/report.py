@@ -1,4 +1,7 @@
-"""Seconds of one core that the report of 500 cells takes, from stored frames to the page; exit 1 from 20 on.
+"""Seconds of one core that the report of 500 cells takes, from stored frames to the page; exit 1 from 60 on.
+
+The bound was 20 s for a drawing kit of the project's own. matplotlib's axes and constrained layout take longer, which
+is accepted: they replace some 500 lines of code.
 
 python -m tests.speed.report
 """
@@ -13,8 +16,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fusionbench.report.analysis import analyse
-from fusionbench.report.figures import figures
-from fusionbench.report.figures.export import written
+from fusionbench.report.figures import make_figures
+from fusionbench.report.figures.export import write_figures
 from fusionbench.report.html.suite_report import Origin, report
 from fusionbench.results.frames import read_frames, write_frames
 from fusionbench.results.store import Store
@@ -22,7 +25,7 @@ from tests.unit.drawn_results import everything, lock_of
 from tests.unit.stored_results import DIRECTIONS
 
 T = TypeVar("T")
-MOST = 20.0
+MOST = 60.0
 """Seconds."""
 
 
@@ -44,7 +47,7 @@ def main() -> int:
         started, busy = time.perf_counter(), time.process_time()
         read = timed("read", lambda: read_frames(store.folder))
         analysis = timed("analyse", lambda: analyse(read, directions=DIRECTIONS, seed=0))
-        images = timed("draw", lambda: list(written(figures(analysis, lock), store)))
+        images = timed("draw", lambda: list(write_figures(make_figures(analysis, lock), store)))
         page = timed("write", lambda: report(analysis, lock, images, "invented results", Origin("none")))
         store.write_text("report.html", page)
         seconds, cpu = time.perf_counter() - started, time.process_time() - busy

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from fusionbench.report.analysis import Analysis, analyse
-from fusionbench.report.figures.style import styled
+from fusionbench.report.figures.style import report_style
 from fusionbench.results.frames import PLACE, Frames
 from tests.unit.stored_results import DIRECTIONS, make_frames, with_curves
 
@@ -85,7 +85,7 @@ def renamed(frames: Frames, names: Mapping[str, str]) -> Frames:
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
     """Pairs of texts whose boxes intersect, and texts that leave the figure, laid out as it is saved."""
-    with styled():
+    with report_style():
         canvas = FigureCanvasAgg(figure)
         figure.draw_without_rendering()
         hidden = _never_drawn(figure)

@@ -1,6 +1,6 @@
 """A suite's figures, each made from stored results alone.
 
-A maker is a function from an `Analysis` and the run's lock to drawings, or to the reason why there is none.
+A maker is a function from an `Analysis` and the run's lock to figures, or to the reason why there is none.
 """
 
 from __future__ import annotations
@@ -11,21 +11,21 @@ from typing import Any
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.calibration import calibration
 from fusionbench.report.figures.cost import cost
-from fusionbench.report.figures.figure import Maker, Picture
+from fusionbench.report.figures.figure import FigureOrOmitted, Maker
 from fusionbench.report.figures.forest import forest
 from fusionbench.report.figures.kaplan_meier import survival
 from fusionbench.report.figures.missing import missing
 from fusionbench.report.figures.pooled import pooled
-from fusionbench.report.figures.style import styled
+from fusionbench.report.figures.style import report_style
 from fusionbench.report.figures.training import training
 from fusionbench.report.figures.uplift import uplift
 
 MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibration, training, cost)
 
 
-def figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
-    """Every maker's pictures, in order, one at a time: a report holds two drawings in memory at most."""
+def make_figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
+    """The figures of all makers in order, made when asked for: a report holds those of one maker in memory at most."""
     for make in MAKERS:
-        with styled():
-            pictures = list(make(analysis, lock))
-        yield from pictures
+        with report_style():
+            figures = list(make(analysis, lock))
+        yield from figures

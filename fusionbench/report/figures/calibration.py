@@ -11,13 +11,12 @@ from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.frame import Side, frame
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
-from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.predictions import MOST, Predicted, leading, predicted, quarters
 from fusionbench.report.figures.rows import named
-from fusionbench.report.figures.style import COLOURS, GREY
+from fusionbench.report.figures.style import COLOURS, DASHED, GREY
 from fusionbench.report.model import unique
 
 TITLE = "Calibration"
@@ -47,7 +46,7 @@ def points(of: Predicted, months: float) -> list[tuple[float, Dot]]:
     return made
 
 
-def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort."""
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
@@ -56,14 +55,14 @@ def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture
         found = {row: of for row, of in predicted(analysis, dataset, rows).items() if of[min(of)].survival}
         shown = {named(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
         if not shown:
-            yield LeftOut(title, "no predicted survival curve is stored of its rows, or its test folds overlap")
+            yield Omitted(title, "no predicted survival curve is stored of its rows, or its test folds overlap")
             continue
         months = horizon(lock, dataset, next(iter(shown.values())).survival)
         of = {name: points(one, months) for name, one in shown.items() if months in one.survival}
         gaps = [abs(x - dot.value) for line in of.values() for x, dot in line]
         alt = f"Points of {len(of)} rows on {dataset} beside the line of calibration, at most {max(gaps):.2f} from it."
         caption = _CAPTION.format(months=months, most=MOST)
-        yield Drawn(numbered("calibration", i, len(datasets)), title, caption, alt, figure(of, months))
+        yield ReportFigure(numbered("calibration", i, len(datasets)), title, caption, alt, figure(of, months))
 
 
 def horizon(lock: Mapping[str, Any], dataset: str, stored: Sequence[float] | Mapping[float, Any]) -> float:
@@ -75,15 +74,26 @@ def horizon(lock: Mapping[str, Any], dataset: str, stored: Sequence[float] | Map
 
 def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Figure:
     """A panel for each row."""
-    drawn, axes = panels(list(rows), Room(2.1, 2.1, left=0.6), most=4)
-    for of, ax in zip(rows.values(), axes, strict=True):
-        ax.line([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (4, 2)))
-        spans = [(x, dot) for x, dot in of if math.isfinite(dot.low)]
-        x = np.repeat([x for x, _ in spans], 3)
-        y = [at for _, dot in spans for at in (dot.low, dot.high, math.nan)]
-        ax.line(x, y, color=COLOURS[0], linewidth=1.1)
-        ax.line([x for x, _ in of], [dot.value for _, dot in of], color=COLOURS[0], marker="o", markersize=4)
-        ax.limit(x=(0, 1.02), y=(0, 1.02))
-        ticks = (0, 0.5, 1)
-        frame(ax, Side(f"predicted survival at {months:.3g} months", ticks), Side("observed (Kaplan-Meier)", ticks))
-    return drawn
+    size = (2.1, 2.1)
+    drawing, axes = panels(list(rows), size, most=4)
+    for points_of_row, ax in zip(rows.values(), axes, strict=True):
+        ax.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=DASHED)
+        spans = [(x, dot) for x, dot in points_of_row if math.isfinite(dot.low)]
+        ax.vlines(
+            [x for x, _ in spans],
+            [dot.low for _, dot in spans],
+            [dot.high for _, dot in spans],
+            colors=COLOURS[0],
+            linewidth=1.1,
+        )
+        ax.plot(
+            [x for x, _ in points_of_row],
+            [dot.value for _, dot in points_of_row],
+            color=COLOURS[0],
+            marker="o",
+            markersize=4,
+        )
+        ax.set(xlim=(0, 1.02), ylim=(0, 1.02), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+        ax.set(xlabel=f"predicted survival at {months:.3g} months", ylabel="observed (Kaplan-Meier)")
+    lay_out(drawing, size)
+    return drawing

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,10 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.panels import Room, panels
-from fusionbench.report.figures.style import fitted, handle, legend, looks
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.panels import lay_out, logarithmic, panels
+from fusionbench.report.figures.style import legend_handle, shortened, styles
 from fusionbench.report.findings.rows import RowMean, row_means
 from fusionbench.report.model import Row, is_oracle, row_keys
 from fusionbench.results.frames import COST_COLUMNS
@@ -24,6 +22,9 @@ AXES: Mapping[str, str] = {
     "n_parameters": "numbers in the fitted model (count)",
     "process_peak_mib": "peak memory of the process (MiB)",
 }
+NAME = 40
+"""Characters of a model's name in the legend."""
+
 _CAPTION = (
     "Means over folds, on logarithmic axes; a point is a row of the table. Time is of fitting alone, on the machine "
     "named below; of a model built on others' predictions without theirs. {memory}{absent}"
@@ -43,7 +44,7 @@ def costs(cells: pd.DataFrame) -> dict[Row, dict[str, float]]:
     return {row: {n: float(v) for n, v in of.items() if v > 0} for row, of in means.to_dict("index").items()}
 
 
-def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort, a panel for each cost that is known of two rows."""
     known = costs(analysis.stored.cells)
     rows = [m for m in row_means(analysis) if not is_oracle(m.row[1])]
@@ -51,7 +52,7 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
     drawable = {name: quantities for name, of in by_dataset.items() if (quantities := _known(of, known))}
     if not drawable:
         anything = any(known.values())
-        yield LeftOut(TITLE, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
+        yield Omitted(TITLE, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
     for i, (dataset, quantities) in enumerate(drawable.items()):
         of = by_dataset[dataset]
         absent = [AXES[name] for name in AXES if name not in quantities]
@@ -61,7 +62,7 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         ).strip()
         alt = f"Scatter of c-index against {' and '.join(AXES[q] for q in quantities)}, {len(of)} rows on {dataset}."
         figure = cost_figure(of, known, quantities)
-        yield Drawn(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
+        yield ReportFigure(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
 
 
 def _known(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]]) -> list[str]:
@@ -69,18 +70,17 @@ def _known(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]]) ->
 
 
 def cost_figure(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]) -> Figure:
-    """A look for each model; a row is not named, since names of near points would overlap."""
-    models = list(dict.fromkeys(m.row[1] for m in rows))
-    look = looks(models)
-    names = {model: fitted(model, 3.0) for model in models}
-    titles = [AXES[name] for name in quantities]
-    figure, axes = panels(titles, Room(2.9, 2.3), most=3, labels=list(names.values()), log=True)
+    """A style for each model; a row is not named, since names of near points would overlap."""
+    by_model = styles(list(dict.fromkeys(m.row[1] for m in rows)))
+    size = (2.9, 2.3)
+    figure, axes = panels([AXES[name] for name in quantities], size, most=3)
     for quantity, ax in zip(quantities, axes, strict=True):
         for m in rows:
-            value = known.get(m.row, {}).get(quantity, math.nan)
-            if math.isfinite(value):
-                mine = look[m.row[1]]
-                ax.line([value], [m.mean], marker=mine.marker, color=mine.colour, markersize=5, alpha=0.85)
-        frame(ax, Side(AXES[quantity]), Side("Harrell's c-index"))
-    legend(figure, [handle(look[model], names[model]) for model in models])
+            if quantity in known.get(m.row, {}):
+                style = by_model[m.row[1]]
+                value = known[m.row][quantity]
+                ax.plot([value], [m.mean], marker=style.marker, color=style.colour, markersize=5, alpha=0.85)
+        ax.set(xlabel=AXES[quantity], ylabel="Harrell's c-index")
+        logarithmic(ax)
+    lay_out(figure, size, [legend_handle(style, shortened(model, NAME)) for model, style in by_model.items()])
     return figure

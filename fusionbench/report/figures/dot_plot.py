@@ -1,20 +1,18 @@
-"""A line for each row, a panel for each cohort: points with intervals, rows named once a line of panels."""
+"""Dot plots: a line for each row of a table, a panel for each cohort, points with their intervals."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
-from fusionbench.report.figures.panel import Panel
-from fusionbench.report.figures.panels import Room, balanced, panels
+from fusionbench.report.figures.panels import balanced, lay_out, panels
+from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
 from fusionbench.report.figures.rows import Kind
-from fusionbench.report.figures.style import Look, handle, legend
+from fusionbench.report.figures.style import DASHED, GREY, Style, legend_handle
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
@@ -31,14 +29,14 @@ class Dot:
 
 @dataclass(frozen=True)
 class Series:
-    """Marks of one meaning.
+    """Points that share a style and an entry of the legend.
 
     Attributes:
         dots: (panel, kind) to the number.
     """
 
     label: str
-    look: Look
+    style: Style
     dots: Mapping[tuple[str, Kind], Dot]
     filled: bool = True
 
@@ -57,50 +55,61 @@ def dot_figure(
     Args:
         titles: of the panels, which the series' dots name.
         axis: what the numbers are, with their unit.
-        reference: a line to hold them against.
+        reference: where a dashed line is drawn.
+        most: panels side by side.
     """
-    there = {kind for of in series for _, kind in of.dots}
-    lines = lines_of([kind for kind in kinds if kind in there])
-    labels = [of.label for of in series] if len(series) > 1 else []
-    left = room_for(lines)
+    present = {kind for one in series for _, kind in one.dots}
+    lines = lines_of([kind for kind in kinds if kind in present])
     columns = balanced(len(titles), most)
-    panel = PANELS.get(columns, 1.9)
-    room = Room(panel, len(lines) * LINE, left=0.1, right=0.1, margin=left, below=0.5)
-    figure, axes = panels(titles, room, most=most, labels=labels)
-    places = {kind: -i for i, (_, kind) in enumerate(lines) if kind}
-    step = 0.26 if sum(len(of.dots) for of in series) > len({d for of in series for d in of.dots}) else 0.0
-    limits = _limits([dot for of in series for dot in of.dots.values()], reference)
+    size = PANELS.get(columns, 1.9), len(lines) * LINE
+    figure, axes = panels(titles, size, most=most, share_y=True)
+    heights = {kind: -i for i, (_, kind) in enumerate(lines) if kind}
+    several = sum(len(one.dots) for one in series) > len({place for one in series for place in one.dots})
+    step = 0.26 if several else 0.0  # points of one row and panel are drawn above each other
     for i, (title, ax) in enumerate(zip(titles, axes, strict=True)):
-        _scale(ax, len(lines), limits, reference, axis)
-        for j, of in enumerate(series):
-            _draw(ax, of, title, places, step * ((len(series) - 1) / 2 - j))
+        ax.axvline(reference, color=GREY, linewidth=0.8, linestyle=DASHED, zorder=1.5)
+        for j, one in enumerate(series):
+            _draw(ax, one, title, heights, step * ((len(series) - 1) / 2 - j))
+        ax.set_xlabel(axis)
         if i % columns == 0:
-            write_names(figure, lines, left - 0.1, panel, columns * (panel + 0.2) - 0.3, ax.beside)
-    if labels:
-        legend(figure, [handle(of.look, of.label, filled=of.filled) for of in series])
+            label_rows(ax, lines, columns * size[0])
+    _scale(axes, len(lines), [dot for one in series for dot in one.dots.values()], reference)
+    handles = [legend_handle(one.style, one.label, filled=one.filled) for one in series]
+    lay_out(figure, size, handles if len(series) > 1 else ())
     return figure
 
 
-def _limits(dots: Sequence[Dot], reference: float) -> tuple[float, float]:
+def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Dot], reference: float) -> None:
+    """The same limits for all panels, so that cohorts can be compared by eye."""
     numbers = [n for dot in dots for n in (dot.value, dot.low, dot.high) if math.isfinite(n)] + [reference]
     low, high = min(numbers), max(numbers)
-    room = 0.06 * (high - low) or 0.1
-    return low - room, high + room
+    margin = 0.06 * (high - low) or 0.1
+    for ax in axes:
+        ax.set(xlim=(low - margin, high + margin), ylim=(-n_lines + 0.4, 0.6))
+        ax.grid(visible=False, axis="y")
+        ax.spines["left"].set_visible(False)
+        ax.tick_params(axis="y", length=0)
 
 
-def _scale(ax: Panel, n: int, limits: tuple[float, float], reference: float, axis: str) -> None:
-    ax.limit(x=limits, y=(-n + 0.4, 0.6))
-    ax.upright(reference)
-    frame(ax, Side(axis), None)
-
-
-def _draw(ax: Panel, of: Series, panel: str, places: Mapping[Kind, int], shift: float) -> None:
-    there = [(dot, places[kind] + shift) for (title, kind), dot in of.dots.items() if title == panel]
-    known = [(dot, y) for dot, y in there if math.isfinite(dot.value)]
+def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Kind, int], shift: float) -> None:
+    present = [(dot, heights[kind] + shift) for (title, kind), dot in series.dots.items() if title == panel]
+    known = [(dot, y) for dot, y in present if math.isfinite(dot.value)]
     spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]
-    heights, low, high = [y for _, y in spans], [dot.low for dot, _ in spans], [dot.high for dot, _ in spans]
-    ax.spans(low, high, heights, color=of.look.colour, linewidth=1.1, zorder=1.9)
-    face = of.look.colour if of.filled else "white"
-    style: dict[str, Any] = {"marker": of.look.marker, "markersize": 4, "linestyle": "none"}
-    values, heights_of = [dot.value for dot, _ in known], [y for _, y in known]
-    ax.line(values, heights_of, color=of.look.colour, markerfacecolor=face, **style)
+    style = series.style
+    # not `errorbar`: the mean over folds may lie outside a bootstrap interval
+    ax.hlines(
+        [y for _, y in spans],
+        [dot.low for dot, _ in spans],
+        [dot.high for dot, _ in spans],
+        colors=style.colour,
+        linewidth=1.1,
+    )
+    ax.plot(
+        [dot.value for dot, _ in known],
+        [y for _, y in known],
+        color=style.colour,
+        marker=style.marker,
+        markersize=4,
+        markerfacecolor=style.colour if series.filled else "white",
+        linestyle="none",
+    )

@@ -1,23 +1,26 @@
-"""Figures as files, and the smaller of their two forms for a page that holds everything itself."""
+"""Figures as SVG and PNG files, and the smaller of the two for a page that embeds its images."""
 
 from __future__ import annotations
 
 import base64
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+import io
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture
-from fusionbench.report.figures.forms import Drawing, draw
+from matplotlib.figure import Figure
+from PIL import Image
+
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure
+from fusionbench.report.figures.style import report_style
 from fusionbench.results.store import Store
 
 FOLDER = "figures"
+DPI = 144
+"""Pixels an inch of a PNG."""
 
 
 @dataclass(frozen=True)
-class Image:
+class EmbeddedImage:
     """A figure that a page shows.
 
     Attributes:
@@ -33,34 +36,42 @@ class Image:
     width: int
 
 
-def written(pictures: Iterable[Picture], store: Store, place: str = FOLDER) -> Iterator[Image | LeftOut]:
-    """Each drawing as NAME.svg and NAME.png in a folder of the suite's; what was drawn there earlier goes."""
+def write_figures(
+    figures: Iterable[FigureOrOmitted], store: Store, place: str = FOLDER
+) -> Iterator[EmbeddedImage | Omitted]:
+    """Write each figure as NAME.svg and NAME.png to a folder of the suite's, without the figures of earlier times."""
     folder = store.folder / place
     folder.mkdir(parents=True, exist_ok=True)
     for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
         old.unlink()
-    waiting: deque[Callable[[], Image | LeftOut]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as beside:
-        for picture in pictures:
-            if isinstance(picture, LeftOut):
-                waiting.append(partial(_as_it_is, picture))
-            else:
-                waiting.append(beside.submit(_image, picture, draw(picture.figure), store, place).result)
-            if len(waiting) > 1:  # while one is compressed and put on the disk, the next is drawn
-                yield waiting.popleft()()
-        for rest in waiting:
-            yield rest()
+    for figure in figures:
+        yield figure if isinstance(figure, Omitted) else _write(figure, store, place)
 
 
-def _as_it_is(picture: LeftOut) -> LeftOut:
-    return picture
-
-
-def _image(picture: Drawn, drawing: Drawing, store: Store, place: str) -> Image:
-    png = drawing.png(picture.colours)
-    store.write_bytes(f"{place}/{picture.name}.svg", drawing.svg)
-    store.write_bytes(f"{place}/{picture.name}.png", png)
-    kind, smallest = min((("svg+xml", drawing.svg), ("png", png)), key=lambda form: len(form[1]))
+def _write(shown: ReportFigure, store: Store, place: str) -> EmbeddedImage:
+    vector, pixels = svg(shown.figure), png(shown.figure, shown.colours)
+    store.write_bytes(f"{place}/{shown.name}.svg", vector)
+    store.write_bytes(f"{place}/{shown.name}.png", pixels)
+    kind, smallest = min((("svg+xml", vector), ("png", pixels)), key=lambda form: len(form[1]))
     uri = f"data:image/{kind};base64,{base64.b64encode(smallest).decode('ascii')}"
-    wide = round(96 * float(picture.figure.get_figwidth()))
-    return Image(picture.name, picture.title, picture.caption, picture.alt, uri, wide)
+    width = round(96 * float(shown.figure.get_figwidth()))
+    return EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, uri, width)
+
+
+def svg(figure: Figure) -> bytes:
+    """The same bytes for the same figure: without a date, with ids from a fixed salt."""
+    file = io.BytesIO()
+    with report_style():
+        figure.savefig(file, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+    return file.getvalue()
+
+
+def png(figure: Figure, colours: int) -> bytes:
+    """PNG with a palette of at most `colours` colours, about a third as large as one in true colour."""
+    true_colour, file = io.BytesIO(), io.BytesIO()
+    with report_style():
+        figure.savefig(true_colour, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
+    image = Image.open(true_colour).convert("RGB")
+    palette = image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    palette.save(file, format="PNG")
+    return file.getvalue()

@@ -1,4 +1,4 @@
-"""What a figure is before any file: a drawing with its words, or a line that says why there is none."""
+"""What a report shows as a figure: a drawing with its texts, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from fusionbench.report.analysis import Analysis
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A drawing.
+class ReportFigure:
+    """A figure of a report with its texts, before it is written to files.
 
     Attributes:
         name: of its files, without ending; letters, digits and dashes.
         title: one line.
         caption: how to read it: what a mark is, what the interval covers.
         alt: what it shows, for those who cannot see it.
-        colours: of its PNG; drawings need few.
+        figure: laid out, with a fixed layout.
+        colours: in the palette of its PNG; line drawings need few.
     """
 
     name: str
@@ -32,19 +33,19 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A figure that makes no sense for these results, and why."""
+class Omitted:
+    """A figure that these results cannot fill, and why."""
 
     title: str
     reason: str
 
 
-Picture = Drawn | LeftOut
+FigureOrOmitted = ReportFigure | Omitted
 
-Maker = Callable[[Analysis, Mapping[str, Any]], Iterator[Picture]]
-"""From stored results and the run's lock; yields at least one picture or reason."""
+Maker = Callable[[Analysis, Mapping[str, Any]], Iterator[FigureOrOmitted]]
+"""From stored results and the run's lock; yields at least one figure or reason."""
 
 
 def numbered(name: str, i: int, n: int) -> str:
-    """File names of several figures of one kind: names of datasets may hold anything, numbers do not."""
+    """File name of the i-th of n figures of one kind; a number, since names of datasets may hold any character."""
     return name if n == 1 else f"{name}-{i + 1}"

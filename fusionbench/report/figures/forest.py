@@ -7,9 +7,9 @@ from typing import Any
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike, kind_of
-from fusionbench.report.figures.style import COLOURS, GREY, Look
+from fusionbench.report.figures.style import COLOURS, GREY, Style
 from fusionbench.report.findings.rows import RowMean, row_means
 from fusionbench.report.model import FULL, HARRELL, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
@@ -22,11 +22,11 @@ _CAPTION = (
 )
 
 
-def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for cohorts that share their modality sets."""
     rows = row_means(analysis)
     if len(rows) < 2:
-        yield LeftOut(TITLE, f"{len(rows)} row has a c-index, which the table shows; points to compare need two")
+        yield Omitted(TITLE, f"{len(rows)} row has a c-index, which the table shows; points to compare need two")
         return
     together = alike(m.row for m in rows)
     tied = _tied(analysis)
@@ -38,7 +38,7 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
             f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
             f"{best.mean:.3f}, {best.row[1]} on {best.row[2]}, {best.row[0]}."
         )
-        yield Drawn(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure)
+        yield ReportFigure(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure)
 
 
 def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
@@ -56,11 +56,11 @@ def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]
     ranked = [m for m in rows if not is_oracle(m.row[1])]
     kinds = [
         Series(
-            "not told from the best (tie group a)", Look(COLOURS[0], "o"), dots([m for m in ranked if m.row in tied])
+            "not told from the best (tie group a)", Style(COLOURS[0], "o"), dots([m for m in ranked if m.row in tied])
         ),
         Series(
-            "lower than the best", Look(COLOURS[1], "o"), dots([m for m in ranked if m.row not in tied]), filled=False
+            "lower than the best", Style(COLOURS[1], "o"), dots([m for m in ranked if m.row not in tied]), filled=False
         ),
-        Series("true hazards", Look(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
+        Series("true hazards", Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
     ]
     return [of for of in kinds if of.dots]

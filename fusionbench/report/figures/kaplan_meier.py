@@ -7,19 +7,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from sksurv.nonparametric import kaplan_meier_estimator
 
 from fusionbench.core.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.panel import Panel
-from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.predictions import MOST, Floats, Predicted, leading, predicted
 from fusionbench.report.figures.rows import named
-from fusionbench.report.figures.style import COLOURS, SIZE, Look, handle, legend
+from fusionbench.report.figures.style import COLOURS, SIZE, Style, legend_handle
 from fusionbench.report.model import unique
 from fusionbench.survival.stats import log_rank_p, risk_groups
 
@@ -50,7 +49,8 @@ class Curve:
 
 
 def kaplan_meier(time: NDArray[Any], event: NDArray[Any]) -> Curve:
-    """
+    """Kaplan-Meier estimate of the cases; a flat curve where no event was observed.
+
     Args:
         time: (case,) months, at least one. event: (case,) bool, True = observed.
     """
@@ -72,8 +72,8 @@ def p_values(of: Mapping[int, Predicted]) -> dict[int, float | str]:
     return made
 
 
-def told(p: Mapping[int, float | str]) -> str:
-    """Of the first repeat, and the range of all where there are several."""
+def p_text(p: Mapping[int, float | str]) -> str:
+    """The p of the first repeat, and the range of all repeats where there are several."""
     first, *_ = p.values()
     numbers = [value for value in p.values() if isinstance(value, float)]
     text = f"p {_number(first)}" if isinstance(first, float) else "p undefined"
@@ -89,7 +89,7 @@ def _range(numbers: Sequence[float]) -> str:
     return " to ".join(ends)
 
 
-def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort."""
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
@@ -98,7 +98,7 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         title = f"{TITLE}: {dataset}"
         if not found:
             why = "test folds overlap, so that a patient would count several times" if rows else "no row has a c-index"
-            yield LeftOut(title, why)
+            yield Omitted(title, why)
             continue
         panels_of = {named(row): found[row] for row in rows if row in found}
         ps = [p_values(of) for of in panels_of.values()]
@@ -106,47 +106,44 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         alt = f"Two survival curves for each of {len(ps)} rows on {dataset}; log-rank p lies below 0.05 for {below}."
         several = any(len(of) > 1 for of in panels_of.values())
         caption = _CAPTION.format(first=" of the first repeat" if several else "", most=MOST)
-        yield Drawn(numbered("survival", i, len(datasets)), title, caption, alt, figure(panels_of))
+        yield ReportFigure(numbered("survival", i, len(datasets)), title, caption, alt, figure(panels_of))
 
 
 def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
     """A panel for each row: curves of its first repeat."""
-    labels = [name for name, _ in GROUPS]
-    drawn, axes = panels(list(rows), Room(2.7, 1.7, left=0.75, below=0.95), most=3, labels=labels)
-    for of, ax in zip(rows.values(), axes, strict=True):
-        first = of[min(of)]
+    size = (2.7, 1.7)
+    drawing, axes = panels(list(rows), size, most=3)
+    for repeats, ax in zip(rows.values(), axes, strict=True):
+        first = repeats[min(repeats)]
         high = risk_groups(first.risk, first.fold)
         for part, (_, colour) in zip((~high, high), GROUPS, strict=True):
             if part.any():
                 _draw(ax, kaplan_meier(first.time[part], first.event[part]), colour)
-        ax.limit(y=(0, 1.02))
-        ax.text(0.03, 0.05, told(p_values(of)), ax.within, bbox=BEHIND)
+        ax.set(ylim=(0, 1.02), yticks=(0, 0.5, 1), ylabel="survival probability")
+        ax.grid(visible=False)
+        ax.text(0.03, 0.05, p_text(p_values(repeats)), transform=ax.transAxes, bbox=BEHIND)
         _at_risk(ax, first.time, high)
-    legend(drawn, [handle(Look(colour, ""), name, line=True) for name, colour in GROUPS])
-    return drawn
+    lay_out(drawing, size, [legend_handle(Style(colour, ""), name, line=True) for name, colour in GROUPS])
+    return drawing
 
 
-def _draw(ax: Panel, curve: Curve, colour: str) -> None:
+def _draw(ax: Axes, curve: Curve, colour: str) -> None:
     time = np.concatenate([[0.0], curve.time])
-    low, high = (np.concatenate([[1.0], side]) for side in (curve.low, curve.high))
-    ax.line(time, np.concatenate([[1.0], curve.survival]), drawstyle="steps-post", color=colour)
-    ax.area(np.repeat(time, 2)[1:], np.repeat(low, 2)[:-1], np.repeat(high, 2)[:-1], colour=colour, alpha=0.15)
+    survival, low, high = (np.concatenate([[1.0], side]) for side in (curve.survival, curve.low, curve.high))
+    ax.step(time, survival, where="post", color=colour)
+    ax.fill_between(time, low, high, step="post", color=colour, alpha=0.15, linewidth=0)
 
 
-def _at_risk(ax: Panel, time: Floats, high: NDArray[np.bool_]) -> None:
+def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
     """Patients still followed at each tick, below the axis."""
     longest = float(time.max())
     step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
     ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]
-    ax.limit(x=(0, longest * 1.02))
-    frame(
-        ax,
-        Side("months; below: patients at risk", ticks, grid=False),
-        Side("survival probability", (0, 0.5, 1), grid=False),
-    )
+    ax.set(xlim=(0, longest * 1.02), xticks=ticks, xlabel="months; below: patients at risk")
     for line, (part, (name, colour)) in enumerate(zip((~high, high), GROUPS, strict=True)):
-        y = -0.30 - 0.11 * line
+        y = -0.30 - 0.11 * line  # fractions of the panel's height: below the axis label
         style: dict[str, Any] = {"va": "center", "color": colour, "fontsize": SIZE - 1}
-        ax.text(-0.07, y, name.split()[0], ax.within, ha="right", **style)
+        ax.text(-0.07, y, name.split()[0], transform=ax.transAxes, ha="right", **style)
         for tick in ticks:
-            ax.text(tick, y, str(int((time[part] >= tick).sum())), ax.below, ha="center", **style)
+            n = str(int((time[part] >= tick).sum()))
+            ax.text(tick, y, n, transform=ax.get_xaxis_transform(), ha="center", **style)

@@ -8,17 +8,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.names import LINE, lines_of, room_for, write_names
-from fusionbench.report.figures.panel import Panel
-from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.panels import lay_out, panels
+from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
 from fusionbench.report.figures.rows import alike, groups, kind_of
-from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Look, fitted, handle, legend, looks, shown, width
+from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Style, legend_handle, shortened, styles
 from fusionbench.report.findings import estimates
 from fusionbench.report.findings.missing import rate_of
 from fusionbench.report.model import FULL, Row, unique
@@ -39,11 +38,14 @@ WIDTHS = {1: 6.0, 2: 4.2}
 MOST = 12
 """Models that have a colour."""
 
+NAME = 40
+"""Characters of a model's name in the legend."""
+
 CELL = 0.46
 """Inches of a pattern's column."""
 
 
-def missing(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def missing(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """Curves and patterns of every cohort, pairs for cohorts that share their modality sets; or why there are none."""
     rows = [row for name in unique(analysis.stored.cells["dataset"]) for row in estimates.fused_rows(analysis, name)]
     yield from _curves(analysis, rows)
@@ -58,12 +60,12 @@ def points(analysis: Analysis, row: Row) -> list[tuple[float, float]]:
     return sorted((p, c) for p, c in values.items() if math.isfinite(c))
 
 
-def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:
+def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
     curves = {row: points(analysis, row) for row in rows}
     drawn = [row for row, of in curves.items() if len(of) > 1]
     datasets = list(dict.fromkeys(row[0] for row in drawn))
     if not drawn:
-        yield LeftOut(CURVES, "no row on several modalities was tested under patterns rate:<p>")
+        yield Omitted(CURVES, "no row on several modalities was tested under patterns rate:<p>")
     for i, dataset in enumerate(datasets):
         of = {row: curves[row] for row in drawn if row[0] == dataset}
         falls = [curve[0][1] - curve[-1][1] for curve in of.values()]
@@ -74,34 +76,35 @@ def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:
         title = f"{CURVES}: {dataset}"
         others = len({row[1] for row in of}) - len(_highest(of))
         caption = _CURVES + (f" Grey: the {others} models whose curves lie lowest." if others else "")
-        yield Drawn(numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of))
+        yield ReportFigure(numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of))
 
 
 def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
     """A panel for each modality set and variant of one dataset, a line for each model."""
     sets = groups(kind_of(row) for row in curves)
-    look = looks(_highest(curves))
-    names = {model: fitted(model, 3.0) for model in look}
-    figure, axes = panels(list(sets), Room(WIDTHS.get(len(sets), 3.1), 2.3), most=3, labels=list(names.values()))
+    by_model = styles(_highest(curves))
+    size = (WIDTHS.get(len(sets), 3.1), 2.3)
+    figure, axes = panels(list(sets), size, most=3)
     values = [c for of in curves.values() for _, c in of]
     room = 0.05 * (max(values) - min(values)) or 0.02
     for group, ax in zip(sets, axes, strict=True):
         for row, of in curves.items():
             if kind_of(row) in sets[group]:
-                _line(ax, of, look.get(row[1]))
-        ax.limit(y=(min(values) - room, max(values) + room))
-        frame(ax, Side("p: each modality hidden with this probability"), Side("Harrell's c-index"))
-    legend(figure, [handle(look[model], names[model], line=True) for model in look])
+                _line(ax, of, by_model.get(row[1]))
+        ax.set_ylim(min(values) - room, max(values) + room)
+        ax.set(xlabel="p: each modality hidden with this probability", ylabel="Harrell's c-index")
+    handles = [legend_handle(style, shortened(model, NAME), line=True) for model, style in by_model.items()]
+    lay_out(figure, size, handles)
     return figure
 
 
-def _line(ax: Panel, of: Sequence[tuple[float, float]], look: Look | None) -> None:
-    """Without a look of its own a model is grey."""
+def _line(ax: Axes, of: Sequence[tuple[float, float]], style: Style | None) -> None:
+    """A model's curve; without a style of its own it is a thin grey line."""
     p, c = zip(*of, strict=True)
-    if look is None:
-        ax.line(p, c, color=PALE, linewidth=0.8, zorder=1)
+    if style is None:
+        ax.plot(p, c, color=PALE, linewidth=0.8, zorder=1)
     else:
-        ax.line(p, c, color=look.colour, marker=look.marker, markersize=3.5, linestyle=look.line)
+        ax.plot(p, c, color=style.colour, marker=style.marker, markersize=3.5, linestyle=style.line)
 
 
 def _highest(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> list[str]:
@@ -113,21 +116,21 @@ def _highest(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> list[str]:
     return [model for model in height if model in best]
 
 
-def _halves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:
+def _halves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
     tested = [row for row in rows if estimates.values_of(analysis, (row, "half"))]
     if not tested:
-        yield LeftOut(HALF, "no row on several modalities was tested under the pattern half")
+        yield Omitted(HALF, "no row on several modalities was tested under the pattern half")
         return
     together = alike(tested)
     for i, datasets in enumerate(together):
         of = [row for row in tested if row[0] in datasets]
         series = [
-            Series("all modalities", Look(COLOURS[0], "o"), _dots(analysis, of, FULL)),
-            Series("one modality a patient", Look(COLOURS[1], "s"), _dots(analysis, of, "half"), filled=False),
+            Series("all modalities", Style(COLOURS[0], "o"), _dots(analysis, of, FULL)),
+            Series("one modality a patient", Style(COLOURS[1], "s"), _dots(analysis, of, "half"), filled=False),
         ]
         figure = dot_figure([kind_of(row) for row in of], datasets, series, axis="Harrell's c-index", reference=0.5)
         alt = f"Pairs of points: c-index of {len(of)} rows on {', '.join(datasets)}, with all and with one modality."
-        yield Drawn(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure)
+        yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure)
 
 
 def _dots(analysis: Analysis, rows: Sequence[Row], pattern: str) -> dict[Any, Dot]:
@@ -135,19 +138,19 @@ def _dots(analysis: Analysis, rows: Sequence[Row], pattern: str) -> dict[Any, Do
     return {(row[0], kind_of(row)): Dot(c.value, c.low, c.high) for row, c in found.items()}
 
 
-def _grids(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Picture]:
+def _grids(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
     tested = {
         name: [p for kind in ("only", "drop") for p in estimates.patterns_of(analysis, _of(rows, name), kind)]
         for name in dict.fromkeys(row[0] for row in rows)
     }
     found = {name: patterns for name, patterns in tested.items() if patterns}
     if not found:
-        yield LeftOut(PATTERNS, "no row on several modalities was tested under patterns only:<m> or drop:<m>")
+        yield Omitted(PATTERNS, "no row on several modalities was tested under patterns only:<m> or drop:<m>")
     for i, (name, patterns) in enumerate(found.items()):
         of = _of(rows, name)
         figure = grid_figure(analysis, of, [FULL, *patterns])
         alt = f"Grid of numbers: c-index of {len(of)} rows on {name} under {len(patterns) + 1} patterns."
-        yield Drawn(numbered("missing-patterns", i, len(found)), f"{PATTERNS}: {name}", _PATTERNS, alt, figure)
+        yield ReportFigure(numbered("missing-patterns", i, len(found)), f"{PATTERNS}: {name}", _PATTERNS, alt, figure)
 
 
 def _of(rows: Sequence[Row], dataset: str) -> list[Row]:
@@ -162,27 +165,25 @@ def grid_figure(analysis: Analysis, rows: Sequence[Row], patterns: Sequence[str]
     for i, (_, kind) in enumerate(lines):
         if kind:
             values[i] = [estimates.c_of(estimates.values_of(analysis, (of[kind], p))) for p in patterns]
-    left, across = room_for(lines) + 0.1, len(patterns) * CELL
-    over = max(width(shown(p)) for p in patterns) + 0.25
-    figure = Figure(figsize=(left + across + 0.2, len(lines) * LINE + over))
-    tall = float(figure.get_figheight())
-    whole = left + across + 0.2
-    ax = figure.add_axes((left / whole, 0.05 / tall, across / whole, len(lines) * LINE / tall))
+    size = (len(patterns) * CELL, len(lines) * LINE)
+    figure = Figure(figsize=(size[0] + 4, size[1] + 4), layout="constrained")
+    ax = figure.subplots()
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     box = (-0.5, len(patterns) - 0.5, -len(lines) + 0.5, 0.5)
     colours = colormaps["cividis"].with_extremes(bad="#F2F2F2")
-    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     ax.imshow(np.ma.masked_invalid(values), cmap=colours, extent=box, aspect="auto", vmin=low, vmax=high)
     for (i, j), value in np.ndenumerate(values):
         if math.isfinite(value):
             ink = "white" if value < (low + high) / 2 else "black"
             ax.text(j, -i, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=SIZE - 1)
-    ax.xaxis.tick_top()
-    ax.set_xticks(range(len(patterns)), [shown(p) for p in patterns], rotation=90, fontsize=SIZE)
-    ax.tick_params(length=0)
-    ax.set_yticks([])
-    ax.spines[:].set_visible(False)
     for i, (_, kind) in enumerate(lines):
-        if not kind:
+        if kind is None:
             ax.axhspan(-i - 0.5, -i + 0.5, color="white")
-    write_names(figure, lines, left - 0.2, across, across, ax.get_yaxis_transform())
+    ax.xaxis.tick_top()
+    ax.set_xticks(range(len(patterns)), [shortened(p, NAME) for p in patterns], rotation=90, fontsize=SIZE)
+    ax.tick_params(length=0)
+    ax.grid(visible=False)
+    ax.spines[:].set_visible(False)
+    label_rows(ax, lines, size[0])
+    lay_out(figure, size)
     return figure

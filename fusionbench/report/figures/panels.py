@@ -1,73 +1,92 @@
-"""Panels laid out in inches, so that what must not overlap has room that was reckoned before it is drawn."""
+"""Figures of several titled panels of one size, laid out by matplotlib's constrained layout."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox, ScaledTranslation
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fusionbench.report.figures.panel import Panel
-from fusionbench.report.figures.style import SIZE, folded, legend_height
+from fusionbench.report.figures.style import wrapped
 
-TITLE = SIZE + 1
-XLABEL = 0.25
-"""Inches from a panel to the top of its label."""
+LETTERS = 12.0
+"""Characters of an inch of text that no name exceeds, but for one of capitals alone."""
 
-TITLE_LINE = 0.16
-"""Inches of a line of a panel's title."""
-
-
-@dataclass(frozen=True)
-class Room:
-    """Inches of a panel and what it needs around it.
-
-    Attributes:
-        left: for names or tick labels; below: for tick labels, an axis label and what stands under it.
-        margin: left of all panels, once a line of them.
-    """
-
-    width: float
-    height: float
-    left: float = 0.5
-    below: float = 0.45
-    right: float = 0.15
-    margin: float = 0.1
+Size = tuple[float, float]
+"""Width and height of a panel in inches."""
 
 
 def balanced(n: int, most: int) -> int:
-    """Columns of a grid of `n` panels, at most `most`, so that its lines are about equally long."""
+    """Columns of a grid of `n` panels, at most `most`, so that its rows are about equally long."""
     return -(-n // -(-n // most))
 
 
-def panels(
-    titles: Sequence[str], room: Room, *, most: int, labels: Sequence[str] = (), log: bool = False
-) -> tuple[Figure, list[Panel]]:
-    """A figure with a titled panel for each name, in reading order.
+def panels(titles: Sequence[str], size: Size, *, most: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with a titled panel for each name, in reading order; `lay_out` gives the panels their size.
 
     Args:
         most: panels side by side.
-        labels: of the legend that will stand below.
-        log: x is on a logarithmic scale.
+        share_y: panels have one y axis, whose tick labels stand left of the first in each row.
     """
     columns = balanced(len(titles), most)
-    lines = -(-len(titles) // columns)
-    shown = [folded(title, room.width + room.right - 0.05, TITLE) for title in titles]
-    head = max(text.count("\n") + 1 for text in shown) * TITLE_LINE + 0.16
-    across = room.margin + columns * (room.left + room.width + room.right)
-    line = head + room.height + room.below
-    foot = legend_height(labels, across) + 0.05
-    figure = Figure(figsize=(across, lines * line + foot))
-    made = []
-    for i, title in enumerate(shown):
-        x = room.margin + (i % columns) * (room.left + room.width + room.right) + room.left
-        y = foot + (lines - 1 - i // columns) * line + room.below
-        tall = float(figure.get_figheight())
-        place = Bbox.from_bounds(x / across, y / tall, room.width / across, room.height / tall)
-        panel = Panel(figure, place, log=log)
-        panel.labels = ((0.5, -XLABEL / room.height), (-(room.left - 0.1) / room.width, 0.5))
-        raised = ScaledTranslation(0, 5 / 72, figure.dpi_scale_trans)
-        panel.text(0, 1, title, panel.within + raised, fontsize=TITLE)
-        made.append(panel)
-    return figure, made
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(columns * (size[0] + 1) + 3, rows * (size[1] + 2) + 1), layout="constrained")
+    grid = [ax for row in figure.subplots(rows, columns, squeeze=False, sharey=share_y) for ax in row]
+    for title, ax in zip(titles, grid, strict=False):
+        ax.set_title(wrapped(title, int(size[0] * LETTERS)))
+    for ax in grid[len(titles) :]:
+        ax.remove()
+    return figure, grid[: len(titles)]
+
+
+def lay_out(figure: Figure, size: Size, handles: Sequence[Line2D] = ()) -> None:
+    """Place panels and a legend below them, and fix the layout; the figure becomes as large as the panels ask for.
+
+    Constrained layout divides a figure of given size. Here the panels have a given size, so the figure is resized by
+    what its panels lack: first its width, which decides on the legend's columns, then its height.
+    """
+    _resize(figure, size)
+    if handles:
+        width = max(len(str(handle.get_label())) for handle in handles) / LETTERS + 0.75
+        columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
+        figure.set_figheight(figure.get_figheight() + len(handles) / columns * 0.2 + 0.2)  # room to begin with
+        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
+        _resize(figure, size)
+    _place(figure)
+    figure.set_layout_engine("none")  # both files, of different resolution, get the same places
+
+
+def _resize(figure: Figure, size: Size) -> None:
+    _place(figure)
+    ax = figure.axes[0]
+    spec, box = ax.get_subplotspec(), ax.get_position(original=True)
+    assert spec is not None
+    rows, columns = spec.get_gridspec().get_geometry()
+    width, height = (float(inches) for inches in figure.get_size_inches())
+    figure.set_size_inches(
+        width + columns * (size[0] - float(box.width) * width), height + rows * (size[1] - float(box.height) * height)
+    )
+
+
+def _place(figure: Figure) -> None:
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.execute(figure)
+
+
+def logarithmic(ax: Axes) -> None:
+    """Make x logarithmic, with plain numbers at few ticks; call it once all is drawn.
+
+    Ticks are powers of ten, in a range of two decades or less with 2 and 5 times them, and linear in less than one
+    decade, where few of those lie.
+    """
+    ax.set_xscale("log")
+    low, high = ax.get_xlim()
+    decades = math.log10(high / low)
+    logs = LogLocator(subs=(1, 2, 5) if decades <= 2 else (1,), numticks=7)
+    ax.xaxis.set_major_locator(logs if decades >= 1 else MaxNLocator(4))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
+    ax.xaxis.set_minor_locator(NullLocator())

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Look, fitted
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Style, shortened
 from fusionbench.report.findings.pooled import RANKS_FROM, Kind, Pooled, ranks
 from fusionbench.report.findings.pooled import pooled as pooled_cohorts
 from fusionbench.report.ranking import ALPHA
@@ -31,26 +31,29 @@ _RANKED = (
     "Davenport's F = {f:.2f}, p = {p:.3f}."
 )
 LINE = 0.2
+NAME = 32
+"""Characters of a row's name beside the ranks."""
+
 SCALE = 4.0
 """Inches."""
 
 
-def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A panel for each variant, and from six cohorts on a figure of ranks."""
     found = pooled_cohorts(analysis)
     if not found:
-        yield LeftOut(TITLE, "pooling needs two or more rows that stand in the same two or more cohorts")
+        yield Omitted(TITLE, "pooling needs two or more rows that stand in the same two or more cohorts")
         return
     yield _means(found)
     ranked = [together for together in found if together.n_cohorts >= RANKS_FROM]
     if not ranked:
         n = max(together.n_cohorts for together in found)
-        yield LeftOut(RANKS, f"ranks carry a test from {RANKS_FROM} cohorts on; here rows share {n}")
+        yield Omitted(RANKS, f"ranks carry a test from {RANKS_FROM} cohorts on; here rows share {n}")
     for i, together in enumerate(ranked):
         yield _ranked(together, ranks(analysis, together), numbered("ranks", i, len(ranked)))
 
 
-def _means(found: Sequence[Pooled]) -> Picture:
+def _means(found: Sequence[Pooled]) -> FigureOrOmitted:
     """Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
@@ -60,24 +63,24 @@ def _means(found: Sequence[Pooled]) -> Picture:
         if effect is not None
     }
     if not dots:
-        return LeftOut(TITLE, "the rows' differences have no spread over folds, so that cohorts cannot be weighed")
+        return Omitted(TITLE, "the rows' differences have no spread over folds, so that cohorts cannot be weighed")
     kinds = [(kind[0], kind[1], BASE) for together in found for kind in together.rows]
     shown = [title for title in panel.values() if any(title == place for place, _ in dots)]
-    series = Series("difference", Look(COLOURS[0], "o"), dots)
+    series = Series("difference", Style(COLOURS[0], "o"), dots)
     figure = dot_figure(kinds, shown, [series], axis="difference in c-index", reference=0.0)
     leaders = "; ".join(f"{panel[of.variant]}: {of.leader[0]} on {of.leader[1]} leads" for of in found)
     below = sum(dot.high < 0 for dot in dots.values())
     alt = f"Points with intervals: mean difference to the leader. {below} of {len(dots)} intervals lie below zero."
-    return Drawn("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure)
+    return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure)
 
 
-def _ranked(together: Pooled, test: RankTest, name: str) -> Drawn:
+def _ranked(together: Pooled, test: RankTest, name: str) -> ReportFigure:
     kinds = list(together.rows)
     best = kinds[test.best]
     caption = _RANKED.format(n=together.n_cohorts, f=test.f, p=test.p)
     alt = f"Mean ranks of {len(kinds)} rows over {together.n_cohorts} cohorts; {best[0]} on {best[1]} is best-ranked."
     title = RANKS + ("" if together.variant == BASE else f": {together.variant}")
-    return Drawn(name, title, caption, alt, rank_figure(kinds, test))
+    return ReportFigure(name, title, caption, alt, rank_figure(kinds, test))
 
 
 def rank_figure(kinds: Sequence[Kind], test: RankTest) -> Figure:
@@ -96,7 +99,7 @@ def rank_figure(kinds: Sequence[Kind], test: RankTest) -> Figure:
         y = -0.35 - LINE * (place if left else len(order) - 1 - place)
         edge = 1 if left else len(order)
         axes.plot([test.ranks[i], test.ranks[i], edge], [0, y, y], color=GREY, linewidth=0.8, clip_on=False)
-        text = fitted(f"{kinds[i][0]} on {kinds[i][1]}", side - 0.65) + f"  {test.ranks[i]:.2f}"
+        text = shortened(f"{kinds[i][0]} on {kinds[i][1]}", NAME) + f"  {test.ranks[i]:.2f}"
         axes.annotate(
             *(text, (edge, y)),
             xytext=(-4 if left else 4, 0),
@@ -113,6 +116,7 @@ def _scale(axes: Axes, n: int) -> None:
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.spines["top"].set_visible(True)
     axes.set_yticks([])
+    axes.grid(visible=False)
     axes.xaxis.tick_top()
     axes.set_xticks(range(1, n + 1, max(1, n // 12)))
     axes.xaxis.set_label_position("top")

@@ -1,4 +1,4 @@
-"""The look of every figure: one palette, one type size, names as they are written, the same bytes each time."""
+"""The style of every figure: colours, markers, matplotlib settings, and how names are shortened and wrapped."""
 
 from __future__ import annotations
 
@@ -11,69 +11,73 @@ from itertools import cycle, islice
 from typing import Any
 
 import matplotlib as mpl
-import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, findfont
+from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
-from matplotlib.textpath import TextToPath
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, without the yellow that is lost on white."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0, (8, 2)), (0, (3, 1, 1, 1)), "--")
+DASHED: Any = (0, (4, 2))
 GREY, PALE = "#595959", "#D9D9D9"
 SIZE = 8.0
-"""Points of all text but titles."""
-
-LEGEND_LINE = 0.15
-KEY = 0.55
-"""Inches of a legend's line, and of a column beside its text."""
+"""Font size in points of all text but titles."""
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": SIZE,
     "axes.titlesize": SIZE + 1,
+    "axes.titlelocation": "left",
     "axes.labelsize": SIZE,
     "xtick.labelsize": SIZE - 1,
     "ytick.labelsize": SIZE - 1,
     "legend.fontsize": SIZE,
+    "legend.frameon": False,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": GREY,
     "axes.linewidth": 0.7,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": PALE,
+    "grid.linewidth": 0.5,
     "xtick.color": GREY,
     "ytick.color": GREY,
     "xtick.labelcolor": "black",
     "ytick.labelcolor": "black",
     "lines.linewidth": 1.3,
     "figure.facecolor": "white",
+    "figure.constrained_layout.w_pad": 0.08,
+    "figure.constrained_layout.h_pad": 0.06,
     "svg.fonttype": "path",
     "svg.hashsalt": "fusionbench",
     "text.parse_math": False,  # a name may hold a dollar sign
     "axes.formatter.use_mathtext": False,
+    "axes.formatter.useoffset": False,
 }
 
 
 @dataclass(frozen=True)
-class Look:
-    """How one name of a figure is drawn, wherever it stands."""
+class Style:
+    """Colour, marker and line style of one series; an empty marker draws none."""
 
     colour: str
     marker: str
     line: Any = "-"
 
 
-def looks(names: Sequence[str]) -> dict[str, Look]:
-    """A look for each name; colours come round after seven, then with another marker and line."""
+def styles(names: Sequence[str]) -> dict[str, Style]:
+    """A style for each name; colours repeat after seven, then with another marker and line."""
     rounds = [(marker, line) for marker, line in zip(MARKERS, LINES, strict=True) for _ in COLOURS]
-    every = zip(cycle(COLOURS), islice(cycle(rounds), len(names)), strict=False)
-    return {name: Look(colour, *of) for name, (colour, of) in zip(names, every, strict=False)}
+    combinations = zip(cycle(COLOURS), islice(cycle(rounds), len(names)), strict=False)
+    return {name: Style(colour, *rest) for name, (colour, rest) in zip(names, combinations, strict=False)}
 
 
 @contextmanager
-def styled() -> Iterator[None]:
-    """Everything that is drawn or saved inside has the house's look, whatever the user's settings are."""
+def report_style() -> Iterator[None]:
+    """matplotlib settings of the reports, whatever the user's own are, while the block runs."""
     with mpl.rc_context():
         mpl.rcdefaults()
         for key, value in RC.items():
@@ -81,96 +85,48 @@ def styled() -> Iterator[None]:
         yield
 
 
-def shown(text: str) -> str:
-    """A name on one line; characters that the font lacks are replaced by a mark that it has."""
+def displayable(text: str) -> str:
+    """The text on one line; characters that the font lacks are replaced by U+FFFD, which it has."""
     return "".join(c if ord(c) in _glyphs() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
 
 
 @cache
 def _glyphs() -> frozenset[int]:
-    from matplotlib.font_manager import findfont
-    from matplotlib.ft2font import FT2Font
-
     return frozenset(FT2Font(findfont(FontProperties(family=RC["font.family"]))).get_charmap())
 
 
-def width(text: str, size: float = SIZE, weight: str = "normal") -> float:
-    """Inches that a line of text takes."""
-    return measured(text, size, weight)[0] / 72
-
-
-@cache
-def measured(text: str, size: float, weight: str) -> tuple[float, float, float]:
-    """Points that a line of text takes: its width, its height, and how much of that is below the baseline."""
-    font = FontProperties(family=RC["font.family"], size=size, weight=weight)
-    across, up, below = _TO_PATH.get_text_width_height_descent(text, font, ismath=False)
-    return float(across), float(up), float(below)
-
-
-_TO_PATH = TextToPath()
-
-
-def fitted(text: str, inches: float, size: float = SIZE, weight: str = "normal") -> str:
-    """A name on one line, with its middle left out where it is too wide."""
-    whole = shown(text)
-    if width(whole, size, weight) <= inches:
+def shortened(text: str, letters: int) -> str:
+    """The text on one line with at most `letters` characters; the middle of a longer one becomes an ellipsis."""
+    whole, kept = displayable(text), letters - 1
+    if len(whole) <= letters:
         return whole
-    keep = len(whole)
-    while keep > 4 and width(_elided(whole, keep), size, weight) > inches:
-        keep -= 1
-    return _elided(whole, keep)
+    return f"{whole[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{whole[len(whole) - kept // 2 :]}"
 
 
-def _elided(text: str, keep: int) -> str:
-    return f"{text[: (keep + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{text[len(text) - keep // 2 :]}"
+def wrapped(text: str, letters: int, lines: int = 3) -> str:
+    """The text on at most `lines` lines of at most `letters` characters; the last line is shortened to fit.
 
-
-def folded(text: str, inches: float, size: float = SIZE, lines: int = 3) -> str:
-    """A name broken over at most `lines` lines; the last one with its middle left out where more would be needed."""
-    whole = shown(text)
-    for letters in range(max(8, int(inches / width("n", size) * 1.3)), 4, -1):
-        parts = textwrap.wrap(whole.replace(",", ", ").replace("+", "+ "), letters) or [""]
-        parts = [part.replace(", ", ",").replace("+ ", "+") for part in parts]
-        if all(width(part, size) <= inches for part in parts):
-            break
+    Lines may also be broken after a comma or a plus, which separate options and modalities.
+    """
+    parts = textwrap.wrap(displayable(text).replace(",", ", ").replace("+", "+ "), letters, break_on_hyphens=False) or [
+        ""
+    ]
+    parts = [part.replace(", ", ",").replace("+ ", "+") for part in parts]
     if len(parts) > lines:
-        parts = [*parts[: lines - 1], fitted("".join(parts[lines - 1 :]), inches, size)]
+        parts = [*parts[: lines - 1], shortened("".join(parts[lines - 1 :]), letters)]
     return "\n".join(parts)
 
 
-def handle(look: Look, label: str, *, filled: bool = True, line: bool = False) -> Line2D:
-    """A legend's entry."""
-    face = look.colour if filled else "white"
-    style: Any = look.line if line else "none"
+def legend_handle(style: Style, label: str, *, filled: bool = True, line: bool = False) -> Line2D:
+    """A legend entry: a marker, with `line` on a stretch of the series' line."""
+    face = style.colour if filled else "white"
+    shown: Any = style.line if line else "none"
     return Line2D(
-        [], [], color=look.colour, marker=look.marker, linestyle=style, markerfacecolor=face, markersize=5, label=label
+        *([], []),
+        color=style.colour,
+        marker=style.marker,
+        linestyle=shown,
+        markerfacecolor=face,
+        markersize=5,
+        label=label,
     )
-
-
-def legend_columns(labels: Sequence[str], inches: float) -> int:
-    """How many columns of a legend fit."""
-    widest = max((width(label) for label in labels), default=0.0) + KEY
-    return max(1, min(len(labels), int(inches / widest)))
-
-
-def legend_height(labels: Sequence[str], inches: float) -> float:
-    """Inches that `legend` takes."""
-    return -(-len(labels) // legend_columns(labels, inches)) * LEGEND_LINE + 0.15 if labels else 0.0
-
-
-def legend(figure: Figure, handles: Sequence[Line2D]) -> None:
-    """Below everything; as many columns as fit. matplotlib's own lays itself out at every drawing."""
-    across, up = (float(inches) for inches in figure.get_size_inches())
-    labels = [str(h.get_label()) for h in handles]
-    lines = -(-len(labels) // legend_columns(labels, across))
-    columns = -(-len(labels) // lines)
-    wide = [max(width(label) for label in labels[i * lines : (i + 1) * lines]) + KEY for i in range(columns)]
-    starts = np.cumsum([0.0, *wide]) + (across - sum(wide)) / 2
-    for i, (of, label) in enumerate(zip(handles, labels, strict=True)):
-        x, y = starts[i // lines] / across, (LEGEND_LINE * (lines - i % lines - 0.5) + 0.03) / up
-        dash, text = 0.25 / across, 0.31 / across
-        of.set_data([x, x + dash / 2, x + dash], [y, y, y])
-        of.set_markevery([1])
-        of.set_transform(figure.transFigure)
-        figure.add_artist(of)
-        figure.text(x + text, y, label, va="center_baseline")

@@ -8,15 +8,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.frame import Side, frame
-from fusionbench.report.figures.panel import Panel
-from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.rows import named, widest
-from fusionbench.report.figures.style import COLOURS, Look, handle, legend
+from fusionbench.report.figures.style import COLOURS, Style, legend_handle
 from fusionbench.report.model import Row, as_row
 from fusionbench.results.frames import ROW
 
@@ -40,17 +40,17 @@ class Quantity:
     name: str
     title: str
     axis: str
-    parts: Mapping[str, Look]
+    parts: Mapping[str, Style]
 
 
 QUANTITIES = (
-    Quantity("loss", "Training curves", "loss", {"train": Look(COLOURS[0], ""), "val": Look(COLOURS[1], "")}),
-    Quantity("c_index", "Validation c-index while training", "c-index", {"val": Look(COLOURS[1], "")}),
+    Quantity("loss", "Training curves", "loss", {"train": Style(COLOURS[0], ""), "val": Style(COLOURS[1], "")}),
+    Quantity("c_index", "Validation c-index while training", "c-index", {"val": Style(COLOURS[1], "")}),
 )
 LABELS = {"train": "training", "val": "validation"}
 
 
-def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort and quantity."""
     history = analysis.frames.history
     for quantity in QUANTITIES:
@@ -59,7 +59,7 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         of = of[several]
         datasets = list(dict.fromkeys(of["dataset"].astype(str)))
         if not datasets:
-            yield LeftOut(
+            yield Omitted(
                 quantity.title, "no curves over epochs are stored: nothing was trained so, or they were not kept"
             )
         for i, dataset in enumerate(datasets):
@@ -67,7 +67,7 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
             yield _drawn(analysis, of[of["dataset"] == dataset], quantity, numbered(name, i, len(datasets)))
 
 
-def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> Drawn:
+def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> ReportFigure:
     by_row = {as_row(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
     rows = widest(list(by_row), analysis.inputs)
     shown = rows[:MOST]
@@ -76,7 +76,7 @@ def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: 
     more += f"The first {MOST} of {len(rows)}. " if len(rows) > MOST else ""
     alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(map(named, shown))}."
     figure = curve_figure({row: by_row[row] for row in shown}, quantity)
-    return Drawn(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
+    return ReportFigure(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
 
 
 def by_fold(of: pd.DataFrame) -> pd.DataFrame:
@@ -100,18 +100,18 @@ def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
 
 def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure:
     """A panel for each row."""
-    labels = [LABELS[part] for part in quantity.parts]
-    figure, axes = panels([named(row) for row in rows], Room(2.0, 1.5, left=0.6), most=4, labels=labels)
-    for of, ax in zip(rows.values(), axes, strict=True):
-        for part, look in quantity.parts.items():
-            _draw(ax, by_fold(of[of["split"] == part]), look)
-        frame(ax, Side("epoch", integer=True), Side(quantity.axis))
-    legend(figure, [handle(look, LABELS[part], line=True) for part, look in quantity.parts.items()])
+    size = (2.0, 1.5)
+    figure, axes = panels([named(row) for row in rows], size, most=4)
+    for history, ax in zip(rows.values(), axes, strict=True):
+        for part, style in quantity.parts.items():
+            _draw(ax, by_fold(history[history["split"] == part]), style)
+        ax.set(xlabel="epoch", ylabel=quantity.axis)
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    lay_out(figure, size, [legend_handle(style, LABELS[part], line=True) for part, style in quantity.parts.items()])
     return figure
 
 
-def _draw(ax: Panel, curves: pd.DataFrame, look: Look) -> None:
-    for fold in curves.to_numpy().T:
-        ax.line(curves.index, fold, color=look.colour, linewidth=0.5, alpha=0.35)
+def _draw(ax: Axes, curves: pd.DataFrame, style: Style) -> None:
+    ax.plot(curves.index, curves.to_numpy(), color=style.colour, linewidth=0.5, alpha=0.35)
     mean = mean_curve(curves)
-    ax.line(mean.index, mean, color=look.colour, linewidth=1.8)
+    ax.plot(mean.index, mean, color=style.colour, linewidth=1.8)

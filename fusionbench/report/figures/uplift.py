@@ -8,9 +8,9 @@ from typing import Any
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike, kind_of
-from fusionbench.report.figures.style import COLOURS, Look
+from fusionbench.report.figures.style import COLOURS, Style
 from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
 from fusionbench.report.model import Row, unique
 
@@ -23,12 +23,12 @@ _MARKS = {
 }
 
 
-def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
+def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for cohorts that share their modality sets."""
     rows = [row for name in unique(analysis.stored.cells["dataset"]) for row in fusion_models(analysis, name)]
     series = [of for of in _series(analysis, rows) if of.dots]
     if not series:
-        yield LeftOut(TITLE, "no row on several modalities has one on a single modality of them to be held against")
+        yield Omitted(TITLE, "no row on several modalities has one on a single modality of them to be held against")
         return
     compared = [row for row in rows if any((row[0], kind_of(row)) in of.dots for of in series)]
     together = alike(compared)
@@ -37,7 +37,9 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Picture]:
         shown = [_of(s, datasets) for s in series]
         figure = dot_figure([kind_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
         caption = _CAPTION + "".join(_MARKS[s.filled] for s in shown if s.dots)
-        yield Drawn(numbered("uplift", i, len(together)), TITLE, caption, _alt(shown[0], len(of), datasets), figure)
+        yield ReportFigure(
+            numbered("uplift", i, len(together)), TITLE, caption, _alt(shown[0], len(of), datasets), figure
+        )
 
 
 def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:
@@ -51,12 +53,12 @@ def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:
             gain = None if other is None else uplift_over(analysis, row, other)
             if gain is not None and math.isfinite(gain.value):
                 dots[row[0], kind_of(row)] = Dot(gain.value, gain.low, gain.high)
-        yield Series(label, Look(COLOURS[i], "os"[i]), dots, filled)
+        yield Series(label, Style(COLOURS[i], "os"[i]), dots, filled)
 
 
 def _of(series: Series, datasets: Sequence[str]) -> Series:
     dots = {place: dot for place, dot in series.dots.items() if place[0] in datasets}
-    return Series(series.label, series.look, dots, series.filled)
+    return Series(series.label, series.style, dots, series.filled)
 
 
 def _alt(series: Series, n: int, datasets: Sequence[str]) -> str:

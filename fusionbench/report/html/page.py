@@ -9,8 +9,8 @@ from importlib.resources import files
 from itertools import count
 
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.figures.export import Image
-from fusionbench.report.figures.figure import LeftOut
+from fusionbench.report.figures.export import EmbeddedImage
+from fusionbench.report.figures.figure import Omitted
 
 
 def escaped(text: str) -> str:
@@ -75,9 +75,9 @@ def sections(parts: Iterable[Section], caption: str) -> str:
     return "\n".join(text for text in made if text)
 
 
-def figure(shown: Image | LeftOut) -> str:
+def figure(shown: EmbeddedImage | Omitted) -> str:
     """A figure with its words, or the line that says why it is not there."""
-    if isinstance(shown, LeftOut):
+    if isinstance(shown, Omitted):
         return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
     image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
     return (

@@ -14,8 +14,8 @@ import tomli_w
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section, document
-from fusionbench.report.figures.export import Image
-from fusionbench.report.figures.figure import LeftOut
+from fusionbench.report.figures.export import EmbeddedImage
+from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
 
@@ -57,7 +57,7 @@ class Origin:
 def report(
     analysis: Analysis,
     lock: Mapping[str, Any],
-    images: Sequence[Image | LeftOut],
+    images: Sequence[EmbeddedImage | Omitted],
     audit: Audit | str,
     origin: Origin,
     findings: Sequence[Section] = (),

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from fusionbench.report.figures.figure import Drawn, LeftOut, Picture, numbered
-from fusionbench.report.figures.panels import Room, panels
+from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
+from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.tools.explain.explanation import Explanation, Part
 from fusionbench.tools.explain.tiles import Layer
 
@@ -42,16 +42,16 @@ class Shade:
     range: tuple[float, float]
 
 
-def heatmaps(explanation: Explanation) -> Iterator[Picture]:
+def heatmaps(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     """One a slide."""
     placed = [(part, layer) for part in explanation.parts for layer in part.layers if part.occlusion.items.count > 1]
     if not placed:
-        yield LeftOut("Heatmap", "no modality of the case has several instances with two coordinates")
+        yield Omitted("Heatmap", "no modality of the case has several instances with two coordinates")
     for i, (part, layer) in enumerate(placed):
         where = f"{part.name}, slide {layer.name}" if layer.name else part.name
         title = f"Where it looks: {where}" if part.look is not None else f"What changes the risk: {where}"
         alt = f"Map of {len(layer.items)} instances of {where}."
-        yield Drawn(numbered("heatmap", i, len(placed)), title, _CAPTION, alt, _figure(part, layer), colours=256)
+        yield ReportFigure(numbered("heatmap", i, len(placed)), title, _CAPTION, alt, _figure(part, layer), colours=256)
 
 
 def _shades(part: Part) -> list[Shade]:
@@ -72,18 +72,13 @@ def _figure(part: Part, layer: Layer) -> Figure:
         rows, columns = layer.thumbnail.rgb.shape[:2]
         low, high = np.zeros(2), np.array([columns, rows]) * layer.thumbnail.downsample
     wide, tall = np.maximum((high - low) / (high - low).max() * LONG, 0.8)
-    room = Room(float(wide), float(tall), left=0.15, below=0.7, right=0.35)
-    figure, places = panels([shade.title for shade in shades], room, most=2)
-    for panel, shade in zip(places, shades, strict=True):
-        ax = figure.add_axes(panel.place.bounds)
+    size = (float(wide), float(tall))
+    figure, axes = panels([shade.title for shade in shades], size, most=2)
+    for ax, shade in zip(axes, shades, strict=True):
         _map(figure, ax, layer, shade)
-        ax.set_xlim(low[0], high[0])
-        ax.set_ylim(high[1], low[1])
-        ax.set_aspect("equal")
-        ax.set_xticks([])
-        ax.set_yticks([])
-        for spine in ax.spines.values():
-            spine.set_visible(False)
+        ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
+        ax.spines[:].set_visible(False)
+    lay_out(figure, size)
     return figure
 
 
@@ -98,8 +93,5 @@ def _map(figure: Figure, ax: Axes, layer: Layer, shade: Shade) -> None:
     drawn.set_array(shade.values[layer.items])
     drawn.set_clim(*shade.range)
     ax.add_collection(drawn)
-    box, height = ax.get_position(), float(figure.get_figheight())
-    bar = figure.add_axes((box.x0, box.y0 - 0.22 / height, box.width, 0.1 / height))
-    scale = figure.colorbar(drawn, cax=bar, orientation="horizontal")
+    scale = figure.colorbar(drawn, ax=ax, location="bottom", ticks=MaxNLocator(3), fraction=0.05, pad=0.03, aspect=34)
     scale.set_alpha(1.0)
-    bar.xaxis.set_major_locator(MaxNLocator(3))

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from PIL import Image as Picture
 
-from fusionbench.report.figures.export import Image
-from fusionbench.report.figures.figure import LeftOut
+from fusionbench.report.figures.export import EmbeddedImage
+from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, table
 from fusionbench.tools.explain.explanation import Explanation, Part
@@ -44,7 +44,7 @@ class Tile:
 
 
 def explanation_page(
-    explanation: Explanation, images: Sequence[Image | LeftOut], tiles: Sequence[Tile], command: str
+    explanation: Explanation, images: Sequence[EmbeddedImage | Omitted], tiles: Sequence[Tile], command: str
 ) -> str:
     """The whole page."""
     chosen = explanation.chosen

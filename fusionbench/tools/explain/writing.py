@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image as Picture
 
 from fusionbench.core.file_names import filename
-from fusionbench.report.figures.export import written
+from fusionbench.report.figures.export import write_figures
 from fusionbench.results.store import Store
 from fusionbench.tools.explain import frames
 from fusionbench.tools.explain.explanation import Explanation, Part
@@ -43,7 +43,7 @@ def write(explanation: Explanation, store: Store, request: Request) -> Path:
         store.write_bytes(f"{place}/{TILES}/{tile.name}", tile.png)
     if not tiles:
         (store.folder / place / TILES).rmdir()
-    images = list(written(figures(explanation), store, f"{place}/figures"))
+    images = list(write_figures(figures(explanation), store, f"{place}/figures"))
     store.write_text(f"{place}/items.csv", frames.item_frame(explanation).to_csv(index=False))
     store.write_text(f"{place}/layers.csv", frames.layer_frame(explanation).to_csv(index=False))
     store.write_text(f"{place}/curves.csv", frames.curve_frame(explanation).to_csv(index=False))

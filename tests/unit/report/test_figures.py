@@ -10,27 +10,27 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from PIL import Image
 from sksurv.nonparametric import kaplan_meier_estimator
 
-from fusionbench.report.figures import MAKERS, figures
+from fusionbench.report.figures import MAKERS, make_figures
 from fusionbench.report.figures.calibration import calibration, horizon
 from fusionbench.report.figures.calibration import points as calibration_points
 from fusionbench.report.figures.cost import costs
 from fusionbench.report.figures.dot_plot import Dot
-from fusionbench.report.figures.figure import Drawn, LeftOut
+from fusionbench.report.figures.export import DPI, png, svg
+from fusionbench.report.figures.figure import Omitted, ReportFigure
 from fusionbench.report.figures.forest import forest
-from fusionbench.report.figures.forms import draw
 from fusionbench.report.figures.kaplan_meier import kaplan_meier, p_values, survival
 from fusionbench.report.figures.missing import points as rate_points
-from fusionbench.report.figures.panel import Panel
 from fusionbench.report.figures.pooled import pooled as pooled_pictures
 from fusionbench.report.figures.pooled import rank_figure
 from fusionbench.report.figures.predictions import Predicted, leading, predicted, quarters
 from fusionbench.report.figures.rows import alike
-from fusionbench.report.figures.style import COLOURS, fitted, folded, looks, shown, styled, width
+from fusionbench.report.figures.style import COLOURS, displayable, report_style, shortened, styles, wrapped
 from fusionbench.report.figures.training import by_fold, mean_curve, training
 from fusionbench.report.figures.uplift import uplift
 from fusionbench.report.findings.pooled import pooled
@@ -46,33 +46,29 @@ def small():
 
 
 def drawn(pictures):
-    return [picture for picture in pictures if isinstance(picture, Drawn)]
+    return [picture for picture in pictures if isinstance(picture, ReportFigure)]
 
 
 def made_by(maker, analysis, lock):
-    with styled():
+    with report_style():
         return drawn(maker(analysis, lock))
 
 
 def left_out(pictures):
-    return {picture.title: picture.reason for picture in pictures if isinstance(picture, LeftOut)}
-
-
-def panels_of(figure: Figure) -> list[Panel]:
-    return [of for of in figure.findobj(Panel) if isinstance(of, Panel)]
+    return {picture.title: picture.reason for picture in pictures if isinstance(picture, Omitted)}
 
 
 def marks(figure: Figure, panel: int):
     """(x of every mark, (low, high) of every horizontal interval) of a panel."""
-    lines = panels_of(figure)[panel].lines
-    points = [float(x) for line in lines if line.get_marker() != "None" for x in line.get_xdata()]
-    broken = [np.reshape(line.get_xdata(), (-1, 3)) for line in lines if np.isnan(line.get_xdata()).any()]
-    spans = [(float(low), float(high)) for of in broken for low, high, _ in of]
+    ax = figure.axes[panel]
+    points = [float(x) for line in ax.lines if line.get_marker() != "None" for x in line.get_xdata()]
+    intervals = [segment[:, 0] for c in ax.collections if isinstance(c, LineCollection) for segment in c.get_segments()]
+    spans = [(float(low), float(high)) for low, high in intervals]
     return points, spans
 
 
 def test_every_figure_is_there(small):
-    pictures = list(figures(*small))
+    pictures = list(make_figures(*small))
     names = {picture.name.rstrip("-12") for picture in drawn(pictures)}
     assert names == {
         *("forest", "uplift", "cohorts", "missing-rates", "missing-half", "missing-patterns", "survival"),
@@ -133,7 +129,7 @@ def test_ranks_are_drawn_from_six_cohorts_on():
 def test_names_of_ranks_never_overlap(n):
     values = np.random.default_rng(0).normal(size=(6, n)) + np.arange(n)
     kinds = [(f"model-{i}[with=an-option]", "a+b+c", "base") for i in range(n)]
-    with styled():
+    with report_style():
         figure = rank_figure(kinds, rank_test(values, higher_is_better=True))
     assert overlapping(figure) == []
 
@@ -174,10 +170,10 @@ def test_the_drawn_curves_and_numbers_at_risk():
     of = predicted(analysis, dataset, [row])[row][0]
     high = risk_groups(of.risk, of.fold)
     at, wanted = kaplan_meier_estimator(of.event[~high], of.time[~high])
-    line = panels_of(picture.figure)[0].lines[0]
+    line = picture.figure.axes[0].lines[0]
     assert list(line.get_xdata()) == [0, *at]
     assert list(line.get_ydata()) == [1, *wanted]
-    texts = [text.get_text() for text in panels_of(picture.figure)[0].texts]
+    texts = [text.get_text() for text in picture.figure.axes[0].texts]
     assert str((~high).sum()) in texts
     assert p_values({0: of})[0] == log_rank_p(of.time, of.event, high)
 
@@ -204,7 +200,7 @@ def test_overlapping_test_folds_are_not_joined():
     first = frames.predictions["case"].iloc[0]
     again = frames.predictions[frames.predictions["case"] == first].assign(fold=1)
     twice = replace(frames, predictions=pd.concat([frames.predictions, again], ignore_index=True))
-    reasons = left_out(figures(analysed(twice), lock_of(frames)))
+    reasons = left_out(make_figures(analysed(twice), lock_of(frames)))
     assert "overlap" in reasons["Survival by predicted risk: toy"]
     assert "overlap" in reasons["Calibration: toy"]
 
@@ -250,7 +246,7 @@ def test_costs_are_means_over_folds():
 
 def test_results_without_curves_survival_or_costs_say_so():
     frames = make_frames({"x": 1.0, "y": 0.5})
-    reasons = left_out(figures(analysed(frames), lock_of(frames)))
+    reasons = left_out(make_figures(analysed(frames), lock_of(frames)))
     assert set(reasons) == {
         *("Uplift over the best uni-modal model", "Cohorts together", "Modalities hidden at random"),
         *("One modality a patient", "Each missing-modality pattern", "Calibration: toy", "Training curves"),
@@ -261,7 +257,7 @@ def test_results_without_curves_survival_or_costs_say_so():
 
 def test_one_model_one_cohort_one_fold():
     frames = with_survival(make_frames({"x": 1.0}, folds=1))
-    pictures = list(figures(analysed(frames), lock_of(frames)))
+    pictures = list(make_figures(analysed(frames), lock_of(frames)))
     assert {p.name for p in drawn(pictures)} == {"survival", "calibration"}
     assert "need two" in left_out(pictures)["c-index by cohort and model"]
 
@@ -297,35 +293,35 @@ def test_names_come_out_as_they_are_written(small):
     (picture, *_) = drawn(forest(analysed(frames), lock_of(frames)))
     texts = {text.get_text() for text in picture.figure.findobj(Text)}
     assert any(text.startswith("x$_1$<b>&amp;\\frac{a}{b}") for text in texts)
-    draw(picture.figure)  # mathtext would fail on \frac{a} here, or draw a fraction
+    svg(picture.figure)  # mathtext would fail on \frac{a} here, or draw a fraction
 
 
 def test_the_same_drawing_is_the_same_bytes(small):
     twice = [drawn(forest(*small))[0].figure for _ in range(2)]
-    one, other = map(draw, twice)
-    assert (one.svg, one.png()) == (other.svg, other.png())
-    assert b"<dc:date>" not in one.svg
-    assert Image.open(io.BytesIO(one.png())).size[0] == round(twice[0].get_figwidth() * 144)
+    assert svg(twice[0]) == svg(twice[1])
+    assert png(twice[0], 64) == png(twice[1], 64)
+    assert b"<dc:date>" not in svg(twice[0])
+    assert Image.open(io.BytesIO(png(twice[0], 64))).size[0] == pytest.approx(twice[0].get_figwidth() * DPI, abs=1)
 
 
-@given(st.text(max_size=60), st.floats(0.4, 4))
+@given(st.text(max_size=60), st.integers(4, 40))
 @settings(max_examples=40)
-def test_a_name_fits_the_room_it_is_given(text, inches):
-    assert width(fitted(text, inches)) <= inches or len(fitted(text, inches)) <= 5
-    assert "\n" not in shown(text)
+def test_a_name_has_no_more_letters_than_it_may(text, letters):
+    assert len(shortened(text, letters)) <= letters
+    assert "\n" not in displayable(text)
 
 
 @given(st.text(alphabet="abcdefg-,+[]= ", min_size=1, max_size=120))
 @settings(max_examples=40)
 def test_a_title_has_three_lines_at_most(text):
-    lines = folded(text, 2.0).split("\n")
+    lines = wrapped(text, 25).split("\n")
     assert len(lines) <= 3
-    assert all(width(line) <= 2.0 for line in lines)
+    assert all(len(line) <= 25 for line in lines)
 
 
 def test_forty_models_have_forty_looks():
-    made = looks([str(i) for i in range(40)])
-    assert len({(look.colour, look.marker) for look in made.values()}) == 40
+    made = styles([str(i) for i in range(40)])
+    assert len({(style.colour, style.marker) for style in made.values()}) == 40
     assert len(set(COLOURS)) == 7
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.document import Entry
-from fusionbench.report.figures import figures
-from fusionbench.report.figures.export import Image, written
-from fusionbench.report.figures.figure import LeftOut
+from fusionbench.report.figures import make_figures
+from fusionbench.report.figures.export import EmbeddedImage, write_figures
+from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.html.index import front_page
 from fusionbench.report.html.page import table
 from fusionbench.report.html.suite_report import Origin, report
@@ -63,7 +63,7 @@ def made(tmp_path_factory):
     analysis, lock = analysed(replace(frames, cells=cells)), lock_of(frames, title="A <toy> & $x_1$")
     store = Store(tmp_path_factory.mktemp("results"), "toy-suite")
     store.folder.mkdir()
-    images = list(written(figures(analysis, lock), store))
+    images = list(write_figures(make_figures(analysis, lock), store))
     return report(analysis, lock, images, AUDIT, Origin("fusionbench run toy-suite")), images, store
 
 
@@ -115,8 +115,8 @@ def test_what_it_tells(made):
         "file.csv",
     ):
         assert wanted in page
-    assert all(f'<figure id="{image.name}">' in page for image in images if isinstance(image, Image))
-    reasons = [image.reason for image in images if isinstance(image, LeftOut)]
+    assert all(f'<figure id="{image.name}">' in page for image in images if isinstance(image, EmbeddedImage))
+    reasons = [image.reason for image in images if isinstance(image, Omitted)]
     assert reasons
     assert all(f"left out, {reason}." in page for reason in reasons)
     assert re.search(r'<td class="tied">.*<sup title="tie group a">a</sup>', page)
@@ -138,13 +138,13 @@ def test_two_headings_of_one_name_keep_two_anchors(made):
 
 def test_every_figure_is_a_file_twice_and_old_ones_go(made, tmp_path):
     _, images, store = made
-    names = {image.name for image in images if isinstance(image, Image)}
+    names = {image.name for image in images if isinstance(image, EmbeddedImage)}
     files = {path.name for path in (store.folder / "figures").iterdir()}
     assert files == {f"{name}.{suffix}" for name in names for suffix in ("png", "svg")}
     other = Store(tmp_path, "other")
     (other.folder / "figures").mkdir(parents=True)
     (other.folder / "figures" / "forest.svg").write_text("old")
-    assert list(written([LeftOut("Forest", "one row")], other)) == [LeftOut("Forest", "one row")]
+    assert list(write_figures([Omitted("Forest", "one row")], other)) == [Omitted("Forest", "one row")]
     assert list((other.folder / "figures").iterdir()) == []
 
 

@@ -12,7 +12,7 @@ import torch
 
 from fusionbench.core.types import ModalitySpec, PreparedBag, RawBag
 from fusionbench.data.slides import Thumbnail
-from fusionbench.report.figures.figure import Drawn, LeftOut
+from fusionbench.report.figures.figure import Omitted, ReportFigure
 from fusionbench.tools.explain import occlusion
 from fusionbench.tools.explain.attention import Look
 from fusionbench.tools.explain.explanation import Explanation, Part
@@ -166,16 +166,16 @@ def everything() -> Explanation:
 
 def test_every_drawing_is_there_and_no_two_texts_meet() -> None:
     pictures = list(figures(everything()))
-    names = [picture.name for picture in pictures if isinstance(picture, Drawn)]
+    names = [picture.name for picture in pictures if isinstance(picture, ReportFigure)]
     assert names == ["heatmap-1", "heatmap-2", "items-1", "items-2", "layers", "agreement"]
     for picture in pictures:
-        assert isinstance(picture, Drawn)
+        assert isinstance(picture, ReportFigure)
         assert not overlapping(picture.figure), picture.name
 
 
 def test_what_cannot_be_drawn_says_why() -> None:
     pictures = list(figures(explanation_of(part_of("x", None, Items(4)))))
-    reasons = {picture.title: picture.reason for picture in pictures if isinstance(picture, LeftOut)}
+    reasons = {picture.title: picture.reason for picture in pictures if isinstance(picture, Omitted)}
     assert len(reasons) == len(pictures) == 3
     assert reasons["Layer by layer"] == "there is no attention"
 

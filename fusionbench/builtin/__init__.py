@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionbench_modalities() -> Iterable[type[Modality]]:
+    """Vectors, bags and grids."""
     from fusionbench.builtin.bag import Bag
     from fusionbench.builtin.grid import Grid
     from fusionbench.builtin.vector import Vector
@@ -26,6 +27,7 @@ def fusionbench_modalities() -> Iterable[type[Modality]]:
 
 @hookimpl
 def fusionbench_datasets() -> Iterable[type[Dataset]]:
+    """The synthetic cohort, the breast cancer cohort of scikit-survival, and tables of a user's own."""
     from fusionbench.builtin.breast_cancer import BreastCancer
     from fusionbench.builtin.synthetic import Synthetic
     from fusionbench.builtin.table.dataset import Table
@@ -35,6 +37,7 @@ def fusionbench_datasets() -> Iterable[type[Dataset]]:
 
 @hookimpl
 def fusionbench_metrics() -> Iterable[type[Metric]]:
+    """Concordance, time-dependent AUC, integrated Brier score, calibration."""
     from fusionbench.builtin.metrics import METRICS
 
     return METRICS
@@ -42,6 +45,7 @@ def fusionbench_metrics() -> Iterable[type[Metric]]:
 
 @hookimpl
 def fusionbench_executors() -> Iterable[type[Executor]]:
+    """One cell after the other, and Ray where it is installed."""
     from fusionbench.execution.executors.ray import Ray
     from fusionbench.execution.executors.serial import Serial
 
@@ -50,6 +54,7 @@ def fusionbench_executors() -> Iterable[type[Executor]]:
 
 @hookimpl
 def fusionbench_suites() -> Iterable[Traversable]:
+    """The suites of `benchmarks/`."""
     return sorted((f for f in _suite_folder().iterdir() if f.name.endswith(".toml")), key=lambda f: f.name)
 
 

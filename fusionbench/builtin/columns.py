@@ -44,10 +44,12 @@ class Numbers:
         return made
 
     def state(self) -> Mapping[str, Any]:
+        """The numbers as JSON values."""
         return {name: None if value is None else value.tolist() for name, value in asdict(self).items()}
 
     @classmethod
     def restore(cls, state: Mapping[str, Any]) -> Numbers:
+        """The inverse of `state`."""
         arrays = {name: np.array(value, dtype=np.float64) for name, value in state.items() if value is not None}
         return cls(**arrays)
 

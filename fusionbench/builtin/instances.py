@@ -77,6 +77,7 @@ class Moments:
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
+        """Of no instance yet."""
         return cls(0, np.zeros(dim), np.zeros(dim))
 
     def add(self, values: NDArray[Any]) -> None:

@@ -10,6 +10,7 @@ from fusionbench.cli.options import OUT, Json, Out, SuiteName, open_session, pri
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("audit")(audit)
 
 

@@ -19,6 +19,7 @@ def _plugins(incomplete: str) -> list[str]:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("check")(check)
 
 

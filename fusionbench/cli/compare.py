@@ -11,6 +11,7 @@ from fusionbench.cli.options import OUT, Json, Out, SuiteName, names_of, open_se
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("compare")(compare)
     app.command("score")(score)
     app.command("import")(import_)

@@ -19,6 +19,7 @@ data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_ar
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.add_typer(data, name="data")
 
 

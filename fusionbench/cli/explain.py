@@ -11,6 +11,7 @@ from fusionbench.cli.options import OUT, Device, Out, SuiteName, names_of, open_
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("explain")(explain)
 
 

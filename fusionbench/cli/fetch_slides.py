@@ -58,9 +58,11 @@ class Lines:
         self.files, self.n = files, 0
 
     def received(self, size: int) -> None:
+        """Bytes of a file that have come; a line is printed only when a file has ended."""
         return
 
     def finished(self, source: Source, reason: str | None) -> None:
+        """A file has ended; `reason` is why it failed, None where it did not."""
         from fusionbench.data.slide_files import gigabytes
 
         self.n += 1
@@ -75,8 +77,10 @@ class Bar:
         self.task = progress.add_task(f"0 of {files} slides", total=size)
 
     def received(self, size: int) -> None:
+        """Bytes of a file that have come."""
         self.progress.advance(self.task, size)
 
     def finished(self, source: Source, reason: str | None) -> None:
+        """A file has ended; `reason` is why it failed, None where it did not."""
         self.n += 1
         self.progress.update(self.task, description=f"{self.n} of {self.files} slides")

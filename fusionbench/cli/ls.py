@@ -11,6 +11,8 @@ from fusionbench.cli.options import Json, print_json, print_table
 
 
 class Kind(StrEnum):
+    """What `fusionbench ls` can list."""
+
     suites = "suites"
     datasets = "datasets"
     models = "models"
@@ -20,6 +22,7 @@ class Kind(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("ls")(ls)
 
 

@@ -94,6 +94,8 @@ def open_session(
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON; dataclasses and mappings become objects, anything else its text."""
+
     def plain(item: Any) -> Any:
         if is_dataclass(item) and not isinstance(item, type):
             return asdict(item)

@@ -22,6 +22,11 @@ class Verbs(TyperGroup):
 
     @cached_property
     def registry(self) -> Registry:
+        """The plugins' commands, looked for once.
+
+        Raises:
+            PluginError: a plugin's command has the name of one of fusionbench's own.
+        """
         from fusionbench.core.registry import discover
 
         registry = discover(("commands",))
@@ -36,6 +41,7 @@ class Verbs(TyperGroup):
         return [*super().list_commands(ctx), *self.registry.names("commands")]
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """fusionbench's own verb of that name, else a plugin's."""
         return super().get_command(ctx, cmd_name) or self._from_plugin(cmd_name)
 
     def _from_plugin(self, name: str) -> Any:

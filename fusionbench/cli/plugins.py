@@ -8,6 +8,7 @@ from fusionbench.cli.options import Json, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("plugins")(plugins)
 
 

@@ -11,6 +11,7 @@ from fusionbench.cli.options import OUT, DatasetName, Device, Out, dataset_ref, 
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("predict")(predict)
 
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from fusionbench.tools.run import Reporter
+
 if TYPE_CHECKING:
     from fusionbench.core.cell_result import CellResult
     from fusionbench.suites.cell import Cell
-    from fusionbench.tools.run import Reporter
 
 
 @contextmanager
@@ -36,7 +37,7 @@ def make_reporter() -> Iterator[Reporter]:
         yield Bars(progress)
 
 
-class Lines:
+class Lines(Reporter):
     """One line a finished cell."""
 
     def __init__(self) -> None:
@@ -65,7 +66,7 @@ class Lines:
         print(line, file=sys.stderr, flush=True)
 
 
-class Bars:
+class Bars(Reporter):
     """Two bars: cells of the suite, epochs of the cell in hand."""
 
     def __init__(self, progress: Progress) -> None:

@@ -8,6 +8,7 @@ from fusionbench.cli.options import OUT, Out, SuiteName, open_session
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("publish")(publish)
 
 

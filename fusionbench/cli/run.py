@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("run")(run)
 
 

@@ -24,6 +24,7 @@ _REASONS = 8
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("status")(status)
 
 

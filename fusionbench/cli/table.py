@@ -11,6 +11,8 @@ from fusionbench.cli.options import OUT, Out, SuiteName, open_session
 
 
 class Format(StrEnum):
+    """Formats of a printed table."""
+
     md = "md"
     latex = "latex"
     html = "html"
@@ -18,6 +20,7 @@ class Format(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("table")(table)
 
 

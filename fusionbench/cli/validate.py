@@ -8,6 +8,7 @@ from fusionbench.cli.options import SuiteName
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("validate")(validate)
 
 

@@ -67,6 +67,7 @@ class Entry:
 
     @property
     def size(self) -> int:
+        """Bytes of the entry."""
         return sum(len(part) for part in self.parts)
 
 

@@ -101,6 +101,7 @@ class FeatureCache:
         self._stopped = False
 
     def entries(self) -> list[Path]:
+        """The files of the cache."""
         return sorted(self.folder.glob(f"*{SUFFIX}"))
 
     def unfinished(self) -> list[Path]:

@@ -42,6 +42,7 @@ class BagCache:
         return bag if known is ref else None
 
     def put(self, case_id: str, ref: Any, bag: PreparedBag) -> None:
+        """Keep a case's prepared bag, where it was made from an array in memory and there is room."""
         size = bag.values.nbytes + (0 if bag.coords is None else bag.coords.nbytes)
         if isinstance(ref, np.ndarray) and case_id not in self._bags and self.used + size <= self.limit:
             self._bags[case_id] = (ref, bag)
@@ -104,6 +105,7 @@ class Preprocessor:
 
     @property
     def specs(self) -> Mapping[str, ModalitySpec]:
+        """Modality name to its prepared form."""
         return {name: part.fitted.spec for name, part in self.parts.items()}
 
     @property

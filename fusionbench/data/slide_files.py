@@ -105,4 +105,5 @@ def _free(home: Path) -> int:
 
 
 def gigabytes(size: int) -> str:
+    """A size for people, in GB or MB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"

@@ -56,6 +56,7 @@ class Context:
     trained: list[TorchPredictor] = field(default_factory=list)
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        """Train a module by the suite's recipe; see `FitContext.train`."""
         told = self.progress
         report = None if told is None else lambda epoch: told(epoch, self.recipe.epochs)
         predictor = train_module(
@@ -74,9 +75,15 @@ class Context:
         return predictor
 
     def member(self, member: Member) -> Fit:
+        """A fitted member of the cell.
+
+        Raises:
+            PluginError: the model has not declared it.
+        """
         return _member(self.members, member)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Add quantities of a step to the history; `train/loss` is the quantity `loss` of the split `train`."""
         for name, value in values.items():
             split, _, quantity = name.rpartition("/")
             self.history.append((step, split or "fit", quantity, float(value)))
@@ -93,9 +100,11 @@ class Restore:
     recipe: TrainRecipe
 
     def module(self, module: nn.Module, state: State) -> Predictor:
+        """A trained module as it was stored."""
         return TorchPredictor.restore(module, state, self.task, self.specs, self.recipe, self.device)
 
     def member(self, member: Member) -> Fit:
+        """A restored member of the cell."""
         return _member(self.members, member)
 
 

@@ -1,0 +1,1 @@
+"""Views of stored results: tables, findings, figures, HTML and MLflow."""

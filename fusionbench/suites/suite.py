@@ -209,6 +209,7 @@ def parse_suite(name: str, text: str, where: str) -> Suite:
 
 
 def problem_text(where: str, problems: Sequence[str]) -> str:
+    """One message for every problem of a suite; `where` names its file."""
     if len(problems) == 1:
         return f"{where}: {problems[0]}"
     return f"{where}: {len(problems)} problems\n" + "\n".join(f"  - {p}" for p in problems)

@@ -46,7 +46,7 @@ class Reporter(Protocol):
         """Something that the user should know."""
 
 
-class SilentReporter:
+class SilentReporter(Reporter):
     """Shows nothing."""
 
     def start(self, todo: int, done: int) -> None: ...

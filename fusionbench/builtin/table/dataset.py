@@ -39,6 +39,7 @@ class Table(Dataset):
 
     @property
     def path(self) -> Path:
+        """The cohort's TOML."""
         return Path(self.options.file).expanduser()
 
     def info(self) -> DatasetInfo:

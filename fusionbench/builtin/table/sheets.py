@@ -43,6 +43,7 @@ class Sheet:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names of the columns, in order."""
         return tuple(map(str, self.frame.columns))
 
     def unknown_column(self, key: str, column: str) -> str:

@@ -10,6 +10,8 @@ import typer
 
 
 class Kind(StrEnum):
+    """What `fusionbench new-plugin` can write."""
+
     model = "model"
     dataset = "dataset"
     modality = "modality"
@@ -18,6 +20,7 @@ class Kind(StrEnum):
 
 
 def register(app: typer.Typer) -> None:
+    """Add the module's verbs to the command line."""
     app.command("new-plugin")(new_plugin)
 
 

@@ -34,6 +34,7 @@ LEAST = 10
 
 
 def column_warnings(cohort: Cohort, contents: Mapping[str, Content]) -> Iterator[Suspicion]:
+    """Columns of a cohort's tables that look wrong: constant, equal, named like an outcome, and the like."""
     for name, content in contents.items():
         if content.table is not None:
             for kind, (find, text) in _FINDERS.items():

@@ -56,6 +56,7 @@ class Content:
 
     @property
     def columns(self) -> tuple[str, ...]:
+        """Names of the raw columns, or their numbers."""
         use = self.modality.use
         return use.features or tuple(map(str, range(use.dim)))
 

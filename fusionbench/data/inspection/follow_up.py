@@ -29,6 +29,7 @@ LEAST = 10
 
 
 def follow_up_warnings(cohort: Cohort) -> Iterator[Suspicion]:
+    """What looks wrong about times and events."""
     targets = cohort.targets
     time = np.array([t.time for t in targets.values()])
     event = np.array([t.event for t in targets.values()], dtype=bool)

@@ -16,6 +16,7 @@ FEWEST_GROUPS = 5
 
 
 def structure_warnings(cohort: Cohort) -> Iterator[Suspicion]:
+    """What looks wrong about cases, groups and modalities."""
     alone = list(cohort.without_modality)
     if alone:
         yield Suspicion(

@@ -72,6 +72,7 @@ class Facts:
 
 
 def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
+    """What is in a cohort: cases, events, follow-up and modalities."""
     targets = list(cohort.targets.values())
     time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets], dtype=bool)
     n = len(cohort.cases)

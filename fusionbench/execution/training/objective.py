@@ -150,6 +150,7 @@ class BestCheckpoint:
 
 
 def refuse_non_finite(loss: float, what: str, recipe: TrainRecipe) -> None:
+    """Raise a FusionBenchError where a loss is not finite; `what` names it in the message."""
     if not math.isfinite(loss):
         raise FusionBenchError(f"{what} is {loss}: lower train.lr (now {recipe.lr}) or set train.grad_clip")
 

@@ -12,6 +12,7 @@ Kind = tuple[str, str, str]
 
 
 def kind_of(row: Row) -> Kind:
+    """A row without its dataset: model, modalities, variant."""
     return row[1], row[2], row[3]
 
 

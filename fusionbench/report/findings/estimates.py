@@ -29,6 +29,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws: Floats | None) -> Estimate:
+        """A value with the percentile interval of its bootstrap draws; without one where there are no draws."""
         return cls(value) if draws is None else cls(value, *percentile_interval(draws))
 
     def entry(self, *, signed: bool = False) -> Entry:
@@ -69,6 +70,7 @@ def values_of(analysis: Analysis, line: Line) -> Mapping[Fold, float]:
 
 
 def draws_of(analysis: Analysis, line: Line) -> Floats | None:
+    """Bootstrap draws of a line's c-index; None where it has none."""
     return sample_of(analysis, line[0]).draws.get(line)
 
 
@@ -102,6 +104,7 @@ def unimodal_rows(analysis: Analysis, fused: Row) -> list[Row]:
 
 
 def modalities(row: Row) -> tuple[str, ...]:
+    """Names of a row's modalities."""
     return tuple(row[2].split("+"))
 
 
@@ -132,6 +135,7 @@ class Grid:
         self.lines: list[tuple[Entry, ...]] = []
 
     def add(self, row: Row, entries: Iterator[Entry] | Sequence[Entry]) -> None:
+        """Add a line for a row."""
         names = (row[1], row[2], *([row[3]] if self._variants else []))
         self.lines.append((*map(Entry, names), *entries))
 

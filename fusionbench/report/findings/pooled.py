@@ -42,6 +42,7 @@ class Pooled:
 
     @property
     def leader(self) -> Kind:
+        """The model, modalities and variant with the highest mean."""
         return next(iter(self.means))
 
 

@@ -43,14 +43,17 @@ class RowMean:
 
     @property
     def dataset(self) -> str:
+        """The dataset as written."""
         return PluginRef.parse(self.row[0]).name
 
     @property
     def model(self) -> str:
+        """The model as written."""
         return self.row[1].partition("[")[0]
 
     @property
     def variant(self) -> str:
+        """The variant's name."""
         return self.row[3]
 
     @property
@@ -96,11 +99,13 @@ class RowComparison:
     paired: bool
 
     def text(self, digits: int = 3, unit: str = "") -> str:
+        """The difference with its sign and its interval."""
         interval = "" if math.isnan(self.low) else f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
         return f"{self.value:+.{digits}f}{unit}{interval}"
 
 
 def minus(one: Any, other: Any) -> Any:
+    """The plain difference: how two means or draws are compared by default."""
     return one - other
 
 

@@ -33,15 +33,19 @@ class Seen:
     notes: tuple[str, ...] = ()
 
     def full_line(self, line: Line) -> Line:
+        """The line of a row's c under `full` on the patients of a pattern."""
         return line[0], f"{FULL} on {line[1]}"
 
     def c(self, line: Line) -> Estimate:
+        """Harrell's c of a line, with its interval."""
         return Estimate.of(c_of(self.sample.values.get(line, {})), self.sample.draws.get(line))
 
     def full(self, line: Line) -> Estimate:
+        """Harrell's c of the line's row under `full`, on the same patients."""
         return self.c(self.full_line(line))
 
     def difference(self, one: Line, other: Line) -> Estimate:
+        """Pattern minus `full` on the same patients, with its interval."""
         values = tuple(self.sample.values.get(line, {}) for line in (one, other))
         return difference_between(self.sample, values, one, other)
 

@@ -19,14 +19,17 @@ def escaped(text: str) -> str:
 
 
 def heading(level: int, title: str) -> str:
+    """An HTML heading."""
     return f"<h{level}>{escaped(title)}</h{level}>"
 
 
 def paragraph(text: str) -> str:
+    """An HTML paragraph; empty for an empty text."""
     return f"<p>{escaped(text)}</p>" if text else ""
 
 
 def items(notes: Sequence[str]) -> str:
+    """An HTML list; empty where there are no notes."""
     return "<ul>" + "".join(f"<li>{escaped(note)}</li>" for note in notes) + "</ul>" if notes else ""
 
 

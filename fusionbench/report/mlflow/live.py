@@ -25,9 +25,11 @@ class Live:
         self._tracker: Tracker | None = None
 
     def cell(self, cell: Cell, result: CellResult) -> None:
+        """Log a finished cell."""
         self._try(lambda tracker: tracker.log_cell(cell, result))
 
     def end(self, table: pd.DataFrame, files: SuiteFiles) -> None:
+        """Log the table and the files of the run."""
         self._try(lambda tracker: tracker.log_table(table))
         self._try(lambda tracker: tracker.log_files(files))
 

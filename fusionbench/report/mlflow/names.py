@@ -37,14 +37,17 @@ def clipped(text: str, length: int) -> str:
 
 
 def score_name(metric: str, pattern: str) -> str:
+    """The name of a metric on a missing-modality pattern, as MLflow takes it."""
     return legal(metric if pattern == "full" else f"{metric}.{pattern}")
 
 
 def text(value: Any) -> str:
+    """A parameter's or tag's value as text."""
     if value is None:
         return "none"
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def sha256(text: str) -> str:
+    """Hexadecimal sha256 of a text."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -78,6 +78,7 @@ class Payload:
         return sha256(json.dumps([dict(self.params), self.dataset and self.dataset.digest], sort_keys=True))
 
     def lasting(self, seconds: float) -> Payload:
+        """The payload of a run that took so many seconds."""
         return replace(self, seconds=seconds)
 
 

@@ -50,6 +50,7 @@ class Written:
 
     @classmethod
     def of(cls, cell: Cell, record: Mapping[str, Any], store: Store) -> Written:
+        """Read what a cell has written."""
         frame = store.predictions(cell.key)
         test = frame[frame["split"] == "test"]
         draws = test.groupby(["pattern", "draw"], sort=False)["case"]

@@ -23,6 +23,7 @@ Cohorts = Mapping[tuple[str, str], "Cohort"]
 
 
 def cohort_of(cohorts: Cohorts, cell: Cell) -> Cohort:
+    """A cell's cohort."""
     return cohorts[str(cell.dataset), cell.unit]
 
 
@@ -180,6 +181,7 @@ def agree(
 
 
 def fold(written: Written) -> Hashable:
+    """Dataset, variant, repeat and fold of a cell."""
     cell = written.cell
     return str(cell.dataset), cell.variant, cell.repeat, cell.fold
 
@@ -190,10 +192,12 @@ def mask_place(written: Written) -> Hashable:
 
 
 def planned_split(written: Written) -> Hashable:
+    """Hash of the fold as the plan has it."""
     return fold_hash(written.cell.split)
 
 
 def planned_masks(written: Written) -> Hashable:
+    """Hash of the test masks as the plan has them."""
     return str(written.cell.ingredients["masks"])
 
 

@@ -42,6 +42,7 @@ class Part:
 
     @property
     def item_names(self) -> tuple[str, ...]:
+        """Names of the items that were left out, in order."""
         return self.occlusion.items.names or tuple(f"instance {i}" for i in range(self.occlusion.items.count))
 
     @property
@@ -77,6 +78,7 @@ class Explanation:
 
     @property
     def attends(self) -> bool:
+        """Whether the model has attention on any modality."""
         return any(part.look is not None for part in self.parts)
 
 

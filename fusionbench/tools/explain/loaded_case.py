@@ -101,6 +101,7 @@ class Subject:
 
     @property
     def predictor(self) -> Loaded:
+        """The stored model, with its own preprocessing."""
         return cast(Loaded, self.fit.predictor)
 
     @property

@@ -29,6 +29,7 @@ class Running:
 
 
 def running_now(store: Store) -> Running:
+    """Which cells are being computed, by whom, and which were lost, from the run lock and the attempts."""
     try:
         who = holder(store.folder)
         marks = Attempts(store.folder).all()

@@ -64,10 +64,12 @@ class Status:
     unread: Mapping[str, str]
 
     def count(self, state: State) -> int:
+        """How many cells are in a state."""
         return sum(row.state == state for row in self.rows)
 
     @property
     def failed(self) -> bool:
+        """Whether any cell has failed."""
         return any(row.state == "failed" for row in self.rows)
 
 
@@ -140,6 +142,7 @@ def changed_inputs(before: Stored, cell: Cell) -> tuple[Change, ...]:
 
 
 def in_words(of: Iterable[Change]) -> str:
+    """Changes as one line."""
     return "; ".join(map(str, of))
 
 

@@ -18,6 +18,7 @@ Place = tuple[str, str, str, str, int, int]
 
 
 def place_of(cell: Cell) -> Place:
+    """The cell without its seed and its inputs: row, repeat and fold."""
     return (*cell.row, cell.repeat, cell.fold)
 
 
@@ -49,6 +50,7 @@ class Stored:
 
     @property
     def label(self) -> str:
+        """Dataset, model, modalities, variant, repeat and fold, for people."""
         dataset, model, modalities, variant, repeat, fold = self.place
         named = "" if variant == "base" else f" · {variant}"
         return f"{dataset} · {model} · {modalities}{named} · repeat {repeat} fold {fold}"

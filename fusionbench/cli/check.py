@@ -9,7 +9,7 @@ import typer
 from fusionbench.cli.options import Json, print_json
 
 if TYPE_CHECKING:
-    from fusionbench.testing.conformance import Report, Row
+    from fusionbench.testing.conformance import CheckResult, Report
 
 
 def _plugins(incomplete: str) -> list[str]:
@@ -37,11 +37,11 @@ def check(
     Exit status: 0 all passed, 1 some failed, 2 the request was wrong.
     """
     from fusionbench.core.registry import discover
-    from fusionbench.testing.conformance import Report, checks_for, row_of
+    from fusionbench.testing.conformance import Report, checks_for, run_check
 
-    rows: list[Row] = []
+    rows: list[CheckResult] = []
     for each in checks_for(plugin, discover(), matching):
-        row = row_of(each)
+        row = run_check(each)
         if not as_json:
             _print_row(row, rows[-1] if rows else None)
         rows.append(row)
@@ -51,7 +51,7 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_row(row: Row, before: Row | None) -> None:
+def _print_row(row: CheckResult, before: CheckResult | None) -> None:
     first = before is None or (before.kind, before.subject) != (row.kind, row.subject)
     if first:
         typer.echo(f"{row.kind} {row.subject}")

@@ -11,7 +11,7 @@ import numpy as np
 from fusionbench.core.errors import UndefinedMetric
 from fusionbench.core.seeds import derive
 from fusionbench.report.model import Fold
-from fusionbench.report.predictions import Cohort, Line, Tested
+from fusionbench.report.predictions import Cohort, FoldPredictions, Line
 from fusionbench.survival.stats import (
     Pairs,
     ScoredFold,
@@ -42,7 +42,7 @@ class Bootstrapped:
     reason: str = ""
 
 
-def bootstrap(parts: Sequence[Tested], cohort: Cohort, *, seed: int, draws: int) -> Bootstrapped:
+def bootstrap(parts: Sequence[FoldPredictions], cohort: Cohort, *, seed: int, draws: int) -> Bootstrapped:
     """Harrell's c of every line of one block, with patients resampled within test folds.
 
     Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
@@ -70,12 +70,12 @@ class _Group:
     fold: Fold
     cases: Ints
     pairs: Pairs
-    members: list[Tested]
+    members: list[FoldPredictions]
 
 
-def _groups(parts: Sequence[Tested], cohort: Cohort) -> list[_Group]:
+def _groups(parts: Sequence[FoldPredictions], cohort: Cohort) -> list[_Group]:
     """The parts of each fold and set of cases; those without a comparable pair are left out."""
-    together: dict[tuple[Fold, bytes], list[Tested]] = defaultdict(list)
+    together: dict[tuple[Fold, bytes], list[FoldPredictions]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: p.fold):
         together[part.fold, part.cases.tobytes()].append(part)
     groups = []

@@ -13,7 +13,7 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError, did_you_mean
 from fusionbench.report.bootstrap import Bootstrapped, bootstrap
 from fusionbench.report.model import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
-from fusionbench.report.predictions import Line, Tested, cohort_of, shared_cases, tested
+from fusionbench.report.predictions import FoldPredictions, Line, cohort_of, fold_predictions, shared_cases
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import (
     DRAWS,
@@ -147,7 +147,7 @@ def _all_pairs(
     rows = list(dict.fromkeys(row for row, _, _ in values))
     for dataset in dict.fromkeys(row[0] for row in rows):
         cohort = cohort_of(stored, dataset)
-        parts = tested(stored.predictions, cohort)
+        parts = fold_predictions(stored.predictions, cohort)
         for a, b in _matches([row for row in rows if row[0] == dataset], model_a, model_b):
             of_a, of_b = ([part for part in parts if part.line[0] == row] for row in (a, b))
             shared = shared_cases(of_a, of_b)
@@ -165,7 +165,7 @@ def _matches(rows: Sequence[Row], model_a: str, model_b: str) -> list[tuple[Row,
     return [(a, b) for a, b in together if a[2] == b[2]] or together
 
 
-def n_cases(parts: Sequence[Tested], pattern: str) -> int:
+def n_cases(parts: Sequence[FoldPredictions], pattern: str) -> int:
     """Different cases tested under one pattern."""
     return len({case for part in parts if part.line[1] == pattern for case in part.cases.tolist()})
 

@@ -36,7 +36,7 @@ class Cohort:
 
 
 @dataclass(frozen=True)
-class Tested:
+class FoldPredictions:
     """A row's predictions under one pattern on one test fold.
 
     Attributes:
@@ -73,7 +73,7 @@ def cohort_of(stored: Stored, dataset: str) -> Cohort:
     )
 
 
-def tested(predictions: pd.DataFrame, cohort: Cohort) -> list[Tested]:
+def fold_predictions(predictions: pd.DataFrame, cohort: Cohort) -> list[FoldPredictions]:
     """Stored predictions of one dataset, one value for each row, pattern and fold.
 
     Raises:
@@ -98,7 +98,7 @@ def tested(predictions: pd.DataFrame, cohort: Cohort) -> list[Tested]:
     return [_tested(head, place[part], risk[part], draw[part]) for head, part in parts]
 
 
-def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> Tested:
+def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> FoldPredictions:
     n_draws = 1 + int(np.count_nonzero(np.diff(draw)))
     row, pattern, repeat, fold = as_row(map(str, head[:4])), str(head[4]), int(str(head[5])), int(str(head[6]))
     where = f"predictions of {' '.join(row)}, pattern {pattern}, repeat {repeat}, fold {fold}"
@@ -109,10 +109,10 @@ def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> 
         raise ResultsError(f"{where}: a case is there twice")
     if not np.isfinite(risk).all():
         raise ResultsError(f"{where}: a risk is NaN or infinite")
-    return Tested((row, pattern), (repeat, fold), cases, risk.reshape(n_draws, -1))
+    return FoldPredictions((row, pattern), (repeat, fold), cases, risk.reshape(n_draws, -1))
 
 
-def blocks(parts: Iterable[Tested], variants: Sequence[str]) -> dict[str, int]:
+def blocks(parts: Iterable[FoldPredictions], variants: Sequence[str]) -> dict[str, int]:
     """Variant to the number of its block: variants whose test folds hold the same cases can be paired."""
     held: dict[str, dict[Fold, set[int]]] = {variant: defaultdict(set) for variant in variants}
     for part in parts:
@@ -132,7 +132,7 @@ def _same_tests(one: Mapping[Fold, set[int]], other: Mapping[Fold, set[int]]) ->
     return bool(shared) and all(one[fold] == other[fold] for fold in shared)
 
 
-def shared_cases(one: Sequence[Tested], other: Sequence[Tested]) -> list[Tested]:
+def shared_cases(one: Sequence[FoldPredictions], other: Sequence[FoldPredictions]) -> list[FoldPredictions]:
     """Two rows' predictions on the folds and patients that both have, under the same pattern."""
     places = {(part.line[1], part.fold): part for part in other}
     made = []
@@ -144,6 +144,6 @@ def shared_cases(one: Sequence[Tested], other: Sequence[Tested]) -> list[Tested]
     return made
 
 
-def _restrict(part: Tested, cases: Ints) -> Tested:
+def _restrict(part: FoldPredictions, cases: Ints) -> FoldPredictions:
     keep = np.isin(part.cases, cases, assume_unique=True)
     return replace(part, cases=part.cases[keep], risk=part.risk[:, keep])

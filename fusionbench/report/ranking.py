@@ -11,7 +11,7 @@ import numpy as np
 from fusionbench.report.bootstrap import Bootstrapped, bootstrap
 from fusionbench.report.model import HARRELL, Place, Row, Stored, is_oracle, unique
 from fusionbench.report.paired import FoldValues, adjusted, comparison
-from fusionbench.report.predictions import blocks, cohort_of, tested
+from fusionbench.report.predictions import blocks, cohort_of, fold_predictions
 from fusionbench.survival.stats import best_position, mean_over_folds
 
 ALPHA = 0.05
@@ -41,7 +41,7 @@ def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
     made: dict[tuple[str, str], tuple[int, Bootstrapped]] = {}
     for dataset in unique(stored.cells["dataset"]):
         cohort = cohort_of(stored, dataset)
-        parts = tested(stored.predictions, cohort)
+        parts = fold_predictions(stored.predictions, cohort)
         numbers = blocks(parts, unique(stored.cells.loc[stored.cells["dataset"] == dataset, "variant"]))
         for number in set(numbers.values()):
             members = [part for part in parts if numbers[part.line[0][3]] == number]

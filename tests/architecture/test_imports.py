@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -64,6 +65,13 @@ def test_no_file_of_the_core_names_a_plugin_package() -> None:
         if package in path.read_text(encoding="utf-8")
     ]
     assert not named
+
+
+def test_the_core_names_no_paper_whose_numbers_it_shows() -> None:
+    """A source of a formula may be cited; what a figure or section shows is not some paper's figure."""
+    of_a_paper = re.compile(r"HEALNet paper|paper's (Figure|Table)|\b(Figures?|Tables?) \d")
+    found = {path.relative_to(ROOT): of_a_paper.findall(path.read_text(encoding="utf-8")) for path in files(CORE)}
+    assert {str(path): names for path, names in found.items() if names} == {}
 
 
 @pytest.mark.parametrize("folder", STRANGERS, ids=lambda path: path.name)

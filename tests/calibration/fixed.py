@@ -11,7 +11,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, SurvivalTarget
 from fusionbench.data.splits import make_folds
 from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.predictions import Cohort, Line, Tested
+from fusionbench.report.predictions import Cohort, FoldPredictions, Line
 from fusionbench.survival.stats import corrected_t_test, mean_over_folds, percentile_interval
 from fusionbench.survival.stats.concordance import Ints
 from tests.calibration.population import Population, Sample, Setting
@@ -54,10 +54,10 @@ def cohort_of(sample: Sample) -> Cohort:
     return Cohort("calibration", tuple(f"{i:05d}" for i in range(n)), sample.time, sample.event, np.arange(n))
 
 
-def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[Line], list[Tested]]:
+def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[Line], list[FoldPredictions]]:
     lines: list[Line] = [(("calibration", f"copy-{i}", "all", "base"), "full") for i in range(len(sample.risks))]
     parts = [
-        Tested(line, (0, number), cases, risk[None, cases])
+        FoldPredictions(line, (0, number), cases, risk[None, cases])
         for line, risk in zip(lines, sample.risks, strict=True)
         for number, cases in enumerate(folds)
     ]

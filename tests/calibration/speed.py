@@ -11,7 +11,7 @@ from threadpoolctl import threadpool_limits
 
 from fusionbench.core.seeds import derive
 from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.predictions import Line, Tested
+from fusionbench.report.predictions import FoldPredictions, Line
 from fusionbench.survival.stats import Resampling, ScoredFold, comparable_pairs, concordance, resample, weighted_c
 from fusionbench.survival.stats.concordance import Floats, Ints
 from tests.calibration.fixed import cohort_of
@@ -57,7 +57,9 @@ def patients() -> Sample:
 def matrices(sample: Sample, draws: int) -> Bootstrapped:
     """All draws of all models, as a table asks for them."""
     everyone = np.arange(len(sample.time))
-    parts = [Tested(line, (0, 0), everyone, risk[None]) for line, risk in zip(LINES, sample.risks, strict=True)]
+    parts = [
+        FoldPredictions(line, (0, 0), everyone, risk[None]) for line, risk in zip(LINES, sample.risks, strict=True)
+    ]
     return bootstrap(parts, cohort_of(sample), seed=_SEED, draws=draws)
 
 

@@ -119,8 +119,8 @@ def _targets(cohort: Cohort) -> tested.Cohort:
     return tested.Cohort("twins", ids, time, event, np.arange(len(ids)))
 
 
-def _tested(line: tested.Line, fold: int, result: CellResult, cohort: tested.Cohort) -> tested.Tested:
+def _tested(line: tested.Line, fold: int, result: CellResult, cohort: tested.Cohort) -> tested.FoldPredictions:
     prediction = next(p.prediction for p in result.predictions if p.split == "test")
     place = np.searchsorted(cohort.cases, prediction.ids)
     order = np.argsort(place)
-    return tested.Tested(line, (0, fold), place[order], prediction.risk[None, order])
+    return tested.FoldPredictions(line, (0, fold), place[order], prediction.risk[None, order])

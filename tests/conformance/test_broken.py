@@ -11,6 +11,7 @@ import pytest
 import typer
 
 from fusionbench.core.registry import BASES, PluginRecord, Registry, base_of, discover
+from fusionbench.report.api import Entry, Section
 from fusionbench.testing import Check, checks_for
 from fusionbench.testing.conformance import PROMISES
 from tests.conformance import broken, broken_data
@@ -39,6 +40,7 @@ KINDS = {
     "executor": "executors",
     "encoder": "encoders",
     "command": "commands",
+    "findings function": "findings",
 }
 
 
@@ -151,6 +153,35 @@ def test_a_defect_of_a_command_fails_the_check_that_is_meant_for_it(meant: str, 
     failed = [c.name for c in checks_for("mine", registry_of("commands", "count", app)) if c.outcome().status == "FAIL"]
     assert meant in failed if meant else not failed
     assert set(COMMANDS) - {""} == {promise.name for promise in PROMISES["command"]}
+
+
+def sections(analysis: Any, lock: Any) -> Any:
+    """One section."""
+    yield Section(2, lock["suite"]["title"], header=("rows",), lines=((Entry(str(len(analysis.table.rows))),),))
+
+
+def undescribed(analysis: Any, lock: Any) -> Any:
+    return []
+
+
+def text(analysis: Any, lock: Any) -> Any:
+    """No section."""
+    return "text"
+
+
+def ragged(analysis: Any, lock: Any) -> Any:
+    """A line without an entry for its column."""
+    yield Section(2, "Ragged", header=("rows",), lines=((),))
+
+
+@pytest.mark.parametrize(
+    ("function", "meant"),
+    [(sections, []), (undescribed, ["documented"]), (text, ["writes-sections"]), (ragged, ["writes-sections"])],
+)
+def test_a_defect_of_a_findings_function_fails_the_check_that_is_meant_for_it(function: Any, meant: list[str]) -> None:
+    checks = checks_for("mine", registry_of("findings", "sections", function))
+    assert [check.name for check in checks if check.outcome().status == "FAIL"] == meant
+    assert {check.name for check in checks} == {promise.name for promise in PROMISES["findings function"]}
 
 
 def test_a_check_that_says_nothing_where_another_fails_says_so() -> None:

@@ -15,7 +15,7 @@ from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import estimates
 from fusionbench.report.findings.visible_cases import having_of
 from fusionbench.report.model import FULL, Fold, Row
-from fusionbench.report.predictions import Cohort, Tested, cohort_of, tested
+from fusionbench.report.predictions import Cohort, FoldPredictions, cohort_of, fold_predictions
 from fusionbench.survival.stats import comparable_pairs, concordance, fold_shares
 from fusionbench.survival.stats.concordance import Floats
 
@@ -25,7 +25,7 @@ _TEXT = (
     "exactly one, and neither rank right."
 )
 
-ByFold = Mapping[Fold, Tested]
+ByFold = Mapping[Fold, FoldPredictions]
 Bools = NDArray[np.bool_]
 
 
@@ -61,11 +61,11 @@ def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Ite
                 yield Section(3, title, _TEXT.format(model=model), header, lines)
 
 
-def _by_row(analysis: Analysis, cohort: Cohort) -> dict[Row, dict[Fold, Tested]]:
+def _by_row(analysis: Analysis, cohort: Cohort) -> dict[Row, dict[Fold, FoldPredictions]]:
     """Row to fold to its predictions with all modalities."""
-    made: dict[Row, dict[Fold, Tested]] = {}
+    made: dict[Row, dict[Fold, FoldPredictions]] = {}
     full = analysis.stored.predictions
-    for part in tested(full[full["pattern"] == FULL], cohort):
+    for part in fold_predictions(full[full["pattern"] == FULL], cohort):
         made.setdefault(part.line[0], {})[part.fold] = part
     return made
 
@@ -129,7 +129,7 @@ def _right(kinds: Floats, right: Floats) -> tuple[float, float, float]:
     return both, one, neither
 
 
-def _fold(cohort: Cohort, keep: Bools, parts: Sequence[Tested]) -> tuple[Floats, Floats] | None:
+def _fold(cohort: Cohort, keep: Bools, parts: Sequence[FoldPredictions]) -> tuple[Floats, Floats] | None:
     """((kind,) shares of pairs, (third, kind) of those that a third ranks right) of one fold."""
     cases = np.array([i for i in parts[0].cases if keep[i]], dtype=np.int64)
     pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])

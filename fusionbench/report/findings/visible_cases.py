@@ -13,7 +13,7 @@ from fusionbench.report.bootstrap import Bootstrapped, bootstrap
 from fusionbench.report.findings.estimates import Estimate, c_of, difference_between, modalities, sample_of
 from fusionbench.report.model import FULL, Fold, Row
 from fusionbench.report.paired import n_cases
-from fusionbench.report.predictions import Cohort, Line, Tested, cohort_of, tested
+from fusionbench.report.predictions import Cohort, FoldPredictions, Line, cohort_of, fold_predictions
 from fusionbench.survival.stats.concordance import Floats
 
 _UNKNOWN = "which modalities a patient has is not stored with these results: all patients are compared"
@@ -59,7 +59,7 @@ def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequen
     stored = analysis.stored
     cohort = cohort_of(stored, dataset)
     wanted, shown = set(rows), (FULL, *patterns)
-    parts = [p for p in tested(stored.predictions, cohort) if p.line[0] in wanted and p.line[1] in shown]
+    parts = [p for p in fold_predictions(stored.predictions, cohort) if p.line[0] in wanted and p.line[1] in shown]
     having = having_of(analysis, cohort)
     kept = list(_restricted(parts, having))
     lines = dict.fromkeys(part.line for part in kept if part.line[1] in patterns)
@@ -68,7 +68,7 @@ def seen(analysis: Analysis, dataset: str, rows: Sequence[Row], patterns: Sequen
     return Seen(counts, sample, () if having is not None else (_UNKNOWN,))
 
 
-def _everybody(kept: Iterable[Tested], parts: Iterable[Tested], patterns: Sequence[str]) -> bool:
+def _everybody(kept: Iterable[FoldPredictions], parts: Iterable[FoldPredictions], patterns: Sequence[str]) -> bool:
     """Whether the restriction leaves nobody out."""
     tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
     whole = ((part, part.line[1] if part.line[1] in patterns else FULL) for part in kept)
@@ -87,7 +87,7 @@ def _as_tabled(analysis: Analysis, lines: Iterable[Line]) -> Bootstrapped:
     return Bootstrapped(values, draws)
 
 
-def _drawn(analysis: Analysis, parts: Sequence[Tested], cohort: Cohort, seed: int) -> Bootstrapped:
+def _drawn(analysis: Analysis, parts: Sequence[FoldPredictions], cohort: Cohort, seed: int) -> Bootstrapped:
     """Each block of variants by itself, as for the table."""
     values: dict[Line, Mapping[Fold, float]] = {}
     draws: dict[Line, Floats] = {}
@@ -109,7 +109,7 @@ def having_of(analysis: Analysis, cohort: Cohort) -> list[frozenset[str]] | None
     return [frozenset(of[case].split("+")) - {""} for case in cohort.cases]
 
 
-def _restricted(parts: Sequence[Tested], having: Sequence[frozenset[str]] | None) -> Iterator[Tested]:
+def _restricted(parts: Sequence[FoldPredictions], having: Sequence[frozenset[str]] | None) -> Iterator[FoldPredictions]:
     """Each part under a pattern, and its row under `full`, on the patients that the pattern leaves something of."""
     full = {(part.line[0], part.fold): part for part in parts if part.line[1] == FULL}
     for part in parts:
@@ -123,7 +123,7 @@ def _restricted(parts: Sequence[Tested], having: Sequence[frozenset[str]] | None
         yield _only(other, np.isin(other.cases, part.cases[keep]), (row, f"{FULL} on {pattern}"))
 
 
-def _only(part: Tested, keep: NDArray[np.bool_], line: Line) -> Tested:
+def _only(part: FoldPredictions, keep: NDArray[np.bool_], line: Line) -> FoldPredictions:
     return replace(part, line=line, cases=part.cases[keep], risk=part.risk[:, keep])
 
 

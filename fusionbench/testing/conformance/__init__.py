@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from fusionbench.testing.conformance.check import Check, Failure, Outcome, Promise, Skipped
-from fusionbench.testing.conformance.runner import PROMISES, Report, Row, check_plugin, checks_for, row_of
+from fusionbench.testing.conformance.check import Check, CheckOutcome, Failure, Promise, Skipped
+from fusionbench.testing.conformance.runner import PROMISES, CheckResult, Report, check_plugin, checks_for, run_check
 
 __all__ = [
     "PROMISES",
     "Check",
+    "CheckOutcome",
+    "CheckResult",
     "Failure",
-    "Outcome",
     "Promise",
     "Report",
-    "Row",
     "Skipped",
     "check_plugin",
     "checks_for",
-    "row_of",
+    "run_check",
 ]

@@ -1,4 +1,4 @@
-"""The words of the kit: what a check promises, how it ends, and what a failure says in three sentences."""
+"""Check, its result, and the failure that says what was seen, what was expected and the usual cause."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class Checklist(Generic[S]):
     def add(
         self, name: str, promise: str, *, cause: str, needs: Sequence[str] = ()
     ) -> Callable[[Callable[[S], None]], Callable[[S], None]]:
+        """Decorator of the function that runs the check; its docstring is the promise."""
+
         def keep(run: Callable[[S], None]) -> Callable[[S], None]:
+            run.__doc__ = run.__doc__ or promise
             self.promises.append(Promise(name, promise, cause, run, tuple(needs)))
             return run
 
@@ -70,7 +73,7 @@ class Checklist(Generic[S]):
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """How a check ended.
 
     Attributes:
@@ -87,32 +90,34 @@ class Outcome:
 
 
 @dataclass
-class Examination(Generic[S]):
+class CheckedSubject(Generic[S]):
     """One subject before one checklist; every check runs once, whoever asks for it."""
 
     make: Callable[[], S]
     promises: Mapping[str, Promise[S]]
-    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    outcomes: dict[str, CheckOutcome] = field(default_factory=dict)
 
     @cached_property
     def subject(self) -> S:
+        """The subject, made when the first check needs it."""
         return self.make()
 
-    def outcome(self, name: str) -> Outcome:
+    def outcome(self, name: str) -> CheckOutcome:
+        """The outcome of a check, after those that it needs; each runs once."""
         if name not in self.outcomes:
             self.outcomes[name] = self._blocked(name) or self._tried(self.promises[name])
         return self.outcomes[name]
 
-    def _blocked(self, name: str) -> Outcome | None:
+    def _blocked(self, name: str) -> CheckOutcome | None:
         for needed in self.promises[name].needs:
             before = self.outcome(needed)
             if before.status == "FAIL":
-                return Outcome("skip", f"says nothing where {needed} fails", blocked=True)
+                return CheckOutcome("skip", f"says nothing where {needed} fails", blocked=True)
             if before.blocked:
-                return Outcome("skip", before.reason, blocked=True)
+                return CheckOutcome("skip", before.reason, blocked=True)
         return None
 
-    def _tried(self, promise: Promise[S]) -> Outcome:
+    def _tried(self, promise: Promise[S]) -> CheckOutcome:
         started = time.perf_counter()
         failure: Failure | None = None
         reason = ""
@@ -123,12 +128,12 @@ class Examination(Generic[S]):
             reason = str(skipped)
         except Failure as found:
             failure = Failure(found.seen, found.expected or promise.promise, found.cause or promise.cause)
-        # A plugin is a stranger's code: whatever it raises is what the check saw.
+        # A plugin is third-party code: whatever it raises is what the check saw.
         except (Exception, SystemExit) as error:  # noqa: BLE001
             failure = Failure(raised(error), promise.promise, promise.cause)
             failure.__cause__ = error
         status: Status = "FAIL" if failure else "skip" if reason else "pass"
-        return Outcome(status, reason, failure, seconds=time.perf_counter() - started)
+        return CheckOutcome(status, reason, failure, seconds=time.perf_counter() - started)
 
 
 def raised(error: BaseException) -> str:
@@ -144,7 +149,7 @@ class Check:
     """One promise of one thing; calling it raises Failure (an AssertionError) or Skipped.
 
     Attributes:
-        kind: model, dataset, modality, metric, suite, executor, encoder or command.
+        kind: model, dataset, modality, metric, suite, executor, encoder, command or findings.
         subject: the name of the thing.
     """
 
@@ -152,14 +157,16 @@ class Check:
     subject: str
     name: str
     promise: str
-    examination: Examination[Any] = field(repr=False, compare=False)
+    checked: CheckedSubject[Any] = field(repr=False, compare=False)
 
     @property
     def id(self) -> str:
+        """`kind:subject:check`."""
         return f"{self.kind}:{self.subject}:{self.name}"
 
-    def outcome(self) -> Outcome:
-        return self.examination.outcome(self.name)
+    def outcome(self) -> CheckOutcome:
+        """Run it, unless it has been run."""
+        return self.checked.outcome(self.name)
 
     def __call__(self) -> None:
         outcome = self.outcome()
@@ -171,5 +178,5 @@ class Check:
 
 def checks_of(kind: str, subject: str, make: Callable[[], S], promises: Sequence[Promise[S]]) -> list[Check]:
     """The checks of one thing; `make` gives it when the first of them runs."""
-    examination = Examination(make, {promise.name: promise for promise in promises})
-    return [Check(kind, subject, promise.name, promise.promise, examination) for promise in promises]
+    checked = CheckedSubject(make, {promise.name: promise for promise in promises})
+    return [Check(kind, subject, promise.name, promise.promise, checked) for promise in promises]

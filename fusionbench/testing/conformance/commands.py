@@ -1,4 +1,4 @@
-"""What is promised of a command."""
+"""Checks of a command."""
 
 from __future__ import annotations
 
@@ -44,17 +44,17 @@ def _lacking(name: str, command: Any) -> Iterator[str]:
     if not NAME.fullmatch(name):
         yield "a name of letters, digits, '.', '_' and '-'"
     if not (command.help or "").strip():
-        yield f"words on {name!r}"
+        yield f"a description of {name!r}"
     for parameter in command.params:
         if not (getattr(parameter, "help", None) or "").strip():
-            yield f"words on {parameter.name!r} of {name!r}"
+            yield f"a description of {parameter.name!r} of {name!r}"
     for below, part in getattr(command, "commands", {}).items():
         yield from _lacking(below, part)
 
 
 @CHECKS.add(
     "answers-help",
-    "`--help` prints its words and does nothing else.",
+    "`--help` prints the usage and does nothing else.",
     cause="a callback that runs before the options are read, or an option that is called `--help`, too.",
 )
 def answers_help(subject: CommandSubject) -> None:
@@ -67,4 +67,5 @@ PROMISES: tuple[Promise[CommandSubject], ...] = tuple(CHECKS.promises)
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one command."""
     return checks_of("command", name, lambda: CommandSubject(name, registry), PROMISES)

@@ -1,4 +1,4 @@
-"""What is promised of a dataset."""
+"""Checks of a dataset."""
 
 from __future__ import annotations
 
@@ -237,4 +237,5 @@ PROMISES: tuple[Promise[DatasetSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one dataset."""
     return checks_of("dataset", name, lambda: DatasetSubject(name, registry), PROMISES)

@@ -1,4 +1,4 @@
-"""What everything that a plugin brings says of itself: a name, a version, words, and options that can be written."""
+"""Checks of what every class of a plugin declares: name, version, docstring, and options that can be written."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ def _lacking(cls: type[Any]) -> Iterator[str]:
     version: object = getattr(cls, "version", "1")
     if not isinstance(version, str) or not version:
         yield f"a version as text (now {version!r})"
-    if not _words(cls):
+    if not _docstrings(cls):
         yield "a docstring"
     if issubclass(cls, FusionModel) and cls.missing not in ("native", "impute"):
         yield f"a missing-modality policy, 'native' or 'impute' (now {cls.missing!r})"
     chosen: type[BaseModel] = getattr(cls, "Options", Options)
-    words = _words(chosen)
+    described = _docstrings(chosen)
     for name, field in chosen.model_fields.items():
-        if not field.description and not re.search(rf"\b{re.escape(name)}\b", words):
-            yield f"words on option {name!r}"
+        if not field.description and not re.search(rf"\b{re.escape(name)}\b", described):
+            yield f"a description of option {name!r}"
 
 
-def _words(cls: type[Any]) -> str:
+def _docstrings(cls: type[Any]) -> str:
     """Its docstring, and those of what it extends short of the interfaces."""
     return "\n".join(c.__doc__ for c in cls.__mro__ if c not in INTERFACES and c.__doc__)
 

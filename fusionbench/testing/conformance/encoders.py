@@ -1,4 +1,4 @@
-"""What is promised of an encoder, tried on the CPU."""
+"""Checks of an encoder, tried on the CPU."""
 
 from __future__ import annotations
 
@@ -138,4 +138,5 @@ PROMISES: tuple[Promise[EncoderSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one encoder."""
     return checks_of("encoder", name, lambda: EncoderSubject(name, registry), PROMISES)

@@ -1,4 +1,4 @@
-"""What is promised of a metric."""
+"""Checks of a metric."""
 
 from __future__ import annotations
 
@@ -233,4 +233,5 @@ PROMISES: tuple[Promise[MetricSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one metric."""
     return checks_of("metric", name, lambda: MetricSubject(name, registry), PROMISES)

@@ -1,4 +1,4 @@
-"""What is promised of a modality."""
+"""Checks of a modality."""
 
 from __future__ import annotations
 
@@ -244,4 +244,5 @@ PROMISES: tuple[Promise[ModalitySubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one modality."""
     return checks_of("modality", name, lambda: ModalitySubject(name, registry), PROMISES)

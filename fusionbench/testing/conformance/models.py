@@ -1,4 +1,4 @@
-"""What is promised of a model, in the order in which it is tried."""
+"""Checks of a model, in the order in which it is tried."""
 
 from __future__ import annotations
 
@@ -19,4 +19,5 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one model."""
     return checks_of("model", name, lambda: ModelSubject(name, registry), PROMISES)

@@ -8,8 +8,18 @@ from typing import Any
 
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.core.registry import Registry, discover
-from fusionbench.testing.conformance import commands, datasets, encoders, executors, metrics, modalities, models, suites
-from fusionbench.testing.conformance.check import Check, Outcome, Promise, Status
+from fusionbench.testing.conformance import (
+    commands,
+    datasets,
+    encoders,
+    executors,
+    findings,
+    metrics,
+    modalities,
+    models,
+    suites,
+)
+from fusionbench.testing.conformance.check import Check, CheckOutcome, Promise, Status
 
 MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
     "models": models.checks,
@@ -20,6 +30,7 @@ MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
     "executors": executors.checks,
     "encoders": encoders.checks,
     "commands": commands.checks,
+    "findings": findings.checks,
 }
 PROMISES: Mapping[str, tuple[Promise[Any], ...]] = {
     "model": models.PROMISES,
@@ -30,12 +41,13 @@ PROMISES: Mapping[str, tuple[Promise[Any], ...]] = {
     "executor": executors.PROMISES,
     "encoder": encoders.PROMISES,
     "command": commands.PROMISES,
+    "findings function": findings.PROMISES,
 }
-"""Kind of thing to what is promised of it."""
+"""Kind of thing to the checks of it."""
 
 
 @dataclass(frozen=True)
-class Row:
+class CheckResult:
     """One line of a report.
 
     Attributes:
@@ -62,7 +74,7 @@ class Report:
     """What the checks of a plugin came to."""
 
     plugin: str
-    rows: tuple[Row, ...]
+    rows: tuple[CheckResult, ...]
 
     def count(self, status: Status) -> int:
         return sum(row.status == status for row in self.rows)
@@ -110,14 +122,14 @@ def check_plugin(plugin: str, registry: Registry | None = None) -> Report:
     Raises:
         SuiteError, PluginError: as `checks_for`.
     """
-    return Report(plugin, tuple(row_of(check) for check in checks_for(plugin, registry or discover())))
+    return Report(plugin, tuple(run_check(check) for check in checks_for(plugin, registry or discover())))
 
 
-def row_of(check: Check) -> Row:
+def run_check(check: Check) -> CheckResult:
     """Run a check, and put down what came of it."""
-    outcome: Outcome = check.outcome()
+    outcome: CheckOutcome = check.outcome()
     found = outcome.failure
-    return Row(
+    return CheckResult(
         kind=check.kind,
         subject=check.subject,
         check=check.name,

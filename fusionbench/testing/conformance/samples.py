@@ -35,7 +35,7 @@ TRAIN, VAL, TEST = 96, 32, 60
 STRENGTH = 6.0
 """Log hazard per sd of the hidden score: the best possible c-index is about 0.95."""
 EIGHT = frozenset({"eight cases"})
-"""What is informed where times are drawn by lot."""
+"""`Sample.informed` where times are drawn at random."""
 MISSING = 0.1
 """Share of the modalities that training and validation cases lack; the test cases are complete."""
 

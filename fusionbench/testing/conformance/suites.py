@@ -1,4 +1,4 @@
-"""What is promised of a suite."""
+"""Checks of a suite."""
 
 from __future__ import annotations
 
@@ -59,4 +59,5 @@ PROMISES: tuple[Promise[SuiteSubject], ...] = tuple(CHECKS.promises)
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """The checks of one suite."""
     return checks_of("suite", name, lambda: SuiteSubject(name, registry), PROMISES)

@@ -36,7 +36,7 @@ CPU = torch.device("cpu")
 
 
 @dataclass
-class Lent(Context):
+class RecordingContext(Context):
     """The harness's context, with a copy of each module as it was before training."""
 
     fresh: list[nn.Module] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Fitted:
 
     model: FusionModel
     sample: Sample
-    context: Lent
+    context: RecordingContext
     predictor: Predictor
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
@@ -83,7 +83,7 @@ class Fitter:
         if model.missing == "impute":
             sample = sample.prepared_by(sample.preprocessor.imputing().prepare)
         seed = derive(0, "conformance", str(ref), *names)
-        context = Lent(sample.task, sample.test.specs, seed, CPU, recipe, members)
+        context = RecordingContext(sample.task, sample.test.specs, seed, CPU, recipe, members)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             predictor = model.fit(sample.train, sample.val, context)

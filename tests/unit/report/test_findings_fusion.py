@@ -271,10 +271,10 @@ def test_a_shuffled_modality_costs_what_c_falls_by() -> None:
     assert "[+" in line["a"], "the interval of a real loss lies above 0"
 
 
-def four(*risk: float) -> dict[tuple[int, int], risks.Tested]:
+def four(*risk: float) -> dict[tuple[int, int], risks.FoldPredictions]:
     """A row's risks of four cases in one fold."""
     line = (row("x"), "full")
-    return {(0, 0): risks.Tested(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
+    return {(0, 0): risks.FoldPredictions(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
 
 
 TIME = risks.Cohort("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4))

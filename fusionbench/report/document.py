@@ -207,7 +207,10 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             f"resampled t-test (Nadeau and Bengio 2003), Holm-adjusted, at {ALPHA:.0%}"
         )
         yield (
-            "a tie is no claim of equivalence: differences below the smallest detectable one, 2.8 corrected standard "
-            "errors, may be there"
+            "tied rows may still differ: the design detects only differences above the smallest detectable one, 2.8 "
+            "corrected standard errors"
         )
-    yield "n_cases: cases scored in one repeat; prior: those without any visible modality, given the training-mean risk"
+    yield (
+        "n_cases: cases scored in one repeat; prior: cases with none of the row's modalities visible; they get the "
+        "average training risk"
+    )

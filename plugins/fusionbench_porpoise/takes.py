@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from fusionbench import ModalitySpec
 
-_NEEDS = "takes exactly one bag or grid beside one vector or more"
+_NEEDS = "needs one bag or grid (slide features, an image) and at least one vector (a table)"
 
 
 def sides(specs: Mapping[str, ModalitySpec]) -> tuple[ModalitySpec, tuple[ModalitySpec, ...]]:
@@ -20,10 +20,10 @@ def not_bag_and_vectors(specs: Mapping[str, ModalitySpec]) -> str | None:
     vectors = [spec.name for spec in specs.values() if spec.kind == "vector"]
     bags = [spec.name for spec in specs.values() if spec.kind != "vector"]
     if len(bags) > 1:
-        return f"{_NEEDS}; {_listed(bags)} are {len(bags)}"
+        return f"{_NEEDS}; there are {len(bags)} bags or grids: {_listed(bags)}"
     if not bags:
-        return f"{_NEEDS}; there is no bag or grid beside {_listed(vectors)}"
-    return None if vectors else f"{_NEEDS}; there is no vector beside {_listed(bags)}"
+        return f"{_NEEDS}; there are only vectors: {_listed(vectors)}"
+    return None if vectors else f"{_NEEDS}; there is no vector: {_listed(bags)}"
 
 
 def _listed(names: Sequence[str]) -> str:

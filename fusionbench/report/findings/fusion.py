@@ -15,10 +15,10 @@ from fusionbench.report.model import FULL, HARRELL, Row, unique
 from fusionbench.report.paired import adjusted, comparison
 
 _HELPED = (
-    "Harrell's c with all modalities, and its paired difference to the best uni-modal model: the one that validation "
-    "cases choose (best-unimodal), and beside it the test-best one, chosen on the very test cases, which is "
-    "optimistic. p: corrected resampled t-test of the former, p_holm over the rows of this grid. Uplift: "
-    "100 (c / c_uni - 1)."
+    "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
+    "single-modality model picked on validation patients. Reference 2 (test-best uni-modal, optimistic): the one that "
+    "scored best on the test patients. p: corrected resampled t-test against reference 1, p_holm over the rows of this "
+    "grid. Uplift: 100 (c / c_uni - 1)."
 )
 _SHUFFLED = (
     "Fall of c when the model is shown each test patient with another test patient's modality, among those that have "

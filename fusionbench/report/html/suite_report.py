@@ -92,22 +92,34 @@ def _lead(analysis: Analysis, lock: Mapping[str, Any], title: str, audit: Audit 
     told = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
     yield f"<h1>{escaped(title)}</h1>"
     yield paragraph(
-        f"Suite {lock['suite']['name']}: {cells['dataset'].nunique()} cohorts, {cells['model'].nunique()} models; "
+        f"Suite {lock['suite']['name']}: {_counted(cells['dataset'].nunique(), 'cohort')}, "
+        f"{_counted(cells['model'].nunique(), 'model')}; "
         f"of {len(cells)} cells {told}. {_audited(audit)}"
     )
     yield paragraph(
-        "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded and marked a: "
-        "rows that the corrected t-test does not tell from the best one."
+        "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded, marked a: not "
+        "significantly different from the best row (corrected t-test)."
     )
 
 
-_STATUS = {"ok": "ran", "failed": "failed", "skipped": "were skipped with a reason", "missing": "have not run yet"}
+def _counted(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+_STATUS = {
+    "ok": "ran",
+    "failed": "failed",
+    "skipped": "do not apply (reasons below the tables)",
+    "missing": "have not run yet",
+}
 
 
 def _audited(audit: Audit | str) -> str:
     if isinstance(audit, str):
         return "Not audited here."
     counts = Counter(line.verdict for line in audit.lines)
+    if set(counts) == {"pass"}:
+        return f"Audit: all {len(audit.lines)} checks passed."
     return "Audit: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + "."
 
 

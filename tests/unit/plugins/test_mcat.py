@@ -96,7 +96,7 @@ def test_the_bags_attention_is_that_of_the_tokens_that_count(batch):
     close(net.attention(batch)["image"][:, 0, 0], torch.einsum("ct,cti->ci", weights, scores.softmax(dim=2)))
 
 
-PAIR = "takes exactly one bag or grid beside one vector or more; "
+PAIR = "needs one bag or grid (slide features, an image) and at least one vector (a table); "
 MCAT, WSI, OMIC_ONLY = Mcat(McatOptions()), McatWsi(McatWsiOptions()), McatOmic(McatOmic.Options())
 NO_GROUP = "none of the 2 feature groups of 'omic' matches a column: declare groups of its columns, or set groups=one"
 
@@ -106,9 +106,9 @@ NO_GROUP = "none of the 2 feature groups of 'omic' matches a column: declare gro
     [
         (MCAT, (IMAGE, GROUPED), None),
         (MCAT, (CLINICAL, MAP, GROUPED), None),
-        (MCAT, (CLINICAL, GROUPED), PAIR + "there is no bag or grid beside 'clinical', 'omic'"),
-        (MCAT, (IMAGE,), PAIR + "there is no vector beside 'image'"),
-        (MCAT, (IMAGE, MAP, GROUPED), PAIR + "'image', 'map' are 2"),
+        (MCAT, (CLINICAL, GROUPED), PAIR + "there are only vectors: 'clinical', 'omic'"),
+        (MCAT, (IMAGE,), PAIR + "there is no vector: 'image'"),
+        (MCAT, (IMAGE, MAP, GROUPED), PAIR + "there are 2 bags or grids: 'image', 'map'"),
         (MCAT, (IMAGE, BARE, CLINICAL), NO_GROUP),
         (Mcat(McatOptions(groups="one")), (IMAGE, BARE, CLINICAL), None),
         (WSI, (MAP,), None),

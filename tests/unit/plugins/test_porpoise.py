@@ -56,7 +56,7 @@ def test_attention_is_what_the_bag_is_pooled_with():
     close(net.path(bag)[0], net.path.rho(pooled))
 
 
-PAIR = "takes exactly one bag or grid beside one vector or more; "
+PAIR = "needs one bag or grid (slide features, an image) and at least one vector (a table); "
 PORPOISE, SNN = Porpoise(PorpoiseOptions()), PorpoiseSnn(PorpoiseSnnOptions())
 AMIL = PorpoiseAmil(PorpoiseAmilOptions())
 
@@ -66,9 +66,9 @@ AMIL = PorpoiseAmil(PorpoiseAmilOptions())
     [
         (PORPOISE, (IMAGE, OMIC), None),
         (PORPOISE, (CLINICAL, MAP, OMIC), None),
-        (PORPOISE, (CLINICAL, OMIC), PAIR + "there is no bag or grid beside 'clinical', 'omic'"),
-        (PORPOISE, (IMAGE,), PAIR + "there is no vector beside 'image'"),
-        (PORPOISE, (IMAGE, MAP, OMIC), PAIR + "'image', 'map' are 2"),
+        (PORPOISE, (CLINICAL, OMIC), PAIR + "there are only vectors: 'clinical', 'omic'"),
+        (PORPOISE, (IMAGE,), PAIR + "there is no vector: 'image'"),
+        (PORPOISE, (IMAGE, MAP, OMIC), PAIR + "there are 2 bags or grids: 'image', 'map'"),
         (AMIL, (IMAGE,), None),
         (AMIL, (MAP,), None),
         (AMIL, (OMIC,), "takes bags and grids only; 'omic' is a vector"),

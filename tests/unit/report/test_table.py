@@ -416,7 +416,7 @@ def test_what_a_reader_needs_to_know_is_there():
         "sampling of test patients, models fixed",
         "smallest detectable difference",
         "ddof 1",
-        "no claim of equivalence",
+        "tied rows may still differ",
         "an invented cohort",
         "±",
     ):

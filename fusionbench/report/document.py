@@ -192,8 +192,8 @@ def _population(table: ComparisonTable) -> str:
 
 def _legend(table: ComparisonTable) -> Iterator[str]:
     ddof = {head.sd_ddof: head.variant for head in table.heads}
-    told = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
-    yield f"mean ± sd: mean over folds, then over repeats; sd with {told} over all fold values"
+    spread = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
+    yield f"mean ± sd: mean over folds, then over repeats; sd with {spread} over all fold values"
     if any(head.published for head in table.heads):
         yield "published folds: sd and tests average the repeats of a fold first, and count it once"
     if table.rows["ci_low"].notna().any():

@@ -138,7 +138,7 @@ def keep(table: pd.DataFrame, store: Store) -> Path:
 
 
 def kept(store: Store) -> list[pd.DataFrame]:
-    """Every imported model's predictions."""
+    """The predictions of every imported model, a frame each."""
     return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
 
 

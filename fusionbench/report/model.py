@@ -93,9 +93,9 @@ class Stored:
         known = set(row_keys(frames.cells))
         predictions = _compact(frames.predictions[_NEEDED["predictions"]])
         for frame in (frames.folds, predictions):
-            strangers = set(row_keys(frame[ROW].drop_duplicates())) - known
-            if strangers:
-                raise ResultsError(f"scores or predictions name a row without cells: {' · '.join(min(strangers))}")
+            unknown_rows = set(row_keys(frame[ROW].drop_duplicates())) - known
+            if unknown_rows:
+                raise ResultsError(f"scores or predictions name a row without cells: {' · '.join(min(unknown_rows))}")
         unknown = set(frames.folds["metric"]) - set(directions)
         if unknown:
             raise ResultsError(f"scores name metric {min(unknown)!r}; no installed plugin has it")

@@ -85,8 +85,8 @@ def fold_predictions(predictions: pd.DataFrame, cohort: Cohort) -> list[FoldPred
     names = frame["case"].cat
     place = pd.Index(cohort.cases, dtype=object).get_indexer(names.categories.astype(object))[names.codes]
     if (place < 0).any():
-        stranger = frame["case"].to_numpy()[place < 0][0]
-        raise ResultsError(f"dataset {cohort.name}: predicted case {stranger!r} has no stored target")
+        unknown = frame["case"].to_numpy()[place < 0][0]
+        raise ResultsError(f"dataset {cohort.name}: predicted case {unknown!r} has no stored target")
     keys = [*ROW, "pattern", "repeat", "fold"]
     number = frame.groupby(keys, sort=False, observed=True).ngroup().to_numpy()
     order = np.lexsort((place, frame["draw"].to_numpy(), number))

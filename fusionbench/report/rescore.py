@@ -90,9 +90,9 @@ def _scored(
             shown = draws if metric.horizon == "tau" else [_without_curves(d) for d in draws]
             for score in score_patterns({name: metric}, shown, test, train, tau):
                 n_prior, realised = seen.get((*(place[p] for p in PLACE), pattern), (0, math.nan))
-                told = {"value": score.value, "reason": score.reason, "n_cases": score.n_cases}
+                scored = {"value": score.value, "reason": score.reason, "n_cases": score.n_cases}
                 about = {"n_prior": n_prior, "realised": realised}
-                rows.append({**place, "pattern": pattern, "metric": name, **told, **about})
+                rows.append({**place, "pattern": pattern, "metric": name, **scored, **about})
     return rows
 
 
@@ -119,5 +119,5 @@ def _seen(folds: pd.DataFrame) -> dict[tuple[Hashable, ...], tuple[int, float]]:
     """(cases without a visible modality, share hidden or absent) of each place and pattern, as it was run."""
     firsts = folds.reindex(columns=FOLD_COLUMNS).drop_duplicates([*PLACE, "pattern"])
     keys = firsts[[*PLACE, "pattern"]].itertuples(index=False, name=None)
-    told = zip(firsts["n_prior"].astype(int), firsts["realised"].astype(float), strict=True)
-    return dict(zip(keys, told, strict=True))
+    scored = zip(firsts["n_prior"].astype(int), firsts["realised"].astype(float), strict=True)
+    return dict(zip(keys, scored, strict=True))

@@ -34,15 +34,15 @@ def comparison_table(stored: Stored, values: FoldValues, of_blocks: Samples, dra
     bad = stored.cells["status"].isin(["failed", "skipped"])
     bootstraps = {(dataset, number): sample for (dataset, _), (number, sample) in of_blocks.items()}
     datasets = unique(stored.cells["dataset"])
-    told, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
+    with_reason, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
     return ComparisonTable(
         rows=pd.DataFrame(list(_lines(stored, values, of_blocks, ranking)), columns=list(TABLE_COLUMNS)),
         tests=pair_frame(ranking.comparisons),
         best=frozenset(ranking.best),
         heads=tuple(_heads(stored)),
         outcomes=_counted(stored.cells[bad], [*ROW, "status", "reason"], "n_cells"),
-        undefined=_counted(told[told["value"].isna()], reasons, "n_folds"),
-        partly=_counted(told[told["value"].notna()], reasons, "n_folds"),
+        undefined=_counted(with_reason[with_reason["value"].isna()], reasons, "n_folds"),
+        partly=_counted(with_reason[with_reason["value"].notna()], reasons, "n_folds"),
         progress={dataset: _progress(stored.cells, dataset) for dataset in datasets},
         redrawn={name: sum(s.redrawn for (d, _), s in bootstraps.items() if d == name) for name in datasets},
         no_interval={name: sample.reason for (name, _), sample in bootstraps.items() if sample.reason},

@@ -85,8 +85,8 @@ class SurvivalForest(FusionModel):
         out_of_bag = _out_of_bag(forest.estimators_samples_, rows)[len(train) :]
         held_out = None
         if not out_of_bag.any(axis=1).all():
-            strangers = rows.take(~np.isin(rows.group, rows.group[len(train) :]))
-            held_out = self._split(self._grown(strangers, ctx.seed), strangers)
+            other_groups = rows.take(~np.isin(rows.group, rows.group[len(train) :]))
+            held_out = self._split(self._grown(other_groups, ctx.seed), other_groups)
         return SurvivalForestPredictor(trees, encode_ids(val.ids), out_of_bag, held_out)
 
     def _split(self, forest: RandomSurvivalForest, rows: Outcomes) -> TreeArrays:

@@ -1,4 +1,4 @@
-"""What models built on uni-modal members share: naming the members, asking them, and making their words comparable."""
+"""Models built on uni-modal members: naming the members, predicting with them, making their risks comparable."""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 @hookimpl
 def fusionbench_findings() -> Iterable[Callable[[Analysis, Mapping[str, Any]], Iterable[Section]]]:
+    """The functions that write the sections."""
     return [training_curves, published_counts, published_numbers]
 
 

@@ -18,9 +18,9 @@ def counts(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     if stored:
         read = [row for row in stored["rows"] if here(row, lock) is not None]
         absent = dict.fromkeys(row["dataset"] for row in stored["rows"] if row not in read)
-        told = [f"not read here: {', '.join(absent)}"] if absent else []
+        not_read = [f"not read here: {', '.join(absent)}"] if absent else []
         lines = tuple(_line(row, lock) for row in read)
-        yield Section(2, "Counts beside the published ones", "", HEADER, lines, (*stored["notes"], *told))
+        yield Section(2, "Counts beside the published ones", "", HEADER, lines, (*stored["notes"], *not_read))
 
 
 def agreeing(lock: Mapping[str, Any]) -> tuple[int, int, int]:

@@ -37,8 +37,8 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
             gap = _mean_difference(pairs)
             says = True if gap.low > -margin else False if gap.high < -margin else None
             worst = min(pairs, key=lambda pair: pair[0].mean - pair[1].mean)
-            told = f"{gap.entry(signed=True).text} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
-            yield Part(row.row[0], told, says)
+            text = f"{gap.entry(signed=True).text} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
+            yield Part(row.row[0], text, says)
 
 
 def _fused(claim: Claim, rows: Sequence[RowMean]) -> Iterator[RowMean]:

@@ -68,8 +68,8 @@ def _claims(analysis: Analysis, lock: Mapping[str, Any]) -> Section:
     rows, notes = lock["claims"]["rows"], lock["claims"]["notes"]
     lines = tuple(_claim(row, analysis, lock) for row in rows if claims.is_checked(row, lock))
     others = _elsewhere([row for row in rows if not claims.is_checked(row, lock)])
-    told = [f"not checked by this suite: {others}"] if others else []
-    return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *told))
+    unchecked = [f"not checked by this suite: {others}"] if others else []
+    return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *unchecked))
 
 
 def _elsewhere(rows: Sequence[Row]) -> str:

@@ -89,9 +89,9 @@ def _grid(
         keep = _have_both(having, one, other) if having else np.ones(len(cohort.cases), dtype=bool)
         shares = shares_of(cohort, keep, *(parts.get(row, {}) for row in (one, other, *fused)))
         if shares is not None:
-            told = [f"{share:.1%}" for share in (shares.both, shares.first, shares.second, shares.neither)]
+            percentages = [f"{share:.1%}" for share in (shares.both, shares.first, shares.second, shares.neither)]
             right = [" / ".join("-" if math.isnan(share) else f"{share:.0%}" for share in of) for of in shares.right]
-            lines.append(tuple(map(Entry, (one[2], other[2], *told, *right))))
+            lines.append(tuple(map(Entry, (one[2], other[2], *percentages, *right))))
     header = ("first", "second", "both", "only first", "only second", "neither", *(row[1] for row in fused))
     return header, tuple(lines)
 

@@ -29,7 +29,7 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, draws: Floats | None) -> Estimate:
-        """A value with the percentile interval of its bootstrap draws; without one where there are no draws."""
+        """A value with the 95 % percentile interval of its bootstrap draws; without draws, no interval."""
         return cls(value) if draws is None else cls(value, *percentile_interval(draws))
 
     def entry(self, *, signed: bool = False) -> Entry:
@@ -70,7 +70,7 @@ def values_of(analysis: Analysis, line: Line) -> Mapping[Fold, float]:
 
 
 def draws_of(analysis: Analysis, line: Line) -> Floats | None:
-    """Bootstrap draws of a line's c-index; None where it has none."""
+    """(draw,) bootstrap values of c of a row under a pattern; None where there are none."""
     return sample_of(analysis, line[0]).draws.get(line)
 
 
@@ -104,7 +104,7 @@ def unimodal_rows(analysis: Analysis, fused: Row) -> list[Row]:
 
 
 def modalities(row: Row) -> tuple[str, ...]:
-    """Names of a row's modalities."""
+    """The names of the modalities that a row is on."""
     return tuple(row[2].split("+"))
 
 
@@ -135,7 +135,7 @@ class Grid:
         self.lines: list[tuple[Entry, ...]] = []
 
     def add(self, row: Row, entries: Iterator[Entry] | Sequence[Entry]) -> None:
-        """Add a line for a row."""
+        """One line: the names of the row, then `entries`."""
         names = (row[1], row[2], *([row[3]] if self._variants else []))
         self.lines.append((*map(Entry, names), *entries))
 

@@ -54,7 +54,7 @@ def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> It
 
 
 def rate_of(pattern: str) -> float:
-    """The share of modalities that a pattern hides: 0 for `full`, 0.3 for `drop:0.3`."""
+    """The probability p of `rate:<p>`; 0 for the pattern `full`."""
     return 0.0 if pattern == FULL else float(pattern.partition(":")[2])
 
 
@@ -124,9 +124,9 @@ def _realised(analysis: Analysis, rows: Iterable[Row], points: Sequence[str]) ->
         return
     for modalities in dict.fromkeys(row[2] for row in rows):
         shares = folds[folds["modalities"] == modalities].groupby("pattern")["realised"].mean()
-        told = [f"{shares[p]:.3f} under {p}" for p in points if p in shares.index and not math.isnan(shares[p])]
-        if told:
-            yield f"share of modalities not seen, hidden or never there, of {modalities}: {', '.join(told)}"
+        shown_shares = [f"{shares[p]:.3f} under {p}" for p in points if p in shares.index and not math.isnan(shares[p])]
+        if shown_shares:
+            yield f"share of modalities not seen, hidden or never there, of {modalities}: {', '.join(shown_shares)}"
 
 
 def _left(dataset: str, rows: Sequence[Row], patterns: Sequence[str], found: Seen) -> Section:

@@ -42,7 +42,7 @@ class Pooled:
 
     @property
     def leader(self) -> Kind:
-        """The model, modalities and variant with the highest mean."""
+        """The kind of row with the highest mean over all cohorts."""
         return next(iter(self.means))
 
 

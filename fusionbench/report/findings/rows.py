@@ -43,12 +43,12 @@ class RowMean:
 
     @property
     def dataset(self) -> str:
-        """The dataset as written."""
+        """The name of the dataset, without its options."""
         return PluginRef.parse(self.row[0]).name
 
     @property
     def model(self) -> str:
-        """The model as written."""
+        """The name of the model, without its options."""
         return self.row[1].partition("[")[0]
 
     @property
@@ -99,13 +99,13 @@ class RowComparison:
     paired: bool
 
     def text(self, digits: int = 3, unit: str = "") -> str:
-        """The difference with its sign and its interval."""
+        """`value [low, high]`, signed."""
         interval = "" if math.isnan(self.low) else f" [{self.low:+.{digits}f}, {self.high:+.{digits}f}]"
         return f"{self.value:+.{digits}f}{unit}{interval}"
 
 
 def minus(one: Any, other: Any) -> Any:
-    """The plain difference: how two means or draws are compared by default."""
+    """The difference of two means, or of two arrays of draws."""
     return one - other
 
 
@@ -128,7 +128,7 @@ def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = minus) -> 
 
 
 def _shuffled(draws: Floats, row: Row) -> Floats:
-    """Blocks of a dataset share a seed, so that draw by draw they are no strangers; in another order they are."""
+    """The draws in another order: blocks of a dataset share a seed, so in the same order they would be dependent."""
     order = np.random.default_rng(derive(0, "unpaired", *row)).permutation(len(draws))
     return np.asarray(draws[order], dtype=np.float64)
 

@@ -33,19 +33,19 @@ class Seen:
     notes: tuple[str, ...] = ()
 
     def full_line(self, line: Line) -> Line:
-        """The line of a row's c under `full` on the patients of a pattern."""
+        """The line of the same row with all modalities, on the patients that a pattern is compared on."""
         return line[0], f"{FULL} on {line[1]}"
 
     def c(self, line: Line) -> Estimate:
-        """Harrell's c of a line, with its interval."""
+        """Harrell's c of a line on the compared patients."""
         return Estimate.of(c_of(self.sample.values.get(line, {})), self.sample.draws.get(line))
 
     def full(self, line: Line) -> Estimate:
-        """Harrell's c of the line's row under `full`, on the same patients."""
+        """Harrell's c of the same fitted model with all modalities on the same patients."""
         return self.c(self.full_line(line))
 
     def difference(self, one: Line, other: Line) -> Estimate:
-        """Pattern minus `full` on the same patients, with its interval."""
+        """c of one line minus c of the other, paired by fold and draw."""
         values = tuple(self.sample.values.get(line, {}) for line in (one, other))
         return difference_between(self.sample, values, one, other)
 

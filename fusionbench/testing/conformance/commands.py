@@ -23,6 +23,7 @@ class CommandSubject:
 
     @cached_property
     def command(self) -> Any:
+        """The command that typer makes of it."""
         return typer.main.get_command(self.app)
 
 

@@ -37,6 +37,7 @@ class MetricSubject:
 
     @cached_property
     def targets(self) -> Targets:
+        """Times and events to score against."""
         event = self.death <= self.censoring
         return SurvivalTargets(np.minimum(self.death, self.censoring), event, np.zeros(N, dtype=np.int64))
 

@@ -43,6 +43,7 @@ class ModalitySubject:
         return replace(TOYS[toy], modality=self.cls.name, options={}), refs
 
     def reader(self, use: ModalityUse | None = None) -> Modality:
+        """The modality with its default options."""
         use = use or self.examples[0]
         return self.cls("sample", use, self.cls.Options.model_validate(dict(use.options)))
 

@@ -77,6 +77,7 @@ class Report:
     rows: tuple[CheckResult, ...]
 
     def count(self, status: Status) -> int:
+        """How many checks ended with `status`."""
         return sum(row.status == status for row in self.rows)
 
     @property
@@ -86,6 +87,7 @@ class Report:
 
     @property
     def seconds(self) -> float:
+        """The time of all checks together."""
         return sum(row.seconds for row in self.rows)
 
 

@@ -143,6 +143,7 @@ def eight_cases(sample: Sample) -> Sample:
 
 
 def targets_of(cases: Sequence[Case], edges: Sequence[float]) -> Targets:
+    """Times, events and time bins of cases with known targets."""
     known = [case.target for case in cases if case.target is not None]
     time = np.array([target.time for target in known])
     return SurvivalTargets(time, np.array([target.event for target in known]), assign_bins(time, edges))

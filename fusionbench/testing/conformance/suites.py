@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cached_property
 
 from fusionbench.core.registry import Registry
-from fusionbench.suites.suite import Suite, load_suite
 from fusionbench.suites.validation import check_names
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
 
@@ -18,6 +17,7 @@ class SuiteSubject:
 
     @cached_property
     def suite(self) -> Suite:
+        """The suite, read when first used."""
         return load_suite(self.registry, self.name)
 
 

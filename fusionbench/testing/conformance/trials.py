@@ -42,6 +42,7 @@ class RecordingContext(Context):
     fresh: list[nn.Module] = field(default_factory=list)
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
+        """Keep a copy of the untrained module, then train it."""
         self.fresh.append(copy.deepcopy(module))
         return super().train(module, train, val)
 
@@ -56,6 +57,7 @@ class Fitted:
     predictor: Predictor
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
+        """The prediction of the fitted model."""
         return self.predictor.predict(cases)
 
     def risk(self, cases: CaseSet) -> Floats:
@@ -141,14 +143,17 @@ class Trial:
 
     @property
     def label(self) -> str:
+        """Its modalities, joined by `+`."""
         return "+".join(self.modalities)
 
     @cached_property
     def sample(self) -> Sample:
+        """The toy cohort that it is tried on."""
         return make_sample(self.modalities)
 
     @cached_property
     def fitted(self) -> Fitted:
+        """The model with its default options, fitted once."""
         return self.fitter.fit(self.ref, self.sample)
 
     @cached_property
@@ -158,6 +163,7 @@ class Trial:
 
     @property
     def test(self) -> CaseSet:
+        """The test cases, as the model sees them."""
         return self.fitted.sample.test
 
     def kinds(self, *kinds: str) -> tuple[str, ...]:
@@ -189,6 +195,7 @@ class ModelSubject:
 
     @cached_property
     def trials(self) -> list[Trial]:
+        """One trial for each set of modalities that the model takes."""
         return [Trial(self.ref, names, self.fitter) for names, said in self.refused.items() if not said]
 
     def several(self) -> list[Trial]:

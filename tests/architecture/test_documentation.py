@@ -53,6 +53,10 @@ def test_the_walk_sees_what_is_undocumented() -> None:
     assert sorted(undocumented(module)) == ["invented.A.b", "invented.A.c", "invented.d"]
 
 
+def test_everything_public_is_documented() -> None:
+    assert [name for module in modules("fusionbench") for name in undocumented(module)] == []
+
+
 def test_docs_api_is_up_to_date() -> None:
     assert TO.read_text(encoding="utf-8") == page(), "write it anew: python -m tests.api_docs"
 

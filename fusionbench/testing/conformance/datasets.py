@@ -34,10 +34,12 @@ class DatasetSubject:
         self.registry = registry
 
     def made(self, home: Path | None = None) -> Dataset:
+        """The dataset over a data home, default the user's."""
         return self.cls(self.options, home or data_home())
 
     @cached_property
     def options(self) -> Options:
+        """Its default options, or those of its own example."""
         if not self.cls.own_files:
             return self.cls.Options()
         example = getattr(self.cls, "example", None)
@@ -50,6 +52,7 @@ class DatasetSubject:
 
     @cached_property
     def dataset(self) -> Dataset:
+        """The dataset over the user's data home."""
         return self.made()
 
     @cached_property
@@ -69,10 +72,12 @@ class DatasetSubject:
 
     @cached_property
     def info(self) -> DatasetInfo:
+        """What the dataset says of itself."""
         return self.dataset.info()
 
     @cached_property
     def cases(self) -> Sequence[Case]:
+        """All of its cases."""
         return self.dataset.cases()
 
 

@@ -27,6 +27,7 @@ class EncoderSubject:
         self.cls: type[Encoder] = registry.get("encoders", name)
 
     def made(self) -> Encoder:
+        """A new encoder with example weights, or those that are in the data home."""
         device = torch.device("cpu")
         options = self.cls.Options()
         if hasattr(self.cls, "example"):
@@ -40,6 +41,7 @@ class EncoderSubject:
 
     @cached_property
     def encoder(self) -> Encoder:
+        """The encoder that most checks share."""
         return self.made()
 
     @cached_property
@@ -50,11 +52,13 @@ class EncoderSubject:
         return (noise + 40 * torch.arange(TILES)[:, None, None, None]).to(torch.uint8)
 
     def features(self, tiles: Tensor, encoder: Encoder | None = None) -> Tensor:
+        """Features of tiles, without gradients."""
         with torch.inference_mode():
             return (encoder or self.encoder)(tiles)
 
     @cached_property
     def seen(self) -> Tensor:
+        """Features of the tiles that most checks share."""
         return self.features(self.tiles.clone())
 
 

@@ -33,11 +33,13 @@ class Tasks:
         self.awaited = len(tasks) - 1
 
     def take(self) -> int | None:
+        """The next task; None where none can begin now."""
         if not self.left or (len(self.left) == 1 and self.awaited):
             return None
         return self.left.pop(0)
 
     def results(self, subject: ExecutorSubject) -> list[tuple[int, object]]:
+        """What an executor gave for each task."""
         done: list[tuple[int, object]] = []
         for task, value in subject.cls().run(self.take, square):
             done.append((task, value))
@@ -71,4 +73,5 @@ PROMISES: tuple[Promise[ExecutorSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
+    """Every check of an executor."""
     return checks_of("executor", name, lambda: ExecutorSubject(name, registry), PROMISES)

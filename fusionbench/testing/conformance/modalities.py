@@ -49,6 +49,7 @@ class ModalitySubject:
 
     @cached_property
     def bags(self) -> list[RawBag]:
+        """The example cases as they are read."""
         reader = self.reader()
         try:
             return [reader.load(ref) for ref in self.examples[1]]
@@ -59,6 +60,7 @@ class ModalitySubject:
 
     @cached_property
     def fitted(self) -> FittedModality:
+        """The preprocessing fitted on the example cases."""
         return self.fit()
 
     def fit(self) -> FittedModality:

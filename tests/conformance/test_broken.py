@@ -95,7 +95,8 @@ def test_every_check_has_a_defect_that_it_finds() -> None:
     for kind, promises in PROMISES.items():
         found = {check for cls, check in broken.DEFECTS.items() if kind_of(cls) == KINDS[kind]}
         names = {promise.name for promise in promises} - (set() if kind == "model" else shared)
-        assert kind in ("suite", "command") or names <= found
+        # the defects of these are no classes; tests of their own, above, try each
+        assert kind in ("suite", "command", "findings function") or names <= found
 
 
 class WithoutExample(broken_data.SoundCohort):

@@ -46,7 +46,7 @@ def test_order_and_subset_leave_every_bit_alone(tmp_path: Path, monkeypatch: pyt
     for cell in cells:  # each with caches, random state and data of its own
         torch.manual_seed(random.Random(cell.key).getrandbits(32))
         alone = Session(device="cpu", threads=1, registry=whole.registry)
-        same(run_cell(cell, alone.bench, store.load), store.load(cell.key))
+        same(run_cell(cell, alone.resources, store.load), store.load(cell.key))
 
     part = Session(out=tmp_path / "part", device="cpu", threads=1, registry=whole.registry)
     part.run(SUITE, Selection(models=("snn", "healnet"), folds="1"), track=False)

@@ -29,7 +29,8 @@ _VMSTAT = Path("/proc/vmstat")
 @cache
 def _context() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fusionbench.execution.task"])
+    # With __main__, which each child would else import by itself: Ray's takes seconds.
+    context.set_forkserver_preload(["__main__", "fusionbench.execution.executors.preload"])
     return context
 
 

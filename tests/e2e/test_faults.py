@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ import pytest
 
 from tests.conftest import Cli, Outcome
 from tests.faults.watching import PLUGIN, Running, records, same_results
+from tests.full_disk import full_disk
 
 
 def run(folder: Path, *args: str, suite: str = "faults-few") -> Outcome:
@@ -101,12 +101,8 @@ def test_two_drivers_on_the_same_results(tmp_path: Path) -> None:
 @pytest.fixture
 def small_files() -> Iterator[None]:
     """Nothing may be written that is longer than 1 kB, as on a disk that is nearly full."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, before[1]))
-    try:
+    with full_disk(1024):
         yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_a_disk_that_takes_no_more(

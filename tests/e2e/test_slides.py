@@ -213,7 +213,8 @@ def started(args: list[str], cwd: Path, before: str = "") -> subprocess.Popen[st
 def started_as(code: str, args: list[str], cwd: Path) -> subprocess.Popen[str]:
     (cwd / "entry.py").write_text(code)
     command = [sys.executable, "entry.py", *args]
-    return subprocess.Popen(command, cwd=cwd, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    return subprocess.Popen(command, cwd=cwd, env=env, text=True, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
 
 
 def ended(process: subprocess.Popen[str]) -> Outcome:
@@ -222,7 +223,8 @@ def ended(process: subprocess.Popen[str]) -> Outcome:
 
 
 FULL = """
-import resource, signal
+import signal
+from tests.full_disk import limit_file_size
 from fusionbench_slides.encoders.mean_colour import MeanColour
 
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -230,7 +232,7 @@ plain = MeanColour.__call__
 
 
 def filling_up(self, tiles):
-    resource.setrlimit(resource.RLIMIT_FSIZE, (%d, -1))
+    limit_file_size(%d)
     return plain(self, tiles)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,18 +10,9 @@ from fusionbench_slides.disk import DiskFull
 from fusionbench_slides.outcome import Outcome, SlideLog, write_summary
 from fusionbench_slides.pictures import Cell, contact_sheets
 
+from tests.full_disk import full_disk
+
 ROWS = [Outcome(f"slide-{i}", 3, 0.5) for i in range(20)]
-
-
-@contextmanager
-def no_room(size: int) -> Iterator[None]:
-    """No file grows beyond `size` bytes: a full disk, to whoever writes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize(
@@ -35,7 +24,7 @@ def no_room(size: int) -> Iterator[None]:
 )
 def test_a_file_keeps_what_it_held(tmp_path: Path, name: str, write: Callable[[Path], None]) -> None:
     (tmp_path / name).write_bytes(b"before")
-    with no_room(100), pytest.raises(DiskFull, match=rf"{name}: the disk is full; free some space and run"):
+    with full_disk(100), pytest.raises(DiskFull, match=rf"{name}: the disk is full; free some space and run"):
         write(tmp_path)
     assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [(name, b"before")]
     write(tmp_path)
@@ -45,5 +34,5 @@ def test_a_file_keeps_what_it_held(tmp_path: Path, name: str, write: Callable[[P
 
 def test_a_log_that_finds_no_room_ends_the_run(tmp_path: Path) -> None:
     log = SlideLog(tmp_path / "a.log")
-    with no_room(100), pytest.raises(DiskFull, match=r"a\.log: the disk is full"):
+    with full_disk(100), pytest.raises(DiskFull, match=r"a\.log: the disk is full"):
         log("x" * 200)

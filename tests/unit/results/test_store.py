@@ -6,13 +6,11 @@ import errno
 import json
 import math
 import os
-import resource
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +26,7 @@ from fusionbench.results import cell_files as cellfiles
 from fusionbench.results import store
 from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS, survival_column
 from fusionbench.results.store import Store
+from tests.full_disk import full_disk
 
 GRID = np.linspace(0.0, 60.0, 21)[1:]
 REASON = "no event among the test cases"
@@ -184,17 +183,6 @@ def test_writing_again_replaces_the_whole(made: Store) -> None:
 
 
 # What the disk refuses
-
-
-@contextmanager
-def full_disk(size: int) -> Iterator[None]:
-    """No file may grow beyond `size` bytes; the system refuses, whoever writes."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("size", [0, 3_000, 60_000])

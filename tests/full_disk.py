@@ -1,0 +1,37 @@
+"""A disk without room: no file may grow beyond a size, and the system refuses whoever writes more."""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+def limit_file_size(size: int) -> None:
+    """Refuse, from now on and in child processes too, every file of more than `size` bytes.
+
+    Python's import system is kept from writing byte code meanwhile: it takes a short write for a whole one,
+    and a truncated `.pyc` file would break every later import of that module (CPython issue 126606).
+    """
+    os.environ["PYTHONDONTWRITEBYTECODE"] = "1"
+    sys.dont_write_bytecode = True
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+
+
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """`limit_file_size` for the time of a `with` block."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    writes_none, variable = sys.dont_write_bytecode, os.environ.get("PYTHONDONTWRITEBYTECODE")
+    limit_file_size(size)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        sys.dont_write_bytecode = writes_none
+        if variable is None:
+            del os.environ["PYTHONDONTWRITEBYTECODE"]
+        else:
+            os.environ["PYTHONDONTWRITEBYTECODE"] = variable

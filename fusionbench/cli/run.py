@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from fusionbench.tools.run import RunReport
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("run")(run)
-
-
 def run(
     suite: SuiteName,
     dataset: Annotated[

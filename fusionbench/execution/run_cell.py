@@ -302,7 +302,7 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
 def _about(cell: Cell) -> dict[str, Any]:
     protocol = cell.protocol.model_dump(mode="json")
     tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
-    return {**cell.place, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
+    return {**cell.columns, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

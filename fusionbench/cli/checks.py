@@ -54,5 +54,11 @@ def validate(suite: SuiteName) -> None:
     registry = discover()
     loaded = load_suite(registry, suite)
     check_names(loaded, registry)
-    rows = len(loaded.datasets) * len(loaded.models) * len(loaded.variants())
-    typer.echo(f"{suite}: in order ({len(loaded.datasets)} datasets x {len(loaded.models)} models x variants = {rows})")
+    sets = {modalities for dataset in loaded.datasets for modalities in loaded.sets_of(dataset.name)}
+    sizes = (
+        (len(loaded.datasets), "cohort"),
+        (len(loaded.models), "model"),
+        (len(sets), "modality set"),
+        (len(loaded.variants()), "variant"),
+    )
+    typer.echo(f"OK: {', '.join(f'{n} {noun}' if n == 1 else f'{n} {noun}s' for n, noun in sizes)}")

@@ -82,7 +82,7 @@ def run(
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
-    asked = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
+    execution = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
@@ -96,7 +96,7 @@ def run(
                 retry_failed=retry == "failed",
                 rerun=rerun,
                 track=track,
-                options=asked,
+                options=execution,
                 reporter=reporter,
             )
         except KeyboardInterrupt as stopped:

@@ -275,7 +275,7 @@ def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
 
 
 class Oracle(Predictor):
-    """The cohort's true hazards as a predictor: the yardstick's row."""
+    """The oracle baseline: the cohort's true hazards as a predictor."""
 
     def __init__(self, cohort: Cohort) -> None:
         self.true_risk = cohort.info.true_risk or {}

@@ -276,7 +276,7 @@ class _Maker:
             members = () if reason else tuple(model.members(task, specs))
         except FusionBenchError:
             raise
-        except Exception as error:  # a stranger's code; its fault gets its name
+        except Exception as error:  # third-party code: the error names the plugin
             raise PluginError(f"model {ref}: skip() or members() raised {type(error).__name__}: {error}") from error
         for member in members:
             try:

@@ -89,7 +89,7 @@ def groups(cells: Sequence[Written], cohorts: Cohorts) -> Line:
 
 
 def _switched_off(written: Written, problem: str) -> bool:
-    """Random splits look at no group; a stranger among the cases is a breach under any protocol."""
+    """Random splits ignore groups; a case that is not of the cohort is a breach under any protocol."""
     return written.cell.protocol.fold_source == "random" and "not of the cohort" not in problem
 
 

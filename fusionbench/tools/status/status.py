@@ -50,7 +50,7 @@ class Status:
         seconds_left: estimate for the cells that are not done, in one process; None where nothing has finished yet.
         outdated: stored cells that no table can use any more: the planned cell has other inputs, or a plugin
             changed.
-        extra: how many stored cells belong to no cell of the plan and are in order: rows, repeats or seeds that were
+        extra: how many stored cells belong to no cell of the plan and are undamaged: rows, repeats or seeds that were
             asked for on the command line, or parts of the suite that cannot be read here.
         suite_changes: keys of the suite that differ from its last run.
         unread: dataset to why its cells cannot be planned here.

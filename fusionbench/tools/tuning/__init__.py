@@ -14,7 +14,7 @@ from typing import Any
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import SuiteError, did_you_mean
-from fusionbench.core.interfaces import Executor, Lost
+from fusionbench.core.executor import Executor, LostTask
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN, SearchSpace
 from fusionbench.core.types import Fold
@@ -172,9 +172,9 @@ class _RunningSearch:
         self.on_progress(replace(self.progress, done=self.search.done))
         return self._next(lambda: next(self.trials))
 
-    def resume(self, result: CellResult | Lost) -> CellTask | None:
+    def resume(self, result: CellResult | LostTask) -> CellTask | None:
         """The next cell to compute, given the result of the last; None where the search has ended."""
-        outcome = result.reason if isinstance(result, Lost) else self.objective.value(result)
+        outcome = result.reason if isinstance(result, LostTask) else self.objective.value(result)
         return self._next(lambda: self.trials.send(outcome))
 
     def _next(self, advance: Callable[[], tuple[Point, int]]) -> CellTask | None:

@@ -92,7 +92,7 @@ class IntegratedBrier(Metric):
 
     The squared error at each grid point is weighted by inverse probability of censoring and integrated by trapezoids
     from the first grid point (tau / 20) to tau, divided by that length. Unlike scikit-survival's function it also holds
-    where grid points lie outside the test cases' follow-up; where both apply they are equal. Source: Graf et al. 1999.
+    where grid points lie before the first test time; where both apply they are equal. Source: Graf et al. 1999.
     """
 
     name = "ibs"
@@ -106,10 +106,10 @@ class IntegratedBrier(Metric):
             raise UndefinedMetric("no event among the test cases")
         died = test.event[:, None] & (test.time[:, None] <= grid)
         alive = test.time[:, None] > grid
-        weight_died = _of_events(train, test)
-        reached = alive.any(axis=0)
-        weight_alive = np.zeros(len(grid))
-        weight_alive[reached] = 1 / _uncensored(train, grid[reached])
+        if not alive[:, -1].any():  # behind the longest follow-up nothing is known of those who were alive
+            ends = f"test follow-up ends at {test.time.max():g} months"
+            raise UndefinedMetric(f"{ends}, before the end of the time grid at {grid[-1]:g} months")
+        weight_died, weight_alive = _of_events(train, test), 1 / _uncensored(train, grid)
         errors = survival**2 * died * weight_died[:, None] + (1 - survival) ** 2 * alive * weight_alive
         return float(np.trapezoid(errors.mean(axis=0), grid) / (grid[-1] - grid[0]))
 

@@ -30,6 +30,7 @@ from fusionbench.execution.retry import transient
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival import assign_bins, time_bins
+from fusionbench.survival.stats import distinct_risks
 
 FEW_RISKS = 3
 """Fewer distinct risks than this in a fold are called degenerate."""
@@ -297,7 +298,7 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
     if data.n_left_out:
         notes.append(f"{data.n_left_out} training and validation cases have none of the modalities and were left out")
     for p in tested:
-        if p.pattern == "full" and len(np.unique(p.prediction.risk)) < FEW_RISKS:
+        if p.pattern == "full" and distinct_risks(p.prediction.risk) < FEW_RISKS:
             notes.append(f"degenerate risks: fewer than {FEW_RISKS} distinct values on the test fold")
     return notes
 

@@ -69,6 +69,11 @@ def concordance(pairs: Pairs, risk: NDArray[Any]) -> Floats:
     return np.asarray(scores * pairs.matrix, dtype=np.float64)
 
 
+def distinct_risks(risk: NDArray[Any]) -> int:
+    """How many different risks there are, where risks that concordance takes as tied are one."""
+    return 1 + int((np.diff(np.sort(np.asarray(risk, dtype=np.float64))) > TIED_RISK).sum()) if len(risk) else 0
+
+
 def tied_ranks(risk: NDArray[Any]) -> Floats:
     """Dense ranks from 1, equal where risks tie, so that their concordance is that of the risks.
 

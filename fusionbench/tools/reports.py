@@ -16,7 +16,7 @@ from fusionbench.suites.lock import read_lock
 from fusionbench.suites.suite import load_suite
 from fusionbench.tools.audit import audit
 from fusionbench.tools.audit.published import is_published, published_audit
-from fusionbench.tools.planning import plan_as_run, results_of
+from fusionbench.tools.planning import plan_as_run, results_of, uninstalled_models
 from fusionbench.tools.tracking import suites_run
 
 
@@ -43,8 +43,10 @@ def audit_suite(name: str, out: Path, resources: SharedResources) -> Audit:
     folder = results_of(name, out, resources.registry).folder
     if is_published(folder):
         return published_audit(folder)
-    plan, store = plan_as_run(name, out, resources)
-    return audit(plan, store, planned_cohorts(plan, resources))
+    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    whole = load_suite(resources.registry, name)
+    gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
+    return audit(plan, store, planned_cohorts(plan, resources), gone)
 
 
 def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
@@ -57,7 +59,7 @@ def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
     if store.has_file("folds.csv"):
         frames = read_frames(store.folder)
     else:
-        plan, store = plan_as_run(name, out, resources)
+        plan, store = plan_as_run(name, out, resources, installed_only=True)
         frames = frames_of(plan, store, resources)
     try:
         verdict: Audit | str = audit_suite(name, out, resources)

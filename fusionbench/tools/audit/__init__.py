@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.results.audit_verdict import Audit, Line
@@ -22,11 +23,17 @@ if TYPE_CHECKING:
 __all__ = ["Audit", "Line", "audit"]
 
 
-def audit(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort]) -> Audit:
+def audit(
+    plan: Plan,
+    store: Store,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    uninstalled: Mapping[str, str] = MappingProxyType({}),
+) -> Audit:
     """Read every finished cell and hold it against the protocol.
 
     Args:
         cohorts: by dataset as written and unit.
+        uninstalled: models whose plugin is not installed, to the distribution that brought them; not in the plan.
 
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
@@ -49,7 +56,8 @@ def audit(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort]) -
         rules.coverage(cells),
         rules.degenerate(cells),
     )
-    return Audit(plan.suite.name, lines)
+    unaudited = (rules.installed(plan.suite.models, uninstalled),) if uninstalled else ()
+    return Audit(plan.suite.name, (*lines, *unaudited))
 
 
 def _finished(record: Mapping[str, Any] | None) -> bool:

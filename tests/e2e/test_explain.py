@@ -28,6 +28,7 @@ modalities = [["vector"], ["bag"], ["vector", "bag"]]
 metrics = ["harrell_c_index"]
 [protocol]
 folds = 2
+test_patterns = ["full", "drop:*"]
 [train]
 epochs = 2
 """
@@ -86,17 +87,43 @@ def test_top_risk_asks_the_predictions_and_not_the_outcome(small: Callable[..., 
     assert set(summary["case"][:2]) == set(firsts)
 
 
-def test_a_model_without_attention_is_explained_by_leaving_out(small: Callable[..., Outcome]) -> None:
-    """A linear model: what single columns do adds up to what all of them do. Members of a fusion feel it, too."""
-    assert small("-m", "cox", "--top-risk", "1", "--modalities", "vector").returncode == 0
-    (page,) = Path("results/small/explain/cox").glob("*/explanation.html")
-    assert "cox has no attention" in page.read_text()
-    items = pd.read_csv(page.parent / "items.csv")
-    assert items["attention"].isna().all()
-    assert items["change_of_risk"].abs().max() > 0
+def test_a_model_without_attention_is_explained_by_occlusion(small: Callable[..., Outcome]) -> None:
+    """The risk of a linear model is a sum over columns, so contributions differ between two cases as their risks do."""
+    (cell, *_) = _cells("cox", "vector")
+    stored = pd.read_parquet(cell / "predictions.parquet").query("split == 'test' and pattern == 'full'")
+    risks = stored.set_index("case")["risk"]
+    sums = {}
+    for case in (risks.idxmax(), risks.idxmin()):
+        assert small("-m", "cox", "--case", case, "--modalities", "vector").returncode == 0
+        (page,) = Path("results/small/explain/cox").glob(f"{case}*/explanation.html")
+        assert "cox has no attention" in page.read_text()
+        items = pd.read_csv(page.parent / "items.csv")
+        assert items["attention"].isna().all()
+        sums[case] = items["contribution"].sum()
+    assert sums[risks.idxmax()] - sums[risks.idxmin()] == pytest.approx(risks.max() - risks.min(), rel=1e-4)
+    assert risks.max() - risks.min() > 0.01
+
+
+def test_the_contribution_of_a_modality_is_the_risk_with_it_minus_the_risk_without_it(
+    small: Callable[..., Outcome],
+) -> None:
+    """The run has predicted its test cases without each modality, too."""
+    assert small("-m", "healnet", "--top-risk", "1").returncode == 0
+    (page,) = Path("results/small/explain/healnet").glob("*/explanation.html")
+    about = json.loads((page.parent / "explanation.json").read_text())
+    cell = _cell_of("healnet", "vector+bag", about["case"])
+    stored = pd.read_parquet(cell / "predictions.parquet").query("split == 'test'")
+    risk = stored[stored["case"] == about["case"]].set_index("pattern")["risk"]
+    assert set(about["modalities"]) == {"vector", "bag"}
+    for name, modality in about["modalities"].items():
+        assert modality["contribution"] == pytest.approx(risk["full"] - risk[f"drop:{name}"], rel=1e-3, abs=1e-6)
+        assert abs(modality["contribution"]) > 1e-4
+
+
+def test_members_of_a_fusion_are_occluded_too(small: Callable[..., Outcome]) -> None:
     assert small("-m", "late-fusion[member=cox]", "--top-risk", "1").returncode == 0
     (fused,) = Path("results/small/explain").glob("late_fusion_member*/*/items.csv")
-    changes = pd.read_csv(fused).groupby("modality")["change_of_risk"]
+    changes = pd.read_csv(fused).groupby("modality")["contribution"]
     assert set(changes.groups) <= {"vector", "bag"}
     assert (changes.apply(lambda x: x.abs().max()) > 0).all()
 

@@ -110,12 +110,12 @@ class TestOnARealSlide:
             colours = np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)
         assert len(colours) > 64, "the slide lies below"
         page = (place / "explanation.html").read_text(encoding="utf-8")
-        assert "Where it looks: slides, slide CMU-1-Small-Region" in page
+        assert "Attention and contribution: slides, slide CMU-1-Small-Region" in page
         assert "Tiles that are looked at most" in page
         without = study("explain", "study.toml", "-m", "cox", "--case", "p00", "--slides", str(CMU.parent))
         assert without.returncode == 0, without.stderr
         page = Path("results/study/explain/cox/p00/explanation.html").read_text(encoding="utf-8")
-        assert "What changes the risk: slides" in page
+        assert "Contribution to the risk: slides" in page
 
 
 @pytest.fixture

@@ -47,9 +47,9 @@ class Part:
 
     @property
     def ranked(self) -> NDArray[np.intp]:
-        """Items by attention, without it by the size of what leaving them out does; the highest first."""
-        moved = np.abs(self.occlusion.by_item)
-        score = self.look.mean if self.look is not None else np.where(np.isnan(moved), -1.0, moved)
+        """Items by attention, without it by the magnitude of their contribution; the highest first."""
+        size = np.abs(self.occlusion.by_item)
+        score = self.look.mean if self.look is not None else np.where(np.isnan(size), -1.0, size)
         return np.argsort(-score, kind="stable")
 
     @property

@@ -37,11 +37,12 @@ def figures(explanation: Explanation) -> Iterator[FigureOrOmitted]:
 def _items(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     named = [part for part in explanation.parts if part.occlusion.items.names]
     for i, part in enumerate(named):
-        seen, most = ("attention and ", "attention") if part.look is not None else ("", "change")
-        alt = f"Bars of {seen}the change of the risk for the first {len(part.top)} items of {part.name}."
+        seen, most = ("attention and ", "attention") if part.look is not None else ("", "contribution")
+        alt = f"Bars of {seen}the contribution to the risk for the first {len(part.top)} items of {part.name}."
         caption = (
-            f"The {len(part.top)} of {part.occlusion.items.count} with the most {most}. Change of the risk: with the "
-            "training mean in their place minus as it is; below 0 what this case has there raises the risk."
+            f"The {len(part.top)} of {part.occlusion.items.count} with the largest {most}. Contribution: the risk with "
+            "the case's own value minus the risk with the training mean in its place; above 0, the value raises the "
+            "predicted risk."
         )
         yield ReportFigure(numbered("items", i, len(named)), f"Features of {part.name}", caption, alt, _bars(part))
 
@@ -51,7 +52,7 @@ def _bars(part: Part) -> Figure:
     columns: list[tuple[str, Floats, str]] = []
     if part.look is not None:
         columns.append(("attention", part.look.mean[top], COLOURS[0]))
-    columns.append(("change of the risk", part.occlusion.by_item[top], COLOURS[1]))
+    columns.append(("contribution", part.occlusion.by_item[top], COLOURS[1]))
     size = (2.0, 0.17 * len(top) + 0.1)
     figure, axes = panels([title for title, *_ in columns], size, most=2, share_y=True)
     for ax, (title, values, colour) in zip(axes, columns, strict=True):

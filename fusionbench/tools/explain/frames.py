@@ -13,7 +13,7 @@ from fusionbench.tools.explain.explanation import Explanation, Part
 
 
 def item_frame(explanation: Explanation) -> pd.DataFrame:
-    """An item of a modality a line: where it lies, its attention now and at the start, and what leaving it out does."""
+    """One row an item: its position, attention before and after training, and contribution to the risk."""
     return pd.concat([_items(part) for part in explanation.parts], ignore_index=True)
 
 
@@ -30,7 +30,7 @@ def _items(part: Part) -> pd.DataFrame:
     frame["attention_at_start"] = np.nan if look is None else look.start.mean(axis=0)
     for i, row in enumerate(() if look is None else look.trained):
         frame[f"attention_layer_{i + 1}"] = row
-    frame["change_of_risk"] = part.occlusion.by_item
+    frame["contribution"] = part.occlusion.by_item
     block = np.full(n, -1)
     for i, items in enumerate(part.occlusion.blocks):
         block[items] = i
@@ -91,7 +91,7 @@ def _summary(part: Part) -> Mapping[str, Any]:
         "instances": part.instances,
         "items": occlusion.items.count,
         "attention": None if look is None else {"layers": len(look.trained), **_distances(part)},
-        "change_without": number(occlusion.without),
+        "contribution": number(occlusion.of_modality),
         "agreement": number(occlusion.agreement),
         "agreement_undefined": occlusion.why_none,
     }

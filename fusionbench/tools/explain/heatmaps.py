@@ -1,4 +1,4 @@
-"""Attention, and what leaving out does, as colours of the squares where instances lie."""
+"""Attention and contributions to the risk as colours of the squares where instances lie."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 LONG = 3.4
 """Inches of the longer side of a map."""
 _CAPTION = (
-    "Attention: averaged over layers and heads, times the number of instances, so that 1 is an even share. Change of "
-    "the risk: without the instance (or the block of instances it is in) minus with it; below 0, blue, the instance "
-    "raises the risk."
+    "Attention: averaged over layers and heads, times the number of instances, so that 1 is an even share. "
+    "Contribution: the risk with the instance (or the block of instances it is in) minus the risk without it. "
+    "Red, above 0: the instance raises the predicted risk; blue: it lowers it."
 )
 
 
@@ -49,15 +49,17 @@ def heatmaps(explanation: Explanation) -> Iterator[FigureOrOmitted]:
         yield Omitted("Heatmap", "no modality of the case has several instances with two coordinates")
     for i, (part, layer) in enumerate(placed):
         where = f"{part.name}, slide {layer.name}" if layer.name else part.name
-        title = f"Where it looks: {where}" if part.look is not None else f"What changes the risk: {where}"
+        title = (
+            f"Attention and contribution: {where}" if part.look is not None else f"Contribution to the risk: {where}"
+        )
         alt = f"Map of {len(layer.items)} instances of {where}."
         yield ReportFigure(numbered("heatmap", i, len(placed)), title, _CAPTION, alt, _figure(part, layer), colours=256)
 
 
 def _shades(part: Part) -> list[Shade]:
-    changes = part.occlusion.by_item
-    reach = float(np.nanmax(np.abs(changes), initial=0.0)) or 1.0
-    shades = [Shade("change of the risk", changes, "RdBu_r", (-reach, reach))]
+    contributions = part.occlusion.by_item
+    reach = float(np.nanmax(np.abs(contributions), initial=0.0)) or 1.0
+    shades = [Shade("contribution", contributions, "RdBu_r", (-reach, reach))]
     if part.look is not None:
         weights = part.look.mean * part.occlusion.items.count
         shades.insert(0, Shade("attention", weights, "viridis", (0.0, float(weights.max()))))
@@ -65,7 +67,7 @@ def _shades(part: Part) -> list[Shade]:
 
 
 def _figure(part: Part, layer: Layer) -> Figure:
-    """Attention and the change of the risk side by side; the change alone without attention."""
+    """Attention and contributions side by side; contributions alone without attention."""
     shades = _shades(part)
     low, high = layer.corners.min(axis=0), layer.corners.max(axis=0) + layer.side
     if layer.thumbnail is not None:

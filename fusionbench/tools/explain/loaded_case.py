@@ -141,19 +141,22 @@ class Subject:
         made = [evaluate.predict_all(self.fit.predictor, self._case_set(p), self.fit.prior, who)[0] for p in parts]
         return np.concatenate([prediction.risk for prediction in made])
 
-    def changes(self, name: str, parts: Sequence[Partly]) -> Floats:
-        """(part,) risk of the case with a `Partly` for one modality, minus its risk as it is."""
+    def contributions(self, name: str, parts: Sequence[Partly]) -> Floats:
+        """(part,) risk of the case as it is, minus its risk with a `Partly` for one modality.
+
+        Above 0: what the `Partly` lacks raises the predicted risk.
+        """
         if not parts:
             return np.zeros(0)
         changed = [replace(self.case, refs={**self._loaded, name: part}) for part in parts]
-        return np.asarray(self.risks(changed) - self.asked)
+        return np.asarray(self.asked - self.risks(changed))
 
-    def change_without(self, name: str) -> float:
-        """The same where the case lacks the modality; NaN where it has no other."""
+    def modality_contribution(self, name: str) -> float:
+        """Risk of the case as it is, minus its risk without the modality; NaN where it has no other modality."""
         if len(self.visible) < 2:
             return float("nan")
         refs = {other: ref for other, ref in self.case.refs.items() if other != name}
-        return float(self.risks([replace(self.case, refs=refs)])[0] - self.asked)
+        return float(self.asked - self.risks([replace(self.case, refs=refs)])[0])
 
     @cached_property
     def _loaded(self) -> Mapping[str, RawBag]:

@@ -66,26 +66,26 @@ class Occlusion:
 
     Attributes:
         blocks: items that were left out together; single ones wherever there is time for that.
-        change: (block,) risk without the block minus risk with it: below 0 = the block raises the risk.
-        without: the same without the whole modality; NaN where there is no other.
+        contributions: (block,) risk with the block minus risk without it: above 0 = the block raises the risk.
+        of_modality: the contribution of the whole modality; NaN where the case has no other.
         curve: None without attention.
-        agreement: Spearman's rank correlation of a block's mean attention with |change|; NaN with `why_none`.
+        agreement: Spearman's rank correlation of a block's mean attention with |contribution|; NaN with `why_none`.
     """
 
     items: Items
     blocks: tuple[Places, ...]
-    change: Floats
-    without: float
+    contributions: Floats
+    of_modality: float
     curve: Curve | None
     agreement: float
     why_none: str
 
     @property
     def by_item(self) -> Floats:
-        """(item,) the change of the block that an item is in; NaN where it is in none."""
+        """(item,) the contribution of the block that an item is in; NaN where it is in none."""
         made = np.full(self.items.count, np.nan)
-        for block, change in zip(self.blocks, self.change, strict=True):
-            made[block] = change
+        for block, contribution in zip(self.blocks, self.contributions, strict=True):
+            made[block] = contribution
         return made
 
 
@@ -100,15 +100,17 @@ def occlude(subject: Subject, name: str, look: Look | None, draws: int) -> Occlu
     alone = items.count == 1 and not items.columns
     blocks = () if alone else tuple(np.array_split(order, min(most, len(order))))
 
-    def change(gone: Sequence[Places]) -> Floats:
+    def contributions_of(gone: Sequence[Places]) -> Floats:
         parts = [gone[i : i + subject.at_once] for i in range(0, len(gone), subject.at_once)]
-        made = [subject.changes(name, [_left_out(subject, name, items, block) for block in part]) for part in parts]
+        made = [
+            subject.contributions(name, [_left_out(subject, name, items, block) for block in part]) for part in parts
+        ]
         return np.concatenate(made) if made else np.zeros(0)
 
-    changes = change(blocks)
-    curve = None if look is None else _curve(order, change, draws, derive(subject.cell.seed, "explain", name))
-    agreement, why = _agreement(look, blocks, changes)
-    return Occlusion(items, blocks, changes, subject.change_without(name), curve, agreement, why)
+    single = contributions_of(blocks)
+    curve = None if look is None else _curve(order, contributions_of, draws, derive(subject.cell.seed, "explain", name))
+    agreement, why = _agreement(look, blocks, single)
+    return Occlusion(items, blocks, single, subject.modality_contribution(name), curve, agreement, why)
 
 
 def _items(subject: Subject, name: str, look: Look | None) -> Items:
@@ -143,19 +145,19 @@ def _left_out(subject: Subject, name: str, items: Items, gone: Places) -> Partly
     return with_average(raw, sorted({column for item in gone for column in items.columns[item]}))
 
 
-def _curve(order: Places, change: Callable[[Sequence[Places]], Floats], draws: int, seed: int) -> Curve:
+def _curve(order: Places, contributions_of: Callable[[Sequence[Places]], Floats], draws: int, seed: int) -> Curve:
     """For about STEPS values of k, from one item to all but one."""
     n, rng = len(order), np.random.default_rng(seed)
     k = np.unique(np.round(np.geomspace(1, n - 1, STEPS)).astype(np.intp))
     orders = [order, order[::-1], *(rng.permutation(n) for _ in range(draws))]
-    moved = np.abs(change([way[:size] for way in orders for size in k])).reshape(len(orders), len(k))
+    moved = np.abs(contributions_of([way[:size] for way in orders for size in k])).reshape(len(orders), len(k))
     return Curve(k, moved[0], moved[1], moved[2:])
 
 
-def _agreement(look: Look | None, blocks: Sequence[Places], change: Floats) -> tuple[float, str]:
+def _agreement(look: Look | None, blocks: Sequence[Places], contributions: Floats) -> tuple[float, str]:
     if look is None:
         return float("nan"), "there is no attention to agree with"
-    weights, moved = np.array([look.mean[block].mean() for block in blocks]), np.abs(change)
+    weights, moved = np.array([look.mean[block].mean() for block in blocks]), np.abs(contributions)
     if len(blocks) < 3:
         return float("nan"), f"{len(blocks)} items have no rank correlation worth the name"
     if np.ptp(weights) == 0 or np.ptp(moved) == 0:

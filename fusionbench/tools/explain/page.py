@@ -19,12 +19,13 @@ from fusionbench.tools.explain.explanation import Explanation, Part
 READING = (
     "attention: weights by which the model chooses, averaged over layers and heads and made to sum to 1 over the real "
     "instances of the case; it says where the model looks, not which way that moves the risk",
-    "change of the risk: the risk without something minus the risk with it, by the same trained model; below 0 what is "
-    "left out raises the risk. An instance is taken out of its bag; a feature gets its training mean",
+    "contribution: the risk with an item minus the risk without it, both predicted by the same trained model. Above 0 "
+    "(red) the item raises the predicted risk, below 0 (blue) it lowers it. Without it: an instance is removed from "
+    "its bag; a feature is set to its training mean",
     "distance from the start: total variation (half the sum of absolute differences, 0 to 1) between the attention of "
     "the trained network and of the same network as its seed made it; two starts: the same between starts of other "
     "seeds. Attention that has hardly moved shows the initialisation rather than the data",
-    "agreement: Spearman's rank correlation between attention and the absolute change of the risk, over single items "
+    "agreement: Spearman's rank correlation between attention and the magnitude of the contribution, over single items "
     "or blocks of them; near 0, or below, the attention does not tell what matters to the risk",
 )
 
@@ -79,7 +80,7 @@ def _summary(explanation: Explanation) -> str:
     header = (
         "modality",
         "items",
-        "change of the risk without it",
+        "contribution to the risk",
         "distance from the start",
         "two starts",
         "agreement",
@@ -91,18 +92,19 @@ def _line(part: Part) -> tuple[str, ...]:
     look, occlusion = part.look, part.occlusion
     moved = ("-", "-") if look is None else (f"{look.moved.mean():.3f}", f"{look.starts_apart.mean():.3f}")
     agreement = "-" if look is None else occlusion.why_none or f"{occlusion.agreement:+.2f}"
-    without = "it is the only one" if math.isnan(occlusion.without) else f"{occlusion.without:+.4g}"
+    without = "it is the only one" if math.isnan(occlusion.of_modality) else f"{occlusion.of_modality:+.4g}"
     return part.name, str(occlusion.items.count), without, *moved, agreement
 
 
 def _named(part: Part) -> str:
-    changes = part.occlusion.by_item
-    header = ("item", "attention (1 = even)", "change of the risk")
+    contributions = part.occlusion.by_item
+    header = ("item", "attention (1 = even)", "contribution to the risk")
     lines = []
     for item in part.top:
         look = part.look
         share = "-" if look is None else f"{look.mean[item] * len(look.mean):.3g}"
-        lines.append(entries(part.item_names[item], share, _shown(float(changes[item]), 3)))
+        contribution = float(contributions[item])
+        lines.append(entries(part.item_names[item], share, "-" if math.isnan(contribution) else f"{contribution:+.3g}"))
     return table(f"{part.name}: first {len(lines)} of {part.occlusion.items.count}", header, lines)
 
 

@@ -69,8 +69,8 @@ def command(explanation: Explanation, store: Store, request: Request) -> str:
 
 
 def _tiles(part: Part) -> Iterator[Tile]:
-    """The tiles with most attention, or without it those that change the risk most, of each slide at hand."""
-    changes, order = part.occlusion.by_item, part.ranked
+    """The tiles with most attention, or without it those with the largest contribution, of each slide at hand."""
+    contributions, order = part.occlusion.by_item, part.ranked
     for number, layer in enumerate(part.layers):
         mine = {int(item) for item in layer.items}
         top = [int(item) for item in order if int(item) in mine][:PICTURES]
@@ -79,12 +79,12 @@ def _tiles(part: Part) -> Iterator[Tile]:
             Picture.fromarray(rgb).save(buffer, format="PNG")
             share = None if part.look is None else part.look.mean[item] * len(part.look.mean)
             score = "" if share is None else f"attention {share:.3g} (1 = even), "
-            caption = f"{layer.name}, instance {item}: {score}change of the risk {changes[item]:+.2g}"
+            caption = f"{layer.name}, instance {item}: {score}contribution to the risk {contributions[item]:+.2g}"
             stem = f"{filename(part.name)}-{number + 1}-{filename(layer.name)}-{rank + 1:02d}"
             yield Tile(f"{stem}.png", caption, buffer.getvalue())
 
 
-SUMMARY = ["dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "change_without"]
+SUMMARY = ["dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "contribution"]
 SUMMARY += ["total_variation", "jensen_shannon", "starts_apart", "agreement", "page"]
 
 
@@ -97,6 +97,6 @@ def write_summary(made: Sequence[tuple[Explanation, Path]], store: Store) -> Pat
             head = [about["cell"]["dataset"], *(about[key] for key in ("case", "risk", "rank_in_fold", "fold_size"))]
             moved = [(of["attention"] or {}).get(key) for key in SUMMARY[8:11]]
             relative = page.relative_to(store.folder).as_posix()
-            rows.append([*head, name, of["items"], of["change_without"], *moved, of["agreement"], relative])
+            rows.append([*head, name, of["items"], of["contribution"], *moved, of["agreement"], relative])
     place = f"explain/{filename(str(made[0][0].chosen.cell.model))}"
     return store.write_text(f"{place}/summary.csv", pd.DataFrame(rows, columns=SUMMARY).to_csv(index=False))

@@ -38,14 +38,14 @@ class Additive:
         self.predictor = SimpleNamespace(preprocessor=SimpleNamespace(specs={"x": spec}, parts={"x": part}))
         self.cell, self.asked = SimpleNamespace(seed=0), 0
 
-    def changes(self, name: str, parts: Sequence[Partly]) -> np.ndarray:
+    def contributions(self, name: str, parts: Sequence[Partly]) -> np.ndarray:
         self.asked += len(parts)
         kept = [part.values.copy() for part in parts]
         for values, part in zip(kept, parts, strict=True):
             values[:, list(part.averaged)] = 0
-        return np.array([values.sum() for values in kept]) - self.values.sum()
+        return self.values.sum() - np.array([values.sum() for values in kept])
 
-    def change_without(self, name: str) -> float:
+    def modality_contribution(self, name: str) -> float:
         return float("nan")
 
 
@@ -63,9 +63,9 @@ def occluded(subject: Additive, look: Look | None, draws: int = 5) -> Occlusion:
     return occlude(cast(Subject, subject), "x", look, draws)
 
 
-def test_single_instances_change_the_risk_by_what_they_are() -> None:
+def test_single_instances_contribute_to_the_risk_what_they_are() -> None:
     found = occluded(a_bag(), a_look(WEIGHTS))
-    np.testing.assert_allclose(found.by_item, -WEIGHTS)
+    np.testing.assert_allclose(found.by_item, WEIGHTS)
     assert found.agreement == pytest.approx(1)
     curve = found.curve
     assert curve is not None
@@ -102,7 +102,7 @@ def test_of_a_wide_vector_without_attention_the_columns_furthest_from_the_mean_a
     found = occluded(Additive(values, ModalitySpec("x", "vector", 30)), None)
     asked = np.flatnonzero(~np.isnan(found.by_item))
     assert set(asked) == set(np.argsort(-np.abs(values[0]))[:5])
-    np.testing.assert_allclose(found.by_item[asked], -values[0, asked])
+    np.testing.assert_allclose(found.by_item[asked], values[0, asked])
     assert found.items.note == "only the 5 columns furthest from the training mean, of 30"
     assert found.why_none == "there is no attention to agree with"
 
@@ -112,7 +112,7 @@ def test_groups_are_left_out_with_all_their_columns() -> None:
     look = a_look(np.array([0.2, 0.8]), one=(0, 1), other=(1, 3))
     found = occluded(Additive(values, ModalitySpec("x", "vector", 4)), look)
     assert found.items.names == ("one", "other")
-    np.testing.assert_allclose(found.by_item, [-3, -10])
+    np.testing.assert_allclose(found.by_item, [3, 10])
     assert np.isnan(found.agreement)
     assert "2 items" in found.why_none
 
@@ -171,6 +171,18 @@ def test_every_drawing_is_there_and_no_two_texts_meet() -> None:
     for picture in pictures:
         assert isinstance(picture, ReportFigure)
         assert not overlapping(picture.figure), picture.name
+
+
+def test_instances_that_raise_the_risk_are_red() -> None:
+    explanation = everything()
+    contributions = explanation.parts[0].occlusion.by_item[:20]
+    picture = next(picture for picture in figures(explanation) if isinstance(picture, ReportFigure))
+    (squares,) = picture.figure.axes[1].collections
+    picture.figure.draw_without_rendering()
+    red, _, blue, _ = np.asarray(squares.get_facecolor()).T
+    assert (red > blue)[contributions > 0.5].all()
+    assert (red < blue)[contributions < -0.5].all()
+    assert (np.abs(contributions) > 0.5).sum() > 5
 
 
 def test_what_cannot_be_drawn_says_why() -> None:

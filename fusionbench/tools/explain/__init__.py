@@ -15,9 +15,9 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.tools.explain.explanation import Explanation, gather
 from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.output import write, write_summary
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.select import choose, refuse_published
-from fusionbench.tools.explain.writing import write, write_summary
 
 __all__ = ["Explained", "Explanation", "Request", "explain", "refuse_published"]
 

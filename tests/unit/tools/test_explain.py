@@ -17,10 +17,10 @@ from fusionbench.tools.explain import occlusion
 from fusionbench.tools.explain.attention import Look
 from fusionbench.tools.explain.explanation import Explanation, Part
 from fusionbench.tools.explain.figures import figures
-from fusionbench.tools.explain.frames import as_json, curve_frame, item_frame, layer_frame
 from fusionbench.tools.explain.loaded_case import Subject
 from fusionbench.tools.explain.masked_readers import Partly
 from fusionbench.tools.explain.occlusion import Items, Occlusion, occlude
+from fusionbench.tools.explain.output import as_json, curve_frame, item_frame, layer_frame
 from fusionbench.tools.explain.tiles import Layer, smallest_step
 from tests.unit.drawn_results import NASTY, overlapping
 

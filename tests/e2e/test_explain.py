@@ -67,7 +67,7 @@ def test_a_case_becomes_a_page_figures_and_tables(small: Callable[..., Outcome])
     assert shares.sum() == pytest.approx(1)
     layers = pd.read_csv(page.parent / "layers.csv")
     assert list(layers["layer"]) == [1, 2]
-    assert layers[["total_variation", "jensen_shannon", "starts_apart"]].stack().between(0, 1).all()
+    assert layers[["total_variation", "jensen_shannon", "total_variation_between_seeds"]].stack().between(0, 1).all()
     about = json.loads((page.parent / "explanation.json").read_text())
     assert about["rank_in_fold"] == 1
     summary = pd.read_csv("results/small/explain/healnet/summary.csv")
@@ -141,7 +141,7 @@ def test_a_missing_modality_is_said(small: Callable[..., Outcome]) -> None:
     lacking = next(case.id for case in cases if "bag" not in case.refs)
     assert small("-m", "healnet", "--case", lacking).returncode == 0
     page = Path(f"results/small/explain/healnet/{lacking}/explanation.html").read_text()
-    assert "the case has no bag: no attention on it, nothing to leave out" in page
+    assert "The case has no bag: no attention and no contribution to show" in page
     one_error(small("-m", "abmil", "--case", lacking), "has none of bag", "training mean", "--modalities")
 
 
@@ -273,7 +273,7 @@ weight_decay = 0.0
 """
 
 
-def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_path: Path) -> None:
+def test_a_network_that_has_not_learnt_has_the_initial_attention_of_its_seed(tmp_path: Path) -> None:
     """The start is that of the very cell: k-means of clusters and order of random numbers included."""
     (tmp_path / "still.toml").write_text(STILL)
     suite, session = str(tmp_path / "still.toml"), Session(out=tmp_path / "results", device="cpu")
@@ -284,10 +284,10 @@ def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_pat
             0
         ]
         (explanation,) = session.explain(Request(suite, model, case=case, draws=1)).explanations
-        look = next(part.look for part in explanation.parts if part.name == "bag")
-        assert look is not None
-        assert look.moved.max() < 1e-5, model
-        assert look.starts_apart.min() > 1e-4, model
+        attention = next(m.attention for m in explanation.modalities if m.name == "bag")
+        assert attention is not None
+        assert attention.distance_from_initial.max() < 1e-5, model
+        assert attention.distance_between_seeds.min() > 1e-4, model
 
 
 PLANTED = """
@@ -329,11 +329,11 @@ def test_attention_finds_the_planted_instances_and_occlusion_agrees(
     attention, change, curves = [], [], []
     for case in next(cell for cell in plan.listed if cell.fold == 0 and not cell.skip).split.test[:12]:
         (explanation,) = session.explain(Request(suite, model, case=case, draws=3)).explanations
-        bag = next(part for part in explanation.parts if part.name == "bag")
-        assert bag.look is not None
+        bag = next(modality for modality in explanation.modalities if modality.name == "bag")
+        assert bag.attention is not None
         assert bag.occlusion.curve is not None
         there, moved, curve = truth[case], np.abs(bag.occlusion.by_item), bag.occlusion.curve
-        attention.append((bag.look.mean[there].mean(), bag.look.mean[~there].mean()))
+        attention.append((bag.attention.mean[there].mean(), bag.attention.mean[~there].mean()))
         change.append((moved[there].mean(), moved[~there].mean()))
         few = slice(None, len(curve.k) // 2)
         curves.append((curve.top[few].mean(), curve.random[:, few].mean()))

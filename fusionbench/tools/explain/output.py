@@ -1,4 +1,4 @@
-"""Files of an explanation below results/<suite>/explain/: the page, its figures, tables, JSON and tiles."""
+"""The files of an explanation below results/<suite>/explain/: its page, figures, tables, JSON and tiles."""
 
 from __future__ import annotations
 
@@ -12,193 +12,212 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image as Picture
+from PIL import Image
 
 from fusionbench.core.file_names import filename
 from fusionbench.report.figures.export import write_figures
 from fusionbench.results.store import Store
-from fusionbench.tools.explain.explanation import Explanation, Part
+from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.figures import figures
-from fusionbench.tools.explain.page import Tile, explanation_page
+from fusionbench.tools.explain.page import TileImage, explanation_page
 from fusionbench.tools.explain.request import Request
-from fusionbench.tools.explain.tiles import squares
+from fusionbench.tools.explain.tiles import tile_images
 
-PICTURES = 8
-"""Tiles of a slide that are written out."""
-PIXELS = 512
-"""Of the side of a tile's picture, at most."""
-TILES = "tiles"
+TILES = 8
+"""Tiles of each slide that are written as images."""
+TILE_PIXELS = 512
+"""Pixels of a side of a tile's image, at most."""
+LAYER_COLUMNS = ("modality", "layer", "items", "effective_items")
+CURVE_COLUMNS = ("modality", "order", "draw", "k", "absolute_change")
+DISTANCES = ("total_variation", "jensen_shannon", "total_variation_between_seeds")
+"""Of trained from initial attention, and between initialisations."""
+SUMMARY_COLUMNS = ("dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "contribution")
 
 
-def write(explanation: Explanation, store: Store, request: Request) -> Path:
-    """Everything about one case; returns the page. What an earlier explanation left there is replaced.
+def write_explanation(explanation: Explanation, store: Store, request: Request) -> Path:
+    """Write all files of one case; returns the page. They replace those of an earlier explanation of the case.
 
     Raises:
-        ResultsError: it cannot be written. DataError: a slide image cannot be read.
+        ResultsError: a file cannot be written. DataError: a slide image cannot be read.
     """
-    place = folder(explanation)
-    (store.folder / place / TILES).mkdir(parents=True, exist_ok=True)
-    for old in (store.folder / place / TILES).glob("*.png"):
-        old.unlink()
-    tiles = [tile for part in explanation.parts for tile in _tiles(part)]
-    for tile in tiles:
-        store.write_bytes(f"{place}/{TILES}/{tile.name}", tile.png)
-    if not tiles:
-        (store.folder / place / TILES).rmdir()
-    images = list(write_figures(figures(explanation), store, f"{place}/figures"))
-    store.write_text(f"{place}/items.csv", item_frame(explanation).to_csv(index=False))
-    store.write_text(f"{place}/layers.csv", layer_frame(explanation).to_csv(index=False))
-    store.write_text(f"{place}/curves.csv", curve_frame(explanation).to_csv(index=False))
-    store.write_text(f"{place}/explanation.json", json.dumps(as_json(explanation), indent=1))
-    html = explanation_page(explanation, images, tiles, command(explanation, store, request))
-    return store.write_text(f"{place}/explanation.html", html)
+    folder = case_folder(explanation)
+    tiles = [tile for modality in explanation.modalities for tile in _tile_images(modality)]
+    _write_tiles(tiles, store, f"{folder}/tiles")
+    images = list(write_figures(figures(explanation), store, f"{folder}/figures"))
+    store.write_text(f"{folder}/items.csv", item_frame(explanation).to_csv(index=False))
+    store.write_text(f"{folder}/layers.csv", layer_frame(explanation).to_csv(index=False))
+    store.write_text(f"{folder}/curves.csv", curve_frame(explanation).to_csv(index=False))
+    store.write_text(f"{folder}/explanation.json", json.dumps(as_json(explanation), indent=1))
+    html = explanation_page(explanation, images, tiles, command_line(explanation, store, request))
+    return store.write_text(f"{folder}/explanation.html", html)
 
 
-def folder(explanation: Explanation) -> str:
-    """Below the suite's results; a row that is not the usual one of its model has its cell's key behind the case."""
-    chosen = explanation.chosen
-    name = filename(chosen.case) if chosen.usual else f"{filename(chosen.case)}-{chosen.cell.key[:8]}"
-    return f"explain/{filename(str(chosen.cell.model))}/{name}"
+def write_summary(written: Sequence[tuple[Explanation, Path]], store: Store) -> Path:
+    """Write summary.csv of several explanations of one model: a row for each case and modality.
+
+    Args:
+        written: explanations with their pages.
+    """
+    rows = []
+    for explanation, page in written:
+        record = as_json(explanation)
+        case = {"dataset": record["cell"]["dataset"], **record, "page": page.relative_to(store.folder).as_posix()}
+        for name, modality in record["modalities"].items():
+            rows.append({**case, **(modality["attention"] or {}), **modality, "modality": name})
+    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *DISTANCES, "agreement", "page"])
+    return store.write_text(f"{_model_folder(written[0][0])}/summary.csv", frame.to_csv(index=False))
 
 
-def command(explanation: Explanation, store: Store, request: Request) -> str:
-    """What makes it again."""
-    cell = explanation.chosen.cell
-    words = ["fusionbench", "explain", request.suite, "--model", str(cell.model), "--case", explanation.chosen.case]
+def case_folder(explanation: Explanation) -> str:
+    """Folder of a case below the suite's results.
+
+    The cell's key follows the case's name where the row is not the one that the model's name alone selects.
+    """
+    selected = explanation.selected
+    name = filename(selected.case) if selected.is_default_row else f"{filename(selected.case)}-{selected.cell.key[:8]}"
+    return f"{_model_folder(explanation)}/{name}"
+
+
+def _model_folder(explanation: Explanation) -> str:
+    return f"explain/{filename(str(explanation.selected.cell.model))}"
+
+
+def command_line(explanation: Explanation, store: Store, request: Request) -> str:
+    """The command line that writes the explanation again."""
+    case, cell = explanation.selected.case, explanation.selected.cell
+    words = ["fusionbench", "explain", request.suite, "--model", str(cell.model), "--case", case]
     words += ["--dataset", str(cell.dataset), "--modalities", "+".join(cell.modalities), "--variant", cell.variant]
     words += ["--repeat", str(cell.repeat), "--out", str(store.root)]
     return shlex.join(words + (["--slides", str(request.slides)] if request.slides else []))
 
 
-def _tiles(part: Part) -> Iterator[Tile]:
-    """The tiles with most attention, or without it those with the largest contribution, of each slide at hand."""
-    contributions, order = part.occlusion.by_item, part.ranked
-    for number, layer in enumerate(part.layers):
-        mine = {int(item) for item in layer.items}
-        top = [int(item) for item in order if int(item) in mine][:PICTURES]
-        for rank, (item, rgb) in enumerate(zip(top, squares(layer, top, PIXELS), strict=False)):
+def _tile_images(modality: ModalityExplanation) -> Iterator[TileImage]:
+    """The first tiles of each slide that has an image, in the order of `modality.ranked`."""
+    contributions = modality.occlusion.by_item
+    for number, tiles in enumerate(modality.tiles):
+        here = set(tiles.items.tolist())
+        top = [item for item in modality.ranked.tolist() if item in here][:TILES]
+        for rank, (item, rgb) in enumerate(zip(top, tile_images(tiles, top, TILE_PIXELS), strict=False)):
             buffer = io.BytesIO()
-            Picture.fromarray(rgb).save(buffer, format="PNG")
-            share = None if part.look is None else part.look.mean[item] * len(part.look.mean)
-            score = "" if share is None else f"attention {share:.3g} (1 = even), "
-            caption = f"{layer.name}, instance {item}: {score}contribution to the risk {contributions[item]:+.2g}"
-            stem = f"{filename(part.name)}-{number + 1}-{filename(layer.name)}-{rank + 1:02d}"
-            yield Tile(f"{stem}.png", caption, buffer.getvalue())
+            Image.fromarray(rgb).save(buffer, format="PNG")
+            share = (
+                "" if modality.attention is None else f"attention {modality.attention.relative[item]:.3g} (1 = even), "
+            )
+            x, y = tiles.corners[item - tiles.items[0]]
+            caption = (
+                f"{tiles.slide}, instance {item} at ({x:.0f}, {y:.0f}): {share}contribution {contributions[item]:+.2g}"
+            )
+            stem = f"{filename(modality.name)}-{number + 1}-{filename(tiles.slide)}-{rank + 1:02d}"
+            yield TileImage(f"{stem}.png", caption, buffer.getvalue())
 
 
-SUMMARY = ["dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "contribution"]
-SUMMARY += ["total_variation", "jensen_shannon", "starts_apart", "agreement", "page"]
-
-
-def write_summary(made: Sequence[tuple[Explanation, Path]], store: Store) -> Path:
-    """A line a case and modality of several explanations of one model: SUMMARY."""
-    rows = []
-    for explanation, page in made:
-        about = as_json(explanation)
-        for name, of in about["modalities"].items():
-            head = [about["cell"]["dataset"], *(about[key] for key in ("case", "risk", "rank_in_fold", "fold_size"))]
-            moved = [(of["attention"] or {}).get(key) for key in SUMMARY[8:11]]
-            relative = page.relative_to(store.folder).as_posix()
-            rows.append([*head, name, of["items"], of["contribution"], *moved, of["agreement"], relative])
-    place = f"explain/{filename(str(made[0][0].chosen.cell.model))}"
-    return store.write_text(f"{place}/summary.csv", pd.DataFrame(rows, columns=SUMMARY).to_csv(index=False))
+def _write_tiles(tiles: Sequence[TileImage], store: Store, folder: str) -> None:
+    """Write the images; those of an earlier explanation, which may have had other tiles, are deleted."""
+    (store.folder / folder).mkdir(parents=True, exist_ok=True)
+    for old in (store.folder / folder).glob("*.png"):
+        old.unlink()
+    for tile in tiles:
+        store.write_bytes(f"{folder}/{tile.name}", tile.png)
+    if not tiles:
+        (store.folder / folder).rmdir()
 
 
 def item_frame(explanation: Explanation) -> pd.DataFrame:
     """One row an item: its position, attention before and after training, and contribution to the risk."""
-    return pd.concat([_items(part) for part in explanation.parts], ignore_index=True)
+    return pd.concat([_item_frame(modality) for modality in explanation.modalities], ignore_index=True)
 
 
-def _items(part: Part) -> pd.DataFrame:
-    n = part.occlusion.items.count
-    columns: dict[str, Any] = {"modality": [part.name] * n, "item": np.arange(n), "name": part.item_names}
-    columns |= {"slide": [""] * n, "x": np.full(n, np.nan), "y": np.full(n, np.nan)}
-    frame = pd.DataFrame(columns)
-    for layer in part.layers if not part.occlusion.items.names else ():
-        frame.loc[layer.items, "slide"] = layer.name
-        frame.loc[layer.items, ["x", "y"]] = layer.corners
-    look = part.look
-    frame["attention"] = np.nan if look is None else look.mean
-    frame["attention_at_start"] = np.nan if look is None else look.start.mean(axis=0)
-    for i, row in enumerate(() if look is None else look.trained):
+def _item_frame(modality: ModalityExplanation) -> pd.DataFrame:
+    n, attention = modality.occlusion.items.count, modality.attention
+    columns: dict[str, Any] = {"modality": [modality.name] * n, "item": np.arange(n), "name": modality.item_names}
+    frame = pd.DataFrame(columns | {"slide": [""] * n, "x": np.full(n, np.nan), "y": np.full(n, np.nan)})
+    for tiles in modality.tiles if not modality.occlusion.items.names else ():
+        frame.loc[tiles.items, "slide"] = tiles.slide
+        frame.loc[tiles.items, ["x", "y"]] = tiles.corners
+    frame["attention"] = np.nan if attention is None else attention.mean
+    frame["initial_attention"] = np.nan if attention is None else attention.initial.mean(axis=0)
+    for i, row in enumerate(() if attention is None else attention.trained):
         frame[f"attention_layer_{i + 1}"] = row
-    frame["contribution"] = part.occlusion.by_item
-    block = np.full(n, -1)
-    for i, items in enumerate(part.occlusion.blocks):
-        block[items] = i
-    frame["block"] = block
+    frame["contribution"] = modality.occlusion.by_item
+    frame["block"] = -1
+    for i, items in enumerate(modality.occlusion.blocks):
+        frame.loc[items, "block"] = i
     return frame
 
 
-LAYER_COLUMNS = ["modality", "layer", "items", "as_many_as", "total_variation", "jensen_shannon", "starts_apart"]
-
-
 def layer_frame(explanation: Explanation) -> pd.DataFrame:
-    """A layer of a modality a line: LAYER_COLUMNS."""
-    rows = [
-        (part.name, i + 1, part.occlusion.items.count, look.seen[i], look.moved[i], look.moved_js[i], apart)
-        for part in explanation.parts
-        if (look := part.look) is not None
-        for i, apart in enumerate(look.starts_apart)
-    ]
-    return pd.DataFrame(rows, columns=LAYER_COLUMNS)
+    """One row a modality and layer: effective number of items, and distances of attention (`DISTANCES`)."""
+    rows = []
+    for modality in explanation.modalities:
+        attention, count = modality.attention, modality.occlusion.items.count
+        if attention is not None:
+            distances = (
+                attention.distance_from_initial,
+                attention.jensen_shannon_from_initial,
+                attention.distance_between_seeds,
+            )
+            layers = zip(attention.effective_items, *distances, strict=True)
+            rows += [(modality.name, i + 1, count, *numbers) for i, numbers in enumerate(layers)]
+    return pd.DataFrame(rows, columns=[*LAYER_COLUMNS, *DISTANCES])
 
 
 def curve_frame(explanation: Explanation) -> pd.DataFrame:
-    """modality, order (top, bottom, random), draw, k, change: the absolute change of the risk without k items."""
-    rows = [row for part in explanation.parts for row in _curve(part)]
-    return pd.DataFrame(rows, columns=["modality", "order", "draw", "k", "change"])
+    """One row a modality, order (top, bottom, random), draw and k: the absolute change of the risk without k items."""
+    rows = [row for modality in explanation.modalities for row in _curve_rows(modality)]
+    return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
 
-def _curve(part: Part) -> Iterator[tuple[str, str, int, int, float]]:
-    curve = part.occlusion.curve
+def _curve_rows(modality: ModalityExplanation) -> Iterator[tuple[str, str, int, int, float]]:
+    curve = modality.occlusion.curve
     if curve is None:
         return
-    orders = [("top", curve.top[None]), ("bottom", curve.bottom[None]), ("random", curve.random)]
-    for order, values in orders:
-        for draw, row in enumerate(values):
-            yield from ((part.name, order, draw, int(k), float(x)) for k, x in zip(curve.k, row, strict=True))
+    for order, draws in (("top", curve.top[None]), ("bottom", curve.bottom[None]), ("random", curve.random)):
+        for draw, changes in enumerate(draws):
+            yield from ((modality.name, order, draw, int(k), float(x)) for k, x in zip(curve.k, changes, strict=True))
 
 
 def as_json(explanation: Explanation) -> dict[str, Any]:
-    """Everything but the items and curves, which are tables."""
-    chosen, cell = explanation.chosen, explanation.chosen.cell
+    """The explanation as JSON values, without what the tables of items, layers and curves hold."""
+    selected, cell = explanation.selected, explanation.selected.cell
     return {
-        "case": chosen.case,
+        "case": selected.case,
         "cell": {**cell.place, "key": cell.key},
         "risk": explanation.risk,
-        "rank_in_fold": chosen.rank,
-        "fold_size": chosen.of,
-        "fold_sd": number(explanation.fold_sd),
+        "rank_in_fold": selected.rank,
+        "fold_size": selected.fold_size,
+        "fold_sd": _json_number(explanation.fold_sd),
         "missing": list(explanation.missing),
-        "modalities": {part.name: _summary(part) for part in explanation.parts},
+        "modalities": {modality.name: _modality_json(modality) for modality in explanation.modalities},
         "notes": list(explanation.notes),
     }
 
 
-def _summary(part: Part) -> Mapping[str, Any]:
-    occlusion, look = part.occlusion, part.look
+def _modality_json(modality: ModalityExplanation) -> Mapping[str, Any]:
+    occlusion = modality.occlusion
     return {
-        "kind": part.kind,
-        "instances": part.instances,
+        "kind": modality.kind,
+        "instances": modality.instances,
         "items": occlusion.items.count,
-        "attention": None if look is None else {"layers": len(look.trained), **_distances(part)},
-        "contribution": number(occlusion.of_modality),
-        "agreement": number(occlusion.agreement),
-        "agreement_undefined": occlusion.why_none,
+        "attention": _attention_json(modality),
+        "contribution": _json_number(occlusion.modality_contribution),
+        "agreement": _json_number(occlusion.agreement),
+        "agreement_undefined": occlusion.agreement_undefined,
     }
 
 
-def _distances(part: Part) -> Mapping[str, float]:
-    look = part.look
-    assert look is not None
+def _attention_json(modality: ModalityExplanation) -> Mapping[str, Any] | None:
+    """Number of layers and means over them; null without attention."""
+    attention = modality.attention
+    if attention is None:
+        return None
     return {
-        "total_variation": float(look.moved.mean()),
-        "jensen_shannon": float(look.moved_js.mean()),
-        "starts_apart": float(look.starts_apart.mean()),
+        "layers": len(attention.trained),
+        "total_variation": float(attention.distance_from_initial.mean()),
+        "jensen_shannon": float(attention.jensen_shannon_from_initial.mean()),
+        "total_variation_between_seeds": float(attention.distance_between_seeds.mean()),
     }
 
 
-def number(value: float) -> float | None:
-    """JSON has no NaN."""
+def _json_number(value: float) -> float | None:
+    """The number, or null for NaN, which JSON does not have."""
     return None if math.isnan(value) else float(value)

@@ -19,11 +19,11 @@ from fusionbench.tools.explain.output import write_explanation, write_summary
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.select import refuse_published, select_cases
 
-__all__ = ["Explained", "Explanation", "Request", "explain", "refuse_published"]
+__all__ = ["ExplainReport", "Explanation", "Request", "explain", "refuse_published"]
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class ExplainReport:
     """Explanations with the files that hold them.
 
     Attributes:
@@ -43,7 +43,7 @@ def explain(
     resources: SharedResources,
     request: Request,
     report: Callable[[str], None] | None = None,
-) -> Explained:
+) -> ExplainReport:
     """Explain the cases of a request and write the explanations below the suite's results.
 
     Args:
@@ -63,4 +63,4 @@ def explain(
         if report is not None:
             report(f"{selected.case}: {written[-1][1]}")
     summary = None if request.top_risk is None else write_summary(written, store)
-    return Explained(tuple(explanation for explanation, _ in written), tuple(page for _, page in written), summary)
+    return ExplainReport(tuple(explanation for explanation, _ in written), tuple(page for _, page in written), summary)

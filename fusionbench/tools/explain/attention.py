@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
+DISTANCES = ("total_variation", "jensen_shannon", "total_variation_between_seeds")
+"""Columns of distances between attention weights."""
 OTHER_SEEDS = 3
 """Initialisations with other seeds; the distances between them are the scale for the distance that training made."""
 
@@ -52,14 +54,19 @@ class AttentionMap:
         return total_variation(self.trained, self.initial)
 
     @property
-    def jensen_shannon_from_initial(self) -> Floats:
-        """(layer,) Jensen-Shannon distance between trained and initial attention: 0 = equal, 1 = disjoint."""
-        return jensen_shannon(self.trained, self.initial)
-
-    @property
     def distance_between_seeds(self) -> Floats:
         """(layer,) mean total variation between the cell's initialisation and those with other seeds."""
         return np.asarray(total_variation(self.other_initial, self.initial[None]).mean(axis=0))
+
+    @property
+    def distances(self) -> Mapping[str, Floats]:
+        """`DISTANCES` to (layer,) values: of trained from initial attention, twice, and between initialisations."""
+        values = (
+            self.distance_from_initial,
+            jensen_shannon(self.trained, self.initial),
+            self.distance_between_seeds,
+        )
+        return dict(zip(DISTANCES, values, strict=True))
 
     @property
     def effective_items(self) -> Floats:

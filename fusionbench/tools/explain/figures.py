@@ -87,9 +87,8 @@ def _bars(modality: ModalityExplanation) -> Figure:
 
 def _layers(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     """Attention of the top items over layers, and below its distance from the initial attention."""
-    deep = [
-        (m, m.attention) for m in explanation.modalities if m.attention is not None and len(m.attention.trained) > 1
-    ]
+    pairs = [(m, m.attention) for m in explanation.modalities if m.attention is not None]
+    deep = [(modality, attention) for modality, attention in pairs if len(attention.trained) > 1]
     if not deep:
         yield Omitted("Attention by layer", "one layer only" if explanation.has_attention else "there is no attention")
         return
@@ -102,37 +101,31 @@ def _layers(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     alt = f"Lines over layers for {', '.join(names)}."
     size = (2.2, 1.5)
     figure, axes = panels(names + [f"{name}: distance from initial" for name in names], size, most=len(deep))
-    for i, (modality, attention) in enumerate(deep):
-        _items_by_layer(axes[i], modality, attention)
-        _distance_by_layer(axes[len(deep) + i], attention)
+    for (modality, attention), above, below in zip(deep, axes, axes[len(deep) :], strict=False):
+        _draw_items(above, modality, attention)
+        _draw_distances(below, attention)
+    for ax in axes:
+        ax.set_xlabel("layer")
+        ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     lay_out(figure, size, [handle for m, _ in deep for handle in _handles(m, several=len(deep) > 1)])
     yield ReportFigure("layers", "Attention by layer", caption, alt, figure)
 
 
-def _items_by_layer(ax: Axes, modality: ModalityExplanation, attention: AttentionMap) -> None:
+def _draw_items(ax: Axes, modality: ModalityExplanation, attention: AttentionMap) -> None:
     layers, items = attention.trained.shape
-    top = modality.top[:LAYER_LINES]
+    x, top = range(1, layers + 1), modality.top[:LAYER_LINES]
     for item, style in zip(top, styles([modality.item_names[item] for item in top]).values(), strict=True):
         share = attention.trained[:, item] * items
-        ax.plot(_ticks(layers), share, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
-    _label_layers(ax, "attention")
+        ax.plot(x, share, color=style.colour, linestyle=style.line, marker=style.marker, markersize=3)
+    ax.set_ylabel("attention")
 
 
-def _distance_by_layer(ax: Axes, attention: AttentionMap) -> None:
+def _draw_distances(ax: Axes, attention: AttentionMap) -> None:
     distance, between_seeds = attention.distance_from_initial, attention.distance_between_seeds
-    ax.plot(_ticks(len(distance)), distance, color=COLOURS[0], marker="o", markersize=3)
-    ax.plot(_ticks(len(distance)), between_seeds, color=GREY, linestyle=(0, (1, 1.5)))
-    ax.set_ylim(0, 1.15 * max(distance.max(), between_seeds.max(), 0.02))
-    _label_layers(ax, "total variation")
-
-
-def _ticks(layers: int) -> list[int]:
-    return list(range(1, layers + 1))
-
-
-def _label_layers(ax: Axes, quantity: str) -> None:
-    ax.set(xlabel="layer", ylabel=quantity)
-    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    x = range(1, len(distance) + 1)
+    ax.plot(x, distance, color=COLOURS[0], marker="o", markersize=3)
+    ax.plot(x, between_seeds, color=GREY, linestyle=(0, (1, 1.5)))
+    ax.set(ylim=(0, 1.15 * max(distance.max(), between_seeds.max(), 0.02)), ylabel="total variation")
 
 
 def _handles(modality: ModalityExplanation, *, several: bool) -> list[Line2D]:

@@ -91,9 +91,7 @@ def _panels(modality: ModalityExplanation) -> list[HeatmapPanel]:
 def _figure(modality: ModalityExplanation, tiles: SlideTiles) -> Figure:
     """Attention and contributions side by side; contributions alone without attention."""
     shown = _panels(modality)
-    low, high = tiles.corners.min(axis=0), tiles.corners.max(axis=0) + tiles.side
-    if tiles.thumbnail is not None:
-        low, high = np.zeros(2), np.array(_slide_size(tiles))
+    low, high = _extent(tiles)
     width, height = np.maximum((high - low) / (high - low).max() * LONG_SIDE, SHORT_SIDE)
     size = (float(width), float(height))
     figure, axes = panels([panel.title for panel in shown], size, most=2)
@@ -107,18 +105,19 @@ def _figure(modality: ModalityExplanation, tiles: SlideTiles) -> Figure:
     return figure
 
 
-def _slide_size(tiles: SlideTiles) -> tuple[float, float]:
-    """Width and height of the slide in pixels of level 0, as its thumbnail has them."""
-    assert tiles.thumbnail is not None
+def _extent(tiles: SlideTiles) -> tuple[Floats, Floats]:
+    """(x, y) of the upper left and the lower right corner of what is drawn: the whole slide, or all tiles."""
+    if tiles.thumbnail is None:
+        return tiles.corners.min(axis=0), tiles.corners.max(axis=0) + tiles.side
     rows, columns = tiles.thumbnail.rgb.shape[:2]
-    return columns * tiles.thumbnail.downsample, rows * tiles.thumbnail.downsample
+    return np.zeros(2), np.array([columns, rows]) * tiles.thumbnail.downsample
 
 
 def _draw(figure: Figure, ax: Axes, tiles: SlideTiles, panel: HeatmapPanel) -> Colorbar:
     """Coloured tiles, over the slide's thumbnail where there is one; returns the colour bar below them."""
     opacity = 1.0
     if tiles.thumbnail is not None:
-        width, height = _slide_size(tiles)
+        _, (width, height) = _extent(tiles)
         ax.imshow(tiles.thumbnail.rgb, extent=(0, width, height, 0), interpolation="bilinear")
         opacity = OPACITY
     squares = [Rectangle((x, y), tiles.side, tiles.side) for x, y in tiles.corners]

@@ -17,6 +17,7 @@ from PIL import Image
 from fusionbench.core.file_names import filename
 from fusionbench.report.figures.export import write_figures
 from fusionbench.results.store import Store
+from fusionbench.tools.explain.attention import DISTANCES
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.figures import figures
 from fusionbench.tools.explain.page import TileImage, explanation_page
@@ -29,8 +30,6 @@ TILE_PIXELS = 512
 """Pixels of a side of a tile's image, at most."""
 LAYER_COLUMNS = ("modality", "layer", "items", "effective_items")
 CURVE_COLUMNS = ("modality", "order", "draw", "k", "absolute_change")
-DISTANCES = ("total_variation", "jensen_shannon", "total_variation_between_seeds")
-"""Of trained from initial attention, and between initialisations."""
 SUMMARY_COLUMNS = ("dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "contribution")
 
 
@@ -151,12 +150,7 @@ def layer_frame(explanation: Explanation) -> pd.DataFrame:
     for modality in explanation.modalities:
         attention, count = modality.attention, modality.occlusion.items.count
         if attention is not None:
-            distances = (
-                attention.distance_from_initial,
-                attention.jensen_shannon_from_initial,
-                attention.distance_between_seeds,
-            )
-            layers = zip(attention.effective_items, *distances, strict=True)
+            layers = zip(attention.effective_items, *attention.distances.values(), strict=True)
             rows += [(modality.name, i + 1, count, *numbers) for i, numbers in enumerate(layers)]
     return pd.DataFrame(rows, columns=[*LAYER_COLUMNS, *DISTANCES])
 
@@ -210,12 +204,8 @@ def _attention_json(modality: ModalityExplanation) -> Mapping[str, Any] | None:
     attention = modality.attention
     if attention is None:
         return None
-    return {
-        "layers": len(attention.trained),
-        "total_variation": float(attention.distance_from_initial.mean()),
-        "jensen_shannon": float(attention.jensen_shannon_from_initial.mean()),
-        "total_variation_between_seeds": float(attention.distance_between_seeds.mean()),
-    }
+    means = {name: float(values.mean()) for name, values in attention.distances.items()}
+    return {"layers": len(attention.trained), **means}
 
 
 def _json_number(value: float) -> float | None:

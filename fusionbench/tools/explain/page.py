@@ -34,6 +34,8 @@ READING = (
     "Effective number of items: how many items with equal weights would have the same entropy.",
 )
 """How to read the page, one entry a quantity."""
+DISTANCE_HEADERS = ("distance from initial", "Jensen-Shannon distance", "distance between seeds")
+"""Column names of `AttentionMap.distances`."""
 THUMBNAIL = 160
 """Pixels of the longer side of a tile on the page."""
 
@@ -91,14 +93,7 @@ def explanation_page(
 
 def _summary(explanation: Explanation) -> str:
     """One line for each modality."""
-    header = (
-        "modality",
-        "items",
-        "contribution of the modality",
-        "agreement",
-        "attention: distance from initial",
-        "distance between seeds",
-    )
+    header = ("modality", "items", "contribution of the modality", "agreement", *DISTANCE_HEADERS[::2])
     lines = [entries(*_summary_line(modality)) for modality in explanation.modalities]
     return table("modalities of the case", header, lines)
 
@@ -107,8 +102,7 @@ def _summary_line(modality: ModalityExplanation) -> tuple[str, ...]:
     attention, occlusion = modality.attention, modality.occlusion
     distances, agreement = ("-", "-"), "-"
     if attention is not None:
-        means = attention.distance_from_initial.mean(), attention.distance_between_seeds.mean()
-        distances = (f"{means[0]:.3f}", f"{means[1]:.3f}")
+        distances = (f"{attention.distance_from_initial.mean():.3f}", f"{attention.distance_between_seeds.mean():.3f}")
         agreement = occlusion.agreement_undefined or f"{occlusion.agreement:+.2f}"
     whole = occlusion.modality_contribution
     contribution = "- (only modality)" if math.isnan(whole) else f"{whole:+.4g}"
@@ -128,27 +122,15 @@ def _top_items(modality: ModalityExplanation) -> str:
 
 def _layers(explanation: Explanation) -> Iterator[str]:
     """The table of attention by layer; nothing without attention."""
-    header = (
-        "modality",
-        "layer",
-        "effective number of items",
-        "items",
-        "distance from initial",
-        "Jensen-Shannon distance",
-        "distance between seeds",
-    )
+    header = ("modality", "layer", "effective number of items", "items", *DISTANCE_HEADERS)
     lines = []
     for modality in explanation.modalities:
-        attention = modality.attention
-        for i in range(0 if attention is None else len(attention.trained)):
-            assert attention is not None
-            counts = (f"{attention.effective_items[i]:.1f}", str(modality.occlusion.items.count))
-            distances = (
-                attention.distance_from_initial[i],
-                attention.jensen_shannon_from_initial[i],
-                attention.distance_between_seeds[i],
-            )
-            lines.append(entries(modality.name, str(i + 1), *counts, *(f"{x:.3f}" for x in distances)))
+        attention, count = modality.attention, str(modality.occlusion.items.count)
+        if attention is not None:
+            layers = zip(attention.effective_items, *attention.distances.values(), strict=True)
+            for i, (effective, *distances) in enumerate(layers):
+                numbers = (f"{effective:.1f}", count, *(f"{distance:.3f}" for distance in distances))
+                lines.append(entries(modality.name, str(i + 1), *numbers))
     if lines:
         yield heading(2, "Attention by layer")
         yield table("attention by layer", header, lines)

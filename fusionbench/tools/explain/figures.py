@@ -67,7 +67,9 @@ def _bars(modality: ModalityExplanation) -> Figure:
     colours = colormaps[RISK_COLOURS](np.where(contributions > 0, 0.85, 0.15))
     columns: list[tuple[str, str, Floats, Any]] = [("contribution", "risk with - risk without", contributions, colours)]
     if modality.attention is not None:
-        columns.insert(0, ("attention", "1 = even share", modality.attention.relative[top], COLOURS[0]))
+        columns.insert(
+            0, ("attention", "1 = even share", modality.attention.relative[top], GREY)
+        )  # neither red nor blue
     size = (2.0, 0.17 * len(top) + 0.1)
     figure, axes = panels([title for title, *_ in columns], size, most=2, share_y=True)
     for ax, (_, unit, lengths, colour) in zip(axes, columns, strict=True):

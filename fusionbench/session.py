@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
-    from fusionbench.tools.explain import Explained, Request
+    from fusionbench.tools.explain import ExplainReport, Request
     from fusionbench.tools.profile import Profiled
     from fusionbench.tools.run import Reporter, RunReport
     from fusionbench.tools.status import Status
@@ -146,7 +146,7 @@ class Session:
 
         return suite_status(name, self.out, self.resources)[0]
 
-    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> Explained:
+    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> ExplainReport:
         """Write where a stored model looks in test cases, and whether that matters, below the suite's results.
 
         Raises:

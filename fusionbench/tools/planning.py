@@ -9,11 +9,11 @@ from typing import Any
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, ResultsError
-from fusionbench.core.registry import Registry
+from fusionbench.core.registry import Registry, names_folder
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
-from fusionbench.suites.lock import LOCK, read_lock
+from fusionbench.suites.lock import LOCK, read_lock, suite_from_lock
 from fusionbench.suites.plan import expand
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite, load_suite, narrow_suite, suite_name
@@ -55,7 +55,9 @@ def plan_as_run(
     lock = read_lock(store.folder)
     locked = selection_of(lock)
     selection = replace(selection, repeats=locked.repeats, seed=locked.seed)
-    suite = selection.narrow(load_suite(resources.registry, name))
+    registry = resources.registry
+    suite = stored_suite(name, out, registry) if installed_only else load_suite(registry, name)
+    suite = selection.narrow(suite)
     if installed_only:
         suite = without_models(suite, uninstalled_models(suite, lock, resources.registry))
     return selection.pick(expand(suite, resources.registry, resources.cohort)), store
@@ -78,6 +80,18 @@ def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry
 def without_models(suite: Suite, left_out: Collection[str]) -> Suite:
     """The suite without some of its models, as they are written."""
     return suite.model_copy(update={"models": tuple(m for m in suite.models if str(m) not in left_out)})
+
+
+def stored_suite(name: str, out: Path, registry: Registry) -> Suite:
+    """A suite with results under `out`; where the plugin that brings it is not installed, as its last run locked it.
+
+    Raises:
+        SuiteError: no such suite, or it is wrong. ResultsError: its lock is damaged.
+    """
+    folder = out / name
+    if name in registry.names("suites") or not names_folder(name) or not (folder / LOCK).is_file():
+        return load_suite(registry, name)
+    return suite_from_lock(read_lock(folder), str(folder / LOCK))
 
 
 def results_of(name: str, out: Path, registry: Registry) -> Store:
@@ -128,7 +142,7 @@ def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSu
         SuiteError: no such suite, or it is wrong. DataError: none of its datasets can be read.
         ResultsError: its lock is damaged, or what lies there was published and has no cells.
     """
-    suite, store = load_suite(resources.registry, name), results_of(name, out, resources.registry)
+    suite, store = stored_suite(name, out, resources.registry), results_of(name, out, resources.registry)
     if store.has_file("run.toml"):
         look = command(out, "table", suite.name)
         raise ResultsError(f"{store.folder} was published: its cells lie where it was run; look at it with: {look}")

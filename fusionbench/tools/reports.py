@@ -16,7 +16,7 @@ from fusionbench.suites.lock import read_lock
 from fusionbench.suites.suite import load_suite
 from fusionbench.tools.audit import audit
 from fusionbench.tools.audit.published import is_published, published_audit
-from fusionbench.tools.planning import plan_as_run, results_of, uninstalled_models
+from fusionbench.tools.planning import plan_as_run, results_of, stored_suite, uninstalled_models
 from fusionbench.tools.tracking import suites_run
 
 
@@ -44,7 +44,7 @@ def audit_suite(name: str, out: Path, resources: SharedResources) -> Audit:
     if is_published(folder):
         return published_audit(folder)
     plan, store = plan_as_run(name, out, resources, installed_only=True)
-    whole = load_suite(resources.registry, name)
+    whole = stored_suite(name, out, resources.registry)
     gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
     return audit(plan, store, planned_cohorts(plan, resources), gone)
 
@@ -65,7 +65,7 @@ def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
         verdict: Audit | str = audit_suite(name, out, resources)
     except DataError as error:  # results can be looked at without the data they came from
         verdict = str(error)
-    suite = load_suite(resources.registry, name)
+    suite = stored_suite(name, out, resources.registry)
     return write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
 
 
@@ -81,11 +81,6 @@ def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, s
     names = suites_run(out)
     without: dict[str, str] = {}
     for name in names:
-        if name not in resources.registry.names("suites"):  # of a file of the user's own, which may be anywhere
-            if not Store(out, name).has_file("report.html"):
-                first = command(out, "report", f"{name}.toml")
-                without[name] = f"{name} is no installed suite; first name its file: {first}"
-            continue
         try:
             report_suite(name, out, resources)
         except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs

@@ -278,15 +278,18 @@ class Session:
 
         return report_all(self.out, self.resources)
 
-    def audit(self, name: str) -> Audit:
-        """What the written results prove about the protocol; of a published run, as far as its frames show.
+    def audit(self, name: str, replays: int = 0) -> Audit:
+        """Check stored results: the protocol, files, scores and lock; of a published run, as far as its frames show.
+
+        Args:
+            replays: so many cells are predicted again from their weights, in a fresh process.
 
         Raises:
             ResultsError: nothing has been run, or a cell is damaged.
         """
         from fusionbench.tools.reports import audit_suite
 
-        return audit_suite(name, self.out, self.resources)
+        return audit_suite(name, self.out, self.resources, replays)
 
     def compare(self, name: str, model_a: str, model_b: str, other: Path | None = None) -> pd.DataFrame:
         """Two models of a suite, paired, wherever both were run; the second perhaps of another results root.

@@ -62,6 +62,21 @@ def test_published_numbers_say_where_they_are_from(path: Path) -> None:
     assert found.rows
 
 
+TABLES = [name for name in NAMES if name.startswith("healnet-table")]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_suite_of_a_published_table_runs_every_row_of_it(name: str, installed: Registry) -> None:
+    suite = load_suite(installed, name)
+    datasets, models = ({ref.name for ref in refs} for refs in (suite.datasets, suite.models))
+    for row in references.read(suite)["reference"].rows:
+        assert row["dataset"] in datasets
+        assert row["model"] in models
+        assert tuple(row["modalities"].split("+")) in suite.sets_of(row["dataset"])
+        assert row["pattern"] in suite.protocol.test_patterns
+        assert row["metric"] in suite.metrics
+
+
 def test_every_suite_is_documented() -> None:
     text = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
     documented = re.findall(r"^## `([\w-]+)`", text, re.MULTILINE)

@@ -1,0 +1,104 @@
+"""Numbers of the HEALNet paper (Hemker et al. 2024) as the suites hold them: as printed, and in agreement."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from fusionbench_healnet_paper.reproduction import reproduction
+
+from fusionbench.suites import published_numbers
+from tests.unit.plugins.test_healnet_paper import analysed, lock_of, named, texts
+from tests.unit.stored_results import make_frames
+
+BENCHMARKS = Path(__file__).parents[3] / "benchmarks"
+COHORTS = ("tcga-blca", "tcga-brca", "tcga-kirp", "tcga-ucec")
+FUSED = "clinical+omic+image"
+
+Number = tuple[str, str]
+"""A published mean and its sd, as they are written."""
+Place = tuple[str, str, str, str]
+"""Dataset, model, modalities and pattern of a published number."""
+
+
+def rows_of(name: str) -> Sequence[Mapping[str, str]]:
+    kind = {"healnet-claims.csv": "claims", "healnet-table4.csv": "counts"}.get(name, "reference")
+    return published_numbers.parse(kind, (BENCHMARKS / name).read_text(encoding="utf-8"), name).rows
+
+
+def numbers_of(table: str) -> dict[Place, Number]:
+    return {
+        (row["dataset"], row["model"], row["modalities"], row["pattern"]): (row["mean"], row["sd"])
+        for row in rows_of(f"healnet-{table}.csv")
+    }
+
+
+TABLE_2 = """
+BLCA 0.547 0.612 0.668
+BRCA 0.543 0.541 0.638
+KIRP 0.644 0.714 0.812
+UCEC 0.533 0.580 0.626
+"""
+"""As printed: the best uni-modal model and HEALNet on half omics and half slides, HEALNet on omics and slides."""
+
+
+def test_table_2_is_as_printed() -> None:
+    columns = (("xor-unimodal", "half"), ("healnet", "half"), ("healnet", "full"))
+    printed = {
+        (f"tcga-{cohort.lower()}", model, FUSED, pattern): (mean, "")
+        for cohort, *means in map(str.split, TABLE_2.strip().splitlines())
+        for (model, pattern), mean in zip(columns, means, strict=True)
+    }
+    assert len(printed) == 12
+    assert numbers_of("table2") == printed
+
+
+def test_healnet_with_everything_visible_is_the_same_in_tables_1_and_2() -> None:
+    table_1, table_2 = numbers_of("table1"), numbers_of("table2")
+    for cohort in COHORTS:
+        place = (cohort, "healnet", FUSED, "full")
+        assert table_1[place][0] == table_2[place][0]
+
+
+def test_table_1_is_a_selection_of_table_3() -> None:
+    """Its uni-modal rows are the best of Table 3; HEALNet's sd on UCEC differs, as printed."""
+    table_1, table_3 = numbers_of("table1"), numbers_of("table3")
+    differing = {place: (number, table_3[place]) for place, number in table_1.items() if table_3[place] != number}
+    assert differing == {("tcga-ucec", "healnet", FUSED, "full"): (("0.626", "0.037"), ("0.626", "0.107"))}
+    for place, (mean, _) in table_1.items():
+        if place[2] != FUSED:
+            rivals = [number for other, number in table_3.items() if (other[0], other[2]) == (place[0], place[2])]
+            assert mean == max(number[0] for number in rivals)
+
+
+def test_the_omic_rows_of_table_3_are_those_of_its_own_file() -> None:
+    omic = {place: number for place, number in numbers_of("table3").items() if place[2] == "clinical+omic"}
+    assert numbers_of("table3-omic") == omic
+    assert len(omic) == 12
+
+
+@pytest.mark.parametrize(("table", "size"), [("table1", 24), ("table2", 12), ("table3", 40)])
+def test_a_table_has_all_its_numbers_each_for_every_cohort(table: str, size: int) -> None:
+    numbers = numbers_of(table)
+    assert len(numbers) == size
+    assert [sum(place[0] == cohort for place in numbers) for cohort in COHORTS] == [size // 4] * 4
+
+
+def test_all_numbers_of_table_2_stand_beside_the_runs() -> None:
+    skill = {"healnet[preset=p]": 1.0, "xor-unimodal": 0.5}
+    names = [f"{cohort}[image=dir]" for cohort in COHORTS]
+    frames = make_frames(
+        skill,
+        datasets=names,
+        variants=("table5",),
+        patterns={"full": 1, "half": 1},
+        modalities=dict.fromkeys(skill, FUSED),
+    )
+    stored = {"notes": [], "rows": rows_of("healnet-table2.csv")}
+    card = named(list(reproduction(analysed(frames), lock_of(reference=stored))), "Published numbers")
+    assert card.text.startswith("12 of 12 published rows were run")
+    lines = [dict(zip(card.header, line, strict=True)) for line in texts(card)]
+    assert [line["published"] for line in lines] == [row["mean"] for row in stored["rows"]]
+    assert {line["pattern"] for line in lines} == {"full", "half"}
+    assert {line["variant"] for line in lines} == {"table5"}

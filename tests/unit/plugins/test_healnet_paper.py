@@ -448,7 +448,14 @@ def test_deviations_name_every_switch_that_is_not_as_published() -> None:
     assert list(deviations(lock))[-1] == "data of this run: toy[image=dir]"
 
 
-COUNTED = {"cases": 10, "groups": 9, "events": 4, "bins": [1, 2, 3, 4], "columns": {"a": 5, "b": 2}}
+COUNTED = {
+    "cases": 10,
+    "groups": 9,
+    "events": 4,
+    "bins": [1, 2, 3, 4],
+    "columns": {"a": 5, "b": 2},
+    "having": {"a": 10, "b": 8},
+}
 
 
 def published_counts(*rows: tuple[str, str, str, str]) -> dict[str, Any]:
@@ -481,6 +488,26 @@ def test_counts_beside_the_published_ones() -> None:
     assert judge(whole, analysis, lock).verdict == "undecided"
     del stored["rows"][4]
     assert judge(whole, analysis, lock).verdict == "holds"
+
+
+def test_slides_and_cases_that_have_a_modality_are_counted() -> None:
+    stored = published_counts(
+        ("toy", "slides", "12", "3"),
+        ("toy", "having:a", "10", ""),
+        ("toy", "having:b", "8", ""),
+        ("toy", "having:c", "8", ""),
+    )
+    lock = lock_of(counts=stored) | {"datasets": {"toy": {"counts": {"slide": COUNTED}}}}
+    (section,) = counts(analysed(make_frames({"x": 1.0, "y": 0.0})), lock)
+    assert [line[2:] for line in texts(section)] == [
+        ("slides", "12", "10 + 3 = 13", "no"),
+        ("having:a", "10", "10", "yes"),
+        ("having:b", "8", "8", "yes"),
+    ]
+    assert section.notes == ("of a table", "not read here: having:c of toy")
+    assert agreeing(lock) == (2, 3, 4)
+    older = {key: value for key, value in COUNTED.items() if key != "having"}
+    assert agreeing(lock | {"datasets": {"toy": {"counts": {"slide": older}}}}) == (0, 1, 4)
 
 
 @pytest.mark.parametrize("fmt", ["md", "latex", "html"])

@@ -85,6 +85,45 @@ def test_a_table_has_all_its_numbers_each_for_every_cohort(table: str, size: int
     assert [sum(place[0] == cohort for place in numbers) for cohort in COHORTS] == [size // 4] * 4
 
 
+TABLE_4 = """
+slides      436             1,019                 297              566
+having:omic 437             1,022                 284              538
+rows        436             1,019                 284              538
+columns     2,191           2,922                 1,587            1,421
+censored    53.9%           86.8%                 84.5%            85.5%
+bins        72;83;109;172   403;289;172;155       43;56;113;72     68;143;83;244
+"""
+"""As printed, but for the names of the rows and the brackets of the bins; the columns are the cohorts."""
+
+
+def test_table_4_is_as_printed() -> None:
+    """All counts of claim c19: slides, omic samples, overlap, features, censoring and bins."""
+    counts = {(row["dataset"], row["property"]): row["value"] for row in rows_of("healnet-table4.csv")}
+    printed = {
+        (cohort, name): value
+        for name, *values in map(str.split, TABLE_4.strip().splitlines())
+        for cohort, value in zip(COHORTS, values, strict=True)
+    }
+    assert {place: as_a_number(text) for place, text in printed.items()} == counts
+    assert len(counts) == 24
+    (claim,) = (row for row in rows_of("healnet-claims.csv") if row["id"] == "c19")
+    assert claim["number"] == "24 counts"
+
+
+def as_a_number(printed: str) -> str:
+    """`1,019` as 1019, `53.9%` as 0.539, `72;83` as two numbers."""
+    if printed.endswith("%"):
+        return f"{float(printed.removesuffix('%')) / 100:.3f}"
+    return printed.replace(",", "").replace(";", " ")
+
+
+def test_the_bins_of_table_4_are_those_of_its_overlap() -> None:
+    counts = {(row["dataset"], row["property"]): row["value"] for row in rows_of("healnet-table4.csv")}
+    for cohort in COHORTS:
+        slides, omic, overlap = (int(counts[cohort, name]) for name in ("slides", "having:omic", "rows"))
+        assert overlap == min(slides, omic) == sum(map(int, counts[cohort, "bins"].split()))
+
+
 def test_all_numbers_of_table_2_stand_beside_the_runs() -> None:
     skill = {"healnet[preset=p]": 1.0, "xor-unimodal": 0.5}
     names = [f"{cohort}[image=dir]" for cohort in COHORTS]

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusionbench_healnet_paper.claims import judge
+from fusionbench_healnet_paper.claims import judge, least_amount
 from fusionbench_healnet_paper.counts import agreeing, counts
 from fusionbench_healnet_paper.curves import courses, curves
 from fusionbench_healnet_paper.deviations import deviations
@@ -261,6 +261,27 @@ def test_a_gain_is_over_the_best_and_rests_on_its_interval() -> None:
     assert turned.verdict == "does not hold"
     level = judge(claim("gain-over-best", model="y", against="z"), analysis, lock_of())
     assert level.verdict == "undecided"
+
+
+def test_a_claim_of_an_amount_is_judged_by_the_amount() -> None:
+    """A gain that is there but smaller than claimed does not hold, one whose interval holds the amount is undecided."""
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.2}, cases=300))
+    rows = {r.model: r for r in row_means(analysis)}
+    gain = compare_rows(rows["x"], rows["y"], relative_gain)
+    assert 1 < gain.low < gain.value < gain.high
+    sign = claim("gain-over-best", against="y")
+    amounts = {"": "holds", f"{gain.low - 1:.0f}": "holds", f"{gain.value:.0f}": "undecided"}
+    amounts |= {f"{gain.high + 1:.0f}": "does not hold", "-5": "holds"}
+    assert len(amounts) == 5
+    for amount, verdict in amounts.items():
+        found = judge({**sign, "threshold": amount}, analysis, lock_of())
+        assert found.verdict == verdict, amount
+        assert found.ours.endswith(f", claimed {amount} %" if amount else " on a+b")
+
+
+@pytest.mark.parametrize(("published", "least"), [("7", 6.5), ("4.5", 4.45), ("10", 9.5), ("5.90", 5.895), ("", 0.0)])
+def test_an_amount_is_as_it_is_rounded(published: str, least: float) -> None:
+    assert least_amount(published) == pytest.approx(least, abs=1e-12)
 
 
 def test_uplift_is_over_models_on_one_modality() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from fusionbench_healnet_paper.claims import least_amount
 from fusionbench_healnet_paper.reproduction import reproduction
 
 from fusionbench.suites import published_numbers
@@ -122,6 +123,43 @@ def test_the_bins_of_table_4_are_those_of_its_overlap() -> None:
     for cohort in COHORTS:
         slides, omic, overlap = (int(counts[cohort, name]) for name in ("slides", "having:omic", "rows"))
         assert overlap == min(slides, omic) == sum(map(int, counts[cohort, "bins"].split()))
+
+
+def claims_of_amounts() -> list[Mapping[str, str]]:
+    return [row for row in rows_of("healnet-claims.csv") if row["number"].endswith("%")]
+
+
+def gains_in_table_1(claim: Mapping[str, str]) -> list[float]:
+    """By how many per cent the claim's model beats the best of those it is held against, cohort by cohort."""
+    table = {place[:3]: float(mean) for place, (mean, _) in numbers_of("table1").items()}
+
+    def best(cohort: str) -> float:
+        names = (name.partition("@") for name in claim["against"].split())
+        places = ((cohort, model, sets or claim["modalities"]) for model, _, sets in names)
+        return max(table[place] for place in places if place in table)
+
+    cohorts = claim["datasets"].split()
+    return [100 * (table[cohort, claim["model"], claim["modalities"]] / best(cohort) - 1) for cohort in cohorts]
+
+
+def test_every_claim_of_an_amount_is_judged_by_it() -> None:
+    """`7 %` stands in the column that the verdict reads, too."""
+    for claim in claims_of_amounts():
+        assert claim["number"] == f"{claim['threshold']} %", claim["id"]
+
+
+OF_TABLE_1 = {"c01": [7.7], "c02": [1.3], "c03": [2.8], "c04": [0.5], "c05": [10.2, 10.0], "c06": [4.1]}
+"""Per cent, as the notes of the claims have them."""
+
+
+def test_gains_that_follow_from_table_1() -> None:
+    gains = {claim["id"]: gains_in_table_1(claim) for claim in claims_of_amounts()}
+    assert {name: [round(gain, 1) for gain in of] for name, of in gains.items()} == OF_TABLE_1
+    short = [c["id"] for c in claims_of_amounts() if min(gains[c["id"]]) < least_amount(c["threshold"])]
+    assert short == ["c04"]
+    (ucec,) = (claim for claim in claims_of_amounts() if claim["id"] == "c04")
+    (without_early_fusion,) = gains_in_table_1({**ucec, "against": "porpoise mcat"})
+    assert round(without_early_fusion, 1) == 6.1
 
 
 def test_all_numbers_of_table_2_stand_beside_the_runs() -> None:

@@ -34,7 +34,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Keys of a suite and the columns of the file each names; a list in a cell is separated by spaces."""
 
 OF_VARIANTS = ("steadier-agreement", "steadier-score", "later-rise", "sensitive", "learns")
-OF_ROWS = ("gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern", "no-worse-alone")
+OF_ROWS = (
+    *("gain-over-best", "mean-gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern"),
+    "no-worse-alone",
+)
 KINDS = (*OF_ROWS, *OF_VARIANTS, "counts")
 """Kinds of claim that results can answer; those of variants hold one variant against others. A claim without a kind
 is shown and not checked."""

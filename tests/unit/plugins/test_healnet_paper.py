@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusionbench_healnet_paper.claims import judge, least_amount
+from fusionbench_healnet_paper.claims import Verdict, judge, least_amount
 from fusionbench_healnet_paper.counts import agreeing, counts
 from fusionbench_healnet_paper.curves import courses, curves
 from fusionbench_healnet_paper.deviations import deviations
@@ -302,6 +302,60 @@ def test_claims_of_several_cohorts() -> None:
     half = claim("better-under-pattern", datasets="one two three", against="y", threshold="2")
     assert judge(half, analysis, lock_of()).verdict == "holds"
     assert judge({**half, "pattern": "half"}, analysis, lock_of()).verdict == "not run"
+
+
+def mean_gain(**more: str) -> dict[str, str]:
+    return claim("mean-gain-over-best", datasets="one two", against="y z", **more)
+
+
+def test_a_mean_gain_is_over_the_best_of_each_cohort() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two[n=1]"), cases=300)
+    analysis = analysed(made)
+    rows = {(r.dataset, r.model): r for r in row_means(analysis)}
+    bests = {name: max((rows[name, m] for m in "yz"), key=lambda r: r.mean) for name in ("one", "two")}
+    gains = [relative_gain(rows[name, "x"].mean, best.mean) for name, best in bests.items()]
+    draws = [relative_gain(rows[name, "x"].draws, best.draws) for name, best in bests.items()]
+    low, high = percentile_interval(np.mean(draws, axis=0))
+    told = f"mean of 2 cohorts {np.mean(gains):+.1f} % [{low:+.1f}, {high:+.1f}]"
+    assert judge(mean_gain(), analysis, lock_of()) == Verdict(told, "holds")
+    for amount, verdict in ((low - 1, "holds"), (np.mean(gains), "undecided"), (high + 1, "does not hold")):
+        found = judge(mean_gain(threshold=f"{amount:.1f}"), analysis, lock_of())
+        assert found == Verdict(f"{told}, claimed {amount:.1f} %", verdict)
+    # cohorts have other patients: the variance of the mean is the sum of theirs over four
+    assert np.var(np.mean(draws, axis=0)) == pytest.approx(sum(map(np.var, draws)) / 4, rel=0.3)
+
+
+def test_a_mean_gain_is_open_where_a_cohort_or_a_baseline_is_absent_or_double() -> None:
+    skill = {"x": 2.0, "y": 0.2, "z": 0.0}
+    one = analysed(make_frames(skill, datasets=("one",), cases=200))
+    found = judge(mean_gain(), one, lock_of())
+    assert found.verdict == "undecided"
+    assert found.ours.startswith("mean of 1 of 2 cohorts +")
+    assert found.ours.endswith(" (two not run)")
+    no_z = analysed(make_frames({"x": 2.0, "y": 0.2}, datasets=("one", "two"), cases=200))
+    assert judge(mean_gain(), no_z, lock_of()) == Verdict("-", "not run")
+    double = analysed(make_frames(skill, datasets=("one", "two[n=1]", "two[n=2]"), cases=200))
+    found = judge(mean_gain(), double, lock_of())
+    assert (found.verdict, found.ours.endswith(" (two has 2 rows)")) == ("undecided", True)
+
+
+def test_a_mean_gain_has_a_part_for_each_variant() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two"), variants=("base", "v"), cases=200)
+    found = judge(mean_gain(), analysed(made), lock_of())
+    assert found.verdict == "holds"
+    first, second = found.ours.split("; ")
+    assert first.startswith("mean of 2 cohorts (base) +")
+    assert second.startswith("mean of 2 cohorts (v) +")
+
+
+def test_a_mean_gain_of_a_row_that_lacks_a_fold_is_open() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two"), cases=200)
+    folds = made.folds.copy()
+    gone = (folds["fold"] == 4) & (folds["model"] == "x") & (folds["dataset"] == "two")
+    folds.loc[gone, ["value", "reason"]] = [np.nan, "no pair"]
+    found = judge(mean_gain(), analysed(replace(made, folds=folds)), lock_of())
+    assert found.verdict == "undecided"
+    assert "[" not in found.ours
 
 
 def test_a_claim_is_open_while_a_baseline_is_not_run() -> None:

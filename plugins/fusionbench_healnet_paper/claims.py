@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fusionbench.report.api import (
+    HARRELL,
     Analysis,
     Estimate,
     RowComparison,
@@ -73,7 +74,7 @@ def _least(claim: Claim, wanted: int) -> int:
     return int(float(claim["threshold"])) if counted else wanted
 
 
-Rule = Callable[[Claim, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
+Rule = Callable[[Claim, Analysis, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
 """What a row and those it is held against say: in words, and yes, no or open."""
 
 
@@ -87,7 +88,7 @@ def _held(rule: Rule) -> Check:
             others = {name: _other(name, claim, beside) for name in claim["against"].split()}
             absent = [name for name, of in others.items() if not of]
             if len(absent) < len(others):
-                text, says = rule(claim, row, [r for of in others.values() for r in of])
+                text, says = rule(claim, analysis, row, [r for of in others.values() for r in of])
                 yield Part(
                     where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else says
                 )
@@ -127,7 +128,9 @@ def _claimed(claim: Claim) -> str:
     return f", claimed {claim['threshold']} %" if claim["threshold"] else ""
 
 
-def _gain_over_best(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+def _gain_over_best(
+    claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
+) -> tuple[str, bool | None]:
     """Relative gain over the best of the others, the best by test c, as it is published; against the claimed amount."""
     best = max(others, key=lambda r: r.mean)
     outcome = compare_rows(row, best, relative_gain)
@@ -177,7 +180,7 @@ def _mean_gain(pairs: Sequence[tuple[RowMean, RowMean]]) -> RowComparison:
     return RowComparison(gain.value, gain.low, gain.high, paired=True)
 
 
-def _nearly_equal(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+def _nearly_equal(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """The difference to the best of the others lies within the threshold."""
     margin, outcome = float(claim["threshold"]), compare_rows(row, max(others, key=lambda r: r.mean))
     inside = -margin < outcome.low and outcome.high < margin
@@ -185,14 +188,29 @@ def _nearly_equal(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tupl
     return f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None
 
 
-def _lower_spread(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
-    """sd over folds below the mean of the others' sd."""
+def _lower_spread(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+    """The sd over folds lies below the mean of the others' sd; open where a row lacks folds."""
     theirs = float(np.mean([other.sd for other in others]))
-    known = not np.isnan([row.sd, theirs]).any()
-    return f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None
+    short = [f"{r.model} has {r.n_folds} of {r.n_wanted} folds" for r in (row, *others) if r.n_folds < r.n_wanted]
+    said = "; ".join([_spread_of(claim, analysis, row), *short])
+    known = not short and not np.isnan([row.sd, theirs]).any()
+    return f"sd {row.sd:.3f}, mean of the others {theirs:.3f} ({said})", bool(row.sd < theirs) if known else None
 
 
-def _better_under_pattern(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+def _spread_of(claim: Claim, analysis: Analysis, row: RowMean) -> str:
+    """What a row's sd is taken over: its folds, those of all repeats, or folds averaged over repeats; and its ddof."""
+    plan = analysis.stored.plans[row.row[0], row.row[3]]
+    places = analysis.values[row.row, claim["pattern"], HARRELL]
+    repeats, folds = (len(set(numbers)) for numbers in zip(*places, strict=True))
+    over = f"{folds} folds"
+    if repeats > 1:
+        over += f", each the mean of {repeats} repeats" if plan.published else f" of each of {repeats} repeats"
+    return f"over {over}; ddof {plan.sd_ddof}"
+
+
+def _better_under_pattern(
+    claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
+) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
     outcome = compare_rows(row, max(others, key=lambda r: r.mean))
     return outcome.text(), _above(outcome)

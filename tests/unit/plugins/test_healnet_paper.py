@@ -383,6 +383,37 @@ def test_spreads_are_held_against_the_mean_of_the_others() -> None:
     assert f"mean of the others {(sd['y'] + sd['z']) / 2:.3f}" in found.ours
 
 
+@pytest.mark.parametrize(
+    ("repeats", "fold_source", "ddof", "said"),
+    [
+        (1, "generated", 0, "over 5 folds; ddof 0"),
+        (1, "generated", 1, "over 5 folds; ddof 1"),
+        (3, "generated", 1, "over 5 folds of each of 3 repeats; ddof 1"),
+        (3, "published", 0, "over 5 folds, each the mean of 3 repeats; ddof 0"),
+    ],
+)
+def test_a_spread_says_over_which_folds_and_with_which_ddof(
+    repeats: int, fold_source: str, ddof: int, said: str
+) -> None:
+    made = make_frames({"x": 1.0, "y": 0.5}, repeats=repeats, fold_source=fold_source)
+    analysis = analysed(replace(made, sizes=made.sizes.assign(sd_ddof=ddof)))
+    found = judge(claim("lower-spread", against="y", threshold="1"), analysis, lock_of())
+    assert found.ours.endswith(f" ({said})")
+    of_x = analysis.values[("toy", "x", "a+b", "base"), "full", "harrell_c_index"]
+    of_fold = [[of_x[place] for place in of_x if place[1] == fold] for fold in range(5)]
+    spread = [np.mean(values) for values in of_fold] if fold_source == "published" else list(of_x.values())
+    assert found.ours.startswith(f"toy sd {np.std(spread, ddof=ddof):.3f}, ")
+
+
+def test_spreads_over_other_numbers_of_folds_are_not_compared() -> None:
+    made = make_frames({"x": 1.0, "y": 0.5})
+    folds = made.folds.copy()
+    folds.loc[(folds["fold"] == 4) & (folds["model"] == "y"), ["value", "reason"]] = [np.nan, "no pair"]
+    found = judge(claim("lower-spread", against="y", threshold="1"), analysed(replace(made, folds=folds)), lock_of())
+    assert found.verdict == "undecided"
+    assert found.ours.endswith("(over 5 folds; ddof 1; y has 4 of 5 folds)")
+
+
 RISES = {"base": (1.0, 1.1, 0.9, 1.2, 1.0), "l1": (0.5, 0.55, 0.45, 0.65, 0.5), "snn": (0.5, 0.5, 0.5, 0.6, 0.55)}
 """Of five folds: `base` above `l1`, `l1` and `snn` not to be told apart."""
 NONE = {"datasets": "", "model": "", "modalities": ""}

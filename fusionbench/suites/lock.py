@@ -109,6 +109,7 @@ def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
         "events": int(event.sum()),
         "bins": sizes.tolist(),
         "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
+        "having": {name: sum(name in case.refs for case in cohort.cases) for name in cohort.specs_raw},
     }
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.plugin_source import source_of
 from fusionbench.core.seeds import derive
@@ -56,12 +58,18 @@ class FoldData:
 
 @dataclass(frozen=True)
 class Ready:
-    """A cell whose cases are split and prepared; `timer` has run since that began."""
+    """A cell whose cases are split and prepared.
+
+    Attributes:
+        timer: has run since that began.
+        changes: a line for each call in which a plugin changed settings of the process; see `guarded`.
+    """
 
     cell: Cell
     cohort: Cohort
     data: FoldData
     timer: LapTimer
+    changes: list[str] = field(default_factory=list)
 
 
 def run_cell(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None = None) -> CellResult:
@@ -111,19 +119,21 @@ def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress 
     ready = prepare(cell, resources)
     threads = threads_for(ready.data.train, resources.threads, resources.cores)
     with limited(threads), deterministic(resources.deterministic):
-        context, predictor = _fit(ready, resources, load, progress)
+        with guarded(f"model {cell.model}", ready.changes.append):
+            context, predictor = _fit(ready, resources, load, progress)
         ready.timer.lap("fit")
         return finish(ready, context, predictor, resources, threads)
 
 
 def prepare(cell: Cell, resources: SharedResources) -> Ready:
     """Read, split and prepare what a cell needs."""
-    timer = LapTimer()
-    cohort = resources.cohort_of(cell)
-    with span(PREPARE):
-        data = fold_data(cell, cohort, resources)
+    timer, changes = LapTimer(), list[str]()
+    with guarded(f"dataset {cell.dataset} or one of its modalities", changes.append):
+        cohort = resources.cohort_of(cell)
+        with span(PREPARE):
+            data = fold_data(cell, cohort, resources)
     timer.lap("prepare")
-    return Ready(cell, cohort, data, timer)
+    return Ready(cell, cohort, data, timer, changes)
 
 
 def finish(
@@ -131,11 +141,11 @@ def finish(
 ) -> CellResult:
     """Predict and score with a fitted model."""
     cell, cohort, data, timer = ready.cell, ready.cohort, ready.data, ready.timer
-    with span(EVALUATE):
+    with span(EVALUATE), guarded(f"model {cell.model}", ready.changes.append):
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
     timer.lap("predict")
-    with span(EVALUATE):
+    with span(EVALUATE), guarded(f"one of the metrics {', '.join(cell.metrics)}", ready.changes.append):
         scores = _score(cell, cohort, data, tested, resources)
     timer.lap("score")
     grid = evaluate.time_grid(cell.tau)
@@ -143,6 +153,7 @@ def finish(
         **_origin(cell, resources),
         "fit": _fit_record(data, context, predictor, prior),
         "notes": _notes(cell, data, context, tested),
+        "changed_settings": ready.changes,
         "seconds": timer.laps,
         "environment": environment.describe(str(resources.device), threads)
         | {"deterministic": resources.deterministic},
@@ -274,9 +285,12 @@ def context_of(
 
 @contextmanager
 def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
-    """Torch's global random numbers are the cell's own inside, and as they were after that."""
+    """Global random numbers of torch, numpy and Python are seeded for the cell inside; `guarded` puts them back."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(fit_seed(cell))
+        # A model that draws from numpy's or Python's global generator gives the same numbers in any order of cells.
+        np.random.seed(fit_seed(cell) % 2**32)  # noqa: NPY002
+        random.seed(fit_seed(cell))
         yield
 
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError
 from fusionbench.core.executor import Executor
+from fusionbench.core.guard import refuse_replaced_functions
 from fusionbench.execution.executors.options import RunOptions, choose
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.execution.shared import SharedResources
@@ -130,6 +131,7 @@ def run_suite(
     Raises:
         SuiteError, DataError, ResultsError: the request is wrong, before any compute.
     """
+    refuse_replaced_functions()
     options = options or RunOptions()
     executor = choose(options, resources.threads, resources.device.type, resources.registry)
     reporter = reporter or SilentReporter()
@@ -196,6 +198,8 @@ def compute(
         if live:
             for row in (c for c in plan.listed if c.key == cell.key):
                 live.cell(row, result)
+        for line in result.record.get("changed_settings", ()):
+            reporter.note(f"{cell.label}: {line}")
         reporter.finished(cell, result)
 
     reporter.start(len(chosen), len(todo) - len(waiting))

@@ -88,6 +88,7 @@ def audit_results(
         integrity.files(results, store),
         integrity.records(results),
         integrity.scores(results, cohorts, metrics),
+        integrity.settings_kept(results),
         integrity.one_code(results, resources.registry),
     ]
     if not uninstalled:

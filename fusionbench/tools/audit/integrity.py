@@ -191,6 +191,16 @@ def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterato
         yield "uncommitted changes", f"{dirty} of {n} cells were computed with uncommitted changes"
 
 
+def settings_kept(results: Sequence[StoredResult]) -> Line:
+    """No plugin changed settings of the process; what was changed was put back, so that no other cell depends on it."""
+    findings = [
+        Finding(f"{stored.cell.label}: {line}", line)
+        for stored in results
+        for line in stored.record["record"].get("changed_settings", ())
+    ]
+    return verdict("no plugin changed what other cells are computed with", findings, f"{len(results)} cells")
+
+
 def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
     """The lock is that of the planned cells: version, seed, keys, folds, masks, data and options.
 

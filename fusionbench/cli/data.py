@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +14,13 @@ from fusionbench.cli.options import DatasetName, Json, dataset_ref, print_json, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.progress import Progress
+
     from fusionbench.core.interfaces import Dataset
-    from fusionbench.data.data_home import FileRow
+    from fusionbench.core.types import Source
+    from fusionbench.data.downloads import FileRow
     from fusionbench.data.inspection import Inspection
+    from fusionbench.data.slide_downloads import DownloadProgress
 
 data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
 
@@ -37,12 +44,11 @@ def _dataset(name: str) -> Dataset:
 def ls(as_json: Json = False) -> None:
     """Show every dataset: its files, size, state and terms."""
     from fusionbench.core.registry import discover
-    from fusionbench.data import data_home as datahome
-    from fusionbench.data.downloads import data_home
+    from fusionbench.data.downloads import data_home, dataset_rows
 
     registry = discover(("datasets",))
     home = data_home()
-    rows = datahome.rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
+    rows = dataset_rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
     if as_json:
         print_json(rows)
         return
@@ -64,13 +70,81 @@ def fetch(
 ) -> None:
     """Download a dataset's files into the data home and convert them."""
     if slides:
-        from fusionbench.cli.fetch_slides import fetch_slides
-
-        fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
+        _fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
         return
-    from fusionbench.data import data_home as datahome
+    from fusionbench.data.downloads import fetch_dataset
 
-    datahome.fetch(_dataset(name), accept=accept, progress=typer.echo)
+    fetch_dataset(_dataset(name), accept=accept, progress=typer.echo)
+
+
+def _fetch_slides(dataset: Dataset, *, yes: bool, connections: int, limit: int | None) -> None:
+    """Download the missing slides; exit status 1 where a slide could not be downloaded."""
+    from fusionbench.data import slide_downloads
+
+    missing = slide_downloads.missing_slides(dataset, limit=limit)
+    if not missing.slides:
+        typer.echo(f"all {missing.present} slides are there")
+        return
+    slide_downloads.check_download(missing, yes=yes)
+    typer.echo(missing.summary)
+    n = len(missing.slides)
+    with _slide_progress(n, missing.size) as progress:
+        failed = slide_downloads.download_slides(dataset.home, missing.slides, progress, connections=connections)
+    for path, reason in failed.items():
+        typer.echo(f"failed: {path}: {reason}", err=True)
+    typer.echo(f"{n - len(failed)} of {n} slides downloaded")
+    if failed:
+        typer.echo("run the command again to download the missing ones", err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _slide_progress(n: int, size: int) -> Iterator[DownloadProgress]:
+    """A bar on a terminal, else a line for each slide; both on standard error."""
+    if not sys.stderr.isatty():
+        yield SlideLines(n)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        yield SlideBar(progress, n, size)
+
+
+class SlideLines:
+    """Progress as a line on standard error for each slide that is complete or has failed."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.done = n, 0
+
+    def received(self, size: int) -> None:
+        """Does nothing: a line is printed only when a slide has ended."""
+
+    def finished(self, source: Source, reason: str | None) -> None:
+        """Print the slide's size, or why it failed."""
+        from fusionbench.data.slide_downloads import format_bytes
+
+        self.done += 1
+        result = reason or format_bytes(source.size)
+        print(f"[{self.done}/{self.n}] {source.path}: {result}", file=sys.stderr, flush=True)
+
+
+class SlideBar:
+    """Progress as one bar over the bytes of all slides."""
+
+    def __init__(self, progress: Progress, n: int, size: int) -> None:
+        self.progress, self.n, self.done = progress, n, 0
+        self.task = progress.add_task(f"0 of {n} slides", total=size)
+
+    def received(self, size: int) -> None:
+        """Move the bar by `size` bytes; backwards where bytes are discarded."""
+        self.progress.advance(self.task, size)
+
+    def finished(self, source: Source, reason: str | None) -> None:
+        """Count the slide, whether it is complete or has failed."""
+        self.done += 1
+        self.progress.update(self.task, description=f"{self.done} of {self.n} slides")
 
 
 @data.command("check")
@@ -79,10 +153,10 @@ def check(name: DatasetName, as_json: Json = False) -> None:
 
     Warnings leave the exit status 0; what cannot be run is an error, 2.
     """
-    from fusionbench.data import data_home as datahome
+    from fusionbench.data.downloads import check_dataset
 
     dataset = _dataset(name)
-    rows = [] if dataset.own_files else datahome.check(dataset)  # there is no published file to compare with
+    rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
     absent = any(r.state in ("missing", "damaged") for r in rows)
     found = None if absent else _inspected(name)
     if as_json:

@@ -20,7 +20,7 @@ from fusionbench.builtin.instances import (
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.types import ModalitySpec, Piece, RawBag
-from fusionbench.data.feature_cache import cached
+from fusionbench.data.feature_cache import cached_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,7 +63,7 @@ class Bag(Modality):
 
     def _opened(self, path: Path) -> Mapping[str, NDArray[Any]]:
         """The arrays of a file, finite as float32."""
-        return self._checked(path, cached(path, self.name, lambda: _finite(path, self._open(path))))
+        return self._checked(path, cached_arrays(path, self.name, lambda: _finite(path, self._open(path))))
 
     def _open(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
         return self._checked(path, read_arrays(path, header_only=header_only))

@@ -21,7 +21,7 @@ from fusionbench.builtin.instances import (
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.types import ModalitySpec, RawBag
-from fusionbench.data.feature_cache import cached
+from fusionbench.data.feature_cache import cached_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -115,7 +115,7 @@ class Grid(Modality):
 
 def _opened(path: Path) -> NDArray[Any]:
     """The array of a file, decoded once; what is wrong with its values is found by whoever reads them."""
-    return cached(path, "grid", lambda: {"features": read_grid(path)})["features"]
+    return cached_arrays(path, "grid", lambda: {"features": read_grid(path)})["features"]
 
 
 def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:

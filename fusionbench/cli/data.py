@@ -173,34 +173,32 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show the cache of feature files, or empty it; it fills itself again when files are read."""
-    from fusionbench.data import feature_cache as featurecache
+    from fusionbench.data.feature_cache import ENVIRONMENT, OFF, current_cache
 
-    found = featurecache.here()
-    if found is None:
-        off = f"{featurecache.ENVIRONMENT} is {featurecache.OFF!r}"
+    current = current_cache()
+    if current is None:
+        reason = f"{ENVIRONMENT} is {OFF!r}"
         if as_json:
-            print_json({"folder": None, "reason": off})
+            print_json({"folder": None, "reason": reason})
         else:
-            typer.echo(f"the cache of feature files is turned off: {off}")
+            typer.echo(f"the cache of feature files is turned off: {reason}")
         return
     if clear or prune:
-        places = [*(found.entries() if clear else found.stale()), *found.unfinished()]
-        files, size = found.remove(places)
+        files, size = current.remove([*(current.entries() if clear else current.stale()), *current.unfinished()])
         if as_json:
-            print_json({"folder": found.folder, "removed": files, "bytes": size})
+            print_json({"folder": current.folder, "removed": files, "bytes": size})
         else:
-            typer.echo(f"{found.folder}: {files} files removed, {size / 1e6:.1f} MB")
+            typer.echo(f"{current.folder}: {files} files removed, {size / 1e6:.1f} MB")
         return
-    entries, stale = found.entries(), len(found.stale())
-    size = sum(place.stat().st_size for place in entries)
-    about = {"folder": found.folder, "entries": len(entries), "bytes": size, "bound": found.most, "stale": stale}
+    entries, stale = current.entries(), len(current.stale())
+    size = sum(entry.stat().st_size for entry in entries)
     if as_json:
-        print_json(about)
+        facts = {"folder": current.folder, "entries": len(entries), "bytes": size, "bound": current.limit}
+        print_json({**facts, "stale": stale})
         return
-    typer.echo(f"folder: {found.folder}")
-    print_table(
-        ["entries", "MB", "bound MB", "stale"], [(len(entries), f"{size / 1e6:.1f}", f"{found.most / 1e6:.0f}", stale)]
-    )
+    typer.echo(f"folder: {current.folder}")
+    row = (len(entries), f"{size / 1e6:.1f}", f"{current.limit / 1e6:.0f}", stale)
+    print_table(["entries", "MB", "bound MB", "stale"], [row])
 
 
 def _inspected(name: str) -> Inspection:

@@ -13,8 +13,8 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
-from fusionbench.data import feature_cache as featurecache
 from fusionbench.data.cohort import Cohort, load_cohort
+from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, arranged
@@ -49,7 +49,7 @@ class SharedResources:
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        featurecache.here()  # a wrong setting is told once, before anything is read
+        current_cache()  # a wrong setting is reported before anything is read
 
     @cached_property
     def device(self) -> torch.device:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fusionbench.builtin.table.schema import ModalityWords, Outcome, Words
-from fusionbench.data.inspection.suspicion import Kind
+from fusionbench.data.inspection.checks import Kind
 from tests.conftest import Cli
 from tests.own_cohort import write_files
 

@@ -52,9 +52,10 @@ def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
         )
     if twice:
         id_, (first, second) = next(iter(twice.items()))
+        ids = "1 id has" if len(twice) == 1 else f"{len(twice)} ids have"
         problems.append(
-            f"{sheet.name}, column {column!r}: {id_!r} stands in rows {first} and {second} ({count(len(twice), 'id')} "
-            "so); write one row a case"
+            f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and "
+            f"{second}). Aggregate to one row per patient, or use a feature folder"
         )
     return [id_ or "" for id_ in sheet.frame[column]]
 

@@ -139,7 +139,7 @@ def lines(facts: Facts) -> Iterator[str]:
         yield _modality_line(modality)
     yield f"{facts.complete} cases have every modality"
     if facts.without_modality:
-        yield f"{facts.without_modality} cases have no modality at all; they get the training-mean risk"
+        yield f"{facts.without_modality} cases have no modality at all; they get the average training risk"
     if facts.published_folds:
         yield f"{facts.published_folds} published folds; fold_source = 'published' uses them"
     yield from facts.notes

@@ -75,7 +75,7 @@ def test_data_check_warns_and_does_not_fail(cli: Cli, home: Path) -> None:
     path.write_text(TOML.replace('"dead"', '"X"').replace('"alive"', '"dead"').replace('"X"', '"alive"'))
     result = cli("data", "check", str(path))
     assert result.returncode == 0
-    assert "warning: censorship may be the wrong way round: " in result.stdout
+    assert "warning: censorship may be reversed: " in result.stdout
     assert [w["kind"] for w in json.loads(cli("data", "check", str(path), "--json").stdout)["warnings"]] == [
         "censorship-reversed"
     ]

@@ -9,11 +9,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fusionbench.core.encoder import Encoder
     from fusionbench.core.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
+    from fusionbench.core.executor import Executor, LostTask, ResourceRequest
     from fusionbench.core.hookspecs import hookimpl
     from fusionbench.core.interfaces import (
         Dataset,
-        Encoder,
         FitContext,
         FittedModality,
         FusionModel,
@@ -64,12 +65,14 @@ __all__ = [
     "Dataset",
     "DatasetInfo",
     "Encoder",
+    "Executor",
     "FitContext",
     "FittedModality",
     "Fold",
     "FusionBenchError",
     "FusionModel",
     "Interval",
+    "LostTask",
     "Member",
     "MemberFit",
     "Metric",
@@ -85,6 +88,7 @@ __all__ = [
     "PreparedCase",
     "RawBag",
     "Registry",
+    "ResourceRequest",
     "RestoreContext",
     "SearchSpace",
     "Source",
@@ -101,10 +105,22 @@ __all__ = [
     "validate_options",
 ]
 
+_MODULES = [
+    "errors",
+    "search_space",
+    "types",
+    "hookspecs",
+    "interfaces",
+    "executor",
+    "encoder",
+    "plugin_options",
+    "registry",
+]
+
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        for home in ("errors", "search_space", "types", "hookspecs", "interfaces", "plugin_options", "registry"):
+        for home in _MODULES:
             module = import_module(f"fusionbench.core.{home}")
             if hasattr(module, name):
                 globals()[name] = getattr(module, name)

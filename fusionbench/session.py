@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from fusionbench.tools.run import Reporter, RunReport
     from fusionbench.tools.status import Status
     from fusionbench.tools.tracking import SyncReport
-    from fusionbench.tools.tuning import Told, Wish
+    from fusionbench.tools.tuning import TuneOptions, TuneProgress
 
 
 @dataclass
@@ -183,19 +183,19 @@ class Session:
     def tune(
         self,
         name: str,
-        wish: Wish,
+        options: TuneOptions,
         selection: Selection = WHOLE,
         *,
         to: Path | None = None,
-        asked: RunOptions | None = None,
+        execution: RunOptions | None = None,
         command: str = "",
-        tell: Callable[[Told], None] | None = None,
+        on_progress: Callable[[TuneProgress], None] | None = None,
     ) -> Path:
         """Search the options of some of a suite's models; returns the tuned suite's file.
 
         Args:
             to: where the suite and its journal go; default <out>/<suite>/tuning.
-            asked: where and how its trainings are computed; retries are not among that, a lost trial has failed.
+            execution: where and how its trainings are computed; retries are not among that, a lost trial has failed.
             command: what the written files say made them.
 
         Raises:
@@ -204,10 +204,10 @@ class Session:
         from fusionbench.execution.executors.options import RunOptions, choose
         from fusionbench.tools.tuning import tune
 
-        executor = choose(asked or RunOptions(), self.threads, self.resources.device.type, self.registry)
+        executor = choose(execution or RunOptions(), self.threads, self.resources.device.type, self.registry)
         plan = self.plan(name, selection)
         folder = to or self.out / plan.suite.name / "tuning"
-        return tune(plan, self.resources, executor, wish, folder, command, tell or (lambda told: None))
+        return tune(plan, self.resources, executor, options, folder, command, on_progress or (lambda progress: None))
 
     def predict(self, cell: str, cohort: PluginRef) -> pd.DataFrame:
         """Risk and survival of every case of a cohort, by a finished cell; see `fusionbench.tools.predict`.

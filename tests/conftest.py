@@ -40,7 +40,7 @@ Cli = Callable[..., Outcome]
 
 @pytest.fixture
 def cli(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """`fusionbench ARGS` in a folder of its own, with the stranger's package installed beside the built-ins.
+    """`fusionbench ARGS` in a folder of its own, with the third-party package installed beside the built-ins.
 
     In this process, since importing torch a hundred times would cost minutes; `run_cli` starts a real one.
     """

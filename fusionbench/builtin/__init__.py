@@ -1,4 +1,4 @@
-"""What comes with fusionbench, through the same hooks a stranger uses."""
+"""What comes with fusionbench, through the same hooks that third-party plugins use."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from fusionbench.core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import Dataset, Executor, Metric, Modality
+    from fusionbench.core.executor import Executor
+    from fusionbench.core.interfaces import Dataset, Metric, Modality
 
 
 @hookimpl

@@ -1,36 +1,28 @@
-"""The command line: one small module a verb; `verbs` adds those of plugins. Heavy imports stay inside
-the verbs, so that `--help` is quick.
-"""
+"""The command line. Heavy imports stay inside the commands, so that `--help` is quick."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
 
 from fusionbench.cli import (
-    audit,
-    check,
+    checks,
     compare,
     data,
-    doctor,
     explain,
-    ls,
+    mlflow,
     new_plugin,
     plugins,
     predict,
     profile,
-    publish,
-    report,
     run,
     status,
     table,
     tune,
-    validate,
-    why,
 )
-from fusionbench.cli import mlflow as tracking
 from fusionbench.cli.plugin_commands import Verbs
 from fusionbench.core.errors import FusionBenchError
 
@@ -64,11 +56,35 @@ def _options(
     _state["debug"] = debug
 
 
-for verb in (
-    *(run, status, why, ls, plugins, validate, table, report, audit, compare, predict),
-    *(publish, explain, profile, tune, tracking, data, doctor, new_plugin, check),
-):
-    verb.register(app)
+COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run.run,
+    "status": status.status,
+    "why": status.why,
+    "ls": plugins.ls,
+    "plugins": plugins.plugins,
+    "validate": checks.validate,
+    "table": table.table,
+    "report": table.report,
+    "audit": checks.audit,
+    "compare": compare.compare,
+    "score": compare.score,
+    "import": compare.import_,
+    "predict": predict.predict,
+    "publish": table.publish,
+    "explain": explain.explain,
+    "profile": profile.profile,
+    "tune": tune.tune,
+    "sync": mlflow.sync,
+    "ui": mlflow.ui,
+    "doctor": checks.doctor,
+    "new-plugin": new_plugin.new_plugin,
+    "check": plugins.check,
+}
+"""The commands in the order of `--help`; `data` has subcommands and is added last."""
+
+for name, function in COMMANDS.items():
+    app.command(name)(function)
+app.add_typer(data.data, name="data")
 
 
 def main() -> None:

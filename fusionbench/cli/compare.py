@@ -10,13 +10,6 @@ import typer
 from fusionbench.cli.options import OUT, Json, Out, SuiteName, names_of, open_session, print_json, print_table
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("compare")(compare)
-    app.command("score")(score)
-    app.command("import")(import_)
-
-
 def compare(
     suite: SuiteName,
     model_a: Annotated[str, typer.Argument(help="A model as the table names it.")],

@@ -25,11 +25,6 @@ if TYPE_CHECKING:
 data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.add_typer(data, name="data")
-
-
 def _dataset(name: str) -> Dataset:
     from fusionbench.core.plugin_options import validate_options
     from fusionbench.core.registry import discover

@@ -10,11 +10,6 @@ import typer
 from fusionbench.cli.options import OUT, Device, Out, SuiteName, names_of, open_session
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("explain")(explain)
-
-
 def explain(
     suite: SuiteName,
     model: Annotated[

@@ -9,12 +9,6 @@ import typer
 from fusionbench.cli.options import OUT, Out, names_of, open_session
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("sync")(sync)
-    app.command("ui")(ui)
-
-
 def sync(
     suite: Annotated[
         str | None,

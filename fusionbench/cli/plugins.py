@@ -1,15 +1,69 @@
-"""fusionbench plugins"""
+"""fusionbench ls, fusionbench plugins, fusionbench check: what is installed, and whether a plugin keeps its contract"""
 
 from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fusionbench.cli.options import Json, print_json, print_table
 
+if TYPE_CHECKING:
+    from fusionbench.testing.conformance import CheckResult, Report
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("plugins")(plugins)
+
+class Kind(StrEnum):
+    """What `fusionbench ls` can list."""
+
+    suites = "suites"
+    datasets = "datasets"
+    models = "models"
+    metrics = "metrics"
+    modalities = "modalities"
+    encoders = "encoders"
+
+
+def ls(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False) -> None:
+    """List what is installed, by name."""
+    from fusionbench.core.registry import discover
+
+    registry = discover((kind.value,))
+    rows = [
+        {"name": name, **_about(kind, thing), "plugin": plugin}
+        for name, (thing, plugin) in sorted(registry.found[kind.value].items())
+    ]
+    if as_json:
+        print_json(rows)
+        return
+    print_table(list(rows[0]) if rows else ["name"], [list(r.values()) for r in rows])
+    for plugin in registry.plugins:
+        if plugin.status == "broken":
+            typer.echo(f"plugin {plugin.name!r} could not be loaded: {plugin.reason}", err=True)
+
+
+def _about(kind: Kind, thing: Any) -> dict[str, str]:
+    if kind is Kind.suites:
+        return {"title": _title(thing)}
+    options = getattr(thing, "Options", None)
+    about = {"about": (thing.__doc__ or "").strip().split("\n")[0]}
+    if options is not None:
+        about["options"] = ", ".join(f"{k}={_short(f)}" for k, f in options.model_fields.items())
+    return about
+
+
+def _title(path: Any) -> str:
+    import tomllib
+
+    try:
+        return str(tomllib.loads(path.read_text(encoding="utf-8")).get("title", ""))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        return f"cannot be read: {error}"
+
+
+def _short(info: Any) -> str:
+    default = info.get_default(call_default_factory=True)
+    return str(default) if default is not None else "none"
 
 
 def plugins(as_json: Json = False) -> None:
@@ -33,3 +87,54 @@ def plugins(as_json: Json = False) -> None:
         for p in records
     ]
     print_table(["name", "distribution", "version", "licence", "provides", "status", "reason"], rows)
+
+
+def _plugins(incomplete: str) -> list[str]:
+    from fusionbench.core.registry import discover
+
+    return [plugin.name for plugin in discover().plugins if plugin.name.startswith(incomplete)]
+
+
+def check(
+    plugin: Annotated[
+        str, typer.Argument(help="Name of a plugin, as `fusionbench plugins` shows it.", autocompletion=_plugins)
+    ],
+    matching: Annotated[
+        str, typer.Option("-k", metavar="TEXT", help="Only the checks whose kind:subject:check holds this text.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Try everything that a plugin provides against what the harness expects of it.
+
+    Exit status: 0 all passed, 1 some failed, 2 the request was wrong.
+    """
+    from fusionbench.core.registry import discover
+    from fusionbench.testing.conformance import Report, checks_for, run_check
+
+    rows: list[CheckResult] = []
+    for each in checks_for(plugin, discover(), matching):
+        row = run_check(each)
+        if not as_json:
+            _print_row(row, rows[-1] if rows else None)
+        rows.append(row)
+    report = Report(plugin, tuple(rows))
+    print_json(rows) if as_json else _print_summary(report)
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+def _print_row(row: CheckResult, before: CheckResult | None) -> None:
+    first = before is None or (before.kind, before.subject) != (row.kind, row.subject)
+    if first:
+        typer.echo(f"{row.kind} {row.subject}")
+    again = not first and before is not None and before.reason == row.reason
+    reason = f"  ({'as above' if again else row.reason})" if row.reason else ""
+    typer.echo(f"  {row.status}  {row.check}{reason}")
+    if row.status == "FAIL":
+        for what, sentence in (("seen", row.seen), ("expected", row.expected), ("usual cause", row.cause)):
+            typer.echo(f"        {what}: {sentence}")
+
+
+def _print_summary(report: Report) -> None:
+    counts = f"{report.count('pass')} passed, {report.count('skip')} skipped, {report.count('FAIL')} failed"
+    typer.echo(f"{report.plugin}: {counts} in {report.seconds:.1f} s")

@@ -10,11 +10,6 @@ import typer
 from fusionbench.cli.options import OUT, DatasetName, Device, Out, dataset_ref, open_session
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("predict")(predict)
-
-
 def predict(
     cell: Annotated[str, typer.Argument(help="Key of a finished cell (its beginning is enough), or SUITE/KEY.")],
     cohort: DatasetName,

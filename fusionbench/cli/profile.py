@@ -20,11 +20,6 @@ from fusionbench.cli.options import (
 )
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("profile")(profile)
-
-
 def profile(
     suite: SuiteName,
     model: Annotated[

@@ -33,11 +33,6 @@ if TYPE_CHECKING:
     from fusionbench.tools.run import RunReport
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("run")(run)
-
-
 def run(
     suite: SuiteName,
     dataset: Annotated[
@@ -87,7 +82,7 @@ def run(
 
     if retry not in (None, "failed"):
         raise SuiteError(f"--retry {retry}: the only choice is 'failed'")
-    asked = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
+    execution = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout), retries)
     selection = Selection(tuple(dataset or ()), tuple(model or ()), folds, repeats, seed, limit)
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
@@ -101,7 +96,7 @@ def run(
                 retry_failed=retry == "failed",
                 rerun=rerun,
                 track=track,
-                options=asked,
+                options=execution,
                 reporter=reporter,
             )
         except KeyboardInterrupt as stopped:

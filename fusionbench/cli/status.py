@@ -1,4 +1,4 @@
-"""fusionbench status SUITE"""
+"""fusionbench status SUITE, fusionbench why CELL"""
 
 from __future__ import annotations
 
@@ -15,17 +15,13 @@ from fusionbench.core.commands import command
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fusionbench.tools.status import Running, Status
-    from fusionbench.tools.status.status import Row
-    from fusionbench.tools.status.stored import Stored
+    from fusionbench.tools.status import CellReport, RunningCells, Status
+    from fusionbench.tools.status.status import CellStatus
+    from fusionbench.tools.status.stored import StoredCell
+
 
 _REASONS = 8
 """Reasons of a state that are shown; --json has all."""
-
-
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("status")(status)
 
 
 def status(
@@ -41,27 +37,27 @@ def status(
     Computes nothing, and works while a run is going on.
     """
     from fusionbench.tools.status import suite_status
-    from fusionbench.tools.status.prune import prune
+    from fusionbench.tools.status.outdated import prune
 
-    found, going_on, store = suite_status(suite, out, open_session(out, kinds=PLANNED).resources)
-    removed: list[Stored] = []
+    found, running, store = suite_status(suite, out, open_session(out, kinds=PLANNED).resources)
+    removed: list[StoredCell] = []
     if prune_stale:
-        prune(found, store, removed.append)
+        prune(found.outdated, store, removed.append)
     if as_json:
-        print_json(_json(found, going_on, removed))
+        print_json(_json(found, running, removed))
     else:
-        _show(found, going_on, removed, suite, out)
+        _show(found, running, removed, suite, out)
     raise typer.Exit(1 if found.failed else 0)
 
 
-def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, Any]:
+def _json(found: Status, running: RunningCells, removed: list[StoredCell]) -> dict[str, Any]:
     from fusionbench.tools.status.status import STATES
 
     return {
         "suite": found.suite,
         "counts": {state: found.count(state) for state in STATES},
         "seconds_left": found.seconds_left,
-        "running_by": going_on.by,
+        "running_by": running.by,
         "cells": list(found.rows),
         "skipped": [{"row": row, "reason": reason, "cells": n} for row, reason, n in found.skipped],
         "outdated": [{"key": s.key, "label": s.label, "seed": s.seed} for s in found.outdated],
@@ -69,17 +65,17 @@ def _json(found: Status, going_on: Running, removed: list[Stored]) -> dict[str, 
         "extra": found.extra,
         "suite_changes": list(found.suite_changes),
         "unread": dict(found.unread),
-        "lost": dict(going_on.lost),
-        "problem": going_on.problem,
+        "lost": dict(running.lost),
+        "problem": running.problem,
     }
 
 
-def _show(found: Status, going_on: Running, removed: list[Stored], called: str, out: Path) -> None:
+def _show(found: Status, running: RunningCells, removed: list[StoredCell], called: str, out: Path) -> None:
     name = found.suite
     again = command(out, "run", called)
     typer.echo(f"{name}: {found.count('done')} of {len(found.rows)} cells are done{_time_left(found)}")
-    if going_on.by:
-        typer.echo(f"  a run is going on: {going_on.by}")
+    if running.by:
+        typer.echo(f"  a run is going on: {running.by}")
     for state, hint in (
         ("running", ""),
         ("failed", f"; again: {again} --retry failed"),
@@ -94,10 +90,10 @@ def _show(found: Status, going_on: Running, removed: list[Stored], called: str, 
     if found.skipped:
         typer.echo(f"skipped: {sum(n for _, _, n in found.skipped)}")
         _counted(Counter({f"{row}: {reason}": n for row, reason, n in found.skipped}))
-    _beside(found, going_on, removed, command(out, "status", called, "--prune-stale"))
+    _beside(found, running, removed, command(out, "status", called, "--prune-stale"))
 
 
-def _reasons(rows: list[Row], out: Path) -> None:
+def _reasons(rows: list[CellStatus], out: Path) -> None:
     first = {row.reason: f"  [{row.label}; {command(out, 'why', row.key)}]" for row in reversed(rows)}
     _counted(Counter(row.reason for row in rows if row.reason), first)
 
@@ -109,12 +105,12 @@ def _counted(reasons: Counter[str], more: Mapping[str, str] = MappingProxyType({
         typer.echo(f"  and {len(reasons) - _REASONS} further reasons; --json has all")
 
 
-def _beside(found: Status, going_on: Running, removed: list[Stored], prune: str) -> None:
+def _beside(found: Status, running: RunningCells, removed: list[StoredCell], prune: str) -> None:
     """What lies beside the suite's cells, or differs from its last run."""
-    for key, known in going_on.lost.items():
+    for key, known in running.lost.items():
         typer.echo(f"without a result: {key}: {known}")
-    if going_on.problem:
-        typer.echo(f"what is running cannot be told: {going_on.problem}")
+    if running.problem:
+        typer.echo(f"what is running cannot be told: {running.problem}")
     for change in found.suite_changes:
         typer.echo(f"changed since the last run: {change}")
     for dataset, reason in found.unread.items():
@@ -131,13 +127,53 @@ def _beside(found: Status, going_on: Running, removed: list[Stored], prune: str)
 def _time_left(found: Status) -> str:
     if not found.seconds_left:
         return ""
-    return f"; about {in_words(found.seconds_left)} of one process to go"
+    return f"; about {duration(found.seconds_left)} of one process to go"
 
 
-def in_words(seconds: float) -> str:
-    """A time for people: seconds below two minutes, minutes below two hours, then hours."""
+def duration(seconds: float) -> str:
+    """A duration as text: seconds below two minutes, minutes below two hours, then hours."""
     if seconds < 1.5:
         return "a second"
     if seconds < 120:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def why(
+    cell: Annotated[
+        list[str], typer.Argument(help="A cell's key or its first digits, or: SUITE DATASET MODEL MODALITIES FOLD.")
+    ],
+    repeat: Annotated[int, typer.Option(min=0, help="With SUITE DATASET ...: which repeat.")] = 0,
+    variant: Annotated[str, typer.Option(help="With SUITE DATASET ...: which variant.")] = "base",
+    as_json: Json = False,
+    out: Out = OUT,
+) -> None:
+    """Say what a cell is and why: its result, its failure, or which input changed against the stored result."""
+    from fusionbench.tools import status
+    from fusionbench.tools.status.why import parse_selector
+
+    answer = status.why(parse_selector(cell, repeat, variant), out, open_session(out, kinds=PLANNED).resources)
+    if as_json:
+        print_json(answer)
+    else:
+        _show_report(answer)
+
+
+def _show_report(answer: CellReport) -> None:
+    typer.echo(f"{answer.suite}: {answer.label}")
+    typer.echo(f"key: {answer.key}")
+    typer.echo(f"state: {answer.state}")
+    if answer.folder is not None:
+        typer.echo(f"result: {answer.folder}")
+    if answer.state == "done":
+        typer.echo("changed: nothing")
+    for change in answer.changes:
+        typer.echo(f"changed: {change}")
+    if answer.reason:
+        typer.echo(f"reason: {answer.reason}")
+    if answer.raised_at:
+        typer.echo(f"raised at: {answer.raised_at}")
+    for score in answer.scores:
+        typer.echo(f"score: {score}")
+    if answer.advice:
+        typer.echo(f"to do: {answer.advice}")

@@ -1,4 +1,4 @@
-"""fusionbench table SUITE"""
+"""fusionbench table, fusionbench report, fusionbench publish"""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.options import OUT, Out, SuiteName, open_session
+from fusionbench.cli.options import OUT, Out, SuiteName, names_of, open_session
 
 
 class Format(StrEnum):
@@ -19,11 +19,6 @@ class Format(StrEnum):
     csv = "csv"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("table")(table)
-
-
 def table(
     suite: SuiteName,
     form: Annotated[Format, typer.Option("-f", "--format", help="md, latex, html or csv.")] = Format.md,
@@ -32,3 +27,32 @@ def table(
     """Print a suite's comparison table, as the last run wrote it."""
     suffix = {"latex": "tex"}.get(form.value, form.value)
     typer.echo(open_session(out).table_file(suite, suffix).read_text(encoding="utf-8").rstrip())
+
+
+def report(
+    suite: Annotated[str | None, typer.Argument(help="Name of a suite.", autocompletion=names_of("suites"))] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every suite of the results root, and a front page index.html.")
+    ] = False,
+    out: Out = OUT,
+) -> None:
+    """Write a suite's report: one HTML file that needs nothing else, and its figures as PNG and SVG."""
+    if (suite is None) != everything:
+        raise typer.BadParameter("name one suite, or say --all")
+    session = open_session(out)
+    if suite is not None:
+        typer.echo(f"report: {session.report(suite)}")
+        return
+    path, without = session.report_all()
+    for name, reason in without.items():
+        typer.echo(f"no report of {name}: {reason}")
+    typer.echo(f"front page: {path}")
+
+
+def publish(
+    suite: SuiteName,
+    out: Out = OUT,
+) -> None:
+    """Copy a complete, audited run to OUT/published/SUITE, with the command, versions and machine."""
+    target = open_session(out).publish(suite)
+    typer.echo(f"published: {target}")

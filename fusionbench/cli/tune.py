@@ -25,12 +25,7 @@ from fusionbench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from fusionbench.tools.tuning import Told
-
-
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("tune")(tune)
+    from fusionbench.tools.tuning import TuneProgress
 
 
 def tune(
@@ -63,36 +58,38 @@ def tune(
     gpus: Gpus = None,
     timeout: Timeout = None,
 ) -> None:
-    """Search a model's options, fold by fold, on inner folds alone; write a suite with what was found.
+    """Search a model's options, fold by fold, on inner folds alone; write a suite with what was study.
 
     Goes on where it stopped.
     """
     from fusionbench.execution.executors.options import RunOptions, seconds
     from fusionbench.suites.selection import Selection
-    from fusionbench.tools.tuning import Wish
+    from fusionbench.tools.tuning import TuneOptions
 
     selection = Selection(tuple(dataset or ()), repeats=repeats, seed=seed)
-    wish = Wish(tuple(model), trials, inner_folds, objective, space)
-    asked = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
+    options = TuneOptions(tuple(model), trials, inner_folds, objective, space)
+    execution = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
     session = open_session(out, device, threads=threads)
     command = f"fusionbench {shlex.join(sys.argv[1:])}"
     try:
-        path = session.tune(suite, wish, selection, to=to, asked=asked, command=command, tell=_tell)
+        path = session.tune(
+            suite, options, selection, to=to, execution=execution, command=command, on_progress=_print_progress
+        )
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are kept; the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None
     typer.echo(f"run it: fusionbench run {path}")
 
 
-def _tell(told: Told) -> None:
+def _print_progress(progress: TuneProgress) -> None:
     """A line when a search begins, and one when it has ended."""
-    place = f"[{told.study}/{told.studies}] {told.label}"
-    if told.found is not None:
-        found = told.found
-        own = "" if found.default is None else f", the suite's own options {found.default:.3f}"
-        ends = f"{found.complete} trials, {found.pruned} pruned, {found.failed} failed"
-        ends += f": {found.failure}" if found.failure else ""
-        chosen = ", ".join(f"{name}={value}" for name, value in found.chosen)
-        typer.echo(f"{place}: {found.value:.3f}{own} ({ends}): {chosen}", err=True)
-    elif told.done == 0:
-        typer.echo(f"{place}: {told.trials} trials", err=True)
+    where = f"[{progress.study}/{progress.studies}] {progress.label}"
+    if progress.result is not None:
+        study = progress.result
+        own = "" if study.default is None else f", the suite's own options {study.default:.3f}"
+        ends = f"{study.complete} trials, {study.pruned} pruned, {study.failed} failed"
+        ends += f": {study.failure}" if study.failure else ""
+        chosen = ", ".join(f"{name}={value}" for name, value in study.chosen)
+        typer.echo(f"{where}: {study.value:.3f}{own} ({ends}): {chosen}", err=True)
+    elif progress.done == 0:
+        typer.echo(f"{where}: {progress.trials} trials", err=True)

@@ -15,7 +15,9 @@ import pluggy
 if TYPE_CHECKING:
     import typer
 
-    from fusionbench.core.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality
+    from fusionbench.core.encoder import Encoder
+    from fusionbench.core.executor import Executor
+    from fusionbench.core.interfaces import Dataset, FusionModel, Metric, Modality
 
 PROJECT = "fusionbench"
 hookspec = pluggy.HookspecMarker(PROJECT)

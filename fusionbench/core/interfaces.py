@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -36,10 +35,6 @@ if TYPE_CHECKING:
 
 State = Mapping[str, "NDArray[Any]"]
 """Named arrays that are a fitted model; stored as safetensors, never pickled."""
-
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 class Options(BaseModel):
@@ -357,97 +352,4 @@ class Metric(ABC):
 
         Raises:
             UndefinedMetric: with the reason; the harness stores NaN.
-        """
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a run asks of its executor.
-
-    Attributes:
-        jobs: cells at once; None = as many as fit.
-        threads: CPU cores of a cell.
-        address: of a cluster to join; None = this machine.
-        gpus: GPUs of a cell, also a part of one.
-        timeout: seconds after which a cell is stopped; None = never.
-    """
-
-    jobs: int | None = None
-    threads: int = 1
-    address: str | None = None
-    gpus: float = 0.0
-    timeout: float | None = None
-
-
-@dataclass(frozen=True)
-class Lost:
-    """Stands for the result of a task that gave none; `reason`: killed, stopped, gone with its machine."""
-
-    reason: str
-
-
-class Executor(ABC):
-    """Where tasks run.
-
-    Attributes:
-        takes: the fields of `Terms` that it keeps, of jobs, address, gpus and timeout; asking it for another is an
-            error, told before anything is computed.
-        in_driver: tasks run in the process that calls `run`, so that what kills a task ends the run; the next run then
-            counts the task's attempt. False where tasks have processes of their own.
-    """
-
-    name: ClassVar[str]
-    takes: ClassVar[frozenset[str]] = frozenset()
-    in_driver: ClassVar[bool] = True
-
-    def __init__(self, terms: Terms = Terms()) -> None:
-        self.terms = terms
-
-    @abstractmethod
-    def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R | Lost]]:
-        """Each task with what `work` made of it, as they finish; a task that gave nothing with `Lost`.
-
-        Args:
-            take: gives the next task; None where none can begin now, since those that are left build on tasks in hand.
-                It may give one again after the next result has been yielded; None with nothing in hand is the end.
-            work: does not raise for a task's own fault; whatever it raises ends the run. Tasks and `work` can be
-                pickled, and `work` makes what it needs once in each process; one task at a time in a process.
-
-        Raises:
-            SuiteError: before the first task is taken: what `terms` ask for is not to be had.
-        """
-
-
-class Encoder(ABC):
-    """Turns tiles of a whole-slide image into features.
-
-    Attributes:
-        version: bumped when features change; written into every feature file.
-        weights: published weights, downloaded unless the user gives a file; None where there are none to download.
-        needs_file: True where the user has to give a file of weights: `NAME:FILE`.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[str] = "1"
-    Options: ClassVar[type[_Options]] = _Options
-    weights: ClassVar[Source | None] = None
-    needs_file: ClassVar[bool] = False
-
-    def __init__(self, options: _Options, weights: Path | None, device: torch.device) -> None:
-        """Load `weights`, a file where the class declares any and None otherwise, on to `device`.
-
-        Raises:
-            DataError: naming the file: it is damaged, or not of this network.
-            PluginError: a package that it needs is not installed.
-        """
-        self.options, self.device = options, device
-
-    @abstractmethod
-    def __call__(self, tiles: Tensor) -> Tensor:
-        """(tile, row, column, 3) uint8 RGB on the CPU, at least one tile, to (tile, feature) floats, finite.
-
-        Called without gradients and, on CUDA, under autocast.
-
-        Raises:
-            SuiteError: tiles of a size that it does not take.
         """

@@ -165,7 +165,7 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
 
 def base_of(kind: str) -> type:
     """The abstract class that plugins of a kind extend."""
-    base: type = getattr(import_module("fusionbench.core.interfaces"), BASES[kind])
+    base: type = getattr(import_module("fusionbench"), BASES[kind])
     return base
 
 

@@ -65,6 +65,7 @@ def checked(prediction: SurvivalPrediction, ids: tuple[str, ...], who: str) -> S
     times = np.asarray(prediction.times, dtype=np.float64)
     if times.ndim != 1 or survival.shape != (len(ids), len(times)):
         raise PluginError(f"{who}: survival has shape {survival.shape}, expected ({len(ids)}, {times.size})")
+    # S starts at 1 at time 0, so that times have to lie after it.
     knots = np.concatenate([[0.0], times])
     if not len(times) or not np.isfinite(times).all() or (np.diff(knots) <= 0).any():
         raise PluginError(f"{who}: times of survival must be positive, ascending months, not {times[:4].tolist()}")
@@ -104,6 +105,7 @@ def predict_all(
     risk[seen] = made.risk
     survival = None
     if made.survival is not None and made.times is not None and prior.survival is not None and prior.times is not None:
+        # The prior stands at its own times; every row of one prediction needs the same ones.
         of_prior = interpolate_survival(prior.survival, prior.times, made.times)
         survival = np.repeat(of_prior, len(cases), axis=0)
         survival[seen] = made.survival
@@ -133,6 +135,7 @@ def predict_patterns(
 def beyond(targets: Targets, tau: float) -> Targets:
     """Targets censored just beyond tau, so that patients alive at tau still count as controls there."""
     late = targets.time > tau
+    # The next float64 after tau: the smallest time that still counts as later than tau.
     time = np.where(late, np.nextafter(tau, np.inf), targets.time)
     return SurvivalTargets(time, targets.event & ~late, targets.time_bin)
 

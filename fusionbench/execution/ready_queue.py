@@ -13,7 +13,7 @@ class ReadyQueue:
     """Cells in running order; a cell is ready once all its members have a result."""
 
     def __init__(self, cells: Sequence[Cell], lost: Collection[str] = ()) -> None:
-        """`lost`: keys of cells that were tried and gave no result; they come last."""
+        """`lost`: keys of cells whose earlier attempts gave no result; they come last."""
         self.cells = {cell.key: cell for cell in cells}
         self._order = {key: (key in lost, i) for i, key in enumerate(self.cells)}
         self._unmet = {c.key: {key for _, key in c.members if key in self.cells} for c in cells}
@@ -29,7 +29,7 @@ class ReadyQueue:
         """How many cells have no result yet."""
         return len(self._left)
 
-    def take(self) -> Cell | None:
+    def pop_next(self) -> Cell | None:
         """The next cell that is ready; None where none is."""
         return self.cells[heappop(self._ready)[1]] if self._ready else None
 

@@ -174,6 +174,7 @@ def _score(
 ) -> list[Score]:
     metrics = {name: resources.registry.metric(name)() for name in cell.metrics}
     test = targets_of(cohort, cell.split.test, data.task.edges)
+    # Censoring weights are estimated on training and validation cases: those of the test fold would depend on its size.
     fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task.edges)
     return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
 
@@ -205,6 +206,7 @@ def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: S
 def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldData:
     """Bins and preprocessing, fitted on training cases unless the protocol says otherwise; a cell's three case sets."""
     cases = {c.id: c for c in cohort.cases}
+    # Bins from the whole cohort leak follow-up of test cases; a protocol may ask for them, and the audit says so.
     everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
     edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
     task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
@@ -220,6 +222,7 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
         targets = targets_of(cohort, [c.id for c in chosen], edges) if training else None
         return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
 
+    # Without targets from here on: no model can see the outcome of a test case.
     test = case_set(cell.split.test, training=False).without_targets()
     train, val = case_set(cell.split.train, training=True), case_set(cell.split.val, training=True)
     left_out = len(cell.split.train) + len(cell.split.val) - len(train) - len(val)
@@ -275,7 +278,7 @@ def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
 
 
 class Oracle(Predictor):
-    """The cohort's true hazards as a predictor: the yardstick's row."""
+    """The oracle baseline: the cohort's true hazards as a predictor."""
 
     def __init__(self, cohort: Cohort) -> None:
         self.true_risk = cohort.info.true_risk or {}
@@ -302,7 +305,7 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
 def _about(cell: Cell) -> dict[str, Any]:
     protocol = cell.protocol.model_dump(mode="json")
     tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
-    return {**cell.place, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
+    return {**cell.columns, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
-from fusionbench.core.interfaces import Executor, Lost
+from fusionbench.core.executor import Executor, LostTask
 from fusionbench.execution.ready_queue import ReadyQueue
 from fusionbench.execution.run_cell import failure
 from fusionbench.execution.task import CellTask, TaskRunner
@@ -41,9 +41,9 @@ class Scheduler:
         self.executor, self.store, self.retries = executor, store, retries
         self.sink, self.begin, self.note = sink, begin, note
         self.attempts = Attempts(store.folder)
-        self.in_hand: dict[str, Cell] = {}
+        self.running: dict[str, Cell] = {}
 
-    def run(self, cells: Sequence[Cell], work: TaskRunner) -> None:
+    def run(self, cells: Sequence[Cell], run_task: TaskRunner) -> None:
         """Compute the cells; afterwards each has a result, which may be a failure.
 
         Raises:
@@ -55,11 +55,11 @@ class Scheduler:
         for cell in spent:
             self._store(cell, self._given_up(cell))
         try:
-            with closing(self._results(work)) as results:
+            with closing(self._results(run_task)) as results:
                 for task, result in results:
                     self._ended(task, result)
         finally:  # an interrupt, a full disk: not the fault of the cells in hand
-            for key in self.in_hand:
+            for key in self.running:
                 self.attempts.drop(key)
         if len(self.queue):
             raise PluginError(f"executor {self.executor.name!r} ended with {len(self.queue)} cells to do")
@@ -82,10 +82,10 @@ class Scheduler:
                 lost[cell.key] = len(tried.ended)
         return lost
 
-    def _results(self, work: TaskRunner) -> Generator[tuple[CellTask, CellResult | Lost]]:
+    def _results(self, run_task: TaskRunner) -> Generator[tuple[CellTask, CellResult | LostTask]]:
         """What the executor yields; an error that it raises names the executor."""
         try:
-            yield from self.executor.run(self._take, work)
+            yield from self.executor.run(self._take, run_task)
         except FusionBenchError:
             raise
         except Exception as error:
@@ -93,11 +93,11 @@ class Scheduler:
             raise PluginError(f"executor {self.executor.name!r} raised {what}; finished cells are kept") from error
 
     def _take(self) -> CellTask | None:
-        cell = self.queue.take()
+        cell = self.queue.pop_next()
         if cell is None:
             return None
         self.attempts.start(cell.key, in_driver=self.executor.in_driver)
-        self.in_hand[cell.key] = cell
+        self.running[cell.key] = cell
         self.begin(cell)
         return CellTask(cell, self._members(cell))
 
@@ -112,17 +112,17 @@ class Scheduler:
                 wanted += [member["key"] for member in found[key].record.get("members", ())]
         return found
 
-    def _ended(self, task: CellTask, result: CellResult | Lost) -> None:
-        if not isinstance(task, CellTask) or self.in_hand.pop(task.cell.key, None) is None:
+    def _ended(self, task: CellTask, result: CellResult | LostTask) -> None:
+        if not isinstance(task, CellTask) or self.running.pop(task.cell.key, None) is None:
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
         cell = task.cell
-        if not isinstance(result, Lost) and not result.record.get("transient"):
+        if not isinstance(result, LostTask) and not result.record.get("transient"):
             self._store(cell, result)
         elif len(self.attempts.lose(cell.key, result.reason).ended) <= self.retries:
             self.note(f"{cell.label}: {result.reason}; it is tried again after the others")
             self.queue.again(cell.key)
         else:
-            self._store(cell, self._given_up(cell) if isinstance(result, Lost) else result)
+            self._store(cell, self._given_up(cell) if isinstance(result, LostTask) else result)
 
     def _given_up(self, cell: Cell) -> CellResult:
         """The failure of a cell that gave no result in any of its attempts."""

@@ -70,7 +70,7 @@ class SharedResources:
         """The cohort, read and checked once.
 
         Raises:
-            SuiteError: unknown dataset or option. DataError: a file or the cohort is not in order.
+            SuiteError: unknown dataset or option. DataError: a file or the cohort is faulty.
         """
         known = (ref, unit)
         if known not in self._cohorts:

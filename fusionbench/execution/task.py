@@ -12,7 +12,7 @@ from typing import Any
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError, ResultsError
-from fusionbench.core.interfaces import Executor, Lost
+from fusionbench.core.executor import Executor, LostTask
 from fusionbench.core.registry import Registry, discover
 from fusionbench.execution.fit_context import Progress
 from fusionbench.execution.run_cell import run_cell
@@ -83,14 +83,14 @@ class TaskRunner:
 
 def task_runner(executor: Executor, resources: SharedResources, progress: Progress | None = None) -> TaskRunner:
     """What an executor calls with each task of this driver."""
-    terms = executor.terms
-    device = "cuda" if terms.gpus else "cpu" if terms.address else resources.device.type
+    request = executor.request
+    device = "cuda" if request.gpus else "cpu" if request.address else resources.device.type
     settings = WorkerSettings(
         resources.home.absolute(),
         Path.cwd(),
         device,
         resources.threads,
-        terms.threads,
+        request.threads,
         resources.deterministic,
         plugin_versions(resources.registry),
     )
@@ -115,9 +115,9 @@ class Worker:
             deterministic=settings.deterministic,
         )
 
-    def __call__(self, task: CellTask) -> CellResult | Lost:
+    def __call__(self, task: CellTask) -> CellResult | LostTask:
         reason = self.unfit or self._data_difference(task.cell)
-        return Lost(f"{self.here}: {reason}") if reason else run_cell(task.cell, self.resources, task.load)
+        return LostTask(f"{self.here}: {reason}") if reason else run_cell(task.cell, self.resources, task.load)
 
     def _data_difference(self, cell: Cell) -> str:
         """Why this machine's files are not those that the cell's key names; empty where they are."""

@@ -48,6 +48,7 @@ def fourier_features(positions: Tensor, bands: int, max_frequency: float) -> Ten
 
     Source: Jaegle et al. 2021, in the order of HEALNet's repository.
     """
+    # At most half the sampling rate (Nyquist), as a higher frequency could not be told from a lower one.
     w = torch.linspace(1.0, max_frequency / 2, bands, dtype=positions.dtype, device=positions.device)
     angle = positions.unsqueeze(-1) * w * math.pi
     return torch.cat([angle.sin(), angle.cos(), positions.unsqueeze(-1)], dim=-1).flatten(start_dim=-2)
@@ -65,6 +66,7 @@ def masked_softmax(scores: Tensor, mask: Tensor, dim: int = -1) -> Tensor:
     # asking a GPU would wait for it; and what depends on numbers cannot be compiled
     if mask.device.type == "cpu" and not torch.compiler.is_compiling() and bool(mask.all()):
         return scores.softmax(dim)
+    # The smallest finite number and not -inf: a slice of -inf alone would give NaN, in the gradient too.
     filled = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
     return filled.softmax(dim).masked_fill(~mask, 0.0)
 
@@ -111,6 +113,7 @@ class GatedAttention(nn.Module):
 
     def scores(self, instances: Tensor) -> Tensor:
         """(case, instance, dim) -> (case, instance), before the softmax."""
+        # One product of twice the width is quicker than two.
         value, gate = self.project(instances).chunk(2, dim=-1)
         return cast(Tensor, self.score(dropout(value.tanh() * gate.sigmoid(), self.rate))).squeeze(-1)
 
@@ -161,5 +164,6 @@ class SNNBlock(nn.Sequential):
         drop = {"alpha": nn.AlphaDropout, "plain": nn.Dropout}[dropout_kind](dropout)
         super().__init__(linear, {"elu": nn.ELU, "selu": nn.SELU}[activation](), drop)
         if init == "lecun":
+            # Variance 1 / in_dim keeps the variance of activations at 1 from layer to layer (Klambauer et al. 2017).
             nn.init.normal_(linear.weight, std=1 / math.sqrt(in_dim))
             nn.init.zeros_(linear.bias)

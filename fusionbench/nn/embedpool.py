@@ -89,7 +89,9 @@ class _EmbedAndPool(torch.autograd.Function):
         """Of the parameters, given the gradients of what was pooled and of the weights."""
         values, embed, project, score, embedded, tanh, sigmoid, weights = ctx.saved_tensors
         on_input, on_embedded, on_gated = (draws.stream() for draws in ctx.draws)
+        # Backward of pooled = weights @ embedded, towards the weights.
         attended = attended + (embedded.view(*weights.shape, -1) @ pooled.unsqueeze(2)).squeeze(2)
+        # Backward of the softmax over the instances of a case: w (g - sum w g).
         scores = weights * (attended - (weights * attended).sum(dim=1, keepdim=True))
         scores, shares = scores.view(-1, 1), weights.reshape(-1, 1)
         case = torch.arange(len(weights)).repeat_interleave(weights.shape[1])
@@ -101,14 +103,17 @@ class _EmbedAndPool(torch.autograd.Function):
             gate = on_gated(one).mul_(sigmoid[at])
             to_score.addmm_(scores[at].T, torch.mul(gate, tanh[at], out=other))
             gate.mul_(torch.mul(scores[at], score, out=other))
+            # d tanh(x)/dx = 1 - tanh(x)^2, by the public operator of torch.
             torch.ops.aten.tanh_backward.grad_input(gate, tanh[at], grad_input=both[:, :hidden])
             gate.mul_(tanh[at])
+            # d sigmoid(x)/dx = sigmoid(x) (1 - sigmoid(x)); `gate` holds the gradient times sigmoid already.
             torch.addcmul(gate, gate, sigmoid[at], value=-1, out=both[:, hidden:])
             to_project.addmm_(both.T, embedded[at])
             to_project_bias += both.sum(dim=0)
             # embedded: by the pooling and by the scores
             factors = on_embedded(mid)
             back = torch.index_select(pooled, 0, case[at]).mul_(shares[at]).addmm_(both, project).mul_(factors)
+            # ReLU: no gradient where the embedding is 0.
             torch.ops.aten.threshold_backward.grad_input(back, embedded[at], 0, grad_input=back)
             to_embed.addmm_(back.T, on_input(wide).mul_(rows[at]))
             to_embed_bias += back.sum(dim=0)

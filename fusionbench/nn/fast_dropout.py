@@ -43,6 +43,7 @@ class Draws:
 
     def __init__(self, rate: float) -> None:
         """Draw, at a rate of 0 nothing."""
+        # A rate close to 1 must not drop everything, or the scale below would be infinite.
         self._below = min(round(rate * _STEPS), _STEPS - 1)
         # torch's generator makes about a word in 8 ns, this one in 1; torch's seeds it, so that seeds go on to decide
         self._seed = torch.empty(4, dtype=torch.int64).random_().tolist() if rate else None
@@ -60,6 +61,7 @@ class Draws:
             drawn = torch.from_numpy(words.random_raw(-(-room.numel() // 4)).view(np.int16))
             # straight to the type of `room`: by way of bool it would take five times as long
             torch.ge(drawn[: room.numel()].view(room.shape), self._below - _STEPS // 2, out=room)
+            # By the rounded rate, so that the mean is exact.
             return room.mul_(_STEPS / (_STEPS - self._below))
 
         return fill

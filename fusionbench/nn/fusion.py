@@ -85,6 +85,7 @@ class KroneckerFusion(nn.Module):
         """(case, dims[0]) and (case, dims[1]) -> (case, hidden)."""
         both = torch.cat([left, right], dim=-1)
         first, second = (self._reduced(i, x, both) for i, x in enumerate((left, right)))
+        # The appended ones keep both embeddings themselves in the product, beside their pairwise products.
         product = torch.einsum("ci,cj->cij", first, second).flatten(start_dim=1)
         encoded = self.encode(self.dropout(product))
         return cast(Tensor, self.combine(torch.cat([encoded, both], dim=-1) if self.skip else encoded))

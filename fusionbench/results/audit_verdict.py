@@ -53,8 +53,8 @@ class Finding:
 
     Attributes:
         what: who and what was seen.
-        declared: where the protocol switches the rule off: the place that is counted (dataset and variant); empty for
-            a breach.
+        declared: where the protocol switches the rule off: the condition (dataset and variant) for which it is counted;
+            empty for a breach.
     """
 
     what: str
@@ -66,7 +66,7 @@ def verdict(rule: str, findings: Iterable[Finding], counted: str, shares: Mappin
 
     Args:
         counted: what was looked at.
-        shares: place to how large its declared deviation is; by default the number of findings.
+        shares: condition to how large its declared deviation is; by default the number of findings.
     """
     found = list(findings)
     breaches = [f for f in found if not f.declared]
@@ -74,11 +74,11 @@ def verdict(rule: str, findings: Iterable[Finding], counted: str, shares: Mappin
         return Line(rule, "BREACH", f"{len(breaches)} of {counted}; first: {breaches[0].what}")
     if not found:
         return Line(rule, "pass", counted)
-    places = Counter(f.declared for f in found)
-    told = "; ".join(f"{place}: {_size(found, place, n, shares or {})}" for place, n in places.items())
-    return Line(rule, "DECLARED", f"{len(found)} of {counted}; {told}")
+    conditions = Counter(f.declared for f in found)
+    counts = "; ".join(f"{c}: {_size(found, c, n, shares or {})}" for c, n in conditions.items())
+    return Line(rule, "DECLARED", f"{len(found)} of {counted}; {counts}")
 
 
-def _size(found: Sequence[Finding], place: str, n: int, shares: Mapping[str, str]) -> str:
-    first = next(f.what for f in found if f.declared == place)
-    return shares.get(place, f"{n} times, first {first}")
+def _size(found: Sequence[Finding], condition: str, n: int, shares: Mapping[str, str]) -> str:
+    first = next(f.what for f in found if f.declared == condition)
+    return shares.get(condition, f"{n} times, first {first}")

@@ -127,7 +127,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
     if cell.skip:
         status, reason = "skipped", cell.skip
     return {
-        **cell.place,
+        **cell.columns,
         "protocol": cell.protocol.label,
         "status": status,
         "reason": reason,
@@ -159,7 +159,7 @@ def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:
             hidden.setdefault(p["pattern"], []).append(p["realised"])
     realised = {pattern: fmean(of_draws) for pattern, of_draws in hidden.items()}
     scores = (score for score in record["scores"] if score["metric"] in cell.metrics)
-    return [{**cell.place, **score, "realised": realised.get(score["pattern"])} for score in scores]
+    return [{**cell.columns, **score, "realised": realised.get(score["pattern"])} for score in scores]
 
 
 def _tested(predictions: pa.Table) -> pa.Table:
@@ -178,7 +178,7 @@ def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> p
     below = pa.concat_tables([table for _, table in parts], promote_options="permissive")
     of_cell = pa.array(np.repeat(np.arange(len(parts)), [table.num_rows for _, table in parts]))
     for i, name in enumerate(PLACE):
-        values = [cell.place[name] for cell, _ in parts]
+        values = [cell.columns[name] for cell, _ in parts]
         texts = pa.large_string() if isinstance(values[0], str) else pa.int64()
         below = below.add_column(i, name, pa.array(values, texts).take(of_cell))
     return frame_of(below)

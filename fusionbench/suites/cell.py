@@ -19,7 +19,12 @@ RESULTS_VERSION = 2
 """Bumped when a change of floors 1 to 3 changes results; part of every key."""
 
 ORACLE = "oracle"
-"""The row of true hazards, where a cohort knows them; a yardstick, no model."""
+"""The row of the oracle baseline: the true hazards, where a cohort knows them."""
+
+CellPosition = tuple[str, str, str, str, int, int]
+"""Dataset, model and modalities as written, variant, repeat, fold: the position of a cell in its suite."""
+POSITION_NAMES = ("dataset", "model", "modalities", "variant", "repeat", "fold")
+"""Names of the parts of a `CellPosition`, as the stored tables have them."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +83,14 @@ class Cell:
         return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
 
     @property
-    def place(self) -> dict[str, Any]:
-        """Its row, repeat and fold, by the names of the stored columns."""
-        dataset, model, modalities, variant = self.row
-        row = {"dataset": dataset, "model": model, "modalities": modalities, "variant": variant}
-        return {**row, "repeat": self.repeat, "fold": self.fold}
+    def position(self) -> CellPosition:
+        """Its row, repeat and fold: the cell without its seed and its inputs."""
+        return (*self.row, self.repeat, self.fold)
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """Its position by the names of the stored columns."""
+        return dict(zip(POSITION_NAMES, self.position, strict=True))
 
     @property
     def unit(self) -> str:

@@ -19,9 +19,9 @@ from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data import masks as missing
 from fusionbench.data import splits
 from fusionbench.data.protocol_view import arranged, arranged_set
-from fusionbench.suites import tuned_options as tuned
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
 from fusionbench.suites.suite import Suite, Variant
+from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import check_names
 
 if TYPE_CHECKING:
@@ -46,18 +46,18 @@ def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     """
     check_names(suite, registry)
     if ORACLE in registry.names("models"):
-        raise PluginError(f"a plugin brings a model named {ORACLE!r}; the name is taken by the row of true hazards")
+        raise PluginError(f"a plugin brings a model named {ORACLE!r}; that name is reserved for the oracle baseline")
     _check_modalities(suite, cohorts)
-    found = tuned.read(suite, registry)
+    found = read_tuned(suite, registry)
     rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
     return Plan(suite, tuple(_ordered(rows)))
 
 
 def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
     """Folds of one dataset together (their preprocessing is shared), cells before those that build on them."""
-    places = {str(d): i for i, d in enumerate(dict.fromkeys(c.dataset for c in rows))}
+    order = {str(d): i for i, d in enumerate(dict.fromkeys(c.dataset for c in rows))}
     # members come before the cell that needs them, and sorting keeps the order of equals
-    yield from sorted(rows, key=lambda c: (places[str(c.dataset)], c.repeat, c.fold))
+    yield from sorted(rows, key=lambda c: (order[str(c.dataset)], c.repeat, c.fold))
 
 
 def _check_modalities(suite: Suite, cohorts: Cohorts) -> None:
@@ -99,7 +99,7 @@ def _variant_cells(
     registry: Registry,
     cohorts: Cohorts,
     tau: float,
-    found: tuned.Tuned,
+    found: TunedOptions,
 ) -> Iterator[Cell]:
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
@@ -135,7 +135,7 @@ def _folds(dataset: PluginRef, cohort: Cohort, protocol: Protocol, seed: int, re
 
 
 def _dataset_cells(
-    suite: Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: tuned.Tuned
+    suite: Suite, dataset: PluginRef, registry: Registry, cohorts: Cohorts, found: TunedOptions
 ) -> Iterator[Cell]:
     """The cells of every variant that runs on a dataset; all share the dataset's horizon."""
     variants = [v for v in suite.variants() if not v.only.datasets or dataset.name in v.only.datasets]
@@ -171,7 +171,7 @@ class _Maker:
         recipe: TrainRecipe,
         suite: Suite,
         tau: float,
-        found: tuned.Tuned,
+        found: TunedOptions,
     ) -> None:
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
@@ -276,7 +276,7 @@ class _Maker:
             members = () if reason else tuple(model.members(task, specs))
         except FusionBenchError:
             raise
-        except Exception as error:  # a stranger's code; its fault gets its name
+        except Exception as error:  # third-party code: the error names the plugin
             raise PluginError(f"model {ref}: skip() or members() raised {type(error).__name__}: {error}") from error
         for member in members:
             try:

@@ -1,7 +1,7 @@
 """Options that a search found, fold by fold, in the file beside a tuned suite.
 
 Each fold of each row has options of its own, found on that fold's training and validation cases alone, so that no test
-case has had a say in the options that it is tested with.
+case has influenced the options that it is tested with.
 """
 
 from __future__ import annotations
@@ -17,14 +17,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN
+from fusionbench.suites.cell import CellPosition
 from fusionbench.suites.suite import dataset_for_folder, dataset_from_folder
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
     from fusionbench.suites.suite import Suite
-
-Place = tuple[str, str, str, str, int, int]
-"""Dataset, model and modalities as written, variant, repeat, fold."""
 
 
 class _Strict(BaseModel):
@@ -32,7 +30,7 @@ class _Strict(BaseModel):
 
 
 class Study(_Strict):
-    """What one search came to.
+    """The result of one search.
 
     Attributes:
         split: hash of the fold that it searched within.
@@ -59,7 +57,7 @@ class Study(_Strict):
     train: Mapping[str, Any] = Field(default_factory=dict)
 
     @property
-    def place(self) -> Place:
+    def position(self) -> CellPosition:
         """The cell that the search was for, without its seed."""
         return self.dataset, self.model, self.modalities, self.variant, self.repeat, self.fold
 
@@ -71,8 +69,8 @@ class Study(_Strict):
         return tuple((name, tuple(v) if isinstance(v, list) else v) for name, v in sorted(found.items()))
 
 
-class Record(_Strict):
-    """The file: how was searched, and every study."""
+class TuningRecord(_Strict):
+    """The content of the file: the settings of the search, and every study."""
 
     suite: str
     command: str
@@ -84,44 +82,44 @@ class Record(_Strict):
 
 
 @dataclass(frozen=True)
-class Tuned:
-    """The studies of a suite by place; empty for a suite that is not tuned."""
+class TunedOptions:
+    """The studies of a suite by position; empty for a suite that is not tuned."""
 
     where: str = ""
-    studies: Mapping[Place, Study] = field(default_factory=dict)
+    studies: Mapping[CellPosition, Study] = field(default_factory=dict)
 
-    def of(self, place: Place, split: str) -> Study | None:
+    def of(self, position: CellPosition, split: str) -> Study | None:
         """The study of a cell; None for a model that was not tuned.
 
         Raises:
             SuiteError: its fold was not searched, or was another one then.
         """
-        found = self.studies.get(place)
+        found = self.studies.get(position)
         if found is None:
-            if any(known[1] == place[1] for known in self.studies):
-                raise SuiteError(f"{self.where}: no study of {_told(place)}; tune this model anew")
+            if any(known[1] == position[1] for known in self.studies):
+                raise SuiteError(f"{self.where}: no study of {_label(position)}; tune this model anew")
             return None
         if found.split != split:
             raise SuiteError(
-                f"{self.where}: {_told(place)} was tuned on another fold (the cohort, the seed or the protocol has "
+                f"{self.where}: {_label(position)} was tuned on another fold (the cohort, the seed or the protocol has "
                 "changed since); tune this model anew"
             )
         return found
 
 
-def read(suite: Suite, registry: Registry) -> Tuned:
+def read_tuned(suite: Suite, registry: Registry) -> TunedOptions:
     """The studies that a suite's key `tuned` names, a file beside it.
 
     Raises:
         SuiteError: it cannot be read, or its content is not that of a search; names the file and the key.
     """
     if suite.tuned is None:
-        return Tuned()
+        return TunedOptions()
     where, text = suite.read_beside("tuned")
-    studies = parse(text, where).study
+    studies = parse_record(text, where).study
     if isinstance(suite.file, Path):
         studies = from_folder(studies, registry, suite.file.parent)
-    return Tuned(where, {study.place: study for study in studies})
+    return TunedOptions(where, {study.position: study for study in studies})
 
 
 def from_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
@@ -138,10 +136,10 @@ def _renamed(study: Study, dataset: PluginRef) -> Study:
     return study.model_copy(update={"dataset": str(dataset)})
 
 
-def parse(text: str, where: str) -> Record:
+def parse_record(text: str, where: str) -> TuningRecord:
     """A record from its text; `where` names the file in messages."""
     try:
-        return Record.model_validate(tomllib.loads(text))
+        return TuningRecord.model_validate(tomllib.loads(text))
     except tomllib.TOMLDecodeError as error:
         raise SuiteError(f"{where}: not valid TOML: {error}") from error
     except ValidationError as error:
@@ -151,6 +149,6 @@ def parse(text: str, where: str) -> Record:
         raise SuiteError(f"{where}: {key}: {first['msg']}{more}; write it anew with: fusionbench tune") from error
 
 
-def _told(place: Place) -> str:
-    dataset, model, modalities, variant, repeat, fold = place
+def _label(position: CellPosition) -> str:
+    dataset, model, modalities, variant, repeat, fold = position
     return f"{dataset} · {model} · {modalities} · {variant} · repeat {repeat} fold {fold}"

@@ -80,7 +80,7 @@ class PlannedSuite:
     unread: Mapping[str, str]
 
     @property
-    def run(self) -> str:
+    def run_command(self) -> str:
         """The command that goes on with it, to be pasted."""
         return command(self.store.root, "run", self.called)
 

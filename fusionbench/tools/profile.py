@@ -216,7 +216,7 @@ def markdown(profile: Profile) -> str:
 def as_json(profile: Profile) -> dict[str, Any]:
     """Plain values, full precision."""
     return {
-        "cell": profile.cell.place,
+        "cell": profile.cell.columns,
         "key": profile.cell.key,
         "seconds": profile.seconds,
         "cpu_seconds": profile.cpu_seconds,

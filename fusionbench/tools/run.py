@@ -8,7 +8,7 @@ from typing import Protocol
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError
-from fusionbench.core.interfaces import Executor
+from fusionbench.core.executor import Executor
 from fusionbench.execution.executors.options import RunOptions, choose
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.execution.shared import SharedResources
@@ -199,8 +199,8 @@ def compute(
         reporter.finished(cell, result)
 
     reporter.start(len(chosen), len(todo) - len(waiting))
-    work = task_runner(executor, resources, reporter.epoch)
-    Scheduler(executor, store, retries, sink=sink, begin=reporter.cell, note=reporter.note).run(chosen, work)
+    run_task = task_runner(executor, resources, reporter.epoch)
+    Scheduler(executor, store, retries, sink=sink, begin=reporter.cell, note=reporter.note).run(chosen, run_task)
     return len(chosen)
 
 

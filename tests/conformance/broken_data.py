@@ -31,7 +31,8 @@ from fusionbench import (
     UndefinedMetric,
 )
 from fusionbench.builtin.bag import Bag
-from fusionbench.core.interfaces import Encoder, Executor
+from fusionbench.core.encoder import Encoder
+from fusionbench.core.executor import Executor
 from tests.conformance.broken import fails
 
 FILE = "broken/times.txt"
@@ -356,25 +357,25 @@ class SoundExecutor(Executor):
 
     name = "sound"
 
-    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        while (task := take()) is not None:
-            yield task, work(task)
+    def run(self, next_task: Callable[[], Any], run_task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        while (task := next_task()) is not None:
+            yield task, run_task(task)
 
 
 @fails("runs-every-task")
 class TakesAllFirst(SoundExecutor):
-    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        tasks = list(iter(take, None))
-        return zip(tasks, map(work, tasks), strict=True)
+    def run(self, next_task: Callable[[], Any], run_task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        tasks = list(iter(next_task, None))
+        return zip(tasks, map(run_task, tasks), strict=True)
 
 
 @fails("runs-nothing")
 class LooksAtTheFirst(SoundExecutor):
-    def run(self, take: Callable[[], Any], work: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
-        task = take()
+    def run(self, next_task: Callable[[], Any], run_task: Callable[[Any], Any]) -> Iterator[tuple[Any, Any]]:
+        task = next_task()
         while True:
-            yield task, work(task)
-            if (task := take()) is None:
+            yield task, run_task(task)
+            if (task := next_task()) is None:
                 return
 
 

@@ -27,7 +27,7 @@ def test_ls(cli: Cli, kind: str, name: str) -> None:
     assert name in {row["name"] for row in json.loads(cli("ls", kind, "--json").stdout)}
 
 
-def test_plugins_show_the_strangers_package(cli: Cli) -> None:
+def test_plugins_show_a_third_party_package(cli: Cli) -> None:
     rows = {row["name"]: row for row in json.loads(cli("plugins", "--json").stdout)}
     assert rows["example"]["distribution"] == "fusionbench-example"
     assert rows["example"]["licence"] == "MIT"

@@ -1,4 +1,4 @@
-"""What docs/cluster.md shows beside commands works: the executor of a stranger, and the job script as shell."""
+"""What docs/cluster.md shows beside commands works: a third-party executor, and the job script as shell."""
 
 from __future__ import annotations
 

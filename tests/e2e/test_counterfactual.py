@@ -137,8 +137,8 @@ def test_noise_in_place_of_the_test_cases_moves_nothing_that_was_fitted(bench: B
 
 
 def test_every_model_that_is_installed_is_among_them(bench: Bench) -> None:
-    strangers = {"example-failing", "example-flat", "example-interrupted"}
-    assert set(bench.registry.names("models")) - strangers == {m.partition("[")[0] for m in MODELS}
+    third_party = {"example-failing", "example-flat", "example-interrupted"}
+    assert set(bench.registry.names("models")) - third_party == {m.partition("[")[0] for m in MODELS}
 
 
 @pytest.mark.parametrize("model", NETWORKS)

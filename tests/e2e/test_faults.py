@@ -159,7 +159,7 @@ def test_durations_do_not_come_from_the_clock_of_the_day(
         ),
         (("--executor", "forgetful"), "executor 'forgetful' ended with"),
         (("--executor", "threats"), "unknown executor 'threats'; did you mean 'threads'"),
-        (("--executor", "threads", "--timeout", "1h"), "executor 'threads' does not keep --timeout"),
+        (("--executor", "threads", "--timeout", "1h"), "executor 'threads' does not support --timeout"),
     ],
 )
 def test_executors_of_strangers_that_do_not_work(

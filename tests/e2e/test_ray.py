@@ -136,7 +136,7 @@ import ray
 from ray.cluster_utils import Cluster
 from fusionbench.core.errors import SuiteError
 from fusionbench.execution.executors.cluster import cluster as joined
-from fusionbench.core.interfaces import Terms
+from fusionbench.core.executor import ResourceRequest
 sys.path.insert(0, {root!r})
 from tests.faults.watching import Running
 
@@ -146,7 +146,7 @@ second = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
 driver = Running(("run", "faults-slow", "--no-track", "--address", cluster.address), folder)
 try:
-    with joined(Terms(threads=2, address=cluster.address)):
+    with joined(ResourceRequest(threads=2, address=cluster.address)):
         print("joined")
 except SuiteError as error:
     print("too many threads:", error, flush=True)

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 
 from fusionbench.session import Session
-from fusionbench.tools.tuning import Wish
+from fusionbench.tools.tuning import TuneOptions
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import write_cohort
@@ -105,7 +105,7 @@ def test_test_cases_have_no_say(suite: Path, tmp_path: Path, monkeypatch: pytest
             change(tmp_path, set(getattr(split, part)))
             session = Session(out=tmp_path / out, device="cpu", threads=1)
             assert next(c.split for c in session.plan("mine.toml").listed if c.fold == 0) == split
-        session.tune("mine.toml", Wish(("snn",), trials=2, inner_folds=2))
+        session.tune("mine.toml", TuneOptions(("snn",), trials=2, inner_folds=2))
         values.append([s for s in record(tmp_path / out / "mine/tuning")["study"] if s["fold"] == 0])
     assert len(values[0]) == 1
     assert values[0] == values[1]

@@ -62,7 +62,7 @@ FLAGS = st.one_of(
 
 @pytest.fixture(scope="module", autouse=True)
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """The stranger's package found once, and the command line made once: doing so anew would take all the time."""
+    """The third-party package found once, and the command line made once: doing so anew would take all the time."""
     sys.path.insert(0, str(EXAMPLE))
     before, found = os.getcwd(), registry.discover()
     folder = tmp_path_factory.mktemp("fuzz")

@@ -86,7 +86,7 @@ def invent(plan: Plan, store: Store, versions: dict[str, str]) -> int:
     for cell in todo:
         record = {
             "cell": {
-                **cell.place,
+                **cell.columns,
                 "tau": cell.tau,
                 "seed": cell.seed,
                 "protocol": cell.protocol.model_dump(mode="json"),

@@ -78,10 +78,10 @@ def read_vectors(
     """
     cells = numbers(sheet, columns, words.categorical, missing, problems)
     known, notes = frozenset(cases), []
-    strangers = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
-    if strangers:
-        row, id_ = strangers[0]
-        rows = count(len(strangers), "row")
+    unknown = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
+    if unknown:
+        row, id_ = unknown[0]
+        rows = count(len(unknown), "row")
         line = f"modality.{name}: {sheet.name} has {rows} of cases that the case table does not have"
         if words.unknown == "ignore":
             notes.append(f"{line}: ignored")

@@ -19,11 +19,6 @@ class Kind(StrEnum):
     encoder = "encoder"
 
 
-def register(app: typer.Typer) -> None:
-    """Add the module's verbs to the command line."""
-    app.command("new-plugin")(new_plugin)
-
-
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Small letters, digits and dashes, e.g. my-fusion.")],
     kind: Annotated[Kind, typer.Option(help="What the plugin brings.")],

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import IO, Any
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.core.interfaces import Terms
+from fusionbench.core.executor import ResourceRequest
 from fusionbench.execution.device import cores
 
 OBJECT_STORE = 200 * 2**20
@@ -24,42 +24,42 @@ _PATIENCE = 3.0
 
 
 @contextmanager
-def cluster(terms: Terms) -> Iterator[None]:
+def cluster(request: ResourceRequest) -> Iterator[None]:
     """Ray is there while inside, and has a machine that a cell fits on.
 
     Raises:
         SuiteError: it has none, or nothing answers at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if terms.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
+    if request.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         # Nobody else on this machine is to send it work; Ray reads this when it is imported.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     import ray
 
     if ray.is_initialized():  # the notebook's own
-        check(terms, ray.nodes())
+        check(request, ray.nodes())
         yield
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if terms.address is None:
-        _start(terms, quiet)
+    if request.address is None:
+        _start(request, quiet)
     else:
-        _join(terms.address, quiet)
+        _join(request.address, quiet)
     try:
-        check(terms, ray.nodes())
+        check(request, ray.nodes())
         yield
     finally:
         ray.shutdown()
 
 
-def _start(terms: Terms, quiet: Mapping[str, Any]) -> None:
+def _start(request: ResourceRequest, quiet: Mapping[str, Any]) -> None:
     import ray
     import torch
 
     gpus = torch.cuda.device_count()
-    check(terms, [{"Alive": True, "Resources": {"CPU": cores(), "GPU": gpus}}])
-    wanted = (terms.jobs or 1) * terms.threads
+    check(request, [{"Alive": True, "Resources": {"CPU": cores(), "GPU": gpus}}])
+    wanted = (request.jobs or 1) * request.threads
     ray.init(
         address="local",
         num_cpus=max(cores(), wanted),  # more cells than cores: as asked
@@ -116,25 +116,25 @@ def _native_words(file: IO[bytes]) -> Iterator[None]:
         os.close(before)
 
 
-def fits(terms: Terms, node: Mapping[str, Any]) -> int:
+def fits(request: ResourceRequest, node: Mapping[str, Any]) -> int:
     """Cells that a machine of the cluster, as `ray.nodes()` says it, can run at once."""
     has = node["Resources"]
     if not node["Alive"]:
         return 0
-    by_cores = int(has.get("CPU", 0) // terms.threads)
-    return min(by_cores, int(has.get("GPU", 0) / terms.gpus + 1e-9)) if terms.gpus else by_cores
+    by_cores = int(has.get("CPU", 0) // request.threads)
+    return min(by_cores, int(has.get("GPU", 0) / request.gpus + 1e-9)) if request.gpus else by_cores
 
 
-def check(terms: Terms, nodes: Sequence[Mapping[str, Any]]) -> None:
+def check(request: ResourceRequest, nodes: Sequence[Mapping[str, Any]]) -> None:
     """
     Raises:
         SuiteError: no machine has what one cell asks for, so that it would wait for ever.
     """
-    if any(fits(terms, node) for node in nodes):
+    if any(fits(request, node) for node in nodes):
         return
     alive = [node["Resources"] for node in nodes if node["Alive"]]
     most = {what: max((int(has.get(what, 0)) for has in alive), default=0) for what in ("CPU", "GPU")}
-    where = "this machine" if terms.address is None else f"the largest of {len(alive)} machines"
-    short = terms.gpus > most["GPU"]
-    flag = f"--gpus-per-cell {terms.gpus:g}" if short else f"--threads {terms.threads}"
+    where = "this machine" if request.address is None else f"the largest of {len(alive)} machines"
+    short = request.gpus > most["GPU"]
+    flag = f"--gpus-per-cell {request.gpus:g}" if short else f"--threads {request.threads}"
     raise SuiteError(f"{flag}: a cell cannot have that, {where} has {most['CPU']} CPU cores and {most['GPU']} GPUs")

@@ -1,4 +1,4 @@
-"""Which executor a run has, from what was asked for."""
+"""Chooses the executor of a run from its options."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.core.interfaces import Executor, Terms
+from fusionbench.core.executor import Executor, ResourceRequest
 from fusionbench.core.registry import Registry
 from fusionbench.execution.device import cores
 
 FLAGS = {"jobs": "-j", "address": "--address", "gpus": "--gpus-per-cell", "timeout": "--timeout"}
-"""Fields of `Terms` by the flags that ask for them."""
+"""Fields of `ResourceRequest` by the flags that ask for them."""
 RAY = "ray"
 _UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0}
 
@@ -50,39 +50,39 @@ class RunOptions:
             raise SuiteError(f"--timeout {self.timeout:g}: it has to be longer than nothing")
 
     @property
-    def wants(self) -> frozenset[str]:
-        """The fields of `Terms` that not every executor keeps."""
+    def requested(self) -> frozenset[str]:
+        """The fields of `ResourceRequest` that the run requests and not every executor supports."""
         given = {"address": self.address, "gpus": self.gpus, "timeout": self.timeout}
-        asked = {field for field, value in given.items() if value is not None}
-        return frozenset(asked | ({"jobs"} if (self.jobs or 1) > 1 else set()))
+        fields = {field for field, value in given.items() if value is not None}
+        return frozenset(fields | ({"jobs"} if (self.jobs or 1) > 1 else set()))
 
 
-def choose(asked: RunOptions, threads: int | None, device: str, registry: Registry) -> Executor:
-    """The executor that keeps what is asked.
+def choose(options: RunOptions, threads: int | None, device: str, registry: Registry) -> Executor:
+    """The executor that keeps what is options.
 
     Args:
         threads: of a cell, where they are given; else the cores of this machine are shared out among `jobs`.
         device: cpu or cuda, as the driver would use it.
 
     Raises:
-        SuiteError: there is none of that name, it does not keep one of the flags, or a package is not installed.
+        SuiteError: there is none of that name, it does not support one of the flags, or a package is not installed.
     """
-    name = asked.executor or (RAY if asked.wants else "serial")
-    flags = ", ".join(FLAGS[field] for field in FLAGS if field in asked.wants)
+    name = options.executor or (RAY if options.requested else "serial")
+    flags = ", ".join(FLAGS[field] for field in FLAGS if field in options.requested)
     if name == RAY and find_spec("ray") is None:
         what = f"{flags} needs the executor ray, which" if flags else "the executor ray"
         raise SuiteError(f'{what} is not installed; install it with: pip install "fusionbench[ray]"')
     cls: type[Executor] = registry.get("executors", name)
-    if unkept := ", ".join(flag for field, flag in FLAGS.items() if field in asked.wants - cls.takes):
+    if unsupported := ", ".join(flag for field, flag in FLAGS.items() if field in options.requested - cls.supports):
         remedy = "leave --executor out" if find_spec("ray") else 'install ray with: pip install "fusionbench[ray]"'
-        raise SuiteError(f"executor {name!r} does not keep {unkept}; {remedy}")
-    if "gpus" in cls.takes and not cls.in_driver and device == "cuda" and asked.gpus is None:
+        raise SuiteError(f"executor {name!r} does not support {unsupported}; {remedy}")
+    if "gpus" in cls.supports and not cls.in_driver and device == "cuda" and options.gpus is None:
         raise SuiteError(
             "several processes may want the GPU: say --gpus-per-cell 1, or a part such as 0.5, or --device cpu"
         )
-    jobs = asked.jobs or (None if asked.address else 1)
-    shared = cores() // jobs if jobs and not asked.address else 1
-    return cls(Terms(jobs, threads or max(1, shared), asked.address, asked.gpus or 0.0, asked.timeout))
+    jobs = options.jobs or (None if options.address else 1)
+    shared = cores() // jobs if jobs and not options.address else 1
+    return cls(ResourceRequest(jobs, threads or max(1, shared), options.address, options.gpus or 0.0, options.timeout))
 
 
 def seconds(text: str) -> float:

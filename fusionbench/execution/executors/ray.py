@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.core.interfaces import Executor, Lost, R, T
+from fusionbench.core.executor import Executor, LostTask, R, T
 from fusionbench.execution.executors.cluster import cluster, fits
-from fusionbench.execution.executors.subprocess import packed, run_in_child, unpacked
+from fusionbench.execution.executors.subprocess import pack_call, run_in_child, unpack_reply
 
 _LOOK = 2.0
 """Seconds between two looks at which machines are there."""
@@ -24,19 +24,19 @@ class Ray(Executor):
     """
 
     name = "ray"
-    takes = frozenset({"jobs", "address", "gpus", "timeout"})
+    supports = frozenset({"jobs", "address", "gpus", "timeout"})
     in_driver = False
 
-    def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R | Lost]]:
-        with cluster(self.terms):
-            yield from self._run(take, work)
+    def run(self, next_task: Callable[[], T | None], run_task: Callable[[T], R]) -> Iterator[tuple[T, R | LostTask]]:
+        with cluster(self.request):
+            yield from self._run(next_task, run_task)
 
-    def _run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R | Lost]]:
+    def _run(self, next_task: Callable[[], T | None], run_task: Callable[[T], R]) -> Iterator[tuple[T, R | LostTask]]:
         import ray
 
-        resources = {"num_cpus": self.terms.threads, "num_gpus": self.terms.gpus}
+        resources = {"num_cpus": self.request.threads, "num_gpus": self.request.gpus}
         remote = ray.remote(run_in_child).options(max_retries=0, **resources)
-        at_work: dict[Any, T] = {}
+        running: dict[Any, T] = {}
         seen = time.monotonic()
         try:
             while True:
@@ -44,30 +44,30 @@ class Ray(Executor):
                 seen = time.monotonic() if room else seen
                 if time.monotonic() - seen > _NO_MACHINE:
                     raise ResultsError("the cluster has no machine left that a cell fits on; finished cells are kept")
-                while len(at_work) < room and (task := take()) is not None:
-                    at_work[remote.remote(packed(work, task), self.terms.timeout)] = task
-                if not at_work and room:
+                while len(running) < room and (task := next_task()) is not None:
+                    running[remote.remote(pack_call(run_task, task), self.request.timeout)] = task
+                if not running and room:
                     return
-                if not at_work:
+                if not running:
                     time.sleep(_LOOK)
                     continue
-                for ref in ray.wait(list(at_work), timeout=_LOOK)[0]:
-                    yield at_work.pop(ref), _result(ref)
+                for ref in ray.wait(list(running), timeout=_LOOK)[0]:
+                    yield running.pop(ref), _result(ref)
         finally:
-            for ref in at_work:
+            for ref in running:
                 ray.cancel(ref, force=True)
 
     def _room(self, nodes: list[Any]) -> int:
-        """Cells that may be at work at once, as the cluster is now."""
-        room = sum(fits(self.terms, node) for node in nodes)
-        return room if self.terms.jobs is None else min(room, self.terms.jobs)
+        """How many cells the cluster, as it is now, may run at once."""
+        room = sum(fits(self.request, node) for node in nodes)
+        return room if self.request.jobs is None else min(room, self.request.jobs)
 
 
 def _result(ref: Any) -> Any:
     """What came of a task.
 
     Raises:
-        whatever its work raised.
+        whatever the task raised.
     """
     import ray
     from ray import exceptions
@@ -77,7 +77,7 @@ def _result(ref: Any) -> Any:
     except exceptions.RayTaskError as error:  # not the cell's process but the one that watches it
         raise cast(Exception, error.cause) from error
     except exceptions.OutOfMemoryError:
-        return Lost("out of memory: its machine had too little left, and Ray ended it")
+        return LostTask("out of memory: its machine had too little left, and Ray ended it")
     except exceptions.RayError as error:
-        return Lost(f"gone with its machine or its worker ({type(error).__name__})")
-    return reply if isinstance(reply, Lost) else unpacked(reply)
+        return LostTask(f"gone with its machine or its worker ({type(error).__name__})")
+    return reply if isinstance(reply, LostTask) else unpack_reply(reply)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from fusionbench.core.interfaces import Executor, R, T
+from fusionbench.core.executor import Executor, R, T
 
 
 class Serial(Executor):
@@ -12,6 +12,6 @@ class Serial(Executor):
 
     name = "serial"
 
-    def run(self, take: Callable[[], T | None], work: Callable[[T], R]) -> Iterator[tuple[T, R]]:
-        while (task := take()) is not None:
-            yield task, work(task)
+    def run(self, next_task: Callable[[], T | None], run_task: Callable[[T], R]) -> Iterator[tuple[T, R]]:
+        while (task := next_task()) is not None:
+            yield task, run_task(task)

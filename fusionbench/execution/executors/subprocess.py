@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from fusionbench.core.errors import PluginError
-from fusionbench.core.interfaces import Lost
+from fusionbench.core.executor import LostTask
 from fusionbench.execution.retry import ending
 
 GPUS = "CUDA_VISIBLE_DEVICES"
@@ -48,8 +48,8 @@ class ChildProcess:
         # whose own exit handler was registered earlier and runs later, waits for it.
         atexit.register(self.close)
 
-    def run(self, request: bytes, timeout: float | None = None) -> bytes | Lost:
-        """The reply to a packed task: see `packed` and `unpacked`.
+    def run(self, request: bytes, timeout: float | None = None) -> bytes | LostTask:
+        """The reply to a packed call: see `pack_call` and `unpack_reply`.
 
         Args:
             timeout: seconds after which the child is killed; None = never.
@@ -64,11 +64,11 @@ class ChildProcess:
                 return self._connection.recv_bytes()
             self._process.kill()
             self._replace()
-            return Lost(f"stopped after {time.monotonic() - began:.0f} s (--timeout)")
+            return LostTask(f"stopped after {time.monotonic() - began:.0f} s (--timeout)")
         except (EOFError, OSError):  # the child is gone
             code = self._replace()
             for_memory = code == -signal.SIGKILL and _killed_for_memory() > kills
-            return Lost("out of memory: killed by the system" if for_memory else ending(code))
+            return LostTask("out of memory: killed by the system" if for_memory else ending(code))
 
     def close(self) -> None:
         """End the child."""
@@ -100,7 +100,7 @@ def _serve(connection: Connection, gpus: str | None) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
-            connection.send_bytes(answer(connection.recv_bytes()))
+            connection.send_bytes(answer_request(connection.recv_bytes()))
     except (EOFError, OSError):
         return
 
@@ -113,16 +113,16 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def packed(work: Any, task: Any) -> bytes:
-    """A call of `work` with `task` as a message."""
-    return pickle.dumps((work, task))
+def pack_call(run_task: Any, task: Any) -> bytes:
+    """A call of `run_task` with `task` as a message."""
+    return pickle.dumps((run_task, task))
 
 
-def unpacked(reply: bytes) -> Any:
-    """What the work returned.
+def unpack_reply(reply: bytes) -> Any:
+    """What the packed call returned.
 
     Raises:
-        whatever the work raised.
+        whatever the packed call raised.
     """
     how, value = pickle.loads(reply)
     if how == "raised":
@@ -130,12 +130,12 @@ def unpacked(reply: bytes) -> Any:
     return value
 
 
-def answer(request: bytes) -> bytes:
-    """In the child: run a packed task and pack what it returned or raised."""
+def answer_request(request: bytes) -> bytes:
+    """In the child: run a packed call, and pack what it returned or raised."""
     how: Literal["done", "raised"] = "done"
     try:
-        work, task = pickle.loads(request)
-        value = work(task)
+        run_task, task = pickle.loads(request)
+        value = run_task(task)
     except Exception as error:  # noqa: BLE001 - raised again where the run is
         how, value = "raised", error
     try:
@@ -147,8 +147,8 @@ def answer(request: bytes) -> bytes:
 _child: ChildProcess | None = None
 
 
-def run_in_child(request: bytes, timeout: float | None) -> bytes | Lost:
-    """Run a packed task in this process's child, which is made where there is none that sees the same GPUs."""
+def run_in_child(request: bytes, timeout: float | None) -> bytes | LostTask:
+    """Run a packed call in the child of this process; the child is started where none sees the same GPUs."""
     global _child
     if _child is not None and _child.gpus != os.environ.get(GPUS):
         _child.close()

@@ -88,8 +88,10 @@ def train_module(
     predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
     feed = CaseFeed(train, specs, device)
     val_feed = CaseFeed(val, specs, device, budget=CACHE_BYTES - feed.held)
+    # Dropout and initialisation draw from torch's global generator; a cell must not depend on the cells before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
+        # Initialisation was the caller's: only what follows is seeded here.
         steps = _Steps(module, task, feed, targets, recipe, seed, device)
         best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
@@ -104,6 +106,7 @@ def train_module(
                 break
     best.restore(predictor)
     if recipe.loss == "cox":
+        # With the restored weights and without dropout, so that the baseline belongs to the risks that are predicted.
         risk = predictor.logits(feed)[:, 0].numpy()
         predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
     return predictor
@@ -127,6 +130,7 @@ class _Steps:
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.objective = Objective.of(recipe, targets, task, device)
+        # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
         self.optimizer = optimizer(self.parameters, recipe)
         self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(feed), recipe))
@@ -141,11 +145,14 @@ class _Steps:
                 f"no batch of epoch {epoch} has two cases and an observed event, which the cox loss needs: "
                 f"raise train.batch_size (now {self.recipe.batch_size})"
             )
+        # Known in advance, the batches can be read while the step before is computed.
         self.feed.coming(index for index, _ in usable)
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
         for start in range(0, len(usable), width):
+            # Read before the step: the scheduler has moved on afterwards.
             rate = self.optimizer.param_groups[0]["lr"]
             total += self._step(usable[start : start + width], epoch)
+        # The only wait for a GPU in an epoch.
         loss = total.item() / sum(units for _, units in usable)
         refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
         skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.recipe.loss == "cox" else {}
@@ -162,13 +169,17 @@ class _Steps:
             assert batch.targets is not None
             with span(FORWARD):
                 with autocast(self.recipe, self.device):
+                    # The module may compute in bfloat16; the loss, with its logarithms and exponentials, is taken in
+                    # float32.
                     logits = forward(self.run, batch, self.task)
                 loss = self.objective(wide(logits), batch.targets)
             with span(BACKWARD):
+                # Divided by the units of the whole window: accumulated batches add up to the mean over all of them.
                 (loss / units).backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
                 del loss, logits  # freeing the graph belongs here
         with span(OPTIMISER):
+            # Before clipping, so that the clipped norm is that of the whole gradient.
             add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
@@ -183,6 +194,7 @@ class _Steps:
             return case
         bags = {}
         for name, bag in case.bags.items():
+            # Derived for each case, so that the draw does not depend on the order of cases or on other bags.
             seed = derive(self.seed, "instances", epoch, case.id, name)
             bags[name] = subsample(bag, most, torch.Generator().manual_seed(seed)) if len(bag.values) > most else bag
         return PreparedCase(case.id, bags)

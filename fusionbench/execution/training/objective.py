@@ -36,6 +36,7 @@ class Objective:
     def of(cls, recipe: TrainRecipe, targets: Targets, task: Task, device: torch.device) -> Objective:
         """With class weights of the training targets."""
         weights = survival.class_weights(targets.time_bin, task.n_outputs, recipe.class_weights)
+        # As in weights that sum to 1; otherwise their mean over the training cases is 1 and the loss keeps its scale.
         if recipe.weight_sum == "one":
             weights = weights / weights.sum()
         return cls(recipe, torch.tensor(weights, dtype=torch.float32, device=device))
@@ -45,6 +46,7 @@ class Objective:
         if self.recipe.loss != "cox":
             return len(index)
         events = int(targets.event[index].sum())
+        # The partial likelihood compares an event with the cases at risk: one case, or no event, has no gradient.
         if len(index) < 2 or events == 0:
             return 0
         return events if self.recipe.cox_reduction == "events" else len(index)
@@ -97,6 +99,7 @@ def validate(
             return {}
         loss = survival.cox_partial_likelihood(risk, time, event, reduction=recipe.cox_reduction)
     else:
+        # In float64 on the CPU, as stored predictions are, so that this c-index is the one a table would show.
         risk = survival.risk_from_survival(survival.hazards_to_survival(logits))
         loss = _validation_loss(logits, SurvivalTargets(time, event, time_bin), objective)
     refuse_non_finite(loss.item(), f"the validation loss of epoch {epoch}", recipe)
@@ -129,6 +132,7 @@ class BestCheckpoint:
         self.last = (epoch, loss)
         if math.isnan(loss):
             return False
+        # Strictly less: of equal epochs the first is kept, whatever comes after.
         if self.best is None or loss < self.best[1]:
             self.best = self.last
             if self.recipe.restore_best:

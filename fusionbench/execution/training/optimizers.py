@@ -30,6 +30,7 @@ def optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.opti
     if recipe.optimizer == "adam":
         return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
     if recipe.optimizer == "radam":
+        # torch has no fused RAdam.
         return torch.optim.RAdam(parameters, lr=lr, weight_decay=decay)
     return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
 
@@ -45,6 +46,7 @@ def scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Stepped once an optimiser step; onecycle also cycles Adam's beta1 between 0.95 and 0.85, as torch does."""
     if recipe.schedule == "onecycle":
+        # A cycled momentum would override the momentum that the recipe gives SGD.
         cycle = recipe.optimizer != "sgd"
         return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, cycle_momentum=cycle)
     if recipe.schedule == "cosine":

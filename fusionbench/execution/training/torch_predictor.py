@@ -98,10 +98,12 @@ class TorchPredictor(Predictor):
         logits = self.logits(cases)
         if self.baseline is not None:
             return _cox_prediction(cases.ids, logits[:, 0].numpy(), *self.baseline)
+        # float64 from here on: products of many bins lose digits that rankings of close risks need.
         curve = hazards_to_survival(logits)
         risk = risk_from_survival(curve).numpy()
         if not self.task.edges:
             return SurvivalPrediction(cases.ids, risk)
+        # The last bin is open, so that S at its end has no time to stand at.
         times = np.asarray(self.task.edges, dtype=np.float64)
         return SurvivalPrediction(cases.ids, risk, curve[:, : len(times)].numpy(), times)
 
@@ -114,6 +116,7 @@ class TorchPredictor(Predictor):
         self.module.eval()
         order: list[int] = []
         ids: list[str] = []
+        # An empty first part keeps shape and type where there is no case.
         made = [torch.zeros(0, self.task.n_outputs, dtype=torch.float64, device=self.device)]
         with torch.inference_mode():
             for positions, batch in batches:
@@ -124,6 +127,7 @@ class TorchPredictor(Predictor):
             with span(PREDICT):  # all at once: a GPU is waited for here and not after each batch
                 logits = torch.cat(made).cpu()
         _refuse_non_finite(logits, ids, self.module)
+        # Batches are formed by length, so that little is padded; here the cases get their order back.
         return logits[np.argsort(order)]
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import tomli_w
 from pydantic import BaseModel
 
-from fusionbench.core.interfaces import Dataset, Encoder, Executor, FusionModel, Metric, Modality, Options
+from fusionbench.core.encoder import Encoder
+from fusionbench.core.executor import Executor
+from fusionbench.core.interfaces import Dataset, FusionModel, Metric, Modality, Options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.nn import TorchModel
 from fusionbench.testing.conformance.check import Checklist, Failure, Promise, Skipped

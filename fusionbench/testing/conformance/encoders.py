@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fusionbench.core.interfaces import Encoder
+from fusionbench.core.encoder import Encoder
 from fusionbench.core.registry import Registry
 from fusionbench.data.downloads import data_home, file_state, local_path
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of

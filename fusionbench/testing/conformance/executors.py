@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionbench.core.interfaces import Executor
+from fusionbench.core.executor import Executor
 from fusionbench.core.registry import Registry
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations

@@ -71,8 +71,8 @@ class Written:
         )
 
     @property
-    def place(self) -> str:
-        """Dataset and variant, where declared deviations are counted."""
+    def condition(self) -> str:
+        """Dataset and variant; declared deviations are counted for each."""
         return f"{self.cell.dataset} ({self.cell.variant})"
 
 

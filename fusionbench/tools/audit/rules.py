@@ -32,14 +32,14 @@ def ledgers(cells: Sequence[Written]) -> Line:
     findings = [
         Finding(
             f"{written.cell.label}: {name} saw {min(foreign)!r}",
-            declared=written.place if written.cell.protocol.fitted_on == "cohort" else "",
+            declared=written.condition if written.cell.protocol.fitted_on == "cohort" else "",
         )
         for written in cells
         for name, ledger in written.ledgers.items()
         if (foreign := ledger - set(written.cell.split.train))
     ]
     shares = {
-        w.place: f"{_share(w.ledgers, w.cell.split.test):.1%} of test rows were seen when preprocessing was fitted"
+        w.condition: f"{_share(w.ledgers, w.cell.split.test):.1%} of test rows were seen when preprocessing was fitted"
         for w in cells
     }
     counted = f"{sum(len(w.ledgers) for w in cells)} fitted states"
@@ -62,8 +62,8 @@ def bins(cells: Sequence[Written], cohorts: Cohorts) -> Line:
             asked = written.cell.protocol.bins_from == "cohort"
             same = asked and np.allclose(written.edges, _edges(written, cohorts, everyone=True), rtol=1e-9, atol=0)
             shown = ", ".join(f"{edge:.2f}" for edge in written.edges)
-            findings.append(Finding(f"{written.cell.label}: edges {shown}", written.place if same else ""))
-    shares = {w.place: "edges from the whole cohort's follow-up, test cases included" for w in cells}
+            findings.append(Finding(f"{written.cell.label}: edges {shown}", written.condition if same else ""))
+    shares = {w.condition: "edges from the whole cohort's follow-up, test cases included" for w in cells}
     return verdict("time bins came from training cases only", findings, f"{counted} cells", shares)
 
 
@@ -82,14 +82,14 @@ def groups(cells: Sequence[Written], cohorts: Cohorts) -> Line:
     for written in cells:
         known = of[str(written.cell.dataset), written.cell.unit]
         for problem in _on_two_sides(written, known):
-            declared = written.place if _switched_off(written, problem) else ""
+            declared = written.condition if _switched_off(written, problem) else ""
             findings.append(Finding(f"{written.cell.label}: {problem}", declared))
     shares = {place: f"{share:.1%} of test rows share a patient with train" for place, share in _astride(cells, of)}
     return verdict("groups stand on one side of a split", findings, f"{len(cells)} cells", shares)
 
 
 def _switched_off(written: Written, problem: str) -> bool:
-    """Random splits look at no group; a stranger among the cases is a breach under any protocol."""
+    """Random splits ignore groups; a case that is not of the cohort is a breach under any protocol."""
     return written.cell.protocol.fold_source == "random" and "not of the cohort" not in problem
 
 
@@ -122,16 +122,16 @@ def _astride(cells: Sequence[Written], of: Mapping[tuple[str, str], Mapping[str,
         cell = written.cell
         group = of[str(cell.dataset), cell.unit]
         train = {group[i] for i in cell.split.train}
-        shares[written.place][cell.repeat, cell.fold] = float(np.mean([group[i] in train for i in cell.split.test]))
+        shares[written.condition][cell.repeat, cell.fold] = float(np.mean([group[i] in train for i in cell.split.test]))
     yield from ((place, float(np.mean(list(found.values())))) for place, found in shares.items())
 
 
 def tested_once(cells: Sequence[Written]) -> Line:
     """Within a repeat each case stands in at most one test fold."""
     seen: dict[tuple[str, int], dict[int, tuple[str, ...]]] = defaultdict(dict)
-    random = {w.place: w.cell.protocol.fold_source == "random" for w in cells}
+    random = {w.condition: w.cell.protocol.fold_source == "random" for w in cells}
     for written in cells:
-        seen[written.place, written.cell.repeat][written.cell.fold] = written.cell.split.test
+        seen[written.condition, written.cell.repeat][written.cell.fold] = written.cell.split.test
     findings, shares = [], {}
     for (place, repeat), folds in seen.items():
         counts = Counter(i for test in folds.values() for i in test)
@@ -153,7 +153,7 @@ def kept_weights(cells: Sequence[Written]) -> Line:
     findings = [
         Finding(
             f"{w.cell.label}: kept epoch {w.kept_epoch}, the best on validation is {w.best_epoch}",
-            "" if w.cell.recipe.restore_best else w.place,
+            "" if w.cell.recipe.restore_best else w.condition,
         )
         for w in trained
         if w.kept_epoch != w.best_epoch
@@ -233,4 +233,4 @@ def _may_be_degenerate(written: Written) -> str:
     if written.kept_epoch is None:
         return "none of a trained network"
     clamp = written.cell.recipe.clamp
-    return f"{written.place}, saturated under a loss clamped at {clamp:g}" if clamp and written.saturated else ""
+    return f"{written.condition}, saturated under a loss clamped at {clamp:g}" if clamp and written.saturated else ""

@@ -73,7 +73,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
     chosen, cell = explanation.chosen, explanation.chosen.cell
     return {
         "case": chosen.case,
-        "cell": {**cell.place, "key": cell.key},
+        "cell": {**cell.columns, "key": cell.key},
         "risk": explanation.risk,
         "rank_in_fold": chosen.rank,
         "fold_size": chosen.of,

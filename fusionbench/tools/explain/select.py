@@ -169,7 +169,7 @@ def ready(store: Store, cell: Cell, suite: str) -> None:
         raise SuiteError(f"{cell.label} was not tested on complete cases: add {FULL!r} to protocol.test_patterns")
     if not store.has(cell.key):
         keys = store.keys()
-        stale = any(_place(store, key) == cell.place for key in keys)
+        stale = any(_place(store, key) == cell.columns for key in keys)
         why = "is stale: it was made with other options, data or versions" if stale else "has not run"
         raise ResultsError(f"{cell.label} {why}; run it with: {again}")
     record = store.record(cell.key)

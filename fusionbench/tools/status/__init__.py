@@ -12,24 +12,22 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.tools.planning import PlannedSuite, plan_readable
-from fusionbench.tools.status.asked import Answer, Wanted
 from fusionbench.tools.status.outdated import outdated_cells
-from fusionbench.tools.status.running import Running, running_now
 from fusionbench.tools.status.status import Status, status
-from fusionbench.tools.status.stored import read_cells
-from fusionbench.tools.status.why import why_key, why_place
+from fusionbench.tools.status.stored import RunningCells, read_cells, running_now
+from fusionbench.tools.status.why import CellReport, CellSelector, why_key, why_selected
 
 
-def suite_status(name: str, out: Path, resources: SharedResources) -> tuple[Status, Running, Store]:
-    """How far a suite is, what is going on in its folder, and that folder.
+def suite_status(name: str, out: Path, resources: SharedResources) -> tuple[Status, RunningCells, Store]:
+    """How far a suite is, what is being computed in its folder, and that folder.
 
     Raises:
         SuiteError, DataError, ResultsError: see `plan_readable`.
     """
     planned = plan_readable(name, out, resources)
-    going_on = running_now(planned.store)  # before the cells: one that finishes in between is done
-    found = status(planned, read_cells(planned.store), resources.registry, going_on.cells)
-    return found, going_on, planned.store
+    running = running_now(planned.store)  # before the cells: one that finishes in between is done
+    found = status(planned, read_cells(planned.store), resources.registry, running.cells)
+    return found, running, planned.store
 
 
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
@@ -39,13 +37,13 @@ def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
     )
 
 
-def why(wanted: Wanted | str, out: Path, resources: SharedResources) -> Answer:
-    """Why a cell, named by key or place, is where it is.
+def why(selector: CellSelector | str, out: Path, resources: SharedResources) -> CellReport:
+    """Why a cell, named by its key or a selector, is in its state.
 
     Raises:
         SuiteError: there is no such cell; says what there is.
     """
-    return why_key(wanted, out, resources) if isinstance(wanted, str) else why_place(wanted, out, resources)
+    return why_key(selector, out, resources) if isinstance(selector, str) else why_selected(selector, out, resources)
 
 
-__all__ = ["Answer", "Running", "Status", "count_outdated", "suite_status", "why"]
+__all__ = ["CellReport", "RunningCells", "Status", "count_outdated", "suite_status", "why"]

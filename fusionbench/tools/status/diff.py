@@ -1,4 +1,4 @@
-"""What differs between the inputs of two results, in words: one line an input, old -> new."""
+"""What differs between the inputs of two results, one line an input: old -> new."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 _LONGEST = 40
 _DIGITS = 12
-_WORDS = {
+_INPUT_NAMES = {
     "results_version": "RESULTS_VERSION of fusionbench",
     "dataset.version": "version of the dataset's plugin",
     "dataset.fingerprint": "data checksum",
@@ -35,7 +35,7 @@ class Change:
         return f"{self.what}: {self.old} -> {self.new}"
 
 
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
+def diff(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[Change, ...]:
     """The inputs that differ between two cells' ingredients, in the order of the new ones."""
     return tuple(_changes(old, new, ""))
 
@@ -51,8 +51,8 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], inside: str) -> Ite
 
 
 def _named(path: str) -> str:
-    if path in _WORDS:
-        return _WORDS[path]
+    if path in _INPUT_NAMES:
+        return _INPUT_NAMES[path]
     section, _, key = path.rpartition(".")
     if section in _SECTIONS:
         return f"option {key}" if section == "model.options" else f"{_SECTIONS[section]}.{key}"

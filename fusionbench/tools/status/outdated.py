@@ -1,36 +1,39 @@
-"""Stored cells that no table of their suite can use any more."""
+"""StoredCell cells that no table of their suite can use any more, and their removal on explicit request."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fusionbench.core.errors import SuiteError
+from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import Registry
+from fusionbench.results.run_lock import hold
+from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION
 from fusionbench.tools.planning import PlannedSuite
-from fusionbench.tools.status.stored import Cells, Stored, place_of
+from fusionbench.tools.status.stored import StoredCell, StoredCells
 
 
-def outdated_cells(planned: PlannedSuite, cells: Cells, registry: Registry) -> tuple[Stored, ...]:
-    """Stored cells that no table of the suite can use any more, oldest first.
+def outdated_cells(planned: PlannedSuite, cells: StoredCells, registry: Registry) -> tuple[StoredCell, ...]:
+    """StoredCell cells that no table of the suite can use any more, oldest first.
 
-    Their place is planned with other inputs, or they are of no planned place and of a version that is not installed.
+    The planned cell of the same row, repeat and fold has other inputs, or there is none and a plugin's version changed.
     Another seed is another run, and cells of datasets that cannot be read here are left alone.
     """
     wanted = {cell.key for cell in planned.plan.todo()}
-    places = {place_of(cell) for cell in planned.plan.cells if not cell.skip}
+    positions = {cell.position for cell in planned.plan.cells if not cell.skip}
     found = []
     for stored in cells.readable.values():
-        if stored.key in wanted or stored.place[0] in planned.unread:
+        if stored.key in wanted or stored.position[0] in planned.unread:
             continue
-        replaced = stored.place in places and stored.seed == planned.suite.seed
+        replaced = stored.position in positions and stored.seed == planned.suite.seed
         if replaced or not _installed(stored, registry):
             found.append(stored)
     return tuple(sorted(found, key=lambda s: s.written))
 
 
-def _installed(stored: Stored, registry: Registry) -> bool:
+def _installed(stored: StoredCell, registry: Registry) -> bool:
     """Whether a stored cell is of the versions installed; one that does not say is taken to be."""
     inputs = stored.ingredients
     if not inputs:
@@ -53,3 +56,23 @@ def _version(registry: Registry, kind: str, name: str) -> str | None:
         return str(registry.get(kind, name).version)
     except SuiteError:  # not installed any more
         return None
+
+
+def prune(outdated: Sequence[StoredCell], store: Store, removed: Callable[[StoredCell], None]) -> int:
+    """Remove the folders of outdated cells, calling `removed` with each; returns how many.
+
+    Raises:
+        ResultsError: a run holds the folder, or a folder cannot be removed.
+    """
+    if not outdated:
+        return 0
+    with hold(store.folder):
+        for stored in outdated:
+            removed(stored)
+            try:
+                shutil.rmtree(store.cells / stored.key)
+            except OSError as error:
+                raise ResultsError(
+                    f"{store.cells / stored.key} cannot be removed: {error.strerror or error}; the rest stays"
+                ) from error
+    return len(outdated)

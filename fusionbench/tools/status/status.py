@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any, Literal
 
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
-from fusionbench.suites.cell import Cell
+from fusionbench.suites.cell import Cell, CellPosition
 from fusionbench.suites.lock import suite_in_lock
 from fusionbench.tools.planning import PlannedSuite
-from fusionbench.tools.status.diff import Change, changes
-from fusionbench.tools.status.left import seconds_left
+from fusionbench.tools.status.diff import Change, diff
 from fusionbench.tools.status.outdated import outdated_cells
-from fusionbench.tools.status.stored import Cells, Place, Stored, place_of
+from fusionbench.tools.status.stored import StoredCell, StoredCells
 
-State = Literal["done", "running", "failed", "stale", "damaged", "to do"]
-STATES: tuple[State, ...] = ("done", "running", "failed", "stale", "damaged", "to do")
-_CHANGED = ("name", "title", "reference", "claims", "counts")
+CellState = Literal["done", "running", "failed", "stale", "damaged", "to do"]
+STATES: tuple[CellState, ...] = ("done", "running", "failed", "stale", "damaged", "to do")
+_NO_INPUTS = ("name", "title", "reference", "claims", "counts")
 """Keys of a suite that no cell depends on."""
 
 
 @dataclass(frozen=True)
-class Row:
+class CellStatus:
     """A cell of the plan and its state.
 
     Attributes:
@@ -34,7 +35,7 @@ class Row:
 
     key: str
     label: str
-    state: State
+    state: CellState
     reason: str = ""
     old: str = ""
 
@@ -47,23 +48,24 @@ class Status:
         rows: every cell that runs, members included, each once.
         skipped: (row, reason, cells) of what a model cannot take.
         seconds_left: estimate for the cells that are not done, in one process; None where nothing has finished yet.
-        outdated: stored cells that no table can use any more: their place has other inputs now, or a plugin changed.
-        extra: how many stored cells belong to no cell of the plan and are in order: rows, repeats or seeds that were
+        outdated: stored cells that no table can use any more: the planned cell has other inputs, or a plugin
+            changed.
+        extra: how many stored cells belong to no cell of the plan and are undamaged: rows, repeats or seeds that were
             asked for on the command line, or parts of the suite that cannot be read here.
         suite_changes: keys of the suite that differ from its last run.
         unread: dataset to why its cells cannot be planned here.
     """
 
     suite: str
-    rows: tuple[Row, ...]
+    rows: tuple[CellStatus, ...]
     skipped: tuple[tuple[str, str, int], ...]
     seconds_left: float | None
-    outdated: tuple[Stored, ...]
+    outdated: tuple[StoredCell, ...]
     extra: int
     suite_changes: tuple[str, ...]
     unread: Mapping[str, str]
 
-    def count(self, state: State) -> int:
+    def count(self, state: CellState) -> int:
         """How many cells are in a state."""
         return sum(row.state == state for row in self.rows)
 
@@ -73,14 +75,14 @@ class Status:
         return any(row.state == "failed" for row in self.rows)
 
 
-Running = Mapping[str, str]
+RunningCells = Mapping[str, str]
 """Key of a cell that is being computed to who computes it since when."""
 
 
-def status(planned: PlannedSuite, cells: Cells, registry: Registry, running: Running) -> Status:
+def status(planned: PlannedSuite, cells: StoredCells, registry: Registry, running: RunningCells) -> Status:
     """The state of every cell that a suite asks for, from what is stored."""
     todo = planned.plan.todo()
-    old = _by_place(planned, cells)
+    old = _by_position(planned, cells)
     rows = tuple(_row(cell, cells, registry, running, old) for cell in todo)
     outdated = outdated_cells(planned, cells, registry)
     known = {c.key for c in todo} | {stored.key for stored in outdated}
@@ -92,7 +94,10 @@ def status(planned: PlannedSuite, cells: Cells, registry: Registry, running: Run
         suite=planned.suite.name,
         rows=rows,
         skipped=tuple((row, reason, n) for (row, reason), n in skips.items()),
-        seconds_left=seconds_left(todo, [row.state in ("done", "failed") for row in rows], cells),
+        seconds_left=seconds_left(
+            [cell for cell, row in zip(todo, rows, strict=True) if row.state not in ("done", "failed")],
+            [stored for stored in cells.readable.values() if stored.status == "ok"],
+        ),
         outdated=outdated,
         extra=len(cells.readable.keys() - known),
         suite_changes=tuple(map(str, suite_changes(planned))),
@@ -100,50 +105,54 @@ def status(planned: PlannedSuite, cells: Cells, registry: Registry, running: Run
     )
 
 
-def _by_place(planned: PlannedSuite, cells: Cells) -> dict[Place, Stored]:
+def _by_position(planned: PlannedSuite, cells: StoredCells) -> dict[CellPosition, StoredCell]:
     """The youngest stored cell of each place under the plan's seed whose key is not planned."""
     wanted = {cell.key for cell in planned.plan.todo()}
-    found: dict[Place, Stored] = {}
+    found: dict[CellPosition, StoredCell] = {}
     for stored in sorted(cells.readable.values(), key=lambda s: s.written):
         if stored.key not in wanted and stored.seed == planned.suite.seed:
-            found[stored.place] = stored
+            found[stored.position] = stored
     return found
 
 
-def _row(cell: Cell, cells: Cells, registry: Registry, running: Running, old: Mapping[Place, Stored]) -> Row:
+def _row(
+    cell: Cell, cells: StoredCells, registry: Registry, running: RunningCells, old: Mapping[CellPosition, StoredCell]
+) -> CellStatus:
     stored = cells.readable.get(cell.key)
     if cell.key in running and (stored is None or stored.status == "failed"):
-        return Row(cell.key, cell.label, "running", running[cell.key])
+        return CellStatus(cell.key, cell.label, "running", running[cell.key])
     if cell.key in cells.damaged:
-        return Row(cell.key, cell.label, "damaged", cells.damaged[cell.key])
+        return CellStatus(cell.key, cell.label, "damaged", cells.damaged[cell.key])
     if stored is not None and stored.status == "failed":
-        return Row(cell.key, cell.label, "failed", stored.reason)
+        return CellStatus(cell.key, cell.label, "failed", stored.reason)
     if stored is not None:
         other = scored_by_others(cell, stored, registry)
-        return Row(cell.key, cell.label, "stale" if other else "done", in_words(other), stored.key if other else "")
-    before = old.get(place_of(cell))
+        return CellStatus(
+            cell.key, cell.label, "stale" if other else "done", format_changes(other), stored.key if other else ""
+        )
+    before = old.get(cell.position)
     if before is None:
-        return Row(cell.key, cell.label, "to do")
-    return Row(cell.key, cell.label, "stale", in_words(changed_inputs(before, cell)), before.key)
+        return CellStatus(cell.key, cell.label, "to do")
+    return CellStatus(cell.key, cell.label, "stale", format_changes(changed_inputs(before, cell)), before.key)
 
 
-def scored_by_others(cell: Cell, stored: Stored, registry: Registry) -> tuple[Change, ...]:
+def scored_by_others(cell: Cell, stored: StoredCell, registry: Registry) -> tuple[Change, ...]:
     """Metrics whose version is another one than that which scored a cell."""
     now = {name: registry.metric(name).version for name in cell.metrics}
     then = {name: stored.metrics.get(name, "not scored") for name in cell.metrics}
     return tuple(Change(f"metric {name}", then[name], now[name]) for name in now if then[name] != now[name])
 
 
-def changed_inputs(before: Stored, cell: Cell) -> tuple[Change, ...]:
+def changed_inputs(before: StoredCell, cell: Cell) -> tuple[Change, ...]:
     """What differs between a stored cell and the planned cell of its place."""
     if not before.ingredients:
         return (Change("inputs", "not recorded with this failure", "as planned"),)
-    return changes(before.ingredients, cell.ingredients)
+    return diff(before.ingredients, cell.ingredients)
 
 
-def in_words(of: Iterable[Change]) -> str:
+def format_changes(changes: Iterable[Change]) -> str:
     """Changes as one line."""
-    return "; ".join(map(str, of))
+    return "; ".join(map(str, changes))
 
 
 def suite_changes(planned: PlannedSuite) -> tuple[Change, ...]:
@@ -152,6 +161,39 @@ def suite_changes(planned: PlannedSuite) -> tuple[Change, ...]:
         return ()
 
     def kept(suite: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in suite.items() if key not in _CHANGED}
+        return {key: value for key, value in suite.items() if key not in _NO_INPUTS}
 
-    return changes(kept(planned.lock["suite"]), kept(suite_in_lock(planned.suite)))
+    return diff(kept(planned.lock["suite"]), kept(suite_in_lock(planned.suite)))
+
+
+def seconds_left(todo: Sequence[Cell], finished: Sequence[StoredCell]) -> float | None:
+    """Estimated seconds to compute cells, in one process: the mean over the most similar finished cells.
+
+    Returns:
+        None where nothing similar has finished.
+    """
+    # From the most to the least similar: the same dataset, model and modalities; ... ; any cell at all.
+    groups: tuple[Callable[[Sequence[Any]], tuple[Any, ...]], ...] = (
+        lambda row: (*row[:3],),
+        lambda row: (*row[:2],),
+        lambda row: (PluginRef.parse(row[1]).name,),
+        lambda row: (),
+    )
+    means = [_mean_seconds(finished, group) for group in groups]
+    total = 0.0
+    for cell in todo:
+        estimates = (mean.get(group(cell.row)) for group, mean in zip(groups, means, strict=True))
+        seconds = next((estimate for estimate in estimates if estimate is not None), None)
+        if seconds is None:
+            return None
+        total += seconds
+    return total
+
+
+def _mean_seconds(
+    finished: Sequence[StoredCell], group: Callable[[Sequence[Any]], tuple[Any, ...]]
+) -> dict[tuple[Any, ...], float]:
+    seconds: dict[tuple[Any, ...], list[float]] = defaultdict(list)
+    for stored in finished:
+        seconds[group(stored.position)].append(stored.seconds)
+    return {key: fmean(values) for key, values in seconds.items()}

@@ -1,33 +1,62 @@
-"""What the stored cells of a suite say of themselves; read without tables, so that thousands take a second."""
+"""What a suite's folder holds: stored cells as they are read, damaged ones, and cells being computed at this moment."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fusionbench.core.errors import ResultsError
+from fusionbench.results.attempts import Attempts
 from fusionbench.results.cell_files import CELL
 from fusionbench.results.integrity import cut_off
+from fusionbench.results.run_lock import holder
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import Cell
-
-Place = tuple[str, str, str, str, int, int]
-"""dataset, model, modalities, variant, repeat, fold: where two results of one cell meet."""
-
-
-def place_of(cell: Cell) -> Place:
-    """The cell without its seed and its inputs: row, repeat and fold."""
-    return (*cell.row, cell.repeat, cell.fold)
-
-
-NAMES = ("dataset", "model", "modalities", "variant", "repeat", "fold")
+from fusionbench.suites.cell import POSITION_NAMES, CellPosition
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A cell.json, as far as it concerns what was computed and how that ended.
+class RunningCells:
+    """What is being computed in a suite's folder at this moment.
+
+    Attributes:
+        by: the process that computes the suite; empty where none does.
+        cells: key of a cell that is being computed to who computes it since when.
+        lost: key of a cell whose attempts gave no result to what is known of them.
+        problem: why the marks cannot be read; empty where they can.
+    """
+
+    by: str = ""
+    cells: Mapping[str, str] = field(default_factory=dict)
+    lost: Mapping[str, str] = field(default_factory=dict)
+    problem: str = ""
+
+
+def running_now(store: Store) -> RunningCells:
+    """Which cells are being computed, by whom, and which were lost, from the run lock and the attempts."""
+    try:
+        who = holder(store.folder)
+        marks = Attempts(store.folder).all()
+    except (ResultsError, OSError) as error:
+        return RunningCells(problem=str(error))
+    cells, lost = {}, {}
+    for key, tried in marks.items():
+        ended = (
+            f"{len(tried.ended)} attempts ended without a result, the last: {tried.ended[-1]}" if tried.ended else ""
+        )
+        if tried.running and who is not None:
+            cells[key] = f"process {tried.running.pid} on {tried.running.host} since {tried.running.since}"
+        elif tried.running:
+            lost[key] = f"it was being computed when process {tried.running.pid} on {tried.running.host} ended"
+        elif ended:
+            lost[key] = ended
+    return RunningCells("" if who is None else str(who), cells, lost)
+
+
+@dataclass(frozen=True)
+class StoredCell:
+    """What a cell.json says of a cell's inputs and of how it ended.
 
     Attributes:
         ingredients: what its key is the hash of; empty where an older fusionbench stored a failure without.
@@ -39,7 +68,7 @@ class Stored:
     key: str
     status: str
     reason: str
-    place: Place
+    position: CellPosition
     seed: int
     ingredients: Mapping[str, Any]
     metrics: Mapping[str, str]
@@ -51,13 +80,13 @@ class Stored:
     @property
     def label(self) -> str:
         """Dataset, model, modalities, variant, repeat and fold, for people."""
-        dataset, model, modalities, variant, repeat, fold = self.place
+        dataset, model, modalities, variant, repeat, fold = self.position
         named = "" if variant == "base" else f" · {variant}"
         return f"{dataset} · {model} · {modalities}{named} · repeat {repeat} fold {fold}"
 
 
 @dataclass(frozen=True)
-class Cells:
+class StoredCells:
     """Everything under a suite's cells/.
 
     Attributes:
@@ -65,17 +94,17 @@ class Cells:
         damaged: key to why its cell.json cannot be read, or which file beside it is missing or cut off.
     """
 
-    readable: Mapping[str, Stored]
+    readable: Mapping[str, StoredCell]
     damaged: Mapping[str, str]
 
 
-def read_cells(store: Store) -> Cells:
+def read_cells(store: Store) -> StoredCells:
     """Every stored cell of a suite; there may be none.
 
     Raises:
         ResultsError: the folder itself cannot be listed.
     """
-    readable: dict[str, Stored] = {}
+    readable: dict[str, StoredCell] = {}
     damaged: dict[str, str] = {}
     for key in _keys(store):
         try:
@@ -88,7 +117,7 @@ def read_cells(store: Store) -> Cells:
             damaged[key] = f"{folder}: {reason}; run the suite and it is moved aside and computed again"
         else:
             readable[key] = stored
-    return Cells(readable, damaged)
+    return StoredCells(readable, damaged)
 
 
 def _keys(store: Store) -> list[str]:
@@ -101,7 +130,7 @@ def _keys(store: Store) -> list[str]:
         raise ResultsError(f"{store.cells} cannot be listed: {error.strerror or error}") from error
 
 
-def read_cell(store: Store, key: str) -> Stored:
+def read_cell(store: Store, key: str) -> StoredCell:
     """One stored cell.
 
     Raises:
@@ -112,12 +141,12 @@ def read_cell(store: Store, key: str) -> Stored:
     try:
         about = record["record"]
         cell = about["cell"]
-        return Stored(
+        return StoredCell(
             key=key,
             status=str(record["status"]),
             reason=str(record["reason"]),
-            place=(
-                *(str(cell[name]) for name in NAMES[:4]),  # type: ignore[arg-type]  # four of them
+            position=(
+                *(str(cell[name]) for name in POSITION_NAMES[:4]),  # type: ignore[arg-type]  # four of them
                 int(cell["repeat"]),
                 int(cell["fold"]),
             ),

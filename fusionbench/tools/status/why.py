@@ -1,9 +1,10 @@
-"""Why a cell is where it is: its result, its failure, or which input changed against the stored result of its place."""
+"""Why a cell is where it is: its result, its failure, or the inputs that changed since it was computed."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fusionbench.core.commands import command
@@ -14,28 +15,86 @@ from fusionbench.results.cell_files import CELL
 from fusionbench.results.store import Store
 from fusionbench.suites import lock as locks
 from fusionbench.suites.cell import Cell
+from fusionbench.suites.suite import BASE
 from fusionbench.tools.planning import PlannedSuite, plan_readable
-from fusionbench.tools.status.asked import Answer, Wanted
 from fusionbench.tools.status.diff import Change
-from fusionbench.tools.status.running import running_now
 from fusionbench.tools.status.status import changed_inputs, scored_by_others
-from fusionbench.tools.status.stored import Cells, Stored, place_of, read_cell, read_cells
+from fusionbench.tools.status.stored import StoredCell, StoredCells, read_cell, read_cells, running_now
 
-FEWEST = 4
-"""Letters of a key that say which one is meant."""
-_KEY = re.compile(rf"[0-9a-f]{{{FEWEST},20}}")
+
+@dataclass(frozen=True)
+class CellSelector:
+    """Names a cell by suite, dataset, model, modalities, fold, repeat and variant."""
+
+    suite: str
+    dataset: str
+    model: str
+    modalities: str
+    fold: int
+    repeat: int = 0
+    variant: str = BASE
+
+
+@dataclass(frozen=True)
+class CellReport:
+    """The state of one cell, and the reasons for it.
+
+    Attributes:
+        state: done, running, failed, stale, damaged, to do, skipped, or other: a stored cell that the suite as it is
+            now does not ask for.
+        folder: of the stored result that the answer is about; None where there is none.
+        changes: inputs that differ between the stored result (old) and the cell as it is planned now (new).
+        reason: of a failure, a skip or damage; who computes a running cell.
+        raised_at: file, line and function in which a failure was raised.
+        scores: pattern, metric, value or why it is undefined.
+        advice: what to do; empty where there is nothing to do.
+    """
+
+    suite: str
+    label: str
+    key: str
+    state: str
+    folder: Path | None
+    changes: tuple[Change, ...] = ()
+    reason: str = ""
+    raised_at: str = ""
+    scores: tuple[str, ...] = ()
+    advice: str = ""
+
+
+def parse_selector(words: Sequence[str], repeat: int, variant: str) -> CellSelector | str:
+    """The cell that the arguments of `fusionbench why` name: a key (one word), or a selector (five words).
+
+    Raises:
+        SuiteError: the words are neither.
+    """
+    if len(words) == 1:
+        return words[0]
+    if len(words) != 5 or not re.fullmatch(r"\d{1,6}", words[4]):
+        raise SuiteError(
+            f"cannot read {' '.join(words)!r} as a cell: write a key, or SUITE DATASET MODEL MODALITIES FOLD, such as "
+            "quickstart synthetic cox vector+bag 0"
+        )
+    suite, dataset, model, modalities, fold = words
+    return CellSelector(suite, dataset, model, modalities, int(fold), repeat, variant)
+
+
+SHORTEST_KEY = 4
+"""Digits with which the beginning of a key is accepted."""
+_KEY = re.compile(rf"[0-9a-f]{{{SHORTEST_KEY},20}}")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
 
 
-def why_key(text: str, out: Path, resources: SharedResources) -> Answer:
-    """The cell with a key, or the one whose key begins so, of any suite that was run under `out`.
+def why_key(text: str, out: Path, resources: SharedResources) -> CellReport:
+    """The report of the cell whose key is `text` or begins with it, in any suite that was run under `out`.
 
     Raises:
-        SuiteError: no key, none or several begin so. ResultsError, DataError: see `plan_readable`.
+        SuiteError: `text` is not a key, or no key or several keys begin with it.
+        ResultsError, DataError: see `plan_readable`.
     """
     if not _KEY.fullmatch(text):
         raise SuiteError(
-            f"{text!r} is no cell key: write {FEWEST} to 20 digits of one, 0-9 and a-f, or "
+            f"{text!r} is no cell key: write {SHORTEST_KEY} to 20 digits of one, 0-9 and a-f, or "
             "SUITE DATASET MODEL MODALITIES FOLD"
         )
     names = sorted(path.parent.name for path in out.glob(f"*/{locks.LOCK}"))
@@ -51,108 +110,118 @@ def why_key(text: str, out: Path, resources: SharedResources) -> Answer:
         raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
     name, key = found[0]
     if name not in resources.registry.names("suites"):
-        dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).place
-        place = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
-        told = command(out, "why", f"PATH/{name}.toml", *place)
-        raise SuiteError(f"cell {key} is of {name}, a suite file of your own: {told}")
-    of = plan_readable(name, out, resources)
-    return _of_key(key, of, read_cells(of.store), resources.registry)
+        dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).position
+        position = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
+        instead = command(out, "why", f"PATH/{name}.toml", *position)
+        raise SuiteError(f"cell {key} belongs to {name}, a suite file of your own; ask for it by path: {instead}")
+    planned = plan_readable(name, out, resources)
+    return _report_key(key, planned, read_cells(planned.store), resources.registry)
 
 
 def _planned_keys(name: str, text: str, out: Path, resources: SharedResources) -> list[str]:
     if name not in resources.registry.names("suites"):
-        return []  # a suite by path: its file may be anywhere; its stored cells were looked at
+        return []  # a suite by path: its file may be anywhere, so that only its stored cells can be searched
     return [cell.key for cell in plan_readable(name, out, resources).plan.todo() if cell.key.startswith(text)]
 
 
-def why_place(wanted: Wanted, out: Path, resources: SharedResources) -> Answer:
-    """The cell of a place.
+def why_selected(selector: CellSelector, out: Path, resources: SharedResources) -> CellReport:
+    """The report of the cell that a selector names.
 
     Raises:
         SuiteError: the suite has no such cell; says what there is.
     """
-    of = plan_readable(wanted.suite, out, resources)
-    cells = of.plan.cells
+    planned = plan_readable(selector.suite, out, resources)
+    cells, models = planned.plan.cells, (selector.dataset, selector.model)
     for name, value, had in (
-        ("dataset", wanted.dataset, [c.row[0] for c in cells]),
-        ("model", wanted.model, [c.row[1] for c in cells if c.row[0] == wanted.dataset]),
-        ("modalities", wanted.modalities, [c.row[2] for c in cells if c.row[:2] == (wanted.dataset, wanted.model)]),
-        ("variant", wanted.variant, [c.variant for c in cells]),
+        ("dataset", selector.dataset, [c.row[0] for c in cells]),
+        ("model", selector.model, [c.row[1] for c in cells if c.row[0] == selector.dataset]),
+        (
+            "modalities",
+            selector.modalities,
+            [c.row[2] for c in cells if c.row[:2] == models],
+        ),
+        ("variant", selector.variant, [c.variant for c in cells]),
     ):
         if value not in had:
-            raise SuiteError(f"{of.suite.name}: {did_you_mean(name, value, set(had))}")
-    row = (wanted.dataset, wanted.model, wanted.modalities, wanted.variant)
+            raise SuiteError(f"{planned.suite.name}: {did_you_mean(name, value, set(had))}")
+    row = (selector.dataset, selector.model, selector.modalities, selector.variant)
     here = [c for c in cells if c.row == row]
-    cell = next((c for c in here if (c.repeat, c.fold) == (wanted.repeat, wanted.fold)), None)
+    cell = next((c for c in here if (c.repeat, c.fold) == (selector.repeat, selector.fold)), None)
     if cell is None:
         shown = sorted({(c.repeat, c.fold) for c in here})
         last = f"the last of {len(shown)} is repeat {shown[-1][0]} fold {shown[-1][1]}" if shown else "it has none"
         raise SuiteError(
-            f"{of.suite.name}: {' · '.join(row[:3])} has no repeat {wanted.repeat} fold {wanted.fold}; {last}"
+            f"{planned.suite.name}: {' · '.join(row[:3])} has no repeat {selector.repeat} fold {selector.fold}; {last}"
         )
-    stored = read_cells(of.store)
+    stored = read_cells(planned.store)
     if cell.skip:
-        return Answer(of.suite.name, cell.label, cell.key, "skipped", None, reason=cell.skip)
-    return _of_cell(cell, of, stored, resources.registry)
+        return CellReport(planned.suite.name, cell.label, cell.key, "skipped", None, reason=cell.skip)
+    return _report_cell(cell, planned, stored, resources.registry)
 
 
-def _of_key(key: str, of: PlannedSuite, cells: Cells, registry: Registry) -> Answer:
-    for cell in of.plan.todo():
+def _report_key(key: str, planned: PlannedSuite, cells: StoredCells, registry: Registry) -> CellReport:
+    for cell in planned.plan.todo():
         if cell.key == key:
-            return _of_cell(cell, of, cells, registry)
-    folder = of.store.cells / key
+            return _report_cell(cell, planned, cells, registry)
+    folder = planned.store.cells / key
     if key in cells.damaged:
-        again = of.run
-        return Answer(of.suite.name, key, key, "damaged", folder, reason=cells.damaged[key], advice=again)
+        run = planned.run_command
+        return CellReport(planned.suite.name, key, key, "damaged", folder, reason=cells.damaged[key], advice=run)
     stored = cells.readable[key]
-    now = next((c for c in of.plan.todo() if place_of(c) == stored.place), None)
+    now = next((c for c in planned.plan.todo() if c.position == stored.position), None)
     if now is None:
-        reason = "the suite as it is now asks for no cell of this place (another row, repeat or seed was asked for)"
-        return _answer(of, stored, "other", stored.label, reason=reason)
+        reason = "the current suite has no cell with this row, repeat, fold and seed"
+        return _report_stored(planned, stored, "other", stored.label, reason=reason)
     changed = changed_inputs(stored, now)
-    advice = f"the cell of this place is now {now.key}; {of.run} computes it"
+    advice = f"the current cell is {now.key}; compute it with: {planned.run_command}"
     if now.key in cells.readable:
-        advice = f"the cell of this place is now {now.key}, and is there; this one is in no table"
-    return _answer(of, stored, "stale", now.label, _with_members(changed, stored, now, of.store.root), advice=advice)
+        advice = f"the current cell is {now.key}, which has a result; the table uses that one"
+    return _report_stored(
+        planned, stored, "stale", now.label, _with_members(changed, stored, now, planned.store.root), advice=advice
+    )
 
 
-def _of_cell(cell: Cell, of: PlannedSuite, cells: Cells, registry: Registry) -> Answer:
-    """A planned cell that runs."""
-    suite, label, key = of.suite.name, cell.label, cell.key
-    again = of.run
-    running = running_now(of.store)
+def _report_cell(cell: Cell, planned: PlannedSuite, cells: StoredCells, registry: Registry) -> CellReport:
+    """The report of a planned cell that is not skipped."""
+    suite, label, key = planned.suite.name, cell.label, cell.key
+    run = planned.run_command
+    running = running_now(planned.store)
     if key in running.cells:
-        return Answer(suite, label, key, "running", None, reason=running.cells[key])
+        return CellReport(suite, label, key, "running", None, reason=running.cells[key])
     if key in cells.damaged:
-        folder = of.store.cells / key
-        return Answer(suite, label, key, "damaged", folder, reason=cells.damaged[key], advice=again)
+        folder = planned.store.cells / key
+        return CellReport(suite, label, key, "damaged", folder, reason=cells.damaged[key], advice=run)
     stored = cells.readable.get(key)
     if stored is None:
-        return _without_result(cell, of, cells, running.lost.get(key, ""))
+        return _report_missing(cell, planned, cells, running.lost.get(key, ""))
     if stored.status == "failed":
-        return _answer(of, stored, "failed", label, reason=stored.reason, advice=f"{again} --retry failed")
+        return _report_stored(planned, stored, "failed", label, reason=stored.reason, advice=f"{run} --retry failed")
     other = scored_by_others(cell, stored, registry)
     try:
-        of.store.load(key)
-    except ResultsError as error:  # inside one of its other files; `status` looks at their ends alone
-        return Answer(suite, label, key, "damaged", of.store.cells / key, reason=str(error), advice=again)
-    return _answer(of, stored, "stale", label, other, advice=again) if other else _answer(of, stored, "done", label)
+        planned.store.load(key)
+    except ResultsError as error:  # `status` checks only the ends of the files, `why` reads them whole
+        return CellReport(suite, label, key, "damaged", planned.store.cells / key, reason=str(error), advice=run)
+    return (
+        _report_stored(planned, stored, "stale", label, other, advice=run)
+        if other
+        else _report_stored(planned, stored, "done", label)
+    )
 
 
-def _without_result(cell: Cell, of: PlannedSuite, cells: Cells, lost: str) -> Answer:
-    again = of.run
-    here = [s for s in cells.readable.values() if s.place == place_of(cell)]
+def _report_missing(cell: Cell, planned: PlannedSuite, cells: StoredCells, lost: str) -> CellReport:
+    run = planned.run_command
+    here = [s for s in cells.readable.values() if s.position == cell.position]
     before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
     if before is None:
-        reason = lost or "it has not been run with any inputs"
-        return Answer(of.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=again)
-    changed = _with_members(changed_inputs(before, cell), before, cell, of.store.root)
-    found = _answer(of, before, "stale", cell.label, changed, advice=again)
-    return Answer(**{**vars(found), "key": cell.key, "reason": lost, "scores": ()})
+        reason = lost or "it has never been run"
+        return CellReport(planned.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=run)
+    changed = _with_members(changed_inputs(before, cell), before, cell, planned.store.root)
+    found = _report_stored(planned, before, "stale", cell.label, changed, advice=run)
+    return CellReport(**{**vars(found), "key": cell.key, "reason": lost, "scores": ()})
 
 
-def _with_members(changed: Sequence[Change], before: Stored, cell: Cell, root: Path) -> tuple[Change, ...]:
-    """With each member whose key changed as a line of its own, since its inputs say why."""
+def _with_members(changed: Sequence[Change], before: StoredCell, cell: Cell, root: Path) -> tuple[Change, ...]:
+    """`changed` with one entry for each member whose key changed; `why` of that key says which inputs did."""
     old = [str(key) for key in before.ingredients.get("members", ())]
     if len(old) != len(cell.members):
         return tuple(changed)
@@ -164,21 +233,21 @@ def _with_members(changed: Sequence[Change], before: Stored, cell: Cell, root: P
     return (*(c for c in changed if c.what != "members"), *mine)
 
 
-def _answer(
-    of: PlannedSuite,
-    stored: Stored,
+def _report_stored(
+    planned: PlannedSuite,
+    stored: StoredCell,
     state: str,
     label: str,
     changed: Sequence[Change] = (),
     reason: str = "",
     advice: str = "",
-) -> Answer:
-    return Answer(
-        suite=of.suite.name,
+) -> CellReport:
+    return CellReport(
+        suite=planned.suite.name,
         label=label,
         key=stored.key,
         state=state,
-        folder=of.store.cells / stored.key,
+        folder=planned.store.cells / stored.key,
         changes=tuple(changed),
         reason=reason,
         raised_at=_raised_at(stored.traceback),

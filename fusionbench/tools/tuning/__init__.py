@@ -1,4 +1,4 @@
-"""Search a model's options: the same trials and inner folds for every model, and no test case has a say.
+"""Search a model's options: the same trials and inner folds for every model, and no test case is used.
 
 Every fold of every row is searched by itself, within its training and validation cases.
 """
@@ -14,7 +14,7 @@ from typing import Any
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import SuiteError, did_you_mean
-from fusionbench.core.interfaces import Executor, Lost
+from fusionbench.core.executor import Executor, LostTask
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN, SearchSpace
 from fusionbench.core.types import Fold
@@ -22,17 +22,17 @@ from fusionbench.data.splits import fold_hash
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import CellTask, task_runner
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, canonical
-from fusionbench.suites.tuned_options import Record, Study
+from fusionbench.suites.tuned_options import Study, TuningRecord
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
 from fusionbench.tools.tuning.output import earlier, paths, write
-from fusionbench.tools.tuning.space import space_of, usual
-from fusionbench.tools.tuning.study import Found, Point, Search, load_optuna
+from fusionbench.tools.tuning.space import default_point, space_of
+from fusionbench.tools.tuning.study import Point, Search, SearchResult, load_optuna
 
 JOURNAL = "journal.log"
 
 
 @dataclass(frozen=True)
-class Wish:
+class TuneOptions:
     """How to search.
 
     Attributes:
@@ -49,27 +49,27 @@ class Wish:
 
 
 @dataclass(frozen=True)
-class Told:
-    """How far a search is: of `studies`, number `study` has `done` of `trials`; `found` when it has ended."""
+class TuneProgress:
+    """Progress of a search: study number `study` of `studies` has `done` of `trials`; `result` when it has ended."""
 
     study: int
     studies: int
     label: str
     done: int
     trials: int
-    found: Study | None = None
+    result: Study | None = None
 
 
 def tune(
     plan: Plan,
     resources: SharedResources,
     executor: Executor,
-    wish: Wish,
+    options: TuneOptions,
     folder: Path,
     command: str,
-    tell: Callable[[Told], None],
+    on_progress: Callable[[TuneProgress], None],
 ) -> Path:
-    """Search every fold of the wished models' rows, then write the tuned suite.
+    """Search every fold of the rows of the models to tune, then write the tuned suite.
 
     Args:
         plan: the whole suite.
@@ -83,40 +83,48 @@ def tune(
         FusionBenchError: no trial of a study was completed.
     """
     load_optuna()
-    objective = Objective.named(wish.objective, resources.registry)
-    cells = list(_searched(plan, wish))
-    spaces = {model: space_of(model, resources.registry, wish.space) for model in dict.fromkeys(c.model for c in cells)}
-    folds = [inner_folds(c, {case.id: case for case in resources.cohort_of(c).cases}, wish.inner_folds) for c in cells]
-    record = Record(
+    objective = Objective.named(options.objective, resources.registry)
+    cells = list(_searched(plan, options))
+    spaces = {
+        model: space_of(model, resources.registry, options.space) for model in dict.fromkeys(c.model for c in cells)
+    }
+    folds = [
+        inner_folds(c, {case.id: case for case in resources.cohort_of(c).cases}, options.inner_folds) for c in cells
+    ]
+    record = TuningRecord(
         suite=plan.suite.name,
         command=command,
-        objective=wish.objective,
-        trials=wish.trials,
-        inner_folds=wish.inner_folds,
+        objective=options.objective,
+        trials=options.trials,
+        inner_folds=options.inner_folds,
         seed=plan.suite.seed,
         study=(),
     )
-    kept = {study.place: study for study in earlier(paths(folder, plan.suite.name)[1], record, resources.registry)}
+    kept = {study.position: study for study in earlier(paths(folder, plan.suite.name)[1], record, resources.registry)}
     folder.mkdir(parents=True, exist_ok=True)
     opened = []
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
-        said = Told(i, len(cells), cell.label, 0, wish.trials)
-        opened.append(_Open(cell, inner, spaces[cell.model], objective, wish, folder / JOURNAL, resources, said, tell))
+        progress = TuneProgress(i, len(cells), cell.label, 0, options.trials)
+        opened.append(
+            _RunningSearch(
+                cell, inner, spaces[cell.model], objective, options, folder / JOURNAL, resources, progress, on_progress
+            )
+        )
     for search in _run(opened, resources, executor):
-        kept[search.study.place] = search.study
-    # in the order of the plan, whichever was done first
-    order = {(*cell.row, cell.repeat, cell.fold): i for i, cell in enumerate(plan.listed)}
-    studies = sorted(kept.values(), key=lambda study: order.get(study.place, len(order)))
+        kept[search.study.position] = search.study
+    # In the order of the plan, not in the order in which searches ended.
+    order = {cell.position: i for i, cell in enumerate(plan.listed)}
+    studies = sorted(kept.values(), key=lambda study: order.get(study.position, len(order)))
     return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), resources.registry)
 
 
-def _searched(plan: Plan, wish: Wish) -> Iterator[Cell]:
-    """The folds of the wished models' rows.
+def _searched(plan: Plan, options: TuneOptions) -> Iterator[Cell]:
+    """The folds of the rows of the models to tune.
 
     Raises:
         SuiteError: a model has none, or is built on others, whose own options are what can be searched.
     """
-    for text in wish.models:
+    for text in options.models:
         model, exact = PluginRef.parse(text), "[" in text
         mine = [c for c in plan.listed if c.model == model or (not exact and c.model.name == model.name)]
         if not mine:
@@ -129,8 +137,8 @@ def _searched(plan: Plan, wish: Wish) -> Iterator[Cell]:
         yield from runs
 
 
-class _Open:
-    """A search that is under way: what it wants scored next, and what it came to."""
+class _RunningSearch:
+    """A search under way: yields the next cell to compute, and in the end the study."""
 
     study: Study
 
@@ -140,46 +148,58 @@ class _Open:
         folds: Sequence[Fold],
         space: SearchSpace,
         objective: Objective,
-        wish: Wish,
+        options: TuneOptions,
         journal: Path,
         resources: SharedResources,
-        said: Told,
-        tell: Callable[[Told], None],
+        progress: TuneProgress,
+        on_progress: Callable[[TuneProgress], None],
     ) -> None:
-        self.cell, self.folds, self.objective, self.said, self.tell = cell, folds, objective, said, tell
-        self.default = usual(space, cell.model, cell.recipe, resources.registry)
-        self.search = Search(journal, _named(cell, folds, space, objective, resources), space, objective, cell.seed)
-        self.trials = self.search.run(wish.trials, len(folds), self.default)
+        self.cell, self.folds, self.objective, self.progress, self.on_progress = (
+            cell,
+            folds,
+            objective,
+            progress,
+            on_progress,
+        )
+        self.default = default_point(space, cell.model, cell.recipe, resources.registry)
+        self.search = Search(
+            journal, _study_name(cell, folds, space, objective, resources), space, objective, cell.seed
+        )
+        self.trials = self.search.run(options.trials, len(folds), self.default)
 
     def begin(self) -> CellTask | None:
-        """The first thing to score; None where every trial is there already."""
-        self.tell(replace(self.said, done=self.search.done))
+        """The first cell to compute; None where every trial is stored already."""
+        self.on_progress(replace(self.progress, done=self.search.done))
         return self._next(lambda: next(self.trials))
 
-    def go_on(self, result: CellResult | Lost) -> CellTask | None:
-        """The next thing to score; None where the search has ended."""
-        outcome = result.reason if isinstance(result, Lost) else self.objective.of(result)
+    def resume(self, result: CellResult | LostTask) -> CellTask | None:
+        """The next cell to compute, given the result of the last; None where the search has ended."""
+        outcome = result.reason if isinstance(result, LostTask) else self.objective.value(result)
         return self._next(lambda: self.trials.send(outcome))
 
     def _next(self, advance: Callable[[], tuple[Point, int]]) -> CellTask | None:
         try:
             point, step = advance()
         except StopIteration:
-            self.study = _as_study(self.cell, self.search.found(self.default))
-            self.tell(replace(self.said, done=self.search.done, found=self.study))
+            self.study = _as_study(self.cell, self.search.result(self.default))
+            self.on_progress(replace(self.progress, done=self.search.done, result=self.study))
             return None
         return CellTask(inner_cell(self.cell, self.folds[step], step, point, self.objective))
 
 
-def _run(searches: Sequence[_Open], resources: SharedResources, executor: Executor) -> Iterator[_Open]:
-    """Each search as it ends. Searches run side by side, the trials of one in turn: its course is the same anyhow."""
-    waiting, ready = deque(searches), deque[tuple[_Open, CellTask]]()
-    in_hand: dict[CellTask, _Open] = {}
-    ended: list[_Open] = []
+def _run(
+    searches: Sequence[_RunningSearch], resources: SharedResources, executor: Executor
+) -> Iterator[_RunningSearch]:
+    """Each search as it ends. Searches run side by side; the trials of one search run one after the other, so that its
+    result does not depend on how many searches run at once.
+    """
+    pending, ready = deque(searches), deque[tuple[_RunningSearch, CellTask]]()
+    running: dict[CellTask, _RunningSearch] = {}
+    ended: list[_RunningSearch] = []
 
     def take() -> CellTask | None:
-        while not ready and waiting:
-            search = waiting.popleft()
+        while not ready and pending:
+            search = pending.popleft()
             if task := search.begin():
                 ready.append((search, task))
             else:
@@ -187,22 +207,22 @@ def _run(searches: Sequence[_Open], resources: SharedResources, executor: Execut
         if not ready:
             return None
         search, task = ready.popleft()
-        in_hand[task] = search
+        running[task] = search
         return task
 
     for done, result in executor.run(take, task_runner(executor, resources)):
-        search = in_hand.pop(done)
-        if task := search.go_on(result):
-            ready.appendleft((search, task))  # what has begun is brought to its end first
+        search = running.pop(done)
+        if task := search.resume(result):
+            ready.appendleft((search, task))  # searches that have begun are finished first
         else:
             ended.append(search)
     yield from ended
 
 
-def _named(
+def _study_name(
     cell: Cell, folds: Sequence[Fold], space: SearchSpace, objective: Objective, resources: SharedResources
 ) -> str:
-    """A study's name ends in the hash of all that its trials depend on: what has changed is another study."""
+    """The name of a study; it ends in the hash of its inputs, so that trials with other inputs are in another study."""
     cohort = resources.cohort_of(cell)
     about: dict[str, Any] = {
         "results_version": RESULTS_VERSION,
@@ -218,7 +238,7 @@ def _named(
     return f"{cell.label} · {hashlib.sha256(canonical(about).encode()).hexdigest()[:16]}"
 
 
-def _as_study(cell: Cell, found: Found) -> Study:
+def _as_study(cell: Cell, found: SearchResult) -> Study:
     options, train = _parts(found.point)
     dataset, model, modalities, variant = cell.row
     return Study(

@@ -30,7 +30,8 @@ class Objective:
 
     @classmethod
     def named(cls, name: str, registry: Registry) -> Objective:
-        """
+        """The objective of a name.
+
         Raises:
             SuiteError: unknown, or a metric without a direction.
         """
@@ -40,11 +41,11 @@ class Objective:
             raise SuiteError(did_you_mean("objective", name, (*registry.names("metrics"), NLL)))
         better = registry.metric(name).higher_is_better
         if better is None:
-            raise SuiteError(f"objective {name!r} has no better and worse; choose another metric, or {NLL!r}")
+            raise SuiteError(f"objective {name!r} has no direction; choose another metric, or {NLL!r}")
         return cls(name, better)
 
-    def of(self, result: CellResult) -> float | str:
-        """Its value, or the reason why there is none."""
+    def value(self, result: CellResult) -> float | str:
+        """The objective's value of a result, or the reason why there is none."""
         if result.status != "ok":
             return result.reason
         if self.name == NLL:
@@ -72,16 +73,16 @@ def inner_folds(cell: Cell, cases: Mapping[str, Case], n: int) -> list[Fold]:
     return folds
 
 
-def inner_cell(cell: Cell, fold: Fold, number: int, found: Mapping[str, Any], objective: Objective) -> Cell:
+def inner_cell(cell: Cell, fold: Fold, number: int, point: Mapping[str, Any], objective: Objective) -> Cell:
     """The cell of a trial: options and recipe as found, scored on the full modalities of the fold's held-out part."""
-    train = {name.removeprefix(TRAIN): value for name, value in found.items() if name.startswith(TRAIN)}
+    train = {name.removeprefix(TRAIN): value for name, value in point.items() if name.startswith(TRAIN)}
     return replace(
         cell,
         split=fold,
         fold=number,
         patterns=("full",),
         metrics=() if objective.name == NLL else (objective.name,),
-        tuned=tuple(sorted(found.items())),
+        tuned=tuple(sorted(point.items())),
         recipe=overlay(cell.recipe, train),
         key="",
     )

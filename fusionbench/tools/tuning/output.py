@@ -10,9 +10,8 @@ import tomli_w
 
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
-from fusionbench.suites import tuned_options as tuned
 from fusionbench.suites.suite import Suite, dataset_for_folder
-from fusionbench.suites.tuned_options import Record, Study
+from fusionbench.suites.tuned_options import Study, TuningRecord, for_folder, from_folder, parse_record
 
 _HOW = ("suite", "objective", "trials", "inner_folds", "seed")
 """Keys of a record that have to be the same for all of its studies."""
@@ -23,7 +22,7 @@ def paths(folder: Path, suite: str) -> tuple[Path, Path]:
     return folder / f"{suite}-tuned.toml", folder / f"{suite}-tuned.search.toml"
 
 
-def earlier(path: Path, asked: Record, registry: Registry) -> tuple[Study, ...]:
+def earlier(path: Path, wanted: TuningRecord, registry: Registry) -> tuple[Study, ...]:
     """Studies that an earlier command wrote there, their datasets as seen from here.
 
     Raises:
@@ -31,22 +30,22 @@ def earlier(path: Path, asked: Record, registry: Registry) -> tuple[Study, ...]:
     """
     if not path.is_file():
         return ()
-    there = tuned.parse(path.read_text(encoding="utf-8"), str(path))
+    there = parse_record(path.read_text(encoding="utf-8"), str(path))
     for key in _HOW:
-        have, want = getattr(there, key), getattr(asked, key)
+        have, want = getattr(there, key), getattr(wanted, key)
         if have != want:
             raise SuiteError(
                 f"{path}: holds studies with {key} = {have!r}, and this asks for {want!r}; ask for the same, or write "
                 "elsewhere with --to"
             )
-    return tuned.from_folder(there.study, registry, path.parent)
+    return from_folder(there.study, registry, path.parent)
 
 
-def write(folder: Path, suite: Suite, record: Record, registry: Registry) -> Path:
+def write(folder: Path, suite: Suite, record: TuningRecord, registry: Registry) -> Path:
     """Both files; the suite names the record. Returns the suite's path."""
     suite_path, record_path = paths(folder, suite.name)
     folder.mkdir(parents=True, exist_ok=True)
-    written = record.model_copy(update={"study": tuned.for_folder(record.study, registry, folder)})
+    written = record.model_copy(update={"study": for_folder(record.study, registry, folder)})
     found = written.model_dump(mode="json", exclude_none=True)
     record_path.write_text(f"# {record.command}\n{tomli_w.dumps(found)}", encoding="utf-8")
     text = tomli_w.dumps(_suite(suite, record_path, registry))

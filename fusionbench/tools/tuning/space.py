@@ -121,7 +121,9 @@ def _refused(name: str, value: Any, model: PluginRef, registry: Registry) -> lis
     return []
 
 
-def usual(space: SearchSpace, model: PluginRef, recipe: TrainRecipe, registry: Registry) -> dict[str, Any] | None:
+def default_point(
+    space: SearchSpace, model: PluginRef, recipe: TrainRecipe, registry: Registry
+) -> dict[str, Any] | None:
     """The suite's own options as a point of the space; None where one of them lies outside."""
     own = validate_options(registry, "models", model)
     point = {

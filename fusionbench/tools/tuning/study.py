@@ -28,7 +28,7 @@ Trials = Generator[tuple[Point, int], float | str, None]
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """The best trial of a search, and how all ended; `failure` is the reason of the first that failed."""
 
     point: Point
@@ -87,8 +87,9 @@ class Search:
                 point = self._suggest(trial)
             yield from self._trial(trial, point, inner_folds)
 
-    def found(self, default: Point | None) -> Found:
-        """
+    def result(self, default: Point | None) -> SearchResult:
+        """The best trial so far.
+
         Raises:
             FusionBenchError: no trial was completed; with the reason of the first that failed.
         """
@@ -100,10 +101,12 @@ class Search:
             reason = failure or "none was run to its end"
             raise FusionBenchError(f"no trial of {self._study.study_name} was completed: {reason}")
         best = self._study.best_trial
-        asked = None if default is None else self._labelled(default)
-        own = next((t.value for t in complete if t.params == asked), None)
+        labelled = None if default is None else self._labelled(default)
+        own = next((t.value for t in complete if t.params == labelled), None)
         point = {name: self._value(name, value) for name, value in best.params.items()}
-        return Found(point, float(best.value), own, len(complete), len(of_state[states.PRUNED]), len(failed), failure)
+        return SearchResult(
+            point, float(best.value), own, len(complete), len(of_state[states.PRUNED]), len(failed), failure
+        )
 
     def _trial(self, trial: optuna.Trial, point: Point, inner_folds: int) -> Trials:
         states = self._optuna.trial.TrialState
@@ -148,7 +151,8 @@ class Search:
 
 
 def load_optuna() -> Any:
-    """
+    """The package `optuna`.
+
     Raises:
         PluginError: it is not installed; says how to install it.
     """
@@ -161,7 +165,7 @@ def load_optuna() -> Any:
 
 @contextmanager
 def _quiet(optuna: Any) -> Iterator[None]:
-    """Without Optuna's log lines and notices of experimental parts, which say nothing to our user."""
+    """A context without Optuna's log lines and warnings about experimental features."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(logging.ERROR)
     try:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fusionbench import builtin
-from fusionbench.core.interfaces import Dataset, Executor, Metric, Modality
+from fusionbench.core.executor import Executor
+from fusionbench.core.interfaces import Dataset, Metric, Modality
 
 
 def test_each_hook_gives_named_classes_of_its_kind() -> None:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusionbench.core.errors import FusionBenchError, SuiteError
-from fusionbench.core.interfaces import Executor, Terms
+from fusionbench.core.executor import Executor, ResourceRequest
 from fusionbench.core.registry import Registry
 from fusionbench.execution.executors import options as module
 from fusionbench.execution.executors.cluster import check, cluster, fits
@@ -26,7 +26,7 @@ from fusionbench.execution.executors.serial import Serial
 
 class Toy(Serial):
     name = "toy"
-    takes = frozenset({"jobs"})
+    supports = frozenset({"jobs"})
 
 
 def registry(*classes: type[Executor]) -> Registry:
@@ -49,36 +49,36 @@ def without_ray(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
 
 @pytest.mark.parametrize(
-    ("asked", "name", "terms"),
+    ("asked", "name", "wanted"),
     [
-        ({}, "serial", Terms(1, 4)),
-        ({"jobs": 1}, "serial", Terms(1, 4)),
-        ({"jobs": 2}, "ray", Terms(2, 2)),
-        ({"jobs": 3}, "ray", Terms(3, 1)),
-        ({"jobs": 9}, "ray", Terms(9, 1)),
-        ({"timeout": 5.0}, "ray", Terms(1, 4, timeout=5.0)),
-        ({"gpus": 0.5, "jobs": 2}, "ray", Terms(2, 2, gpus=0.5)),
-        ({"address": "head:6379"}, "ray", Terms(None, 1, "head:6379")),
-        ({"address": "head:6379", "jobs": 8}, "ray", Terms(8, 1, "head:6379")),
-        ({"executor": "toy", "jobs": 2}, "toy", Terms(2, 2)),
+        ({}, "serial", ResourceRequest(1, 4)),
+        ({"jobs": 1}, "serial", ResourceRequest(1, 4)),
+        ({"jobs": 2}, "ray", ResourceRequest(2, 2)),
+        ({"jobs": 3}, "ray", ResourceRequest(3, 1)),
+        ({"jobs": 9}, "ray", ResourceRequest(9, 1)),
+        ({"timeout": 5.0}, "ray", ResourceRequest(1, 4, timeout=5.0)),
+        ({"gpus": 0.5, "jobs": 2}, "ray", ResourceRequest(2, 2, gpus=0.5)),
+        ({"address": "head:6379"}, "ray", ResourceRequest(None, 1, "head:6379")),
+        ({"address": "head:6379", "jobs": 8}, "ray", ResourceRequest(8, 1, "head:6379")),
+        ({"executor": "toy", "jobs": 2}, "toy", ResourceRequest(2, 2)),
     ],
 )
-def test_what_is_needed_chooses(asked: dict[str, Any], name: str, terms: Terms) -> None:
+def test_what_is_needed_chooses(asked: dict[str, Any], name: str, wanted: ResourceRequest) -> None:
     chosen = choose(RunOptions(**asked), None, "cpu", ALL)
-    assert (chosen.name, chosen.terms) == (name, terms)
+    assert (chosen.name, chosen.request) == (name, wanted)
 
 
 def test_threads_as_given() -> None:
-    assert choose(RunOptions(jobs=2), 3, "cpu", ALL).terms.threads == 3
+    assert choose(RunOptions(jobs=2), 3, "cpu", ALL).request.threads == 3
 
 
 @pytest.mark.parametrize(
     ("asked", "words"),
     [
         ({"executor": "rey"}, "unknown executor 'rey'; did you mean 'ray'"),
-        ({"executor": "serial", "jobs": 2}, "executor 'serial' does not keep -j; leave --executor out"),
-        ({"executor": "serial", "timeout": 1.0, "gpus": 1.0}, "does not keep --gpus-per-cell, --timeout"),
-        ({"executor": "toy", "timeout": 1.0}, "executor 'toy' does not keep --timeout"),
+        ({"executor": "serial", "jobs": 2}, "executor 'serial' does not support -j; leave --executor out"),
+        ({"executor": "serial", "timeout": 1.0, "gpus": 1.0}, "does not support --gpus-per-cell, --timeout"),
+        ({"executor": "toy", "timeout": 1.0}, "executor 'toy' does not support --timeout"),
         ({"jobs": 0}, "-j 0"),
         ({"retries": -1}, "--retries -1"),
         ({"gpus": -1.0}, "--gpus-per-cell -1"),
@@ -96,7 +96,7 @@ def test_what_is_refused(asked: dict[str, Any], words: str) -> None:
 def test_several_processes_and_a_gpu_need_a_share() -> None:
     with pytest.raises(SuiteError, match="--gpus-per-cell 1"):
         choose(RunOptions(jobs=2), None, "cuda", ALL)
-    assert choose(RunOptions(jobs=2, gpus=0.5), None, "cuda", ALL).terms.gpus == 0.5
+    assert choose(RunOptions(jobs=2, gpus=0.5), None, "cuda", ALL).request.gpus == 0.5
     assert choose(RunOptions(), None, "cuda", ALL).name == "serial"
 
 
@@ -138,20 +138,20 @@ def node(cpu: float, gpu: float = 0.0, alive: bool = True) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("terms", "has", "expected"),
+    ("wanted", "has", "expected"),
     [
-        (Terms(threads=2), node(5), 2),
-        (Terms(threads=8), node(5), 0),
-        (Terms(), node(5, alive=False), 0),
-        (Terms(gpus=0.5), node(5, 1), 2),
-        (Terms(gpus=0.1), node(64, 1), 10),
-        (Terms(gpus=1), node(5), 0),
-        (Terms(gpus=2), node(5, 3), 1),
-        (Terms(), {"Alive": True, "Resources": {}}, 0),
+        (ResourceRequest(threads=2), node(5), 2),
+        (ResourceRequest(threads=8), node(5), 0),
+        (ResourceRequest(), node(5, alive=False), 0),
+        (ResourceRequest(gpus=0.5), node(5, 1), 2),
+        (ResourceRequest(gpus=0.1), node(64, 1), 10),
+        (ResourceRequest(gpus=1), node(5), 0),
+        (ResourceRequest(gpus=2), node(5, 3), 1),
+        (ResourceRequest(), {"Alive": True, "Resources": {}}, 0),
     ],
 )
-def test_cells_that_fit_on_a_machine(terms: Terms, has: dict[str, Any], expected: int) -> None:
-    assert fits(terms, has) == expected
+def test_cells_that_fit_on_a_machine(wanted: ResourceRequest, has: dict[str, Any], expected: int) -> None:
+    assert fits(wanted, has) == expected
 
 
 @pytest.mark.parametrize(
@@ -175,8 +175,8 @@ def test_why_a_cluster_cannot_be_joined(
 
     monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=init, is_initialized=lambda: False))
     with socket.create_server(("127.0.0.1", 0)) as server:
-        terms = Terms(address=f"127.0.0.1:{server.getsockname()[1]}")
-        with pytest.raises(SuiteError, match=words), cluster(terms):
+        request = ResourceRequest(address=f"127.0.0.1:{server.getsockname()[1]}")
+        with pytest.raises(SuiteError, match=words), cluster(request):
             pass
     os.write(2, b"heard")
     assert capfd.readouterr().err == "heard"
@@ -184,11 +184,11 @@ def test_why_a_cluster_cannot_be_joined(
 
 def test_what_no_machine_has_is_refused_with_what_they_have() -> None:
     nodes = [node(4), node(16, 1), node(64, 8, alive=False)]
-    check(Terms(threads=16, gpus=1), nodes)
-    on_cluster = Terms(address="head:6379")
+    check(ResourceRequest(threads=16, gpus=1), nodes)
+    on_cluster = ResourceRequest(address="head:6379")
     with pytest.raises(SuiteError, match="--threads 17: a cell cannot have that, the largest of 2 machines has 16 CPU"):
         check(replace(on_cluster, threads=17), nodes)
     with pytest.raises(
         SuiteError, match=r"--gpus-per-cell 2: a cell cannot have that, this machine has 4 CPU .* 0 GPUs"
     ):
-        check(Terms(gpus=2), nodes[:1])
+        check(ResourceRequest(gpus=2), nodes[:1])

@@ -17,7 +17,7 @@ def cell(key: str, *members: str) -> Any:
 
 def test_in_order_and_each_once() -> None:
     queue = ReadyQueue([cell("a"), cell("b"), cell("c")])
-    assert [c.key for c in iter(queue.take, None)] == ["a", "b", "c"]
+    assert [c.key for c in iter(queue.pop_next, None)] == ["a", "b", "c"]
     assert len(queue) == 3
     for key in "abc":
         queue.end(key)
@@ -26,26 +26,26 @@ def test_in_order_and_each_once() -> None:
 
 def test_a_cell_waits_for_all_its_members() -> None:
     queue = ReadyQueue([cell("a"), cell("b"), cell("late", "a", "b"), cell("c")])
-    assert [c.key for c in iter(queue.take, None)] == ["a", "b", "c"]
+    assert [c.key for c in iter(queue.pop_next, None)] == ["a", "b", "c"]
     queue.end("b")
-    assert queue.take() is None
+    assert queue.pop_next() is None
     queue.end("a")
-    taken = queue.take()
+    taken = queue.pop_next()
     assert taken is not None
     assert taken.key == "late"
 
 
 def test_members_that_are_there_already_are_not_waited_for() -> None:
-    taken = ReadyQueue([cell("late", "done-before")]).take()
+    taken = ReadyQueue([cell("late", "done-before")]).pop_next()
     assert taken is not None
     assert taken.key == "late"
 
 
 def test_what_was_lost_comes_after_the_others() -> None:
     queue = ReadyQueue([cell("killer"), cell("a"), cell("b")], {"killer"})
-    assert [c.key for c in iter(queue.take, None)] == ["a", "b", "killer"]
+    assert [c.key for c in iter(queue.pop_next, None)] == ["a", "b", "killer"]
     again = ReadyQueue([cell("a"), cell("b")])
-    first = again.take()
+    first = again.pop_next()
     assert first is not None
     again.again(first.key)
     assert [c.key for c in iter(again.take, None)] == ["b", "a"]
@@ -60,7 +60,7 @@ def test_every_cell_is_given_once_and_after_its_members(data: st.DataObject) -> 
     at_work: list[str] = []
     ended: list[str] = []
     while len(queue):
-        taken = queue.take()
+        taken = queue.pop_next()
         if taken is not None:
             assert {m for _, m in taken.members} <= set(ended)
             at_work.append(taken.key)

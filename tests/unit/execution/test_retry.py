@@ -12,7 +12,7 @@ from fusionbench.core.errors import DataError, PluginError
 from fusionbench.execution.retry import ending, transient
 
 
-class OfAStranger(Exception):
+class ThirdPartyError(Exception):
     pass
 
 
@@ -29,7 +29,7 @@ def error_of(work: object) -> BaseException:
         OSError(5, "Input/output error"),
         ConnectionResetError(),
         TimeoutError(),
-        OfAStranger("?"),
+        ThirdPartyError("?"),
         RuntimeError("CUDA error: an illegal memory access was encountered"),
         torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"),
     ],

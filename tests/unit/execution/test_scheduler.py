@@ -11,7 +11,7 @@ import pytest
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import PluginError, ResultsError
-from fusionbench.core.interfaces import Executor, Lost
+from fusionbench.core.executor import Executor, LostTask
 from fusionbench.execution.executors.serial import Serial
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.results.attempts import Attempts, Tried
@@ -45,7 +45,7 @@ class Harness:
             made = answer(n)
             if isinstance(made, BaseException):
                 raise made
-            return made if isinstance(made, Lost) else CellResult(job.cell.key, *made[:2], record=made[2])
+            return made if isinstance(made, LostTask) else CellResult(job.cell.key, *made[:2], record=made[2])
 
         self.scheduler.run(cells, work)  # type: ignore[arg-type]
 
@@ -63,11 +63,11 @@ def test_a_deterministic_failure_is_not_tried_again(tmp_path: Path) -> None:
     assert harness.store.record(KEY)["record"] == {}
 
 
-@pytest.mark.parametrize("bad", [Lost("killed: SIGKILL"), PASSING])
+@pytest.mark.parametrize("bad", [LostTask("killed: SIGKILL"), PASSING])
 def test_what_may_pass_is_tried_again_and_its_story_kept(tmp_path: Path, bad: Any) -> None:
     harness = Harness(tmp_path)
     harness.run(lambda n: bad if n == 1 else FINE)
-    reason = bad.reason if isinstance(bad, Lost) else bad[1]
+    reason = bad.reason if isinstance(bad, LostTask) else bad[1]
     assert harness.fits == {KEY: 2}
     assert harness.store.record(KEY)["record"]["attempts"] == [reason]
     assert harness.said == [f"{CELLS[0].label}: {reason}; it is tried again after the others"]
@@ -77,7 +77,7 @@ def test_what_may_pass_is_tried_again_and_its_story_kept(tmp_path: Path, bad: An
 @pytest.mark.parametrize("retries", [0, 1, 3])
 def test_after_its_retries_it_has_failed(tmp_path: Path, retries: int) -> None:
     harness = Harness(tmp_path, retries=retries)
-    harness.run(lambda n: Lost(f"reason {n}"))
+    harness.run(lambda n: LostTask(f"reason {n}"))
     record = harness.store.record(KEY)
     assert harness.fits == {KEY: retries + 1}
     assert record["status"] == "failed"
@@ -127,7 +127,7 @@ def test_what_ends_the_run_is_not_the_cells_fault(tmp_path: Path, error: BaseExc
 def test_earlier_attempts_stay_when_a_run_is_interrupted(tmp_path: Path) -> None:
     harness = Harness(tmp_path, retries=5)
     with pytest.raises(KeyboardInterrupt):
-        harness.run(lambda n: Lost("killed") if n == 1 else KeyboardInterrupt())
+        harness.run(lambda n: LostTask("killed") if n == 1 else KeyboardInterrupt())
     assert harness.attempts.all() == {KEY: Tried(("killed",))}
 
 

@@ -17,8 +17,8 @@ import psutil
 import pytest
 
 from fusionbench.core.errors import PluginError
-from fusionbench.core.interfaces import Lost
-from fusionbench.execution.executors.subprocess import ChildProcess, packed, unpacked
+from fusionbench.core.executor import LostTask
+from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +59,8 @@ def fail(how: Any) -> Any:
 
 
 def ask(child: ChildProcess, work: Any, task: Any, timeout: float | None = None) -> Any:
-    reply = child.run(packed(work, task), timeout)
-    return reply if isinstance(reply, Lost) else unpacked(reply)
+    reply = child.run(pack_call(work, task), timeout)
+    return reply if isinstance(reply, LostTask) else unpack_reply(reply)
 
 
 def test_a_task_comes_back_from_another_process(child: ChildProcess) -> None:
@@ -82,7 +82,7 @@ def test_one_process_runs_one_task_after_the_other(child: ChildProcess) -> None:
     ],
 )
 def test_its_death_is_a_reason_and_the_next_is_there_at_once(child: ChildProcess, how: Any, reason: str) -> None:
-    assert ask(child, fail, how) == Lost(reason)
+    assert ask(child, fail, how) == LostTask(reason)
     began = time.monotonic()
     assert ask(child, square, 3) == 9
     assert time.monotonic() - began < 5, "importing everything again takes longer"
@@ -91,7 +91,7 @@ def test_its_death_is_a_reason_and_the_next_is_there_at_once(child: ChildProcess
 def test_a_process_that_hangs_is_killed(child: ChildProcess) -> None:
     hanging = ask(child, pid_of, None)
     began = time.monotonic()
-    assert ask(child, fail, "hang", 1.0) == Lost("stopped after 1 s (--timeout)")
+    assert ask(child, fail, "hang", 1.0) == LostTask("stopped after 1 s (--timeout)")
     assert time.monotonic() - began < 10
     assert not psutil.pid_exists(hanging)
     assert ask(child, square, 3) == 9
@@ -118,12 +118,12 @@ def test_large_messages(child: ChildProcess) -> None:
 WATCHER = """
 import sys, time
 sys.path.insert(0, {root!r})
-from fusionbench.execution.executors.subprocess import ChildProcess, packed, unpacked
+from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
 from tests.unit.execution.test_subprocess import fail, parent_of, pid_of
 child = ChildProcess()
-child_pid = unpacked(child.run(packed(pid_of, None)))
-print(unpacked(child.run(packed(parent_of, None))), child_pid, flush=True)
-child.run(packed(fail, "hang"))
+child_pid = unpack_reply(child.run(pack_call(pid_of, None)))
+print(unpack_reply(child.run(pack_call(parent_of, None))), child_pid, flush=True)
+child.run(pack_call(fail, "hang"))
 """
 
 

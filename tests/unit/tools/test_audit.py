@@ -334,7 +334,7 @@ def test_what_a_protocol_switches_off_is_declared_and_quantified(tmp_path: Path,
         assert "100.0% of test rows were seen when preprocessing was fitted" in found.lines[LEDGERS].seen
 
 
-def test_a_stranger_among_the_cases_is_a_breach_under_any_protocol(tmp_path: Path) -> None:
+def test_a_case_that_is_not_of_the_cohort_is_a_breach_under_any_protocol(tmp_path: Path) -> None:
     plan = planned(TEXT.replace("[train]", 'fold_source = "random"\n[train]'), toy=TOY)
     store = Store(tmp_path, "mine")
     store.prepare()

@@ -140,7 +140,7 @@ def part_of(name: str, look: Look | None, items: Items, **more: Any) -> Part:
 
 
 def explanation_of(*parts: Part) -> Explanation:
-    cell = SimpleNamespace(key="k", place={"dataset": "d"}, model="m", repeat=0, fold=0)
+    cell = SimpleNamespace(key="k", columns={"dataset": "d"}, model="m", repeat=0, fold=0)
     chosen = SimpleNamespace(case=NASTY, cell=cell, rank=1, of=10)
     return Explanation(cast(Any, chosen), 0.3, 1.0, parts, (), ())
 

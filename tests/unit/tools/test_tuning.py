@@ -20,11 +20,10 @@ from fusionbench.core.registry import discover
 from fusionbench.execution.fit_context import make_model
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.suite import load_suite, parse_suite
-from fusionbench.suites.tuned_options import Record, Study, Tuned
-from fusionbench.suites.tuned_options import parse as parse_record
+from fusionbench.suites.tuned_options import Study, TunedOptions, TuningRecord, parse_record
 from fusionbench.tools.tuning import output as writing
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
-from fusionbench.tools.tuning.space import check_space, read_space, space_of, usual
+from fusionbench.tools.tuning.space import check_space, default_point, read_space, space_of
 from fusionbench.tools.tuning.study import Point, Search
 from tests.unit.suites.test_plan import Toy, planned
 
@@ -66,7 +65,7 @@ def test_every_declared_space_is_one_that_its_model_accepts(name: str) -> None:
     ref = PluginRef(name)
     space = space_of(ref, REGISTRY, None)
     check_space(space, name, ref, REGISTRY)
-    point = usual(space, ref, TrainRecipe(), REGISTRY)
+    point = default_point(space, ref, TrainRecipe(), REGISTRY)
     assert point is not None, "the defaults are the first trial, so they have to lie in the space"
     assert point.keys() == space.keys()
 
@@ -75,7 +74,7 @@ def test_healnets_published_space() -> None:
     space = space_of(PluginRef("healnet"), REGISTRY, "healnet-paper")
     assert space["layers"] == Interval(2, 5)
     assert space["train.l1"] == Interval(0.0, 5e-4)
-    assert usual(space, PluginRef("healnet"), TrainRecipe(), REGISTRY) is not None
+    assert default_point(space, PluginRef("healnet"), TrainRecipe(), REGISTRY) is not None
 
 
 @pytest.mark.parametrize(
@@ -155,12 +154,12 @@ def test_an_objective_is_its_score_or_a_reason() -> None:
         score = Score("full", "harrell_c_index", value, reason, 10)
         return CellResult("k", "ok", scores=(score,), record={"fit": {"validation_loss": None}})
 
-    assert MAXIMISE.of(ok(0.7)) == 0.7
-    assert MAXIMISE.of(ok(math.nan, "no pair")) == "harrell_c_index is undefined: no pair"
-    assert MAXIMISE.of(CellResult("k", "failed", "ValueError: no", record={})) == "ValueError: no"
-    assert "no validation loss" in str(Objective.named("nll", REGISTRY).of(ok(0.7)))
+    assert MAXIMISE.value(ok(0.7)) == 0.7
+    assert MAXIMISE.value(ok(math.nan, "no pair")) == "harrell_c_index is undefined: no pair"
+    assert MAXIMISE.value(CellResult("k", "failed", "ValueError: no", record={})) == "ValueError: no"
+    assert "no validation loss" in str(Objective.named("nll", REGISTRY).value(ok(0.7)))
     assert not Objective.named("ibs", REGISTRY).higher_is_better
-    for name, said in (("d_calibration", "no better and worse"), ("harrell", "did you mean 'harrell_c_index'")):
+    for name, said in (("d_calibration", "has no direction"), ("harrell", "did you mean 'harrell_c_index'")):
         with pytest.raises(SuiteError, match=said):
             Objective.named(name, REGISTRY)
 
@@ -186,11 +185,11 @@ def test_a_search_finds_and_goes_on_where_it_stopped(tmp_path: Path) -> None:
     first = search(tmp_path)
     run(first, 4, 2, {"x": 0.5})
     assert first.done == 4
-    assert first.found({"x": 0.5}).default == 0.5
+    assert first.result({"x": 0.5}).default == 0.5
     again = search(tmp_path)
     assert again.done == 4
     run(again, 20, 2, {"x": 0.5})
-    found = again.found({"x": 0.5})
+    found = again.result({"x": 0.5})
     assert found.value == found.point["x"] > 0.8
     assert found.complete + found.pruned == 20
     assert search(tmp_path, "b").done == 0, "another name is another search"
@@ -219,7 +218,7 @@ def test_what_is_hopeless_on_the_first_inner_fold_is_not_tried_on_the_others(tmp
 
     searched = search(tmp_path)
     run(searched, 30, 3, None, score)
-    found = searched.found(None)
+    found = searched.result(None)
     assert found.pruned > 3
     assert seen.count(0) == 30
     assert seen.count(1) < 30
@@ -232,14 +231,14 @@ def test_failed_trials_keep_their_reason_and_all_failed_is_an_error(tmp_path: Pa
 
     searched = search(tmp_path)
     run(searched, 20, 2, None, half)
-    found = searched.found(None)
+    found = searched.result(None)
     assert found.failed > 0
     assert found.failure == "ValueError: too wide"
     assert found.value <= 0.5
     none = search(tmp_path, "none")
     run(none, 2, 2, None, lambda point, step: "ValueError: never")
     with pytest.raises(FusionBenchError, match="no trial of none was completed: ValueError: never"):
-        none.found(None)
+        none.result(None)
 
 
 def test_a_trial_that_a_killed_process_began_is_closed(tmp_path: Path) -> None:
@@ -248,15 +247,15 @@ def test_a_trial_that_a_killed_process_began_is_closed(tmp_path: Path) -> None:
     again = search(tmp_path)
     assert again.done == 1
     run(again, 2, 1, None)
-    assert (again.found(None).complete, again.found(None).failed) == (1, 1)
+    assert (again.result(None).complete, again.result(None).failed) == (1, 1)
 
 
 def test_lower_is_better_where_the_objective_says_so_and_choices_keep_their_type(tmp_path: Path) -> None:
     space = {"widths": Choice(((8,), (16, 16), (32,)))}
     searched = search(tmp_path, "c", Objective("ibs", higher_is_better=False), space)
     run(searched, 12, 1, {"widths": (8,)}, lambda point, step: float(sum(point["widths"])))
-    assert searched.found({"widths": (8,)}).point == {"widths": (8,)}
-    assert searched.found({"widths": (8,)}).default == 8.0
+    assert searched.result({"widths": (8,)}).point == {"widths": (8,)}
+    assert searched.result({"widths": (8,)}).default == 8.0
 
 
 STUDY = {
@@ -277,9 +276,9 @@ STUDY = {
 RECORD = {"suite": "s", "command": "c", "objective": "nll", "trials": 3, "inner_folds": 2, "seed": 0}
 
 
-def tuned(**changes: Any) -> Tuned:
+def tuned(**changes: Any) -> TunedOptions:
     study = Study.model_validate({**STUDY, **changes})
-    return Tuned("mine-tuned.search.toml", {study.place: study})
+    return TunedOptions("mine-tuned.search.toml", {study.position: study})
 
 
 def test_a_study_is_of_one_place_and_one_fold() -> None:
@@ -313,7 +312,7 @@ def test_a_damaged_record(text: str, said: str) -> None:
 @pytest.mark.parametrize("name", REGISTRY.names("suites"))
 def test_a_written_suite_is_the_one_that_was_searched(tmp_path: Path, name: str) -> None:
     suite = load_suite(REGISTRY, name)
-    record = Record.model_validate({**RECORD, "suite": name, "study": [STUDY]})
+    record = TuningRecord.model_validate({**RECORD, "suite": name, "study": [STUDY]})
     path = writing.write(tmp_path, suite, record, REGISTRY)
     read = parse_suite(path.stem, path.read_text(), str(path))
     assert read.tuned == f"{name}-tuned.search.toml"
@@ -325,7 +324,7 @@ def test_a_written_suite_is_the_one_that_was_searched(tmp_path: Path, name: str)
 
 
 def test_searches_of_another_kind_do_not_share_a_file(tmp_path: Path) -> None:
-    record = Record.model_validate({**RECORD, "study": [STUDY]})
+    record = TuningRecord.model_validate({**RECORD, "study": [STUDY]})
     path = writing.paths(tmp_path, "quickstart")[1]
     writing.write(tmp_path, load_suite(REGISTRY, "quickstart"), record, REGISTRY)
     assert writing.earlier(path, record, REGISTRY) == record.study

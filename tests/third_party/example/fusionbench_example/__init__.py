@@ -1,4 +1,4 @@
-"""A stranger's plugin: a model, a model that fails, cohorts with every fault, and two small suites."""
+"""A third-party plugin: a model, a model that fails, cohorts with every fault, and two small suites."""
 
 from importlib.resources import files
 

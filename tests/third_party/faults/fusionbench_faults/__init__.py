@@ -1,4 +1,4 @@
-"""A plugin whose models fail on purpose, in every way a process can, and executors that a stranger might write."""
+"""A plugin whose models fail on purpose, in every way a process can, and executors that a third party might write."""
 
 from importlib.resources import files
 

@@ -1,26 +1,26 @@
-"""Executors of a stranger's: one that works, and two that do not."""
+"""Third-party executors: one that works, and two that do not."""
 
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
-from fusionbench.core.interfaces import Executor
+from fusionbench.core.executor import Executor
 
 
 class Threads(Executor):
     """One thread, in which cells run while the results of others are written."""
 
     name = "threads"
-    takes = frozenset({"jobs"})
+    supports = frozenset({"jobs"})
 
-    def run(self, take, work):
+    def run(self, next_task, run_task):
         with ThreadPoolExecutor(1) as pool:
-            at_work = {}
+            running = {}
             while True:
-                while len(at_work) < (self.terms.jobs or 1) and (task := take()) is not None:
-                    at_work[pool.submit(work, task)] = task
-                if not at_work:
+                while len(running) < (self.request.jobs or 1) and (task := next_task()) is not None:
+                    running[pool.submit(run_task, task)] = task
+                if not running:
                     return
-                for done in wait(at_work, return_when=FIRST_COMPLETED).done:
-                    yield at_work.pop(done), done.result()
+                for done in wait(running, return_when=FIRST_COMPLETED).done:
+                    yield running.pop(done), done.result()
 
 
 class Raising(Executor):
@@ -28,9 +28,9 @@ class Raising(Executor):
 
     name = "raising"
 
-    def run(self, take, work):
-        task = take()
-        yield task, work(task)
+    def run(self, next_task, run_task):
+        task = next_task()
+        yield task, run_task(task)
         raise RuntimeError("the queue is gone\nand more lines")
 
 
@@ -39,7 +39,7 @@ class Forgetful(Executor):
 
     name = "forgetful"
 
-    def run(self, take, work):
-        take()
-        task = take()
-        yield task, work(task)
+    def run(self, next_task, run_task):
+        next_task()
+        task = next_task()
+        yield task, run_task(task)

@@ -371,7 +371,9 @@ def test_what_is_not_there(cli: Cli, own: Path, tmp_path: Path) -> None:
     one_error(cli("why", str(own), *PLACE, "0", "--variant", "l1"), "unknown variant 'l1'")
     one_error(cli("why", str(own), *PLACE, "one"), "as a cell: write a key, or SUITE DATASET MODEL MODALITIES FOLD")
     (key, *_) = keys(tmp_path)
-    one_error(cli("why", key), f"cell {key} is of own, a suite file of your own", "example-least-squares table+tiles")
+    one_error(
+        cli("why", key), f"cell {key} belongs to own, a suite file of your own", "example-least-squares table+tiles"
+    )
     one_error(cli("why", "a", "b"), "cannot read 'a b' as a cell")
     one_error(cli("why", "xyz"), "'xyz' is no cell key")
     one_error(cli("why", "../../x"), "is no cell key")

@@ -6,12 +6,12 @@ from fusionbench.survival.stats.concordance import (
     TIED_RISK,
     Pairs,
     comparable_pairs,
-    concordance,
+    concordant_pairs,
     harrell_c,
     tied_ranks,
+    weighted_auc,
     weighted_c,
 )
-from fusionbench.survival.stats.discrimination import weighted_auc
 from fusionbench.survival.stats.log_rank import log_rank_p, risk_groups
 from fusionbench.survival.stats.meta_analysis import RandomEffects, RankTest, random_effects, rank_test
 from fusionbench.survival.stats.paired_tests import (
@@ -40,7 +40,7 @@ __all__ = [
     "average_repeats",
     "best_position",
     "comparable_pairs",
-    "concordance",
+    "concordant_pairs",
     "corrected_t_test",
     "fold_shares",
     "harrell_c",

@@ -57,7 +57,7 @@ def comparable_pairs(time: NDArray[Any], event: NDArray[Any], events: Ints | Non
     return Pairs(events.astype(np.int64), (later | censored_then).astype(np.float64))
 
 
-def concordance(pairs: Pairs, risk: NDArray[Any]) -> Floats:
+def concordant_pairs(pairs: Pairs, risk: NDArray[Any]) -> Floats:
     """(event, case): 1 where the earlier event has the higher risk, 0.5 where risks tie, 0 elsewhere.
 
     Args:
@@ -105,7 +105,7 @@ def harrell_c(
     step = max(1, _CHUNK // max(1, len(time)))
     for start in range(0, len(events), step):
         pairs = comparable_pairs(time, event, events[start : start + step])
-        counts = concordance(pairs, risk).sum(axis=1), pairs.matrix.sum(axis=1)
+        counts = concordant_pairs(pairs, risk).sum(axis=1), pairs.matrix.sum(axis=1)
         of = np.ones(len(pairs.events)) if weights is None else np.asarray(weights, np.float64)[pairs.events]
         concordant, comparable = concordant + float(of @ counts[0]), comparable + float(of @ counts[1])
     return concordant / comparable if comparable > 0 else float("nan")
@@ -121,7 +121,7 @@ def weighted_c(pairs: Pairs, concordant: Floats, weights: Floats) -> Floats:
     """Harrell's c of several models under many weightings of the same cases.
 
     Args:
-        concordant: (model, event, case) from `concordance`; a mean over mask draws gives the mean of their c.
+        concordant: (model, event, case) from `concordant_pairs`; a mean over mask draws gives the mean of their c.
         weights: (draw, case), non-negative.
 
     Returns:
@@ -137,3 +137,21 @@ def weighted_c(pairs: Pairs, concordant: Floats, weights: Floats) -> Floats:
         result[:, start : start + step] = np.einsum("de,dme->dm", own, reach.reshape(draws, len(part), events))
     total = pair_weight(pairs, weights)[:, None]
     return np.divide(result, total, out=np.full_like(result, np.nan), where=total > 0)
+
+
+def weighted_auc(risk: NDArray[Any], weights: NDArray[Any], controls: NDArray[Any]) -> float:
+    """Area under the ROC curve by trapezoids; risks that follow one another within the tolerance are one threshold.
+
+    Args:
+        risk: (person,) finite; higher = a case.
+        weights: (person,) of cases; 0 for all others. Some are positive.
+        controls: (person,) bool. Some are True.
+
+    Source: Uno et al. 2007, as scikit-survival computes it.
+    """
+    risk = np.asarray(risk, dtype=np.float64)
+    order = np.argsort(-risk)
+    # the last of tied risks stands for them
+    thresholds = np.append(np.abs(np.diff(risk[order])) > TIED_RISK, True)
+    hits, false = (np.concatenate([[0.0], np.cumsum(x[order])[thresholds]]) for x in (weights, controls))
+    return float(np.trapezoid(hits / hits[-1], false / false[-1]))

@@ -27,13 +27,13 @@ class Mask:
 
     Attributes:
         hidden: case id to hidden modalities (only cases from which something is hidden).
-        lent: modality to case id to the case whose modality it is shown in place of its own.
+        permuted: modality to case id to the case whose modality it gets in place of its own.
     """
 
     pattern: str
     draw: int
     hidden: Mapping[str, frozenset[str]]
-    lent: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    permuted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 NAMED = ("only", "drop", "shuffle")
@@ -215,5 +215,5 @@ def _content(mask: Mask) -> list[object]:
     """As JSON values; what nobody is lent is left out, so that masks that only hide are called as ever."""
     named = {h: sorted(h) for h in set(mask.hidden.values())}  # a few different ones, of many cases
     hidden = sorted((i, named[h]) for i, h in mask.hidden.items())
-    lent = sorted((name, sorted(of.items())) for name, of in mask.lent.items())
+    lent = sorted((name, sorted(of.items())) for name, of in mask.permuted.items())
     return [mask.pattern, mask.draw, hidden, *([lent] if lent else [])]

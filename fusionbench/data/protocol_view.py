@@ -19,7 +19,7 @@ JOIN = "+"
 _USUAL = Protocol()
 
 
-def arranged(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[str]]) -> Cohort:
+def apply_protocol(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[str]]) -> Cohort:
     """The cohort under a protocol; the very same one where that asks for nothing.
 
     Args:
@@ -35,7 +35,7 @@ def arranged(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[str]]) 
     return cohort
 
 
-def arranged_set(cohort: Cohort, protocol: Protocol, modalities: Sequence[str]) -> tuple[str, ...]:
+def protocol_modalities(cohort: Cohort, protocol: Protocol, modalities: Sequence[str]) -> tuple[str, ...]:
     """What the models are given of a modality set: `clinical, omic, image` is `clinical+omic, image` where joined."""
     vectors = _vectors(cohort, modalities) if protocol.vectors == "joined" else []
     if len(vectors) < 2:

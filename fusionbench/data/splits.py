@@ -176,6 +176,6 @@ def _event(case: Case) -> bool:
 
 def fold_hash(fold: Fold) -> str:
     """Hexadecimal sha256 of a fold's ids, part by part."""
-    # Separators that no id has: joined by commas, ("a", "b") and ("a,b",) would hash alike.
+    # Control characters as separators: joined by commas, ("a", "b") and ("a,b",) would hash alike.
     text = "\x1e".join("\x1f".join(part) for part in (fold.train, fold.val, fold.test))
     return hashlib.sha256(text.encode()).hexdigest()

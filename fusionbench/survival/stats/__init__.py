@@ -1,4 +1,4 @@
-"""Concordance, censoring, bootstrap intervals, corrected tests, pooling over cohorts: pure functions of arrays."""
+"""Statistics as functions of arrays: concordance, censoring, bootstrap, corrected tests, pooling over cohorts."""
 
 from fusionbench.survival.stats.bootstrap import DRAWS, Resampling, ScoredFold, percentile_interval, resample
 from fusionbench.survival.stats.censoring import Censoring

@@ -97,7 +97,7 @@ class Grid(Modality):
         array = array[..., keep] if keep else array
         if array.shape[-1] != self.use.dim:
             raise DataError(
-                f"{where}{array.shape[-1]} channels where its fellows have {self.use.dim}; save all alike, or keep "
+                f"{where}{array.shape[-1]} channels where the other cases have {self.use.dim}; save all alike, or keep "
                 "some with the option `channels`"
             )
         check_instances(where, array.reshape(-1, array.shape[-1]), self.use.dim)

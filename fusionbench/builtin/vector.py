@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from fusionbench.builtin.columns import Numbers, fit_numbers
+from fusionbench.builtin.columns import ColumnScaling, fit_columns
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import FittedModality, Modality
 from fusionbench.core.interfaces import Options as BaseOptions
@@ -73,9 +73,9 @@ class Vector(Modality):
         if not rows:
             raise DataError("no training case has it; leave the modality out or take other folds")
         x = np.concatenate(rows).astype(np.float64, copy=False)
-        numbers = fit_numbers(x, **self.options.model_dump())
+        scaling = fit_columns(x, **self.options.model_dump())
         levels = {i: _levels(x[:, i]) for i, name in enumerate(self.use.features) if name in self.use.categorical}
-        layout, spec = Layout(numbers, levels), self._spec(levels)
+        layout, spec = Layout(scaling, levels), self._spec(levels)
         if spec.dim == 0:
             raise DataError("no training case has a value in any column; leave the modality out or take other folds")
         empty = [self._column(int(i)) for i in np.flatnonzero(np.isnan(x).all(axis=0))]
@@ -88,16 +88,16 @@ class Vector(Modality):
         Raises:
             DataError: if the columns declared now are not those it was fitted on.
         """
-        numbers = Numbers.restore(state["numbers"])
-        if (list(self.use.features), self.use.dim) != (list(state["columns"]), numbers.fill.size):
+        scaling = ColumnScaling.restore(state["numbers"])
+        if (list(self.use.features), self.use.dim) != (list(state["columns"]), scaling.fill.size):
             raise DataError(
                 f"modality {self.label!r}: the columns differ from those it was fitted on "
-                f"({_difference(self.use, state['columns'], numbers.fill.size)}); bring the same in the same order"
+                f"({_difference(self.use, state['columns'], scaling.fill.size)}); bring the same in the same order"
             )
         levels = {int(i): tuple(values) for i, values in state["levels"].items()}
         average = np.array(state["mean"], dtype=np.float64)
         return FittedVector(
-            self._spec(levels), self.use.features, Layout(numbers, levels), average, tuple(state["notes"])
+            self._spec(levels), self.use.features, Layout(scaling, levels), average, tuple(state["notes"])
         )
 
     def _column(self, index: int) -> str:
@@ -127,19 +127,19 @@ class Layout:
         levels: index of a categorical raw column to its training levels, ascending.
     """
 
-    numbers: Numbers
+    scaling: ColumnScaling
     levels: Mapping[int, tuple[float, ...]]
 
     @cached_property
     def _sources(self) -> tuple[NDArray[np.int64], Floats]:
         """Of each prepared column: its raw column, and its level or NaN where it is a number."""
-        pairs = [(i, level) for i in range(self.numbers.fill.size) for level in self.levels.get(i, (np.nan,))]
+        pairs = [(i, level) for i in range(self.scaling.fill.size) for level in self.levels.get(i, (np.nan,))]
         levels = np.array([level for _, level in pairs], dtype=np.float64)
         return np.array([i for i, _ in pairs], dtype=np.int64), levels
 
     def __call__(self, x: Floats) -> Floats:
         """(case, column) raw to (case, feature) prepared, finite."""
-        z = self.numbers(x)
+        z = self.scaling(x)
         if not self.levels:
             return z
         raw, level = self._sources
@@ -171,7 +171,7 @@ class FittedVector(FittedModality):
     def state(self) -> Mapping[str, Any]:
         return {
             "columns": list(self.columns),
-            "numbers": self.layout.numbers.state(),
+            "numbers": self.layout.scaling.state(),
             "levels": {str(i): list(values) for i, values in self.layout.levels.items()},
             "mean": self.average.tolist(),
             "notes": list(self.notes),

@@ -181,7 +181,7 @@ def test_a_bad_file_says_the_same_and_leaves_no_entry(tmp_path, folder):
 def test_an_entry_is_checked_against_each_cohort(tmp_path, folder):
     path = write(tmp_path / "a.npy", values())
     bag().load(path)
-    with pytest.raises(DataError, match="6 features where its fellows have 4"):
+    with pytest.raises(DataError, match="6 features where the other cases have 4"):
         bag(4).load(path)
 
 

@@ -1,4 +1,4 @@
-"""The vector modality: one row of named columns a case, such as clinical covariates or omics."""
+"""The vector modality: one row of named columns per case, such as clinical covariates or omics."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class VectorOptions(BaseOptions):
 
     Attributes:
         clip: largest distance from the median, in interquartile ranges (`columns.clip_unit`); None = no clipping.
-            At 5 a normal column is untouched (6.7 sd). On the RNA columns of TCGA BLCA, BRCA and KIRP it cuts 2 % of
-            the cells, and the columns that owe most of their variance to one cell fall from 11-16 % to about 1 %.
+            At 5 a normal column is unchanged (6.7 sd). On the RNA columns of TCGA BLCA, BRCA and KIRP it clips 2 % of
+            the cells, and the share of columns with most of their variance in one cell falls from 11-16 % to about 1 %.
         scale: to mean 0 and standard deviation 1.
-        impute: what stands for a missing cell.
+        impute: value of a missing cell, over the training cases.
     """
 
     clip: float | None = Field(5.0, gt=0)
@@ -43,8 +43,8 @@ class Vector(Modality):
     """A ref is a 1-D array of numbers; NaN is a missing cell.
 
     Fitted on training cases: imputation, clipping around the median, standard scaling (a constant column
-    becomes 0), in this order. A categorical column becomes one 0/1 column per level seen in training, neither
-    clipped nor scaled; a missing cell and a level unseen in training are 0 in all of them: "none of the known".
+    becomes 0), in this order. A categorical column becomes one 0/1 column per training level, neither clipped nor
+    scaled; a missing cell and a level that no training case has are 0 in all of them.
     """
 
     name = "vector"
@@ -83,10 +83,10 @@ class Vector(Modality):
         return FittedVector(spec, self.use.features, layout, layout(x).mean(axis=0), notes)
 
     def restore(self, state: Mapping[str, Any]) -> FittedVector:
-        """The inverse of `FittedVector.state`.
+        """The fitted vector whose `FittedVector.state` this is.
 
         Raises:
-            DataError: if the columns declared now are not those it was fitted on.
+            DataError: the declared columns are not those it was fitted on.
         """
         scaling = ColumnScaling.restore(state["numbers"])
         if (list(self.use.features), self.use.dim) != (list(state["columns"]), scaling.fill.size):
@@ -104,7 +104,7 @@ class Vector(Modality):
         return repr(self.use.features[index]) if self.use.features else str(index)
 
     def _spec(self, levels: Mapping[int, tuple[float, ...]]) -> ModalitySpec:
-        """The prepared columns: raw ones in their order, a categorical one spread over its levels."""
+        """The prepared columns: the raw ones in their order, a categorical one as one column per level."""
         raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]
         columns = self.use.features
         names = [
@@ -121,9 +121,10 @@ class Vector(Modality):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Raw to prepared columns.
+    """Preprocessing of all columns: raw to prepared.
 
     Attributes:
+        scaling: of the numeric columns; computed for all, ignored for categorical ones.
         levels: index of a categorical raw column to its training levels, ascending.
     """
 
@@ -132,23 +133,23 @@ class Layout:
 
     @cached_property
     def _sources(self) -> tuple[NDArray[np.int64], Floats]:
-        """Of each prepared column: its raw column, and its level or NaN where it is a number."""
+        """(feature,) raw column of each prepared column, and its level; NaN for a numeric column."""
         pairs = [(i, level) for i in range(self.scaling.fill.size) for level in self.levels.get(i, (np.nan,))]
         levels = np.array([level for _, level in pairs], dtype=np.float64)
         return np.array([i for i, _ in pairs], dtype=np.int64), levels
 
     def __call__(self, x: Floats) -> Floats:
-        """(case, column) raw to (case, feature) prepared, finite."""
+        """(case, feature) prepared values, finite, from (case, column) raw ones."""
         z = self.scaling(x)
         if not self.levels:
             return z
         raw, level = self._sources
-        return np.where(np.isnan(level), z[:, raw], x[:, raw] == level)
+        return np.where(np.isnan(level), z[:, raw], x[:, raw] == level)  # a missing cell (NaN) equals no level
 
 
 @dataclass(frozen=True, eq=False)
 class FittedVector(FittedModality):
-    """Knows training cases only.
+    """Fitted preprocessing of a vector.
 
     Attributes:
         columns: names of the raw columns.
@@ -189,7 +190,7 @@ def _levels(column: Floats) -> tuple[float, ...]:
 
 
 def _check_declaration(label: str, use: ModalityUse) -> None:
-    """A dataset's words about its columns must agree with one another."""
+    """Check that a dataset's declaration of its columns is consistent."""
     known = frozenset(use.features)
     if use.features and (len(use.features) != use.dim or len(known) != use.dim):
         raise DataError(f"modality {label!r}: {use.dim} columns but {len(known)} distinct names; name each column once")

@@ -11,7 +11,7 @@ from pathlib import Path
 from fusionbench.builtin.feature_files import FORMATS, read_arrays
 from fusionbench.builtin.instances import as_float32, check_instances
 from fusionbench.builtin.table.column_selection import Problems
-from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest
 from fusionbench.core.errors import DataError
 
@@ -50,7 +50,7 @@ class Owner:
 
 
 def read_folder(
-    name: str, words: ModalityWords, place: Path, map_: Sheet | None, cases: Collection[str], problems: Problems
+    name: str, schema: ModalitySchema, place: Path, map_: Sheet | None, cases: Collection[str], problems: Problems
 ) -> Folder:
     """Join files to cases and check them.
 
@@ -60,14 +60,14 @@ def read_folder(
         problems: gets a line for each fault of a file, and one each for unknown cases and unknown slides.
     """
     where, notes = f"modality.{name}", Problems()
-    files = _files(where, str(words.folder), place, problems)
-    owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, words, map_, problems)
-    aside = notes if words.unknown == "ignore" else problems
-    aside += [f"{where}: {line}" for line in (*_unmapped(words, files, owner), *_unknown(words, files, owner, cases))]
+    files = _files(where, str(schema.folder), place, problems)
+    owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, schema, map_, problems)
+    aside = notes if schema.unknown == "ignore" else problems
+    aside += [f"{where}: {line}" for line in (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))]
     absent = [slide for slide, of in owner.items() if slide not in files and of.case in cases]
     if absent:
         notes.append(
-            f"{where}: {len(absent)} of {len(owner)} slides of {words.map} have no file in {words.folder}, the first "
+            f"{where}: {len(absent)} of {len(owner)} slides of {schema.map} have no file in {schema.folder}, the first "
             f"is {absent[0]!r}"
         )
     of_case: dict[str, tuple[Path, ...]] = {}
@@ -94,17 +94,17 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
     return found
 
 
-def _owners(where: str, words: ModalityWords, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
+def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
     """Slide to its case, as the map has it."""
-    keys = {"slide": words.slide, "case": words.case}
+    keys = {"slide": schema.slide, "case": schema.case}
     lacking = [sheet.unknown_column(f"{where}.{key}", c) for key, c in keys.items() if c not in sheet.columns]
     problems += lacking
     if lacking:
         return {}
     owner: dict[str, Owner] = {}
-    for row, slide, case in zip(sheet.frame.index, sheet.frame[words.slide], sheet.frame[words.case], strict=True):
+    for row, slide, case in zip(sheet.frame.index, sheet.frame[schema.slide], sheet.frame[schema.case], strict=True):
         if not slide or not case:
-            problems.append(f"{sheet.name}, row {row}: {words.slide!r} or {words.case!r} is empty; fill both")
+            problems.append(f"{sheet.name}, row {row}: {schema.slide!r} or {schema.case!r} is empty; fill both")
             continue
         first = owner.setdefault(bare(slide), Owner(case, f"{sheet.name}, row {row}: "))
         if first.case != case:
@@ -123,18 +123,18 @@ def bare(slide: str) -> str:
     return slide
 
 
-def _unmapped(words: ModalityWords, files: Mapping[str, Path], owner: Mapping[str, Owner]) -> Iterator[str]:
+def _unmapped(schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner]) -> Iterator[str]:
     """A line for files of slides that the map does not have."""
     odd = [slide for slide in files if slide not in owner]
     if odd and owner:
         yield (
-            f"{count(len(odd), 'file')} of {words.folder} of slides that {words.map} does not have, the first is "
-            f"{files[odd[0]].name}{_remedy(words, odd[0], owner)}"
+            f"{count(len(odd), 'file')} of {schema.folder} of slides that {schema.map} does not have, the first is "
+            f"{files[odd[0]].name}{_remedy(schema, odd[0], owner)}"
         )
 
 
 def _unknown(
-    words: ModalityWords, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
+    schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
 ) -> Iterator[str]:
     """A line for slides of cases that the case table does not have."""
     odd = [slide for slide, of in owner.items() if of.case not in cases]
@@ -143,12 +143,12 @@ def _unknown(
         whose = f"slide {odd[0]!r} is of {first.case!r}" if first.place else f"file {files[odd[0]].name}"
         yield (
             f"{first.place}{whose}, a case that the case table does not have ({count(len(odd), 'slide')} so)"
-            f"{_remedy(words, first.case, cases)}"
+            f"{_remedy(schema, first.case, cases)}"
         )
 
 
-def _remedy(words: ModalityWords, id_: str, known: Collection[str]) -> str:
-    if words.unknown == "ignore":
+def _remedy(schema: ModalitySchema, id_: str, known: Collection[str]) -> str:
+    if schema.unknown == "ignore":
         return ": ignored"
     return f'{nearest(id_, sorted(known))}; add it there, or say unknown = "ignore"'
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MOSTLY = 0.5
-"""Share of numbers from which on a column is one of numbers, so that a text in it is a fault and no level."""
+"""A column is numeric where at most this share of its cells are texts; a text in it is then an error, no level."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionbench.builtin.table.column_selection import Problems
-from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest
 from fusionbench.builtin.table.values import numbers
 from fusionbench.core.types import ModalityUse
@@ -62,7 +62,7 @@ def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
 
 def read_vectors(
     name: str,
-    words: ModalityWords,
+    schema: ModalitySchema,
     sheet: Sheet,
     ids: Sequence[str],
     columns: Sequence[str],
@@ -76,14 +76,14 @@ def read_vectors(
         ids: of the table's rows; `cases`: of the case table.
         missing: texts that stand for "not known".
     """
-    cells = numbers(sheet, columns, words.categorical, missing, problems)
+    cells = numbers(sheet, columns, schema.categorical, missing, problems)
     known, notes = frozenset(cases), []
     unknown = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
     if unknown:
         row, id_ = unknown[0]
         rows = count(len(unknown), "row")
         line = f"modality.{name}: {sheet.name} has {rows} of cases that the case table does not have"
-        if words.unknown == "ignore":
+        if schema.unknown == "ignore":
             notes.append(f"{line}: ignored")
         else:
             near = nearest(id_, cases)
@@ -92,10 +92,10 @@ def read_vectors(
     use = ModalityUse(
         "vector",
         len(columns),
-        options=dict(words.options),
+        options=dict(schema.options),
         features=tuple(columns),
         categorical=cells.categorical,
-        groups=dict(words.groups),
+        groups=dict(schema.groups),
     )
     of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
     return Vectors(use, of_case, tuple(notes))

@@ -320,7 +320,7 @@ ONE = [
     (cell("patients.csv", (4, "status", "gone")), "column 'status', row 6: 'gone' says neither observed nor censored"),
     (cell("patients.csv", (4, "status", "gone")), "the column has 3 values ('alive', 'dead', 'gone')"),
     (words('observed = "dead"\ncensored = "alive"\n', ""), "row 2 and 29 more: '"),
-    (cell("patients.csv", (4, "days", "")), "patients.csv, row 6: 'days' is empty and its fellow is not"),
+    (cell("patients.csv", (4, "days", "")), "patients.csv, row 6: 'days' is empty and 'status' is not"),
     (words('unit = "day"', 'unit = "days"'), "outcome.unit: Input should be 'day', 'week', 'month' or 'year'"),
     (words('event = "status"', 'event = "status"\ncensorship = "status"'), "outcome: name one column: event (1 = obs"),
     (words('observed = "dead"\n', ""), "outcome: give both observed and censored"),

@@ -80,6 +80,7 @@ class Grid(Modality):
         array = self._checked(where, _cached(Path(ref)) if where else np.asarray(ref))
         array = block_means(as_float32(where, array), self.options.block)
         shape = array.shape[:-1]
+        # Index along each axis, in the row-major order of the instances.
         coords = np.indices(shape, dtype=np.float32).reshape(len(shape), -1).T
         return RawBag(array.reshape(-1, array.shape[-1]), np.ascontiguousarray(coords), shape)
 
@@ -132,6 +133,7 @@ def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.
         extent = array.shape[axis]
         starts = np.arange(0, extent, edge)
         counts = np.minimum(edge, extent - starts).astype(np.float32)
+        # Axis by axis: a mean of means is the mean of the block, since its rows have equal lengths.
         sums = np.add.reduceat(array, starts, axis=axis)
         array = sums / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
     return array

@@ -62,6 +62,7 @@ def as_float32(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
     """
     with np.errstate(over="ignore"):
         out = values.astype(np.float32, copy=False)
+    # After the conversion: a float64 beyond the range of float32 is infinite then.
     bad = np.argwhere(~np.isfinite(out))
     if bad.size:
         position = ", ".join(map(str, bad[0]))
@@ -125,6 +126,7 @@ class FittedInstances(FittedModality):
     def __call__(self, raw: RawBag) -> Tensor:
         import torch  # here, so that listing plugins does not load it
 
+        # C-ordered and writable, as torch wants it; no copy of arrays that are so already.
         source = torch.from_numpy(np.require(raw.values, requirements=["C", "W"]))
         center, factor = (torch.from_numpy(x.astype(np.float32)) for x in (self.center, self.factor))
         identity = not self.center.any() and bool((self.factor == 1).all())
@@ -152,6 +154,7 @@ def fit_instances(spec: ModalitySpec, train: Iterable[RawBag], options: Instance
     Raises:
         DataError: no training case has the modality.
     """
+    # In chunks: float64 copies of whole slides would take gigabytes.
     moments = Moments.empty(spec.dim)
     for raw in train:
         for start in range(0, len(raw.values), ROWS):
@@ -161,6 +164,7 @@ def fit_instances(spec: ModalitySpec, train: Iterable[RawBag], options: Instance
     if options.scale == "none":
         return FittedInstances(spec, np.zeros(spec.dim), np.ones(spec.dim), moments.mean)
     sd = moments.sd
+    # Constant features become 0; 1 / sd would overflow float32.
     constant = sd < SMALLEST_SD
     factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
     return FittedInstances(spec, moments.mean, factor, np.zeros(spec.dim))

@@ -60,6 +60,7 @@ class UnoC(Metric):
 
         risk = _risk(prediction, test)
         _check_pairs(test)
+        # Squared: at the time of the event both cases of the pair must be uncensored, each with this probability.
         return harrell_c(test.time, test.event, risk, _event_weights(train, test) ** 2)
 
 
@@ -86,6 +87,7 @@ class TimeDependentAuc(Metric):
             if not (test.time > month).any():
                 raise UndefinedMetric(f"no test case is followed beyond {month:g} months")
         weights = _event_weights(train, test)
+        # Negatives need no weights: theirs at a month are all equal and cancel.
         areas = [weighted_auc(risk, weights * (test.time <= month), test.time > month) for month in months]
         return float(np.mean(areas))
 
@@ -112,6 +114,7 @@ class IntegratedBrier(Metric):
         alive = test.time[:, None] > grid
         # At t, who died by t is weighted at the own time, who is alive at t; who was censored before t has no weight.
         weight_died = _event_weights(train, test)
+        # Where nobody is alive any more, the training follow-up need not reach, and no weight is needed.
         reached = alive.any(axis=0)
         weight_alive = np.zeros(len(grid))
         weight_alive[reached] = 1 / _uncensored(train, grid[reached])
@@ -145,6 +148,7 @@ class DCalibration(Metric):
         starts = merge_intervals(expected, max(5.0, len(survival) / 10))
         if len(starts) < 2:
             raise UndefinedMetric(f"fewer than two time intervals in which {len(survival)} cases expect 5 events")
+        # Both sums are over cases, so they are equal in total: hence one degree of freedom fewer than intervals.
         e, o = np.add.reduceat(expected, starts), np.add.reduceat(observed, starts)
         return float(stats.chi2.sf(((o - e) ** 2 / e).sum(), len(starts) - 1))
 
@@ -173,15 +177,17 @@ def _survival(prediction: SurvivalPrediction, test: Targets) -> tuple[Floats, Fl
 
 
 def _check_finite(values: Floats, name: str) -> None:
+    # One bad value spoils the cell: leaving it out would score the model on easier cases.
     bad = int((~np.isfinite(values)).sum())
     if bad:
         raise PluginError(f"{bad} of {values.size} predicted values of {name} are NaN or infinite; nothing is scored")
 
 
 def _check_pairs(test: Targets) -> None:
-    """Refuse test cases without a comparable pair; those of the first event are enough to look at."""
+    """Refuse test cases without a comparable pair."""
     if not test.event.any():
         raise UndefinedMetric("no event among the test cases")
+    # Enough to look at: who outlives a later event outlives the first one, too.
     first = test.time[test.event].min()
     if not ((test.time > first) | ((test.time == first) & ~test.event)).any():
         raise UndefinedMetric("no comparable pair: no test case outlives the first event")
@@ -219,6 +225,7 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
         raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
     event, time = np.asarray(train.event, dtype=bool), np.asarray(train.time, dtype=np.float64)
     censoring, end = _censoring(event.tobytes(), time.tobytes()), float(np.max(times))
+    # The estimate is not extrapolated, as in scikit-survival.
     if end > censoring.reach:
         reach = f"{censoring.reach:g} months"
         raise UndefinedMetric(f"training follow-up ends at {reach}, before {end:g} months of a test case")

@@ -72,8 +72,10 @@ class Vector(Modality):
         rows = [raw.values for raw in train]
         if not rows:
             raise DataError("no training case has it; leave the modality out or take other folds")
+        # float64 throughout, rounded once at the end: training moments must not depend on float32 rounding.
         x = np.concatenate(rows).astype(np.float64, copy=False)
         scaling = fit_columns(x, **self.options.model_dump())
+        # Levels of training cases only: those of others must not be known.
         levels = {i: _levels(x[:, i]) for i, name in enumerate(self.use.features) if name in self.use.categorical}
         layout, spec = Layout(scaling, levels), self._spec(levels)
         if spec.dim == 0:
@@ -105,7 +107,7 @@ class Vector(Modality):
 
     def _spec(self, levels: Mapping[int, tuple[float, ...]]) -> ModalitySpec:
         """The prepared columns: the raw ones in their order, a categorical one as one column per level."""
-        raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]
+        raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]  # prepared column -> its raw column
         columns = self.use.features
         names = [
             f"{columns[i]}={v:g}" if i in levels else columns[i]

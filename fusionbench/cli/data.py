@@ -153,11 +153,16 @@ def check(name: DatasetName, as_json: Json = False) -> None:
     dataset = _dataset(name)
     rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
     absent = any(r.state in ("missing", "damaged") for r in rows)
-    found = None if absent else _inspected(name)
+    inspection = None if absent else _inspect(name)
     if as_json:
-        print_json({"files": rows, **({} if found is None else {"facts": found.facts, "warnings": found.warnings})})
+        print_json(
+            {
+                "files": rows,
+                **({} if inspection is None else {"facts": inspection.facts, "warnings": inspection.warnings}),
+            }
+        )
     else:
-        _show(rows, found)
+        _show(rows, inspection)
     raise typer.Exit(2 if absent else 0)
 
 
@@ -196,23 +201,23 @@ def cache(
     print_table(["entries", "MB", "bound MB", "stale"], [row])
 
 
-def _inspected(name: str) -> Inspection:
+def _inspect(name: str) -> Inspection:
     from fusionbench.data.inspection import inspect
     from fusionbench.session import Session
 
     return inspect(Session(device="cpu").resources.cohort(dataset_ref(name), "patient"))
 
 
-def _show(rows: Sequence[FileRow], found: Inspection | None) -> None:
+def _show(rows: Sequence[FileRow], inspection: Inspection | None) -> None:
     if rows:
         print_table(["file", "state"], [(r.path, r.state) for r in rows])
-    if found is None:
+    if inspection is None:
         return
     from fusionbench.data.inspection.summary import lines
 
-    for line in lines(found.facts):
+    for line in lines(inspection.facts):
         typer.echo(line)
-    for warning in found.warnings:
+    for warning in inspection.warnings:
         typer.echo(f"warning: {warning.text}")
-    if not found.warnings:
+    if not inspection.warnings:
         typer.echo("nothing suspicious")

@@ -140,7 +140,7 @@ def raw_spec(modality: Modality, cases: Sequence[Case]) -> ModalitySpec:
     position = {column: i for i, column in enumerate(use.features)}
     groups = {group: tuple(position[c] for c in columns) for group, columns in use.groups.items()}
     axes = 0
-    if modality.kind == "grid":
+    if modality.kind == "grid":  # the number of axes is known only from a value; the first case is enough
         shapes = (read(modality, case).shape for case in cases if name in case.refs)
         axes = len(next(shapes, None) or ())
     return ModalitySpec(name, modality.kind, use.dim, groups, axes, use.features)
@@ -165,6 +165,7 @@ def _check_targets(label: str, cases: Sequence[Case], *, new_patients: bool) -> 
         time = float(case.target.time)
         if not math.isfinite(time) or time < 0:
             raise DataError(f"{label}, case {case.id!r}: time is {time:g}; give months >= 0 or leave the case out")
+        # 1 and 0 are refused, too: which of them means observed differs between data sets.
         if not isinstance(case.target.event, (bool, np.bool_)):
             raise DataError(
                 f"{label}, case {case.id!r}: event is {case.target.event!r}; give True (observed) or False (censored)"
@@ -182,7 +183,7 @@ def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, ne
     for case in (case for case in cases if name in case.refs):
         n += 1
         try:
-            if modality.kind == "vector":
+            if modality.kind == "vector":  # small: loaded whole; other kinds are files, of which headers are checked
                 has_value |= ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
             else:
                 modality.check(case.refs[name])

@@ -89,6 +89,7 @@ def _padded(rows: Sequence[Tensor | None], lengths: Sequence[int], width: int, d
     # Empty, not zeros: every number is written once.
     padded = torch.empty(len(rows), longest, width, device=device)
     if device == CPU and min(lengths, default=0) == longest:
+        # One call where nothing is padded, instead of one per case.
         return torch.stack([row for row in rows if row is not None], out=padded)
     for case, row, length in zip(padded, rows, lengths, strict=True):
         if row is not None:
@@ -152,6 +153,7 @@ def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedB
     length = len(bag.values)
     if length <= n:
         return bag
+    # Sorted, so that the order of instances stays the one of the file.
     keep = torch.randperm(length, generator=generator)[:n].sort().values
     coords = _grid_index(bag.shape) if bag.coords is None and bag.shape is not None else bag.coords
     return PreparedBag(bag.values[keep], None if coords is None else coords[keep], bag.shape)
@@ -176,6 +178,7 @@ def batches(
     order = torch.randperm(count, generator=generator).tolist()
     pool = POOL_BATCHES * batch_size
     pools = (sorted(order[i : i + pool], key=lengths.__getitem__) for i in range(0, count, pool))
+    # Shuffled again: otherwise every pool would go from short to long bags.
     formed = [batch for part in pools for batch in _fill(part, lengths, batch_size, limit)]
     return [formed[i] for i in torch.randperm(len(formed), generator=generator).tolist()]
 
@@ -201,6 +204,7 @@ def stream(
     for case in cases:
         pool.append(case)
         held += size(case)
+        # By number and by size: a pool of whole slides would otherwise take gigabytes.
         if len(pool) == POOL_BATCHES * batch_size or held > POOL_BATCHES * EVAL_BYTES:
             yield from _pool_batches(pool, start, specs, batch_size, device)
             start, held, pool = start + len(pool), 0, []

@@ -79,7 +79,7 @@ class FittedPart:
         ref = case.refs[self.modality.label]
         bag = self.cache.get(case.id, ref)
         if bag is None:
-            raw = read(self.modality, case)
+            raw = read(self.modality, case)  # timed by itself: reading and preparing are phases of their own
             with span(PREPARE):
                 values = self.fitted(raw)
             coords = None if raw.coords is None else _floats(raw.coords)
@@ -90,6 +90,7 @@ class FittedPart:
     @cached_property
     def mean(self) -> PreparedBag:
         """The training mean as a bag of one instance, at the origin where bags have coords."""
+        # Coords where the other bags have them: a batch takes bags with coords or bags without, not both.
         coords = _floats(np.zeros((1, self.coord_axes))) if self.coord_axes else None
         axes = self.fitted.spec.axes
         return PreparedBag(self.fitted.mean().unsqueeze(0), coords, (1,) * axes if axes else None)
@@ -126,6 +127,7 @@ class Preprocessor:
     def prepare(self, case: Case, visible: tuple[str, ...]) -> PreparedCase:
         """The prepared case with its `visible` modalities; to be used as `CaseSet.prepare`."""
         bags = {}
+        # In the order of `parts`, not of `visible`: models see modalities in the cell's order.
         for name, part in self.parts.items():
             if name in visible:
                 bags[name] = part.bag(case)
@@ -204,6 +206,7 @@ def _fit(modality: Modality, cases: Sequence[Case], cache_bytes: int) -> FittedP
         raise DataError(
             f"none of {len(cases)} training cases has modality {modality.label!r}; leave it out or take other folds"
         )
+    # Those without it do not enter: a mean imputed for them would shrink the variance.
     reader = _Reader(modality, have)
     with span(PREPARE):
         fitted = modality.fit(reader)
@@ -225,6 +228,6 @@ class _Reader:
     def __iter__(self) -> Iterator[RawBag]:
         for case in self.cases:
             raw = read(self.modality, case)
-            self.ids.add(case.id)
+            self.ids.add(case.id)  # after reading: an id in the ledger was really seen
             self.coord_axes = 0 if raw.coords is None else raw.coords.shape[1]
             yield raw

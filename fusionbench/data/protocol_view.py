@@ -29,6 +29,7 @@ def apply_protocol(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[s
     if options:
         cohort = _reread(cohort, dict.fromkeys(cohort.modalities, options))
     if protocol.vectors == "joined":
+        # One joined modality for each different set of vectors, whichever suite sets contain it.
         for names in dict.fromkeys(tuple(_vectors(cohort, s)) for s in sets):
             if len(names) > 1:
                 cohort = _joined(cohort, names)
@@ -108,6 +109,7 @@ def _joined_use(parts: Sequence[Modality]) -> ModalityUse:
 def _with_joined(case: Case, name: str, parts: Sequence[Modality]) -> Case:
     if not any(part.label in case.refs for part in parts):
         return case
+    # NaN is a missing cell, which the reader imputes from the training cases of the fold.
     rows = [
         np.asarray(case.refs[p.label], dtype=np.float64) if p.label in case.refs else np.full(p.use.dim, np.nan)
         for p in parts

@@ -52,6 +52,7 @@ def class_weights(
         kind: "none" is flat, "inverse" is 1 / n_k, "inverse_root" is 1 / sqrt(n_k).
     """
     power = {"none": 0.0, "inverse": -1.0, "inverse_root": -0.5}[kind]
+    # An empty bin has no case to weigh; max avoids 0 ** -1.
     counts = np.bincount(time_bin, minlength=n_bins).astype(np.float64)
     raw = np.where(counts > 0, np.maximum(counts, 1.0) ** power, 0.0)
     return np.asarray(raw * counts.sum() / (raw * counts).sum(), dtype=np.float64)

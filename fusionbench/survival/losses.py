@@ -104,6 +104,7 @@ def cross_entropy_survival(
         after, died = survived.log(), (1 - survived).clamp(min=torch.finfo(survived.dtype).eps / 2).log()
         hazard, before = hazard.clamp(min=math.log(clamp)), (before.exp() + clamp).log()
     entropy = -torch.where(event, died, after)
+    # Events are counted in both terms, so alpha moves weight from all cases to those with the event.
     value = (1 - alpha) * entropy + alpha * torch.where(event, -(before + hazard), 0.0)
     return value if weights is None else value * _own_weight(weights.to(logits), own)
 
@@ -134,6 +135,7 @@ def cox_partial_likelihood(
     if event.device.type == "cpu" and not bool(event.any()):  # on a GPU, a check would wait for it
         raise ValueError(f"the Cox loss needs an observed event among its {len(event)} cases")
     at_risk = time.unsqueeze(0) >= time.unsqueeze(1)  # (event i, case j); i itself is in its risk set
+    # logsumexp, not log of a sum: exp of a large log risk would overflow.
     pool = log_risk.unsqueeze(0).masked_fill(~at_risk, -math.inf).logsumexp(dim=1)
     total = torch.where(event, pool - log_risk, 0.0).sum()
     return total / (event.sum() if reduction == "events" else len(event))

@@ -23,7 +23,7 @@ def select_columns(
     """
     where = f"modality.{name}"
     problems += [sheet.unknown_column(f"{where}.columns", c) for c in schema.columns if c not in sheet.columns]
-    found = _found(schema, sheet.columns) if _names_any(schema) else set(sheet.columns) - {id_}
+    matching = _matching(schema, sheet.columns) if _names_any(schema) else set(sheet.columns) - {id_}
     for key, parts in (("prefix", schema.prefix), ("suffix", schema.suffix)):
         test = str.startswith if key == "prefix" else str.endswith
         problems += [
@@ -32,9 +32,9 @@ def select_columns(
             if not any(test(column, part) for column in sheet.columns)
         ]
     problems += [sheet.unknown_column(f"{where}.exclude", c) for c in schema.exclude if c not in sheet.columns]
-    mine = tuple(c for c in sheet.columns if c in found and c not in schema.exclude)
-    if found and not mine:
-        problems.append(f"{where}: exclude leaves none of its {len(found)} columns; leave the modality out")
+    mine = tuple(c for c in sheet.columns if c in matching and c not in schema.exclude)
+    if matching and not mine:
+        problems.append(f"{where}: exclude leaves none of its {len(matching)} columns; leave the modality out")
     for column in mine:
         if column in reserved:
             problems.append(
@@ -53,7 +53,7 @@ def _names_any(schema: ModalitySchema) -> bool:
     return bool(schema.columns or schema.prefix or schema.suffix)
 
 
-def _found(schema: ModalitySchema, columns: Sequence[str]) -> set[str]:
+def _matching(schema: ModalitySchema, columns: Sequence[str]) -> set[str]:
     ends = {c for c in columns if c.startswith(schema.prefix) or c.endswith(schema.suffix)}
     return ends | (set(schema.columns) & set(columns))
 

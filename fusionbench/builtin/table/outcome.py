@@ -50,23 +50,23 @@ def targets(
 
 
 def _months(sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], problems: Problems) -> list[float | None]:
-    found = [None if text is None else number(text) for text in texts]
+    times = [None if text is None else number(text) for text in texts]
     for what, odd in (
-        ("is no number", [i for i, t in enumerate(texts) if t is not None and found[i] is None]),
-        ("is no time", [i for i, v in enumerate(found) if v is not None and not (v >= 0 and math.isfinite(v))]),
+        ("is no number", [i for i, t in enumerate(texts) if t is not None and times[i] is None]),
+        ("is no time", [i for i, v in enumerate(times) if v is not None and not (v >= 0 and math.isfinite(v))]),
     ):
         if odd:
             problems.append(
                 f"{sheet.name}, column {schema.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} {what}; write "
                 f"{schema.unit}s since entry, 0 or more, or leave the case out"
             )
-    return [None if value is None else value * MONTHS[schema.unit] for value in found]
+    return [None if value is None else value * MONTHS[schema.unit] for value in times]
 
 
 def _events(sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], problems: Problems) -> list[bool | None]:
     meaning = _meaning(schema)
-    found = [None if text is None else meaning.get(_plain(text)) for text in texts]
-    odd = [i for i, text in enumerate(texts) if text is not None and found[i] is None]
+    events = [None if text is None else meaning.get(_plain(text)) for text in texts]
+    odd = [i for i, text in enumerate(texts) if text is not None and events[i] is None]
     if odd:
         seen = sorted({str(text) for text in texts if text is not None})
         listed = ", ".join(map(repr, seen[:6])) + (", ..." if len(seen) > 6 else "")
@@ -75,7 +75,7 @@ def _events(sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], pr
             f"censored; the column has {len(seen)} values ({listed}): say which mean what with observed = [...] and "
             "censored = [...] under [outcome]"
         )
-    return found
+    return events
 
 
 def _meaning(schema: OutcomeSchema) -> dict[str, bool]:

@@ -143,10 +143,8 @@ class _Reader:
             claims[name] = (sheet.name, columns)
             rows = ids if sheet is table else vectors.read_ids(sheet, id_, self.problems)
             if columns:
-                found = vectors.read_vectors(
-                    name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems
-                )
-                self._take(name, found.use, found.of_case, found.notes)
+                read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
+                self._take(name, read.use, read.of_case, read.notes)
         self.problems += shared_columns(claims)
 
     def _folders(self, ids: list[str]) -> None:
@@ -157,10 +155,10 @@ class _Reader:
             if schema.map is not None and map_ is None:
                 continue
             place = self.path.parent / Path(schema.folder).expanduser()
-            found = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
-            use = ModalityUse("bag", found.width, options=dict(schema.options))
-            self.checksums[schema.folder] = found.sha256
-            self._take(name, use, found.of_case, found.notes)
+            folder = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
+            use = ModalityUse("bag", folder.width, options=dict(schema.options))
+            self.checksums[schema.folder] = folder.sha256
+            self._take(name, use, folder.of_case, folder.notes)
 
     def _take(self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...]) -> None:
         self.uses[name], self.refs[name] = use, dict(of_case)

@@ -1,4 +1,4 @@
-"""Feature files of slides, joined to cases: the slides of one case form one bag."""
+"""Feature files of slides, joined to cases: all slides of a case form one bag."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from fusionbench.builtin.table.sheets import Sheet, count, nearest
 from fusionbench.core.errors import DataError
 
 EDGE = 1 << 20
-"""Bytes hashed at each end of a feature file: those of a cohort can be 100 GB."""
+"""Bytes hashed at each end of a feature file; not all, since the files of a cohort can be 100 GB."""
 
 READ_WHOLE = 1 << 29
-"""Bytes of a folder up to which every value is read and looked at whenever the cohort is; beyond, `data check` does."""
+"""Bytes of a folder up to which loading the cohort checks every value; of larger folders, `data check` does."""
 
 SLIDE_ENDINGS = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".vms", ".svslide", ".czi")
 
@@ -32,7 +32,7 @@ class Folder:
         of_case: case to its files, in the order of their slides' names.
         width: of an instance.
         sha256: over names, sizes, and the first and last MiB of each file.
-        notes: what was left aside, a line each.
+        notes: one line each for files that were ignored and for slides without a file.
     """
 
     of_case: Mapping[str, tuple[Path, ...]]
@@ -43,7 +43,7 @@ class Folder:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a slide is; `place` is where the map says so."""
+    """The case of a slide; `place` is the row of the map that says so, as the beginning of a message."""
 
     case: str
     place: str = ""
@@ -55,8 +55,8 @@ def read_folder(
     """Join files to cases and check them.
 
     Args:
-        place: the folder; files that are no feature files are not looked at.
-        map_: whose a slide is; None = a file's name is the case's id.
+        place: the folder; files of other formats are ignored.
+        map_: table of slides and their cases; None = a file's name is the case's id.
         problems: gets a line for each fault of a file, and one each for unknown cases and unknown slides.
     """
     where, notes = f"modality.{name}", Problems()
@@ -79,23 +79,23 @@ def read_folder(
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:
-    """Slide to its file, in the order of names."""
+    """Name of a slide to its file, in the order of names."""
     known = "/".join(FORMATS)
     if not place.is_dir():
         problems.append(f"{where}.folder: {name!r} is no folder; looked for {place.absolute()}")
         return {}
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(p.absolute() for p in place.iterdir() if p.suffix in FORMATS):
-        if path.stem in found:
-            problems.append(f"{where}: {found[path.stem].name} and {path.name} are of one slide; keep one of them")
-        found[path.stem] = path
-    if not found:
+        if path.stem in files:
+            problems.append(f"{where}: {files[path.stem].name} and {path.name} are of one slide; keep one of them")
+        files[path.stem] = path
+    if not files:
         problems.append(f"{where}.folder: {name!r} holds no {known} file; put one of each slide there")
-    return found
+    return files
 
 
 def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
-    """Slide to its case, as the map has it."""
+    """Name of a slide to its case, from the map."""
     keys = {"slide": schema.slide, "case": schema.case}
     lacking = [sheet.unknown_column(f"{where}.{key}", c) for key, c in keys.items() if c not in sheet.columns]
     problems += lacking
@@ -154,7 +154,7 @@ def _remedy(schema: ModalitySchema, id_: str, known: Collection[str]) -> str:
 
 
 def _check_files(paths: Sequence[Path], problems: Problems) -> int:
-    """Shapes of all files, and all values of a folder that is not large; returns the width that most have."""
+    """Check the shapes of all files, and all values of a folder that is not large; the width that most files have."""
     whole = sum(path.stat().st_size for path in paths) <= READ_WHOLE
     shapes: dict[Path, tuple[int, ...]] = {}
     faults: dict[Path, str] = {}

@@ -1,4 +1,4 @@
-"""Modalities that are columns: of the case table, or of another table with one row a case."""
+"""Modalities that are columns of the case table, or of another table with one row per case."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Vectors:
 
     Attributes:
         of_case: case to its (column,) float64; a case without any known cell lacks the modality.
-        notes: what was left aside, a line each.
+        notes: one line where rows were ignored.
     """
 
     use: ModalityUse
@@ -35,7 +35,7 @@ class Vectors:
 
 
 def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
-    """The id of each row; problems get a line where some are empty and one where some stand twice."""
+    """The id of each row; empty ids and ids of several rows are added to the problems, one line each."""
     rows: dict[str, int] = {}
     empty: list[int] = []
     twice: dict[str, tuple[int, int]] = {}
@@ -70,7 +70,7 @@ def read_vectors(
     missing: Sequence[str],
     problems: Problems,
 ) -> Vectors:
-    """Columns of a table, by case.
+    """The values of a modality's columns, by case.
 
     Args:
         ids: of the table's rows; `cases`: of the case table.

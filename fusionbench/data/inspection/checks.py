@@ -117,6 +117,7 @@ def check_censorship(time: NDArray[np.float64], event: NDArray[np.bool_]) -> Ite
     n, observed = len(time), int(event.sum())
     if min(observed, n - observed) < MIN_EVENTS:
         return
+    # Both signs are required: either alone can occur in a cohort that is coded correctly.
     later = _probability_later(time[event], time[~event])
     size = max(1, round(TAIL * n))
     tail = int(event[np.argsort(time, kind="stable")[-size:]].sum())

@@ -84,6 +84,7 @@ def _candidates(table: Floats, time: Floats) -> NDArray[np.bool_]:
     known = ~np.isnan(table)
     count = np.maximum(known.sum(axis=0), 1)
     x, y = _centred(_ranks(table), known, count), _centred(_ranks(time[:, np.newaxis]), known, count)
+    # Pearson's correlation of ranks; constant columns have a spread of 0 and are never candidates.
     spread = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
     return np.asarray(np.abs((x * y).sum(axis=0)) > CANDIDATE * np.where(spread > 0, spread, np.inf))
 

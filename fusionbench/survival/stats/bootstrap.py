@@ -65,6 +65,7 @@ def resample(strata: Ints, folds: Sequence[ScoredFold], *, seed: int, draws: int
         candidates = _draw(strata, draws - n_kept, rng)
         usable = np.ones(len(candidates), dtype=bool)
         for fold in needed:
+            # Every draw must give every fold a value: a mean over folds of some draws only would be another statistic.
             usable &= pair_weight(fold.pairs, candidates[:, fold.patients]) > 0
         kept.append(candidates[usable])
         n_kept, n_seen = n_kept + int(usable.sum()), n_seen + len(candidates)

@@ -25,6 +25,7 @@ def risk_groups(risk: NDArray[Any], fold: NDArray[Any]) -> NDArray[np.bool_]:
     high = np.zeros(len(risk), dtype=bool)
     for name in np.unique(fold):
         members = fold == name
+        # Strictly above: where many risks tie at the median, the high group is the smaller one.
         high[members] = risk[members] > np.median(risk[members])
     return high
 

@@ -84,6 +84,7 @@ def corrected_t_test(differences: ArrayLike, test_to_train: float) -> PairedTest
     mean = float(values.mean()) if n else float("nan")
     if n < 2:
         return PairedTest(mean, float("nan"), 0, float("nan"))
+    # With ddof 1, as in the uncorrected t-test.
     se = standard_deviation(values) * float(np.sqrt(1 / n + test_to_train))
     if se == 0:  # all differences are equal: certainly different from zero, unless all are zero
         return PairedTest(mean, 0.0, n - 1, 1.0 if mean == 0 else 0.0)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
-    from fusionbench.tools.explain import Explained, Request
+    from fusionbench.tools.explain import ExplainReport, Request
     from fusionbench.tools.profile import Profiled
     from fusionbench.tools.run import Reporter, RunReport
     from fusionbench.tools.status import Status
@@ -146,7 +146,7 @@ class Session:
 
         return suite_status(name, self.out, self.resources)[0]
 
-    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> Explained:
+    def explain(self, request: Request, tell: Callable[[str], None] | None = None) -> ExplainReport:
         """Write where a stored model looks in test cases, and whether that matters, below the suite's results.
 
         Raises:
@@ -278,15 +278,18 @@ class Session:
 
         return report_all(self.out, self.resources)
 
-    def audit(self, name: str) -> Audit:
-        """What the written results prove about the protocol; of a published run, as far as its frames show.
+    def audit(self, name: str, replays: int = 0) -> Audit:
+        """Check stored results: the protocol, files, scores and lock; of a published run, as far as its frames show.
+
+        Args:
+            replays: so many cells are predicted again from their weights, in a fresh process.
 
         Raises:
             ResultsError: nothing has been run, or a cell is damaged.
         """
         from fusionbench.tools.reports import audit_suite
 
-        return audit_suite(name, self.out, self.resources)
+        return audit_suite(name, self.out, self.resources, replays)
 
     def compare(self, name: str, model_a: str, model_b: str, other: Path | None = None) -> pd.DataFrame:
         """Two models of a suite, paired, wherever both were run; the second perhaps of another results root.

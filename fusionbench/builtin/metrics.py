@@ -97,7 +97,7 @@ class IntegratedBrier(Metric):
 
     The squared error at each grid point, weighted by inverse probability of censoring, is integrated by trapezoids from
     the first grid point (tau / 20) to tau and divided by that length. Unlike scikit-survival's function it is defined
-    where grid points lie outside the test cases' follow-up; where both are defined they are equal.
+    where grid points lie before the first test time; where both are defined they are equal.
     Source: Graf et al. 1999.
     """
 
@@ -112,12 +112,12 @@ class IntegratedBrier(Metric):
             raise UndefinedMetric("no event among the test cases")
         died = test.event[:, None] & (test.time[:, None] <= grid)
         alive = test.time[:, None] > grid
+        # After the longest follow-up nothing is known of those who were alive.
+        if not alive[:, -1].any():
+            end = f"test follow-up ends at {test.time.max():g} months"
+            raise UndefinedMetric(f"{end}, before the end of the time grid at {grid[-1]:g} months")
         # At t, who died by t is weighted at the own time, who is alive at t; who was censored before t has no weight.
-        weight_died = _event_weights(train, test)
-        # Where nobody is alive any more, the training follow-up need not reach, and no weight is needed.
-        reached = alive.any(axis=0)
-        weight_alive = np.zeros(len(grid))
-        weight_alive[reached] = 1 / _uncensored(train, grid[reached])
+        weight_died, weight_alive = _event_weights(train, test), 1 / _uncensored(train, grid)
         errors = survival**2 * died * weight_died[:, None] + (1 - survival) ** 2 * alive * weight_alive
         return float(np.trapezoid(errors.mean(axis=0), grid) / (grid[-1] - grid[0]))
 

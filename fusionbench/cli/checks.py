@@ -10,9 +10,19 @@ import typer
 from fusionbench.cli.options import OUT, Json, Out, SuiteName, names_of, open_session, print_json
 
 
-def audit(suite: SuiteName, as_json: Json = False, out: Out = OUT) -> None:
-    """Prove the protocol from what a run has written: pass, DECLARED or BREACH, one line a rule; exit 1 on a breach."""
-    found = open_session(out).audit(suite)
+def audit(
+    suite: SuiteName,
+    replay: Annotated[
+        int, typer.Option("--replay", min=0, help="Predict so many cells again from their weights, in a new process.")
+    ] = 0,
+    as_json: Json = False,
+    out: Out = OUT,
+) -> None:
+    """Check stored results: the protocol, the files, the scores; pass, DECLARED or BREACH, one line a rule.
+
+    Exit status 1 on a breach.
+    """
+    found = open_session(out).audit(suite, replay)
     if as_json:
         print_json([asdict(line) for line in found.lines])
     else:

@@ -63,6 +63,8 @@ def _json(found: Status, running: RunningCells, removed: list[StoredCell]) -> di
         "outdated": [{"key": s.key, "label": s.label, "seed": s.seed} for s in found.outdated],
         "removed": [s.key for s in removed],
         "extra": found.extra,
+        "kept": found.kept,
+        "uninstalled": dict(found.uninstalled),
         "suite_changes": list(found.suite_changes),
         "unread": dict(found.unread),
         "lost": dict(running.lost),
@@ -115,6 +117,10 @@ def _beside(found: Status, running: RunningCells, removed: list[StoredCell], pru
         typer.echo(f"changed since the last run: {change}")
     for dataset, reason in found.unread.items():
         typer.echo(f"not counted, since it cannot be read here: {dataset}: {reason}")
+    for model, distribution in found.uninstalled.items():
+        typer.echo(f"not counted, since its plugin is not installed or broken: {model}, brought by {distribution}")
+    if found.kept:
+        typer.echo(f"kept: {found.kept} stored cells of plugins that are not installed here, or broken")
     if found.extra:
         typer.echo(f"beside them: {found.extra} stored cells of rows, repeats or seeds that the suite does not ask for")
     if removed:

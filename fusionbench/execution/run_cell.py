@@ -17,6 +17,7 @@ from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.interfaces import Predictor, State
+from fusionbench.core.plugin_source import source_of
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
 from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
@@ -30,6 +31,7 @@ from fusionbench.execution.retry import transient
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival import assign_bins, time_bins
+from fusionbench.survival.stats import distinct_risks
 
 FEW_RISKS = 3
 """Fewer distinct risks than this in a fold are called degenerate."""
@@ -90,7 +92,7 @@ def _failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> C
 
 def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:
     """A cell that has no numbers, with the first line of the reason; `about` goes into its record."""
-    asked = {"cell": _about(cell), "ingredients": dict(cell.ingredients)}
+    asked = {"cell": cell_columns(cell), "ingredients": dict(cell.ingredients)}
     record = {**asked, "seconds": {"total": seconds}, **about}
     return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
 
@@ -182,10 +184,11 @@ def _score(
 def _origin(cell: Cell, resources: SharedResources) -> dict[str, Any]:
     """What the cell was asked to be."""
     return {
-        "cell": _about(cell),
+        "cell": cell_columns(cell),
         "ingredients": dict(cell.ingredients),
         "recipe": cell.recipe.model_dump(mode="json"),
         "metrics": {name: resources.registry.metric(name).version for name in cell.metrics},
+        "source": {} if cell.model.name == ORACLE else source_of(resources.registry, "models", cell.model.name),
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
     }
 
@@ -297,12 +300,13 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
     if data.n_left_out:
         notes.append(f"{data.n_left_out} training and validation cases have none of the modalities and were left out")
     for p in tested:
-        if p.pattern == "full" and len(np.unique(p.prediction.risk)) < FEW_RISKS:
+        if p.pattern == "full" and distinct_risks(p.prediction.risk) < FEW_RISKS:
             notes.append(f"degenerate risks: fewer than {FEW_RISKS} distinct values on the test fold")
     return notes
 
 
-def _about(cell: Cell) -> dict[str, Any]:
+def cell_columns(cell: Cell) -> dict[str, Any]:
+    """What a cell is, as its record says it: row, repeat, fold, seed, horizon and protocol."""
     protocol = cell.protocol.model_dump(mode="json")
     tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
     return {**cell.columns, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}

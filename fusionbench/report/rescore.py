@@ -67,6 +67,8 @@ def _cases(split: pd.DataFrame, *parts: str) -> list[str]:
 
 
 def _targets(of: pd.DataFrame, cases: list[str]) -> Targets:
+    if unknown := set(cases) - set(of.index):
+        raise ResultsError(f"case {min(unknown)!r} was predicted, and the stored targets have no such case")
     known = of.loc[cases]
     return SurvivalTargets(
         known["time"].to_numpy(np.float64), known["event"].to_numpy(bool), np.zeros(len(known), dtype=np.int64)

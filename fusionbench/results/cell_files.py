@@ -6,6 +6,7 @@ that storing it takes.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
 PREPROCESS, WEIGHTS = "preprocess.json", "model.safetensors"
+PARTS = (PREDICTIONS, HISTORY, PREPROCESS, WEIGHTS)
+"""The files beside cell.json, whose checksums it holds."""
 T = TypeVar("T")
 
 
@@ -39,9 +42,16 @@ def write_parts(folder: Path, result: CellResult) -> None:
         "scores": [asdict(s) | {"value": s.value if s.value == s.value else None} for s in result.scores],
         "grid": grid,
         "patterns": [_about(p) for p in result.predictions],
+        "files": {name: sha256(folder / name) for name in PARTS if (folder / name).exists()},
         "record": dict(result.record),
     }
     (folder / CELL).write_text(_lines(content, 2), encoding="utf-8")
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _lines(value: Any, depth: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -154,6 +155,11 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=F
 def canonical(value: Any) -> str:
     """Canonical JSON: sorted keys, no spaces, exact floats."""
     return str(value) if type(value) is int else _CANONICAL.encode(value)
+
+
+def cell_key(canonical_ingredients: str) -> str:
+    """The key of a cell: the first 20 hexadecimal digits of the SHA-256 of its ingredients as canonical JSON."""
+    return hashlib.sha256(canonical_ingredients.encode()).hexdigest()[:20]
 
 
 def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[Mask]]:

@@ -20,7 +20,7 @@ from fusionbench.core.registry import Registry
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
-from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite import Suite, parse_suite
 from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
@@ -109,6 +109,7 @@ def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
         "events": int(event.sum()),
         "bins": sizes.tolist(),
         "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
+        "having": {name: sum(name in case.refs for case in cohort.cases) for name in cohort.specs_raw},
     }
 
 
@@ -167,6 +168,20 @@ def _is_lock(content: Mapping[str, Any]) -> bool:
 
 
 _REMEDY = "finished cells are kept: run the suite and it is written anew"
+
+
+def suite_from_lock(lock: Mapping[str, Any], where: str) -> Suite:
+    """The suite that a lock is of, without the published numbers beside its file, which the lock holds itself.
+
+    Args:
+        where: names the lock in messages.
+
+    Raises:
+        SuiteError: it is not what a run writes there.
+    """
+    left_out = {"name", *published_numbers.COLUMNS}
+    content = {key: value for key, value in lock["suite"].items() if key not in left_out}
+    return parse_suite(str(lock["suite"].get("name")), tomli_w.dumps(content), where)
 
 
 def lock_text(lock: Mapping[str, Any]) -> str:

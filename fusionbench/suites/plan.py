@@ -19,7 +19,7 @@ from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data import splits
 from fusionbench.data.masks import check_pattern, expand_patterns, hidden_from_all, mask_hash
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
-from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, test_masks
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, test_masks
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import check_names
@@ -319,7 +319,7 @@ class _Maker:
     def keyed(self, cell: Cell, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
         """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
         ingredients = self.ingredients(cell, [key for _, key in members])
-        key = hashlib.sha256(self._canonical(ingredients).encode()).hexdigest()[:20]
+        key = cell_key(self._canonical(ingredients))
         return replace(cell, members=members, key=key, ingredients=ingredients)
 
     def _canonical(self, ingredients: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,13 +34,17 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """Keys of a suite and the columns of the file each names; a list in a cell is separated by spaces."""
 
 OF_VARIANTS = ("steadier-agreement", "steadier-score", "later-rise", "sensitive", "learns")
-OF_ROWS = ("gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern", "no-worse-alone")
+OF_ROWS = (
+    *("gain-over-best", "mean-gain-over-best", "nearly-equal", "lower-spread", "better-under-pattern"),
+    "no-worse-alone",
+)
 KINDS = (*OF_ROWS, *OF_VARIANTS, "counts")
 """Kinds of claim that results can answer; those of variants hold one variant against others. A claim without a kind
 is shown and not checked."""
 
-PROPERTIES = ("rows", "columns", "censored", "bins")
+PROPERTIES = ("rows", "slides", "columns", "censored", "bins")
 UNITS = ("patient", "slide")
+_HAVING = re.compile(r"having:[\w-]+")  # cases that have a modality, as `having:omic`
 
 
 @dataclass(frozen=True)
@@ -192,7 +197,10 @@ def _checked(row: Mapping[str, str], known: _Known) -> Iterator[str]:
 def _counts(row: Mapping[str, str], known: _Known) -> Iterator[str]:
     yield from known.plugin("datasets", row["dataset"])
     yield from known.choice("unit", row["unit"], UNITS)
-    yield from known.choice("property", row["property"], PROPERTIES)
+    if not _HAVING.fullmatch(row["property"]):
+        yield from known.choice("property", row["property"], (*PROPERTIES, "having:MODALITY"))
+    if (row["property"], row["unit"]) == ("slides", "patient"):
+        yield "property slides belongs to unit slide, not patient"
     for value in row["value"].split():
         yield from _number("value", value)
     yield from _number("plus", row["plus"]) if row["plus"] else ()

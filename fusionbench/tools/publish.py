@@ -15,18 +15,18 @@ from fusionbench.report.build import (
     frames_of,
     lock_of,
     metric_versions,
-    planned_cohorts,
     write_report,
     write_tables,
 )
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
+from fusionbench.results.manifest import write_manifest
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
 from fusionbench.suites.suite import load_suite
 from fusionbench.survival.stats import tied_ranks
-from fusionbench.tools.audit import audit
+from fusionbench.tools.audit import audit_results
 from fusionbench.tools.planning import plan_as_run
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
         left = f"{len(missing)} of {len(plan.todo())} cells are missing"
         raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', name)}")
     store.write_text(LOCK, lock_text(lock))
-    verdict = audit(plan, store, planned_cohorts(plan, resources))
+    verdict = audit_results(plan, store, resources)
     store.write_text("audit.json", verdict.to_json())
     lock, suite = read_lock(store.folder), load_suite(registry, name)
     write_report(read_frames(store.folder), store, lock, registry, verdict, suite)
@@ -92,6 +92,7 @@ def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path
             _copy(store.folder / name, Path(made) / name)
         origin = tomli_w.dumps(_origin(plan, store, made_by) | {"survival_curves": _has_curves(Path(made))})
         (Path(made) / "run.toml").write_text(origin, encoding="utf-8")
+        write_manifest(Path(made))
         if target.exists():
             shutil.rmtree(target)
         shutil.copytree(made, target)

@@ -7,16 +7,17 @@ from pathlib import Path
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.execution.shared import SharedResources
-from fusionbench.report.build import frames_of, planned_cohorts, write_report
+from fusionbench.report.build import frames_of, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import read_frames
+from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
 from fusionbench.suites.suite import load_suite
-from fusionbench.tools.audit import audit
+from fusionbench.tools.audit import audit_results
 from fusionbench.tools.audit.published import is_published, published_audit
-from fusionbench.tools.planning import plan_as_run, results_of
+from fusionbench.tools.planning import plan_as_run, results_of, stored_suite, uninstalled_models
 from fusionbench.tools.tracking import suites_run
 
 
@@ -34,7 +35,7 @@ def complete_results(name: str, out: Path, resources: SharedResources) -> Store:
     return store
 
 
-def audit_suite(name: str, out: Path, resources: SharedResources) -> Audit:
+def audit_suite(name: str, out: Path, resources: SharedResources, replays: int = 0) -> Audit:
     """What the written results prove about the protocol; of a published run, as far as its frames show.
 
     Raises:
@@ -42,9 +43,11 @@ def audit_suite(name: str, out: Path, resources: SharedResources) -> Audit:
     """
     folder = results_of(name, out, resources.registry).folder
     if is_published(folder):
-        return published_audit(folder)
-    plan, store = plan_as_run(name, out, resources)
-    return audit(plan, store, planned_cohorts(plan, resources))
+        return published_audit(folder, resources.registry)
+    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    whole = stored_suite(name, out, resources.registry)
+    gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
+    return audit_results(plan, store, resources, gone, replays)
 
 
 def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
@@ -57,14 +60,16 @@ def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
     if store.has_file("folds.csv"):
         frames = read_frames(store.folder)
     else:
-        plan, store = plan_as_run(name, out, resources)
+        plan, store = plan_as_run(name, out, resources, installed_only=True)
         frames = frames_of(plan, store, resources)
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
     except DataError as error:  # results can be looked at without the data they came from
         verdict = str(error)
-    suite = load_suite(resources.registry, name)
-    return write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
+    suite = stored_suite(name, out, resources.registry)
+    path = write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
+    renew_entry(store.folder, path.name)
+    return path
 
 
 def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, str]]:
@@ -79,11 +84,6 @@ def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, s
     names = suites_run(out)
     without: dict[str, str] = {}
     for name in names:
-        if name not in resources.registry.names("suites"):  # of a file of the user's own, which may be anywhere
-            if not Store(out, name).has_file("report.html"):
-                first = command(out, "report", f"{name}.toml")
-                without[name] = f"{name} is no installed suite; first name its file: {first}"
-            continue
         try:
             report_suite(name, out, resources)
         except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs

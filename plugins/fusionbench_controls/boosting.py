@@ -25,7 +25,7 @@ from fusionbench import (
 )
 from fusionbench.survival import breslow_baseline
 from fusionbench_controls.features import Outcomes, as_state, fitting_rows, same_columns
-from fusionbench_controls.hazards import curves
+from fusionbench_controls.hazards import curves, prediction
 from fusionbench_controls.trees import BoostedTrees
 
 _ALL, _TRAINING = "all.", "training."
@@ -145,7 +145,7 @@ class GradientBoostingPredictor(Predictor):
 def _said(trees: BoostedTrees, cases: CaseSet) -> SurvivalPrediction:
     x = same_columns(cases, int(trees.columns[0]), GradientBoosting.name).astype(np.float32)
     risk = trees.log_risk(x)
-    return SurvivalPrediction(cases.ids, risk, curves(trees.hazard, risk), trees.times)
+    return prediction(cases.ids, risk, curves(trees.hazard, risk), trees.times)
 
 
 def _part(state: State, prefix: str) -> Mapping[str, NDArray[Any]]:

@@ -32,7 +32,7 @@ from fusionbench_controls.features import (
     positions,
     same_columns,
 )
-from fusionbench_controls.hazards import curves
+from fusionbench_controls.hazards import curves, prediction
 
 
 class CoxOptions(Options):
@@ -139,7 +139,7 @@ class CoxPredictor(Predictor):
         x = same_columns(cases, models.coef.shape[1], "cox")
         # A sum per row, unlike a matrix product, does not depend on the other rows.
         risk = (x * models.coef[model]).sum(axis=1) - models.offset[model]
-        return SurvivalPrediction(cases.ids, risk, curves(models.hazard[model], risk), models.times)
+        return prediction(cases.ids, risk, curves(models.hazard[model], risk), models.times)
 
     def state(self) -> State:
         return as_state({**asdict(self.models), "val_ids": self.val_ids, "val_fold": self.val_fold})

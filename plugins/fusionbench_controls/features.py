@@ -80,7 +80,7 @@ def fitting_rows(train: CaseSet, val: CaseSet, who: str) -> Outcomes:
     """Training rows, then validation rows.
 
     Raises:
-        DataError: if fewer than two groups have an observed event, or an event lies at time 0.
+        DataError: if fewer than two groups have an observed event.
     """
     if train.targets is None or val.targets is None:
         raise PluginError(f"{who}: fit needs targets on training and validation cases")
@@ -91,9 +91,6 @@ def fitting_rows(train: CaseSet, val: CaseSet, who: str) -> Outcomes:
     eventful, n_groups = len(np.unique(group[event])), len(np.unique(group))
     if eventful < 2:
         raise DataError(f"{who}: {eventful} of {n_groups} patients have an observed event; at least 2 are needed")
-    if (time[event] <= 0).any():
-        first = cases[int(np.flatnonzero(event & (time <= 0))[0])].id
-        raise DataError(f"{who}: case {first!r} has its event at time 0 or before; times must be positive months")
     return Outcomes(np.concatenate([design_matrix(train), design_matrix(val)]), time, event, group)
 
 

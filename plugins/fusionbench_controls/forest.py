@@ -32,6 +32,7 @@ from fusionbench_controls.features import (
     positions,
     same_columns,
 )
+from fusionbench_controls.hazards import prediction
 from fusionbench_controls.trees import TreeArrays
 
 if TYPE_CHECKING:
@@ -171,4 +172,4 @@ def _said(trees: TreeArrays, cases: CaseSet, use: Bools) -> SurvivalPrediction:
     """By those trees that `use`, (case, tree), lets speak for a case."""
     x = same_columns(cases, int(trees.columns[0]), "survival-forest").astype(np.float32)
     hazard = trees.cumulative_hazard(x, use)
-    return SurvivalPrediction(cases.ids, hazard.sum(axis=1), np.exp(-hazard), trees.times)
+    return prediction(cases.ids, hazard.sum(axis=1), np.exp(-hazard), trees.times)

@@ -13,7 +13,9 @@ from typing import Any
 import numpy as np
 
 from fusionbench.report.api import (
+    HARRELL,
     Analysis,
+    Estimate,
     RowComparison,
     RowMean,
     compare_rows,
@@ -29,6 +31,9 @@ from fusionbench_healnet_paper.training_claims import Claim, Part, later_rise, s
 Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
+
+OF_ALL_DATASETS = ("mean-gain-over-best",)
+"""Kinds that have one answer for all datasets together."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +57,7 @@ def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
     if not parts:
         return Verdict("-", NOT_RUN)
     ours = "; ".join(f"{part.where} {part.text}" for part in parts)
-    wanted = max(len(claim["datasets"].split()), len(parts))
+    wanted = max(1 if claim["kind"] in OF_ALL_DATASETS else len(claim["datasets"].split()), len(parts))
     least = _least(claim, wanted)
     yes, no = sum(p.says is True for p in parts), sum(p.says is False for p in parts)
     if yes >= least:
@@ -69,7 +74,7 @@ def _least(claim: Claim, wanted: int) -> int:
     return int(float(claim["threshold"])) if counted else wanted
 
 
-Rule = Callable[[Claim, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
+Rule = Callable[[Claim, Analysis, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
 """What a row and those it is held against say: in words, and yes, no or open."""
 
 
@@ -83,7 +88,7 @@ def _held(rule: Rule) -> Check:
             others = {name: _other(name, claim, beside) for name in claim["against"].split()}
             absent = [name for name, of in others.items() if not of]
             if len(absent) < len(others):
-                text, says = rule(claim, row, [r for of in others.values() for r in of])
+                text, says = rule(claim, analysis, row, [r for of in others.values() for r in of])
                 yield Part(
                     where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else says
                 )
@@ -105,19 +110,77 @@ def _other(name: str, claim: Claim, rows: Sequence[RowMean]) -> list[RowMean]:
     return matching_rows(rows, rows[0].dataset, model, sets or claim["modalities"])
 
 
-def _above_zero(outcome: RowComparison) -> bool | None:
-    """Whether an interval lies above zero, or at or below it; None where it holds zero, or there is none."""
-    return True if outcome.low > 0 else False if outcome.high <= 0 else None
+def _above(outcome: RowComparison, least: float = 0.0) -> bool | None:
+    """Whether an interval lies above `least`, or at or below it; None where it holds `least`, or there is none."""
+    return True if outcome.low > least else False if outcome.high <= least else None
 
 
-def _gain_over_best(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
-    """Relative gain over the best of the others; the best by test c, as it is published."""
+def least_amount(published: str) -> float:
+    """The smallest number that is written as `published` when it is rounded: 6.5 for `7`; 0 where no amount is claimed.
+
+    Papers round their amounts, and a gain of 6.5 % is one of "7 %".
+    """
+    decimals = len(published.partition(".")[2])
+    return float(published) - 0.5 * 10.0**-decimals if published else 0.0
+
+
+def _claimed(claim: Claim) -> str:
+    return f", claimed {claim['threshold']} %" if claim["threshold"] else ""
+
+
+def _gain_over_best(
+    claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
+) -> tuple[str, bool | None]:
+    """Relative gain over the best of the others, the best by test c, as it is published; against the claimed amount."""
     best = max(others, key=lambda r: r.mean)
     outcome = compare_rows(row, best, relative_gain)
-    return f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}", _above_zero(outcome)
+    text = f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}{_claimed(claim)}"
+    return text, _above(outcome, least_amount(claim["threshold"]))
 
 
-def _nearly_equal(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    """The mean over datasets of the relative gain over the best of the others; open where a row is absent."""
+    rows = row_means(analysis, claim["pattern"])
+    names = claim["datasets"].split()
+    variants = dict.fromkeys(row.variant for _, row in _subjects(claim, rows))
+    for variant in variants:
+        of = [row for row in rows if row.variant == variant]
+        found = {name: _with_best(claim, name, of) for name in names}
+        pairs = [pair for pair in found.values() if not isinstance(pair, str)]
+        absent = [pair for pair in found.values() if isinstance(pair, str)]
+        if pairs:
+            gain = _mean_gain(pairs)
+            known = f"{len(pairs)} of {len(names)}" if absent else f"{len(pairs)}"
+            where = f"mean of {known} cohorts" + (f" ({variant})" if len(variants) > 1 else "")
+            text = f"{gain.text(1, ' %')}{_claimed(claim)}" + (f" ({'; '.join(absent)})" if absent else "")
+            yield Part(where, text, None if absent else _above(gain, least_amount(claim["threshold"])))
+
+
+def _with_best(claim: Claim, dataset: str, rows: Sequence[RowMean]) -> tuple[RowMean, RowMean] | str:
+    """The claim's row on a dataset and the best of those it is held against, or what keeps them from a mean."""
+    mine = matching_rows(rows, dataset, claim["model"], claim["modalities"])
+    if len(mine) != 1:
+        return f"{dataset} has {len(mine)} rows" if mine else f"{dataset} not run"
+    beside = [row for row in rows if row.row[0] == mine[0].row[0]]
+    others = {name: _other(name, claim, beside) for name in claim["against"].split()}
+    absent = [name for name, of in others.items() if not of]
+    if absent:
+        return f"{', '.join(absent)} on {dataset} not run"
+    return mine[0], max((row for of in others.values() for row in of), key=lambda row: row.mean)
+
+
+def _mean_gain(pairs: Sequence[tuple[RowMean, RowMean]]) -> RowComparison:
+    """Mean relative gain; draws of a dataset's rows are paired, those of two datasets independent."""
+    value = float(np.mean([relative_gain(one.mean, best.mean) for one, best in pairs]))
+    whole = all(row.n_folds == row.n_wanted for pair in pairs for row in pair)
+    draws = [
+        relative_gain(one.draws, best.draws) for one, best in pairs if one.draws is not None and best.draws is not None
+    ]
+    gain = Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None)
+    return RowComparison(gain.value, gain.low, gain.high, paired=True)
+
+
+def _nearly_equal(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """The difference to the best of the others lies within the threshold."""
     margin, outcome = float(claim["threshold"]), compare_rows(row, max(others, key=lambda r: r.mean))
     inside = -margin < outcome.low and outcome.high < margin
@@ -125,17 +188,32 @@ def _nearly_equal(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tupl
     return f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None
 
 
-def _lower_spread(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
-    """sd over folds below the mean of the others' sd."""
+def _lower_spread(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+    """The sd over folds lies below the mean of the others' sd; open where a row lacks folds."""
     theirs = float(np.mean([other.sd for other in others]))
-    known = not np.isnan([row.sd, theirs]).any()
-    return f"sd {row.sd:.3f}, mean of the others {theirs:.3f}", bool(row.sd < theirs) if known else None
+    short = [f"{r.model} has {r.n_folds} of {r.n_wanted} folds" for r in (row, *others) if r.n_folds < r.n_wanted]
+    said = "; ".join([_spread_of(claim, analysis, row), *short])
+    known = not short and not np.isnan([row.sd, theirs]).any()
+    return f"sd {row.sd:.3f}, mean of the others {theirs:.3f} ({said})", bool(row.sd < theirs) if known else None
 
 
-def _better_under_pattern(claim: Claim, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
+def _spread_of(claim: Claim, analysis: Analysis, row: RowMean) -> str:
+    """What a row's sd is taken over: its folds, those of all repeats, or folds averaged over repeats; and its ddof."""
+    plan = analysis.stored.plans[row.row[0], row.row[3]]
+    places = analysis.values[row.row, claim["pattern"], HARRELL]
+    repeats, folds = (len(set(numbers)) for numbers in zip(*places, strict=True))
+    over = f"{folds} folds"
+    if repeats > 1:
+        over += f", each the mean of {repeats} repeats" if plan.published else f" of each of {repeats} repeats"
+    return f"over {over}; ddof {plan.sd_ddof}"
+
+
+def _better_under_pattern(
+    claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
+) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
     outcome = compare_rows(row, max(others, key=lambda r: r.mean))
-    return outcome.text(), _above_zero(outcome)
+    return outcome.text(), _above(outcome)
 
 
 def _apart(outcome: RowComparison) -> bool:
@@ -164,6 +242,7 @@ def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterat
 
 CHECKS: Mapping[str, Check] = {
     "gain-over-best": _held(_gain_over_best),
+    "mean-gain-over-best": _mean_gain_over_best,
     "nearly-equal": _held(_nearly_equal),
     "lower-spread": _held(_lower_spread),
     "better-under-pattern": _held(_better_under_pattern),

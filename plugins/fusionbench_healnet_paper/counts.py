@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench import PluginRef
@@ -17,10 +17,18 @@ def counts(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     stored = lock.get("counts")
     if stored:
         read = [row for row in stored["rows"] if here(row, lock) is not None]
-        absent = dict.fromkeys(row["dataset"] for row in stored["rows"] if row not in read)
+        absent = dict.fromkeys(_unread(stored["rows"], read))
         not_read = [f"not read here: {', '.join(absent)}"] if absent else []
         lines = tuple(_line(row, lock) for row in read)
         yield Section(2, "Counts beside the published ones", "", HEADER, lines, (*stored["notes"], *not_read))
+
+
+def _unread(rows: Sequence[Row], read: Sequence[Row]) -> Iterator[str]:
+    """Datasets without any count, and single properties of the others."""
+    partly = {row["dataset"] for row in read}
+    for row in rows:
+        if row not in read:
+            yield f"{row['property']} of {row['dataset']}" if row["dataset"] in partly else row["dataset"]
 
 
 def agreeing(lock: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -37,19 +45,24 @@ def _line(row: Row, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
 
 
 def here(row: Row, lock: Mapping[str, Any]) -> list[float] | None:
-    """The numbers of one property; None where the cohort was not read under that unit."""
+    """The numbers of one property; None where the cohort was not read under that unit, or lacks the modality."""
     of = {PluginRef.parse(name).name: dataset for name, dataset in lock["datasets"].items()}
     counted = of.get(row["dataset"], {}).get("counts", {}).get(row["unit"])
     if counted is None:
         return None
+    name, _, modality = row["property"].partition(":")
+    if name == "having":
+        having = counted.get("having", {}).get(modality)
+        return None if having is None else [having]
     cases = counted["cases"]
     known: dict[str, list[float]] = {
         "rows": [cases],
+        "slides": [cases],  # each case of unit slide is one slide; `plus` counts the slides without a case
         "columns": [sum(counted["columns"].values())],
         "censored": [1 - counted["events"] / cases],
         "bins": counted["bins"],
     }
-    return known[row["property"]]
+    return known[name]
 
 
 def _plus(row: Row) -> float:

@@ -28,6 +28,7 @@ modalities = [["vector"], ["bag"], ["vector", "bag"]]
 metrics = ["harrell_c_index"]
 [protocol]
 folds = 2
+test_patterns = ["full", "drop:*"]
 [train]
 epochs = 2
 """
@@ -66,7 +67,7 @@ def test_a_case_becomes_a_page_figures_and_tables(small: Callable[..., Outcome])
     assert shares.sum() == pytest.approx(1)
     layers = pd.read_csv(page.parent / "layers.csv")
     assert list(layers["layer"]) == [1, 2]
-    assert layers[["total_variation", "jensen_shannon", "starts_apart"]].stack().between(0, 1).all()
+    assert layers[["total_variation", "jensen_shannon", "total_variation_between_seeds"]].stack().between(0, 1).all()
     about = json.loads((page.parent / "explanation.json").read_text())
     assert about["rank_in_fold"] == 1
     summary = pd.read_csv("results/small/explain/healnet/summary.csv")
@@ -86,17 +87,43 @@ def test_top_risk_asks_the_predictions_and_not_the_outcome(small: Callable[..., 
     assert set(summary["case"][:2]) == set(firsts)
 
 
-def test_a_model_without_attention_is_explained_by_leaving_out(small: Callable[..., Outcome]) -> None:
-    """A linear model: what single columns do adds up to what all of them do. Members of a fusion feel it, too."""
-    assert small("-m", "cox", "--top-risk", "1", "--modalities", "vector").returncode == 0
-    (page,) = Path("results/small/explain/cox").glob("*/explanation.html")
-    assert "cox has no attention" in page.read_text()
-    items = pd.read_csv(page.parent / "items.csv")
-    assert items["attention"].isna().all()
-    assert items["change_of_risk"].abs().max() > 0
+def test_a_model_without_attention_is_explained_by_occlusion(small: Callable[..., Outcome]) -> None:
+    """The risk of a linear model is a sum over columns, so contributions differ between two cases as their risks do."""
+    (cell, *_) = _cells("cox", "vector")
+    stored = pd.read_parquet(cell / "predictions.parquet").query("split == 'test' and pattern == 'full'")
+    risks = stored.set_index("case")["risk"]
+    sums = {}
+    for case in (risks.idxmax(), risks.idxmin()):
+        assert small("-m", "cox", "--case", case, "--modalities", "vector").returncode == 0
+        (page,) = Path("results/small/explain/cox").glob(f"{case}*/explanation.html")
+        assert "cox has no attention" in page.read_text()
+        items = pd.read_csv(page.parent / "items.csv")
+        assert items["attention"].isna().all()
+        sums[case] = items["contribution"].sum()
+    assert sums[risks.idxmax()] - sums[risks.idxmin()] == pytest.approx(risks.max() - risks.min(), rel=1e-4)
+    assert risks.max() - risks.min() > 0.01
+
+
+def test_the_contribution_of_a_modality_is_the_risk_with_it_minus_the_risk_without_it(
+    small: Callable[..., Outcome],
+) -> None:
+    """The run has predicted its test cases without each modality, too."""
+    assert small("-m", "healnet", "--top-risk", "1").returncode == 0
+    (page,) = Path("results/small/explain/healnet").glob("*/explanation.html")
+    about = json.loads((page.parent / "explanation.json").read_text())
+    cell = _cell_of("healnet", "vector+bag", about["case"])
+    stored = pd.read_parquet(cell / "predictions.parquet").query("split == 'test'")
+    risk = stored[stored["case"] == about["case"]].set_index("pattern")["risk"]
+    assert set(about["modalities"]) == {"vector", "bag"}
+    for name, modality in about["modalities"].items():
+        assert modality["contribution"] == pytest.approx(risk["full"] - risk[f"drop:{name}"], rel=1e-3, abs=1e-6)
+        assert abs(modality["contribution"]) > 1e-4
+
+
+def test_members_of_a_fusion_are_occluded_too(small: Callable[..., Outcome]) -> None:
     assert small("-m", "late-fusion[member=cox]", "--top-risk", "1").returncode == 0
     (fused,) = Path("results/small/explain").glob("late_fusion_member*/*/items.csv")
-    changes = pd.read_csv(fused).groupby("modality")["change_of_risk"]
+    changes = pd.read_csv(fused).groupby("modality")["contribution"]
     assert set(changes.groups) <= {"vector", "bag"}
     assert (changes.apply(lambda x: x.abs().max()) > 0).all()
 
@@ -114,7 +141,7 @@ def test_a_missing_modality_is_said(small: Callable[..., Outcome]) -> None:
     lacking = next(case.id for case in cases if "bag" not in case.refs)
     assert small("-m", "healnet", "--case", lacking).returncode == 0
     page = Path(f"results/small/explain/healnet/{lacking}/explanation.html").read_text()
-    assert "the case has no bag: no attention on it, nothing to leave out" in page
+    assert "The case has no bag: no attention and no contribution to show" in page
     one_error(small("-m", "abmil", "--case", lacking), "has none of bag", "training mean", "--modalities")
 
 
@@ -246,7 +273,7 @@ weight_decay = 0.0
 """
 
 
-def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_path: Path) -> None:
+def test_a_network_that_has_not_learnt_has_the_initial_attention_of_its_seed(tmp_path: Path) -> None:
     """The start is that of the very cell: k-means of clusters and order of random numbers included."""
     (tmp_path / "still.toml").write_text(STILL)
     suite, session = str(tmp_path / "still.toml"), Session(out=tmp_path / "results", device="cpu")
@@ -257,10 +284,10 @@ def test_a_network_that_has_not_learnt_looks_where_its_seed_made_it_look(tmp_pat
             0
         ]
         (explanation,) = session.explain(Request(suite, model, case=case, draws=1)).explanations
-        look = next(part.look for part in explanation.parts if part.name == "bag")
-        assert look is not None
-        assert look.moved.max() < 1e-5, model
-        assert look.starts_apart.min() > 1e-4, model
+        attention = next(m.attention for m in explanation.modalities if m.name == "bag")
+        assert attention is not None
+        assert attention.distance_from_initial.max() < 1e-5, model
+        assert attention.distance_between_seeds.min() > 1e-4, model
 
 
 PLANTED = """
@@ -281,7 +308,7 @@ folds = 2
     ("model", "modalities", "train", "times"),
     [
         ("abmil", ["bag"], "epochs = 20\npatience = 5", 5),
-        # HEALNet's average is over heads and latents, most of which look everywhere: with one head and 8 latents 7.4
+        # HEALNet's average is over heads and latents, most with nearly even attention: with one head and 8 latents 7.4
         # was measured, with the default 4 heads and 16 latents 4.6 (3.6 and 5.7 in its layers), with one head and 16
         # latents 3.9.
         ("healnet[heads=1,latents=8]", ["vector", "bag"], "epochs = 30\nlr = 0.001", 5),
@@ -302,11 +329,11 @@ def test_attention_finds_the_planted_instances_and_occlusion_agrees(
     attention, change, curves = [], [], []
     for case in next(cell for cell in plan.listed if cell.fold == 0 and not cell.skip).split.test[:12]:
         (explanation,) = session.explain(Request(suite, model, case=case, draws=3)).explanations
-        bag = next(part for part in explanation.parts if part.name == "bag")
-        assert bag.look is not None
+        bag = next(modality for modality in explanation.modalities if modality.name == "bag")
+        assert bag.attention is not None
         assert bag.occlusion.curve is not None
         there, moved, curve = truth[case], np.abs(bag.occlusion.by_item), bag.occlusion.curve
-        attention.append((bag.look.mean[there].mean(), bag.look.mean[~there].mean()))
+        attention.append((bag.attention.mean[there].mean(), bag.attention.mean[~there].mean()))
         change.append((moved[there].mean(), moved[~there].mean()))
         few = slice(None, len(curve.k) // 2)
         curves.append((curve.top[few].mean(), curve.random[:, few].mean()))

@@ -110,12 +110,12 @@ class TestOnARealSlide:
             colours = np.unique(np.asarray(drawn.convert("RGB")).reshape(-1, 3), axis=0)
         assert len(colours) > 64, "the slide lies below"
         page = (place / "explanation.html").read_text(encoding="utf-8")
-        assert "Where it looks: slides, slide CMU-1-Small-Region" in page
-        assert "Tiles that are looked at most" in page
+        assert "Attention and contribution to the risk: slides, slide CMU-1-Small-Region" in page
+        assert "Tiles with the most attention" in page
         without = study("explain", "study.toml", "-m", "cox", "--case", "p00", "--slides", str(CMU.parent))
         assert without.returncode == 0, without.stderr
         page = Path("results/study/explain/cox/p00/explanation.html").read_text(encoding="utf-8")
-        assert "What changes the risk: slides" in page
+        assert "Contribution to the risk: slides" in page
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_a_slide_of_that_name_that_is_another_one_is_refused(tiles: Cli) -> None
     Path("images").mkdir()
     write_pyramid(Path("images/wanted.tiff"), (512, 512), [(0, 0, 500, 500)], downsamples=(1,), mpp=0.5)
     asked = ("explain", "study.toml", "-m", "abmil", "--case", "p00", "--slides", "images")
-    one_error(tiles(*asked), "wanted.tiff: 512 x 512 px, and a tile of 'wanted' is at 1792, 768")
+    one_error(tiles(*asked), "wanted.tiff: 512 x 512 px, but a tile of 'wanted' is at 1792, 768")
 
 
 def test_a_bag_without_coordinates_has_no_heatmap_and_a_line_says_why(cli: Cli) -> None:
@@ -161,4 +161,4 @@ def test_a_bag_without_coordinates_has_no_heatmap_and_a_line_says_why(cli: Cli) 
     assert cli("run", "study.toml", "--no-track").returncode == 0
     assert cli("explain", "study.toml", "-m", "abmil", "--case", "p00").returncode == 0
     page = Path("results/study/explain/abmil/p00/explanation.html").read_text()
-    assert "no heatmap of slides: its instances have no coordinates" in page
+    assert "No heatmap of slides: its instances have no coordinates" in page

@@ -87,6 +87,9 @@ def test_every_model_runs_on_it(cli: Cli, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("FUSIONBENCH_BAG_CACHE", str(home / "cache"))  # as a user has it; 64 cells read every bag
     (home / "data").mkdir()
     write_cohort(home / "data")
+    patients = pd.read_csv(home / "data/patients.csv", dtype=str, keep_default_na=False)
+    patients.loc[::24, ["days", "status"]] = "0", "dead"  # every model takes an event on the day of entry
+    patients.to_csv(home / "data/patients.csv", index=False)
     (home / "every.toml").write_text(SUITE)
     assert cli("data", "check", "data/cohort.toml").returncode == 0
     result = cli("run", "every.toml", "--no-track")

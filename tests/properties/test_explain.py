@@ -1,4 +1,4 @@
-"""Distances between attentions, names of folders, and what is taken out of a case."""
+"""Distances between attention weights, and instances removed from a grid."""
 
 from __future__ import annotations
 

@@ -71,6 +71,11 @@ def concordant_pairs(pairs: Pairs, risk: NDArray[Any]) -> Floats:
     return np.asarray(scores * pairs.matrix, dtype=np.float64)
 
 
+def distinct_risks(risk: NDArray[Any]) -> int:
+    """How many different risks there are, where risks that concordance takes as tied are one."""
+    return 1 + int((np.diff(np.sort(np.asarray(risk, dtype=np.float64))) > TIED_RISK).sum()) if len(risk) else 0
+
+
 def tied_ranks(risk: NDArray[Any]) -> Floats:
     """(case,) dense ranks from 1, equal where risks tie: the same concordance without a tolerance.
 

@@ -8,25 +8,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fusionbench.report.build import lock_of, planned_cohorts
 from fusionbench.results.audit_verdict import Audit, Line
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
-from fusionbench.tools.audit import rules
+from fusionbench.suites.lock import read_lock
+from fusionbench.tools.audit import integrity, rules
 from fusionbench.tools.audit.evidence import Written
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
+    from fusionbench.execution.shared import SharedResources
 
-__all__ = ["Audit", "Line", "audit"]
+__all__ = ["Audit", "Line", "audit", "audit_results"]
 
 
-def audit(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort]) -> Audit:
+def audit(
+    plan: Plan,
+    store: Store,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    uninstalled: Mapping[str, str] = MappingProxyType({}),
+) -> Audit:
     """Read every finished cell and hold it against the protocol.
 
     Args:
         cohorts: by dataset as written and unit.
+        uninstalled: models whose plugin is not installed, to the distribution that brought them; not in the plan.
 
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
@@ -49,7 +59,44 @@ def audit(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort]) -
         rules.coverage(cells),
         rules.degenerate(cells),
     )
-    return Audit(plan.suite.name, lines)
+    unaudited = (rules.installed(plan.suite.models, uninstalled),) if uninstalled else ()
+    return Audit(plan.suite.name, (*lines, *unaudited))
+
+
+def audit_results(
+    plan: Plan,
+    store: Store,
+    resources: SharedResources,
+    uninstalled: Mapping[str, str] = MappingProxyType({}),
+    replays: int = 0,
+) -> Audit:
+    """The protocol's rules, and whether the stored results agree with themselves.
+
+    Args:
+        plan: the whole suite, as it was last run, without models that are `uninstalled`.
+        replays: so many cells are predicted again from their weights.
+
+    Raises:
+        ResultsError: a file of a finished cell is missing or damaged.
+    """
+    cohorts = planned_cohorts(plan, resources)
+    protocol = audit(plan, store, cohorts, uninstalled)
+    results = integrity.read_results(plan, store)
+    metrics = {name: resources.registry.metric(name)() for name in plan.suite.metrics}
+    lines = [
+        integrity.complete(plan, store),
+        integrity.files(results, store),
+        integrity.records(results),
+        integrity.scores(results, cohorts, metrics),
+        integrity.one_code(results, resources.registry),
+    ]
+    if not uninstalled:
+        lines.append(integrity.lock_agrees(read_lock(store.folder), lock_of(plan, resources)))
+    if replays:
+        from fusionbench.tools.audit.replay import replay
+
+        lines.append(replay(plan, store, resources, replays))
+    return Audit(plan.suite.name, (*protocol.lines, *lines))
 
 
 def _finished(record: Mapping[str, Any] | None) -> bool:

@@ -13,6 +13,7 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.results.cell_files import PREPROCESS
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
+from fusionbench.survival.stats import distinct_risks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,7 @@ class Written:
             split=given.get("split", ""),
             masks=given.get("masks", ""),
             hidden=tuple((p["pattern"], p["draw"], p["realised"]) for p in record["patterns"] if p["split"] == "test"),
-            distinct=int(test.loc[test["pattern"] == "full", "risk"].nunique()),
+            distinct=distinct_risks(test.loc[test["pattern"] == "full", "risk"].to_numpy()),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
             best_epoch=_lowest(store.history(cell.key)) if fit.get("best_epoch") is not None else None,

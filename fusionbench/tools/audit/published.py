@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from fusionbench.core.errors import ResultsError
+from fusionbench.report.rescore import rescore
 from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
+from fusionbench.results.manifest import manifest_agrees
+from fusionbench.suites.lock import read_lock
+
+if TYPE_CHECKING:
+    from fusionbench.core.registry import Registry
 
 FOLD = ["dataset", "variant", "repeat", "fold"]
+ROUNDED = 2e-3
+"""How far a score of published curves, which are rounded to three decimals, may lie from the published score."""
 
 
-def published_audit(folder: Path) -> Audit:
+def published_audit(folder: Path, registry: Registry) -> Audit:
     """The audit that was written when the run was published, with those rules taken again that its frames can show.
+
+    Args:
+        registry: of the metrics, by which the published predictions are scored again.
 
     Raises:
         ResultsError: no audit or no frames are there.
@@ -27,7 +40,29 @@ def published_audit(folder: Path) -> Audit:
         raise ResultsError(f"{path}: no readable audit ({error}); run the suite, or publish it again") from None
     frames = read_frames(folder)
     declared = {line.rule for line in stored.lines if line.verdict == "DECLARED"}
-    return Audit(stored.suite, (*stored.lines, *_again(frames, declared)))
+    again = (*_again(frames, declared), _rescored(frames, read_lock(folder), registry), manifest_agrees(folder))
+    return Audit(stored.suite, (*stored.lines, *again))
+
+
+def _rescored(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Line:
+    """Published scores follow from the published predictions, whose curves are rounded and kept for one repeat only."""
+    rule, key = "published scores follow from the published predictions", [*PLACE, "pattern", "metric"]
+    metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"] if name in registry.names("metrics")}
+    own = frames.folds[frames.folds["model"].isin(set(frames.predictions["model"]))]
+    try:
+        now: dict[Any, float] = rescore(frames, lock, metrics).set_index(key)["value"].to_dict()
+    except ResultsError as error:
+        return verdict(rule, [Finding(str(error))], f"{len(own)} scores")
+    findings, left_out = [], 0
+    for place, value in own.set_index(key)["value"].astype(float).items():
+        again = now.get(place, math.nan)
+        if math.isnan(again):  # undefined, or of curves that were not published
+            left_out += not math.isnan(value)
+        elif not abs(again - value) <= ROUNDED:
+            label = " · ".join(map(str, cast("tuple[object, ...]", place)))
+            findings.append(Finding(f"{label} is {value:.4f}, the predictions give {again:.4f}"))
+    counted = f"{len(own)} scores" + (f", {left_out} of which need curves that are not published" if left_out else "")
+    return verdict(rule, findings, counted)
 
 
 def _again(frames: Frames, declared: set[str]) -> Iterator[Line]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.data.splits import fold_hash
 from fusionbench.execution.run_cell import FEW_RISKS
 from fusionbench.results.audit_verdict import Finding, Line, verdict
@@ -227,6 +228,14 @@ def degenerate(cells: Sequence[Written]) -> Line:
     """
     findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_RISKS]
     return verdict(f"at least {FEW_RISKS} distinct risks in a fold", findings, f"{len(cells)} cells")
+
+
+def installed(models: Sequence[PluginRef], uninstalled: Mapping[str, str]) -> Line:
+    """Rows of models that are not installed cannot be planned, so that the other rules have not looked at them."""
+    findings = [Finding(f"{model}, brought by {source}", model) for model, source in uninstalled.items()]
+    shares = {model: f"brought by {source}, which is not installed or broken" for model, source in uninstalled.items()}
+    counted = f"{len(models) + len(uninstalled)} models"
+    return verdict("every model is installed, so that its rows could be audited", findings, counted, shares)
 
 
 def _may_be_degenerate(written: Written) -> str:

@@ -1,7 +1,7 @@
-"""Where a stored model looks in a patient, and whether that matters to the risk that it predicts.
+"""Explanations of single predictions: a stored model's attention on a test case, and contributions to its risk.
 
-Made of what a run has stored (preprocessing and weights of the cell in whose test fold the patient is); nothing is
-trained. `Request` says what is asked for, `explain` answers.
+Made from what a run has stored: preprocessing and weights of the cell in whose test fold the case is. Nothing is
+trained. `Request` names the cases and the model, `explain` writes the explanations.
 """
 
 from __future__ import annotations
@@ -13,22 +13,23 @@ from pathlib import Path
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
-from fusionbench.tools.explain.explanation import Explanation, gather
-from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.explanation import Explanation, explain_case
+from fusionbench.tools.explain.loaded_case import LoadedCase
+from fusionbench.tools.explain.output import write_explanation, write_summary
 from fusionbench.tools.explain.request import Request
-from fusionbench.tools.explain.select import choose, refuse_published
-from fusionbench.tools.explain.writing import write, write_summary
+from fusionbench.tools.explain.select import refuse_published, select_cases
 
-__all__ = ["Explained", "Explanation", "Request", "explain", "refuse_published"]
+__all__ = ["ExplainReport", "Explanation", "Request", "explain", "refuse_published"]
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
-    """What was written.
+class ExplainReport:
+    """Explanations with the files that hold them.
 
     Attributes:
-        pages: explanation.html of each case, from the highest risk down.
-        summary: of several cases; None of one.
+        explanations: of each case, from the highest risk down.
+        pages: path of explanation.html of each case, in the same order.
+        summary: path of summary.csv; None for a request that names one case.
     """
 
     explanations: tuple[Explanation, ...]
@@ -41,26 +42,25 @@ def explain(
     store: Store,
     resources: SharedResources,
     request: Request,
-    tell: Callable[[str], None] | None = None,
-) -> Explained:
-    """Explain the cases of a request and write what comes of it below the suite's results.
+    report: Callable[[str], None] | None = None,
+) -> ExplainReport:
+    """Explain the cases of a request and write the explanations below the suite's results.
 
     Args:
         plan: of the suite as it was run, at least of the request's model.
-        tell: called with each page as it is written.
+        report: called with a line for each page once it is written.
 
     Raises:
         SuiteError, ResultsError: before any compute, where the request does not fit what is stored.
         DataError: a file of the case cannot be read.
     """
     request.check()
-    made: list[tuple[Explanation, Path]] = []
-    for chosen in choose(plan, store, request):
-        explanation = gather(
-            Subject.load(chosen, store, resources, request.suite), chosen, request.slides, request.draws
-        )
-        made.append((explanation, write(explanation, store, request)))
-        if tell is not None:
-            tell(f"{chosen.case}: {made[-1][1]}")
-    summary = None if request.top_risk is None else write_summary(made, store)
-    return Explained(tuple(e for e, _ in made), tuple(page for _, page in made), summary)
+    written: list[tuple[Explanation, Path]] = []
+    for selected in select_cases(plan, store, request):
+        loaded = LoadedCase.load(selected, store, resources, request.suite)
+        explanation = explain_case(loaded, selected, request.slides, request.draws)
+        written.append((explanation, write_explanation(explanation, store, request)))
+        if report is not None:
+            report(f"{selected.case}: {written[-1][1]}")
+    summary = None if request.top_risk is None else write_summary(written, store)
+    return ExplainReport(tuple(explanation for explanation, _ in written), tuple(page for _, page in written), summary)

@@ -1,4 +1,4 @@
-"""Where a model looks in one case, layer by layer, and how far that is from where it looked before training."""
+"""Attention of a stored model on one case, layer by layer, and its distance from the attention before training."""
 
 from __future__ import annotations
 
@@ -9,96 +9,115 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionbench.core.types import Attention
-from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.loaded_case import LoadedCase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-OTHER_STARTS = 3
-"""Further initialisations, which say how far two of them lie apart."""
+DISTANCES = ("total_variation", "jensen_shannon", "total_variation_between_seeds")
+"""Columns of distances between attention weights."""
+OTHER_SEEDS = 3
+"""Initialisations with other seeds; the distances between them are the scale for the distance that training made."""
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """Attention in one modality of one case. Every row over the items sums to 1.
+class AttentionMap:
+    """Attention weights on one modality of one case, averaged over heads. Every row over the items sums to 1.
 
     Attributes:
-        trained, start: (layer, item), averaged over heads; `start` of the network as the cell's seed made it.
-        others: (start, layer, item) of networks made with other seeds.
-        parts: name of each item to its columns; empty where items are instances.
+        trained: (layer, item) of the stored model.
+        initial: (layer, item) of the same network before training, initialised with the cell's seed.
+        other_initial: (seed, layer, item) of untrained networks initialised with other seeds.
+        item_columns: name of each item to the prepared columns it stands for; empty where items are instances.
     """
 
     trained: Floats
-    start: Floats
-    others: Floats
-    parts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    initial: Floats
+    other_initial: Floats
+    item_columns: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def mean(self) -> Floats:
-        """(item,) averaged over layers."""
+        """(item,) trained attention averaged over layers; sums to 1."""
         return np.asarray(self.trained.mean(axis=0))
 
     @property
-    def moved(self) -> Floats:
-        """(layer,) total variation between attention now and at its initialisation, 0..1."""
-        return total_variation(self.trained, self.start)
+    def relative(self) -> Floats:
+        """(item,) `mean` times the number of items: 1 is an even share."""
+        return self.mean * len(self.mean)
 
     @property
-    def moved_js(self) -> Floats:
-        """(layer,) the Jensen-Shannon distance between the two, 0..1."""
-        return jensen_shannon(self.trained, self.start)
+    def distance_from_initial(self) -> Floats:
+        """(layer,) total variation between trained and initial attention: 0 = equal, 1 = disjoint."""
+        return total_variation(self.trained, self.initial)
 
     @property
-    def starts_apart(self) -> Floats:
-        """(layer,) mean total variation between the cell's initialisation and others."""
-        return np.asarray(total_variation(self.others, self.start[None]).mean(axis=0))
+    def distance_between_seeds(self) -> Floats:
+        """(layer,) mean total variation between the cell's initialisation and those with other seeds."""
+        return np.asarray(total_variation(self.other_initial, self.initial[None]).mean(axis=0))
 
     @property
-    def seen(self) -> Floats:
-        """(layer,) exp of the entropy: how many items as many equal weights would be."""
+    def distances(self) -> Mapping[str, Floats]:
+        """`DISTANCES` to (layer,) values: of trained from initial attention, twice, and between initialisations."""
+        values = (
+            self.distance_from_initial,
+            jensen_shannon(self.trained, self.initial),
+            self.distance_between_seeds,
+        )
+        return dict(zip(DISTANCES, values, strict=True))
+
+    @property
+    def effective_items(self) -> Floats:
+        """(layer,) exp of the entropy: the number of items with equal weights that would have the same entropy."""
         return np.asarray(np.exp(_entropy(self.trained)))
 
 
-def looks(subject: Subject) -> Mapping[str, Look]:
-    """Modality to attention, where there is more than one item to choose from; empty for a model without attention."""
-    trained = subject.predictor.attention(subject.alone())
+def attention_maps(loaded: LoadedCase) -> Mapping[str, AttentionMap]:
+    """Modality to attention, for modalities with more than one item; empty for a model without attention."""
+    trained = loaded.predictor.attention(loaded.case_set)
     if trained is None:
         return {}
-    worth = [n for n in subject.visible if n in trained and _rows(subject, n, trained[n]).shape[1] > 1]
-    if not worth:
+    # A single item has weight 1 in every network, so its attention says nothing.
+    names = [n for n in loaded.visible if n in trained and _rows(loaded, n, trained[n]).shape[1] > 1]
+    if not names:
         return {}
-    starts = [subject.untrained(i).attention(subject.alone()) or {} for i in range(OTHER_STARTS + 1)]
-    made = {}
-    for name in worth:
-        first, *others = (_rows(subject, name, start[name]) for start in starts)
-        made[name] = Look(_rows(subject, name, trained[name]), first, np.stack(others), dict(trained[name].parts))
-    return made
+    untrained = [loaded.untrained(i).attention(loaded.case_set) or {} for i in range(OTHER_SEEDS + 1)]
+    maps = {}
+    for name in names:
+        initial, *others = (_rows(loaded, name, attention[name]) for attention in untrained)
+        columns = dict(trained[name].parts)
+        maps[name] = AttentionMap(_rows(loaded, name, trained[name]), initial, np.stack(others), columns)
+    return maps
 
 
-def _rows(subject: Subject, name: str, attention: Attention) -> Floats:
-    """(layer, item) over the real items, each row with sum 1."""
-    items = len(attention.parts) or len(subject.bags[name].values)
+def _rows(loaded: LoadedCase, modality: str, attention: Attention) -> Floats:
+    """(layer, item) mean over heads on the case's real items, each row with sum 1."""
+    # A model may pad the bag; weights behind the last real item are cut off before the rows are normalised.
+    items = len(attention.parts) or len(loaded.prepared[modality].values)
     rows = attention.weights[0, :, :, :items].double().numpy().mean(axis=1)
     return np.asarray(rows / rows.sum(axis=1, keepdims=True))
 
 
-def total_variation(one: Floats, other: Floats) -> Floats:
+def total_variation(p: Floats, q: Floats) -> Floats:
     """Half the sum of absolute differences of distributions over the last axis: 0 = equal, 1 = disjoint."""
-    return np.asarray(0.5 * np.abs(one - other).sum(axis=-1))
+    return np.asarray(0.5 * np.abs(p - q).sum(axis=-1))
 
 
-def jensen_shannon(one: Floats, other: Floats) -> Floats:
-    """The root of the Jensen-Shannon divergence in bits, over the last axis: 0 = equal, 1 = disjoint.
+def jensen_shannon(p: Floats, q: Floats) -> Floats:
+    """Square root of the Jensen-Shannon divergence in bits, over the last axis: 0 = equal, 1 = disjoint.
+
+    The root, unlike the divergence, is a metric.
 
     Source: Endres and Schindelin 2003.
     """
-    mixed = _entropy((one + other) / 2) - (_entropy(one) + _entropy(other)) / 2
-    return np.asarray(np.sqrt(np.clip(mixed / np.log(2), 0.0, 1.0)))
+    divergence = _entropy((p + q) / 2) - (_entropy(p) + _entropy(q)) / 2
+    # Rounding may leave a divergence of -1e-17 for equal distributions.
+    return np.asarray(np.sqrt(np.clip(divergence / np.log(2), 0.0, 1.0)))
 
 
 def _entropy(p: Floats) -> Floats:
-    """In nats, over the last axis."""
+    """Shannon entropy in nats over the last axis, with 0 log 0 = 0."""
     safe = np.where(p > 0, p, 1.0)
     return np.asarray(-(p * np.log(safe)).sum(axis=-1))

@@ -1,4 +1,4 @@
-"""What is known of one case before one model, gathered; everything that is written is made of this."""
+"""The explanation of one test case: attention and contributions in each of its modalities, and notes."""
 
 from __future__ import annotations
 
@@ -9,120 +9,131 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionbench.tools.explain.attention import Look, looks
-from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.attention import AttentionMap, attention_maps
+from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.occlusion import Occlusion, occlude
-from fusionbench.tools.explain.select import Chosen
-from fusionbench.tools.explain.tiles import Layer, layers
+from fusionbench.tools.explain.select import SelectedCase
+from fusionbench.tools.explain.tiles import SlideTiles, slide_tiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-TOP = 15
-"""Items that are named."""
+TOP_ITEMS = 15
+"""Items of a modality that tables and figures name."""
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """One modality of the case.
+class ModalityExplanation:
+    """Attention and contributions in one modality of the case.
 
     Attributes:
-        look: None where the model has no attention, or one item to choose from.
-        layers: where its instances lie; empty where that is not known.
+        kind: vector, bag or grid.
+        instances: of the case, as read.
+        attention: None where the model has none on the modality, or a single item to weight.
+        tiles: positions of the instances, slide by slide; empty where they have none in two dimensions.
         notes: what could not be shown, and why.
     """
 
     name: str
     kind: str
     instances: int
-    look: Look | None
+    attention: AttentionMap | None
     occlusion: Occlusion
-    layers: tuple[Layer, ...]
+    tiles: tuple[SlideTiles, ...]
     notes: tuple[str, ...]
 
     @property
     def item_names(self) -> tuple[str, ...]:
-        """Names of the items that were left out, in order."""
+        """Names of all items, in the order of their indices."""
         return self.occlusion.items.names or tuple(f"instance {i}" for i in range(self.occlusion.items.count))
 
     @property
     def ranked(self) -> NDArray[np.intp]:
-        """Items by attention, without it by the size of what leaving them out does; the highest first."""
-        moved = np.abs(self.occlusion.by_item)
-        score = self.look.mean if self.look is not None else np.where(np.isnan(moved), -1.0, moved)
-        return np.argsort(-score, kind="stable")
+        """(item,) indices by falling attention; without attention by falling magnitude of the contribution."""
+        if self.attention is not None:
+            return np.argsort(-self.attention.mean, kind="stable")
+        contributions = self.occlusion.by_item
+        # Items that were not masked come last, behind contributions of 0.
+        return np.argsort(-np.where(np.isnan(contributions), -1.0, np.abs(contributions)), kind="stable")
 
     @property
     def top(self) -> NDArray[np.intp]:
-        """The items that are named."""
-        return self.ranked[:TOP]
+        """Indices of the first items of `ranked`."""
+        return self.ranked[:TOP_ITEMS]
 
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """A case before the model that predicted it.
+    """The explanation of one test case by the model that predicted it.
 
     Attributes:
-        risk: as predicted; higher = earlier event.
-        fold_sd: standard deviation of the risks of its test fold.
-        missing: the row's modalities that the case lacks.
-        notes: lines for the reader.
+        risk: as stored; higher = earlier event.
+        fold_sd: standard deviation of the risks of the case's test fold; NaN for a fold of one case.
+        missing: modalities of the row that the case lacks.
+        notes: sentences for the reader, on the cell and on what could not be shown.
     """
 
-    chosen: Chosen
+    selected: SelectedCase
     risk: float
     fold_sd: float
-    parts: tuple[Part, ...]
+    modalities: tuple[ModalityExplanation, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
-    def attends(self) -> bool:
-        """Whether the model has attention on any modality."""
-        return any(part.look is not None for part in self.parts)
+    def has_attention(self) -> bool:
+        """Whether the model has attention on any modality of the case."""
+        return any(modality.attention is not None for modality in self.modalities)
 
 
-def gather(subject: Subject, chosen: Chosen, slides: Path | None, draws: int) -> Explanation:
-    """Look, leave out, and find where things lie.
+def explain_case(loaded: LoadedCase, selected: SelectedCase, slides: Path | None, draws: int) -> Explanation:
+    """The explanation of a loaded case.
+
+    Args:
+        slides: folder of slide images; None draws heatmaps on the grid of tiles.
+        draws: random orders of items that the order of attention is compared with.
 
     Raises:
         DataError: a slide image cannot be read.
     """
-    seen = looks(subject)
-    attends = subject.predictor.attention(subject.alone()) is not None
-    parts = tuple(_part(subject, name, seen.get(name), slides, draws) for name in subject.visible)
-    missing = tuple(name for name in subject.cell.modalities if name not in subject.visible)
+    attention = attention_maps(loaded)
+    modalities = tuple(_explain_modality(loaded, name, attention.get(name), slides, draws) for name in loaded.visible)
+    missing = tuple(name for name in loaded.cell.modalities if name not in loaded.visible)
     notes = (
-        f"shown is repeat {subject.cell.repeat}, fold {subject.cell.fold}, in whose test fold the case is",
-        *_of_missing(subject, missing),
-        *_of_attention(subject, parts, attends=attends),
-        *(note for part in parts for note in part.notes),
+        f"Model of repeat {loaded.cell.repeat}, fold {loaded.cell.fold}: the case is in its test fold",
+        *_missing_notes(loaded, missing),
+        *_attention_notes(loaded, modalities),
+        *(note for modality in modalities for note in modality.notes),
     )
-    spread = float(np.std(subject.fold_risks, ddof=1)) if len(subject.fold_risks) > 1 else float("nan")
-    return Explanation(chosen, subject.risk, spread, parts, missing, notes)
+    sd = float(np.std(loaded.fold_risks, ddof=1)) if len(loaded.fold_risks) > 1 else float("nan")
+    return Explanation(selected, loaded.risk, sd, modalities, missing, notes)
 
 
-def _part(subject: Subject, name: str, look: Look | None, slides: Path | None, draws: int) -> Part:
-    spec = subject.predictor.preprocessor.specs[name]
-    where, notes = layers(subject, name, slides)
-    occlusion = occlude(subject, name, look, draws)
+def _explain_modality(
+    loaded: LoadedCase, name: str, attention: AttentionMap | None, slides: Path | None, draws: int
+) -> ModalityExplanation:
+    kind = loaded.predictor.preprocessor.specs[name].kind
+    tiles, notes = slide_tiles(loaded, name, slides)
+    occlusion = occlude(loaded, name, attention, draws)
     notes += [f"{name}: {occlusion.items.note}"] if occlusion.items.note else []
-    return Part(name, spec.kind, len(subject.raw[name].values), look, occlusion, tuple(where), tuple(notes))
+    return ModalityExplanation(
+        name, kind, len(loaded.raw[name].values), attention, occlusion, tuple(tiles), tuple(notes)
+    )
 
 
-def _of_missing(subject: Subject, missing: Sequence[str]) -> Iterator[str]:
-    filled = ", and the training mean stands for it" if subject.cell.policy == "impute" else ""
-    yield from (f"the case has no {name}{filled}: no attention on it, nothing to leave out" for name in missing)
+def _missing_notes(loaded: LoadedCase, missing: Sequence[str]) -> Iterator[str]:
+    imputed = "; the model gets the training mean instead" if loaded.cell.policy == "impute" else ""
+    yield from (f"The case has no {name}{imputed}: no attention and no contribution to show" for name in missing)
 
 
-def _of_attention(subject: Subject, parts: Sequence[Part], *, attends: bool) -> Iterator[str]:
-    """Where there is none, and why."""
-    if not attends:
-        model = subject.cell.model
-        yield f"{model} has no attention: what leaving things out does to its risk is all there is to show"
-    for part in parts:
-        if part.look is None and attends:
-            why = "it is one token, of weight 1 always" if part.instances == 1 else "the model does not choose there"
-            yield f"attention says nothing of {part.name}: {why}; what leaving things out does is shown"
-        if not part.occlusion.blocks:
-            yield f"{part.name} is one instance, which cannot be left out of it"
+def _attention_notes(loaded: LoadedCase, modalities: Sequence[ModalityExplanation]) -> Iterator[str]:
+    """Sentences on modalities without attention or without contributions of single items."""
+    has_attention = loaded.predictor.attention(loaded.case_set) is not None
+    if not has_attention:
+        yield f"{loaded.cell.model} has no attention weights; only contributions to its risk are shown"
+    for modality in modalities:
+        if modality.attention is None and has_attention:
+            why = "it is a single token of weight 1" if modality.instances == 1 else "the model has no weights for it"
+            yield f"No attention on {modality.name}: {why}; contributions are shown"
+        if not modality.occlusion.blocks:
+            yield f"The {modality.name} has a single instance, so nothing inside it can be removed"

@@ -1,4 +1,4 @@
-"""Attention, and what leaving out does, as colours of the squares where instances lie."""
+"""Heatmaps: attention and contributions to the risk as colours of the tiles of a slide or a grid."""
 
 from __future__ import annotations
 
@@ -9,89 +9,120 @@ from typing import TYPE_CHECKING
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
+from matplotlib.colorbar import Colorbar
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
-from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.tools.explain.explanation import Explanation, Part
-from fusionbench.tools.explain.tiles import Layer
+from fusionbench.report.figures.panels import LETTERS, lay_out, panels
+from fusionbench.report.figures.style import wrapped
+from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
+from fusionbench.tools.explain.tiles import SlideTiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-LONG = 3.4
-"""Inches of the longer side of a map."""
-_CAPTION = (
-    "Attention: averaged over layers and heads, times the number of instances, so that 1 is an even share. Change of "
-    "the risk: without the instance (or the block of instances it is in) minus with it; below 0, blue, the instance "
-    "raises the risk."
+LONG_SIDE = 3.4
+"""Inches of the longer side of a heatmap."""
+SHORT_SIDE = 1.1
+"""Inches of the shorter side, at least, which the panel's title needs."""
+RISK_COLOURS = "RdBu_r"
+"""Colour map of contributions: red raises the risk, blue lowers it, white is 0."""
+OPACITY = 0.6
+"""Of tiles over a thumbnail, whose tissue stays visible."""
+_ATTENTION = "Attention: mean over layers and heads times the number of instances, so that 1 is an even share. "
+_CONTRIBUTION = (
+    "Contribution: the risk with the instance (or the block of instances it is in) minus the risk without it. "
+    "Red, above 0: the instance raises the predicted risk; blue, below 0: it lowers it."
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Shade:
-    """What colours stand for: (item,) values, and their range."""
+class HeatmapPanel:
+    """One panel of a heatmap.
+
+    Attributes:
+        values: (item,) of all instances of the modality, so that several slides share a scale.
+        colour_map: of matplotlib, by name.
+        limits: values of its first and last colour.
+        label: of the colour bar.
+    """
 
     title: str
     values: Floats
-    colours: str
-    range: tuple[float, float]
+    colour_map: str
+    limits: tuple[float, float]
+    label: str
 
 
 def heatmaps(explanation: Explanation) -> Iterator[FigureOrOmitted]:
-    """One a slide."""
-    placed = [(part, layer) for part in explanation.parts for layer in part.layers if part.occlusion.items.count > 1]
-    if not placed:
+    """A figure for each slide and grid, or the reason why there is none."""
+    drawn = [(m, tiles) for m in explanation.modalities for tiles in m.tiles if m.occlusion.items.count > 1]
+    if not drawn:
         yield Omitted("Heatmap", "no modality of the case has several instances with two coordinates")
-    for i, (part, layer) in enumerate(placed):
-        where = f"{part.name}, slide {layer.name}" if layer.name else part.name
-        title = f"Where it looks: {where}" if part.look is not None else f"What changes the risk: {where}"
-        alt = f"Map of {len(layer.items)} instances of {where}."
-        yield ReportFigure(numbered("heatmap", i, len(placed)), title, _CAPTION, alt, _figure(part, layer), colours=256)
+    for i, (modality, tiles) in enumerate(drawn):
+        where = f"{modality.name}, slide {tiles.slide}" if tiles.slide else modality.name
+        quantity, caption = "Contribution to the risk", _CONTRIBUTION
+        if modality.attention is not None:
+            quantity, caption = "Attention and contribution to the risk", _ATTENTION + _CONTRIBUTION
+        alt = f"{quantity} as colours of {len(tiles.items)} tiles: {where}."
+        figure = _figure(modality, tiles)
+        yield ReportFigure(
+            numbered("heatmap", i, len(drawn)), f"{quantity}: {where}", caption, alt, figure, colours=256
+        )
 
 
-def _shades(part: Part) -> list[Shade]:
-    changes = part.occlusion.by_item
-    reach = float(np.nanmax(np.abs(changes), initial=0.0)) or 1.0
-    shades = [Shade("change of the risk", changes, "RdBu_r", (-reach, reach))]
-    if part.look is not None:
-        weights = part.look.mean * part.occlusion.items.count
-        shades.insert(0, Shade("attention", weights, "viridis", (0.0, float(weights.max()))))
-    return shades
+def _panels(modality: ModalityExplanation) -> list[HeatmapPanel]:
+    contributions = modality.occlusion.by_item
+    # Limits symmetric about 0, so that white is no contribution and red and blue of equal depth are equally large.
+    reach = float(np.nanmax(np.abs(contributions), initial=0.0)) or 1.0
+    contribution = HeatmapPanel(
+        "contribution", contributions, RISK_COLOURS, (-reach, reach), "red raises, blue lowers risk"
+    )
+    if modality.attention is None:
+        return [contribution]
+    share = modality.attention.relative
+    return [HeatmapPanel("attention", share, "viridis", (0.0, float(share.max())), "1 = even share"), contribution]
 
 
-def _figure(part: Part, layer: Layer) -> Figure:
-    """Attention and the change of the risk side by side; the change alone without attention."""
-    shades = _shades(part)
-    low, high = layer.corners.min(axis=0), layer.corners.max(axis=0) + layer.side
-    if layer.thumbnail is not None:
-        rows, columns = layer.thumbnail.rgb.shape[:2]
-        low, high = np.zeros(2), np.array([columns, rows]) * layer.thumbnail.downsample
-    wide, tall = np.maximum((high - low) / (high - low).max() * LONG, 0.8)
-    size = (float(wide), float(tall))
-    figure, axes = panels([shade.title for shade in shades], size, most=2)
-    for ax, shade in zip(axes, shades, strict=True):
-        _map(figure, ax, layer, shade)
+def _figure(modality: ModalityExplanation, tiles: SlideTiles) -> Figure:
+    """Attention and contributions side by side; contributions alone without attention."""
+    shown = _panels(modality)
+    low, high = _extent(tiles)
+    width, height = np.maximum((high - low) / (high - low).max() * LONG_SIDE, SHORT_SIDE)
+    size = (float(width), float(height))
+    figure, axes = panels([panel.title for panel in shown], size, most=2)
+    for ax, panel in zip(axes, shown, strict=True):
+        bar = _draw(figure, ax, tiles, panel)
+        bar.set_label(wrapped(panel.label, int(width * LETTERS)))
+        # y points down, as in images.
         ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
     lay_out(figure, size)
     return figure
 
 
-def _map(figure: Figure, ax: Axes, layer: Layer, shade: Shade) -> None:
-    """Squares over the slide, or alone, with a bar of their colours below."""
-    if layer.thumbnail is not None:
-        rows, columns = layer.thumbnail.rgb.shape[:2]
-        ratio = layer.thumbnail.downsample
-        ax.imshow(layer.thumbnail.rgb, extent=(0, columns * ratio, rows * ratio, 0), interpolation="bilinear")
-    squares = [Rectangle((x, y), layer.side, layer.side) for x, y in layer.corners]
-    drawn = PatchCollection(squares, cmap=shade.colours, alpha=0.6 if layer.thumbnail is not None else 1.0, linewidth=0)
-    drawn.set_array(shade.values[layer.items])
-    drawn.set_clim(*shade.range)
+def _extent(tiles: SlideTiles) -> tuple[Floats, Floats]:
+    """(x, y) of the upper left and the lower right corner of what is drawn: the whole slide, or all tiles."""
+    if tiles.thumbnail is None:
+        return tiles.corners.min(axis=0), tiles.corners.max(axis=0) + tiles.side
+    rows, columns = tiles.thumbnail.rgb.shape[:2]
+    return np.zeros(2), np.array([columns, rows]) * tiles.thumbnail.downsample
+
+
+def _draw(figure: Figure, ax: Axes, tiles: SlideTiles, panel: HeatmapPanel) -> Colorbar:
+    """Coloured tiles, over the slide's thumbnail where there is one; returns the colour bar below them."""
+    opacity = 1.0
+    if tiles.thumbnail is not None:
+        _, (width, height) = _extent(tiles)
+        ax.imshow(tiles.thumbnail.rgb, extent=(0, width, height, 0), interpolation="bilinear")
+        opacity = OPACITY
+    squares = [Rectangle((x, y), tiles.side, tiles.side) for x, y in tiles.corners]
+    drawn = PatchCollection(squares, cmap=panel.colour_map, alpha=opacity, linewidth=0)
+    drawn.set_array(panel.values[tiles.items])
+    drawn.set_clim(*panel.limits)
     ax.add_collection(drawn)
-    scale = figure.colorbar(drawn, ax=ax, location="bottom", ticks=MaxNLocator(3), fraction=0.05, pad=0.03, aspect=34)
-    scale.set_alpha(1.0)
+    return figure.colorbar(drawn, ax=ax, location="bottom", ticks=MaxNLocator(3), fraction=0.05, pad=0.03, aspect=34)

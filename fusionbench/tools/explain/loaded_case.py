@@ -1,11 +1,11 @@
-"""A stored cell made a predictor again, before one of its test cases."""
+"""A test case together with the stored model that predicted it, loaded again from the results."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,35 +24,37 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
-from fusionbench.tools.explain.masked_readers import Partly, occludable
-from fusionbench.tools.explain.select import Chosen
+from fusionbench.tools.explain.masked_readers import MaskedBag, with_masked_readers
+from fusionbench.tools.explain.select import SelectedCase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-CHUNK = 1 << 28
+BATCH_BYTES = 1 << 28
 """Bytes of prepared cases that are predicted together: 256 MiB."""
-APART = 1e-3
-"""What other hardware and other batches may move a risk, as a share of 1 or of the risk."""
+RISK_TOLERANCE = 1e-3
+"""Difference that other hardware or another batch may make to a recomputed risk, relative to max(1, |risk|)."""
 
 
-class _Untrained(Context):
-    """The context of a fit in which a module stays as it was made."""
+class _UntrainedContext(Context):
+    """The context of a fit that returns a module as it was initialised."""
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         return TorchPredictor(module, self.task, self.specs, device=self.device, batch_size=self.recipe.eval_batch_size)
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
-    """A case before the model that predicted it in the test fold.
+class LoadedCase:
+    """A test case and the stored cell that predicted it in its test fold.
 
     Attributes:
-        fit: the stored cell as a predictor, whose readers take a `Partly`.
-        fold_risks: (case,) risks that the cell gave to its test fold.
-        risk: of the case, as stored.
+        cohort: with masked readers, so that a `MaskedBag` may stand for a ref.
+        fit: the cell, restored as a predictor.
+        case: without its target, which no model may see.
+        fold_risks: (case,) stored risks of the cell's test fold; higher = earlier event.
+        risk: stored risk of the case.
     """
 
     cell: Cell
@@ -66,126 +68,142 @@ class Subject:
     risk: float
 
     @classmethod
-    def load(cls, chosen: Chosen, store: Store, resources: SharedResources, suite: str) -> Subject:
-        """Reload a cell; nothing is trained.
+    def load(cls, selected: SelectedCase, store: Store, resources: SharedResources, suite: str) -> LoadedCase:
+        """The case with its cell restored; nothing is trained.
 
         Raises:
-            ResultsError: its weights cannot be read, or it no longer gives the stored risk.
-            SuiteError: the case has none of the modalities.
+            ResultsError: the cell's weights cannot be read, or it no longer predicts the stored risk.
+            SuiteError: the case has none of the row's modalities.
         """
-        cell = chosen.cell
-        cohort = occludable(resources.cohort_of(cell))
+        cell = selected.cell
+        cohort = with_masked_readers(resources.cohort_of(cell))
         result = store.load(cell.key)
         fit = restore_fit(
             result, cohort, resources.registry, resources.device, store.load, Member(cell.chosen, cell.modalities)
         )
         stored = next(p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
-        case = replace(next(c for c in cohort.cases if c.id == chosen.case), target=None)
+        case = replace(next(c for c in cohort.cases if c.id == selected.case), target=None)
         risk = float(stored.risk[stored.ids.index(case.id)])
-        subject = cls(cell, cohort, resources, store, result, fit, case, stored.risk, risk)
-        if not subject.visible:
+        loaded = cls(cell, cohort, resources, store, result, fit, case, stored.risk, risk)
+        if not loaded.visible:
             raise SuiteError(
-                f"case {case.id!r} has none of {'+'.join(cell.modalities)}: its risk is the training mean, and nothing "
-                "is there to explain; take other --modalities"
+                f"case {case.id!r} has none of {'+'.join(cell.modalities)}: its risk is the training mean, so there is "
+                "nothing to explain; choose other --modalities"
             )
-        subject._same_risk(suite)
-        return subject
+        loaded._check_risk(suite)
+        return loaded
 
-    def _same_risk(self, suite: str) -> None:
-        now = self.asked
-        if not abs(now - self.risk) <= APART * max(1.0, abs(self.risk)):
+    def _check_risk(self, suite: str) -> None:
+        now = self.recomputed_risk
+        if not abs(now - self.risk) <= RISK_TOLERANCE * max(1.0, abs(self.risk)):  # `not <=` also refuses NaN
             raise ResultsError(
-                f"cell {self.cell.key} gives case {self.case.id!r} a risk of {now:.6g}, and {self.risk:.6g} is stored; "
-                f"run it again with: fusionbench run {suite} --rerun --out {self.store.root}"
+                f"cell {self.cell.key} now predicts a risk of {now:.6g} for case {self.case.id!r}, but {self.risk:.6g} "
+                f"is stored; run it again with: fusionbench run {suite} --rerun --out {self.store.root}"
             )
 
     @property
     def predictor(self) -> Loaded:
-        """The stored model, with its own preprocessing."""
+        """The stored model with its own preprocessing."""
         return cast(Loaded, self.fit.predictor)
 
     @property
     def visible(self) -> tuple[str, ...]:
-        """The row's modalities that the case has."""
+        """Names of the row's modalities that the case has."""
         return tuple(name for name in self.cell.modalities if name in self.case.refs)
 
     @cached_property
-    def bags(self) -> Mapping[str, PreparedBag]:
-        """What the model sees of the case."""
-        return self._case_set([self.case])[0].bags
+    def case_set(self) -> CaseSet:
+        """The case as a set of one, as predictors take it."""
+        return self._case_set([self.case])
+
+    @cached_property
+    def prepared(self) -> Mapping[str, PreparedBag]:
+        """Modality to the case's values after the cell's preprocessing."""
+        return self.case_set[0].bags
 
     @cached_property
     def raw(self) -> Mapping[str, RawBag]:
-        """The case's modalities as they are read."""
+        """Modality to the case's values as they are read; only visible modalities."""
         return {name: read(self.cohort.modalities[name], self.case) for name in self.visible}
 
     @property
-    def bytes(self) -> int:
-        """Of the prepared case."""
-        return sum(bag.values.nbytes for bag in self.bags.values())
+    def prepared_bytes(self) -> int:
+        """Size of the prepared case in bytes."""
+        return sum(bag.values.nbytes for bag in self.prepared.values())
 
     @property
-    def at_once(self) -> int:
-        """How many variants of the case are held in memory together."""
-        return max(1, CHUNK // max(self.bytes, 1))
+    def batch_size(self) -> int:
+        """Masked variants of the case that are held in memory together."""
+        return max(1, BATCH_BYTES // max(self.prepared_bytes, 1))
 
     @cached_property
-    def asked(self) -> float:
-        """The risk of the case as it is, predicted now."""
+    def recomputed_risk(self) -> float:
+        """Risk of the unmasked case as the restored cell predicts it."""
         return float(self.risks([self.case])[0])
 
     def risks(self, cases: Sequence[Case]) -> Floats:
-        """(case,) predicted risks, a few cases at a time."""
-        parts = [cases[i : i + self.at_once] for i in range(0, len(cases), self.at_once)]
+        """(case,) predicted risks of variants of the case, `batch_size` at a time."""
+        batches = [cases[i : i + self.batch_size] for i in range(0, len(cases), self.batch_size)]
         who = f"model {self.cell.model}"
-        made = [evaluate.predict_all(self.fit.predictor, self._case_set(p), self.fit.prior, who)[0] for p in parts]
-        return np.concatenate([prediction.risk for prediction in made])
+        predictions = [
+            evaluate.predict_all(self.fit.predictor, self._case_set(batch), self.fit.prior, who)[0] for batch in batches
+        ]
+        return np.concatenate([prediction.risk for prediction in predictions])
 
-    def changes(self, name: str, parts: Sequence[Partly]) -> Floats:
-        """(part,) risk of the case with a `Partly` for one modality, minus its risk as it is."""
-        if not parts:
+    def contributions(self, modality: str, masked: Sequence[MaskedBag]) -> Floats:
+        """(variant,) risk of the case minus its risk with a modality masked.
+
+        Above 0: what is masked raises the predicted risk.
+
+        Args:
+            masked: variants of the modality, each with another part masked.
+        """
+        if not masked:
             return np.zeros(0)
-        changed = [replace(self.case, refs={**self._loaded, name: part}) for part in parts]
-        return np.asarray(self.risks(changed) - self.asked)
+        cases = [replace(self.case, refs={**self._raw_refs, modality: bag}) for bag in masked]
+        # The recomputed risk, not the stored one: the difference must not hold what other hardware changes in both.
+        return np.asarray(self.recomputed_risk - self.risks(cases))
 
-    def change_without(self, name: str) -> float:
-        """The same where the case lacks the modality; NaN where it has no other."""
+    def modality_contribution(self, modality: str) -> float:
+        """Risk of the case minus its risk where the whole modality is missing; NaN where it has no other modality."""
         if len(self.visible) < 2:
             return float("nan")
-        refs = {other: ref for other, ref in self.case.refs.items() if other != name}
-        return float(self.risks([replace(self.case, refs=refs)])[0] - self.asked)
+        refs = {other: ref for other, ref in self.case.refs.items() if other != modality}
+        return float(self.recomputed_risk - self.risks([replace(self.case, refs=refs)])[0])
 
     @cached_property
-    def _loaded(self) -> Mapping[str, RawBag]:
-        """Everything as read once, so that a file is not read for each part that is left out."""
-        return {**self.case.refs, **{n: Partly(r.values, r.coords, r.shape) for n, r in self.raw.items()}}
+    def _raw_refs(self) -> Mapping[str, Any]:
+        """Modality to a ref that holds the values already read, so that no file is read for each masked variant."""
+        return {**self.case.refs, **{n: MaskedBag(r.values, r.coords, r.shape) for n, r in self.raw.items()}}
 
     def _case_set(self, cases: Sequence[Case]) -> CaseSet:
         preprocessor = self.predictor.preprocessor
         return CaseSet(tuple(cases), preprocessor.specs, None, preprocessor.prepare)
 
-    def alone(self) -> CaseSet:
-        """The case, as the predictor takes it."""
-        return self._case_set([self.case])
-
     def untrained(self, start: int = 0) -> Predictor:
-        """The model as it was before training; `start` other than 0 is one of a seed that the cell does not have."""
-        cell, about, preprocessor = self.cell, self.result.record["fit"], self.predictor.preprocessor
-        edges = tuple(about["edges"])
-        task = Task(n_outputs=about["n_outputs"], edges=edges)
+        """The cell's model as it was initialised, before training.
+
+        Args:
+            start: 0 = with the cell's own seed; others are initialisations with seeds that no cell has.
+        """
+        cell, fit_record, preprocessor = self.cell, self.result.record["fit"], self.predictor.preprocessor
+        edges = tuple(fit_record["edges"])
+        task = Task(n_outputs=fit_record["n_outputs"], edges=edges)
         hidden = self.resources.train_mask(cell).hidden
         known = {c.id: c for c in self.cohort.cases}
 
-        def part(ids: Sequence[str]) -> CaseSet:
+        # Models may initialise from the data (k-means of patches), so fit is given the very cases that the cell had.
+        def fit_cases(ids: Sequence[str]) -> CaseSet:
             seen = [i for i in ids if any(m in known[i].refs and m not in hidden.get(i, ()) for m in cell.modalities)]
             targets = targets_of(self.cohort, seen, edges)
             return CaseSet(tuple(known[i] for i in seen), preprocessor.specs, targets, preprocessor.prepare, hidden)
 
         seed = fit_seed(cell) if start == 0 else derive(fit_seed(cell), "another start", start)
         members = load_members(cell, self.cohort, self.resources.registry, self.resources.device, self.store.load)
-        context = _Untrained(task, preprocessor.specs, seed, self.resources.device, cell.recipe, members)
+        context = _UntrainedContext(task, preprocessor.specs, seed, self.resources.device, cell.recipe, members)
+        # Torch's generator is seeded as `run` seeds it before a fit, and has its former state afterwards.
         with torch.random.fork_rng(devices=[self.resources.device] if self.resources.device.type == "cuda" else []):
             torch.manual_seed(seed)
             return make_model(self.resources.registry, cell.chosen).fit(
-                part(cell.split.train), part(cell.split.val), context
+                fit_cases(cell.split.train), fit_cases(cell.split.val), context
             )

@@ -1,6 +1,7 @@
-"""Readers that can leave something of a case out: instances of a bag, or columns of a vector.
+"""Readers of modalities that can mask a part of a case: instances of a bag, or columns of a vector.
 
-It happens where a case is read, so that every model feels it, also one that is built on other models.
+The mask is applied where a case is read, before preprocessing. Every model sees it, also one that is built on other
+models with preprocessing of their own.
 """
 
 from __future__ import annotations
@@ -21,63 +22,67 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Partly(RawBag):
-    """A modality of one case without a part of it; it stands in place of a ref, too.
+class MaskedBag(RawBag):
+    """A modality of one case, already read, with a part of it masked; a `MaskedReader` takes it in place of a ref.
 
     Attributes:
-        averaged: columns of the prepared modality that get their training mean.
+        mean_columns: columns of the prepared modality that are set to their training mean.
     """
 
-    averaged: tuple[int, ...] = ()
+    mean_columns: tuple[int, ...] = ()
 
 
-def without_instances(raw: RawBag, gone: NDArray[np.intp]) -> Partly:
-    """The bag without the instances at `gone`; a grid keeps its extents, and the others their positions."""
-    keep = np.setdiff1d(np.arange(len(raw.values)), gone)
+def without_instances(raw: RawBag, removed: NDArray[np.intp]) -> MaskedBag:
+    """The bag without the instances at the indices `removed`, in the order of the others.
+
+    A grid keeps its shape, and the remaining instances keep their positions in it as `coords`.
+    """
+    keep = np.setdiff1d(np.arange(len(raw.values)), removed)
     coords = raw.coords
     if coords is None and raw.shape is not None:
+        # A grid's positions follow from the order of its instances, which is broken once one of them is removed.
         coords = np.indices(raw.shape, dtype=np.float32).reshape(len(raw.shape), -1).T
-    return Partly(raw.values[keep], None if coords is None else coords[keep], raw.shape)
+    return MaskedBag(raw.values[keep], None if coords is None else coords[keep], raw.shape)
 
 
-def with_average(raw: RawBag, columns: Sequence[int]) -> Partly:
-    """The bag with the training mean in some columns, once it is prepared."""
-    return Partly(raw.values, raw.coords, raw.shape, tuple(columns))
+def with_mean_columns(raw: RawBag, columns: Sequence[int]) -> MaskedBag:
+    """The bag whose `columns`, counted after preprocessing, are set to their training mean."""
+    return MaskedBag(raw.values, raw.coords, raw.shape, tuple(columns))
 
 
-class Occludable(Modality):
-    """A reader that also takes a `Partly` for a ref."""
+class MaskedReader(Modality):
+    """A modality whose `load` also takes a `MaskedBag` for a ref; all else is done by the reader inside."""
 
-    name = "occludable"
+    name = "masked"
 
     def __init__(self, inner: Modality) -> None:
         super().__init__(inner.label, inner.use, inner.options)
         self.inner = inner
 
     def load(self, ref: Any) -> RawBag:
-        return ref if isinstance(ref, Partly) else self.inner.load(ref)
+        return ref if isinstance(ref, MaskedBag) else self.inner.load(ref)
 
     def pieces(self, ref: Any) -> Sequence[Piece]:
         return self.inner.pieces(ref)
 
     def fit(self, train: Iterable[RawBag]) -> FittedModality:
-        return FittedOccludable(self.inner.fit(train))
+        return FittedMaskedReader(self.inner.fit(train))
 
     def restore(self, state: Mapping[str, Any]) -> FittedModality:
-        return FittedOccludable(self.inner.restore(state))
+        return FittedMaskedReader(self.inner.restore(state))
 
 
-class FittedOccludable(FittedModality):
-    """Preprocessing that puts the training mean where a `Partly` wants it."""
+class FittedMaskedReader(FittedModality):
+    """Fitted preprocessing that sets the `mean_columns` of a `MaskedBag` to their training mean."""
 
     def __init__(self, inner: FittedModality) -> None:
         self.inner, self.spec = inner, inner.spec
 
     def __call__(self, raw: RawBag) -> Tensor:
         prepared = self.inner(raw)
-        if isinstance(raw, Partly) and raw.averaged:
-            columns = list(raw.averaged)
-            prepared = prepared.clone()
+        if isinstance(raw, MaskedBag) and raw.mean_columns:
+            columns = list(raw.mean_columns)
+            prepared = prepared.clone()  # it may be a view of raw values, which all masked variants share
             prepared[:, columns] = self.inner.mean()[columns]
         return prepared
 
@@ -88,6 +93,6 @@ class FittedOccludable(FittedModality):
         return self.inner.state()
 
 
-def occludable(cohort: Cohort) -> Cohort:
-    """The cohort, read so."""
-    return replace(cohort, modalities={name: Occludable(inner) for name, inner in cohort.modalities.items()})
+def with_masked_readers(cohort: Cohort) -> Cohort:
+    """The cohort with each of its modalities behind a `MaskedReader`."""
+    return replace(cohort, modalities={name: MaskedReader(inner) for name, inner in cohort.modalities.items()})

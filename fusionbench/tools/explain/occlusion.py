@@ -1,9 +1,9 @@
-"""What happens to the risk when something of a case is left out, and whether attention had pointed at it."""
+"""Occlusion: contributions of a case's items to its predicted risk, and whether attention ranks items alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,32 +11,34 @@ from scipy import stats
 
 from fusionbench.core.errors import PluginError
 from fusionbench.core.seeds import derive
-from fusionbench.tools.explain.attention import Look
-from fusionbench.tools.explain.loaded_case import Subject
-from fusionbench.tools.explain.masked_readers import Partly, with_average, without_instances
+from fusionbench.tools.explain.attention import AttentionMap
+from fusionbench.tools.explain.loaded_case import LoadedCase
+from fusionbench.tools.explain.masked_readers import MaskedBag, with_mean_columns, without_instances
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
-    Places = NDArray[np.intp]
+    Indices = NDArray[np.intp]
 
-WORK = 1 << 32
-"""Bytes of prepared cases that one modality's occlusion may take, 4 GiB: a bag of 5,000 x 1,024 goes 200 times."""
-FEWEST, MOST = 64, 1024
-"""Single occlusions of a modality; where there are more items they are left out in so many blocks."""
-STEPS = 8
-"""Values of k on a curve."""
+OCCLUSION_BYTES = 1 << 32
+"""Bytes of prepared cases that one modality's occlusion may predict, 4 GiB: 200 times a bag of 5,000 x 1,024."""
+MIN_BLOCKS, MAX_BLOCKS = 64, 1024
+"""Bounds of the number of blocks of a modality, whatever the size of the case."""
+CURVE_POINTS = 8
+"""Values of k on a curve, about."""
+MIN_RANKED = 3
+"""Blocks that a rank correlation needs at least."""
 
 
 @dataclass(frozen=True, eq=False)
 class Items:
-    """What can be left out of a modality, one by one.
+    """The parts of a modality that can be masked one by one: instances, columns or groups of columns.
 
     Attributes:
-        names: of parts and columns; empty for instances.
-        columns: of each part; empty for instances.
-        note: what of the modality is not looked at.
+        names: of columns and groups; empty for instances.
+        columns: prepared columns of each item; empty for instances.
+        note: which items are not masked, and why; empty where all are.
     """
 
     count: int
@@ -47,14 +49,16 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Absolute change of the risk when k items are left out.
+    """Absolute change of the risk when k items are masked together.
 
     Attributes:
-        top, bottom: (k,) those with the most and with the least attention.
-        random: (draw, k) any.
+        k: (k,) numbers of masked items, ascending.
+        top: (k,) the items with the most attention.
+        bottom: (k,) the items with the least attention.
+        random: (draw, k) the first k items of a random order.
     """
 
-    k: Places
+    k: Indices
     top: Floats
     bottom: Floats
     random: Floats
@@ -62,102 +66,125 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Occlusion:
-    """What leaving out does to the risk, in one modality of one case.
+    """Contributions to the predicted risk in one modality of one case.
 
     Attributes:
-        blocks: items that were left out together; single ones wherever there is time for that.
-        change: (block,) risk without the block minus risk with it: below 0 = the block raises the risk.
-        without: the same without the whole modality; NaN where there is no other.
+        blocks: indices of items that are masked together; of one item each where the case is small enough.
+        contributions: (block,) risk with the block minus risk without it: above 0 = the block raises the risk.
+        modality_contribution: of the whole modality; NaN where the case has no other.
         curve: None without attention.
-        agreement: Spearman's rank correlation of a block's mean attention with |change|; NaN with `why_none`.
+        agreement: Spearman's rank correlation of a block's mean attention with |contribution|, -1 to 1; NaN where it
+            is undefined.
+        agreement_undefined: the reason for a NaN, else empty.
     """
 
     items: Items
-    blocks: tuple[Places, ...]
-    change: Floats
-    without: float
+    blocks: tuple[Indices, ...]
+    contributions: Floats
+    modality_contribution: float
     curve: Curve | None
     agreement: float
-    why_none: str
+    agreement_undefined: str
 
     @property
     def by_item(self) -> Floats:
-        """(item,) the change of the block that an item is in; NaN where it is in none."""
-        made = np.full(self.items.count, np.nan)
-        for block, change in zip(self.blocks, self.change, strict=True):
-            made[block] = change
-        return made
+        """(item,) contribution of the block that an item is in; NaN where it is in none."""
+        values = np.full(self.items.count, np.nan)
+        for block, contribution in zip(self.blocks, self.contributions, strict=True):
+            values[block] = contribution
+        return values
 
 
-def occlude(subject: Subject, name: str, look: Look | None, draws: int) -> Occlusion:
-    """Leave out each item of a modality, and k of them at once."""
-    most = int(np.clip(WORK // max(subject.bytes, 1), FEWEST, MOST))
-    items = _items(subject, name, look)
-    order = _order(subject, name, look, items)
-    if look is None and items.columns and len(order) > most:
-        note = f"only the {most} columns furthest from the training mean, of {len(order)}"
-        items, order = Items(items.count, items.names, items.columns, note), order[:most]
-    alone = items.count == 1 and not items.columns
-    blocks = () if alone else tuple(np.array_split(order, min(most, len(order))))
+def occlude(loaded: LoadedCase, modality: str, attention: AttentionMap | None, draws: int) -> Occlusion:
+    """Contributions of the items of a modality, and with attention the curve over k masked items.
 
-    def change(gone: Sequence[Places]) -> Floats:
-        parts = [gone[i : i + subject.at_once] for i in range(0, len(gone), subject.at_once)]
-        made = [subject.changes(name, [_left_out(subject, name, items, block) for block in part]) for part in parts]
-        return np.concatenate(made) if made else np.zeros(0)
+    Args:
+        attention: on the modality; None where the model has none.
+        draws: random orders of the curve.
+    """
+    most = int(np.clip(OCCLUSION_BYTES // max(loaded.prepared_bytes, 1), MIN_BLOCKS, MAX_BLOCKS))
+    items = _items(loaded, modality, attention)
+    order = _order(loaded, modality, attention, items)
+    if attention is None and items.columns and len(order) > most:
+        items = replace(items, note=f"only the {most} columns furthest from the training mean, of {len(order)}")
+        order = order[:most]
+    # A bag without its only instance is no bag. A vector's only column can be set to its mean.
+    single = items.count == 1 and not items.columns
+    # Neighbours in the order share a block: items of like attention, whose contributions are then least mixed up.
+    blocks = () if single else tuple(np.array_split(order, min(most, len(order))))
 
-    changes = change(blocks)
-    curve = None if look is None else _curve(order, change, draws, derive(subject.cell.seed, "explain", name))
-    agreement, why = _agreement(look, blocks, changes)
-    return Occlusion(items, blocks, changes, subject.change_without(name), curve, agreement, why)
+    def contributions_of(masks: Sequence[Indices]) -> Floats:
+        # Masked bags are made batch by batch: all of them together may be as large as OCCLUSION_BYTES.
+        batches = [masks[i : i + loaded.batch_size] for i in range(0, len(masks), loaded.batch_size)]
+        values = [
+            loaded.contributions(modality, [_masked(loaded, modality, items, mask) for mask in batch])
+            for batch in batches
+        ]
+        return np.concatenate(values) if values else np.zeros(0)
+
+    contributions = contributions_of(blocks)
+    curve = None
+    if attention is not None:
+        curve = _curve(order, contributions_of, draws, derive(loaded.cell.seed, "explain", modality))
+    agreement, undefined = _agreement(attention, blocks, contributions)
+    whole = loaded.modality_contribution(modality)
+    return Occlusion(items, blocks, contributions, whole, curve, agreement, undefined)
 
 
-def _items(subject: Subject, name: str, look: Look | None) -> Items:
-    if look is not None and look.parts:
-        return Items(len(look.parts), tuple(look.parts), tuple(look.parts.values()))
-    spec, instances = subject.predictor.preprocessor.specs[name], len(subject.bags[name].values)
-    if instances != len(subject.raw[name].values):
+def _items(loaded: LoadedCase, modality: str, attention: AttentionMap | None) -> Items:
+    if attention is not None and attention.item_columns:
+        columns = attention.item_columns
+        return Items(len(columns), tuple(columns), tuple(columns.values()))
+    spec = loaded.predictor.preprocessor.specs[modality]
+    raw, prepared = len(loaded.raw[modality].values), len(loaded.prepared[modality].values)
+    if prepared != raw:
         raise PluginError(
-            f"modality {name!r}: {len(subject.raw[name].values)} instances are read and {instances} come of them, so "
-            "that what is looked at cannot be left out"
+            f"modality {modality!r}: preprocessing turns {raw} instances into {prepared}, so the instances that a "
+            "model sees cannot be removed one by one"
         )
     if spec.kind != "vector":
-        return Items(instances)
+        return Items(prepared)
     return Items(spec.dim, spec.columns, tuple((i,) for i in range(spec.dim)))
 
 
-def _order(subject: Subject, name: str, look: Look | None, items: Items) -> Places:
-    """Items from the one that is looked at most; without attention columns from the training mean, or as they stand."""
-    if look is not None:
-        return np.argsort(-look.mean, kind="stable")
+def _order(loaded: LoadedCase, modality: str, attention: AttentionMap | None, items: Items) -> Indices:
+    """(item,) indices by falling attention; without it columns by falling distance from the training mean."""
+    if attention is not None:
+        return np.argsort(-attention.mean, kind="stable")
     if not items.columns:
         return np.arange(items.count)
-    average = subject.predictor.preprocessor.parts[name].fitted.mean()
-    away = (subject.bags[name].values[0] - average).abs().numpy()
-    return np.argsort(-away, kind="stable")
+    mean = loaded.predictor.preprocessor.parts[modality].fitted.mean()
+    # Masking sets a column to its mean, so columns near it can hardly contribute and are the ones to skip.
+    distance = (loaded.prepared[modality].values[0] - mean).abs().numpy()
+    return np.argsort(-distance, kind="stable")
 
 
-def _left_out(subject: Subject, name: str, items: Items, gone: Places) -> Partly:
-    raw = subject.raw[name]
+def _masked(loaded: LoadedCase, modality: str, items: Items, mask: Indices) -> MaskedBag:
+    raw = loaded.raw[modality]
     if not items.columns:
-        return without_instances(raw, gone)
-    return with_average(raw, sorted({column for item in gone for column in items.columns[item]}))
+        return without_instances(raw, mask)
+    return with_mean_columns(raw, sorted({column for item in mask for column in items.columns[item]}))
 
 
-def _curve(order: Places, change: Callable[[Sequence[Places]], Floats], draws: int, seed: int) -> Curve:
-    """For about STEPS values of k, from one item to all but one."""
+def _curve(order: Indices, contributions_of: Callable[[Sequence[Indices]], Floats], draws: int, seed: int) -> Curve:
+    """The curve at about CURVE_POINTS values of k, from one item to all but one."""
     n, rng = len(order), np.random.default_rng(seed)
-    k = np.unique(np.round(np.geomspace(1, n - 1, STEPS)).astype(np.intp))
+    # Geometric steps: most of the change comes with the first few items. Rounding makes some equal.
+    k = np.unique(np.round(np.geomspace(1, n - 1, CURVE_POINTS)).astype(np.intp))
     orders = [order, order[::-1], *(rng.permutation(n) for _ in range(draws))]
-    moved = np.abs(change([way[:size] for way in orders for size in k])).reshape(len(orders), len(k))
-    return Curve(k, moved[0], moved[1], moved[2:])
+    changes = np.abs(contributions_of([ranking[:size] for ranking in orders for size in k])).reshape(
+        len(orders), len(k)
+    )
+    return Curve(k, changes[0], changes[1], changes[2:])
 
 
-def _agreement(look: Look | None, blocks: Sequence[Places], change: Floats) -> tuple[float, str]:
-    if look is None:
-        return float("nan"), "there is no attention to agree with"
-    weights, moved = np.array([look.mean[block].mean() for block in blocks]), np.abs(change)
-    if len(blocks) < 3:
-        return float("nan"), f"{len(blocks)} items have no rank correlation worth the name"
-    if np.ptp(weights) == 0 or np.ptp(moved) == 0:
+def _agreement(attention: AttentionMap | None, blocks: Sequence[Indices], contributions: Floats) -> tuple[float, str]:
+    """Rank correlation of the blocks' mean attention with |contribution|, or NaN and the reason."""
+    if attention is None:
+        return float("nan"), "the model has no attention"
+    if len(blocks) < MIN_RANKED:
+        return float("nan"), f"{len(blocks)} items are too few for a rank correlation"
+    weights, sizes = np.array([attention.mean[block].mean() for block in blocks]), np.abs(contributions)
+    if np.ptp(weights) == 0 or np.ptp(sizes) == 0:
         return float("nan"), "attention is even" if np.ptp(weights) == 0 else "the risk does not change"
-    return float(stats.spearmanr(weights, moved).statistic), ""
+    return float(stats.spearmanr(weights, sizes).statistic), ""

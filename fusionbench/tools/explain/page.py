@@ -1,4 +1,4 @@
-"""explanation.html: one case before one model, for people who would rather look than read."""
+"""explanation.html: the explanation of one case as a page that needs no other file."""
 
 from __future__ import annotations
 
@@ -8,34 +8,45 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from PIL import Image as Picture
+from PIL import Image
 
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, table
-from fusionbench.tools.explain.explanation import Explanation, Part
+from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 
 READING = (
-    "attention: weights by which the model chooses, averaged over layers and heads and made to sum to 1 over the real "
-    "instances of the case; it says where the model looks, not which way that moves the risk",
-    "change of the risk: the risk without something minus the risk with it, by the same trained model; below 0 what is "
-    "left out raises the risk. An instance is taken out of its bag; a feature gets its training mean",
-    "distance from the start: total variation (half the sum of absolute differences, 0 to 1) between the attention of "
-    "the trained network and of the same network as its seed made it; two starts: the same between starts of other "
-    "seeds. Attention that has hardly moved shows the initialisation rather than the data",
-    "agreement: Spearman's rank correlation between attention and the absolute change of the risk, over single items "
-    "or blocks of them; near 0, or below, the attention does not tell what matters to the risk",
+    "Item: an instance of a bag or grid, such as a tile of a slide; in a vector a feature or a group of features.",
+    "Contribution: the risk with an item minus the risk without it, both predicted by the same trained model. Above 0 "
+    "(red) the item raises the predicted risk, below 0 (blue) it lowers it. Without it means: an instance is removed "
+    "from its bag; a feature is set to its training mean. Risks have no unit: compare contributions with the standard "
+    "deviation of the risks in the test fold. A contribution says what the model uses, not what causes the outcome.",
+    "Attention: the weights that the model gives to items, averaged over layers and heads; they sum to 1 over the "
+    "items of the case, and 1 in the tables is an even share. Attention does not say whether an item raises or lowers "
+    "the risk.",
+    "Agreement: Spearman's rank correlation between attention and the magnitude of the contribution, over items or "
+    "blocks of items. Near 0 or below, attention does not show what matters to the risk.",
+    "Distance from initial: total variation (half the sum of absolute differences, 0 to 1) between the attention of "
+    "the trained model and that of the same network before training. Distance between seeds: the same between "
+    "untrained networks with different seeds. Attention that moved no further than that shows the initialisation "
+    "rather than the data.",
+    "Effective number of items: how many items with equal weights would have the same entropy.",
 )
+"""How to read the page, one entry a quantity."""
+DISTANCE_HEADERS = ("distance from initial", "Jensen-Shannon distance", "distance between seeds")
+"""Column names of `AttentionMap.distances`."""
+THUMBNAIL = 160
+"""Pixels of the longer side of a tile on the page."""
 
 
 @dataclass(frozen=True)
-class Tile:
-    """A square of a slide.
+class TileImage:
+    """The image of one tile of a slide.
 
     Attributes:
         name: of its file.
-        png: the file's content.
+        png: content of the file.
     """
 
     name: str
@@ -44,31 +55,36 @@ class Tile:
 
 
 def explanation_page(
-    explanation: Explanation, images: Sequence[EmbeddedImage | Omitted], tiles: Sequence[Tile], command: str
+    explanation: Explanation, images: Sequence[EmbeddedImage | Omitted], tiles: Sequence[TileImage], command: str
 ) -> str:
-    """The whole page."""
-    chosen = explanation.chosen
-    cell, where = chosen.cell, f"rank {chosen.rank} of {chosen.of} in its test fold (1 = highest)"
-    title = f"{chosen.case}: what {cell.model} looks at"
+    """The HTML of the whole page.
+
+    Args:
+        command: command line that writes the page again.
+    """
+    selected = explanation.selected
+    cell, rank = selected.cell, f"rank {selected.rank} of {selected.fold_size} in its test fold (1 = highest)"
+    title = f"{selected.case}: explanation of the risk predicted by {cell.model}"
     parts = [
         f"<h1>{escaped(title)}</h1>",
         paragraph(
             f"{cell.dataset}, {'+'.join(cell.modalities)}, variant {cell.variant}. Predicted risk "
-            f"{explanation.risk:.4g}, {where}; standard deviation of the risks there {_shown(explanation.fold_sd, 3)}."
+            f"{explanation.risk:.4g} (higher = earlier event): {rank}. Standard deviation of the risks in this fold: "
+            f"{_number(explanation.fold_sd)}."
         ),
         CONTENTS,
-        heading(2, "In short"),
+        heading(2, "Summary"),
         _summary(explanation),
         items(explanation.notes),
         heading(2, "Figures"),
         *map(figure, images),
-        *_gallery(tiles),
+        *_gallery(tiles, has_attention=explanation.has_attention),
         heading(2, "Items"),
-        *(_named(part) for part in explanation.parts if part.occlusion.blocks),
-        *_by_layer(explanation),
-        heading(2, "How to read this"),
+        *(_top_items(modality) for modality in explanation.modalities if modality.occlusion.blocks),
+        *_layers(explanation),
+        heading(2, "How to read this page"),
         items(READING),
-        heading(2, "How this was made"),
+        heading(2, "How this page was made"),
         f"<pre><code>{escaped(command)}</code></pre>",
         paragraph(f"From the stored cell {cell.key}; nothing was trained."),
     ]
@@ -76,66 +92,57 @@ def explanation_page(
 
 
 def _summary(explanation: Explanation) -> str:
-    header = (
-        "modality",
-        "items",
-        "change of the risk without it",
-        "distance from the start",
-        "two starts",
-        "agreement",
-    )
-    return table("modalities of the case", header, [entries(*_line(part)) for part in explanation.parts])
+    """One line for each modality."""
+    header = ("modality", "items", "contribution of the modality", "agreement", *DISTANCE_HEADERS[::2])
+    lines = [entries(*_summary_line(modality)) for modality in explanation.modalities]
+    return table("modalities of the case", header, lines)
 
 
-def _line(part: Part) -> tuple[str, ...]:
-    look, occlusion = part.look, part.occlusion
-    moved = ("-", "-") if look is None else (f"{look.moved.mean():.3f}", f"{look.starts_apart.mean():.3f}")
-    agreement = "-" if look is None else occlusion.why_none or f"{occlusion.agreement:+.2f}"
-    without = "it is the only one" if math.isnan(occlusion.without) else f"{occlusion.without:+.4g}"
-    return part.name, str(occlusion.items.count), without, *moved, agreement
+def _summary_line(modality: ModalityExplanation) -> tuple[str, ...]:
+    attention, occlusion = modality.attention, modality.occlusion
+    distances, agreement = ("-", "-"), "-"
+    if attention is not None:
+        distances = (f"{attention.distance_from_initial.mean():.3f}", f"{attention.distance_between_seeds.mean():.3f}")
+        agreement = occlusion.agreement_undefined or f"{occlusion.agreement:+.2f}"
+    whole = occlusion.modality_contribution
+    contribution = "- (only modality)" if math.isnan(whole) else f"{whole:+.4g}"
+    return modality.name, str(occlusion.items.count), contribution, agreement, *distances
 
 
-def _named(part: Part) -> str:
-    changes = part.occlusion.by_item
-    header = ("item", "attention (1 = even)", "change of the risk")
+def _top_items(modality: ModalityExplanation) -> str:
+    """The first items by attention, or without it by contribution."""
+    contributions, attention = modality.occlusion.by_item, modality.attention
     lines = []
-    for item in part.top:
-        look = part.look
-        share = "-" if look is None else f"{look.mean[item] * len(look.mean):.3g}"
-        lines.append(entries(part.item_names[item], share, _shown(float(changes[item]), 3)))
-    return table(f"{part.name}: first {len(lines)} of {part.occlusion.items.count}", header, lines)
+    for item in modality.top:
+        share = "-" if attention is None else f"{attention.relative[item]:.3g}"
+        lines.append(entries(modality.item_names[item], share, _number(contributions[item], signed=True)))
+    caption = f"{modality.name}: first {len(lines)} of {modality.occlusion.items.count}"
+    return table(caption, ("item", "attention (1 = even share)", "contribution"), lines)
 
 
-def _by_layer(explanation: Explanation) -> Iterator[str]:
-    header = (
-        "modality",
-        "layer",
-        "looks at as many as",
-        "of",
-        "distance from the start",
-        "Jensen-Shannon",
-        "two starts",
-    )
+def _layers(explanation: Explanation) -> Iterator[str]:
+    """The table of attention by layer; nothing without attention."""
+    header = ("modality", "layer", "effective number of items", "items", *DISTANCE_HEADERS)
     lines = []
-    for part in explanation.parts:
-        look = part.look
-        for i in range(0 if look is None else len(look.trained)):
-            assert look is not None
-            numbers = (look.moved[i], look.moved_js[i], look.starts_apart[i])
-            counts = (f"{look.seen[i]:.1f}", str(part.occlusion.items.count))
-            lines.append(entries(part.name, str(i + 1), *counts, *(f"{x:.3f}" for x in numbers)))
+    for modality in explanation.modalities:
+        attention, count = modality.attention, str(modality.occlusion.items.count)
+        if attention is not None:
+            layers = zip(attention.effective_items, *attention.distances.values(), strict=True)
+            for i, (effective, *distances) in enumerate(layers):
+                numbers = (f"{effective:.1f}", count, *(f"{distance:.3f}" for distance in distances))
+                lines.append(entries(modality.name, str(i + 1), *numbers))
     if lines:
-        yield heading(2, "Layer by layer")
+        yield heading(2, "Attention by layer")
         yield table("attention by layer", header, lines)
 
 
-def _gallery(tiles: Sequence[Tile]) -> Iterator[str]:
+def _gallery(tiles: Sequence[TileImage], *, has_attention: bool) -> Iterator[str]:
     if not tiles:
         return
-    yield heading(2, "Tiles that are looked at most")
-    place = "display:inline-block;vertical-align:top;width:170px;margin:0 .6rem .6rem 0"
+    yield heading(2, "Tiles with the most attention" if has_attention else "Tiles with the largest contributions")
+    style = "display:inline-block;vertical-align:top;width:170px;margin:0 .6rem .6rem 0"
     shown = (
-        f'<figure style="{place}"><img src="{_uri(tile.png)}" alt="{escaped(tile.caption)}" width="160">'
+        f'<figure style="{style}"><img src="{_uri(tile.png)}" alt="{escaped(tile.caption)}" width="{THUMBNAIL}">'
         f"<figcaption>{escaped(tile.caption)}</figcaption></figure>"
         for tile in tiles
     )
@@ -143,12 +150,13 @@ def _gallery(tiles: Sequence[Tile]) -> Iterator[str]:
 
 
 def _uri(png: bytes) -> str:
-    """Small, for the page; the files have every pixel."""
-    small, buffer = Picture.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
-    small.thumbnail((160, 160))
+    """The image as a small JPEG in a data: address; the files beside the page have all pixels."""
+    small, buffer = Image.open(io.BytesIO(png)).convert("RGB"), io.BytesIO()
+    small.thumbnail((THUMBNAIL, THUMBNAIL))
     small.save(buffer, format="JPEG", quality=85)
     return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
-def _shown(value: float, digits: int) -> str:
-    return "-" if math.isnan(value) else f"{value:.{digits}g}"
+def _number(value: float, *, signed: bool = False) -> str:
+    """Three significant digits; a dash for NaN."""
+    return "-" if math.isnan(value) else f"{value:{'+' if signed else ''}.3g}"

@@ -1,4 +1,4 @@
-"""What is to be explained: the command line's flags as a value."""
+"""A request for explanations: the options of `fusionbench explain` as a value."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from fusionbench.suites.selection import Selection
 
 @dataclass(frozen=True)
 class Request:
-    """One case, or the cases of highest predicted risk, and the row of a suite that predicted it.
+    """One case, or the cases with the highest predicted risk, and the row of a suite that predicted them.
 
     Attributes:
-        suite: by name, or the path of its file.
-        model: as the table writes it, options included.
-        case: its id; or
-        top_risk: how many cases, from the highest predicted risk down.
-        dataset: needed where several datasets of the suite have the case.
+        suite: name of the suite, or path of its file.
+        model: as the results table names it, with its options.
+        case: id of a test case; exactly one of `case` and `top_risk` is given.
+        top_risk: number of cases, from the highest predicted risk down.
+        dataset: needed where the row was run on several datasets that have the case.
         modalities: of the row; empty = the largest set that the model takes.
         variant: of the row; None = `base`, or the only one.
-        slides: a folder of the slide images behind a bag with coordinates.
-        draws: random orders that the order of attention is held against.
+        repeat: of the row, from 0.
+        slides: folder with the slide images behind a bag with coordinates.
+        draws: random orders of items that the order of attention is compared with.
     """
 
     suite: str
@@ -38,17 +39,17 @@ class Request:
 
     @property
     def selection(self) -> Selection:
-        """The part of the suite that it is about."""
+        """The cells of the suite that may answer the request."""
         return Selection(models=(self.model,), datasets=(self.dataset,) if self.dataset else ())
 
     def check(self) -> None:
-        """Refuse what contradicts itself.
+        """Refuse values that contradict each other or lie out of range.
 
         Raises:
-            SuiteError: naming the flag.
+            SuiteError: names the option.
         """
         if (self.case is None) == (self.top_risk is None):
-            raise SuiteError("explain: name one case with --case ID, or say --top-risk N")
+            raise SuiteError("explain: give either --case ID or --top-risk N")
         for flag, value, least in (
             ("top-risk", self.top_risk, 1),
             ("draws", self.draws, 1),
@@ -57,4 +58,4 @@ class Request:
             if value is not None and value < least:
                 raise SuiteError(f"--{flag} {value}: must be at least {least}")
         if self.slides is not None and not self.slides.is_dir():
-            raise SuiteError(f"--slides {self.slides}: no such folder; leave it out to draw on the grid of tiles")
+            raise SuiteError(f"--slides {self.slides}: no such folder; omit it to draw on the grid of tiles")

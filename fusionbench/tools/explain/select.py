@@ -1,4 +1,4 @@
-"""Which stored cells answer a request: those of one row whose test fold holds the case."""
+"""Selection of the stored cells that answer a request: those of one row whose test fold has the case."""
 
 from __future__ import annotations
 
@@ -22,147 +22,157 @@ from fusionbench.tools.explain.request import Request
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """A case and the cell that predicted it while it was a test case.
+class SelectedCase:
+    """A case and the cell in whose test fold it is.
 
     Attributes:
-        usual: whether it is the row that is taken where nothing but the model is named.
-        rank: 1 = the highest predicted risk of its test fold.
+        case: its id.
+        is_default_row: whether a request that names nothing but the model selects the same row.
+        rank: of the case's risk in the test fold; 1 = highest.
+        fold_size: cases of the test fold.
     """
 
     cell: Cell
     case: str
-    usual: bool
+    is_default_row: bool
     rank: int
-    of: int
+    fold_size: int
 
 
 def refuse_published(folder: Path, suite: str) -> None:
-    """Published results are frames.
+    """Refuse a folder of published results, which has tables and no weights.
 
     Raises:
-        ResultsError: saying how to get the weights.
+        ResultsError: with the command that trains the models again.
     """
     if (folder / "folds.csv").is_file() and not (folder / "cells").is_dir():
         again = f"fusionbench run {shlex.quote(suite)}"
-        raise ResultsError(f"{folder}: published results hold no weights, which explain needs; make some with: {again}")
+        raise ResultsError(
+            f"{folder}: published results hold no weights, which explain needs; train the models with: {again}"
+        )
 
 
-def choose(plan: Plan, store: Store, request: Request) -> list[Chosen]:
-    """The cases of a request, each with its cell.
+def select_cases(plan: Plan, store: Store, request: Request) -> list[SelectedCase]:
+    """The cases of a request with their cells: the one that it names, or those of highest risk, the highest first.
 
     Raises:
-        SuiteError: the suite has no such row, or no test fold holds the case. ResultsError: the cell is not there.
+        SuiteError: the suite has no such row, or no test fold has the case. ResultsError: a cell is not stored.
     """
-    row, usual = row_of(plan, request)
+    row, is_default = row_of(plan, request)
     if request.case is not None:
-        cell = _holding(row, request.case)
-        ready(store, cell, request.suite)
+        cell = _cell_testing(row, request.case)
+        check_stored(store, cell, request.suite)
         risks = _test_risks(store, cell)
-        return [Chosen(cell, request.case, usual, _rank(risks, request.case), len(risks))]
-    datasets = list(dict.fromkeys(str(c.dataset) for c in row))
-    _one(datasets, "--dataset", f"{request.model} ran on")
+        return [SelectedCase(cell, request.case, is_default, _ranks(risks)[request.case], len(risks))]
+    _only([str(c.dataset) for c in row], "--dataset", f"{request.model} ran on")
     for cell in row:
-        ready(store, cell, request.suite)
-    ranked = [
-        (cell, id_, rank, len(risks))
+        check_stored(store, cell, request.suite)
+    candidates = [
+        SelectedCase(cell, case, is_default, rank, len(risks))
         for cell in row
         for risks in [_test_risks(store, cell)]
-        for id_, rank in zip(risks.index, _ranks(risks), strict=True)
+        for case, rank in _ranks(risks).items()
     ]
-    # Risks of two fitted models have no common scale: a case's place within its own test fold is what is compared.
-    ranked.sort(key=lambda found: (found[2] / found[3], found[1]))
-    seen: dict[str, Chosen] = {}
-    for cell, id_, rank, of in ranked:
-        seen.setdefault(id_, Chosen(cell, id_, usual, rank, of))
-    return list(seen.values())[: request.top_risk]
+    # Risks of two fitted models have no common scale, so ranks within the test folds are compared.
+    candidates.sort(key=lambda one: (one.rank / one.fold_size, one.case))
+    first: dict[str, SelectedCase] = {}  # folds with random test sets may test a case twice
+    for one in candidates:
+        first.setdefault(one.case, one)
+    return list(first.values())[: request.top_risk]
 
 
 def row_of(plan: Plan, request: Request) -> tuple[list[Cell], bool]:
-    """The cells of one model, modality set, variant and repeat, of several datasets where none is named.
+    """The cells of one model, modality set, variant and repeat; of all datasets where the request names none.
 
     Returns:
-        the cells, and whether the model alone would have named them.
+        the cells, and whether a request that names nothing but the model selects the same row.
+
+    Raises:
+        SuiteError: the suite has no such row, or several of which the request names none.
     """
     cells = [c for c in plan.listed if c.model.name != ORACLE]
     wanted = str(PluginRef.parse(request.model))
     cells = [c for c in cells if str(c.model) == wanted] or cells
-    _one([str(c.model) for c in cells], "--model", "this suite has")
-    taken = [c for c in cells if not c.skip]
-    if not taken:
+    _only([str(c.model) for c in cells], "--model", "this suite has")
+    run = [c for c in cells if not c.skip]
+    if not run:
         raise SuiteError(f"{request.model} runs nowhere in this suite: {cells[0].skip}")
-    largest = _largest(taken)
-    chosen = _of_modalities(cells, taken, request) if request.modalities else largest
-    names = list(dict.fromkeys(c.variant for c in chosen))
+    largest = _largest(run)
+    same_set = _with_modalities(cells, run, request) if request.modalities else largest
+    names = list(dict.fromkeys(c.variant for c in same_set))
     first = BASE if BASE in names else names[0] if len(names) == 1 else None
-    variant = request.variant or first or _one(names, "--variant", "this row has variants")
+    variant = request.variant or first or _only(names, "--variant", "this row has variants")
     if variant not in names:
         raise SuiteError(did_you_mean("variant", variant, names))
-    repeats = sorted({c.repeat for c in chosen})
+    repeats = sorted({c.repeat for c in same_set})
     if request.repeat not in repeats:
         raise SuiteError(f"--repeat {request.repeat}: this run has repeats {repeats[0]} to {repeats[-1]}")
-    row = [c for c in chosen if (c.variant, c.repeat) == (variant, request.repeat)]
-    usual = variant == first and request.repeat == repeats[0] and all(c in largest for c in row)
-    return row, usual
+    row = [c for c in same_set if (c.variant, c.repeat) == (variant, request.repeat)]
+    is_default = variant == first and request.repeat == repeats[0] and all(c in largest for c in row)
+    return row, is_default
 
 
-def _of_modalities(cells: Sequence[Cell], taken: Sequence[Cell], request: Request) -> list[Cell]:
+def _with_modalities(cells: Sequence[Cell], run: Sequence[Cell], request: Request) -> list[Cell]:
     wanted = {part for name in request.modalities for part in name.split("+")}
     same = [c for c in cells if _parts(c) == wanted]
     if not same:
-        raise SuiteError(did_you_mean("modality set", "+".join(request.modalities), {_set(c) for c in taken}))
+        raise SuiteError(did_you_mean("modality set", "+".join(request.modalities), {_set_name(c) for c in run}))
     if all(c.skip for c in same):
         raise SuiteError(f"{request.model} was skipped on {'+'.join(request.modalities)}: {same[0].skip}")
     return [c for c in same if not c.skip]
 
 
-def _largest(taken: Sequence[Cell]) -> list[Cell]:
-    """The cells on each dataset's largest set."""
-    largest = {str(c.dataset): max((_parts(d) for d in taken if d.dataset == c.dataset), key=len) for c in taken}
-    return [c for c in taken if _parts(c) == largest[str(c.dataset)]]
+def _largest(run: Sequence[Cell]) -> list[Cell]:
+    """The cells on the largest modality set of each dataset."""
+    largest = {str(c.dataset): max((_parts(d) for d in run if d.dataset == c.dataset), key=len) for c in run}
+    return [c for c in run if _parts(c) == largest[str(c.dataset)]]
 
 
 def _parts(cell: Cell) -> set[str]:
-    """The modalities as the suite names them; a protocol may have joined some."""
+    """The cell's modalities as the suite names them; a protocol may have joined some of them into one."""
     return {part for name in cell.modalities for part in name.split(JOIN)}
 
 
-def _set(cell: Cell) -> str:
+def _set_name(cell: Cell) -> str:
     return "+".join(part for name in cell.modalities for part in name.split(JOIN))
 
 
-def _one(found: Sequence[str], flag: str, what: str) -> str:
-    """The only one.
+def _only(values: Sequence[str], flag: str, what: str) -> str:
+    """The single distinct value.
 
     Raises:
-        SuiteError: there are several; says which, and the flag that tells.
+        SuiteError: there are several; lists them and names the flag that selects one.
     """
-    names = list(dict.fromkeys(found))
+    names = list(dict.fromkeys(values))
     if len(names) > 1:
-        raise SuiteError(f"{what} {', '.join(names)}: say which with {flag}")
+        raise SuiteError(f"{what} {', '.join(names)}: choose one with {flag}")
     return names[0]
 
 
-def _holding(row: Sequence[Cell], case: str) -> Cell:
-    """The first cell whose test fold holds the case."""
-    holding = [c for c in row if case in c.split.test]
-    if not holding:
+def _cell_testing(row: Sequence[Cell], case: str) -> Cell:
+    """The first cell whose test fold has the case.
+
+    Raises:
+        SuiteError: none has it, with similar ids; or cells of several datasets have it.
+    """
+    testing = [c for c in row if case in c.split.test]
+    if not testing:
         tested = sorted({id_ for c in row for id_ in c.split.test})
         near = get_close_matches(case, tested, n=3, cutoff=0.5)
         hint = f"did you mean {' or '.join(map(repr, near))}? There" if near else "there"
         known = any(case in (*c.split.train, *c.split.val) for c in row)
         why = "is in no test fold" if known else "is no case of this row"
         raise SuiteError(f"case {case!r} {why}; {hint} are {len(tested)} test cases, {tested[0]!r} to {tested[-1]!r}")
-    _one([str(c.dataset) for c in holding], "--dataset", f"case {case!r} is in")
-    return holding[0]
+    _only([str(c.dataset) for c in testing], "--dataset", f"case {case!r} is in")
+    return testing[0]
 
 
-def ready(store: Store, cell: Cell, suite: str) -> None:
-    """Whether a cell is stored as the suite wants it now.
+def check_stored(store: Store, cell: Cell, suite: str) -> None:
+    """Refuse a cell that is not stored as the suite asks for it now.
 
     Raises:
-        SuiteError: complete cases were not predicted.
-        ResultsError: it has not run, has failed, or what is stored was made otherwise; says what to do.
+        SuiteError: it did not predict complete cases.
+        ResultsError: it has not run, has failed, or is stored with other inputs; with the command to run.
     """
     again = shlex.join(["fusionbench", "run", suite, "-m", str(cell.model), "--out", str(store.root)])
     if FULL not in cell.patterns:
@@ -183,16 +193,13 @@ def _place(store: Store, key: str) -> dict[str, object]:
 
 
 def _test_risks(store: Store, cell: Cell) -> pd.Series[float]:
-    """Case to the risk that the cell gave it in its complete test fold."""
+    """Case id to the cell's risk for it, over the test fold with all modalities; higher = earlier event."""
     stored = store.predictions(cell.key)
     own = stored[(stored["split"] == "test") & (stored["pattern"] == FULL) & (stored["draw"] == 0)]
     return own.set_index("case")["risk"].astype(np.float64)
 
 
-def _ranks(risks: pd.Series[float]) -> list[int]:
-    return [int(rank) for rank in risks.rank(ascending=False, method="min")]
-
-
-def _rank(risks: pd.Series[float], case: str) -> int:
-    ranks: dict[str, int] = dict(zip(risks.index, _ranks(risks), strict=True))
-    return ranks[case]
+def _ranks(risks: pd.Series[float]) -> dict[str, int]:
+    """Case id to rank; 1 = highest risk, and equal risks share the better rank."""
+    ranks = risks.rank(ascending=False, method="min")
+    return {case: int(rank) for case, rank in zip(risks.index, ranks, strict=True)}

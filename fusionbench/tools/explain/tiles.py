@@ -1,10 +1,10 @@
-"""Where instances lie: the pieces of a bag with the squares that its instances cover, and slide images behind them."""
+"""Tiles: the squares that a bag's instances cover on their slides, and the slide images behind them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,29 +13,32 @@ import numpy as np
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Piece
 from fusionbench.data.slides import Thumbnail, opened, square_of, thumbnail_of
-from fusionbench.tools.explain.loaded_case import Subject
+from fusionbench.tools.explain.loaded_case import LoadedCase
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
-FEATURES = {".h5", ".npy", ".npz", ".pt", ".csv", ".txt", ".json"}
-"""Endings of files that are called like a slide and are none."""
+FEATURE_SUFFIXES = {".h5", ".npy", ".npz", ".pt", ".csv", ".txt", ".json"}
+"""Suffixes of files that may be named like a slide and are no image of it."""
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """The instances of one slide (or of a bag that says nothing of slides).
+class SlideTiles:
+    """The instances of one slide, of one grid, or of a bag whose source names no slides.
 
     Attributes:
-        name: of the slide; empty where there is none.
-        items: (tile,) places in the bag.
-        corners: (tile, 2) x, y of the upper left corner, in the units of `side`.
-        image: the slide's file, where it is at hand.
+        slide: name of the slide; empty where there is none.
+        items: (tile,) indices of the instances in the bag.
+        corners: (tile, 2) x to the right and y down, of the upper left corner; pixels of level 0 on a slide, positions
+            in a grid.
+        side: of a tile, in the units of `corners`.
+        image: file of the slide; None where none was found.
+        thumbnail: of the whole slide; None without an image.
     """
 
-    name: str
+    slide: str
     items: NDArray[np.intp]
     corners: Floats
     side: float
@@ -43,82 +46,90 @@ class Layer:
     thumbnail: Thumbnail | None = None
 
 
-def layers(subject: Subject, name: str, slides: Path | None) -> tuple[list[Layer], list[str]]:
-    """The slides of a modality, and lines on what is not drawn.
+def slide_tiles(loaded: LoadedCase, modality: str, slides: Path | None) -> tuple[list[SlideTiles], list[str]]:
+    """The tiles of a modality, slide by slide, and notes on what cannot be drawn.
+
+    Args:
+        slides: a folder of slide images, searched with its subfolders.
 
     Raises:
-        DataError: a slide image cannot be read.
+        DataError: a slide image cannot be read, or is of another slide.
     """
-    spec, bag = subject.predictor.preprocessor.specs[name], subject.raw[name]
+    spec, bag = loaded.predictor.preprocessor.specs[modality], loaded.raw[modality]
     if spec.kind == "vector":
         return [], []
     if bag.coords is None:
-        return [], [f"no heatmap of {name}: its instances have no coordinates"]
+        return [], [f"No heatmap of {modality}: its instances have no coordinates"]
     if bag.coords.shape[1] != 2:
-        return [], [f"no heatmap of {name}: its instances have {bag.coords.shape[1]} coordinates, and a picture has 2"]
+        return [], [f"No heatmap of {modality}: its instances have {bag.coords.shape[1]} coordinates instead of 2"]
     coords = bag.coords.astype(np.float64)
     if spec.kind == "grid":
-        return [Layer("", np.arange(len(coords)), coords[:, ::-1], 1.0)], []
-    pieces = subject.cohort.modalities[name].pieces(subject.case.refs[name])
-    pieces = pieces or [Piece("", len(coords))]
+        # Positions of a grid are (row, column), a corner is (x, y).
+        return [SlideTiles("", np.arange(len(coords)), coords[:, ::-1], 1.0)], []
+    pieces = loaded.cohort.modalities[modality].pieces(loaded.case.refs[modality]) or [Piece("", len(coords))]
     if sum(piece.count for piece in pieces) != len(coords):
-        raise DataError(f"case {subject.case.id!r}: the files of {name!r} have changed since they were read")
-    made = list(_cut(pieces, coords))
+        raise DataError(f"case {loaded.case.id!r}: the files of {modality!r} have changed since they were read")
+    tiles = list(_by_slide(pieces, coords))
     if slides is None:
-        return made, [f"{name}: drawn on the grid of tiles, since no folder of slides was given"]
-    found = _images(slides)
-    shown = [_with_image(layer, found) for layer in made]
-    lacking = [layer.name for layer in shown if layer.image is None]
-    notes = [f"{name}: no image of slide {slide!r} in {slides}; drawn on the grid of tiles" for slide in lacking]
-    return shown, notes
+        return tiles, [f"{modality}: drawn on the grid of tiles, since no folder of slides was given"]
+    images = _images(slides)
+    tiles = [_with_image(one, images) for one in tiles]
+    lacking = [one.slide for one in tiles if one.image is None]
+    return tiles, [
+        f"{modality}: no image of slide {slide!r} in {slides}; drawn on the grid of tiles" for slide in lacking
+    ]
 
 
-def _cut(pieces: Sequence[Piece], coords: Floats) -> Iterator[Layer]:
+def _by_slide(pieces: Sequence[Piece], coords: Floats) -> Iterator[SlideTiles]:
     start = 0
     for piece in pieces:
         items = np.arange(start, start + piece.count)
         start += piece.count
-        yield Layer(piece.name, items, coords[items], piece.side or smallest_step(coords[items]))
+        yield SlideTiles(piece.name, items, coords[items], piece.side or smallest_step(coords[items]))
 
 
 def smallest_step(corners: Floats) -> float:
-    """The smallest distance between two corners along an axis; 1 where there is none."""
+    """The smallest distance between two of the (tile, 2) corners along an axis; 1 where all of them are equal."""
     steps = np.concatenate([np.diff(np.unique(corners[:, axis])) for axis in (0, 1)])
     return float(steps.min()) if steps.size else 1.0
 
 
 def _images(folder: Path) -> Mapping[str, Path]:
-    """Name to file of everything below that may be a slide."""
-    found: dict[str, Path] = {}
-    for at, below, names in os.walk(folder):
-        below.sort()
+    """Name without suffix to path of every file below that may be a slide; the first where a name is repeated."""
+    images: dict[str, Path] = {}
+    for parent, subfolders, names in os.walk(folder):
+        subfolders.sort()  # in place, which is how os.walk takes an order
         for name in sorted(names):
-            path = Path(at) / name
-            if path.suffix.lower() not in FEATURES and not name.startswith("."):
-                found.setdefault(path.stem, path)
-    return found
+            path = Path(parent) / name
+            if path.suffix.lower() not in FEATURE_SUFFIXES and not name.startswith("."):
+                images.setdefault(path.stem, path)
+    return images
 
 
-def _with_image(layer: Layer, found: Mapping[str, Path]) -> Layer:
-    path = found.get(layer.name)
+def _with_image(tiles: SlideTiles, images: Mapping[str, Path]) -> SlideTiles:
+    path = images.get(tiles.slide)
     if path is None:
-        return layer
+        return tiles
     with opened(path) as slide:
         width, height = slide.dimensions
-        far = layer.corners.max(axis=0)
-        if far[0] >= width or far[1] >= height:
+        x, y = tiles.corners.max(axis=0)
+        if x >= width or y >= height:
             raise DataError(
-                f"{path}: {width} x {height} px, and a tile of {layer.name!r} is at {far[0]:.0f}, {far[1]:.0f}: it is "
-                "another slide of that name, or the coordinates are not of level 0"
+                f"{path}: {width} x {height} px, but a tile of {tiles.slide!r} is at {x:.0f}, {y:.0f}: the image is of "
+                "another slide with that name, or the coordinates are not of level 0"
             )
-        return Layer(layer.name, layer.items, layer.corners, layer.side, path, thumbnail_of(slide))
+        return replace(tiles, image=path, thumbnail=thumbnail_of(slide))
 
 
-def squares(layer: Layer, items: Sequence[int], pixels: int) -> list[NDArray[np.uint8]]:
-    """(row, column, 3) pictures of the tiles at these places of the bag, from the slide."""
-    if layer.image is None:
+def tile_images(tiles: SlideTiles, items: Sequence[int], pixels: int) -> list[NDArray[np.uint8]]:
+    """(row, column, 3) RGB images of some tiles, read from the slide; none without a slide image.
+
+    Args:
+        items: indices of the instances in the bag.
+        pixels: of a side, at most.
+    """
+    if tiles.image is None:
         return []
-    place = {int(item): i for i, item in enumerate(layer.items)}
-    with opened(layer.image) as slide:
-        corners = [layer.corners[place[item]] for item in items]
-        return [square_of(slide, round(x), round(y), layer.side, pixels) for x, y in corners]
+    corner_of = dict(zip(tiles.items.tolist(), tiles.corners, strict=True))
+    with opened(tiles.image) as slide:
+        return [square_of(slide, round(x), round(y), tiles.side, pixels) for x, y in map(corner_of.__getitem__, items)]

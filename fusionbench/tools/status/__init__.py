@@ -33,7 +33,7 @@ def suite_status(name: str, out: Path, resources: SharedResources) -> tuple[Stat
 def count_outdated(whole: Plan, store: Store, registry: Registry) -> int:
     """How many stored cells no table of a whole suite can use any more."""
     return len(
-        outdated_cells(PlannedSuite(whole.suite.name, whole.suite, whole, store, {}, {}), read_cells(store), registry)
+        outdated_cells(PlannedSuite(whole.suite.name, whole.suite, whole, store, {}), read_cells(store), registry)
     )
 
 

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.errors import ResultsError
 from fusionbench.core.registry import Registry
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
@@ -19,7 +19,8 @@ def outdated_cells(planned: PlannedSuite, cells: StoredCells, registry: Registry
     """StoredCell cells that no table of the suite can use any more, oldest first.
 
     The planned cell of the same row, repeat and fold has other inputs, or there is none and a plugin's version changed.
-    Another seed is another run, and cells of datasets that cannot be read here are left alone.
+    Another seed is another run. Cells of datasets that cannot be read here, or of a plugin that is not installed or
+    broken, are kept: they may be what a table shows, and cannot be computed again on this machine.
     """
     wanted = {cell.key for cell in planned.plan.todo()}
     positions = {cell.position for cell in planned.plan.cells if not cell.skip}
@@ -28,18 +29,30 @@ def outdated_cells(planned: PlannedSuite, cells: StoredCells, registry: Registry
         if stored.key in wanted or stored.position[0] in planned.unread:
             continue
         replaced = stored.position in positions and stored.seed == planned.suite.seed
-        if replaced or not _installed(stored, registry):
+        if replaced or _other_versions(stored, registry):
             found.append(stored)
     return tuple(sorted(found, key=lambda s: s.written))
 
 
-def _installed(stored: StoredCell, registry: Registry) -> bool:
-    """Whether a stored cell is of the versions installed; one that does not say is taken to be."""
+def uninstalled_cells(cells: StoredCells, registry: Registry) -> tuple[StoredCell, ...]:
+    """Stored cells made with a dataset, model or modality that is not installed here, or whose plugin is broken."""
+    return tuple(cell for cell in cells.readable.values() if _lacking(cell, registry))
+
+
+def _lacking(stored: StoredCell, registry: Registry) -> bool:
+    return any(name not in registry.names(kind) for kind, name, _ in _versions(stored.ingredients))
+
+
+def _other_versions(stored: StoredCell, registry: Registry) -> bool:
+    """Whether a stored cell was made by another version of something that is installed.
+
+    False for a cell that does not record its inputs.
+    """
     inputs = stored.ingredients
-    if not inputs:
-        return True
-    return inputs.get("results_version") == RESULTS_VERSION and all(
-        _version(registry, kind, name) == version for kind, name, version in _versions(inputs)
+    if not inputs or _lacking(stored, registry):
+        return False
+    return inputs.get("results_version") != RESULTS_VERSION or any(
+        registry.get(kind, name).version != version for kind, name, version in _versions(inputs)
     )
 
 
@@ -49,13 +62,6 @@ def _versions(inputs: Mapping[str, Any]) -> Iterable[tuple[str, str, Any]]:
             yield kind, str(part.get("name")), part["version"]
     for reader in (inputs.get("modalities") or {}).values():
         yield "modalities", str(reader["kind"]), reader["version"]
-
-
-def _version(registry: Registry, kind: str, name: str) -> str | None:
-    try:
-        return str(registry.get(kind, name).version)
-    except SuiteError:  # not installed any more
-        return None
 
 
 def prune(outdated: Sequence[StoredCell], store: Store, removed: Callable[[StoredCell], None]) -> int:

@@ -14,7 +14,7 @@ from fusionbench.suites.cell import Cell, CellPosition
 from fusionbench.suites.lock import suite_in_lock
 from fusionbench.tools.planning import PlannedSuite
 from fusionbench.tools.status.diff import Change, diff
-from fusionbench.tools.status.outdated import outdated_cells
+from fusionbench.tools.status.outdated import outdated_cells, uninstalled_cells
 from fusionbench.tools.status.stored import StoredCell, StoredCells
 
 CellState = Literal["done", "running", "failed", "stale", "damaged", "to do"]
@@ -52,6 +52,8 @@ class Status:
             changed.
         extra: how many stored cells belong to no cell of the plan and are undamaged: rows, repeats or seeds that were
             asked for on the command line, or parts of the suite that cannot be read here.
+        kept: how many stored cells are of a plugin that is not installed here, or broken; never outdated.
+        uninstalled: model of the last run that is not installed to the distribution that brought it.
         suite_changes: keys of the suite that differ from its last run.
         unread: dataset to why its cells cannot be planned here.
     """
@@ -62,6 +64,8 @@ class Status:
     seconds_left: float | None
     outdated: tuple[StoredCell, ...]
     extra: int
+    kept: int
+    uninstalled: Mapping[str, str]
     suite_changes: tuple[str, ...]
     unread: Mapping[str, str]
 
@@ -85,7 +89,8 @@ def status(planned: PlannedSuite, cells: StoredCells, registry: Registry, runnin
     old = _by_position(planned, cells)
     rows = tuple(_row(cell, cells, registry, running, old) for cell in todo)
     outdated = outdated_cells(planned, cells, registry)
-    known = {c.key for c in todo} | {stored.key for stored in outdated}
+    uninstalled = {stored.key for stored in uninstalled_cells(cells, registry)}
+    known = {c.key for c in todo} | {stored.key for stored in outdated} | uninstalled
     skips: dict[tuple[str, str], int] = defaultdict(int)
     for cell in planned.plan.listed:
         if cell.skip:
@@ -100,6 +105,8 @@ def status(planned: PlannedSuite, cells: StoredCells, registry: Registry, runnin
         ),
         outdated=outdated,
         extra=len(cells.readable.keys() - known),
+        kept=len(uninstalled),
+        uninstalled=planned.uninstalled,
         suite_changes=tuple(map(str, suite_changes(planned))),
         unread=planned.unread,
     )

@@ -212,6 +212,8 @@ FLAT = np.full((3, 20), 0.5)
         (TimeDependentAuc, targets([20, 61, 61], [1, 0, 0]), "no test case has an event by 12 months"),
         (TimeDependentAuc, targets([2, 20, 50], [1, 0, 0]), "no test case is followed beyond 60 months"),
         (IntegratedBrier, targets([1, 2, 3], [0, 0, 0]), "no event among the test cases"),
+        (IntegratedBrier, targets([1, 2, 2.5], [1, 0, 1]), "test follow-up ends at 2.5 months, before the end of"),
+        (IntegratedBrier, targets([1, 20, 60], [1, 0, 1]), "test follow-up ends at 60 months, before the end of"),
         (DCalibration, targets([1, 2, 3], [0, 0, 0]), "no event among the test cases"),
         (DCalibration, targets([1, 2, 3], [1, 0, 0]), "fewer than two time intervals"),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fusionbench_healnet_paper.claims import judge
+from fusionbench_healnet_paper.claims import Verdict, judge, least_amount
 from fusionbench_healnet_paper.counts import agreeing, counts
 from fusionbench_healnet_paper.curves import courses, curves
 from fusionbench_healnet_paper.deviations import deviations
@@ -263,6 +263,27 @@ def test_a_gain_is_over_the_best_and_rests_on_its_interval() -> None:
     assert level.verdict == "undecided"
 
 
+def test_a_claim_of_an_amount_is_judged_by_the_amount() -> None:
+    """A gain that is there but smaller than claimed does not hold, one whose interval holds the amount is undecided."""
+    analysis = analysed(make_frames({"x": 2.0, "y": 0.2}, cases=300))
+    rows = {r.model: r for r in row_means(analysis)}
+    gain = compare_rows(rows["x"], rows["y"], relative_gain)
+    assert 1 < gain.low < gain.value < gain.high
+    sign = claim("gain-over-best", against="y")
+    amounts = {"": "holds", f"{gain.low - 1:.0f}": "holds", f"{gain.value:.0f}": "undecided"}
+    amounts |= {f"{gain.high + 1:.0f}": "does not hold", "-5": "holds"}
+    assert len(amounts) == 5
+    for amount, verdict in amounts.items():
+        found = judge({**sign, "threshold": amount}, analysis, lock_of())
+        assert found.verdict == verdict, amount
+        assert found.ours.endswith(f", claimed {amount} %" if amount else " on a+b")
+
+
+@pytest.mark.parametrize(("published", "least"), [("7", 6.5), ("4.5", 4.45), ("10", 9.5), ("5.90", 5.895), ("", 0.0)])
+def test_an_amount_is_as_it_is_rounded(published: str, least: float) -> None:
+    assert least_amount(published) == pytest.approx(least, abs=1e-12)
+
+
 def test_uplift_is_over_models_on_one_modality() -> None:
     frames = make_frames(
         {"x": 2.0, "x-alone": 0.0, "u": 0.1}, modalities={"x-alone": "a", "u": "b"}, names={"x-alone": "x"}, cases=300
@@ -281,6 +302,60 @@ def test_claims_of_several_cohorts() -> None:
     half = claim("better-under-pattern", datasets="one two three", against="y", threshold="2")
     assert judge(half, analysis, lock_of()).verdict == "holds"
     assert judge({**half, "pattern": "half"}, analysis, lock_of()).verdict == "not run"
+
+
+def mean_gain(**more: str) -> dict[str, str]:
+    return claim("mean-gain-over-best", datasets="one two", against="y z", **more)
+
+
+def test_a_mean_gain_is_over_the_best_of_each_cohort() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two[n=1]"), cases=300)
+    analysis = analysed(made)
+    rows = {(r.dataset, r.model): r for r in row_means(analysis)}
+    bests = {name: max((rows[name, m] for m in "yz"), key=lambda r: r.mean) for name in ("one", "two")}
+    gains = [relative_gain(rows[name, "x"].mean, best.mean) for name, best in bests.items()]
+    draws = [relative_gain(rows[name, "x"].draws, best.draws) for name, best in bests.items()]
+    low, high = percentile_interval(np.mean(draws, axis=0))
+    told = f"mean of 2 cohorts {np.mean(gains):+.1f} % [{low:+.1f}, {high:+.1f}]"
+    assert judge(mean_gain(), analysis, lock_of()) == Verdict(told, "holds")
+    for amount, verdict in ((low - 1, "holds"), (np.mean(gains), "undecided"), (high + 1, "does not hold")):
+        found = judge(mean_gain(threshold=f"{amount:.1f}"), analysis, lock_of())
+        assert found == Verdict(f"{told}, claimed {amount:.1f} %", verdict)
+    # cohorts have other patients: the variance of the mean is the sum of theirs over four
+    assert np.var(np.mean(draws, axis=0)) == pytest.approx(sum(map(np.var, draws)) / 4, rel=0.3)
+
+
+def test_a_mean_gain_is_open_where_a_cohort_or_a_baseline_is_absent_or_double() -> None:
+    skill = {"x": 2.0, "y": 0.2, "z": 0.0}
+    one = analysed(make_frames(skill, datasets=("one",), cases=200))
+    found = judge(mean_gain(), one, lock_of())
+    assert found.verdict == "undecided"
+    assert found.ours.startswith("mean of 1 of 2 cohorts +")
+    assert found.ours.endswith(" (two not run)")
+    no_z = analysed(make_frames({"x": 2.0, "y": 0.2}, datasets=("one", "two"), cases=200))
+    assert judge(mean_gain(), no_z, lock_of()) == Verdict("-", "not run")
+    double = analysed(make_frames(skill, datasets=("one", "two[n=1]", "two[n=2]"), cases=200))
+    found = judge(mean_gain(), double, lock_of())
+    assert (found.verdict, found.ours.endswith(" (two has 2 rows)")) == ("undecided", True)
+
+
+def test_a_mean_gain_has_a_part_for_each_variant() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two"), variants=("base", "v"), cases=200)
+    found = judge(mean_gain(), analysed(made), lock_of())
+    assert found.verdict == "holds"
+    first, second = found.ours.split("; ")
+    assert first.startswith("mean of 2 cohorts (base) +")
+    assert second.startswith("mean of 2 cohorts (v) +")
+
+
+def test_a_mean_gain_of_a_row_that_lacks_a_fold_is_open() -> None:
+    made = make_frames({"x": 2.0, "y": 0.2, "z": 0.0}, datasets=("one", "two"), cases=200)
+    folds = made.folds.copy()
+    gone = (folds["fold"] == 4) & (folds["model"] == "x") & (folds["dataset"] == "two")
+    folds.loc[gone, ["value", "reason"]] = [np.nan, "no pair"]
+    found = judge(mean_gain(), analysed(replace(made, folds=folds)), lock_of())
+    assert found.verdict == "undecided"
+    assert "[" not in found.ours
 
 
 def test_a_claim_is_open_while_a_baseline_is_not_run() -> None:
@@ -306,6 +381,37 @@ def test_spreads_are_held_against_the_mean_of_the_others() -> None:
     found = judge(claim("lower-spread", against="y z", threshold="1"), analysis, lock_of())
     assert found.verdict == ("holds" if sd["x"] < (sd["y"] + sd["z"]) / 2 else "does not hold")
     assert f"mean of the others {(sd['y'] + sd['z']) / 2:.3f}" in found.ours
+
+
+@pytest.mark.parametrize(
+    ("repeats", "fold_source", "ddof", "said"),
+    [
+        (1, "generated", 0, "over 5 folds; ddof 0"),
+        (1, "generated", 1, "over 5 folds; ddof 1"),
+        (3, "generated", 1, "over 5 folds of each of 3 repeats; ddof 1"),
+        (3, "published", 0, "over 5 folds, each the mean of 3 repeats; ddof 0"),
+    ],
+)
+def test_a_spread_says_over_which_folds_and_with_which_ddof(
+    repeats: int, fold_source: str, ddof: int, said: str
+) -> None:
+    made = make_frames({"x": 1.0, "y": 0.5}, repeats=repeats, fold_source=fold_source)
+    analysis = analysed(replace(made, sizes=made.sizes.assign(sd_ddof=ddof)))
+    found = judge(claim("lower-spread", against="y", threshold="1"), analysis, lock_of())
+    assert found.ours.endswith(f" ({said})")
+    of_x = analysis.values[("toy", "x", "a+b", "base"), "full", "harrell_c_index"]
+    of_fold = [[of_x[place] for place in of_x if place[1] == fold] for fold in range(5)]
+    spread = [np.mean(values) for values in of_fold] if fold_source == "published" else list(of_x.values())
+    assert found.ours.startswith(f"toy sd {np.std(spread, ddof=ddof):.3f}, ")
+
+
+def test_spreads_over_other_numbers_of_folds_are_not_compared() -> None:
+    made = make_frames({"x": 1.0, "y": 0.5})
+    folds = made.folds.copy()
+    folds.loc[(folds["fold"] == 4) & (folds["model"] == "y"), ["value", "reason"]] = [np.nan, "no pair"]
+    found = judge(claim("lower-spread", against="y", threshold="1"), analysed(replace(made, folds=folds)), lock_of())
+    assert found.verdict == "undecided"
+    assert found.ours.endswith("(over 5 folds; ddof 1; y has 4 of 5 folds)")
 
 
 RISES = {"base": (1.0, 1.1, 0.9, 1.2, 1.0), "l1": (0.5, 0.55, 0.45, 0.65, 0.5), "snn": (0.5, 0.5, 0.5, 0.6, 0.55)}
@@ -448,7 +554,14 @@ def test_deviations_name_every_switch_that_is_not_as_published() -> None:
     assert list(deviations(lock))[-1] == "data of this run: toy[image=dir]"
 
 
-COUNTED = {"cases": 10, "groups": 9, "events": 4, "bins": [1, 2, 3, 4], "columns": {"a": 5, "b": 2}}
+COUNTED = {
+    "cases": 10,
+    "groups": 9,
+    "events": 4,
+    "bins": [1, 2, 3, 4],
+    "columns": {"a": 5, "b": 2},
+    "having": {"a": 10, "b": 8},
+}
 
 
 def published_counts(*rows: tuple[str, str, str, str]) -> dict[str, Any]:
@@ -481,6 +594,26 @@ def test_counts_beside_the_published_ones() -> None:
     assert judge(whole, analysis, lock).verdict == "undecided"
     del stored["rows"][4]
     assert judge(whole, analysis, lock).verdict == "holds"
+
+
+def test_slides_and_cases_that_have_a_modality_are_counted() -> None:
+    stored = published_counts(
+        ("toy", "slides", "12", "3"),
+        ("toy", "having:a", "10", ""),
+        ("toy", "having:b", "8", ""),
+        ("toy", "having:c", "8", ""),
+    )
+    lock = lock_of(counts=stored) | {"datasets": {"toy": {"counts": {"slide": COUNTED}}}}
+    (section,) = counts(analysed(make_frames({"x": 1.0, "y": 0.0})), lock)
+    assert [line[2:] for line in texts(section)] == [
+        ("slides", "12", "10 + 3 = 13", "no"),
+        ("having:a", "10", "10", "yes"),
+        ("having:b", "8", "8", "yes"),
+    ]
+    assert section.notes == ("of a table", "not read here: having:c of toy")
+    assert agreeing(lock) == (2, 3, 4)
+    older = {key: value for key, value in COUNTED.items() if key != "having"}
+    assert agreeing(lock | {"datasets": {"toy": {"counts": {"slide": older}}}}) == (0, 1, 4)
 
 
 @pytest.mark.parametrize("fmt", ["md", "latex", "html"])

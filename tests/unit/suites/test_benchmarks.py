@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ from fusionbench_healnet_paper.claims import CHECKS
 from fusionbench_healnet_paper.deviations import of_suite
 
 from fusionbench.core.registry import Registry, discover
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites import published_numbers as references
+from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import Suite, load_suite
 from fusionbench.suites.validation import check_names
 
@@ -60,6 +64,45 @@ def test_published_numbers_say_where_they_are_from(path: Path) -> None:
     found = references.parse(kind, path.read_text(encoding="utf-8"), str(path))
     assert "Hemker et al. 2024" in found.notes[0]
     assert found.rows
+
+
+TABLES = [name for name in NAMES if name.startswith("healnet-table")]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_suite_of_a_published_table_runs_every_row_of_it(name: str, installed: Registry) -> None:
+    suite = load_suite(installed, name)
+    datasets, models = ({ref.name for ref in refs} for refs in (suite.datasets, suite.models))
+    for row in references.read(suite)["reference"].rows:
+        assert row["dataset"] in datasets
+        assert row["model"] in models
+        assert tuple(row["modalities"].split("+")) in suite.sets_of(row["dataset"])
+        assert row["pattern"] in suite.protocol.test_patterns
+        assert row["metric"] in suite.metrics
+
+
+def test_the_omic_suite_is_table_3_without_slides(installed: Registry) -> None:
+    """Protocol, recipe and HEALNet's options are those of healnet-table3; every published row of it is run."""
+    whole, omic = (load_suite(installed, name) for name in ("healnet-table3", "healnet-table3-omic"))
+    assert (omic.protocol, omic.train) == (whole.protocol, whole.train)
+    assert [ref.name for ref in omic.datasets] == [ref.name for ref in whole.datasets]
+    assert not any(ref.options for ref in omic.datasets)
+    for ours, theirs in zip(omic.variant, whole.variant, strict=True):
+        assert (ours.name, ours.only, ours.train) == (theirs.name, theirs.only, theirs.train)
+        assert ours.model == {"healnet": theirs.model["healnet"]}
+    assert len(references.read(omic)["reference"].rows) == 12
+
+
+@pytest.mark.data
+def test_the_omic_suite_needs_no_slides(installed: Registry) -> None:
+    """Planned on the real cohorts: every pair of cohort and model, on five folds, and none is skipped."""
+    if not os.environ.get("FUSIONBENCH_DATA"):
+        pytest.skip("needs the real cohorts: set FUSIONBENCH_DATA to a data home with porpoise/")
+    shared = SharedResources(installed, Path(os.environ["FUSIONBENCH_DATA"]))
+    plan = expand(load_suite(installed, "healnet-table3-omic"), installed, shared.cohort)
+    assert not any(cell.skip for cell in plan.listed)
+    rows = Counter((cell.dataset.name, cell.model.name) for cell in plan.listed)
+    assert rows == {(str(d), m.name): 5 for d in plan.suite.datasets for m in plan.suite.models}
 
 
 def test_every_suite_is_documented() -> None:

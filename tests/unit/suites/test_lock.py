@@ -37,6 +37,12 @@ def test_plugins_and_their_distributions_stand_by_what_they_bring() -> None:
     assert toy["checksums"] == {"a.csv": "c0ffee"}
 
 
+def test_the_lock_counts_the_cases_that_have_each_modality() -> None:
+    """Every fifth case of the toy cohort lacks omics."""
+    counted = locked(planned(TEXT))["datasets"]["toy"]["counts"]["patient"]
+    assert (counted["cases"], counted["having"]) == (40, {"clinical": 40, "omic": 32})
+
+
 def test_every_fold_has_its_split_and_its_masks() -> None:
     plan = planned(TEXT, toy=Known(true_risk={c.id: 0.0 for c in Toy().cases}))
     assert any(c.model.name == ORACLE for c in plan.listed)

@@ -42,7 +42,8 @@ def test_what_is_read(tmp_path: Path) -> None:
 
 
 def test_units_of_published_counts_are_counted(tmp_path: Path) -> None:
-    suite = written(tmp_path, {"counts.csv": COUNTS + "toy,slide,rows,10,\ntoy,slide,bins,1 2 3 4,\n"})
+    rows = ("rows,10", "slides,12", "having:omic,9", "bins,1 2 3 4")
+    suite = written(tmp_path, {"counts.csv": COUNTS + "".join(f"toy,slide,{row},\n" for row in rows)})
     assert references.units(suite) == ("slide",)
 
 
@@ -105,6 +106,8 @@ def test_what_a_claim_may_not_say(tmp_path: Path, row: str, said: str | None) ->
     [
         ("toy,ward,rows,10,", "counts.csv, row 1: unknown unit 'ward'. Choices: patient, slide"),
         ("toy,slide,row,10,", "unknown property 'row'; did you mean 'rows'"),
+        ("toy,slide,having:,10,", "unknown property 'having:'; did you mean 'having:MODALITY'"),
+        ("toy,patient,slides,10,", "counts.csv, row 1: property slides belongs to unit slide, not patient"),
         ("toy,slide,bins,1;2,", "value is '1;2', which is no number"),
         ("toi,slide,rows,10,", "unknown dataset 'toi'"),
     ],

@@ -17,6 +17,7 @@ from fusionbench.survival.stats import (
     comparable_pairs,
     concordant_pairs,
     corrected_t_test,
+    distinct_risks,
     fold_shares,
     harrell_c,
     holm,
@@ -278,3 +279,11 @@ def learn(features, time, event, train, rng):
     drawn = rng.choice(train, size=len(train))
     order = time[drawn].argsort().argsort() / len(drawn)
     return features @ (features[drawn].T @ (event[drawn] - order))
+
+
+@pytest.mark.parametrize(
+    ("risk", "expected"),
+    [([], 0), ([3.0], 1), ([0.0, 5e-9, 1.0], 2), ([1e-10, 2e-10, 3e-10, 4e-10], 1), ([2.0, 1.0, 1.0, 0.0], 3)],
+)
+def test_risks_that_concordance_ties_are_one(risk: list[float], expected: int) -> None:
+    assert distinct_risks(np.array(risk)) == expected

@@ -10,9 +10,12 @@ import pandas as pd
 import pytest
 
 from fusionbench.core.errors import ResultsError
+from fusionbench.core.registry import discover
 from fusionbench.results.audit_verdict import Line
+from fusionbench.results.manifest import renew_entry, write_manifest
 from fusionbench.tools.audit.published import is_published, published_audit
 
+REGISTRY = discover()
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "quickstart"
 GROUPS, TESTED = (
     "groups stand on one side of a split, from splits and targets",
@@ -26,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lines(folder: Path) -> dict[str, Line]:
-    return {line.rule: line for line in published_audit(folder).lines}
+    return {line.rule: line for line in published_audit(folder, REGISTRY).lines}
 
 
 def change(path: Path, how: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
@@ -67,7 +70,7 @@ def test_where_the_audit_declared_it_the_share_is_told_once_a_dataset_and_varian
     assert line.seen.count("share a patient") == 1
 
 
-@pytest.mark.parametrize("what", ["one less", "one twice", "a stranger"])
+@pytest.mark.parametrize("what", ["one less", "one twice", "another one"])
 def test_other_cases_than_the_test_cases_are_a_breach(folder: Path, what: str) -> None:
     def planted(frame: pd.DataFrame) -> pd.DataFrame:
         first = frame.index[frame["pattern"] == "full"][0]
@@ -86,4 +89,48 @@ def test_other_cases_than_the_test_cases_are_a_breach(folder: Path, what: str) -
 def test_without_a_readable_audit_there_is_nothing_to_go_by(folder: Path) -> None:
     (folder / "audit.json").write_text("{")
     with pytest.raises(ResultsError, match=r"audit\.json: no readable audit"):
-        published_audit(folder)
+        published_audit(folder, REGISTRY)
+
+
+SCORES, FILES = (
+    "published scores follow from the published predictions",
+    "the published files are those of the manifest",
+)
+
+
+def test_an_edited_score_is_a_breach(folder: Path) -> None:
+    """Bold rows are made of folds.csv; the predictions beside it say otherwise."""
+    assert lines(folder)[SCORES].verdict == "pass"
+    folds = pd.read_csv(folder / "folds.csv")
+    row = folds.index[(folds["metric"] == "harrell_c_index") & (folds["model"] == "snn")][0]
+    folds.loc[row, "value"] = 0.99
+    folds.to_csv(folder / "folds.csv", index=False)
+    line = lines(folder)[SCORES]
+    assert line.verdict == "BREACH"
+    assert "snn" in line.seen
+    assert "is 0.9900, the predictions give 0." in line.seen
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "table.md").write_text("| snn | 0.99 |"), "table.md was changed"),
+        (lambda folder: (folder / "table.tex").unlink(), "table.tex is missing"),
+        (lambda folder: (folder / "notes.md").write_text("best"), "notes.md is not in the manifest"),
+    ],
+)
+def test_the_manifest_names_what_was_changed(folder: Path, spoil: Callable[[Path], object], said: str) -> None:
+    assert lines(folder)[FILES].verdict == "DECLARED"  # it was published before there were manifests
+    write_manifest(folder)
+    assert lines(folder)[FILES].verdict == "pass"
+    spoil(folder)
+    line = lines(folder)[FILES]
+    assert (line.verdict, said in line.seen) == ("BREACH", True)
+
+
+def test_a_report_that_is_made_anew_renews_its_entry_alone(folder: Path) -> None:
+    write_manifest(folder)
+    (folder / "report.html").write_text("made anew")
+    (folder / "table.md").write_text("edited")
+    renew_entry(folder, "report.html")
+    assert lines(folder)[FILES].seen == "1 of 15 files; first: table.md was changed"

@@ -1,0 +1,214 @@
+"""Rules that hold stored results against themselves: an edited file, record, score or lock is found."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.plugin_source import source_of
+from fusionbench.execution.evaluate import score_patterns
+from fusionbench.execution.run_cell import cell_columns, targets_of
+from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.results.cell_files import sha256
+from fusionbench.results.store import Store
+from fusionbench.suites import published_numbers
+from fusionbench.suites.cell import Cell, Plan, canonical, cell_key
+
+if TYPE_CHECKING:
+    from fusionbench.core.interfaces import Metric
+    from fusionbench.core.registry import Registry
+    from fusionbench.data.cohort import Cohort
+
+SCORE_TOLERANCE = 1e-6
+"""How far a recomputed score may lie from the stored one: other processors add in another order."""
+_NEEDS_CURVES = "the model predicts risks, not survival probabilities"
+
+
+@dataclass(frozen=True)
+class StoredResult:
+    """A planned cell with its stored record and result."""
+
+    cell: Cell
+    record: Mapping[str, Any]
+    result: CellResult
+
+
+def read_results(plan: Plan, store: Store) -> list[StoredResult]:
+    """Every finished cell of the plan, without its weights."""
+    found = []
+    for cell in plan.todo():
+        if store.has(cell.key) and (record := store.record(cell.key))["status"] == "ok":
+            found.append(StoredResult(cell, record, store.load(cell.key, weights=False)))
+    return found
+
+
+def complete(plan: Plan, store: Store) -> Line:
+    """Every planned cell has a result and none failed; an incomplete row is no basis for a comparison."""
+    todo = plan.todo()
+    failed = [c for c in todo if store.has(c.key) and store.record(c.key)["status"] != "ok"]
+    missing = [c for c in todo if not store.has(c.key)]
+    findings = [Finding(f"{c.label}: failed", "failed") for c in failed]
+    findings += [Finding(f"{c.label}: no result", "missing") for c in missing]
+    if len(missing) == len(todo):
+        findings = [Finding("none of them has a result: the lock, the suite or the data changed since the run")]
+    shares = {
+        kind: f"{len(of)} ({', '.join(c.label for c in of[:3])}{', ...' if len(of) > 3 else ''})"
+        for kind, of in (("failed", failed), ("missing", missing))
+    }
+    return verdict("every cell of the suite has a result", findings, f"{len(todo)} cells", shares)
+
+
+def files(results: Sequence[StoredResult], store: Store) -> Line:
+    """Each cell's files have the checksums that its record holds."""
+    findings = [
+        Finding(f"{stored.cell.label}: {name} is not the file that was written")
+        for stored in results
+        for name, digest in stored.record.get("files", {}).items()
+        if sha256(store.cells / stored.cell.key / name) != digest
+    ]
+    old = sum("files" not in stored.record for stored in results)
+    findings += [Finding("stored by an older fusionbench, without checksums", "without checksums")] * old
+    shares = {"without checksums": f"{old} cells were stored by an older version, which recorded none"}
+    return verdict("the files of each cell are those that were written", findings, f"{len(results)} cells", shares)
+
+
+def records(results: Sequence[StoredResult]) -> Line:
+    """Each cell's record is that of its key: inputs, row, protocol, recipe and members."""
+    findings = [
+        Finding(f"{stored.cell.label}: {what}") for stored in results if (what := next(_record_problems(stored), ""))
+    ]
+    return verdict("the record of each cell belongs to its key", findings, f"{len(results)} cells")
+
+
+def _record_problems(stored: StoredResult) -> Iterator[str]:
+    cell, about = stored.cell, stored.record["record"]
+    if stored.record["key"] != cell.key:
+        yield f"its record says key {stored.record['key']}"
+    if cell_key(canonical(about.get("ingredients", {}))) != cell.key:
+        yield "the recorded inputs have another key"
+    expected = {
+        "cell": {**cell_columns(cell), "variant": None},
+        "recipe": cell.recipe.model_dump(mode="json"),
+        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
+    }
+    # A cell of several variants is stored once, under one of their names.
+    recorded = {**about, "cell": {**about.get("cell", {}), "variant": None}}
+    for name, value in expected.items():
+        if recorded.get(name) != json.loads(json.dumps(value)):
+            yield f"the recorded {name} is not the planned one"
+
+
+def scores(
+    results: Sequence[StoredResult], cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
+) -> Line:
+    """Each stored score follows from the stored predictions and the cohort's follow-up."""
+    findings, recomputed, left_out = [], 0, 0
+    for stored in results:
+        again = {(s.pattern, s.metric): s for s in rescored(stored, cohorts, metrics)}
+        for score in stored.result.scores:
+            now = again.get((score.pattern, score.metric))
+            if now is None or (now.reason == _NEEDS_CURVES and score.reason != now.reason):
+                left_out += 1
+                continue
+            recomputed += 1
+            if not same_score(score, now):
+                what = f"{score.metric} under {score.pattern} is stored as {score.value:.4f}"
+                findings.append(Finding(f"{stored.cell.label}: {what}, the predictions give {now.value:.4f}"))
+    counted = f"{recomputed} scores"
+    if left_out:
+        counted += f" ({left_out} more need survival curves at a model's own times, which are not stored)"
+    return verdict("scores follow from the stored predictions", findings, counted)
+
+
+def rescored(
+    stored: StoredResult, cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
+) -> list[Score]:
+    """The scores of a cell, from its stored predictions.
+
+    Raises:
+        ResultsError: a predicted case is not of the cohort.
+    """
+    cell, cohort = stored.cell, cohorts[str(stored.cell.dataset), stored.cell.unit]
+    tested = [p for p in stored.result.predictions if p.split == "test"]
+    if unknown := {i for p in tested for i in p.prediction.ids} - cohort.targets.keys():
+        raise ResultsError(f"{cell.label}: predicts {min(unknown)!r}, which is not of the cohort")
+    test = targets_of(cohort, tested[0].prediction.ids, ())
+    train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
+    found = []
+    for name, metric in metrics.items():
+        if name in cell.metrics:
+            shown = tested if metric.horizon == "tau" else [_without_curves(p) for p in tested]
+            found += score_patterns({name: metric}, shown, test, train, cell.tau)
+    return found
+
+
+def _without_curves(made: PatternPrediction) -> PatternPrediction:
+    """Risks alone: curves are stored on the dataset's grid, not at the model's own times."""
+    return replace(made, prediction=replace(made.prediction, survival=None, times=None))
+
+
+def same_score(stored: Score, now: Score) -> bool:
+    """Whether two scores agree: both undefined, or equal within `SCORE_TOLERANCE`, with as many cases."""
+    if (stored.n_cases, stored.n_prior) != (now.n_cases, now.n_prior):
+        return False
+    if math.isnan(stored.value) or math.isnan(now.value):
+        return math.isnan(stored.value) and math.isnan(now.value)
+    return abs(stored.value - now.value) <= SCORE_TOLERANCE
+
+
+def one_code(results: Sequence[StoredResult], registry: Registry) -> Line:
+    """The cells of a row were computed by one code, that which is installed: plugin, version, source files, commit."""
+    rows: dict[tuple[str, ...], list[StoredResult]] = {}
+    for stored in results:
+        rows.setdefault(stored.cell.row, []).append(stored)
+    findings = [
+        Finding(f"{' · '.join(row)}: {what}", kind)
+        for row, cells in rows.items()
+        for kind, what in _code_problems(cells, registry)
+    ]
+    return verdict("the cells of a row were computed by one code", findings, f"{len(rows)} rows")
+
+
+def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterator[tuple[str, str]]:
+    """(kind, what) of a row whose cells' code differs from each other's or the installed one, or was not committed."""
+    about, n = [stored.record["record"] for stored in cells], len(cells)
+    known = [source for record in about if (source := record.get("source"))]
+    sources = {json.dumps(source, sort_keys=True) for source in known}
+    if len(sources) > 1:
+        names = sorted({f"{source['distribution']} {source['version']}" for source in known})
+        yield "mixed code", f"its {n} cells were computed by {len(sources)} states of the code of {', '.join(names)}"
+    elif known and known[0] != source_of(registry, "models", cells[0].cell.model.name):
+        yield "other code than installed", f"{known[0]['distribution']} {known[0]['version']}, changed since"
+    commits = [str(record.get("git_commit", "")) for record in about]
+    if len(set(commits)) > 1:
+        yield "mixed commits", f"its {n} cells are of {len(set(commits))} commits of fusionbench"
+    if dirty := sum(commit.endswith("-dirty") for commit in commits):
+        yield "uncommitted changes", f"{dirty} of {n} cells were computed with uncommitted changes"
+
+
+def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
+    """The lock is that of the planned cells: version, seed, keys, folds, masks, data and options.
+
+    Args:
+        stored: the lock of the results.
+        now: the lock that the plan would be given now.
+    """
+    parts = ("fusionbench", "results_version", "suite", "cells", "datasets", "models", "options")
+    plain = json.loads(json.dumps(now))
+    differing = [name for name in parts if _compared(stored.get(name)) != _compared(plain.get(name))]
+    why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
+    findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
+    return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
+
+
+def _compared(part: Any) -> Any:
+    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers."""
+    if not isinstance(part, Mapping):
+        return part
+    skipped = {"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS}
+    return {name: _compared(value) for name, value in part.items() if name not in skipped}

@@ -1,4 +1,4 @@
-"""The bag modality: a set of instances a case, such as the patches of its slides."""
+"""The bag modality: a set of instances per case, such as the patches of its slides."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from fusionbench.builtin.instances import (
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.types import ModalitySpec, Piece, RawBag
-from fusionbench.data.feature_cache import cached
+from fusionbench.data.feature_cache import cached_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Bag(Modality):
     """A ref is an (instance, feature) array, or the path of a feature file, or several paths (slides of one patient).
 
-    Files are read when a case is asked for and not kept; the slides of a patient follow one another in the order given.
+    Files are read whenever a case is loaded; the instances of a patient's slides are concatenated in the given order.
     """
 
     name = "bag"
@@ -38,12 +38,12 @@ class Bag(Modality):
     options: InstanceOptions
 
     def check(self, ref: Any) -> None:
-        """Shapes, widths and types; of files only the headers are read."""
+        """Check shapes, widths and types; of files only the headers are read."""
         paths = _paths(ref)
         if paths is None:
             self.load(ref)
         else:
-            _same_coords({path: self._open(path, header_only=True) for path in paths})
+            _have_coords({path: self._read(path, header_only=True) for path in paths})
 
     def load(self, ref: Any) -> RawBag:
         paths = _paths(ref)
@@ -51,25 +51,26 @@ class Bag(Modality):
             values = np.asarray(ref)
             check_instances("", values, self.use.dim)
             return RawBag(as_float32("", values))
-        slides = {path: self._opened(path) for path in paths}
-        has_coords = _same_coords(slides)
+        slides = {path: self._cached(path) for path in paths}
+        has_coords = _have_coords(slides)
         values = _joined([arrays["features"] for arrays in slides.values()])
         return RawBag(values, _joined([arrays["coords"] for arrays in slides.values()]) if has_coords else None)
 
     def pieces(self, ref: Any) -> Sequence[Piece]:
-        """The feature files of a case: as a rule its slides."""
+        """The feature files of a case, usually one for each slide."""
         paths = _paths(ref) or ()
-        return [Piece(p.stem, len(self._open(p, header_only=True)["features"]), tile_side(p)) for p in paths]
+        return [Piece(p.stem, len(self._read(p, header_only=True)["features"]), tile_side(p)) for p in paths]
 
-    def _opened(self, path: Path) -> Mapping[str, NDArray[Any]]:
-        """The arrays of a file, finite as float32."""
-        return self._checked(path, cached(path, self.name, lambda: _finite(path, self._open(path))))
+    def _cached(self, path: Path) -> Mapping[str, NDArray[Any]]:
+        """The arrays of a file through the feature cache, finite as float32."""
+        # Checked again, though the cache holds checked arrays: another cohort may declare another width.
+        return self._checked(path, cached_arrays(path, self.name, lambda: _finite(path, self._read(path))))
 
-    def _open(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
+    def _read(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
         return self._checked(path, read_arrays(path, header_only=header_only))
 
     def _checked(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
-        """Shapes and types of what a file holds."""
+        """The arrays, after a check of their shapes and types."""
         features, coords = arrays["features"], arrays.get("coords")
         check_instances(f"{path}: ", features, self.use.dim)
         if coords is not None and (coords.ndim != 2 or len(coords) != len(features) or coords.dtype.kind not in "fiu"):
@@ -90,7 +91,7 @@ class Bag(Modality):
 
 
 def _paths(ref: Any) -> tuple[Path, ...] | None:
-    """The files a ref names, or None for an array."""
+    """The files that a ref names; None for an array."""
     if isinstance(ref, (str, Path)):
         return (Path(ref),)
     if isinstance(ref, (tuple, list)) and all(isinstance(part, (str, Path)) for part in ref):
@@ -110,12 +111,16 @@ def _finite(path: Path, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDAr
 
 
 def _joined(parts: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The slides of a case one after the other, as float16 where all of them are, else as float32."""
+    """The slides of a case concatenated: float16 where all of them are float16, else float32."""
     return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
-def _same_coords(slides: Mapping[Path, Mapping[str, NDArray[Any]]]) -> bool:
-    """Whether the slides of a case have coords; all or none of them, and of one number of axes."""
+def _have_coords(slides: Mapping[Path, Mapping[str, NDArray[Any]]]) -> bool:
+    """Whether the slides of a case have coords.
+
+    Raises:
+        DataError: some have and some have not, or their numbers of axes differ.
+    """
     axes = {path: arrays["coords"].shape[1] if "coords" in arrays else 0 for path, arrays in slides.items()}
     if len(set(axes.values())) > 1:
         other = next(path for path, n in axes.items() if n != next(iter(axes.values())))

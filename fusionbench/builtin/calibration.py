@@ -1,4 +1,4 @@
-"""Where a model expects events and where they were seen, over its own time intervals."""
+"""Expected and observed events in the time intervals of a model's survival curves."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ def interval_mass(survival: Floats, times: Floats, time: NDArray[Any], event: ND
         survival: (case, time) S at `times`, non-increasing.
         times: (time,) ascending, positive.
         time: (case,) follow-up, in the unit of `times`.
-        event: (case,) bool; a censored case is spread in proportion to its own S behind its time of censoring, where
-            S is linear between `times` and flat behind the last.
+        event: (case,) bool; a censored case is spread in proportion to its own S after its time of censoring, where
+            S is linear between `times` and constant after the last.
 
     Returns:
         (interval,) expected and (interval,) observed; each sums to the number of cases.
     """
     n = len(survival)
     bounds = np.concatenate([np.ones((n, 1)), survival, np.zeros((n, 1))], axis=1)  # S(0) = 1 ... S(inf) = 0
-    expected = -np.diff(bounds, axis=1)
+    expected = -np.diff(bounds, axis=1)  # P(event in the interval) = S at its start - S at its end
     own = np.searchsorted(times, time, side="left")
     rows = np.arange(n)
     at_own = np.zeros_like(expected)
     at_own[rows, own] = 1.0
+    # P(event later | censored at c) in an interval is the fall of S there after c, over S(c).
     left = _survival_at(bounds, times, time, own)
     later = expected * (np.arange(expected.shape[1]) > own[:, None])
     later[rows, own] = left - bounds[rows, own + 1]
@@ -41,7 +42,7 @@ def interval_mass(survival: Floats, times: Floats, time: NDArray[Any], event: ND
 
 
 def _survival_at(bounds: Floats, times: Floats, time: NDArray[Any], own: NDArray[np.int64]) -> Floats:
-    """(case,) each case's S at its own time, which lies in interval `own`."""
+    """(case,) each case's S at its own time, which lies in interval `own`; linear between `times`."""
     knots = np.concatenate([[0.0], times])
     rows, end = np.arange(len(bounds)), np.minimum(own + 1, len(times))
     width = knots[end] - knots[own]
@@ -51,9 +52,10 @@ def _survival_at(bounds: Floats, times: Floats, time: NDArray[Any], own: NDArray
 
 
 def merge_intervals(expected: Floats, least: float) -> NDArray[np.int64]:
-    """(group,) first interval of each group; neighbours are joined from the left until each group expects `least`.
+    """(group,) first interval of each group; intervals are merged from the left until each group expects `least`.
 
-    What is left over at the end joins the last group. Depends on predictions only, never on outcomes.
+    The remaining ones at the end are merged into the last group. The groups depend on predictions only: chosen by
+    outcomes, they would invalidate the test.
     """
     starts, total = [0], 0.0
     for i, mass in enumerate(expected):

@@ -1,4 +1,4 @@
-"""Imputation, robust clipping and scaling of numeric columns: pure numpy, fitted on the rows it is given."""
+"""Imputation, robust clipping and scaling of numeric columns, fitted on training rows; numpy only."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SMALLEST_SD = float(np.finfo(np.float32).tiny)
-"""What spreads less is constant: its inverse is no float32."""
+"""Standard deviations below this count as constant: their inverse is no finite float32."""
 
 
 @dataclass(frozen=True, eq=False)
-class Numbers:
-    """What is done to each column, in this order; (column,) float64 each.
+class ColumnScaling:
+    """Fitted preprocessing of columns: x becomes (clip(impute(x), lower, upper) - center) * factor.
 
-    Attributes:
-        fill: put in place of a missing cell.
-        lower, upper: bounds of what is left as it is; None = no clipping.
+    Attributes (each (column,) float64):
+        fill: value of a missing cell.
+        lower, upper: bounds of clipping; None = no clipping.
         center: subtracted.
         factor: multiplied; 0 for a column that is constant in training.
     """
@@ -35,36 +35,39 @@ class Numbers:
     upper: Floats | None = None
 
     def __call__(self, x: Floats) -> Floats:
-        """(row, column) with NaN = missing to the same shape, finite."""
-        made = np.where(np.isnan(x), self.fill, x)
+        """Apply to (row, column) values, NaN = missing; a finite array of the same shape."""
+        z = np.where(np.isnan(x), self.fill, x)
         if self.lower is not None:
-            np.clip(made, self.lower, self.upper, out=made)
-        made -= self.center  # in place: memory of an array's own costs more than the subtraction
-        made *= self.factor
-        return made
+            np.clip(z, self.lower, self.upper, out=z)
+        z -= self.center  # in place: allocating another array takes longer than the subtraction
+        z *= self.factor
+        return z
 
     def state(self) -> Mapping[str, Any]:
-        """The numbers as JSON values."""
+        """The fitted values as JSON values."""
         return {name: None if value is None else value.tolist() for name, value in asdict(self).items()}
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any]) -> Numbers:
-        """The inverse of `state`."""
+    def restore(cls, state: Mapping[str, Any]) -> ColumnScaling:
+        """The scaling whose `state` this is."""
         arrays = {name: np.array(value, dtype=np.float64) for name, value in state.items() if value is not None}
         return cls(**arrays)
 
 
-def fit_numbers(x: Floats, *, clip: float | None, scale: bool, impute: Literal["median", "mean"] = "median") -> Numbers:
-    """Learn what to do to each column.
+def fit_columns(
+    x: Floats, *, clip: float | None, scale: bool, impute: Literal["median", "mean"] = "median"
+) -> ColumnScaling:
+    """Fit the preprocessing of each column.
 
     Args:
-        impute: what stands for a missing cell; the bounds of clipping are around the median all the same.
         x: (row, column) training rows; NaN = missing, never infinite. A column without any value becomes 0.
         clip: largest distance from the median, in units of `clip_unit`; None = no clipping.
         scale: to mean 0 and standard deviation 1 (of the imputed, clipped training rows); constant columns to 0.
+        impute: value of a missing cell; the bounds of clipping are around the median in either case.
     """
-    ordered = np.sort(x, axis=0)  # missing cells last
+    ordered = np.sort(x, axis=0)  # NaN is sorted last: the first `count` rows of a column are its values
     count = np.sum(~np.isnan(x), axis=0)
+    # The mean of the two middle values; 0 for an empty column.
     median = np.nan_to_num((_at(ordered, (count - 1) // 2) + _at(ordered, count // 2)) / 2)
     lower = upper = None
     if clip is not None:
@@ -73,24 +76,28 @@ def fit_numbers(x: Floats, *, clip: float | None, scale: bool, impute: Literal["
     width = x.shape[1]
     mean = np.where(np.isnan(x), 0.0, x).sum(axis=0) / np.maximum(count, 1)
     fill = mean if impute == "mean" else median
-    unscaled = Numbers(fill, np.zeros(width), np.where(count > 0, 1.0, 0.0), lower, upper)
+    unscaled = ColumnScaling(fill, np.zeros(width), np.where(count > 0, 1.0, 0.0), lower, upper)
     if not scale:
         return unscaled
     z = unscaled(x)
-    sd = z.std(axis=0)
+    sd = z.std(axis=0)  # ddof 0
+    # Equal values can have a standard deviation above 0 by rounding, so they are compared as well.
     constant = (z.min(axis=0) == z.max(axis=0)) | (sd < SMALLEST_SD)
     factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
-    return Numbers(fill, z.mean(axis=0), factor, lower, upper)
+    return ColumnScaling(fill, z.mean(axis=0), factor, lower, upper)
 
 
 def clip_unit(x: Floats, ordered: Floats, count: NDArray[np.int64], median: Floats) -> Floats:
-    """The unit in which a cell's distance from the median is measured, (column,).
+    """(column,) unit in which a cell's distance from the median is measured.
 
-    The interquartile range, between observed values. Where it is 0, more than half of the cells equal the median
-    and the others are what the column has to say (a mutation, a copy number gain, a gene hardly ever expressed):
-    there the unit is the median distance of the cells that are not at the median. So codes such as 0/1 and GISTIC's
-    -2..2 pass unchanged at clip >= 2, however rare they are, while an outlier among rare values is still cut; a
-    training percentile in its place would erase whatever is rarer than that percentile.
+    It is the interquartile range, between observed values. Where that is 0, at least half of the cells equal the median
+    and the others hold the column's information (a mutation, a copy number gain, a gene that is seldom expressed): the
+    unit is then the median distance of the cells that are not at the median. So codes such as 0/1 and GISTIC's -2..2
+    are unchanged at clip >= 2, however rare they are, while an outlier among rare values is still clipped. Clipping at
+    a training percentile would erase whatever is rarer than that percentile.
+
+    Args:
+        x: (row, column), NaN = missing. ordered: `x` sorted along rows, NaN last. count: (column,) values.
     """
     unit = np.nan_to_num(_at(ordered, _rank(count, 0.75)) - _at(ordered, _rank(count, 0.25)))
     flat = np.flatnonzero(unit == 0)
@@ -102,7 +109,7 @@ def clip_unit(x: Floats, ordered: Floats, count: NDArray[np.int64], median: Floa
 
 
 def _rank(count: NDArray[np.int64], quantile: float) -> NDArray[np.int64]:
-    """Position of an observed value: the smallest with at least that share of the values at or below it."""
+    """(column,) position, in sorted order, of the smallest value with at least this share of values at or below it."""
     return np.asarray(np.ceil(quantile * count).astype(np.int64) - 1)
 
 

@@ -24,11 +24,11 @@ KEYS = ("features", "coords")
 
 
 def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
-    """`features`, and `coords` where the file has them.
+    """The arrays of a feature file: `features`, and `coords` where the file has them.
 
     Args:
-        path: the suffix says the format.
-        header_only: give arrays of the right shape and type that take no memory, without reading the values.
+        path: its suffix decides the format.
+        header_only: return arrays of the right shape and type that take no memory, without reading the values.
 
     Raises:
         DataError: naming the file: it is absent, of an unknown format, damaged, or has no `features`.
@@ -53,7 +53,7 @@ def read_arrays(path: Path, *, header_only: bool = False) -> Arrays:
 
 
 def tile_side(path: Path) -> float | None:
-    """Side of a tile in pixels of level 0 as `fusionbench slides`, CLAM and TRIDENT write it, or None.
+    """Side of a tile in pixels of level 0, as `fusionbench slides`, CLAM and TRIDENT write it; None where not written.
 
     Raises:
         DataError: the file cannot be read.
@@ -64,9 +64,9 @@ def tile_side(path: Path) -> float | None:
         return None
     try:
         with h5py.File(path, "r") as file:
-            of_coords = file["coords"].attrs if "coords" in file else {}
-            said = file.attrs.get("tile_size_level0", of_coords.get("patch_size_level0"))
-            side = None if said is None else float(said)
+            coords = file["coords"].attrs if "coords" in file else {}
+            written = file.attrs.get("tile_size_level0", coords.get("patch_size_level0"))
+            side = None if written is None else float(written)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); write the file again") from error
     return side if side is not None and 0 < side < float("inf") else None
@@ -81,8 +81,8 @@ def _h5(path: Path, header_only: bool) -> Arrays:
     import h5py
 
     with h5py.File(path, "r") as file:
-        found = {key: file[key] for key in KEYS if isinstance(file.get(key), h5py.Dataset)}
-        return {key: _stand_in(d.shape, d.dtype) if header_only else d[()] for key, d in found.items()}
+        datasets = {key: file[key] for key in KEYS if isinstance(file.get(key), h5py.Dataset)}
+        return {key: _placeholder(d.shape, d.dtype) if header_only else d[()] for key, d in datasets.items()}
 
 
 def _npy(path: Path, header_only: bool) -> Arrays:
@@ -114,7 +114,7 @@ def _pt(path: Path, header_only: bool) -> Arrays:
         raise DataError(f"{path}: holds a {type(tensor).__name__}; save one plain tensor (instance, feature)")
     if header_only:
         kind = np.float32 if tensor.is_floating_point() else tensor.numpy().dtype
-        return {"features": _stand_in(tuple(tensor.shape), np.dtype(kind))}
+        return {"features": _placeholder(tuple(tensor.shape), np.dtype(kind))}
     return {"features": (tensor.float() if tensor.is_floating_point() else tensor).detach().numpy()}
 
 
@@ -122,10 +122,11 @@ def _npy_header(file: IO[bytes]) -> NDArray[Any]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = read(file)
-    return _stand_in(shape, dtype)
+    return _placeholder(shape, dtype)
 
 
-def _stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _placeholder(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Zeros of a shape that take the memory of one."""
     return np.broadcast_to(np.zeros((), dtype=dtype), shape)
 
 

@@ -1,4 +1,4 @@
-"""The grid modality: an image or volume a case, whose positions are instances."""
+"""The grid modality: one image or volume per case, whose positions are instances."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from fusionbench.builtin.instances import (
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.types import ModalitySpec, RawBag
-from fusionbench.data.feature_cache import cached
+from fusionbench.data.feature_cache import cached_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +31,8 @@ Index = Annotated[int, Field(ge=0)]
 
 
 class GridOptions(InstanceOptions):
-    """
+    """Options of grids.
+
     Attributes:
         axes: number of axes beside the features: 1 a series, 2 an image, 3 a volume.
         downsample: edge of the blocks of positions that are averaged to one, the same for all axes or one for each.
@@ -57,7 +58,7 @@ class GridOptions(InstanceOptions):
 class Grid(Modality):
     """A ref is an array (axis, ..., feature), or the path of a file with one; extents may differ between cases.
 
-    A grid of one feature may do without the last axis. Files are pictures, NIfTI volumes and feature files
+    A grid of one feature may lack the last axis. Files are pictures, NIfTI volumes and feature files
     (`grid_files`). Instances are the positions in row-major order (the last axis runs fastest), their coords the
     indices along each axis from 0, after `downsample`. Nothing is resampled otherwise.
     """
@@ -68,7 +69,7 @@ class Grid(Modality):
     options: GridOptions
 
     def check(self, ref: Any) -> None:
-        """Shape, width and type; of a file only the header is read."""
+        """Check shape, width and type; of a file only the header is read."""
         if isinstance(ref, (str, Path)):
             self._checked(f"{ref}: ", read_grid(Path(ref), header_only=True))
         else:
@@ -76,14 +77,15 @@ class Grid(Modality):
 
     def load(self, ref: Any) -> RawBag:
         where = f"{ref}: " if isinstance(ref, (str, Path)) else ""
-        array = self._checked(where, _opened(Path(ref)) if where else np.asarray(ref))
+        array = self._checked(where, _cached(Path(ref)) if where else np.asarray(ref))
         array = block_means(as_float32(where, array), self.options.block)
         shape = array.shape[:-1]
+        # Index along each axis, in the row-major order of the instances.
         coords = np.indices(shape, dtype=np.float32).reshape(len(shape), -1).T
         return RawBag(array.reshape(-1, array.shape[-1]), np.ascontiguousarray(coords), shape)
 
     def _checked(self, where: str, array: NDArray[Any]) -> NDArray[Any]:
-        """(axis, ..., kept feature)."""
+        """The array as (axis, ..., kept feature), after a check of its shape and type."""
         axes, keep = self.options.axes, list(self.options.channels)
         if array.ndim == axes and self.use.dim == 1 and not keep:
             array = array[..., np.newaxis]
@@ -97,7 +99,7 @@ class Grid(Modality):
         array = array[..., keep] if keep else array
         if array.shape[-1] != self.use.dim:
             raise DataError(
-                f"{where}{array.shape[-1]} channels where its fellows have {self.use.dim}; save all alike, or keep "
+                f"{where}{array.shape[-1]} channels where the other cases have {self.use.dim}; save all alike, or keep "
                 "some with the option `channels`"
             )
         check_instances(where, array.reshape(-1, array.shape[-1]), self.use.dim)
@@ -113,13 +115,13 @@ class Grid(Modality):
         return ModalitySpec(self.label, "grid", self.use.dim, axes=self.options.axes, features=self.use.features)
 
 
-def _opened(path: Path) -> NDArray[Any]:
-    """The array of a file, decoded once; what is wrong with its values is found by whoever reads them."""
-    return cached(path, "grid", lambda: {"features": read_grid(path)})["features"]
+def _cached(path: Path) -> NDArray[Any]:
+    """The array of a file through the feature cache, so that it is decoded once."""
+    return cached_arrays(path, "grid", lambda: {"features": read_grid(path)})["features"]
 
 
 def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:
-    """Mean of blocks of positions; a block that the end of an axis cuts short is the mean of what there is of it.
+    """Means of blocks of positions; an incomplete block at the end of an axis is the mean of its positions.
 
     Args:
         array: (axis, ..., feature).
@@ -131,6 +133,7 @@ def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.
         extent = array.shape[axis]
         starts = np.arange(0, extent, edge)
         counts = np.minimum(edge, extent - starts).astype(np.float32)
+        # Axis by axis: a mean of means is the mean of the block, since its rows have equal lengths.
         sums = np.add.reduceat(array, starts, axis=axis)
         array = sums / counts.reshape(-1, *(1,) * (array.ndim - axis - 1))
     return array

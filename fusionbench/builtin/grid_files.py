@@ -24,7 +24,7 @@ SUFFIXES = (*PICTURES, *VOLUMES, *FORMATS)
 
 _CHANNELS: Mapping[str, int] = {"L": 1, "I;16": 1, "RGB": 3}
 """Modes of a picture whose numbers mean one thing, and their channels. A palette's numbers are names of colours, and
-what lies under transparency is anybody's guess."""
+the colours under transparent pixels are undefined."""
 
 
 def suffix_of(path: Path) -> str:
@@ -40,7 +40,7 @@ def read_grid(path: Path, *, header_only: bool = False) -> NDArray[Any]:
     index means one direction in all cases; its values are scaled as its header says.
 
     Args:
-        header_only: give an array of the right shape that takes no memory; of a PNG the checksums are compared, too.
+        header_only: return an array of the right shape that takes no memory; a PNG's checksums are compared as well.
 
     Raises:
         DataError: naming the file: absent, of an unknown format, damaged, or a picture of a mode without plain numbers.
@@ -58,7 +58,7 @@ def read_grid(path: Path, *, header_only: bool = False) -> NDArray[Any]:
 
 
 def _array(path: Path, header_only: bool) -> NDArray[Any]:
-    """As it is stored: an axis of length 1 is one row or one slice here, not a batch of one."""
+    """The array of a feature file as it is stored: an axis of length 1 is a row or slice here, not a batch of one."""
     try:
         arrays = FORMATS[suffix_of(path)](path, header_only)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
@@ -80,7 +80,7 @@ def _picture(path: Path, header_only: bool) -> NDArray[Any]:
                 image.verify()
                 return np.broadcast_to(np.zeros((), dtype=np.uint8), (height, width, channels))
             pixels: NDArray[Any] = np.asarray(image)
-    # Pillow says SyntaxError of a broken chunk, and ValueError of a file that ends early
+    # Pillow raises SyntaxError for a broken chunk, and ValueError for a file that ends early.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise DataError(f"{path}: no readable picture ({_reason(error, path)}); save or download it again") from error
     return pixels.reshape(*pixels.shape[:2], channels)
@@ -104,14 +104,14 @@ def _volume(path: Path, header_only: bool) -> NDArray[Any]:
             return np.broadcast_to(np.zeros((), dtype=np.float32), image.shape)
         _check_gzip(path)
         values: NDArray[Any] = image.get_fdata(dtype=np.float32, caching="unchanged")
-    # gzip says EOFError of a file that ends early, zlib's own error of one whose bytes were changed
+    # gzip raises EOFError for a file that ends early, zlib.error for changed bytes.
     except (OSError, ValueError, EOFError, zlib.error, ImageFileError) as error:
         raise DataError(f"{path}: no readable volume ({_reason(error, path)}); write or download it again") from error
     return values
 
 
 def _check_gzip(path: Path) -> None:
-    """Read to the end, where the checksum stands: nibabel stops before it and takes damaged bytes for values."""
+    """Read a .gz file to its end, where the checksum is: nibabel stops before it and would accept damaged values."""
     if suffix_of(path) == ".nii.gz":
         with gzip.open(path) as file:
             while file.read(1 << 20):
@@ -119,6 +119,6 @@ def _check_gzip(path: Path) -> None:
 
 
 def _reason(error: Exception, path: Path) -> str:
-    """The error in a line that doesn't name the file a second time."""
+    """The error's message in one line, without the file's name."""
     text = " ".join(str(error).replace(str(path), "it").split())
     return text or type(error).__name__

@@ -1,4 +1,4 @@
-"""What bags and grids share: checks of (instance, feature) arrays, and scaling learnt in one pass over them."""
+"""Shared by bags and grids: checks of (instance, feature) arrays, and standard scaling fitted in one pass."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ROWS = 4096
-"""Instances widened to float64 at a time."""
+"""Instances converted to float64 at a time."""
 CHUNK = 1 << 16
-"""Numbers prepared at a time: 256 KiB of them, which stay in the processor's cache from one step to the next."""
+"""Values scaled at a time: 256 KiB, which stay in the processor's cache between subtraction and multiplication."""
 
 
 class InstanceOptions(Options):
@@ -37,7 +37,7 @@ class InstanceOptions(Options):
 
 
 def check_instances(where: str, values: NDArray[Any], dim: int) -> None:
-    """Shape and type of an (instance, feature) array; `where` begins the message.
+    """Check shape and type of an (instance, feature) array; `where` begins the message.
 
     Raises:
         DataError: no instance, another width than declared, or no numbers.
@@ -49,17 +49,20 @@ def check_instances(where: str, values: NDArray[Any], dim: int) -> None:
     if values.shape[0] == 0:
         raise DataError(f"{where}no instance; leave the modality out of this case to mark it as missing")
     if values.shape[1] != dim:
-        raise DataError(f"{where}{values.shape[1]} features where its fellows have {dim}; extract all with one encoder")
+        raise DataError(
+            f"{where}{values.shape[1]} features where the other cases have {dim}; extract all with one encoder"
+        )
 
 
 def as_float32(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
-    """The same numbers as float32.
+    """The values as float32.
 
     Raises:
         DataError: a value is NaN or infinite (also: beyond the range of float32).
     """
     with np.errstate(over="ignore"):
         out = values.astype(np.float32, copy=False)
+    # After the conversion: a float64 beyond the range of float32 is infinite then.
     bad = np.argwhere(~np.isfinite(out))
     if bad.size:
         position = ", ".join(map(str, bad[0]))
@@ -69,7 +72,16 @@ def as_float32(where: str, values: NDArray[Any]) -> NDArray[np.float32]:
 
 @dataclass
 class Moments:
-    """Running mean and sum of squared deviations, float64; merging as in Chan, Golub and LeVeque (1983)."""
+    """Running mean and sum of squared deviations of instances, in float64.
+
+    Attributes:
+        count: instances so far.
+        mean: (feature,).
+        squares: (feature,) sum of (x - mean)^2.
+
+    Source: Chan, Golub and LeVeque 1983. A mean of squares minus the squared mean would lose digits where the mean is
+    much larger than the standard deviation.
+    """
 
     count: int
     mean: Floats
@@ -77,14 +89,15 @@ class Moments:
 
     @classmethod
     def empty(cls, dim: int) -> Moments:
-        """Of no instance yet."""
+        """Moments of no instance."""
         return cls(0, np.zeros(dim), np.zeros(dim))
 
     def add(self, values: NDArray[Any]) -> None:
-        """Take in (instance, feature) float32 values."""
+        """Add the instances of an (instance, feature) array."""
         x = values.astype(np.float64)
         mean, n, total = x.mean(axis=0), len(x), self.count + len(x)
         delta = mean - self.mean
+        # Two sets of n_a and n_b instances: M2 = M2_a + M2_b + delta^2 n_a n_b / (n_a + n_b).
         x -= mean
         self.squares += np.square(x, out=x).sum(axis=0) + delta**2 * (self.count * n / total)
         self.mean += delta * (n / total)
@@ -92,15 +105,16 @@ class Moments:
 
     @property
     def sd(self) -> Floats:
-        """Over the instances themselves (ddof 0); exactly 0 where all are equal, since float32 sums are exact here."""
+        """(feature,) standard deviation, ddof 0; exactly 0 for equal values: their sums are exact in float64."""
         return np.asarray(np.sqrt(self.squares / max(self.count, 1)))
 
 
 @dataclass(frozen=True, eq=False)
 class FittedInstances(FittedModality):
-    """An instance x becomes (x - center) * factor.
+    """Fitted scaling of instances: x becomes (x - center) * factor, in float32.
 
     Attributes:
+        center, factor: (feature,).
         average: (feature,) mean of the prepared training instances.
     """
 
@@ -112,15 +126,16 @@ class FittedInstances(FittedModality):
     def __call__(self, raw: RawBag) -> Tensor:
         import torch  # here, so that listing plugins does not load it
 
+        # C-ordered and writable, as torch wants it; no copy of arrays that are so already.
         source = torch.from_numpy(np.require(raw.values, requirements=["C", "W"]))
         center, factor = (torch.from_numpy(x.astype(np.float32)) for x in (self.center, self.factor))
-        plain = not self.center.any() and bool((self.factor == 1).all())
+        identity = not self.center.any() and bool((self.factor == 1).all())
         values = torch.empty(source.shape)
         rows = max(1, CHUNK // source.shape[1])
         for start in range(0, len(source), rows):
             part = values[start : start + rows]
-            part.copy_(source[start : start + rows])  # a copy: the raw values may be somebody's
-            if not plain:
+            part.copy_(source[start : start + rows])  # a copy: the raw values may be the dataset's own array
+            if not identity:
                 part.sub_(center).mul_(factor)
         return values
 
@@ -134,11 +149,12 @@ class FittedInstances(FittedModality):
 
 
 def fit_instances(spec: ModalitySpec, train: Iterable[RawBag], options: InstanceOptions) -> FittedInstances:
-    """One pass over the training cases; a case weighs as much as it has instances.
+    """Fit the scaling in one pass over the training cases; every instance has the same weight.
 
     Raises:
         DataError: no training case has the modality.
     """
+    # In chunks: float64 copies of whole slides would take gigabytes.
     moments = Moments.empty(spec.dim)
     for raw in train:
         for start in range(0, len(raw.values), ROWS):
@@ -148,13 +164,14 @@ def fit_instances(spec: ModalitySpec, train: Iterable[RawBag], options: Instance
     if options.scale == "none":
         return FittedInstances(spec, np.zeros(spec.dim), np.ones(spec.dim), moments.mean)
     sd = moments.sd
+    # Constant features become 0; 1 / sd would overflow float32.
     constant = sd < SMALLEST_SD
     factor = np.where(constant, 0.0, 1 / np.where(constant, 1.0, sd))
     return FittedInstances(spec, moments.mean, factor, np.zeros(spec.dim))
 
 
 def restore_instances(spec: ModalitySpec, state: Mapping[str, Any]) -> FittedInstances:
-    """The inverse of `FittedInstances.state`.
+    """The scaling whose `FittedInstances.state` this is.
 
     Raises:
         DataError: another width than declared now.

@@ -1,8 +1,8 @@
 """Survival metrics: concordance, time-dependent AUC, integrated Brier score and D-calibration.
 
-What scikit-survival has of them is computed here with array operations, to its numbers: on the folds of a benchmark its
-checks of the input take most of its time. Libraries are imported where they are used: naming a metric, as a plan does,
-takes no second of start-up.
+Metrics that scikit-survival has are computed here with array operations, to the same values: on folds of a benchmark's
+size its checks of the input take most of its time. Libraries are imported inside functions: planning only needs the
+names of the metrics.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ AUC_MONTHS = (12.0, 36.0, 60.0)
 class HarrellC(Metric):
     """Harrell's c: share of comparable pairs in which the earlier event has the higher risk; ties count one half.
 
-    Risks closer than 1e-8 are tied. Source: Harrell, Lee and Mark 1996, as scikit-survival computes it.
+    In [0, 1], higher is better, 0.5 is chance. Risks closer than 1e-8 are tied.
+    Source: Harrell, Lee and Mark 1996, as scikit-survival computes it.
     """
 
     name = "harrell_c_index"
@@ -39,15 +40,16 @@ class HarrellC(Metric):
         from fusionbench.survival.stats import harrell_c
 
         risk = _risk(prediction, test)
-        _need_pairs(test)
+        _check_pairs(test)
         return harrell_c(test.time, test.event, risk)
 
 
 class UnoC(Metric):
-    """Uno's c up to tau: pairs weighted by inverse squared probability of being uncensored, from training follow-up.
+    """Uno's c up to tau: pairs weighted by the inverse squared probability of being uncensored.
 
-    Free of the test cohort's censoring, which Harrell's c is not. Source: Uno et al. 2011, as scikit-survival computes
-    it; test times beyond tau come in censored, so no event beyond tau has a weight.
+    In [0, 1], higher is better, 0.5 is chance. The weights come from training follow-up, so that the value does not
+    depend on the censoring of the test cases, as Harrell's c does. Test times after tau are censored by the harness, so
+    that no event after tau has a weight. Source: Uno et al. 2011, as scikit-survival computes it.
     """
 
     name = "uno_c_index"
@@ -57,16 +59,18 @@ class UnoC(Metric):
         from fusionbench.survival.stats import harrell_c
 
         risk = _risk(prediction, test)
-        _need_pairs(test)
-        return harrell_c(test.time, test.event, risk, _of_events(train, test) ** 2)
+        _check_pairs(test)
+        # Squared: at the time of the event both cases of the pair must be uncensored, each with this probability.
+        return harrell_c(test.time, test.event, risk, _event_weights(train, test) ** 2)
 
 
 class TimeDependentAuc(Metric):
-    """Arithmetic mean of the cumulative/dynamic AUC of the risk at those of 12, 36 and 60 months not beyond tau.
+    """Mean of the cumulative/dynamic AUC of the risk at 12, 36 and 60 months, as far as these are not after tau.
 
-    At month t, cases are test patients with an event by t, controls those followed beyond t; cases are weighted by the
-    inverse probability of being uncensored. Unlike scikit-survival's mean the months weigh the same, so that folds
-    average the same quantity. Source: Uno et al. 2007; Hung and Chiang 2010.
+    In [0, 1], higher is better, 0.5 is chance. At month t, positives are test patients with an event by t, negatives
+    those followed for longer; positives are weighted by the inverse probability of being uncensored. Unlike in
+    scikit-survival's mean all months have the same weight, so that every fold measures the same quantity.
+    Source: Uno et al. 2007; Hung and Chiang 2010.
     """
 
     name = "td_auc"
@@ -82,7 +86,8 @@ class TimeDependentAuc(Metric):
                 raise UndefinedMetric(f"no test case has an event by {month:g} months")
             if not (test.time > month).any():
                 raise UndefinedMetric(f"no test case is followed beyond {month:g} months")
-        weights = _of_events(train, test)
+        weights = _event_weights(train, test)
+        # Negatives need no weights: theirs at a month are all equal and cancel.
         areas = [weighted_auc(risk, weights * (test.time <= month), test.time > month) for month in months]
         return float(np.mean(areas))
 
@@ -90,9 +95,10 @@ class TimeDependentAuc(Metric):
 class IntegratedBrier(Metric):
     """Integrated Brier score of S on the dataset's time grid; lower is better, 0.25 is S = 0.5 everywhere.
 
-    The squared error at each grid point is weighted by inverse probability of censoring and integrated by trapezoids
-    from the first grid point (tau / 20) to tau, divided by that length. Unlike scikit-survival's function it also holds
-    where grid points lie before the first test time; where both apply they are equal. Source: Graf et al. 1999.
+    The squared error at each grid point, weighted by inverse probability of censoring, is integrated by trapezoids from
+    the first grid point (tau / 20) to tau and divided by that length. Unlike scikit-survival's function it is defined
+    where grid points lie before the first test time; where both are defined they are equal.
+    Source: Graf et al. 1999.
     """
 
     name = "ibs"
@@ -106,25 +112,27 @@ class IntegratedBrier(Metric):
             raise UndefinedMetric("no event among the test cases")
         died = test.event[:, None] & (test.time[:, None] <= grid)
         alive = test.time[:, None] > grid
-        if not alive[:, -1].any():  # behind the longest follow-up nothing is known of those who were alive
-            ends = f"test follow-up ends at {test.time.max():g} months"
-            raise UndefinedMetric(f"{ends}, before the end of the time grid at {grid[-1]:g} months")
-        weight_died, weight_alive = _of_events(train, test), 1 / _uncensored(train, grid)
+        # After the longest follow-up nothing is known of those who were alive.
+        if not alive[:, -1].any():
+            end = f"test follow-up ends at {test.time.max():g} months"
+            raise UndefinedMetric(f"{end}, before the end of the time grid at {grid[-1]:g} months")
+        # At t, who died by t is weighted at the own time, who is alive at t; who was censored before t has no weight.
+        weight_died, weight_alive = _event_weights(train, test), 1 / _uncensored(train, grid)
         errors = survival**2 * died * weight_died[:, None] + (1 - survival) ** 2 * alive * weight_alive
         return float(np.trapezoid(errors.mean(axis=0), grid) / (grid[-1] - grid[0]))
 
 
 class DCalibration(Metric):
-    """P-value of D-calibration over the model's own time intervals; small = S and what happened disagree.
+    """P-value of D-calibration over the model's own time intervals; small = predicted S and events disagree.
 
-    Each case should meet its event in interval (t_j-1, t_j] with probability S(t_j-1) - S(t_j); a last interval is
-    open. A censored case is spread over the intervals it may still reach, in proportion to what its own S leaves
-    there. Pearson's statistic compares both sums, with one degree of freedom fewer than intervals. Spreading draws the
-    observed counts towards the expected ones, so that under heavy censoring the test rejects too rarely, never too
-    often. Intervals are merged from the left until each expects at least 5 events and a tenth of the cases.
+    A case should have its event in interval (t_j-1, t_j] with probability S(t_j-1) - S(t_j); the last interval is open.
+    A censored case is spread over the later intervals, in proportion to its own S there. Pearson's statistic compares
+    the expected and the observed sums, with one degree of freedom fewer than intervals. Spreading moves the observed
+    sums towards the expected ones, so that under heavy censoring the test rejects too rarely, never too often.
+    Intervals are merged from the left until each expects at least 5 events and a tenth of the cases.
 
-    Source: Haider et al. 2020, with the model's own intervals of S in place of ten equal ones: a model with four bins
-    says nothing about deciles of S.
+    Source: Haider et al. 2020, with the model's own intervals in place of ten equal ones of S: a model with four time
+    bins has no deciles of S.
     """
 
     name = "d_calibration"
@@ -140,6 +148,7 @@ class DCalibration(Metric):
         starts = merge_intervals(expected, max(5.0, len(survival) / 10))
         if len(starts) < 2:
             raise UndefinedMetric(f"fewer than two time intervals in which {len(survival)} cases expect 5 events")
+        # Both sums are over cases, so they are equal in total: hence one degree of freedom fewer than intervals.
         e, o = np.add.reduceat(expected, starts), np.add.reduceat(observed, starts)
         return float(stats.chi2.sf(((o - e) ** 2 / e).sum(), len(starts) - 1))
 
@@ -148,42 +157,47 @@ METRICS: list[type[Metric]] = [HarrellC, UnoC, TimeDependentAuc, IntegratedBrier
 
 
 def _risk(prediction: SurvivalPrediction, test: Targets) -> Floats:
+    """(case,) finite risks, one per test case."""
     risk = np.asarray(prediction.risk, dtype=np.float64)
     if risk.shape != np.shape(test.time):
         raise PluginError(f"{risk.shape} risks for {np.shape(test.time)} cases; a risk per case is needed")
-    _finite(risk, "risk")
+    _check_finite(risk, "risk")
     return risk
 
 
 def _survival(prediction: SurvivalPrediction, test: Targets) -> tuple[Floats, Floats]:
+    """(case, time) finite S and (time,) its times."""
     if prediction.survival is None or prediction.times is None:
         raise UndefinedMetric("the model predicts risks, not survival probabilities")
     survival, times = np.asarray(prediction.survival, np.float64), np.asarray(prediction.times, np.float64)
     if survival.shape != (len(test.time), len(times)):
         raise PluginError(f"S has shape {survival.shape}, expected ({len(test.time)}, {len(times)})")
-    _finite(survival, "S")
+    _check_finite(survival, "S")
     return survival, times
 
 
-def _finite(values: Floats, what: str) -> None:
+def _check_finite(values: Floats, name: str) -> None:
+    # One bad value spoils the cell: leaving it out would score the model on easier cases.
     bad = int((~np.isfinite(values)).sum())
     if bad:
-        raise PluginError(f"{bad} of {values.size} predicted values of {what} are NaN or infinite; nothing is scored")
+        raise PluginError(f"{bad} of {values.size} predicted values of {name} are NaN or infinite; nothing is scored")
 
 
-def _need_pairs(test: Targets) -> None:
+def _check_pairs(test: Targets) -> None:
+    """Refuse test cases without a comparable pair."""
     if not test.event.any():
         raise UndefinedMetric("no event among the test cases")
+    # Enough to look at: who outlives a later event outlives the first one, too.
     first = test.time[test.event].min()
     if not ((test.time > first) | ((test.time == first) & ~test.event)).any():
         raise UndefinedMetric("no comparable pair: no test case outlives the first event")
 
 
 def _auc_months(prediction: SurvivalPrediction, test: Targets) -> list[float]:
-    """The months not beyond tau, which is the grid's last point.
+    """The months of the AUC that are not after tau, the grid's last point.
 
-    Without S there is no grid; then the follow-up, censored just beyond tau, tells: a month before its end is not
-    beyond tau, and one behind its end has no controls.
+    Without S there is no grid. Then the end of the follow-up, which is censored just after tau, is used: a month before
+    it is not after tau, and a month after it has no negatives.
     """
     if prediction.times is not None:
         months = [month for month in AUC_MONTHS if month <= prediction.times[-1]]
@@ -194,8 +208,8 @@ def _auc_months(prediction: SurvivalPrediction, test: Targets) -> list[float]:
     return months
 
 
-def _of_events(train: Targets, test: Targets) -> Floats:
-    """(case,) inverse probability of being uncensored at the case's event; 0 for the censored ones."""
+def _event_weights(train: Targets, test: Targets) -> Floats:
+    """(case,) inverse probability of being uncensored at the time of the case's event; 0 for censored cases."""
     weights = np.zeros(len(test.time))
     weights[test.event] = 1 / _uncensored(train, test.time[test.event])
     return weights
@@ -211,6 +225,7 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
         raise UndefinedMetric("no event among the training cases, so censoring weights cannot be estimated")
     event, time = np.asarray(train.event, dtype=bool), np.asarray(train.time, dtype=np.float64)
     censoring, end = _censoring(event.tobytes(), time.tobytes()), float(np.max(times))
+    # The estimate is not extrapolated, as in scikit-survival.
     if end > censoring.reach:
         reach = f"{censoring.reach:g} months"
         raise UndefinedMetric(f"training follow-up ends at {reach}, before {end:g} months of a test case")
@@ -222,7 +237,10 @@ def _uncensored(train: Targets, times: Floats) -> Floats:
 
 @lru_cache(maxsize=8)
 def _censoring(event: bytes, time: bytes) -> Censoring:
-    """The censoring distribution of these targets; a cell asks for the same one in every metric of every draw."""
+    """The censoring distribution of training targets, given as bytes so that it can be cached.
+
+    A cell needs the same one for every metric and every mask.
+    """
     from fusionbench.survival.stats import Censoring
 
     return Censoring.of(np.frombuffer(time), np.frombuffer(event, bool))

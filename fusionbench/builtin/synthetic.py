@@ -1,4 +1,4 @@
-"""A synthetic cohort whose hazards are known: signal in a vector, in few instances of a bag, and across the two."""
+"""A synthetic cohort with known hazards: signal in a vector, in a few instances of a bag, and in both together."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ VECTOR, BAG = "vector", "bag"
 MEDIAN_MONTHS = 36.0
 """Median survival at log hazard 0."""
 SHAPE = 1.5
-"""Of the Weibull baseline: hazards rise, and times spread over months to years as in real cohorts."""
+"""Shape of the Weibull baseline: hazards rise, and times spread over months to years as in real cohorts."""
 
 
 class SyntheticOptions(BaseOptions):
-    """What is planted. With the defaults the true risk has a Harrell's c of about 0.8.
+    """Size and signal of the cohort. With the defaults the true risk has a Harrell's c of about 0.8.
 
     Attributes:
         cases: patients.
         vector_dim: columns of the vector.
         bag_dim: features of an instance.
         bag_min, bag_max: fewest and most instances of a bag.
-        seed: of everything that is drawn; another one is another cohort.
+        seed: of all random numbers.
         planted: share of a bag's instances that carry signal, rounded down; at most a tenth.
         noise: sd of the noise in every column and instance; the planted scores have sd 1.
         censoring: share of censored cases; exact up to rounding.
@@ -72,10 +72,11 @@ class SyntheticOptions(BaseOptions):
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """The cohort as drawn.
+class SyntheticCohort:
+    """The cases of a synthetic cohort and the truth about them.
 
     Attributes:
+        true_risk: case id to log hazard.
         planted: case id to (instance,) bool, True = carries signal; for every case, also one that lacks the bag.
     """
 
@@ -91,12 +92,12 @@ class Synthetic(Dataset):
     columns (`main_*`) and a in the second (`cross_*`); the rest is noise. In a bag, planted instances are marked by
     a shift of 2 along a third of the features (`marker_*`), and show w and b along the two others; all other
     instances are noise around 0. Given a alone, or b alone, the product is a fair sign: with the other two strengths
-    at 0, times and censoring are independent of each single modality, exactly, while both together tell the hazard.
-    (A product of two normal scores would not do: the size of one score tells how extreme the hazard is, and under
-    censoring early deaths are seen more often than late ones.)
+    at 0, times and censoring are exactly independent of each single modality, while both together determine the hazard.
+    (With a product of two normal scores they would not be: the size of one score shows how extreme the hazard is, and
+    under censoring early deaths are observed more often than late ones.)
 
-    Every random choice is drawn from a named stream, case by case for what a case consists of, in numpy's own
-    arithmetic: neither thread counts nor the number of cases change what a case's bag looks like.
+    Every random choice has a generator with a seed of its own; the values of a case have one for each case. So neither
+    the number of threads nor the number of cases changes a case's values.
     """
 
     name = "synthetic"
@@ -127,13 +128,13 @@ class Synthetic(Dataset):
         return {case.id: self._drawn.planted[case.id] for case in self._drawn.cases if BAG in case.refs}
 
     @cached_property
-    def _drawn(self) -> Drawn:
+    def _drawn(self) -> SyntheticCohort:
         return draw(self.options)
 
 
-def draw(options: SyntheticOptions) -> Drawn:
+def draw(options: SyntheticOptions) -> SyntheticCohort:
     """The cohort of these options; the same on every call."""
-    n, latent = options.cases, _stream(options, "latents")
+    n, latent = options.cases, _generator(options, "latents")
     main_vector, main_bag = latent.standard_normal(n), latent.standard_normal(n)
     sign_vector, sign_bag = latent.choice([-1.0, 1.0], n), latent.choice([-1.0, 1.0], n)
     risk = (
@@ -141,7 +142,7 @@ def draw(options: SyntheticOptions) -> Drawn:
         + options.strength_bag * main_bag
         + options.strength_interaction * sign_vector * sign_bag
     )
-    time, event = survival_times(risk, options.censoring, _stream(options, "times"))
+    time, event = survival_times(risk, options.censoring, _generator(options, "times"))
     keep = _present(options)
     cases, planted = [], {}
     for i in range(n):
@@ -150,7 +151,7 @@ def draw(options: SyntheticOptions) -> Drawn:
         refs: dict[str, Any] = {VECTOR: _vector(options, i, main_vector[i], sign_vector[i]), BAG: bag}
         refs = {name: ref for name, ref in refs.items() if name in keep[i]}
         cases.append(Case(id_, id_, SurvivalTarget(float(time[i]), bool(event[i])), refs))
-    return Drawn(tuple(cases), {case.id: float(r) for case, r in zip(cases, risk, strict=True)}, planted)
+    return SyntheticCohort(tuple(cases), {case.id: float(r) for case, r in zip(cases, risk, strict=True)}, planted)
 
 
 def survival_times(risk: Floats, censoring: float, rng: np.random.Generator) -> tuple[Floats, NDArray[np.bool_]]:
@@ -164,8 +165,11 @@ def survival_times(risk: Floats, censoring: float, rng: np.random.Generator) -> 
         (case,) months, and (case,) bool, True = observed.
     """
     scale = MEDIAN_MONTHS / math.log(2) ** (1 / SHAPE)
+    # Inverse of the Weibull survival function: T = scale (E exp(-risk))^(1/shape) with E standard exponential.
     death = scale * (rng.standard_exponential(len(risk)) * np.exp(-risk)) ** (1 / SHAPE)
     uniform = 1 - rng.random(len(risk))  # in (0, 1]
+    # Censoring is at c * uniform, so a case has the event where death / uniform <= c; c is the quantile of these ratios
+    # that leaves the wanted share above it.
     ratio = death / uniform
     last_event = np.sort(ratio)[len(risk) - 1 - round(censoring * len(risk))]
     event = ratio <= last_event
@@ -173,12 +177,12 @@ def survival_times(risk: Floats, censoring: float, rng: np.random.Generator) -> 
 
 
 def n_planted(length: int, share: float) -> int:
-    """Planted instances of a bag: at most `share` of them."""
-    return math.floor(length * share + 1e-9)
+    """Number of planted instances of a bag: at most `share` of its instances."""
+    return math.floor(length * share + 1e-9)  # the product may be just below a whole number
 
 
 def column_names(dim: int, blocks: Sequence[str]) -> tuple[str, ...]:
-    """`block_number`: the blocks follow one another, each a third of the columns, the last takes the rest."""
+    """Names `block_number`; each block is a third of the columns, the last also has the remainder."""
     third = dim // 3
     sizes = (third, third, dim - 2 * third)
     return tuple(f"{block}_{i}" for block, size in zip(blocks, sizes, strict=True) for i in range(size))
@@ -186,14 +190,14 @@ def column_names(dim: int, blocks: Sequence[str]) -> tuple[str, ...]:
 
 def _vector(options: SyntheticOptions, i: int, main: float, sign: float) -> Floats:
     third = options.vector_dim // 3
-    values = options.noise * _stream(options, "vector", i).standard_normal(options.vector_dim)
+    values = options.noise * _generator(options, "vector", i).standard_normal(options.vector_dim)
     values[:third] += main
     values[third : 2 * third] += sign
     return values
 
 
 def _bag(options: SyntheticOptions, i: int, main: float, sign: float) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    rng, third = _stream(options, "bag", i), options.bag_dim // 3
+    rng, third = _generator(options, "bag", i), options.bag_dim // 3
     length = int(rng.integers(options.bag_min, options.bag_max, endpoint=True))
     planted = np.zeros(length, dtype=np.bool_)
     planted[rng.permutation(length)[: n_planted(length, options.planted)]] = True
@@ -204,13 +208,13 @@ def _bag(options: SyntheticOptions, i: int, main: float, sign: float) -> tuple[N
 
 
 def _present(options: SyntheticOptions) -> list[tuple[str, ...]]:
-    """The modalities of each case."""
-    rng = _stream(options, "missing")
+    """The modalities of each case; a case that would lose both keeps one at random."""
+    rng = _generator(options, "missing")
     lost = rng.random((options.cases, 2)) < options.missing
     spared = rng.integers(2, size=options.cases)
     lost[lost.all(axis=1), spared[lost.all(axis=1)]] = False
     return [tuple(name for name, gone in zip((VECTOR, BAG), row, strict=True) if not gone) for row in lost]
 
 
-def _stream(options: SyntheticOptions, *purpose: str | int) -> np.random.Generator:
+def _generator(options: SyntheticOptions, *purpose: str | int) -> np.random.Generator:
     return np.random.default_rng(derive(options.seed, "synthetic", *purpose))

@@ -1,4 +1,4 @@
-"""The vector modality: one row of named columns a case, such as clinical covariates or omics."""
+"""The vector modality: one row of named columns per case, such as clinical covariates or omics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from pydantic import Field
 
-from fusionbench.builtin.columns import Numbers, fit_numbers
+from fusionbench.builtin.columns import ColumnScaling, fit_columns
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import FittedModality, Modality
 from fusionbench.core.interfaces import Options as BaseOptions
@@ -28,10 +28,10 @@ class VectorOptions(BaseOptions):
 
     Attributes:
         clip: largest distance from the median, in interquartile ranges (`columns.clip_unit`); None = no clipping.
-            At 5 a normal column is untouched (6.7 sd). On the RNA columns of TCGA BLCA, BRCA and KIRP it cuts 2 % of
-            the cells, and the columns that owe most of their variance to one cell fall from 11-16 % to about 1 %.
+            At 5 a normal column is unchanged (6.7 sd). On the RNA columns of TCGA BLCA, BRCA and KIRP it clips 2 % of
+            the cells, and the share of columns with most of their variance in one cell falls from 11-16 % to about 1 %.
         scale: to mean 0 and standard deviation 1.
-        impute: what stands for a missing cell.
+        impute: value of a missing cell, over the training cases.
     """
 
     clip: float | None = Field(5.0, gt=0)
@@ -43,8 +43,8 @@ class Vector(Modality):
     """A ref is a 1-D array of numbers; NaN is a missing cell.
 
     Fitted on training cases: imputation, clipping around the median, standard scaling (a constant column
-    becomes 0), in this order. A categorical column becomes one 0/1 column per level seen in training, neither
-    clipped nor scaled; a missing cell and a level unseen in training are 0 in all of them: "none of the known".
+    becomes 0), in this order. A categorical column becomes one 0/1 column per training level, neither clipped nor
+    scaled; a missing cell and a level that no training case has are 0 in all of them.
     """
 
     name = "vector"
@@ -72,10 +72,12 @@ class Vector(Modality):
         rows = [raw.values for raw in train]
         if not rows:
             raise DataError("no training case has it; leave the modality out or take other folds")
+        # float64 throughout, rounded once at the end: training moments must not depend on float32 rounding.
         x = np.concatenate(rows).astype(np.float64, copy=False)
-        numbers = fit_numbers(x, **self.options.model_dump())
+        scaling = fit_columns(x, **self.options.model_dump())
+        # Levels of training cases only: those of others must not be known.
         levels = {i: _levels(x[:, i]) for i, name in enumerate(self.use.features) if name in self.use.categorical}
-        layout, spec = Layout(numbers, levels), self._spec(levels)
+        layout, spec = Layout(scaling, levels), self._spec(levels)
         if spec.dim == 0:
             raise DataError("no training case has a value in any column; leave the modality out or take other folds")
         empty = [self._column(int(i)) for i in np.flatnonzero(np.isnan(x).all(axis=0))]
@@ -83,29 +85,29 @@ class Vector(Modality):
         return FittedVector(spec, self.use.features, layout, layout(x).mean(axis=0), notes)
 
     def restore(self, state: Mapping[str, Any]) -> FittedVector:
-        """The inverse of `FittedVector.state`.
+        """The fitted vector whose `FittedVector.state` this is.
 
         Raises:
-            DataError: if the columns declared now are not those it was fitted on.
+            DataError: the declared columns are not those it was fitted on.
         """
-        numbers = Numbers.restore(state["numbers"])
-        if (list(self.use.features), self.use.dim) != (list(state["columns"]), numbers.fill.size):
+        scaling = ColumnScaling.restore(state["numbers"])
+        if (list(self.use.features), self.use.dim) != (list(state["columns"]), scaling.fill.size):
             raise DataError(
                 f"modality {self.label!r}: the columns differ from those it was fitted on "
-                f"({_difference(self.use, state['columns'], numbers.fill.size)}); bring the same in the same order"
+                f"({_difference(self.use, state['columns'], scaling.fill.size)}); bring the same in the same order"
             )
         levels = {int(i): tuple(values) for i, values in state["levels"].items()}
         average = np.array(state["mean"], dtype=np.float64)
         return FittedVector(
-            self._spec(levels), self.use.features, Layout(numbers, levels), average, tuple(state["notes"])
+            self._spec(levels), self.use.features, Layout(scaling, levels), average, tuple(state["notes"])
         )
 
     def _column(self, index: int) -> str:
         return repr(self.use.features[index]) if self.use.features else str(index)
 
     def _spec(self, levels: Mapping[int, tuple[float, ...]]) -> ModalitySpec:
-        """The prepared columns: raw ones in their order, a categorical one spread over its levels."""
-        raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]
+        """The prepared columns: the raw ones in their order, a categorical one as one column per level."""
+        raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]  # prepared column -> its raw column
         columns = self.use.features
         names = [
             f"{columns[i]}={v:g}" if i in levels else columns[i]
@@ -121,34 +123,35 @@ class Vector(Modality):
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """Raw to prepared columns.
+    """Preprocessing of all columns: raw to prepared.
 
     Attributes:
+        scaling: of the numeric columns; computed for all, ignored for categorical ones.
         levels: index of a categorical raw column to its training levels, ascending.
     """
 
-    numbers: Numbers
+    scaling: ColumnScaling
     levels: Mapping[int, tuple[float, ...]]
 
     @cached_property
     def _sources(self) -> tuple[NDArray[np.int64], Floats]:
-        """Of each prepared column: its raw column, and its level or NaN where it is a number."""
-        pairs = [(i, level) for i in range(self.numbers.fill.size) for level in self.levels.get(i, (np.nan,))]
+        """(feature,) raw column of each prepared column, and its level; NaN for a numeric column."""
+        pairs = [(i, level) for i in range(self.scaling.fill.size) for level in self.levels.get(i, (np.nan,))]
         levels = np.array([level for _, level in pairs], dtype=np.float64)
         return np.array([i for i, _ in pairs], dtype=np.int64), levels
 
     def __call__(self, x: Floats) -> Floats:
-        """(case, column) raw to (case, feature) prepared, finite."""
-        z = self.numbers(x)
+        """(case, feature) prepared values, finite, from (case, column) raw ones."""
+        z = self.scaling(x)
         if not self.levels:
             return z
         raw, level = self._sources
-        return np.where(np.isnan(level), z[:, raw], x[:, raw] == level)
+        return np.where(np.isnan(level), z[:, raw], x[:, raw] == level)  # a missing cell (NaN) equals no level
 
 
 @dataclass(frozen=True, eq=False)
 class FittedVector(FittedModality):
-    """Knows training cases only.
+    """Fitted preprocessing of a vector.
 
     Attributes:
         columns: names of the raw columns.
@@ -171,7 +174,7 @@ class FittedVector(FittedModality):
     def state(self) -> Mapping[str, Any]:
         return {
             "columns": list(self.columns),
-            "numbers": self.layout.numbers.state(),
+            "numbers": self.layout.scaling.state(),
             "levels": {str(i): list(values) for i, values in self.layout.levels.items()},
             "mean": self.average.tolist(),
             "notes": list(self.notes),
@@ -189,7 +192,7 @@ def _levels(column: Floats) -> tuple[float, ...]:
 
 
 def _check_declaration(label: str, use: ModalityUse) -> None:
-    """A dataset's words about its columns must agree with one another."""
+    """Check that a dataset's declaration of its columns is consistent."""
     known = frozenset(use.features)
     if use.features and (len(use.features) != use.dim or len(known) != use.dim):
         raise DataError(f"modality {label!r}: {use.dim} columns but {len(known)} distinct names; name each column once")

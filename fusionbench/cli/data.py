@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,9 +14,13 @@ from fusionbench.cli.options import DatasetName, Json, dataset_ref, print_json, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.progress import Progress
+
     from fusionbench.core.interfaces import Dataset
-    from fusionbench.data.data_home import FileRow
+    from fusionbench.core.types import Source
+    from fusionbench.data.downloads import FileRow
     from fusionbench.data.inspection import Inspection
+    from fusionbench.data.slide_downloads import DownloadProgress
 
 data = typer.Typer(help="Cohorts on this machine: list, download, check.", no_args_is_help=True)
 
@@ -32,12 +39,11 @@ def _dataset(name: str) -> Dataset:
 def ls(as_json: Json = False) -> None:
     """Show every dataset: its files, size, state and terms."""
     from fusionbench.core.registry import discover
-    from fusionbench.data import data_home as datahome
-    from fusionbench.data.downloads import data_home
+    from fusionbench.data.downloads import data_home, dataset_rows
 
     registry = discover(("datasets",))
     home = data_home()
-    rows = datahome.rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
+    rows = dataset_rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
     if as_json:
         print_json(rows)
         return
@@ -59,13 +65,81 @@ def fetch(
 ) -> None:
     """Download a dataset's files into the data home and convert them."""
     if slides:
-        from fusionbench.cli.fetch_slides import fetch_slides
-
-        fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
+        _fetch_slides(_dataset(name), yes=yes, connections=connections, limit=limit)
         return
-    from fusionbench.data import data_home as datahome
+    from fusionbench.data.downloads import fetch_dataset
 
-    datahome.fetch(_dataset(name), accept=accept, progress=typer.echo)
+    fetch_dataset(_dataset(name), accept=accept, progress=typer.echo)
+
+
+def _fetch_slides(dataset: Dataset, *, yes: bool, connections: int, limit: int | None) -> None:
+    """Download the missing slides; exit status 1 where a slide could not be downloaded."""
+    from fusionbench.data import slide_downloads
+
+    missing = slide_downloads.missing_slides(dataset, limit=limit)
+    if not missing.slides:
+        typer.echo(f"all {missing.present} slides are there")
+        return
+    slide_downloads.check_download(missing, yes=yes)
+    typer.echo(missing.summary)
+    n = len(missing.slides)
+    with _slide_progress(n, missing.size) as progress:
+        failed = slide_downloads.download_slides(dataset.home, missing.slides, progress, connections=connections)
+    for path, reason in failed.items():
+        typer.echo(f"failed: {path}: {reason}", err=True)
+    typer.echo(f"{n - len(failed)} of {n} slides downloaded")
+    if failed:
+        typer.echo("run the command again to download the missing ones", err=True)
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _slide_progress(n: int, size: int) -> Iterator[DownloadProgress]:
+    """A bar on a terminal, else a line for each slide; both on standard error."""
+    if not sys.stderr.isatty():
+        yield SlideLines(n)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as progress:
+        yield SlideBar(progress, n, size)
+
+
+class SlideLines:
+    """Progress as a line on standard error for each slide that is complete or has failed."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.done = n, 0
+
+    def received(self, size: int) -> None:
+        """Does nothing: a line is printed only when a slide has ended."""
+
+    def finished(self, source: Source, reason: str | None) -> None:
+        """Print the slide's size, or why it failed."""
+        from fusionbench.data.slide_downloads import format_bytes
+
+        self.done += 1
+        result = reason or format_bytes(source.size)
+        print(f"[{self.done}/{self.n}] {source.path}: {result}", file=sys.stderr, flush=True)
+
+
+class SlideBar:
+    """Progress as one bar over the bytes of all slides."""
+
+    def __init__(self, progress: Progress, n: int, size: int) -> None:
+        self.progress, self.n, self.done = progress, n, 0
+        self.task = progress.add_task(f"0 of {n} slides", total=size)
+
+    def received(self, size: int) -> None:
+        """Move the bar by `size` bytes; backwards where bytes are discarded."""
+        self.progress.advance(self.task, size)
+
+    def finished(self, source: Source, reason: str | None) -> None:
+        """Count the slide, whether it is complete or has failed."""
+        self.done += 1
+        self.progress.update(self.task, description=f"{self.done} of {self.n} slides")
 
 
 @data.command("check")
@@ -74,16 +148,21 @@ def check(name: DatasetName, as_json: Json = False) -> None:
 
     Warnings leave the exit status 0; what cannot be run is an error, 2.
     """
-    from fusionbench.data import data_home as datahome
+    from fusionbench.data.downloads import check_dataset
 
     dataset = _dataset(name)
-    rows = [] if dataset.own_files else datahome.check(dataset)  # there is no published file to compare with
+    rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
     absent = any(r.state in ("missing", "damaged") for r in rows)
-    found = None if absent else _inspected(name)
+    inspection = None if absent else _inspect(name)
     if as_json:
-        print_json({"files": rows, **({} if found is None else {"facts": found.facts, "warnings": found.warnings})})
+        print_json(
+            {
+                "files": rows,
+                **({} if inspection is None else {"facts": inspection.facts, "warnings": inspection.warnings}),
+            }
+        )
     else:
-        _show(rows, found)
+        _show(rows, inspection)
     raise typer.Exit(2 if absent else 0)
 
 
@@ -94,53 +173,51 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Show the cache of feature files, or empty it; it fills itself again when files are read."""
-    from fusionbench.data import feature_cache as featurecache
+    from fusionbench.data.feature_cache import ENVIRONMENT, OFF, current_cache
 
-    found = featurecache.here()
-    if found is None:
-        off = f"{featurecache.ENVIRONMENT} is {featurecache.OFF!r}"
+    current = current_cache()
+    if current is None:
+        reason = f"{ENVIRONMENT} is {OFF!r}"
         if as_json:
-            print_json({"folder": None, "reason": off})
+            print_json({"folder": None, "reason": reason})
         else:
-            typer.echo(f"the cache of feature files is turned off: {off}")
+            typer.echo(f"the cache of feature files is turned off: {reason}")
         return
     if clear or prune:
-        places = [*(found.entries() if clear else found.stale()), *found.unfinished()]
-        files, size = found.remove(places)
+        files, size = current.remove([*(current.entries() if clear else current.stale()), *current.unfinished()])
         if as_json:
-            print_json({"folder": found.folder, "removed": files, "bytes": size})
+            print_json({"folder": current.folder, "removed": files, "bytes": size})
         else:
-            typer.echo(f"{found.folder}: {files} files removed, {size / 1e6:.1f} MB")
+            typer.echo(f"{current.folder}: {files} files removed, {size / 1e6:.1f} MB")
         return
-    entries, stale = found.entries(), len(found.stale())
-    size = sum(place.stat().st_size for place in entries)
-    about = {"folder": found.folder, "entries": len(entries), "bytes": size, "bound": found.most, "stale": stale}
+    entries, stale = current.entries(), len(current.stale())
+    size = sum(entry.stat().st_size for entry in entries)
     if as_json:
-        print_json(about)
+        facts = {"folder": current.folder, "entries": len(entries), "bytes": size, "bound": current.limit}
+        print_json({**facts, "stale": stale})
         return
-    typer.echo(f"folder: {found.folder}")
-    print_table(
-        ["entries", "MB", "bound MB", "stale"], [(len(entries), f"{size / 1e6:.1f}", f"{found.most / 1e6:.0f}", stale)]
-    )
+    typer.echo(f"folder: {current.folder}")
+    row = (len(entries), f"{size / 1e6:.1f}", f"{current.limit / 1e6:.0f}", stale)
+    print_table(["entries", "MB", "bound MB", "stale"], [row])
 
 
-def _inspected(name: str) -> Inspection:
+def _inspect(name: str) -> Inspection:
     from fusionbench.data.inspection import inspect
     from fusionbench.session import Session
 
     return inspect(Session(device="cpu").resources.cohort(dataset_ref(name), "patient"))
 
 
-def _show(rows: Sequence[FileRow], found: Inspection | None) -> None:
+def _show(rows: Sequence[FileRow], inspection: Inspection | None) -> None:
     if rows:
         print_table(["file", "state"], [(r.path, r.state) for r in rows])
-    if found is None:
+    if inspection is None:
         return
     from fusionbench.data.inspection.summary import lines
 
-    for line in lines(found.facts):
+    for line in lines(inspection.facts):
         typer.echo(line)
-    for warning in found.warnings:
+    for warning in inspection.warnings:
         typer.echo(f"warning: {warning.text}")
-    if not found.warnings:
+    if not inspection.warnings:
         typer.echo("nothing suspicious")

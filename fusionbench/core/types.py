@@ -209,17 +209,17 @@ class CaseSet(Sequence[PreparedCase]):
             return self
         return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
 
-    def lending(self, lent: Mapping[str, Mapping[str, str]]) -> CaseSet:
-        """The same cases, some of them with another one's modality in place of their own.
+    def permuted(self, permutation: Mapping[str, Mapping[str, str]]) -> CaseSet:
+        """The same cases, some of them with the modality of another case in place of their own.
 
         Args:
-            lent: modality to case id to the case of this set whose modality it is shown.
+            permutation: modality to case id to the case of this set whose modality it is shown.
         """
         refs = {case.id: case.refs for case in self.cases}
 
         def shown(case: Case) -> Case:
-            borrowed = {name: refs[of[case.id]][name] for name, of in lent.items() if case.id in of}
-            return replace(case, refs={**case.refs, **borrowed}) if borrowed else case
+            changed = {name: refs[source[case.id]][name] for name, source in permutation.items() if case.id in source}
+            return replace(case, refs={**case.refs, **changed}) if changed else case
 
         return replace(self, cases=tuple(map(shown, self.cases)))
 

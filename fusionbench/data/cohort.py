@@ -1,4 +1,4 @@
-"""A cohort that has been read and checked: every fault is found here, before any compute, as one DataError."""
+"""A cohort, read from a dataset and checked: every fault of the data is a DataError before anything is computed."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, Modali
 
 @dataclass(frozen=True)
 class Cohort:
-    """What the harness knows of a dataset.
+    """A dataset that has been read and checked.
 
     Attributes:
         label: the dataset with its options that are not the defaults.
         cases: in the dataset's order.
         modalities: readers, in the dataset's order of modalities.
-        specs_raw: what is declared of each modality before preprocessing; for planning.
+        specs_raw: what is known of each modality before preprocessing; for planning.
         fingerprint: sha256 of ids, groups, targets, which modalities each case has, checksums and options.
         folds: the published folds, or None.
     """
@@ -49,7 +49,7 @@ class Cohort:
 
     @property
     def without_modality(self) -> tuple[str, ...]:
-        """Ids of the cases that have no modality at all; they leave training and get the prior at test."""
+        """Ids of cases without any modality; they leave training and get the average training risk at test."""
         return tuple(case.id for case in self.cases if not case.refs)
 
 
@@ -64,7 +64,7 @@ def load_cohort(
 
     Args:
         registry_modalities: modality plugins by name.
-        unit: "patient" or "slide", what a row is.
+        unit: of a case: "patient" or "slide".
         new_patients: for prediction: cases may lack a target, and a column or a modality may be absent throughout.
 
     Raises:
@@ -122,7 +122,7 @@ def make_modality(label: str, name: str, use: ModalityUse, known: Mapping[str, t
 
 
 def read(modality: Modality, case: Case) -> RawBag:
-    """One modality of one case.
+    """The raw values of one modality of one case.
 
     Raises:
         DataError: naming case and modality.
@@ -135,12 +135,12 @@ def read(modality: Modality, case: Case) -> RawBag:
 
 
 def raw_spec(modality: Modality, cases: Sequence[Case]) -> ModalitySpec:
-    """What planning may know: raw width, raw column groups, and the axes of a grid."""
+    """What planning may know of a modality: raw width, raw column groups, and the axes of a grid."""
     name, use = modality.label, modality.use
     position = {column: i for i, column in enumerate(use.features)}
     groups = {group: tuple(position[c] for c in columns) for group, columns in use.groups.items()}
     axes = 0
-    if modality.kind == "grid":
+    if modality.kind == "grid":  # the number of axes is known only from a value; the first case is enough
         shapes = (read(modality, case).shape for case in cases if name in case.refs)
         axes = len(next(shapes, None) or ())
     return ModalitySpec(name, modality.kind, use.dim, groups, axes, use.features)
@@ -165,6 +165,7 @@ def _check_targets(label: str, cases: Sequence[Case], *, new_patients: bool) -> 
         time = float(case.target.time)
         if not math.isfinite(time) or time < 0:
             raise DataError(f"{label}, case {case.id!r}: time is {time:g}; give months >= 0 or leave the case out")
+        # 1 and 0 are refused, too: which of them means observed differs between data sets.
         if not isinstance(case.target.event, (bool, np.bool_)):
             raise DataError(
                 f"{label}, case {case.id!r}: event is {case.target.event!r}; give True (observed) or False (censored)"
@@ -176,14 +177,14 @@ def _check_targets(label: str, cases: Sequence[Case], *, new_patients: bool) -> 
 
 
 def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, new_patients: bool) -> None:
-    """Check every ref; columns of vectors must have a value somewhere."""
+    """Check every ref; each column of a vector must have a value in some case."""
     name, n = modality.label, 0
-    seen = np.zeros(modality.use.dim, dtype=bool)
+    has_value = np.zeros(modality.use.dim, dtype=bool)
     for case in (case for case in cases if name in case.refs):
         n += 1
         try:
-            if modality.kind == "vector":
-                seen |= ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
+            if modality.kind == "vector":  # small: loaded whole; other kinds are files, of which headers are checked
+                has_value |= ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
             else:
                 modality.check(case.refs[name])
         except DataError as error:
@@ -192,8 +193,8 @@ def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, ne
         return
     if n == 0:
         raise DataError(f"{label}: no case has modality {name!r}; leave it out of the dataset's modalities")
-    if modality.kind == "vector" and not seen.all():
-        empty = np.flatnonzero(~seen)
+    if modality.kind == "vector" and not has_value.all():
+        empty = np.flatnonzero(~has_value)
         first = repr(modality.use.features[empty[0]]) if modality.use.features else str(empty[0])
         raise DataError(
             f"{label}, modality {name!r}: {len(empty)} columns have no value in any case, the first is {first}; "
@@ -209,7 +210,7 @@ def _fingerprint(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> 
 
 
 def _facts(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> Iterator[list[Any]]:
-    """JSON values that change whenever the cohort does."""
+    """JSON values that the fingerprint is made of; the values of modalities are covered by the checksums."""
     yield [dataset.name, dataset.version, dataset.options.model_dump(mode="json"), dict(info.checksums)]
     for case in cases:
         target = None if case.target is None else [float(case.target.time), bool(case.target.event)]

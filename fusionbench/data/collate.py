@@ -1,7 +1,8 @@
-"""From prepared cases to batches: the ONE place where an absent modality becomes a mask.
+"""Batches from prepared cases: padding, masks, and which cases go together.
 
-Padding is zeros under a False mask, behind the real instances. Where a bag ends up in a batch, and how far it is
-padded, must not change what a model says of it; so length bucketing is free to choose.
+This is the only place where an absent modality becomes a mask. Padding is zeros under a False mask, behind the real
+instances. A model's prediction must not depend on the position of a case in a batch or on its padding (conformance
+checks test that), so cases may be sorted by length.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
 CPU = torch.device("cpu")
 POOL_BATCHES = 8
-"""Batches sorted by length together; more saves padding, less leaves more to chance."""
+"""Batches whose cases are sorted by length together: more batches save padding, fewer leave batches more random."""
 EVAL_BYTES = 1 << 28
-"""Padded input of one evaluation batch: 256 MiB; longer bags go in smaller batches."""
+"""Padded input of one evaluation batch: 256 MiB; long bags get smaller batches."""
 
 
 def collate(
@@ -34,57 +35,61 @@ def collate(
     targets: SurvivalTargets[NDArray[Any]] | None = None,
     device: torch.device = CPU,
 ) -> Batch:
-    """Put cases side by side; every modality of `specs` is a key, absent ones are rows of all False.
+    """One batch of the cases; every modality of `specs` is a key, absent ones are rows of all False.
 
-    Grids always carry coords: their own, or else the row-major index along each axis.
+    Grids always have coords: their own, or else the row-major index along each axis.
 
     Args:
         targets: of these cases, in their order.
-        device: where the batch is put together; cases may lie there or in the machine's memory.
+        device: of the batch; the cases' tensors may be there or in the machine's memory.
 
     Raises:
         DataError: naming modality and case, if a bag does not have the declared width or has no instance.
     """
-    bags = {name: _side_by_side(name, spec, cases, device) for name, spec in specs.items()}
+    bags = {name: _collate_bags(name, spec, cases, device) for name, spec in specs.items()}
     return Batch(tuple(case.id for case in cases), bags, None if targets is None else _tensors(targets, device))
 
 
-def _side_by_side(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], device: torch.device) -> Bag:
-    found = [_checked(case.bags[name], spec, name, case.id) if name in case.bags else None for case in cases]
-    lengths = [0 if bag is None else bag.values.shape[0] for bag in found]
-    values = _padded([None if bag is None else bag.values for bag in found], lengths, spec.dim, device)
+def _collate_bags(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], device: torch.device) -> Bag:
+    """One modality of the cases, padded to (case, instance, feature)."""
+    bags = [_checked(case.bags[name], spec, name, case.id) if name in case.bags else None for case in cases]
+    lengths = [0 if bag is None else bag.values.shape[0] for bag in bags]
+    values = _padded([None if bag is None else bag.values for bag in bags], lengths, spec.dim, device)
     mask = _mask(lengths, values.shape[1], device)
-    axes = {bag.coords.shape[1] for bag in found if bag is not None and bag.coords is not None}
-    if len(axes) > 1 or (axes and any(bag is not None and bag.coords is None for bag in found)):
+    axes = {bag.coords.shape[1] for bag in bags if bag is not None and bag.coords is not None}
+    if len(axes) > 1 or (axes and any(bag is not None and bag.coords is None for bag in bags)):
         ids = ", ".join(repr(case.id) for case in cases)
         raise DataError(f"modality {name!r}: coords of unequal kinds among the cases {ids}; give all of them or none")
     coords = (
-        _padded([None if bag is None else bag.coords for bag in found], lengths, axes.pop(), device) if axes else None
+        _padded([None if bag is None else bag.coords for bag in bags], lengths, axes.pop(), device) if axes else None
     )
+    # Known on the CPU here; a model on a GPU would have to wait for it to look at the mask.
     known = torch.tensor([i for i, length in enumerate(lengths) if length], dtype=torch.int64)
     if spec.kind != "grid":
         return Bag(values, mask, coords, known=known)
-    shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in found])
-    return Bag(values, mask, coords, _sent(shape.reshape(len(cases), spec.axes), device), known)
+    shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in bags])
+    return Bag(values, mask, coords, _to_device(shape.reshape(len(cases), spec.axes), device), known)
 
 
 def _mask(lengths: Sequence[int], longest: int, device: torch.device) -> Tensor:
     """(case, instance) bool, True = real."""
-    if min(lengths, default=0) == longest:
+    if min(lengths, default=0) == longest:  # the usual case of vectors: made on the device, nothing is copied
         return torch.ones(len(lengths), longest, dtype=torch.bool, device=device)
-    return _sent(torch.arange(longest) < torch.tensor(lengths).unsqueeze(1), device)
+    return _to_device(torch.arange(longest) < torch.tensor(lengths).unsqueeze(1), device)
 
 
 def _padded(rows: Sequence[Tensor | None], lengths: Sequence[int], width: int, device: torch.device) -> Tensor:
-    """(case, instance, width) float32, at least one instance wide; every number is written once.
+    """(case, instance, width) float32 with zeros behind each case's instances.
 
     Args:
         rows: (instance, width) of each case, None where it has none.
         lengths: instances of each case.
     """
-    longest = max([1, *lengths])
+    longest = max([1, *lengths])  # one instance of padding where no case has the modality: no empty tensors in models
+    # Empty, not zeros: every number is written once.
     padded = torch.empty(len(rows), longest, width, device=device)
     if device == CPU and min(lengths, default=0) == longest:
+        # One call where nothing is padded, instead of one per case.
         return torch.stack([row for row in rows if row is not None], out=padded)
     for case, row, length in zip(padded, rows, lengths, strict=True):
         if row is not None:
@@ -95,21 +100,26 @@ def _padded(rows: Sequence[Tensor | None], lengths: Sequence[int], width: int, d
 
 
 def _checked(bag: PreparedBag, spec: ModalitySpec, name: str, case: str) -> PreparedBag:
-    seen = bag.values.shape
-    if len(seen) == 2 and seen[0] and seen[1] == spec.dim and bag.coords is None and spec.kind != "grid":
-        return bag
+    """The bag with the declared width and at least one instance; a grid with coords.
+
+    Raises:
+        DataError: the bag does not fit its spec.
+    """
+    shape = bag.values.shape
+    if len(shape) == 2 and shape[0] and shape[1] == spec.dim and bag.coords is None and spec.kind != "grid":
+        return bag  # by far the most frequent case, without writing its name
     where = f"modality {name!r} of case {case!r}"
-    if len(seen) != 2 or seen[1] != spec.dim:
-        raise DataError(f"{where}: values have shape {tuple(seen)}, expected (instance, {spec.dim})")
-    if seen[0] == 0:
+    if len(shape) != 2 or shape[1] != spec.dim:
+        raise DataError(f"{where}: values have shape {tuple(shape)}, expected (instance, {spec.dim})")
+    if shape[0] == 0:
         raise DataError(f"{where}: the bag has no instance; leave the modality out of the case instead")
-    if bag.coords is not None and (bag.coords.ndim != 2 or len(bag.coords) != seen[0]):
-        raise DataError(f"{where}: coords have shape {tuple(bag.coords.shape)} for {seen[0]} instances")
-    return _located(bag, spec.axes, where) if spec.kind == "grid" else bag
+    if bag.coords is not None and (bag.coords.ndim != 2 or len(bag.coords) != shape[0]):
+        raise DataError(f"{where}: coords have shape {tuple(bag.coords.shape)} for {shape[0]} instances")
+    return _with_coords(bag, spec.axes, where) if spec.kind == "grid" else bag
 
 
-def _located(bag: PreparedBag, axes: int, where: str) -> PreparedBag:
-    """A grid with coords."""
+def _with_coords(bag: PreparedBag, axes: int, where: str) -> PreparedBag:
+    """A grid with coords: its own, or its index along each axis."""
     if bag.shape is None or len(bag.shape) != axes:
         raise DataError(f"{where}: a grid of {axes} axes needs its extent along each, got {bag.shape}")
     if bag.coords is None and math.prod(bag.shape) != len(bag.values):
@@ -124,22 +134,26 @@ def _grid_index(shape: Sequence[int]) -> Tensor:
 
 
 def _tensors(targets: SurvivalTargets[NDArray[Any]], device: torch.device) -> SurvivalTargets[Tensor]:
-    return SurvivalTargets(*(_sent(torch.tensor(x), device) for x in (targets.time, targets.event, targets.time_bin)))
+    return SurvivalTargets(
+        *(_to_device(torch.tensor(x), device) for x in (targets.time, targets.event, targets.time_bin))
+    )
 
 
-def _sent(x: Tensor, device: torch.device) -> Tensor:
-    """`x` on the device, which is not waited for: it may still compute with the batch before."""
+def _to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on the device, without waiting for it: a GPU may still compute the batch before."""
     return x.to(device, non_blocking=True)
 
 
 def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedBag:
-    """At most `n` instances, drawn without replacement and kept in order; for training only.
+    """At most `n` instances of a bag, drawn without replacement and kept in order; for training only.
 
-    Coords stay with their instances, and a grid gets coords, so positions survive; `shape` stays the full extent.
+    Coords are subsampled with their instances. A grid without coords gets them, so that positions are known; its
+    `shape` stays the full extent.
     """
     length = len(bag.values)
     if length <= n:
         return bag
+    # Sorted, so that the order of instances stays the one of the file.
     keep = torch.randperm(length, generator=generator)[:n].sort().values
     coords = _grid_index(bag.shape) if bag.coords is None and bag.shape is not None else bag.coords
     return PreparedBag(bag.values[keep], None if coords is None else coords[keep], bag.shape)
@@ -148,13 +162,13 @@ def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedB
 def batches(
     lengths: Sequence[int], batch_size: int, generator: torch.Generator | None = None, *, limit: int | None = None
 ) -> list[list[int]]:
-    """Positions of the cases of each batch; cases of like length go together so that little is padded.
+    """Positions of the cases of each batch; cases of similar length go together so that little is padded.
 
     Args:
         lengths: (case,) size of each case, in any unit.
-        batch_size: all batches have it but the last one formed, which takes what is left.
-        generator: shuffles the cases, then sorts within pools of a few batches, then shuffles the batches; None sorts
-            all cases (evaluation).
+        batch_size: cases of each batch; the last one formed has the remaining ones.
+        generator: of training: the cases are shuffled, sorted within pools of a few batches, and the batches are
+            shuffled. None sorts all cases (evaluation).
         limit: largest padded size of a batch (cases x longest); a single case may exceed it. Evaluation only, since it
             makes smaller batches.
     """
@@ -164,13 +178,16 @@ def batches(
     order = torch.randperm(count, generator=generator).tolist()
     pool = POOL_BATCHES * batch_size
     pools = (sorted(order[i : i + pool], key=lengths.__getitem__) for i in range(0, count, pool))
+    # Shuffled again: otherwise every pool would go from short to long bags.
     formed = [batch for part in pools for batch in _fill(part, lengths, batch_size, limit)]
     return [formed[i] for i in torch.randperm(len(formed), generator=generator).tolist()]
 
 
 def _fill(order: Sequence[int], lengths: Sequence[int], batch_size: int, limit: int | None) -> list[list[int]]:
+    """Cases in `order`, ascending in length within a pool, as batches of at most `batch_size`; see `batches`."""
     formed: list[list[int]] = []
     for i in order:
+        # In ascending order the new case is the longest: it decides how far the others are padded.
         full = not formed or len(formed[-1]) == batch_size
         if full or (limit is not None and (len(formed[-1]) + 1) * lengths[i] > limit):
             formed.append([])
@@ -181,19 +198,20 @@ def _fill(order: Sequence[int], lengths: Sequence[int], batch_size: int, limit: 
 def stream(
     cases: Iterable[PreparedCase], specs: Mapping[str, ModalitySpec], batch_size: int, device: torch.device = CPU
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Batches for evaluation, each with the positions of its cases; prepares each case once, holds a few batches."""
+    """Batches for evaluation, each with the positions of its cases; reads `cases` once and holds a few batches."""
     pool: list[PreparedCase] = []
     start = held = 0
     for case in cases:
         pool.append(case)
         held += size(case)
+        # By number and by size: a pool of whole slides would otherwise take gigabytes.
         if len(pool) == POOL_BATCHES * batch_size or held > POOL_BATCHES * EVAL_BYTES:
-            yield from _pooled(pool, start, specs, batch_size, device)
+            yield from _pool_batches(pool, start, specs, batch_size, device)
             start, held, pool = start + len(pool), 0, []
-    yield from _pooled(pool, start, specs, batch_size, device)
+    yield from _pool_batches(pool, start, specs, batch_size, device)
 
 
-def _pooled(
+def _pool_batches(
     pool: Sequence[PreparedCase], start: int, specs: Mapping[str, ModalitySpec], batch_size: int, device: torch.device
 ) -> Iterator[tuple[list[int], Batch]]:
     for index in batches([size(case) for case in pool], batch_size, limit=EVAL_BYTES):
@@ -204,32 +222,32 @@ def _pooled(
 
 def select(batch: Batch, index: Sequence[int]) -> Batch:
     """The cases of `batch` at `index`, in that order."""
-    here = torch.tensor(index, dtype=torch.int64)
-    rows = _sent(here, next((bag.mask.device for bag in batch.bags.values()), CPU))
+    on_cpu = torch.tensor(index, dtype=torch.int64)
+    rows = _to_device(on_cpu, next((bag.mask.device for bag in batch.bags.values()), CPU))
 
-    def of(x: Tensor) -> Tensor:
+    def chosen(x: Tensor) -> Tensor:
         return x.index_select(0, rows)
 
     def maybe(x: Tensor | None) -> Tensor | None:
-        return None if x is None else of(x)
+        return None if x is None else chosen(x)
 
     bags = {
-        k: Bag(of(b.values), of(b.mask), maybe(b.coords), maybe(b.shape), _rows_of(b, here))
+        k: Bag(chosen(b.values), chosen(b.mask), maybe(b.coords), maybe(b.shape), _known_rows(b, on_cpu))
         for k, b in batch.bags.items()
     }
     t = batch.targets
-    targets = None if t is None else SurvivalTargets(of(t.time), of(t.event), of(t.time_bin))
+    targets = None if t is None else SurvivalTargets(chosen(t.time), chosen(t.event), chosen(t.time_bin))
     return Batch(tuple(batch.ids[i] for i in index), bags, targets)
 
 
-def _rows_of(bag: Bag, index: Tensor) -> Tensor:
-    """Of the cases at `index`, the positions of those that have the modality."""
+def _known_rows(bag: Bag, index: Tensor) -> Tensor:
+    """Positions within `index` of the cases that have the modality; on the CPU, as `Bag.rows`."""
     if bag.complete:
         return torch.arange(len(index))
-    there = torch.zeros(len(bag.mask), dtype=torch.bool).index_fill(0, bag.rows, True)
-    return there[index].nonzero().flatten()
+    present = torch.zeros(len(bag.mask), dtype=torch.bool).index_fill(0, bag.rows, True)
+    return present[index].nonzero().flatten()
 
 
 def size(case: PreparedCase) -> int:
-    """Bytes of the prepared values."""
+    """Bytes of a case's prepared values."""
     return sum(bag.values.nbytes for bag in case.bags.values())

@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 CACHE_BYTES = 1 << 28
-"""Prepared bags kept per fitted modality: 256 MiB, several times the largest table or tile set of the cohorts here."""
+"""Prepared bags kept per fitted modality: 256 MiB, several times the largest table of HANCOCK and TCGA."""
 
 
 class BagCache:
-    """Prepared bags of arrays that lie in memory anyway; keeps what came first, up to a limit, and does not travel.
+    """Prepared bags of cases whose raw values are arrays in memory, up to a limit in bytes.
 
-    Keeping the first (not the latest) serves epochs that visit all cases in turn: the share that fits is always found.
+    It keeps the first bags, not the latest: epochs visit all cases in turn, and so the share that fits is always there.
     """
 
     def __init__(self, limit: int = CACHE_BYTES) -> None:
@@ -34,15 +34,19 @@ class BagCache:
         self._bags: dict[str, tuple[Any, PreparedBag]] = {}
 
     def __reduce__(self) -> tuple[type[BagCache], tuple[int]]:
+        # Pickled empty: the bags would be sent to every worker.
         return BagCache, (self.limit,)
 
     def get(self, case_id: str, ref: Any) -> PreparedBag | None:
-        """The bag prepared from this very object `ref`."""
+        """The bag prepared from `ref`; None where there is none.
+
+        Compared by identity: with another cohort, the same case id may have other values.
+        """
         known, bag = self._bags.get(case_id, (None, None))
         return bag if known is ref else None
 
     def put(self, case_id: str, ref: Any, bag: PreparedBag) -> None:
-        """Keep a case's prepared bag, where it was made from an array in memory and there is room."""
+        """Keep a case's prepared bag, if it was made from an array in memory and there is room."""
         size = bag.values.nbytes + (0 if bag.coords is None else bag.coords.nbytes)
         if isinstance(ref, np.ndarray) and case_id not in self._bags and self.used + size <= self.limit:
             self._bags[case_id] = (ref, bag)
@@ -50,18 +54,18 @@ class BagCache:
 
 
 def _floats(values: NDArray[Any]) -> Tensor:
-    import torch  # only here: a plan, which fits nothing, does without
+    import torch  # here, so that planning, which fits nothing, need not load it
 
     return torch.from_numpy(values.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
 class FittedPart:
-    """One modality of a preprocessor.
+    """One modality of a preprocessor: its reader and its fitted preprocessing.
 
     Attributes:
         ledger: sorted ids of the cases it was fitted on.
-        coord_axes: width of the coords those cases had; 0 for none.
+        coord_axes: width of the coords of these cases; 0 for none.
     """
 
     modality: Modality
@@ -71,11 +75,11 @@ class FittedPart:
     cache: BagCache = field(default_factory=BagCache)
 
     def bag(self, case: Case) -> PreparedBag:
-        """(instance, feature) of a case that has the modality."""
+        """The prepared bag, (instance, feature), of a case that has the modality."""
         ref = case.refs[self.modality.label]
         bag = self.cache.get(case.id, ref)
         if bag is None:
-            raw = read(self.modality, case)
+            raw = read(self.modality, case)  # timed by itself: reading and preparing are phases of their own
             with span(PREPARE):
                 values = self.fitted(raw)
             coords = None if raw.coords is None else _floats(raw.coords)
@@ -85,7 +89,8 @@ class FittedPart:
 
     @cached_property
     def mean(self) -> PreparedBag:
-        """The training mean as one instance, at the origin where the others have coords."""
+        """The training mean as a bag of one instance, at the origin where bags have coords."""
+        # Coords where the other bags have them: a batch takes bags with coords or bags without, not both.
         coords = _floats(np.zeros((1, self.coord_axes))) if self.coord_axes else None
         axes = self.fitted.spec.axes
         return PreparedBag(self.fitted.mean().unsqueeze(0), coords, (1,) * axes if axes else None)
@@ -110,18 +115,19 @@ class Preprocessor:
 
     @property
     def ledger(self) -> Mapping[str, tuple[str, ...]]:
-        """Modality to the ids its fitted state was made from."""
+        """Modality to the ids of the cases that it was fitted on."""
         return {name: part.ledger for name, part in self.parts.items()}
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One line per thing a reader of the results should know, from fitted modalities that have `notes`."""
+        """Lines that a reader of the results should know, from fitted modalities that have `notes`."""
         noted = ((name, getattr(part.fitted, "notes", ())) for name, part in self.parts.items())
         return tuple(f"modality {name!r}: {note}" for name, notes in noted for note in notes)
 
     def prepare(self, case: Case, visible: tuple[str, ...]) -> PreparedCase:
-        """The case seen through its `visible` modalities; to be used as `CaseSet.prepare`."""
+        """The prepared case with its `visible` modalities; to be used as `CaseSet.prepare`."""
         bags = {}
+        # In the order of `parts`, not of `visible`: models see modalities in the cell's order.
         for name, part in self.parts.items():
             if name in visible:
                 bags[name] = part.bag(case)
@@ -130,20 +136,20 @@ class Preprocessor:
         return PreparedCase(case.id, bags)
 
     def restrict(self, names: Sequence[str]) -> Preprocessor:
-        """Fewer modalities, in the order of `names`; nothing is copied or fitted again."""
+        """A preprocessor of fewer modalities, in the order of `names`; nothing is copied or fitted again."""
         return replace(self, parts={name: self.parts[name] for name in names})
 
     @classmethod
     def merge(cls, preprocessors: Iterable[Preprocessor]) -> Preprocessor:
-        """Modalities fitted apart as one preprocessor, in the order given; nothing is copied or fitted again."""
+        """One preprocessor from several with different modalities, in the order given; nothing is fitted again."""
         return cls({name: part for one in preprocessors for name, part in one.parts.items()})
 
     def imputing(self) -> Preprocessor:
-        """The same, filling in whatever modality is absent or hidden."""
+        """The same preprocessor with `fill`: the training mean stands for absent and hidden modalities."""
         return replace(self, fill=True)
 
     def state(self) -> Mapping[str, Any]:
-        """JSON values: modality to `ledger`, `coord_axes` and the modality's own `state`; `fill` is the caller's."""
+        """JSON values: modality to `ledger`, `coord_axes` and the modality's own `state`; `fill` is not stored."""
         return {
             name: {"ledger": list(part.ledger), "coord_axes": part.coord_axes, "state": dict(part.fitted.state())}
             for name, part in self.parts.items()
@@ -151,7 +157,10 @@ class Preprocessor:
 
     @classmethod
     def restore(cls, state: Mapping[str, Any], modalities: Mapping[str, Modality]) -> Preprocessor:
-        """The inverse of `state`, with the readers of the cohort at hand.
+        """The preprocessor whose `state` this is.
+
+        Args:
+            modalities: readers of the cohort that will be prepared.
 
         Raises:
             DataError: the cohort does not declare a modality that was fitted, or has it with other columns.
@@ -181,9 +190,9 @@ def fit_preprocessor(
     """Fit each modality on the training cases that have it.
 
     Args:
-        modalities: of the cohort, those that will be used.
-        train_cases: training cases only; each fitted state records the ids it read.
-        cache_bytes: memory, per modality, for prepared bags whose refs are arrays.
+        modalities: readers of the modalities that will be used.
+        train_cases: training cases only; the ids of those that were read are recorded.
+        cache_bytes: memory, per modality, for prepared bags of arrays.
 
     Raises:
         DataError: a modality is missing for all training cases, or a case cannot be read.
@@ -197,6 +206,7 @@ def _fit(modality: Modality, cases: Sequence[Case], cache_bytes: int) -> FittedP
         raise DataError(
             f"none of {len(cases)} training cases has modality {modality.label!r}; leave it out or take other folds"
         )
+    # Those without it do not enter: a mean imputed for them would shrink the variance.
     reader = _Reader(modality, have)
     with span(PREPARE):
         fitted = modality.fit(reader)
@@ -204,7 +214,11 @@ def _fit(modality: Modality, cases: Sequence[Case], cache_bytes: int) -> FittedP
 
 
 class _Reader:
-    """Reads cases one at a time and remembers which were really handed out."""
+    """Iterates over raw bags and records whose they were.
+
+    One bag at a time, since a modality's slides may not fit into memory. The record is what `Modality.fit` really read:
+    an audit compares it with the fold, so it must not be what fit was meant to read.
+    """
 
     def __init__(self, modality: Modality, cases: Sequence[Case]) -> None:
         self.modality, self.cases = modality, cases
@@ -214,6 +228,6 @@ class _Reader:
     def __iter__(self) -> Iterator[RawBag]:
         for case in self.cases:
             raw = read(self.modality, case)
-            self.ids.add(case.id)
+            self.ids.add(case.id)  # after reading: an id in the ledger was really seen
             self.coord_axes = 0 if raw.coords is None else raw.coords.shape[1]
             yield raw

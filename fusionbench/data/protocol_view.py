@@ -1,4 +1,4 @@
-"""A cohort as a protocol wants it read: options of its readers, and vectors side by side as one modality."""
+"""A cohort under a protocol: the protocol's preprocessing options, and vectors joined to one modality."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ from fusionbench.core.types import Case, ModalityUse
 from fusionbench.data.cohort import Cohort, raw_spec
 
 JOIN = "+"
-"""Between the names of joined vectors, as between the modalities of a row, whose name therefore stays the same."""
+"""Between the names of joined vectors. The same as between the modalities of a row, so that its name stays the same."""
 
-_USUAL = Protocol()
+_DEFAULT = Protocol()
 
 
-def arranged(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[str]]) -> Cohort:
-    """The cohort under a protocol; the very same one where that asks for nothing.
+def apply_protocol(cohort: Cohort, protocol: Protocol, sets: Iterable[Sequence[str]]) -> Cohort:
+    """The cohort under a protocol; the same object where the protocol changes nothing.
 
     Args:
-        sets: modality sets that cells will ask for, as a suite names them.
+        sets: modality sets that cells will use, as a suite names them.
     """
     options = _options(protocol)
     if options:
         cohort = _reread(cohort, dict.fromkeys(cohort.modalities, options))
     if protocol.vectors == "joined":
+        # One joined modality for each different set of vectors, whichever suite sets contain it.
         for names in dict.fromkeys(tuple(_vectors(cohort, s)) for s in sets):
             if len(names) > 1:
                 cohort = _joined(cohort, names)
     return cohort
 
 
-def arranged_set(cohort: Cohort, protocol: Protocol, modalities: Sequence[str]) -> tuple[str, ...]:
-    """What the models are given of a modality set: `clinical, omic, image` is `clinical+omic, image` where joined."""
+def protocol_modalities(cohort: Cohort, protocol: Protocol, modalities: Sequence[str]) -> tuple[str, ...]:
+    """The modalities that models get for a set: `clinical, omic, image` is `clinical+omic, image` where joined."""
     vectors = _vectors(cohort, modalities) if protocol.vectors == "joined" else []
     if len(vectors) < 2:
         return tuple(modalities)
@@ -45,13 +46,13 @@ def arranged_set(cohort: Cohort, protocol: Protocol, modalities: Sequence[str]) 
 
 
 def _options(protocol: Protocol) -> dict[str, Any]:
-    """What differs from the clean protocol; a dataset's own options hold otherwise."""
+    """Preprocessing options that differ from the default protocol; otherwise the dataset's own options hold."""
     names = ("impute", "clip", "scale")
-    return {n: getattr(protocol, n) for n in names if getattr(protocol, n) != getattr(_USUAL, n)}
+    return {n: getattr(protocol, n) for n in names if getattr(protocol, n) != getattr(_DEFAULT, n)}
 
 
 def _reread(cohort: Cohort, changes: Mapping[str, Mapping[str, Any]]) -> Cohort:
-    """With other options of the readers, as far as a reader has them."""
+    """The cohort with changed options of its readers; a reader ignores options that it does not have."""
     modalities = {name: _with_options(m, changes.get(name, {})) for name, m in cohort.modalities.items()}
     uses = {name: m.use for name, m in modalities.items()}
     return replace(cohort, modalities=modalities, info=replace(cohort.info, modalities=uses))
@@ -71,7 +72,7 @@ def _vectors(cohort: Cohort, modalities: Sequence[str]) -> list[str]:
 
 
 def _joined(cohort: Cohort, names: Sequence[str]) -> Cohort:
-    """With one more modality: the vectors `names` side by side; a part that a case lacks is missing cells."""
+    """The cohort with one more modality: the vectors `names` joined. A vector that a case lacks is missing cells."""
     parts = [cohort.modalities[name] for name in names]
     name, use = JOIN.join(names), _joined_use(parts)
     options = type(parts[0]).Options.model_validate(dict(use.options))
@@ -84,7 +85,7 @@ def _joined(cohort: Cohort, names: Sequence[str]) -> Cohort:
 
 
 def _joined_use(parts: Sequence[Modality]) -> ModalityUse:
-    """Columns keep their names where these are distinct, and get their modality's in front otherwise."""
+    """The joined columns; with the modality's name in front where column names occur twice."""
     columns = [column for part in parts for column in part.use.features]
     distinct = len(set(columns)) == len(columns) == sum(part.use.dim for part in parts)
 
@@ -108,6 +109,7 @@ def _joined_use(parts: Sequence[Modality]) -> ModalityUse:
 def _with_joined(case: Case, name: str, parts: Sequence[Modality]) -> Case:
     if not any(part.label in case.refs for part in parts):
         return case
+    # NaN is a missing cell, which the reader imputes from the training cases of the fold.
     rows = [
         np.asarray(case.refs[p.label], dtype=np.float64) if p.label in case.refs else np.full(p.use.dim, np.nan)
         for p in parts

@@ -1,4 +1,4 @@
-"""Whole-slide images as OpenSlide opens them: a small picture of the whole, and squares of it."""
+"""Whole-slide images, opened by OpenSlide: thumbnails and square tiles."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ WHITE = (255, 255, 255)
 
 @dataclass(frozen=True, eq=False)
 class Thumbnail:
-    """(row, column, 3) uint8, and pixels of level 0 per pixel of it."""
+    """A small picture of a whole slide.
+
+    Attributes:
+        rgb: (row, column, 3).
+        downsample: pixels of level 0 per pixel of the thumbnail.
+    """
 
     rgb: NDArray[np.uint8]
     downsample: float
@@ -35,10 +40,10 @@ class Thumbnail:
 
 @contextmanager
 def opened(path: Path) -> Iterator[Any]:
-    """The slide, and whatever OpenSlide says of it as a DataError.
+    """Context manager: the opened slide; errors of OpenSlide inside become DataErrors.
 
     Raises:
-        DataError: it cannot be opened, or breaks off while it is read.
+        DataError: it cannot be opened or read.
     """
     import openslide
 
@@ -48,7 +53,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 @contextmanager
 def failing_as_data(path: Path) -> Iterator[None]:
-    """What OpenSlide raises inside as a DataError that names the slide."""
+    """Context manager: errors of OpenSlide inside become DataErrors that name the slide."""
     import openslide
 
     try:
@@ -60,15 +65,16 @@ def failing_as_data(path: Path) -> Iterator[None]:
 
 
 def background_of(slide: Any) -> Colour:
-    """Red, green, blue where nothing was scanned."""
+    """The slide's colour (red, green, blue) where nothing was scanned; white where it does not say."""
     colour = slide.properties.get("openslide.background-color")
     return WHITE if colour is None else (int(colour[0:2], 16), int(colour[2:4], 16), int(colour[4:6], 16))
 
 
 def flattened(region: Any, background: Colour) -> Any:
-    """An RGBA image of OpenSlide as RGB; what was not scanned is transparent and takes the background."""
+    """An RGBA image of OpenSlide as RGB: transparent pixels, which were not scanned, get the background."""
     from PIL import Image
 
+    # Usually nothing is transparent; then the conversion alone is much cheaper.
     if region.getchannel("A").getextrema()[0] == 255:
         return region.convert("RGB")
     flat = Image.new("RGB", region.size, background)
@@ -77,25 +83,31 @@ def flattened(region: Any, background: Colour) -> Any:
 
 
 def thumbnail_of(slide: Any) -> Thumbnail:
-    """A small picture of the whole slide, read block by block and averaged over whole pixels of one level."""
+    """The thumbnail of a slide, at most `LONGEST` pixels on its longer side."""
     background, downsamples = background_of(slide), slide.level_downsamples
     wanted = max(1.0, max(slide.dimensions) / LONGEST)
+    # The coarsest level that is fine enough, reduced by a whole factor: each pixel is a mean of whole pixels.
     level = max(i for i, downsample in enumerate(downsamples) if downsample <= wanted)
     factor = math.ceil(wanted / downsamples[level])
     width, height = slide.level_dimensions[level]
     rgb = np.empty((-(-height // factor), -(-width // factor), 3), dtype=np.uint8)
-    side = max(BLOCK // factor, 1) * factor
+    side = max(BLOCK // factor, 1) * factor  # whole multiples of the factor, so that blocks meet at pixel edges
     for y in range(0, height, side):
         for x in range(0, width, side):
             size = (min(side, width - x), min(side, height - y))
-            corner = tuple(round(at * downsamples[level]) for at in (x, y))
+            corner = tuple(round(at * downsamples[level]) for at in (x, y))  # read_region wants level 0
             block = np.asarray(flattened(slide.read_region(corner, level, size), background).reduce(factor))
             rgb[y // factor : y // factor + block.shape[0], x // factor : x // factor + block.shape[1]] = block
     return Thumbnail(rgb, factor * downsamples[level])
 
 
 def square_of(slide: Any, x: int, y: int, side: float, pixels: int) -> NDArray[np.uint8]:
-    """(row, column, 3): the square of `side` pixels of level 0 from (x, y) on, at most `pixels` a side."""
+    """(row, column, 3): a square of the slide, read from the level that is closest to the wanted size.
+
+    Args:
+        x, y, side: of the square, in pixels of level 0.
+        pixels: largest side of the result.
+    """
     level = slide.get_best_level_for_downsample(max(1.0, side / pixels))
     read = max(1, round(side / slide.level_downsamples[level]))
     region = flattened(slide.read_region((x, y), level, (read, read)), background_of(slide))

@@ -1,6 +1,7 @@
-"""Folds: group-disjoint, stratified by event, the same for every model; published folds pass through.
+"""Folds of a cohort: group-disjoint, stratified by event, and the same for every model; published folds are kept.
 
-Random splits, which a protocol may ask for, are neither; they are there to show what that is worth.
+A protocol may choose random splits, which are neither disjoint by group nor stratified: they reproduce published
+protocols and show what group-disjoint folds are worth.
 """
 
 from __future__ import annotations
@@ -22,9 +23,14 @@ RANDOM_TEST = 0.15
 def make_folds(
     cases: Sequence[Case], protocol: Protocol, seed: int, repeat: int, published: Sequence[Fold] | None = None
 ) -> list[Fold]:
-    """The folds of one repeat. Repeats make new folds; with published folds they make new validation cuts.
+    """The folds of one repeat. Another repeat has new folds; with published folds, a new choice of validation cases.
 
-    The random choices depend on the seed, the repeat and the cases' ids, groups and events, in sorted order.
+    The random choices depend on the seed, the repeat and the cases' ids, groups and events; not on their order.
+
+    Args:
+        seed: of the suite.
+        repeat: from 0.
+        published: the dataset's own folds, where it has any; used where the protocol says so.
 
     Raises:
         DataError: fewer groups than folds, a fold's part without an event, or published folds that do not fit.
@@ -40,44 +46,45 @@ def make_folds(
         pairs = _generated(cases, protocol.folds, derive(seed, "folds", repeat))
     folds = []
     for i, (rest, test) in enumerate(pairs):
-        val = _draw(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
+        val = _validation(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
         fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
-        _assert_events(fold, by_id, i)
-        _assert_groups(fold, by_id, i)
+        _check_events(fold, by_id, i)
+        _check_groups(fold, by_id, i)
         folds.append(fold)
     return folds
 
 
 def _random(by_id: Mapping[str, Case], protocol: Protocol, repeat: int) -> list[Fold]:
-    """Independent splits of the rows, seeded 1, 2, ... as published; further repeats count on."""
+    """Independent random splits of the rows (HEALNet's protocol): neither stratified nor disjoint by group."""
     ids = sorted(by_id)
     n_test, n_val = round(RANDOM_TEST * len(ids)), round(protocol.validation * len(ids))
     if min(n_test, n_val) < 1 or len(ids) - n_test - n_val < 1:
         raise DataError(f"{len(ids)} rows are too few for a random split into train, validation and test")
     folds = []
     for i in range(protocol.folds):
+        # Seeds 1, 2, ... as published, not derived from the suite's; repeats continue the numbers.
         order = [ids[j] for j in np.random.default_rng(1 + i + repeat * protocol.folds).permutation(len(ids))]
         test, val, train = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
         fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
-        _assert_events(fold, by_id, i)
+        _check_events(fold, by_id, i)
         folds.append(fold)
     return folds
 
 
 def _generated(cases: Sequence[Case], k: int, seed: int) -> list[tuple[list[str], list[str]]]:
-    """k disjoint test folds over groups, each stratum (event or not) dealt out evenly."""
-    groups = _groups(cases)
+    """(other ids, test ids) of k disjoint test folds; groups stay whole, events and cases are spread evenly."""
+    groups = _count_groups(cases)
     if len(groups) < k:
-        raise DataError(f"{len(groups)} groups (patients or sites) are fewer than the {k} folds asked for")
-    fold_of = _deal(groups, k, np.random.default_rng(seed))
-    everyone = [case.id for case in cases]
+        raise DataError(f"{len(groups)} groups (patients or sites) are fewer than the {k} folds of the protocol")
+    fold_of = _assign_folds(groups, k, np.random.default_rng(seed))
+    all_ids = {case.id for case in cases}
     tests = [[case.id for case in cases if fold_of[case.group] == i] for i in range(k)]
-    return [(sorted(set(everyone) - set(test)), test) for test in tests]
+    return [(sorted(all_ids - set(test)), test) for test in tests]
 
 
-def _groups(cases: Sequence[Case]) -> dict[str, tuple[int, int]]:
-    """Group to (events, cases), in sorted order so that the input's order does not matter."""
+def _count_groups(cases: Sequence[Case]) -> dict[str, tuple[int, int]]:
+    """Group to (events, cases), in sorted order: the order of the cases must not change the folds."""
     counts: dict[str, tuple[int, int]] = {}
     for case in cases:
         events, n = counts.get(case.group, (0, 0))
@@ -85,18 +92,20 @@ def _groups(cases: Sequence[Case]) -> dict[str, tuple[int, int]]:
     return dict(sorted(counts.items()))
 
 
-def _deal(groups: Mapping[str, tuple[int, int]], k: int, rng: np.random.Generator) -> dict[str, int]:
-    """Largest groups first, each to the fold that has fewest events, then fewest cases, then by lot."""
+def _assign_folds(groups: Mapping[str, tuple[int, int]], k: int, rng: np.random.Generator) -> dict[str, int]:
+    """Group to fold, greedily: to the fold with the fewest events, then the fewest cases, then at random."""
     names = list(groups)
     shuffled = [names[i] for i in rng.permutation(len(names))]
+    # Groups with the most events first, while small ones that even out the folds are left. The sort is stable, so
+    # equal groups stay shuffled.
     order = sorted(shuffled, key=lambda g: groups[g], reverse=True)
-    lot = rng.permutation(k)
+    tie_break = rng.permutation(k)
     events, sizes = np.zeros(k), np.zeros(k)
     fold_of: dict[str, int] = {}
     for name in order:
         n_events, n = groups[name]
         # Groups without an event balance sizes; the others balance events first.
-        load = [(events[i] if n_events else 0, sizes[i], lot[i]) for i in range(k)]
+        load = [(events[i] if n_events else 0, sizes[i], tie_break[i]) for i in range(k)]
         best = min(range(k), key=load.__getitem__)
         fold_of[name] = best
         events[best] += n_events
@@ -104,27 +113,31 @@ def _deal(groups: Mapping[str, tuple[int, int]], k: int, rng: np.random.Generato
     return fold_of
 
 
-def _draw(ids: Sequence[str], share: float, by_id: Mapping[str, Case], seed: int) -> set[str]:
-    """A stratified share of `ids`, groups intact."""
-    groups = _groups([by_id[i] for i in ids])
+def _validation(ids: Sequence[str], share: float, by_id: Mapping[str, Case], seed: int) -> set[str]:
+    """A random share of `ids` for validation, stratified by event; groups stay whole."""
+    groups = _count_groups([by_id[i] for i in ids])
     rng = np.random.default_rng(seed)
-    taken: set[str] = set()
+    chosen: set[str] = set()
     for with_event in (True, False):
         stratum = [g for g, (events, _) in groups.items() if (events > 0) == with_event]
-        wanted = share * sum(groups[g][1] for g in stratum)
+        target = share * sum(groups[g][1] for g in stratum)
         size = 0
         for i in rng.permutation(len(stratum)):
             n = groups[stratum[i]][1]
-            if size and size + n / 2 > wanted:
+            # Stop where the next group would lead further beyond the target than it is missed now; but take one.
+            if size and size + n / 2 > target:
                 break
-            taken.add(stratum[i])
+            chosen.add(stratum[i])
             size += n
-    return {i for i in ids if by_id[i].group in taken}
+    return {i for i in ids if by_id[i].group in chosen}
 
 
 def _published(fold: Fold, by_id: Mapping[str, Case], number: int) -> tuple[list[str], list[str]]:
-    """Published folds name patients; rows of another unit follow their group."""
-    members: dict[str, list[str]] = {}
+    """(train and validation ids, test ids) of a published fold.
+
+    Published folds name patients. Where rows are slides, all slides of a patient go where the patient is.
+    """
+    members: dict[str, list[str]] = {}  # a name in a published fold -> the rows it stands for
     for case in by_id.values():
         members.setdefault(case.group, []).append(case.id)
         if case.id != case.group:
@@ -140,7 +153,7 @@ def _parts(fold: Fold) -> dict[str, tuple[str, ...]]:
     return {"train": fold.train, "val": fold.val, "test": fold.test}
 
 
-def _assert_events(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+def _check_events(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
     for name, ids in _parts(fold).items():
         if not any(_event(by_id[i]) for i in ids):
             raise DataError(
@@ -149,12 +162,12 @@ def _assert_events(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
             )
 
 
-def _assert_groups(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+def _check_groups(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
     groups = {name: {by_id[i].group for i in ids} for name, ids in _parts(fold).items()}
     for a, b in (("train", "val"), ("train", "test"), ("val", "test")):
         both = sorted(groups[a] & groups[b])
         if both:
-            raise DataError(f"fold {number}: group {both[0]!r} stands in both {a} and {b}")
+            raise DataError(f"fold {number}: group {both[0]!r} is in both {a} and {b}")
 
 
 def _event(case: Case) -> bool:
@@ -162,6 +175,7 @@ def _event(case: Case) -> bool:
 
 
 def fold_hash(fold: Fold) -> str:
-    """sha256 of a fold's ids, by part."""
+    """Hexadecimal sha256 of a fold's ids, part by part."""
+    # Control characters as separators: joined by commas, ("a", "b") and ("a,b",) would hash alike.
     text = "\x1e".join("\x1f".join(part) for part in (fold.train, fold.val, fold.test))
     return hashlib.sha256(text.encode()).hexdigest()

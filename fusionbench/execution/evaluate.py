@@ -125,14 +125,14 @@ def predict_patterns(
     made = []
     for pattern, draws in masks.items():
         for mask in draws:
-            shown = replace(test.lending(mask.lent), hidden=mask.hidden)
+            shown = replace(test.permuted(mask.permuted), hidden=mask.hidden)
             prediction, n_prior = predict_all(predictor, shown, prior, who)
             rate = realised_rate(mask, present, tuple(test.specs))
             made.append(PatternPrediction("test", pattern, mask.draw, prediction, n_prior, rate))
     return made
 
 
-def beyond(targets: Targets, tau: float) -> Targets:
+def censor_after(targets: Targets, tau: float) -> Targets:
     """Targets censored just beyond tau, so that patients alive at tau still count as controls there."""
     late = targets.time > tau
     # The next float64 after tau: the smallest time that still counts as later than tau.
@@ -149,7 +149,7 @@ def score_patterns(
 ) -> list[Score]:
     """Every metric on every pattern, averaged over the pattern's draws (scores are averaged, predictions never)."""
     grid = time_grid(tau)
-    censored = beyond(test, tau)
+    censored = censor_after(test, tau)
     scores = []
     for pattern in dict.fromkeys(p.pattern for p in predictions):
         draws = [p for p in predictions if p.pattern == pattern]

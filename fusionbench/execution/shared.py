@@ -13,11 +13,11 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
-from fusionbench.data import feature_cache as featurecache
 from fusionbench.data.cohort import Cohort, load_cohort
+from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
-from fusionbench.data.protocol_view import JOIN, arranged
+from fusionbench.data.protocol_view import JOIN, apply_protocol
 from fusionbench.suites.cell import Cell, present_modalities
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ class SharedResources:
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
-    _arranged: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
+    _protocol_cohorts: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
-        featurecache.here()  # a wrong setting is told once, before anything is read
+        current_cache()  # a wrong setting is reported before anything is read
 
     @cached_property
     def device(self) -> torch.device:
@@ -81,15 +81,15 @@ class SharedResources:
 
     def cohort_of(self, cell: Cell) -> Cohort:
         """The cell's cohort as its protocol wants it read."""
-        return self._arranged_for(cell, cell.modalities)
+        return self._protocol_cohort(cell, cell.modalities)
 
-    def _arranged_for(self, cell: Cell, modalities: tuple[str, ...]) -> Cohort:
+    def _protocol_cohort(self, cell: Cell, modalities: tuple[str, ...]) -> Cohort:
         protocol = cell.protocol
         known = (cell.dataset, protocol.unit, protocol.vectors, *_reading(cell), modalities)
-        if known not in self._arranged:
+        if known not in self._protocol_cohorts:
             named = tuple(part for name in modalities for part in name.split(JOIN))
-            self._arranged[known] = arranged(self.cohort(cell.dataset, protocol.unit), protocol, [named])
-        return self._arranged[known]
+            self._protocol_cohorts[known] = apply_protocol(self.cohort(cell.dataset, protocol.unit), protocol, [named])
+        return self._protocol_cohorts[known]
 
     def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
         """A cohort to predict on: targets, columns and modalities may be absent."""
@@ -101,7 +101,7 @@ class SharedResources:
         """Which modalities are hidden from training and validation; the same for every model and for its members."""
         over = cell.masked_over or cell.modalities
         ids = {*cell.split.train, *cell.split.val}
-        present = present_modalities((c for c in self._arranged_for(cell, over).cases if c.id in ids), over)
+        present = present_modalities((c for c in self._protocol_cohort(cell, over).cases if c.id in ids), over)
         root = derive(cell.seed, "train-masks", str(cell.dataset), cell.repeat, cell.fold)
         pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
         return make_masks(pattern, present, over, 1, root)[0]

@@ -16,7 +16,7 @@ from fusionbench.survival.stats import (
     Pairs,
     ScoredFold,
     comparable_pairs,
-    concordance,
+    concordant_pairs,
     fold_shares,
     resample,
     weighted_c,
@@ -128,5 +128,5 @@ def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[Line, Floats]]:
 def _mean_concordance(pairs: Pairs, risk: Floats) -> Floats:
     total = np.zeros_like(pairs.matrix)
     for of_mask in risk:
-        total += concordance(pairs, of_mask)
+        total += concordant_pairs(pairs, of_mask)
     return total / len(risk)

@@ -13,7 +13,7 @@ from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.search_space import TRAIN
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold, Member
-from fusionbench.data import masks as missing
+from fusionbench.data.masks import Mask, make_masks
 from fusionbench.suites.suite import BASE, Suite
 
 RESULTS_VERSION = 2
@@ -162,14 +162,14 @@ def cell_key(canonical_ingredients: str) -> str:
     return hashlib.sha256(canonical_ingredients.encode()).hexdigest()[:20]
 
 
-def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[missing.Mask]]:
+def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[Mask]]:
     """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
     test = set(cell.split.test)
     hides = any(pattern != "full" for pattern in cell.patterns)
     present = present_modalities((c for c in cases if c.id in test), cell.modalities) if hides else {}
     root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
     draws = cell.protocol.mask_draws
-    return {p: missing.make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
+    return {p: make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
 
 
 def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

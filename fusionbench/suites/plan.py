@@ -16,9 +16,9 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, Fold, Member, Task
-from fusionbench.data import masks as missing
 from fusionbench.data import splits
-from fusionbench.data.protocol_view import arranged, arranged_set
+from fusionbench.data.masks import check_pattern, expand_patterns, hidden_from_all, mask_hash
+from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, test_masks
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
@@ -87,7 +87,7 @@ def _pattern_problems(suite: Suite, modalities: Sequence[str]) -> Iterator[str]:
         protocol: Protocol = overlay(suite.protocol, variant.protocol)
         for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
             try:
-                missing.check_pattern(pattern, modalities, single=single)
+                check_pattern(pattern, modalities, single=single)
             except SuiteError as error:
                 yield str(error)
 
@@ -104,7 +104,7 @@ def _variant_cells(
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
     sets = suite.sets_of(dataset.name)
-    cohort = arranged(cohorts(dataset, protocol.unit), protocol, sets)
+    cohort = apply_protocol(cohorts(dataset, protocol.unit), protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
     maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
@@ -117,7 +117,7 @@ def _made(
     maker: _Maker, folds: Sequence[Sequence[Fold]], sets: Sequence[tuple[str, ...]], refs: Iterable[PluginRef]
 ) -> Iterator[Cell]:
     cohort = maker.cohort
-    given = [arranged_set(cohort, maker.protocol, modalities) for modalities in sets]
+    given = [protocol_modalities(cohort, maker.protocol, modalities) for modalities in sets]
     for repeat, of_repeat in enumerate(folds):
         for number, fold in enumerate(of_repeat):
             for modalities in given:
@@ -178,7 +178,7 @@ class _Maker:
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
-        self.patterns = cache(partial(missing.expand_patterns, protocol.test_patterns))
+        self.patterns = cache(partial(expand_patterns, protocol.test_patterns))
         self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
         # What all cells of the variant have in common is put into JSON values once.
         kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
@@ -290,7 +290,7 @@ class _Maker:
     def _unseen(self, modalities: tuple[str, ...]) -> str:
         """Why a modality set cannot be trained on under the training pattern; empty where it can."""
         pattern = self.protocol.train_pattern
-        hidden = missing.hidden_from_all(pattern, modalities) if len(modalities) > 1 else frozenset()
+        hidden = hidden_from_all(pattern, modalities) if len(modalities) > 1 else frozenset()
         if len(hidden) == len(modalities):
             return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on"
         named = ", ".join(m for m in modalities if m in hidden)
@@ -311,7 +311,7 @@ class _Maker:
         known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
         if known not in self.mask_hashes:
             test = [self.cases[i] for i in cell.split.test]
-            self.mask_hashes[known] = missing.mask_hash(
+            self.mask_hashes[known] = mask_hash(
                 [m for of_pattern in test_masks(cell, test).values() for m in of_pattern]
             )
         return self.mask_hashes[known]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.data import masks as missing
+from fusionbench.data.masks import check_pattern
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -208,7 +208,7 @@ def _counts(row: Mapping[str, str], known: _Known) -> Iterator[str]:
 
 def _pattern(pattern: str, known: _Known) -> Iterator[str]:
     try:
-        missing.check_pattern(pattern, known.modalities, single=True)
+        check_pattern(pattern, known.modalities, single=True)
     except SuiteError as error:
         yield str(error)
 

@@ -1,6 +1,6 @@
-"""Discrete-time survival: bins, losses from logits, and the way from logits to survival curves and risks.
+"""Discrete-time survival: time bins, losses from logits, survival curves and risks.
 
-What works on tensors is loaded when first used, so that who asks for bins or curves alone needs no torch.
+Functions of tensors are loaded on first use, so that bins and curves can be used without loading torch.
 """
 
 from __future__ import annotations

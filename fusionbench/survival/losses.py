@@ -1,8 +1,11 @@
-"""Losses from logits, and the way from logits to survival and risk.
+"""Losses of survival models from logits; survival and risk from logits.
 
-What a loss needs: `discrete_hazard_nll` and `cross_entropy_survival` take one logit per time bin and any batch, and
-give one value per case. `cox_partial_likelihood` takes one output per case and compares the cases of a batch with one
-another, so it needs at least two cases, one of them with an observed event.
+`discrete_hazard_nll` and `cross_entropy_survival` take one logit per time bin and give one value per case, for any
+batch. `cox_partial_likelihood` takes one output per case and compares the cases of a batch, so it needs at least two
+cases, one of them with an observed event.
+
+Probabilities stay logarithms of sigmoids as long as possible: a saturated hazard of 0 or 1 then has a finite loss and a
+gradient. Sums over bins are masked sums, since `cumsum` and the backward of `gather` are not deterministic on CUDA.
 """
 
 from __future__ import annotations
@@ -28,7 +31,7 @@ def discrete_hazard_nll(
     """Negative log-likelihood of discrete-time hazards, one value per case.
 
     With u = -(log S before the bin + log h in it) for events and v = -log S after the bin for censored cases, the value
-    is (1 - alpha) w (u + v) + alpha w u.
+    is (1 - alpha) w (u + v) + alpha w u. S after bin k is the product of (1 - h) over the bins up to k.
 
     Args:
         logits: (case, bin); hazard = sigmoid(logit).
@@ -40,20 +43,21 @@ def discrete_hazard_nll(
         weight_on: "likelihood" leaves w off the alpha term, as HEALNet publishes it (with weights of sum 1).
 
     Raises:
-        ValueError: if a bin lies outside the logits' bins. Looked for on the CPU alone: asking a GPU would wait for it.
+        ValueError: if a bin lies outside the logits' bins. Checked on the CPU only: on a GPU, a check waits for it.
 
     Source: Zadeh and Schmid 2021, computed from logits so that saturated hazards stay finite.
     """
     bins, own = _bins(logits, time_bin)
     if clamp is None and alpha == 0.0:
         return _exact_nll(logits, bins, own, event, weights)
+    # Clamping the logarithm at log(clamp) is clamping the probability at clamp.
     floor = -math.inf if clamp is None else math.log(clamp)
     log_alive = logsigmoid(-logits)
     before, after = (_sum(log_alive, past).clamp(min=floor) for past in (bins < own, bins <= own))
     hazard = _sum(logsigmoid(logits), bins == own).clamp(min=floor)
     uncensored = torch.where(event, -(before + hazard), 0.0)
     censored = torch.where(event, 0.0, -after)
-    weight = 1.0 if weights is None else _of_bin(weights.to(logits), own)
+    weight = 1.0 if weights is None else _own_weight(weights.to(logits), own)
     extra = alpha * uncensored * (weight if weight_on == "all" else 1.0)
     return (1 - alpha) * weight * (uncensored + censored) + extra
 
@@ -83,7 +87,7 @@ def cross_entropy_survival(
         weights: (bin,) class weights, or (case, bin), each case's own; None for 1.
 
     Raises:
-        ValueError: if a bin lies outside the logits' bins. Looked for on the CPU alone: asking a GPU would wait for it.
+        ValueError: if a bin lies outside the logits' bins. Checked on the CPU only: on a GPU, a check waits for it.
 
     Source: Zadeh and Schmid 2021.
     """
@@ -92,20 +96,25 @@ def cross_entropy_survival(
     log_before = log_after - logsigmoid(-logits)
     hazard, before, after = (_sum(x, bins == own) for x in (log_hazard, log_before, log_after))
     if clamp is None:
+        # 1 - S as the sum of the bins' probabilities h_k S_{k-1}: exact also where S rounds to 1.
         died = (log_hazard + log_before).masked_fill(bins > own, -math.inf).logsumexp(dim=1)
     else:
         survived = after.exp().clamp(min=clamp)
+        # 1 - S is 0 where S rounds to 1: bounded by eps / 2, the distance from 1 to the next smaller float.
         after, died = survived.log(), (1 - survived).clamp(min=torch.finfo(survived.dtype).eps / 2).log()
         hazard, before = hazard.clamp(min=math.log(clamp)), (before.exp() + clamp).log()
     entropy = -torch.where(event, died, after)
+    # Events are counted in both terms, so alpha moves weight from all cases to those with the event.
     value = (1 - alpha) * entropy + alpha * torch.where(event, -(before + hazard), 0.0)
-    return value if weights is None else value * _of_bin(weights.to(logits), own)
+    return value if weights is None else value * _own_weight(weights.to(logits), own)
 
 
 def cox_partial_likelihood(
     log_risk: Tensor, time: Tensor, event: Tensor, *, reduction: Literal["events", "cases"] = "events"
 ) -> Tensor:
-    """Negative log partial likelihood of the cases of a batch, one scalar; the risk set of t_i is all t_j >= t_i.
+    """Negative log partial likelihood of the cases of a batch, a scalar.
+
+    The sum over events i of log(sum over the risk set {j: t_j >= t_i} of exp(log_risk_j)) - log_risk_i.
 
     Args:
         log_risk: (case,) log relative hazard; higher = earlier event.
@@ -114,8 +123,8 @@ def cox_partial_likelihood(
         reduction: divide by the number of events, or by the number of cases as Porpoise publishes it.
 
     Raises:
-        ValueError: if there are fewer than two cases or no event: the likelihood compares cases. A GPU, which would
-            have to be waited for, is not asked for events; without one the loss there is NaN, over cases 0.
+        ValueError: if there are fewer than two cases or no event: the likelihood compares cases. Events are checked
+            on the CPU only; on a GPU, a batch without one has the loss NaN, or 0 for reduction "cases".
 
     Source: Cox 1972, with Breslow's treatment of ties.
     """
@@ -123,53 +132,54 @@ def cox_partial_likelihood(
         raise ValueError(
             f"the Cox loss compares cases: needs log_risk (case,) of 2 or more, got {tuple(log_risk.shape)}"
         )
-    if event.device.type == "cpu" and not bool(event.any()):  # elsewhere, asking would wait for the device
+    if event.device.type == "cpu" and not bool(event.any()):  # on a GPU, a check would wait for it
         raise ValueError(f"the Cox loss needs an observed event among its {len(event)} cases")
-    at_risk = time.unsqueeze(0) >= time.unsqueeze(1)
+    at_risk = time.unsqueeze(0) >= time.unsqueeze(1)  # (event i, case j); i itself is in its risk set
+    # logsumexp, not log of a sum: exp of a large log risk would overflow.
     pool = log_risk.unsqueeze(0).masked_fill(~at_risk, -math.inf).logsumexp(dim=1)
     total = torch.where(event, pool - log_risk, 0.0).sum()
     return total / (event.sum() if reduction == "events" else len(event))
 
 
 def hazards_to_survival(logits: Tensor) -> Tensor:
-    """(case, bin) logits of hazards -> (case, bin) probability to survive each bin."""
+    """(case, bin) probability of surviving each bin, from (case, bin) logits of hazards."""
     return _log_survival(logits).exp()
 
 
 def risk_from_survival(survival: Tensor) -> Tensor:
-    """(case, bin) survival -> (case,) risk: minus the sum over the bins; higher = earlier event."""
+    """(case,) risk, minus the sum of (case, bin) survival over the bins; higher = earlier event."""
     return -survival.sum(dim=-1)
 
 
 def _exact_nll(logits: Tensor, bins: Tensor, own: Tensor, event: Tensor, weights: Tensor | None) -> Tensor:
-    """`discrete_hazard_nll` with alpha 0 and no clamp, to the same bits in a third of its operations.
+    """`discrete_hazard_nll` with alpha 0 and no clamp: the same bits with a third of the operations.
 
-    A case has either the bins before its own and the hazard in it, or the bins up to its own.
+    An event has 1 - h of the bins before its own and h of its own; a censored case has 1 - h of those up to its own.
     """
     event = event.unsqueeze(1)
     alive = _sum(logsigmoid(-logits), bins < torch.where(event, own, own + 1))
     hazard = _sum(logsigmoid(logits), (bins == own) & event)
     value = -(alive + hazard)
-    return value if weights is None else _of_bin(weights.to(logits), own) * value
+    return value if weights is None else _own_weight(weights.to(logits), own) * value
 
 
 def _bins(logits: Tensor, time_bin: Tensor) -> tuple[Tensor, Tensor]:
-    """(bin,) bins and (case, 1) each case's own, to compare with one another."""
+    """All bins (bin,) and each case's own bin (case, 1); comparing them gives masks (case, bin)."""
     n_bins = logits.shape[1]
-    if len(time_bin) and time_bin.device.type == "cpu":  # elsewhere, asking would wait for the device
+    if len(time_bin) and time_bin.device.type == "cpu":  # on a GPU, a check would wait for it
         first, last = map(int, time_bin.aminmax())
         if not 0 <= first <= last < n_bins:
             raise ValueError(f"time bins {first}..{last} lie outside the {n_bins} bins of the logits")
     return torch.arange(n_bins, device=logits.device), time_bin.unsqueeze(1)
 
 
-def _of_bin(weights: Tensor, own: Tensor) -> Tensor:
-    """(case,) weights of the cases' own bins, from (bin,) or (case, bin)."""
+def _own_weight(weights: Tensor, own: Tensor) -> Tensor:
+    """(case,) weight of each case's own bin, from (bin,) or (case, bin) weights."""
     return weights[own.squeeze(1)] if weights.ndim == 1 else weights.gather(1, own).squeeze(1)
 
 
 def _sum(values: Tensor, where: Tensor) -> Tensor:
-    """(case, bin) -> (case,); not `gather`, whose backward is not deterministic on CUDA."""
+    """(case,) sums over the bins where a mask holds; not `gather`, whose backward is not deterministic on CUDA."""
     return torch.where(where, values, 0.0).sum(dim=-1)
 
 

@@ -21,8 +21,7 @@ import fusionbench
 from fusionbench.core import environment
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import Registry
-from fusionbench.data import data_home as datahome
-from fusionbench.data.downloads import ENVIRONMENT
+from fusionbench.data.downloads import ENVIRONMENT, dataset_rows
 from fusionbench.suites.cell import RESULTS_VERSION
 from fusionbench.suites.lock import LOCK, read_lock
 from fusionbench.suites.suite import suite_name
@@ -169,7 +168,7 @@ def data_home_lines(registry: Registry, home: Path) -> Iterator[Check]:
         return
     yield _folder("data home", home, f"set {ENVIRONMENT} to a folder of yours to fetch data", readable="note")
     classes = map(registry.dataset, registry.names("datasets"))
-    for row in datahome.rows(cls(cls.Options(), home) for cls in classes):
+    for row in dataset_rows(cls(cls.Options(), home) for cls in classes):
         if row.files == 0:
             continue
         if row.state == "damaged":

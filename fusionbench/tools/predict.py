@@ -11,7 +11,7 @@ from fusionbench.core.file_names import is_plain
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
-from fusionbench.data.protocol_view import JOIN, arranged, arranged_set
+from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modalities
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import restore_fit
 from fusionbench.results.cell_files import survival_column
@@ -70,8 +70,8 @@ def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: 
         raise SuiteError(
             f"{cohort_ref} has no modality {', '.join(absent)}; the cell was trained on {about['modalities']}"
         )
-    cohort = arranged(cohort, protocol, [named])
-    modalities = arranged_set(cohort, protocol, named)
+    cohort = apply_protocol(cohort, protocol, [named])
+    modalities = protocol_modalities(cohort, protocol, named)
     member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
     fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
     specs = {m: cohort.specs_raw[m] for m in modalities}

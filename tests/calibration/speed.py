@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from fusionbench.core.seeds import derive
 from fusionbench.report.bootstrap import Bootstrapped, bootstrap
 from fusionbench.report.predictions import FoldPredictions, Line
-from fusionbench.survival.stats import Resampling, ScoredFold, comparable_pairs, concordance, resample, weighted_c
+from fusionbench.survival.stats import Resampling, ScoredFold, comparable_pairs, concordant_pairs, resample, weighted_c
 from fusionbench.survival.stats.concordance import Floats, Ints
 from tests.calibration.fixed import cohort_of
 from tests.calibration.population import NOISE, Population, Sample
@@ -90,7 +90,7 @@ def _gap(rng: np.random.Generator) -> float:
     n = int(rng.integers(20, 200))
     time_, event, risk = rng.integers(1, 40, size=n).astype(float), rng.random(n) < 0.5, rng.normal(size=n).round(1)
     pairs = comparable_pairs(time_, event)
-    ours = weighted_c(pairs, concordance(pairs, risk)[None], np.ones((1, n)))[0, 0]
+    ours = weighted_c(pairs, concordant_pairs(pairs, risk)[None], np.ones((1, n)))[0, 0]
     return abs(float(ours - concordance_index_censored(event, time_, risk)[0]))
 
 

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.data.cache_entry import RACY_NS
-from fusionbench.data.feature_cache import ENVIRONMENT, OFF
+from fusionbench.data.feature_cache import ENVIRONMENT, OFF, RACY_NS
 from fusionbench.execution.run_cell import run_cell
 from fusionbench.session import Session
 from tests.own_cohort import write_cohort

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 from fusionbench_tcga import slides
 
-from fusionbench.data import slide_downloads as transfer
-from fusionbench.data import slide_files as slidefiles
+from fusionbench.data import slide_downloads
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.unit.data.test_slide_downloads import BODY, Server, refuse, serve, server
@@ -31,8 +30,8 @@ def home(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     path.write_text("\n".join(["id\tfilename\tmd5\tsize\tstate", *rows]) + "\n")
     for uuid in UUIDS:
         server.source(uuid, serve(BODY))
-    local = partial(transfer.fetch_all, allow_loopback_http=True, retries=1, backoff=0.01)
-    monkeypatch.setattr(transfer, "fetch_all", local)
+    local = partial(slide_downloads.download_slides, allow_loopback_http=True, retries=1, backoff=0.01)
+    monkeypatch.setattr(slide_downloads, "download_slides", local)
     monkeypatch.setattr(slides, "API", f"http://127.0.0.1:{server.http.server_port}/")
     monkeypatch.setenv("FUSIONBENCH_DATA", str(home))
     return home
@@ -69,7 +68,7 @@ def test_only_the_first_ones(cli: Cli, home: Path) -> None:
 def test_more_than_a_gigabyte_wants_a_yes(
     cli: Cli, server: Server, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(slidefiles, "LARGE", 10**6)
+    monkeypatch.setattr(slide_downloads, "CONFIRM_BYTES", 10**6)
     one_error(cli("data", "fetch", "tcga-luad", "--slides"), "3 slides", "9.4 MB", "tcga-luad --slides --yes")
     one_error(cli("data", "fetch", "tcga-luad", "--slides", "--limit", "2"), "2 slides", "--slides --limit 2 --yes")
     assert server.asked == []
@@ -77,7 +76,7 @@ def test_more_than_a_gigabyte_wants_a_yes(
 
 
 def test_a_full_disk_is_seen_before(cli: Cli, server: Server, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slidefiles, "_free", lambda _: 10**9)
+    monkeypatch.setattr(slide_downloads, "free_bytes", lambda _: 10**9)
     one_error(cli("data", "fetch", "tcga-luad", "--slides"), "has 1.0 GB free", "make room")
     assert server.asked == []
 

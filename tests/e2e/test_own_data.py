@@ -75,7 +75,7 @@ def test_data_check_warns_and_does_not_fail(cli: Cli, home: Path) -> None:
     path.write_text(TOML.replace('"dead"', '"X"').replace('"alive"', '"dead"').replace('"X"', '"alive"'))
     result = cli("data", "check", str(path))
     assert result.returncode == 0
-    assert "warning: censorship may be the wrong way round: " in result.stdout
+    assert "warning: censorship may be reversed: " in result.stdout
     assert [w["kind"] for w in json.loads(cli("data", "check", str(path), "--json").stdout)["warnings"]] == [
         "censorship-reversed"
     ]
@@ -165,7 +165,7 @@ def test_several_faults_at_once_before_any_compute(cli: Cli, home: Path, verb: t
         "data/cohort.toml: 8 problems",
         "patients.csv, column 'days', row 5: 'lost' is no number",
         "patients.csv, column 'status', row 6: 'unknown' says neither observed nor censored",
-        "patients.csv, column 'patient': '0005' stands in rows 7 and 8",
+        "patients.csv, column 'patient': 1 id has several rows (first: '0005', rows 7 and 8)",
         "rna.csv has 1 row of cases that the case table does not have, the first is '0006' in row 7",
         "slides.csv, row 8: slide 'S0006-0' is of '0006', a case that the case table does not have",
         "S0001-0.h5: 32 values are NaN or infinite",

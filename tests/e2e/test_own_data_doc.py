@@ -10,8 +10,8 @@ from typing import get_args
 import pandas as pd
 import pytest
 
-from fusionbench.builtin.table.schema import ModalityWords, Outcome, Words
-from fusionbench.data.inspection.suspicion import Kind
+from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
+from fusionbench.data.inspection.checks import Kind
 from tests.conftest import Cli
 from tests.own_cohort import write_files
 
@@ -61,7 +61,7 @@ def _new_patients(home: Path) -> str:
 
 def test_every_key_and_every_warning_is_listed() -> None:
     keys = {key for cell in re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE) for key in re.findall(r"`([^`]+)`", cell)}
-    for words in (Words, Outcome, ModalityWords):
-        assert set(words.model_fields) <= keys
+    for schema in (CohortSchema, OutcomeSchema, ModalitySchema):
+        assert set(schema.model_fields) <= keys
     listed = re.findall(r"^\| `([a-z-]+)` \|", TEXT.partition("## What is warned of")[2], re.MULTILINE)
     assert tuple(listed) == get_args(Kind)

@@ -96,8 +96,8 @@ def context(val: CaseSet, scale: float = -2.0) -> FakeContext:
 
 @given(cases(least=3, complete=True), cases())
 def test_each_xor_risk_is_the_z_score_of_the_best_member_that_is_there(val: CaseSet, test: CaseSet) -> None:
-    lent = context(val)
-    predictor = XOR.fit(val, val, lent)
+    fit_context = context(val)
+    predictor = XOR.fit(val, val, fit_context)
     said, state = predictor.predict(test), predictor.state()
     risks = {"a": lambda i: test[i].bags["a"].values[0, 0], "b": lambda i: -2 * test[i].bags["b"].values[0, 0]}
     for i, case in enumerate(test.cases):
@@ -110,18 +110,18 @@ def test_each_xor_risk_is_the_z_score_of_the_best_member_that_is_there(val: Case
 
 @given(cases(least=3, complete=True), cases())
 def test_xor_is_late_fusion_where_one_modality_is_there(val: CaseSet, test: CaseSet) -> None:
-    lent = context(val)
+    fit_context = context(val)
     hidden = {c.id: frozenset(test.visible(c)[1:]) for c in test.cases}
     one_each = replace(test, hidden=hidden)
-    xor, late = (m.fit(val, val, lent).predict(one_each) for m in (XOR, LATE))
+    xor, late = (m.fit(val, val, fit_context).predict(one_each) for m in (XOR, LATE))
     np.testing.assert_array_equal(xor.risk, late.risk)
     np.testing.assert_array_equal(np.asarray(xor.survival), np.asarray(late.survival))
 
 
 @given(cases(least=3, complete=True), cases())
 def test_the_best_one_says_its_own_or_its_prior(val: CaseSet, test: CaseSet) -> None:
-    lent = context(val)
-    predictor = BEST.fit(val, val, lent)
+    fit_context = context(val)
+    predictor = BEST.fit(val, val, fit_context)
     (place,) = predictor.state()["chosen"]
     name, scale = ("a", 1) if place == 0 else ("b", -2)
     said = predictor.predict(test)
@@ -133,10 +133,10 @@ def test_the_best_one_says_its_own_or_its_prior(val: CaseSet, test: CaseSet) -> 
 
 @given(cases(least=3, complete=True), st.lists(st.floats(0.1, 9) | st.just(float("nan")), min_size=2, max_size=2))
 def test_a_ranking_names_each_member_once_and_the_best_first(val: CaseSet, losses: list[float]) -> None:
-    lent = context(val)
-    for fit, loss in zip(lent.members.values(), losses, strict=True):
+    fit_context = context(val)
+    for fit, loss in zip(fit_context.members.values(), losses, strict=True):
         fit.validation_loss = loss
-    ranking = ranked(lent.members, val, "best-unimodal")
+    ranking = ranked(fit_context.members, val, "best-unimodal")
     assert ranking.criterion == ("loss" if np.isfinite(losses).all() else "c_index")
     assert sorted(ranking.order) == [0, 1]
     first, second = ranking.score[ranking.order]

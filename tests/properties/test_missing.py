@@ -86,10 +86,10 @@ def test_the_order_of_cases_does_not_matter(pattern: str, present: Present, seed
 def test_a_shuffle_is_a_permutation_among_those_that_have_it(present: Present, seed: int, name: str) -> None:
     having = {case for case, has in present.items() if name in has}
     for mask in make_masks(f"shuffle:{name}", present, NAMES, 3, seed):
-        lent = mask.lent.get(name, {})
-        assert mask.lent.keys() <= {name}
-        assert set(lent) == set(lent.values()) == (having if len(having) > 1 else set())
-        assert all(case != whose for case, whose in lent.items())
+        permuted = mask.permuted.get(name, {})
+        assert mask.permuted.keys() <= {name}
+        assert set(permuted) == set(permuted.values()) == (having if len(having) > 1 else set())
+        assert all(case != whose for case, whose in permuted.items())
 
 
 @given(cohorts(12), seeds)
@@ -98,7 +98,7 @@ def test_a_shuffle_leaves_the_other_modalities_and_ids_alone(present: Present, s
     specs = {m: ModalitySpec(m, "vector", 1) for m in NAMES}
     own = CaseSet(cases, specs, None, lambda case, visible: PreparedCase(case.id, {}))
     for mask in make_masks("shuffle:b", present, NAMES, 2, seed):
-        shown = own.lending(mask.lent)
+        shown = own.permuted(mask.permuted)
         assert shown.ids == own.ids
         assert sorted(map(str, (c.refs.get("b") for c in shown.cases))) == sorted(
             map(str, (c.refs.get("b") for c in own.cases))

@@ -14,7 +14,7 @@ from fusionbench.core.file_names import LONGEST, filename, is_plain
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Source
-from fusionbench.data import downloads as download
+from fusionbench.data.downloads import local_path
 from fusionbench.report.document import Entry
 from fusionbench.report.html.page import heading, items, page, paragraph, table
 from fusionbench.suites.suite import suite_name
@@ -73,7 +73,7 @@ def test_a_source_lies_in_the_data_home_or_is_refused(name: str) -> None:
     home = Path("/data/home")
     source = Source(name, "https://example.org/x", "0" * 64, "CC0")
     try:
-        place = download.place(home, source)
+        place = local_path(home, source)
     except DataError:
         return
     assert Path(str(place)).parts[:3] == home.parts

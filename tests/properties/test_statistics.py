@@ -11,7 +11,7 @@ from sksurv.metrics import concordance_index_censored
 from fusionbench.survival.stats import (
     ScoredFold,
     comparable_pairs,
-    concordance,
+    concordant_pairs,
     corrected_t_test,
     fold_shares,
     harrell_c,
@@ -62,7 +62,7 @@ def test_weighted_c_depends_on_relative_weights_and_stays_in_range(cohort, data)
     time, event, risk = cohort
     weights = np.asarray([data.draw(st.lists(st.integers(0, 4), min_size=len(time), max_size=len(time)))], float)
     pairs = comparable_pairs(time, event)
-    concordant = concordance(pairs, risk)[None]
+    concordant = concordant_pairs(pairs, risk)[None]
     c = weighted_c(pairs, concordant, weights)
     assert weighted_c(pairs, concordant, 7 * weights) == pytest.approx(c, nan_ok=True)
     assert np.isnan(c).all() or ((c >= 0) & (c <= 1)).all()
@@ -76,7 +76,7 @@ def test_every_draw_has_as_many_patients_and_a_comparable_pair(cohort, seed):
         np.zeros(len(time), dtype=np.int64), [ScoredFold(np.arange(len(time)), pairs)], seed=seed, draws=20
     )
     assert (sample.weights.sum(axis=1) == len(time)).all()
-    assert np.isfinite(weighted_c(pairs, concordance(pairs, np.zeros(len(time)))[None], sample.weights)).all()
+    assert np.isfinite(weighted_c(pairs, concordant_pairs(pairs, np.zeros(len(time)))[None], sample.weights)).all()
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))

@@ -13,16 +13,16 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import rankdata
 
-from fusionbench.builtin.table.column_selection import claimed
+from fusionbench.builtin.table.column_selection import select_columns
 from fusionbench.builtin.table.outcome import targets
 from fusionbench.builtin.table.read import read_cohort
-from fusionbench.builtin.table.schema import ModalityWords, Outcome, Words
+from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
 from fusionbench.builtin.table.sheets import Sheet, text_of
 from fusionbench.builtin.table.values import as_texts, code, number, numbers
 from fusionbench.data.inspection.leakage import predicts_event, predicts_time
 from fusionbench.data.inspection.summary import median_follow_up
 
-MISSING = Words.model_fields["missing"].default
+MISSING = CohortSchema.model_fields["missing"].default
 levels = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(
     lambda t: t.strip() == t and t not in MISSING and number(t) is None
 )
@@ -76,9 +76,9 @@ def test_a_claim_is_what_matches_in_the_tables_order_and_never_reserved(
     columns: list[str], prefixes: list[str], suffixes: list[str]
 ) -> None:
     first, second = columns[:2]
-    words = ModalityWords(table="t.csv", prefix=tuple(prefixes), suffix=tuple(suffixes))
+    schema = ModalitySchema(table="t.csv", prefix=tuple(prefixes), suffix=tuple(suffixes))
     problems: list[str] = []
-    mine = claimed("m", words, sheet({c: [1] for c in columns}), first, {second: "the time"}, problems)
+    mine = select_columns("m", schema, sheet({c: [1] for c in columns}), first, {second: "the time"}, problems)
     if prefixes or suffixes:
         match = [c for c in columns if c.startswith(tuple(prefixes)) or c.endswith(tuple(suffixes))]
     else:
@@ -92,7 +92,7 @@ def test_event_and_censorship_are_each_other_the_other_way_round(rows: list[tupl
     table = sheet({"t": [t for t, _ in rows], "e": [int(e) for _, e in rows]})
     for flag, observed in (("event", True), ("censorship", False)):
         problems: list[str] = []
-        found = targets(table, Outcome(time="t", unit="month", **{flag: "e"}), MISSING, problems)
+        found = targets(table, OutcomeSchema(time="t", unit="month", **{flag: "e"}), MISSING, problems)
         assert not problems
         assert [(t.time, t.event) for t in found if t] == [(float(t), e is observed) for t, e in rows]
 

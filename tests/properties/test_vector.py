@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fusionbench import ModalityUse
-from fusionbench.builtin.columns import fit_numbers
+from fusionbench.builtin.columns import fit_columns
 from fusionbench.builtin.vector import Vector, VectorOptions
 
 cells = st.one_of(st.floats(-1e6, 1e6, width=32), st.sampled_from([0.0, 0.0, 1.0, 2.0, -2.0, float("nan")]))
@@ -20,7 +20,7 @@ clips = st.one_of(st.none(), st.floats(0.5, 20))
 @settings(deadline=None, max_examples=60)
 @given(tables, clips, st.booleans())
 def test_whatever_the_column_the_result_is_finite_and_scaled(x: np.ndarray, clip: float | None, scale: bool) -> None:
-    numbers = fit_numbers(x, clip=clip, scale=scale)
+    numbers = fit_columns(x, clip=clip, scale=scale)
     z = numbers(x)
     assert np.isfinite(z).all()
     if scale:
@@ -35,14 +35,14 @@ def test_whatever_the_column_the_result_is_finite_and_scaled(x: np.ndarray, clip
 def test_the_order_of_the_training_cases_does_not_matter(x: np.ndarray, random: object) -> None:
     order = list(range(len(x)))
     random.shuffle(order)
-    one, other = fit_numbers(x, clip=5, scale=False), fit_numbers(x[order], clip=5, scale=False)
+    one, other = fit_columns(x, clip=5, scale=False), fit_columns(x[order], clip=5, scale=False)
     np.testing.assert_array_equal(one(x), other(x))
 
 
 @settings(deadline=None, max_examples=60)
 @given(tables)
 def test_clipping_keeps_the_order_of_the_cells(x: np.ndarray) -> None:
-    z = fit_numbers(x, clip=1, scale=True)(x)
+    z = fit_columns(x, clip=1, scale=True)(x)
     for column, raw in zip(z.T, x.T, strict=True):
         known = ~np.isnan(raw)
         assert (np.diff(column[known][np.argsort(raw[known])]) >= 0).all()
@@ -51,7 +51,7 @@ def test_clipping_keeps_the_order_of_the_cells(x: np.ndarray) -> None:
 @settings(deadline=None, max_examples=60)
 @given(hnp.arrays(np.float64, st.tuples(st.integers(1, 40), st.just(1)), elements=st.sampled_from([0.0, 1.0])))
 def test_a_binary_column_is_never_clipped(x: np.ndarray) -> None:
-    np.testing.assert_array_equal(fit_numbers(x, clip=5, scale=False)(x), x)
+    np.testing.assert_array_equal(fit_columns(x, clip=5, scale=False)(x), x)
 
 
 @settings(deadline=None, max_examples=60)

@@ -31,9 +31,8 @@ from torch.nn.utils.rnn import pad_sequence
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.instances import FittedInstances, InstanceOptions, as_float32
 from fusionbench.core.types import ModalitySpec, ModalityUse, PreparedBag, PreparedCase
-from fusionbench.data.cache_entry import RACY_NS
 from fusionbench.data.collate import collate
-from fusionbench.data.feature_cache import ENVIRONMENT, LIMIT, OFF
+from fusionbench.data.feature_cache import ENVIRONMENT, LIMIT, OFF, RACY_NS
 
 MB = 1e6
 

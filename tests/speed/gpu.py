@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fusionbench import Batch, ModalitySpec, PreparedBag, PreparedCase, Task
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import Case, CaseSet, SurvivalTargets
-from fusionbench.data import loader as feeding
+from fusionbench.data import loader
 from fusionbench.execution.training.loop import train_module
 from fusionbench.nn import TorchModel
 from tests.speed import made, plain
@@ -158,11 +158,11 @@ def cohort(cases: int, tokens: int, device: torch.device) -> CaseSet:
 @contextlib.contextmanager
 def room(share: float) -> Iterator[None]:
     """Bags stay on the GPU in up to this share of what is free there."""
-    usual, feeding.GPU_SHARE = feeding.GPU_SHARE, share
+    usual, loader.GPU_SHARE = loader.GPU_SHARE, share
     try:
         yield
     finally:
-        feeding.GPU_SHARE = usual
+        loader.GPU_SHARE = usual
 
 
 def epochs(device: torch.device, cases: int, tokens: int) -> None:

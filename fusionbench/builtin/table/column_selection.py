@@ -1,20 +1,20 @@
-"""Which columns of a table a modality has: by name, prefix or suffix, never an outcome, never another modality's."""
+"""Selects the columns of a modality: by name, prefix or suffix, never an outcome, never another modality's."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
 
-from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import NAMELESS, Sheet, count
 
 Problems = list[str]
 
 
-def claimed(
-    name: str, words: ModalityWords, sheet: Sheet, id_: str, reserved: Mapping[str, str], problems: Problems
+def select_columns(
+    name: str, schema: ModalitySchema, sheet: Sheet, id_: str, reserved: Mapping[str, str], problems: Problems
 ) -> tuple[str, ...]:
-    """The modality's columns, in the table's order.
+    """The columns of a modality, in the table's order.
 
     Args:
         id_: the table's column of case ids.
@@ -22,19 +22,19 @@ def claimed(
         problems: gets a line for each name, prefix or suffix that finds nothing, and for each reserved column.
     """
     where = f"modality.{name}"
-    problems += [sheet.unknown_column(f"{where}.columns", c) for c in words.columns if c not in sheet.columns]
-    found = _found(words, sheet.columns) if _names_any(words) else set(sheet.columns) - {id_}
-    for key, parts in (("prefix", words.prefix), ("suffix", words.suffix)):
+    problems += [sheet.unknown_column(f"{where}.columns", c) for c in schema.columns if c not in sheet.columns]
+    matching = _matching(schema, sheet.columns) if _names_any(schema) else set(sheet.columns) - {id_}
+    for key, parts in (("prefix", schema.prefix), ("suffix", schema.suffix)):
         test = str.startswith if key == "prefix" else str.endswith
         problems += [
             f"{where}.{key}: no column of {sheet.name} has the {key} {part!r}; correct it or leave it out"
             for part in parts
             if not any(test(column, part) for column in sheet.columns)
         ]
-    problems += [sheet.unknown_column(f"{where}.exclude", c) for c in words.exclude if c not in sheet.columns]
-    mine = tuple(c for c in sheet.columns if c in found and c not in words.exclude)
-    if found and not mine:
-        problems.append(f"{where}: exclude leaves none of its {len(found)} columns; leave the modality out")
+    problems += [sheet.unknown_column(f"{where}.exclude", c) for c in schema.exclude if c not in sheet.columns]
+    mine = tuple(c for c in sheet.columns if c in matching and c not in schema.exclude)
+    if matching and not mine:
+        problems.append(f"{where}: exclude leaves none of its {len(matching)} columns; leave the modality out")
     for column in mine:
         if column in reserved:
             problems.append(
@@ -43,19 +43,19 @@ def claimed(
             )
         if column.startswith(NAMELESS):
             problems.append(f"{where}: {column} of {sheet.name} has no name; name it, or name the columns to take")
-    problems += _unclaimed(where, "categorical", words.categorical, mine, sheet)
-    for group, members in words.groups.items():
+    problems += _unclaimed(where, "categorical", schema.categorical, mine, sheet)
+    for group, members in schema.groups.items():
         problems += _unclaimed(where, f"groups.{group}", members, mine, sheet)
     return tuple(c for c in mine if c not in reserved)
 
 
-def _names_any(words: ModalityWords) -> bool:
-    return bool(words.columns or words.prefix or words.suffix)
+def _names_any(schema: ModalitySchema) -> bool:
+    return bool(schema.columns or schema.prefix or schema.suffix)
 
 
-def _found(words: ModalityWords, columns: Sequence[str]) -> set[str]:
-    ends = {c for c in columns if c.startswith(words.prefix) or c.endswith(words.suffix)}
-    return ends | (set(words.columns) & set(columns))
+def _matching(schema: ModalitySchema, columns: Sequence[str]) -> set[str]:
+    ends = {c for c in columns if c.startswith(schema.prefix) or c.endswith(schema.suffix)}
+    return ends | (set(schema.columns) & set(columns))
 
 
 def _unclaimed(where: str, key: str, names: Sequence[str], mine: Sequence[str], sheet: Sheet) -> Problems:
@@ -65,7 +65,7 @@ def _unclaimed(where: str, key: str, names: Sequence[str], mine: Sequence[str], 
     return lines + [f"{where}.{key}: {c!r} is no column of this modality; add it to columns" for c in elsewhere]
 
 
-def shared(claims: Mapping[str, tuple[str, Sequence[str]]]) -> Problems:
+def shared_columns(claims: Mapping[str, tuple[str, Sequence[str]]]) -> Problems:
     """A line for each pair of modalities that have columns of one file in common.
 
     Args:

@@ -13,7 +13,7 @@ from fusionbench.core.interfaces import Options as BaseOptions
 from fusionbench.core.types import Case, DatasetInfo, Fold
 
 if TYPE_CHECKING:
-    from fusionbench.builtin.table.read import Read
+    from fusionbench.builtin.table.read import CohortFiles
 
 
 class TableOptions(BaseOptions):
@@ -43,16 +43,16 @@ class Table(Dataset):
         return Path(self.options.file).expanduser()
 
     def info(self) -> DatasetInfo:
-        read = self._read
-        outcome = read.words.outcome
+        files = self._files
+        outcome = files.schema.outcome
         return DatasetInfo(
-            title=read.words.title or f"{self.path.stem}, a cohort of your own",
-            modalities=dict(read.uses),
+            title=files.schema.title or f"{self.path.stem}, a cohort of your own",
+            modalities=dict(files.uses),
             endpoint=outcome.endpoint if outcome else "not known",
-            citation=read.words.citation,
-            licence=read.words.licence,
-            checksums=dict(read.checksums),
-            notes=read.notes,
+            citation=files.schema.citation,
+            licence=files.schema.licence,
+            checksums=dict(files.checksums),
+            notes=files.notes,
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
@@ -67,27 +67,27 @@ class Table(Dataset):
                 f"{self.path}: its rows are cases; set protocol.unit = 'patient', and for slides as cases write a row "
                 "a slide with the patient under `group`"
             )
-        return self._read.cases
+        return self._files.cases
 
     def folds(self) -> Sequence[Fold] | None:
         """One fold a value of the column `folds`: it tests the cases that have it and trains on all others."""
-        of = self._read.fold_of
-        if of is None:
+        fold_of = self._files.fold_of
+        if fold_of is None:
             return None
-        numbers = sorted(set(of.values()), key=lambda n: (len(n), n))  # 10 after 9
+        numbers = sorted(set(fold_of.values()), key=lambda n: (len(n), n))  # 10 after 9
         if len(numbers) < 2:
-            raise DataError(f"{self.path}: folds: column {self._read.words.folds!r} holds one value; it needs two")
+            raise DataError(f"{self.path}: folds: column {self._files.schema.folds!r} holds one value; it needs two")
         return tuple(
             Fold(
-                train=tuple(sorted(case for case in of if of[case] != number)),
+                train=tuple(sorted(case for case in fold_of if fold_of[case] != number)),
                 val=(),
-                test=tuple(sorted(case for case in of if of[case] == number)),
+                test=tuple(sorted(case for case in fold_of if fold_of[case] == number)),
             )
             for number in numbers
         )
 
     @cached_property
-    def _read(self) -> Read:
+    def _files(self) -> CohortFiles:
         from fusionbench.builtin.table.read import read_cohort
 
         return read_cohort(self.path)

@@ -1,4 +1,4 @@
-"""A cohort's TOML and every file it names, read and checked together; all problems in one DataError."""
+"""Reads a cohort's TOML and every file it names; all problems are reported in one DataError."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from fusionbench.builtin.table import outcome, slides, vectors
-from fusionbench.builtin.table.column_selection import Problems, claimed, shared
-from fusionbench.builtin.table.schema import Words, read_words, refused
+from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
+from fusionbench.builtin.table.schema import CohortSchema, data_error, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, ModalityUse
 
 
 @dataclass(frozen=True, eq=False)
-class Read:
-    """What a cohort's files say.
+class CohortFiles:
+    """A cohort as read from its TOML and files.
 
     Attributes:
         checksums: name in the TOML to sha256; the TOML itself without what is only printed.
         fold_of: case to the fold that tests it, where folds are published.
     """
 
-    words: Words
+    schema: CohortSchema
     uses: Mapping[str, ModalityUse]
     cases: tuple[Case, ...]
     checksums: Mapping[str, str]
@@ -34,23 +34,26 @@ class Read:
     notes: tuple[str, ...]
 
 
-def read_cohort(path: Path) -> Read:
-    """
+def read_cohort(path: Path) -> CohortFiles:
+    """The cohort that a TOML describes.
+
     Raises:
         DataError: a list of everything that is wrong with the TOML, or else with the files it names.
     """
-    words = read_words(path)
-    reading = _Reading(path, words)
-    made = reading.read()
-    if reading.problems or made is None:
-        raise refused(path, list(dict.fromkeys(reading.problems)))
-    return made
+    schema = read_schema(path)
+    reader = _Reader(path, schema)
+    files = reader.read()
+    if reader.problems or files is None:
+        raise data_error(path, list(dict.fromkeys(reader.problems)))  # each problem once
+    return files
 
 
 @dataclass
-class _Reading:
+class _Reader:
+    """Reads the files of one cohort; collects problems instead of stopping at the first."""
+
     path: Path
-    words: Words
+    schema: CohortSchema
     problems: Problems = field(default_factory=list)
     sheets: dict[str, Sheet | None] = field(default_factory=dict)
     refs: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -58,35 +61,35 @@ class _Reading:
     checksums: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def read(self) -> Read | None:
-        """The cohort, or None where even its case table cannot be read."""
-        words = self.words
-        sheet = self._sheet(words.table, words.id, *filter(None, [words.group, words.folds]))
+    def read(self) -> CohortFiles | None:
+        """The cohort; None where its case table cannot be read."""
+        schema = self.schema
+        sheet = self._sheet(schema.table, schema.id, *filter(None, [schema.group, schema.folds]))
         if sheet is None or not self._has_columns(sheet):
             return None
-        ids = vectors.read_ids(sheet, words.id, self.problems)
-        targets = outcome.targets(sheet, words.outcome, words.missing, self.problems)
-        groups = self._filled(sheet, words.group, ids)
-        folds = self._filled(sheet, words.folds, ids)
+        ids = vectors.read_ids(sheet, schema.id, self.problems)
+        targets = outcome.targets(sheet, schema.outcome, schema.missing, self.problems)
+        groups = self._filled(sheet, schema.group, ids)
+        folds = self._filled(sheet, schema.folds, ids)
         self._vectors(sheet, ids)
         self._folders(ids)
         cases = tuple(
             Case(id_, group, target, {m: of[id_] for m, of in self.refs.items() if id_ in of})
             for id_, group, target in zip(ids, groups, targets, strict=True)
         )
-        fold_of = dict(zip(ids, folds, strict=True)) if words.folds else None
-        self.checksums[self.path.name] = _content(words)
-        uses = {name: self.uses[name] for name in words.modality if name in self.uses}
-        return Read(words, uses, cases, dict(sorted(self.checksums.items())), fold_of, tuple(self.notes))
+        fold_of = dict(zip(ids, folds, strict=True)) if schema.folds else None
+        self.checksums[self.path.name] = _content(schema)
+        uses = {name: self.uses[name] for name in schema.modality if name in self.uses}
+        return CohortFiles(schema, uses, cases, dict(sorted(self.checksums.items())), fold_of, tuple(self.notes))
 
     def _sheet(self, name: str, *ids: str) -> Sheet | None:
-        """A table, read once whoever names it; None where it cannot be, which is a problem then.
+        """A table, read once however often it is named; None where it cannot be read, which is added to the problems.
 
-        Its columns of ids are read as text; a file has the same ones wherever it is named.
+        Its columns of ids are read as text: those of all tables of the TOML that name this file.
         """
         if name not in self.sheets:
             try:
-                self.sheets[name] = read_sheet(self.path.parent, name, (*ids, *self._ids_of(name)), self.words)
+                self.sheets[name] = read_sheet(self.path.parent, name, (*ids, *self._ids_of(name)), self.schema)
             except DataError as error:
                 self.problems.append(str(error))
                 self.sheets[name] = None
@@ -97,21 +100,22 @@ class _Reading:
 
     def _ids_of(self, name: str) -> list[str]:
         """Columns of ids that modalities name in a table."""
-        of_tables = [m.id or self.words.id for m in self.words.modality.values() if m.table == name]
-        of_maps = [c for m in self.words.modality.values() if m.map == name for c in (m.slide, m.case)]
+        of_tables = [m.id or self.schema.id for m in self.schema.modality.values() if m.table == name]
+        of_maps = [c for m in self.schema.modality.values() if m.map == name for c in (m.slide, m.case)]
         return [*of_tables, *of_maps]
 
     def _has_columns(self, sheet: Sheet) -> bool:
-        """Whether the id is there; every column that the TOML names and that is not is a problem."""
-        words, of = self.words, self.words.outcome
-        named = {"id": words.id, "group": words.group, "folds": words.folds}
-        if of:
-            named |= {"outcome.time": of.time, f"outcome.{'event' if of.event else 'censorship'}": of.flag}
+        """Whether the table has the id column; other columns that it lacks are added to the problems."""
+        schema, outcome_ = self.schema, self.schema.outcome
+        named = {"id": schema.id, "group": schema.group, "folds": schema.folds}
+        if outcome_:
+            flag_key = f"outcome.{'event' if outcome_.event else 'censorship'}"
+            named |= {"outcome.time": outcome_.time, flag_key: outcome_.flag}
         self.problems += [sheet.unknown_column(k, c) for k, c in named.items() if c and c not in sheet.columns]
-        return words.id in sheet.columns
+        return schema.id in sheet.columns
 
     def _filled(self, sheet: Sheet, column: str | None, ids: list[str]) -> list[str]:
-        """A text a row; the case's id where there is no such column."""
+        """The text of each row in a column; the case's id where there is no such column."""
         if column is None or column not in sheet.columns:
             return ids
         texts = list(sheet.frame[column])
@@ -124,35 +128,37 @@ class _Reading:
 
     def _vectors(self, table: Sheet, ids: list[str]) -> None:
         claims: dict[str, tuple[str, tuple[str, ...]]] = {}
-        of_columns = {n: m for n, m in self.words.modality.items() if m.folder is None}
-        for name, words in of_columns.items():
-            id_ = words.id or self.words.id
-            sheet = table if words.table is None else self._sheet(words.table, id_)
+        of_columns = {n: m for n, m in self.schema.modality.items() if m.folder is None}
+        for name, schema in of_columns.items():
+            id_ = schema.id or self.schema.id
+            sheet = table if schema.table is None else self._sheet(schema.table, id_)
             if sheet is None:
                 continue
             if id_ not in sheet.columns:
                 self.problems.append(sheet.unknown_column(f"modality.{name}.id", id_))
                 continue
-            columns = claimed(name, words, sheet, id_, {**self.words.reserved, id_: "the case's id"}, self.problems)
+            columns = select_columns(
+                name, schema, sheet, id_, {**self.schema.reserved, id_: "the case's id"}, self.problems
+            )
             claims[name] = (sheet.name, columns)
             rows = ids if sheet is table else vectors.read_ids(sheet, id_, self.problems)
             if columns:
-                found = vectors.read_vectors(name, words, sheet, rows, columns, ids, self.words.missing, self.problems)
-                self._take(name, found.use, found.of_case, found.notes)
-        self.problems += shared(claims)
+                read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
+                self._take(name, read.use, read.of_case, read.notes)
+        self.problems += shared_columns(claims)
 
     def _folders(self, ids: list[str]) -> None:
-        for name, words in self.words.modality.items():
-            if words.folder is None:
+        for name, schema in self.schema.modality.items():
+            if schema.folder is None:
                 continue
-            map_ = None if words.map is None else self._sheet(words.map, words.slide, words.case)
-            if words.map is not None and map_ is None:
+            map_ = None if schema.map is None else self._sheet(schema.map, schema.slide, schema.case)
+            if schema.map is not None and map_ is None:
                 continue
-            place = self.path.parent / Path(words.folder).expanduser()
-            found = slides.read_folder(name, words, place, map_, frozenset(ids), self.problems)
-            use = ModalityUse("bag", found.width, options=dict(words.options))
-            self.checksums[words.folder] = found.sha256
-            self._take(name, use, found.of_case, found.notes)
+            place = self.path.parent / Path(schema.folder).expanduser()
+            folder = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
+            use = ModalityUse("bag", folder.width, options=dict(schema.options))
+            self.checksums[schema.folder] = folder.sha256
+            self._take(name, use, folder.of_case, folder.notes)
 
     def _take(self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...]) -> None:
         self.uses[name], self.refs[name] = use, dict(of_case)
@@ -161,7 +167,7 @@ class _Reading:
             self.problems.append(f"modality.{name}: no case has it; check the ids, or leave it out")
 
 
-def _content(words: Words) -> str:
-    """sha256 of what the TOML says, without what is only printed."""
-    said = words.model_dump(mode="json", exclude={"title", "citation", "licence"})
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+def _content(schema: CohortSchema) -> str:
+    """sha256 of the TOML's content, without what is only printed."""
+    content = schema.model_dump(mode="json", exclude={"title", "citation", "licence"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

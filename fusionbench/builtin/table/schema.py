@@ -1,4 +1,4 @@
-"""What a cohort's TOML may say; every problem of it in one DataError."""
+"""The schema of a cohort's TOML; all its problems are reported in one DataError."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from fusionbench.core.errors import DataError, did_you_mean
 
 SHOWN = 20
-"""Problems that are listed; more are counted."""
+"""Problems listed in a message; of more, the number is given."""
 
 
 def _several(value: Any) -> Any:
-    """One text where several may stand."""
+    """A single text as a tuple: one is allowed where several may stand."""
     return (value,) if isinstance(value, str) else value
 
 
@@ -30,8 +30,8 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Outcome(_Strict):
-    """Time and whether it ended with the event.
+class OutcomeSchema(_Strict):
+    """Table `[outcome]`: follow-up times, and whether they ended with the event.
 
     Attributes:
         time: column of the follow-up.
@@ -51,7 +51,7 @@ class Outcome(_Strict):
     endpoint: str = "overall survival"
 
     @model_validator(mode="after")
-    def _one_way_round(self) -> Outcome:
+    def _check_event_columns(self) -> OutcomeSchema:
         if (self.event is None) == (self.censorship is None):
             raise ValueError("name one column: event (1 = observed) or censorship (1 = censored)")
         if bool(self.observed) != bool(self.censored):
@@ -71,18 +71,18 @@ _OF_COLUMNS = ("table", "id", "columns", "prefix", "suffix", "exclude", "categor
 _OF_FOLDER = ("map", "slide", "case")
 
 
-class ModalityWords(_Strict):
-    """Where one modality is.
+class ModalitySchema(_Strict):
+    """Table `[modality.NAME]`: where the values of one modality are.
 
     Attributes:
-        columns, prefix, suffix: names, beginnings and endings of its columns; what any of them finds is taken.
-        exclude: columns that a prefix or suffix finds and that are not of it.
+        columns, prefix, suffix: names, beginnings and endings of its columns; a column that matches any is taken.
+        exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
         groups: named groups of columns, for models that have a branch a group.
         table, id: another table with one row a case, and its column of case ids; all its other columns are taken
             where nothing is named.
         folder: feature files, one a slide, instead of columns.
-        map: table that says whose a slide is; without one a file's name is the case's id.
+        map: table of slides and their cases; without one a file's name is the case's id.
         slide, case: columns of the map.
         unknown: what to do with rows and slides of cases that the case table does not have.
         options: of the reader (`vector` or `bag`).
@@ -104,7 +104,7 @@ class ModalityWords(_Strict):
     options: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _one_place(self) -> ModalityWords:
+    def _check_source(self) -> ModalitySchema:
         given = self.model_fields_set
         if "" in (*self.prefix, *self.suffix):
             raise ValueError("an empty prefix or suffix matches every column; name a beginning or an ending")
@@ -122,8 +122,8 @@ class ModalityWords(_Strict):
         return self
 
 
-class Words(_Strict):
-    """A cohort's TOML.
+class CohortSchema(_Strict):
+    """A cohort's TOML as a whole.
 
     Attributes:
         table: the case table: one row a case; .csv, .tsv, .parquet, or a .zip with one of the first two.
@@ -140,8 +140,8 @@ class Words(_Strict):
     id: str
     group: str | None = None
     folds: str | None = None
-    outcome: Outcome | None = None
-    modality: Mapping[str, ModalityWords] = Field(min_length=1)
+    outcome: OutcomeSchema | None = None
+    modality: Mapping[str, ModalitySchema] = Field(min_length=1)
     missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: str = Field(".", min_length=1, max_length=1)
@@ -152,9 +152,9 @@ class Words(_Strict):
     @property
     def reserved(self) -> dict[str, str]:
         """Columns of the case table that no modality may have, and what each is."""
-        of_outcome = {self.outcome.time: "the time", self.outcome.flag: "the outcome"} if self.outcome else {}
+        outcome = {self.outcome.time: "the time", self.outcome.flag: "the outcome"} if self.outcome else {}
         own = {self.id: "the case's id", **({self.folds: "the fold"} if self.folds else {})}
-        return {**own, **of_outcome}
+        return {**own, **outcome}
 
 
 _PLAIN = {
@@ -164,14 +164,15 @@ _PLAIN = {
     "mapping_type": "write keys, key = value, under its name in brackets",
     "too_short": "name one at least",
 }
-"""Kinds of fault to words that need no Python."""
-_PLACES: Mapping[str, type[BaseModel]] = {"outcome": Outcome, "modality": ModalityWords}
+"""Kinds of pydantic errors to messages that do not need Python."""
+_TABLES: Mapping[str, type[BaseModel]] = {"outcome": OutcomeSchema, "modality": ModalitySchema}
 
 
-def read_words(path: Path) -> Words:
-    """
+def read_schema(path: Path) -> CohortSchema:
+    """A cohort's TOML, read and validated.
+
     Raises:
-        DataError: no such file, not TOML (with the line), or all that it says wrongly.
+        DataError: no such file, not TOML (with the line), or all its invalid keys and values.
     """
     try:
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -184,13 +185,13 @@ def read_words(path: Path) -> Words:
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: not valid TOML: {error}") from error
     try:
-        return Words.model_validate(raw)
+        return CohortSchema.model_validate(raw)
     except ValidationError as error:
-        raise refused(path, [_line(e) for e in error.errors()]) from error
+        raise data_error(path, [_line(e) for e in error.errors()]) from error
 
 
-def refused(path: Path, problems: Sequence[str]) -> DataError:
-    """All problems of a cohort as one error: a line where there is one, else a list."""
+def data_error(path: Path, problems: Sequence[str]) -> DataError:
+    """The problems of a cohort as one error: a line for a single one, else a list."""
     if len(problems) == 1:
         return DataError(f"{path}: {problems[0]}")
     lines = [f"  - {problem}" for problem in problems[:SHOWN]]
@@ -202,8 +203,8 @@ def _line(error: Any) -> str:
     loc = [str(part) for part in error["loc"]]
     key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
-        place = _PLACES.get(loc[0], Words) if len(loc) > 1 else Words
-        return f"{key}: {did_you_mean('key', loc[-1], place.model_fields)}"
+        table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema
+        return f"{key}: {did_you_mean('key', loc[-1], table.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: this key is needed and is not there"
     seen = "" if isinstance(error["input"], Mapping) else f" (got {error['input']!r})"

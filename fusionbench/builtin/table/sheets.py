@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.builtin.table.schema import Words
+from fusionbench.builtin.table.schema import CohortSchema
 from fusionbench.core.errors import DataError, did_you_mean
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Sheet:
         return f"{key}: unknown column of {self.name} {column!r}; {hint} It has {len(self.columns)} columns"
 
 
-def read_sheet(folder: Path, name: str, ids: Sequence[str], words: Words) -> Sheet:
+def read_sheet(folder: Path, name: str, ids: Sequence[str], schema: CohortSchema) -> Sheet:
     """One table.
 
     Args:
@@ -77,7 +77,7 @@ def read_sheet(folder: Path, name: str, ids: Sequence[str], words: Words) -> She
         raise DataError(f"{name}: cannot be read ({error.strerror or error}); looked for {path.absolute()}") from error
     content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
     try:
-        frame = _parquet(data) if kind == ".parquet" else _csv(name, content, inside, ids, words)
+        frame = _parquet(data) if kind == ".parquet" else _csv(name, content, inside, ids, schema)
     except (ValueError, OSError, Warning) as error:
         raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
     frame = frame.dropna(how="all")
@@ -114,11 +114,11 @@ def _parquet(data: bytes) -> pd.DataFrame:
     return frame
 
 
-def _csv(name: str, data: bytes, inside: str, ids: Sequence[str], words: Words) -> pd.DataFrame:
+def _csv(name: str, data: bytes, inside: str, ids: Sequence[str], schema: CohortSchema) -> pd.DataFrame:
     import pandas as pd
 
     tabs = Path(inside).suffix.lower() in (".tsv", ".txt")
-    form: dict[str, Any] = {"sep": "\t" if tabs else words.separator, "encoding": "utf-8-sig"}
+    form: dict[str, Any] = {"sep": "\t" if tabs else schema.separator, "encoding": "utf-8-sig"}
     header = pd.read_csv(io.BytesIO(data), header=None, nrows=1, keep_default_na=False, dtype=str, **form)
     names = [str(cell).strip() or f"{NAMELESS}{i}" for i, cell in enumerate(header.iloc[0], 1)]
     _check_header(name, names, form["sep"])
@@ -130,11 +130,11 @@ def _csv(name: str, data: bytes, inside: str, ids: Sequence[str], words: Words) 
             header=0,
             index_col=False,
             dtype={column: str for column in ids if column in names},
-            na_values=list(words.missing),
+            na_values=list(schema.missing),
             keep_default_na=False,
             skip_blank_lines=False,
             skipinitialspace=True,
-            decimal=words.decimal,
+            decimal=schema.decimal,
             low_memory=False,
             **form,
         )

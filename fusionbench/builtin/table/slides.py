@@ -1,4 +1,4 @@
-"""Feature files of slides, joined to cases: the slides of one case form one bag."""
+"""Feature files of slides, joined to cases: all slides of a case form one bag."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from pathlib import Path
 from fusionbench.builtin.feature_files import FORMATS, read_arrays
 from fusionbench.builtin.instances import as_float32, check_instances
 from fusionbench.builtin.table.column_selection import Problems
-from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest
 from fusionbench.core.errors import DataError
 
 EDGE = 1 << 20
-"""Bytes hashed at each end of a feature file: those of a cohort can be 100 GB."""
+"""Bytes hashed at each end of a feature file; not all, since the files of a cohort can be 100 GB."""
 
 READ_WHOLE = 1 << 29
-"""Bytes of a folder up to which every value is read and looked at whenever the cohort is; beyond, `data check` does."""
+"""Bytes of a folder up to which loading the cohort checks every value; of larger folders, `data check` does."""
 
 SLIDE_ENDINGS = (".svs", ".tif", ".tiff", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".vms", ".svslide", ".czi")
 
@@ -32,7 +32,7 @@ class Folder:
         of_case: case to its files, in the order of their slides' names.
         width: of an instance.
         sha256: over names, sizes, and the first and last MiB of each file.
-        notes: what was left aside, a line each.
+        notes: one line each for files that were ignored and for slides without a file.
     """
 
     of_case: Mapping[str, tuple[Path, ...]]
@@ -43,31 +43,31 @@ class Folder:
 
 @dataclass(frozen=True)
 class Owner:
-    """Whose a slide is; `place` is where the map says so."""
+    """The case of a slide; `place` is the row of the map that says so, as the beginning of a message."""
 
     case: str
     place: str = ""
 
 
 def read_folder(
-    name: str, words: ModalityWords, place: Path, map_: Sheet | None, cases: Collection[str], problems: Problems
+    name: str, schema: ModalitySchema, place: Path, map_: Sheet | None, cases: Collection[str], problems: Problems
 ) -> Folder:
     """Join files to cases and check them.
 
     Args:
-        place: the folder; files that are no feature files are not looked at.
-        map_: whose a slide is; None = a file's name is the case's id.
+        place: the folder; files of other formats are ignored.
+        map_: table of slides and their cases; None = a file's name is the case's id.
         problems: gets a line for each fault of a file, and one each for unknown cases and unknown slides.
     """
     where, notes = f"modality.{name}", Problems()
-    files = _files(where, str(words.folder), place, problems)
-    owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, words, map_, problems)
-    aside = notes if words.unknown == "ignore" else problems
-    aside += [f"{where}: {line}" for line in (*_unmapped(words, files, owner), *_unknown(words, files, owner, cases))]
+    files = _files(where, str(schema.folder), place, problems)
+    owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, schema, map_, problems)
+    aside = notes if schema.unknown == "ignore" else problems
+    aside += [f"{where}: {line}" for line in (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))]
     absent = [slide for slide, of in owner.items() if slide not in files and of.case in cases]
     if absent:
         notes.append(
-            f"{where}: {len(absent)} of {len(owner)} slides of {words.map} have no file in {words.folder}, the first "
+            f"{where}: {len(absent)} of {len(owner)} slides of {schema.map} have no file in {schema.folder}, the first "
             f"is {absent[0]!r}"
         )
     of_case: dict[str, tuple[Path, ...]] = {}
@@ -79,32 +79,32 @@ def read_folder(
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:
-    """Slide to its file, in the order of names."""
+    """Name of a slide to its file, in the order of names."""
     known = "/".join(FORMATS)
     if not place.is_dir():
         problems.append(f"{where}.folder: {name!r} is no folder; looked for {place.absolute()}")
         return {}
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in sorted(p.absolute() for p in place.iterdir() if p.suffix in FORMATS):
-        if path.stem in found:
-            problems.append(f"{where}: {found[path.stem].name} and {path.name} are of one slide; keep one of them")
-        found[path.stem] = path
-    if not found:
+        if path.stem in files:
+            problems.append(f"{where}: {files[path.stem].name} and {path.name} are of one slide; keep one of them")
+        files[path.stem] = path
+    if not files:
         problems.append(f"{where}.folder: {name!r} holds no {known} file; put one of each slide there")
-    return found
+    return files
 
 
-def _owners(where: str, words: ModalityWords, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
-    """Slide to its case, as the map has it."""
-    keys = {"slide": words.slide, "case": words.case}
+def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
+    """Name of a slide to its case, from the map."""
+    keys = {"slide": schema.slide, "case": schema.case}
     lacking = [sheet.unknown_column(f"{where}.{key}", c) for key, c in keys.items() if c not in sheet.columns]
     problems += lacking
     if lacking:
         return {}
     owner: dict[str, Owner] = {}
-    for row, slide, case in zip(sheet.frame.index, sheet.frame[words.slide], sheet.frame[words.case], strict=True):
+    for row, slide, case in zip(sheet.frame.index, sheet.frame[schema.slide], sheet.frame[schema.case], strict=True):
         if not slide or not case:
-            problems.append(f"{sheet.name}, row {row}: {words.slide!r} or {words.case!r} is empty; fill both")
+            problems.append(f"{sheet.name}, row {row}: {schema.slide!r} or {schema.case!r} is empty; fill both")
             continue
         first = owner.setdefault(bare(slide), Owner(case, f"{sheet.name}, row {row}: "))
         if first.case != case:
@@ -123,18 +123,18 @@ def bare(slide: str) -> str:
     return slide
 
 
-def _unmapped(words: ModalityWords, files: Mapping[str, Path], owner: Mapping[str, Owner]) -> Iterator[str]:
+def _unmapped(schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner]) -> Iterator[str]:
     """A line for files of slides that the map does not have."""
     odd = [slide for slide in files if slide not in owner]
     if odd and owner:
         yield (
-            f"{count(len(odd), 'file')} of {words.folder} of slides that {words.map} does not have, the first is "
-            f"{files[odd[0]].name}{_remedy(words, odd[0], owner)}"
+            f"{count(len(odd), 'file')} of {schema.folder} of slides that {schema.map} does not have, the first is "
+            f"{files[odd[0]].name}{_remedy(schema, odd[0], owner)}"
         )
 
 
 def _unknown(
-    words: ModalityWords, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
+    schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
 ) -> Iterator[str]:
     """A line for slides of cases that the case table does not have."""
     odd = [slide for slide, of in owner.items() if of.case not in cases]
@@ -143,18 +143,18 @@ def _unknown(
         whose = f"slide {odd[0]!r} is of {first.case!r}" if first.place else f"file {files[odd[0]].name}"
         yield (
             f"{first.place}{whose}, a case that the case table does not have ({count(len(odd), 'slide')} so)"
-            f"{_remedy(words, first.case, cases)}"
+            f"{_remedy(schema, first.case, cases)}"
         )
 
 
-def _remedy(words: ModalityWords, id_: str, known: Collection[str]) -> str:
-    if words.unknown == "ignore":
+def _remedy(schema: ModalitySchema, id_: str, known: Collection[str]) -> str:
+    if schema.unknown == "ignore":
         return ": ignored"
     return f'{nearest(id_, sorted(known))}; add it there, or say unknown = "ignore"'
 
 
 def _check_files(paths: Sequence[Path], problems: Problems) -> int:
-    """Shapes of all files, and all values of a folder that is not large; returns the width that most have."""
+    """Check the shapes of all files, and all values of a folder that is not large; the width that most files have."""
     whole = sum(path.stat().st_size for path in paths) <= READ_WHOLE
     shapes: dict[Path, tuple[int, ...]] = {}
     faults: dict[Path, str] = {}

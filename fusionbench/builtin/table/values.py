@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 MOSTLY = 0.5
-"""Share of numbers from which on a column is one of numbers, so that a text in it is a fault and no level."""
+"""A column is numeric where at most this share of its cells are texts; a text in it is then an error, no level."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,8 +104,8 @@ def _coded(texts: Sequence[str | None]) -> Floats:
 
 
 def _numeric(sheet: Sheet, name: str, texts: Sequence[str | None], problems: Problems) -> Floats:
-    found = [None if text is None else number(text) for text in texts]
-    odd = [i for i, text in enumerate(texts) if text is not None and found[i] is None]
+    values = [None if text is None else number(text) for text in texts]
+    odd = [i for i, text in enumerate(texts) if text is not None and values[i] is None]
     if odd:
         known = sum(text is not None for text in texts)
         problems.append(
@@ -113,4 +113,4 @@ def _numeric(sheet: Sheet, name: str, texts: Sequence[str | None], problems: Pro
             f"{known - len(odd)} of {known} cells are; write a number or leave it empty, add the text to `missing`, or "
             "name the column under categorical"
         )
-    return np.array([np.nan if value is None else value for value in found])
+    return np.array([np.nan if value is None else value for value in values])

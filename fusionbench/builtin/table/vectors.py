@@ -1,4 +1,4 @@
-"""Modalities that are columns: of the case table, or of another table with one row a case."""
+"""Modalities that are columns of the case table, or of another table with one row per case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionbench.builtin.table.column_selection import Problems
-from fusionbench.builtin.table.schema import ModalityWords
+from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest
 from fusionbench.builtin.table.values import numbers
 from fusionbench.core.types import ModalityUse
@@ -26,7 +26,7 @@ class Vectors:
 
     Attributes:
         of_case: case to its (column,) float64; a case without any known cell lacks the modality.
-        notes: what was left aside, a line each.
+        notes: one line where rows were ignored.
     """
 
     use: ModalityUse
@@ -35,7 +35,7 @@ class Vectors:
 
 
 def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
-    """The id of each row; problems get a line where some are empty and one where some stand twice."""
+    """The id of each row; empty ids and ids of several rows are added to the problems, one line each."""
     rows: dict[str, int] = {}
     empty: list[int] = []
     twice: dict[str, tuple[int, int]] = {}
@@ -52,16 +52,17 @@ def read_ids(sheet: Sheet, column: str, problems: Problems) -> list[str]:
         )
     if twice:
         id_, (first, second) = next(iter(twice.items()))
+        ids = "1 id has" if len(twice) == 1 else f"{len(twice)} ids have"
         problems.append(
-            f"{sheet.name}, column {column!r}: {id_!r} stands in rows {first} and {second} ({count(len(twice), 'id')} "
-            "so); write one row a case"
+            f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and "
+            f"{second}). Aggregate to one row per patient, or use a feature folder"
         )
     return [id_ or "" for id_ in sheet.frame[column]]
 
 
 def read_vectors(
     name: str,
-    words: ModalityWords,
+    schema: ModalitySchema,
     sheet: Sheet,
     ids: Sequence[str],
     columns: Sequence[str],
@@ -69,20 +70,20 @@ def read_vectors(
     missing: Sequence[str],
     problems: Problems,
 ) -> Vectors:
-    """Columns of a table, by case.
+    """The values of a modality's columns, by case.
 
     Args:
         ids: of the table's rows; `cases`: of the case table.
         missing: texts that stand for "not known".
     """
-    cells = numbers(sheet, columns, words.categorical, missing, problems)
+    cells = numbers(sheet, columns, schema.categorical, missing, problems)
     known, notes = frozenset(cases), []
     unknown = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
     if unknown:
         row, id_ = unknown[0]
         rows = count(len(unknown), "row")
         line = f"modality.{name}: {sheet.name} has {rows} of cases that the case table does not have"
-        if words.unknown == "ignore":
+        if schema.unknown == "ignore":
             notes.append(f"{line}: ignored")
         else:
             near = nearest(id_, cases)
@@ -91,10 +92,10 @@ def read_vectors(
     use = ModalityUse(
         "vector",
         len(columns),
-        options=dict(words.options),
+        options=dict(schema.options),
         features=tuple(columns),
         categorical=cells.categorical,
-        groups=dict(words.groups),
+        groups=dict(schema.groups),
     )
     of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
     return Vectors(use, of_case, tuple(notes))

@@ -1,4 +1,4 @@
-"""Every value of a cohort, read once: vectors as one matrix, of bags their sizes."""
+"""Reads every value of a cohort once: vectors as one matrix, of bags only their sizes are kept."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """One modality of the cases that have it.
+    """The values of one modality, of the cases that have it.
 
     Attributes:
-        cases: those, in the cohort's order.
-        instances: (case,) how many each has; 1 for a vector.
+        cases: the cases that have it, in the cohort's order.
+        instances: (case,) number of instances; 1 for a vector.
         table: (case, column) float64 of a vector, NaN where a cell is missing; None for a bag.
     """
 
@@ -35,23 +35,23 @@ class Content:
 
     @property
     def cells(self) -> NDArray[np.float64]:
-        """The table of a vector."""
+        """(case, column) the table of a vector."""
         assert self.table is not None, "a bag has no table"
         return self.table
 
     @property
     def followed(self) -> list[int]:
-        """Rows of the cases with follow-up; `time` and `event` are theirs."""
+        """Positions of the cases with follow-up, those of `time` and `event`."""
         return [i for i, case in enumerate(self.cases) if case.target is not None]
 
     @property
     def time(self) -> NDArray[np.float64]:
-        """Months."""
+        """(followed case,) months."""
         return np.array([case.target.time for case in self.cases if case.target is not None])
 
     @property
     def event(self) -> NDArray[np.bool_]:
-        """True = observed."""
+        """(followed case,) True = observed."""
         return np.array([case.target.event for case in self.cases if case.target is not None], dtype=bool)
 
     @property
@@ -62,7 +62,8 @@ class Content:
 
 
 def read_all(cohort: Cohort) -> Mapping[str, Content]:
-    """
+    """Modality to what was read of it.
+
     Raises:
         DataError: a list of the cases whose values cannot be used.
     """

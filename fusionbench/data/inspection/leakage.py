@@ -1,4 +1,4 @@
-"""Which columns of a table know the outcome, or nothing: pure numpy over all columns at once."""
+"""Which columns of a table reveal the outcome, or are constant; all columns at once, since omics have thousands."""
 
 from __future__ import annotations
 
@@ -12,40 +12,44 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-MOSTLY_EQUAL = 0.9
-"""Rank correlation with the time from which on a column knows it."""
-MAYBE = 0.75
-"""The same, roughly, from which on it is worth computing exactly."""
-LEAST = 20
+REVEALING = 0.9
+"""Rank correlation with the time above which a column reveals it."""
+CANDIDATE = 0.75
+"""Approximate rank correlation above which the exact one is computed."""
+MIN_CASES = 20
 """Cases with a value from which on a correlation means something."""
-SELDOM = 0.01
-"""A column is accused only where fewer of the modality's columns than this would separate the events by chance."""
+MAX_BY_CHANCE = 0.01
+"""A column gets a warning only where fewer of the modality's columns than this are expected to separate by chance."""
 
 
 def predicts_event(table: Floats, event: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(column,) where one threshold, or the levels of few, divide the cases with a value into event and not.
+    """(column,) True where a threshold, or a few levels, separate cases with the event exactly from those without.
 
-    Columns are accused only where so many cases cannot be divided so by chance, given how many columns there are.
+    Only where that is unlikely by chance, given the number of columns: under permutation, a threshold separates k of n
+    cases with probability 2 / C(n, k), and L levels with at most 2^L / C(n, k).
 
     Args:
-        table: (case, column), NaN = no value. event: (case,).
+        table: (case, column), NaN = no value.
+        event: (case,) True = observed.
     """
     (low, high), (low_other, high_other) = _range(table[event]), _range(table[~event])
-    divided = (low > high_other) | (high < low_other)
-    # Levels are counted for all columns at once; few have so few that they are worth a look of their own.
+    separated = (low > high_other) | (high < low_other)
+    # Counted for all columns at once; only columns with few levels are looked at one by one.
     known = (~np.isnan(table)).sum(axis=0)
     levels = 1 + (np.diff(np.sort(table, axis=0), axis=0) > 0).sum(axis=0)
-    found = np.zeros(table.shape[1], dtype=bool)
-    for i in np.flatnonzero(divided | (levels <= known // 3)):
+    revealing = np.zeros(table.shape[1], dtype=bool)
+    for i in np.flatnonzero(separated | (levels <= known // 3)):
         died, others = (x[~np.isnan(x)] for x in (table[event, i], table[~event, i]))
-        if died.size and others.size and (divided[i] or not np.isin(died, others).any()):
-            ways = math.log(2) * (1 if divided[i] else float(levels[i]))
-            found[i] = math.log(table.shape[1]) + ways - _log_binomial(died.size, others.size) <= math.log(SELDOM)
-    return found
+        if died.size and others.size and (separated[i] or not np.isin(died, others).any()):
+            log_ways = math.log(2) * (1 if separated[i] else float(levels[i]))
+            # Logarithms: the binomial coefficient of a cohort exceeds float64.
+            expected = math.log(table.shape[1]) + log_ways - _log_binomial(died.size, others.size)
+            revealing[i] = expected <= math.log(MAX_BY_CHANCE)
+    return revealing
 
 
 def _range(table: Floats) -> tuple[Floats, Floats]:
-    """(column,) smallest and largest value; infinite the wrong way round where there is none."""
+    """(column,) smallest and largest value; (inf, -inf) for a column without values."""
     empty = np.isnan(table)
     low = np.where(empty, np.inf, table).min(axis=0, initial=np.inf)
     high = np.where(empty, -np.inf, table).max(axis=0, initial=-np.inf)
@@ -53,51 +57,53 @@ def _range(table: Floats) -> tuple[Floats, Floats]:
 
 
 def _log_binomial(k: int, rest: int) -> float:
-    """log of how many ways there are to choose k of k + rest."""
+    """log of the binomial coefficient (k + rest) over k."""
     return math.lgamma(k + rest + 1) - math.lgamma(k + 1) - math.lgamma(rest + 1)
 
 
 def predicts_time(table: Floats, time: Floats) -> NDArray[np.bool_]:
-    """(column,) where the values' ranks correlate with those of the time, among the cases with a value.
+    """(column,) True where Spearman's rank correlation with the time exceeds `REVEALING`, among cases with a value.
 
     Args:
-        table: (case, column), NaN = no value. time: (case,).
+        table: (case, column), NaN = no value.
+        time: (case,).
     """
     from scipy.stats import spearmanr
 
-    found = np.zeros(table.shape[1], dtype=bool)
-    for i in np.flatnonzero(_maybe(table, time)):
+    revealing = np.zeros(table.shape[1], dtype=bool)
+    for i in np.flatnonzero(_candidates(table, time)):
         known = ~np.isnan(table[:, i])
         values = table[known, i]
-        if len(values) >= LEAST and min(np.ptp(values), np.ptp(time[known])) > 0:
-            found[i] = abs(spearmanr(values, time[known]).statistic) > MOSTLY_EQUAL
-    return found
+        if len(values) >= MIN_CASES and min(np.ptp(values), np.ptp(time[known])) > 0:
+            revealing[i] = abs(spearmanr(values, time[known]).statistic) > REVEALING
+    return revealing
 
 
-def _maybe(table: Floats, time: Floats) -> NDArray[np.bool_]:
-    """(column,) worth an exact look: ranks correlate where the order of rows breaks ties, all columns at once."""
+def _candidates(table: Floats, time: Floats) -> NDArray[np.bool_]:
+    """(column,) True where an approximate rank correlation is high; ties are broken by the order of rows."""
     known = ~np.isnan(table)
     count = np.maximum(known.sum(axis=0), 1)
     x, y = _centred(_ranks(table), known, count), _centred(_ranks(time[:, np.newaxis]), known, count)
+    # Pearson's correlation of ranks; constant columns have a spread of 0 and are never candidates.
     spread = np.sqrt((x**2).sum(axis=0) * (y**2).sum(axis=0))
-    return np.asarray(np.abs((x * y).sum(axis=0)) > MAYBE * np.where(spread > 0, spread, np.inf))
+    return np.asarray(np.abs((x * y).sum(axis=0)) > CANDIDATE * np.where(spread > 0, spread, np.inf))
 
 
 def _centred(ranks: Floats, known: NDArray[np.bool_], count: NDArray[np.int64]) -> Floats:
-    """(case, column) distance from the column's mean over known cells; 0 elsewhere."""
+    """(case, column) difference to the column's mean over known cells; 0 in missing cells."""
     kept = np.where(known, ranks, 0.0)
     return np.where(known, kept - kept.sum(axis=0) / count, 0.0)
 
 
 def _ranks(table: Floats) -> Floats:
-    """(case, column) place of each value in its column, from 0; NaN last."""
+    """(case, column) rank of each value in its column, from 0; NaN last."""
     ranks = np.empty_like(table)
-    places = np.arange(len(table), dtype=np.float64)[:, np.newaxis]
-    np.put_along_axis(ranks, np.argsort(table, axis=0, kind="stable"), places, axis=0)
+    order = np.arange(len(table), dtype=np.float64)[:, np.newaxis]
+    np.put_along_axis(ranks, np.argsort(table, axis=0, kind="stable"), order, axis=0)
     return ranks
 
 
 def constant(table: Floats) -> NDArray[np.bool_]:
-    """(column,) where all cases with a value have the same; NaN = no value."""
+    """(column,) True where all cases with a value have the same; NaN = no value."""
     low, high = _range(table)
     return np.asarray(low == high)

@@ -1,4 +1,4 @@
-"""What is in a cohort, in numbers and in lines."""
+"""What is in a cohort: numbers, and lines to print."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FollowUp:
-    """Months.
+    """Follow-up of a cohort, in months.
 
     Attributes:
-        median_time: of all times, whether they ended with the event or not.
-        median_follow_up: by the reverse Kaplan-Meier estimator, in which being censored is the event: how long patients
-            would have been followed had none died (Schemper and Smith 1996); None where it is not reached.
+        median_time: of all times, with event or censored.
+        median_follow_up: by the reverse Kaplan-Meier estimator, with censoring as the event: how long patients would
+            have been followed if nobody had the event (Schemper and Smith 1996); None where it is not reached.
     """
 
     shortest: float
@@ -33,13 +33,13 @@ class FollowUp:
 
 @dataclass(frozen=True)
 class ModalityFacts:
-    """One modality.
+    """One modality of a cohort.
 
     Attributes:
-        width: of a raw instance. categorical: how many of its columns are codes.
-        have, lack: cases.
+        width: of a raw instance. categorical: number of its columns that hold codes.
+        have, lack: number of cases.
         missing_cells: share of empty cells among the cases that have it; None for bags.
-        instances: smallest, median and largest number a case, for bags.
+        instances: smallest, median and largest number per case, for bags.
     """
 
     name: str
@@ -54,7 +54,12 @@ class ModalityFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """A cohort."""
+    """A cohort in numbers.
+
+    Attributes:
+        censored: share of the cases with follow-up, in [0, 1].
+        complete: number of cases with every modality; without_modality: with none.
+    """
 
     dataset: str
     title: str
@@ -72,7 +77,7 @@ class Facts:
 
 
 def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
-    """What is in a cohort: cases, events, follow-up and modalities."""
+    """The numbers of a cohort: cases, events, follow-up and modalities."""
     targets = list(cohort.targets.values())
     time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets], dtype=bool)
     n = len(cohort.cases)
@@ -94,11 +99,11 @@ def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
 
 
 _ROUNDING = 1e-9
-"""Above any rounding error of a product over cases, below any difference that a cohort can make."""
+"""Larger than any rounding error of a product over cases, smaller than any step of a real curve."""
 
 
 def median_follow_up(time: NDArray[np.float64], event: NDArray[np.bool_]) -> float | None:
-    """When half of the patients would have been censored had none had the event; None where that is never.
+    """Median follow-up by the reverse Kaplan-Meier estimator; None where it is not reached.
 
     Args:
         time: (case,) in any unit. event: (case,) True = observed.
@@ -139,25 +144,25 @@ def lines(facts: Facts) -> Iterator[str]:
         yield _modality_line(modality)
     yield f"{facts.complete} cases have every modality"
     if facts.without_modality:
-        yield f"{facts.without_modality} cases have no modality at all; they get the training-mean risk"
+        yield f"{facts.without_modality} cases have no modality at all; they get the average training risk"
     if facts.published_folds:
         yield f"{facts.published_folds} published folds; fold_source = 'published' uses them"
     yield from facts.notes
 
 
-def _follow_up(of: FollowUp) -> str:
-    median = "not reached" if of.median_follow_up is None else f"{of.median_follow_up:.1f} months"
+def _follow_up(facts: FollowUp) -> str:
+    median = "not reached" if facts.median_follow_up is None else f"{facts.median_follow_up:.1f} months"
     return (
-        f"times from {of.shortest:.1f} to {of.longest:.1f} months, median {of.median_time:.1f}; median follow-up "
-        f"(reverse Kaplan-Meier) {median}"
+        f"times from {facts.shortest:.1f} to {facts.longest:.1f} months, median {facts.median_time:.1f}; median "
+        f"follow-up (reverse Kaplan-Meier) {median}"
     )
 
 
-def _modality_line(of: ModalityFacts) -> str:
-    codes = f" ({of.categorical} categorical)" if of.categorical else ""
-    line = f"{of.name}: {of.kind} of width {of.width}{codes}, {of.have} cases have it, {of.lack} lack it"
-    if of.missing_cells is not None:
-        return f"{line}; {of.missing_cells:.1%} of its cells are missing"
-    if of.instances is not None:
-        return f"{line}; {of.instances[0]} to {of.instances[2]} instances a case, median {of.instances[1]:g}"
+def _modality_line(facts: ModalityFacts) -> str:
+    codes = f" ({facts.categorical} categorical)" if facts.categorical else ""
+    line = f"{facts.name}: {facts.kind} of width {facts.width}{codes}, {facts.have} cases have it, {facts.lack} lack it"
+    if facts.missing_cells is not None:
+        return f"{line}; {facts.missing_cells:.1%} of its cells are missing"
+    if facts.instances is not None:
+        return f"{line}; {facts.instances[0]} to {facts.instances[2]} instances a case, median {facts.instances[1]:g}"
     return line

@@ -23,7 +23,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.timing import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
 from fusionbench.core.types import CaseSet, ModalitySpec, PreparedCase, Task
 from fusionbench.data.collate import batches, subsample
-from fusionbench.data.loader import CACHE_BYTES, CaseFeed
+from fusionbench.data.loader import CACHE_BYTES, CaseLoader
 from fusionbench.execution.training.objective import (
     BestCheckpoint,
     Objective,
@@ -86,19 +86,19 @@ def train_module(
     """
     targets, val_targets = checked_targets(train, task, recipe), given_targets(val, "validation")
     predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
-    feed = CaseFeed(train, specs, device)
-    val_feed = CaseFeed(val, specs, device, budget=CACHE_BYTES - feed.held)
+    loader = CaseLoader(train, specs, device)
+    val_loader = CaseLoader(val, specs, device, cache_bytes=CACHE_BYTES - loader.cached_bytes)
     # Dropout and initialisation draw from torch's global generator; a cell must not depend on the cells before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         # Initialisation was the caller's: only what follows is seeded here.
-        steps = _Steps(module, task, feed, targets, recipe, seed, device)
+        steps = _Steps(module, task, loader, targets, recipe, seed, device)
         best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
             with compile_limits(recipe):
                 values = steps.epoch(epoch)
             with span(EVALUATE):
-                values |= validate(predictor, val_feed, val_targets, steps.objective, epoch)
+                values |= validate(predictor, val_loader, val_targets, steps.objective, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
@@ -107,7 +107,7 @@ def train_module(
     best.restore(predictor)
     if recipe.loss == "cox":
         # With the restored weights and without dropout, so that the baseline belongs to the risks that are predicted.
-        risk = predictor.logits(feed)[:, 0].numpy()
+        risk = predictor.logits(loader)[:, 0].numpy()
         predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
     return predictor
 
@@ -119,26 +119,26 @@ class _Steps:
         self,
         module: nn.Module,
         task: Task,
-        feed: CaseFeed,
+        loader: CaseLoader,
         targets: Targets,
         recipe: TrainRecipe,
         seed: int,
         device: torch.device,
     ) -> None:
         self.module, self.run, self.task = module, training_module(module, recipe), task
-        self.feed, self.targets = feed, targets
+        self.loader, self.targets = loader, targets
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         self.objective = Objective.of(recipe, targets, task, device)
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
         self.optimizer = optimizer(self.parameters, recipe)
-        self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(feed), recipe))
+        self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(loader), recipe))
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """All training cases once; the quantities to log."""
         self.module.train()
-        formed = batches(self.feed.lengths, self.recipe.batch_size, self.order)
+        formed = batches(self.loader.lengths, self.recipe.batch_size, self.order)
         usable = [(index, units) for index in formed if (units := self.objective.units(self.targets, index))]
         if not usable:
             raise FusionBenchError(
@@ -146,7 +146,7 @@ class _Steps:
                 f"raise train.batch_size (now {self.recipe.batch_size})"
             )
         # Known in advance, the batches can be read while the step before is computed.
-        self.feed.coming(index for index, _ in usable)
+        self.loader.schedule(index for index, _ in usable)
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
         for start in range(0, len(usable), width):
             # Read before the step: the scheduler has moved on afterwards.
@@ -165,7 +165,7 @@ class _Steps:
         units = sum(n for _, n in window)
         total = torch.zeros((), device=self.device)
         for index, _ in window:
-            batch = self.feed.batch(index, lambda case: self._draw(case, epoch))
+            batch = self.loader.batch(index, lambda case: self._draw(case, epoch))
             assert batch.targets is not None
             with span(FORWARD):
                 with autocast(self.recipe, self.device):

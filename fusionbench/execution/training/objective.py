@@ -14,7 +14,7 @@ from fusionbench import survival
 from fusionbench.core.errors import DataError, FusionBenchError
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, SurvivalTargets, Task
-from fusionbench.data.loader import CaseFeed
+from fusionbench.data.loader import CaseLoader
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.survival.stats import harrell_c
 
@@ -82,14 +82,14 @@ def wide(logits: Tensor) -> Tensor:
 
 
 def validate(
-    predictor: TorchPredictor, feed: CaseFeed, targets: Targets, objective: Objective, epoch: int
+    predictor: TorchPredictor, loader: CaseLoader, targets: Targets, objective: Objective, epoch: int
 ) -> dict[str, float]:
     """val/loss and val/c_index, as far as they are defined."""
     recipe = objective.recipe
-    if len(feed) == 0:
+    if len(loader) == 0:
         return {}
     try:
-        logits = predictor.logits_of(feed.evaluation(predictor.batch_size))
+        logits = predictor.logits_of(loader.evaluation_batches(predictor.batch_size))
     except FusionBenchError as error:
         raise FusionBenchError(f"validation after epoch {epoch}: {error}") from error
     time, event, time_bin = map(torch.from_numpy, (targets.time, targets.event, targets.time_bin))

@@ -16,7 +16,7 @@ from fusionbench.report.findings import estimates
 from fusionbench.report.findings.visible_cases import having_of
 from fusionbench.report.model import FULL, Fold, Row
 from fusionbench.report.predictions import Cohort, FoldPredictions, cohort_of, fold_predictions
-from fusionbench.survival.stats import comparable_pairs, concordance, fold_shares
+from fusionbench.survival.stats import comparable_pairs, concordant_pairs, fold_shares
 from fusionbench.survival.stats.concordance import Floats
 
 _TEXT = (
@@ -135,7 +135,7 @@ def _fold(cohort: Cohort, keep: Bools, parts: Sequence[FoldPredictions]) -> tupl
     pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
     if not pairs.any:
         return None
-    first, second, *thirds = (concordance(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
+    first, second, *thirds = (concordant_pairs(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
     wrong = [pairs.matrix - of for of in (first, second)]
     kinds = np.stack([first * second, first * wrong[1], wrong[0] * second, wrong[0] * wrong[1]])
     n = pairs.matrix.sum()

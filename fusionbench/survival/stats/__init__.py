@@ -1,4 +1,4 @@
-"""Concordance, censoring, bootstrap intervals, corrected tests, pooling over cohorts: pure functions of arrays."""
+"""Statistics as functions of arrays: concordance, censoring, bootstrap, corrected tests, pooling over cohorts."""
 
 from fusionbench.survival.stats.bootstrap import DRAWS, Resampling, ScoredFold, percentile_interval, resample
 from fusionbench.survival.stats.censoring import Censoring
@@ -6,13 +6,13 @@ from fusionbench.survival.stats.concordance import (
     TIED_RISK,
     Pairs,
     comparable_pairs,
-    concordance,
+    concordant_pairs,
     distinct_risks,
     harrell_c,
     tied_ranks,
+    weighted_auc,
     weighted_c,
 )
-from fusionbench.survival.stats.discrimination import weighted_auc
 from fusionbench.survival.stats.log_rank import log_rank_p, risk_groups
 from fusionbench.survival.stats.meta_analysis import RandomEffects, RankTest, random_effects, rank_test
 from fusionbench.survival.stats.paired_tests import (
@@ -41,7 +41,7 @@ __all__ = [
     "average_repeats",
     "best_position",
     "comparable_pairs",
-    "concordance",
+    "concordant_pairs",
     "corrected_t_test",
     "distinct_risks",
     "fold_shares",

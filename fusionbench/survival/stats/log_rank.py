@@ -13,17 +13,19 @@ from fusionbench.core.errors import UndefinedMetric
 
 
 def risk_groups(risk: NDArray[Any], fold: NDArray[Any]) -> NDArray[np.bool_]:
-    """(case,) True = risk above the median of the case's own test fold.
+    """(case,) True = high risk: above the median of the case's own test fold.
 
-    Risks of different fitted models are on different scales, so a common cut would sort folds, not patients.
+    Each fold has its own fitted model, whose risks are on a scale of their own. A common threshold would separate folds
+    instead of patients.
 
     Args:
         risk: (case,) finite; higher = earlier event.
-        fold: (case,) which fold of one repeat each case was tested in.
+        fold: (case,) the test fold of each case, within one repeat.
     """
     high = np.zeros(len(risk), dtype=bool)
     for name in np.unique(fold):
         members = fold == name
+        # Strictly above: where many risks tie at the median, the high group is the smaller one.
         high[members] = risk[members] > np.median(risk[members])
     return high
 

@@ -1,4 +1,4 @@
-"""What several cohorts say together: a random-effects mean for a few, rank tests from six on."""
+"""Pooling over cohorts: a random-effects mean for a few cohorts, rank tests for six or more."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from fusionbench.survival.stats.paired_tests import best_position, holm
 
 @dataclass(frozen=True)
 class RandomEffects:
-    """Mean of a paired difference over cohorts, allowing that cohorts differ.
+    """Random-effects mean of a paired difference over cohorts, whose true differences may vary.
 
     Attributes:
-        se, low, high, p: Hartung-Knapp with cohorts - 1 degrees of freedom, its standard error never below the one that
-            the variances within the cohorts give; the interval is at 95 %.
+        se, low, high, p: standard error, 95 % interval and two-sided p-value of the mean by Hartung and Knapp, with
+            cohorts - 1 degrees of freedom; the standard error is never below the one that the variances within cohorts
+            give.
         tau2: variance between cohorts (Paule and Mandel).
         i2: share of the total variation that lies between cohorts, in [0, 1].
         q, q_p: Cochran's test of heterogeneity.
@@ -56,8 +57,9 @@ def random_effects(differences: ArrayLike, variances: ArrayLike) -> RandomEffect
     tau2 = _paule_mandel(y, v)
     w = 1 / (v + tau2)
     mean = float(w @ y / w.sum())
-    # Two or three cohorts can agree by chance far better than their own errors allow: without the floor the interval
-    # would be a sliver.
+    # Weights by the inverse of both variances, within and between cohorts.
+    # Two or three cohorts can agree by chance far better than their own errors allow: without the floor of 1 the
+    # interval would be much too narrow.
     se = float(np.sqrt(max(1.0, w @ (y - mean) ** 2 / df) / w.sum()))
     half = float(stats.t.ppf(0.975, df)) * se
     p = float(2 * stats.t.sf(abs(mean) / se, df))
@@ -66,14 +68,17 @@ def random_effects(differences: ArrayLike, variances: ArrayLike) -> RandomEffect
 
 
 def _spread(tau2: float, y: Floats, v: Floats) -> float:
+    """Weighted sum of squared deviations from the weighted mean; Cochran's Q for tau2 = 0."""
     w = 1 / (v + tau2)
     return float(w @ (y - w @ y / w.sum()) ** 2)
 
 
 def _paule_mandel(y: Floats, v: Floats) -> float:
+    """The variance between cohorts at which the spread equals its expectation, the degrees of freedom; at least 0."""
     df = len(y) - 1
     if _spread(0.0, y, v) <= df:
         return 0.0
+    # The spread falls as tau2 grows: double an upper bound until it lies below, then find the root between.
     top = float(np.ptp(y) ** 2 + v.max())
     while _spread(top, y, v) > df:
         top *= 2
@@ -82,7 +87,7 @@ def _paule_mandel(y: Floats, v: Floats) -> float:
 
 @dataclass(frozen=True)
 class RankTest:
-    """Whether models differ in rank over cohorts, and which differ from the best-ranked one.
+    """Result of rank tests: whether models differ in rank over cohorts, and which differ from the best-ranked one.
 
     Attributes:
         ranks: (model,) mean rank, 1 = best.
@@ -99,10 +104,10 @@ class RankTest:
 
 
 def rank_test(values: ArrayLike, higher_is_better: bool) -> RankTest:
-    """Compare models over cohorts by ranks; for six cohorts or more.
+    """Compare models over cohorts by their ranks; for six cohorts or more.
 
     Args:
-        values: (cohort, model) finite.
+        values: (cohort, model) finite scores.
 
     Raises:
         ValueError: for fewer than two cohorts or models, or a value that is not finite.
@@ -114,9 +119,10 @@ def rank_test(values: ArrayLike, higher_is_better: bool) -> RankTest:
         raise ValueError(f"needs finite values of two or more cohorts and models, got shape {table.shape}")
     n, k = table.shape
     ranks = stats.rankdata(-table if higher_is_better else table, axis=1).mean(axis=0)
+    # Friedman's chi2, and Iman and Davenport's F from it, which is less conservative.
     chi2 = 12 * n / (k * (k + 1)) * float(((ranks - (k + 1) / 2) ** 2).sum())
     room = n * (k - 1) - chi2
-    f = (n - 1) * chi2 / room if room > 1e-9 else float("inf")
+    f = (n - 1) * chi2 / room if room > 1e-9 else float("inf")  # inf: all cohorts rank the models alike
     best = best_position(ranks, higher_is_better=False)
     assert best is not None  # ranks are never NaN
     p = [float("nan") if i == best else _wilcoxon(table[:, best] - table[:, i]) for i in range(k)]
@@ -124,4 +130,5 @@ def rank_test(values: ArrayLike, higher_is_better: bool) -> RankTest:
 
 
 def _wilcoxon(differences: Floats) -> float:
+    # All differences 0: no evidence of a difference, and no ranks to test.
     return float(stats.wilcoxon(differences).pvalue) if differences.any() else 1.0

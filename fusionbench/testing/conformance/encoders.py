@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fusionbench.core.encoder import Encoder
 from fusionbench.core.registry import Registry
-from fusionbench.data.downloads import data_home, place, state
+from fusionbench.data.downloads import data_home, file_state, local_path
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of
 from fusionbench.testing.conformance.declarations import declarations
 
@@ -33,8 +33,8 @@ class EncoderSubject:
         if hasattr(self.cls, "example"):
             with tempfile.TemporaryDirectory() as folder:
                 return self.cls(options, self.cls.example(Path(folder)), device)
-        if self.cls.weights is not None and state(data_home(), self.cls.weights) == "present":
-            return self.cls(options, place(data_home(), self.cls.weights), device)
+        if self.cls.weights is not None and file_state(data_home(), self.cls.weights) == "present":
+            return self.cls(options, local_path(data_home(), self.cls.weights), device)
         if self.cls.needs_file or self.cls.weights is not None:
             raise Skipped("its weights are not here; give it a classmethod `example(folder)` that writes some")
         return self.cls(options, None, device)

@@ -15,7 +15,7 @@ from fusionbench.core.errors import UndefinedMetric
 from fusionbench.core.interfaces import Metric
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
-from fusionbench.execution.evaluate import beyond, on_grid, time_grid
+from fusionbench.execution.evaluate import censor_after, on_grid, time_grid
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
 from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.conformance.samples import Targets
@@ -65,7 +65,7 @@ class MetricSubject:
         """As the harness asks: up to tau where the metric says so."""
         test = self.targets if test is None else test
         if self.cls.horizon == "tau":
-            prediction, test = on_grid(prediction, time_grid(TAU)), beyond(test, TAU)
+            prediction, test = on_grid(prediction, time_grid(TAU)), censor_after(test, TAU)
         given = (prediction, test, self.targets if train is None else train)
         return float(self.cls()(*copy.deepcopy(given)))
 

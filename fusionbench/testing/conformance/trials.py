@@ -96,8 +96,8 @@ class Fitter:
     def restore(self, fitted: Fitted, ref: PluginRef, state: Mapping[str, NDArray[np.generic]]) -> Predictor:
         """A predictor from stored arrays, by a model made anew."""
         context = fitted.context
-        lent = Restore(context.task, context.specs, CPU, context.members, context.recipe)
-        return make_model(self.registry, ref).restore(state, lent)
+        restore_context = Restore(context.task, context.specs, CPU, context.members, context.recipe)
+        return make_model(self.registry, ref).restore(state, restore_context)
 
     def _member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
         """A member's fit; its own modalities tell what it is fitted on, whatever others there are."""

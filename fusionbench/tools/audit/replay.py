@@ -100,5 +100,5 @@ def renamed(cases: CaseSet, names: Mapping[str, str]) -> CaseSet:
 
 
 def _renamed_mask(mask: Mask, names: Mapping[str, str]) -> Mask:
-    lent = {m: {names[to]: names[of] for to, of in pairs.items()} for m, pairs in mask.lent.items()}
-    return replace(mask, hidden={names[case]: hidden for case, hidden in mask.hidden.items()}, lent=lent)
+    permuted = {m: {names[to]: names[of] for to, of in pairs.items()} for m, pairs in mask.permuted.items()}
+    return replace(mask, hidden={names[case]: hidden for case, hidden in mask.hidden.items()}, permuted=permuted)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench import DataError, Encoder, PluginRef, Registry, SuiteError, discover, validate_options
-from fusionbench.data.downloads import data_home, fetch, place, sha256_of, state
+from fusionbench.data.downloads import data_home, fetch, file_state, local_path, sha256_of
 
 if TYPE_CHECKING:
     import torch
@@ -94,8 +94,8 @@ def weights_file(
     if cls.weights is None:
         return None
     home = home or data_home()
-    if state(home, cls.weights) == "present":
-        return place(home, cls.weights)
+    if file_state(home, cls.weights) == "present":
+        return local_path(home, cls.weights)
     try:
         return fetch(home, cls.weights, allow_loopback_http=allow_loopback_http)
     except DataError as error:

@@ -23,7 +23,7 @@ from fusionbench.survival import (
     risk_from_survival,
     time_bins,
 )
-from fusionbench.survival.stats.concordance import TIED_RISK, comparable_pairs, concordance
+from fusionbench.survival.stats.concordance import TIED_RISK, comparable_pairs, concordant_pairs
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.reference import Reference
 
@@ -153,7 +153,7 @@ def c_index(file: Reference) -> Compared:
 def _concordance(file: Reference, name: str, place: str) -> Comparison:
     event, time, risk = (file.arrays[f"{place}/{part}"] for part in ("event", "time", "risk"))
     pairs = comparable_pairs(time, event)
-    credit = concordance(pairs, risk)[pairs.matrix > 0]
+    credit = concordant_pairs(pairs, risk)[pairs.matrix > 0]
     counts = [np.sum(credit == value) for value in (1.0, 0.0, 0.5)]
     tied_time = concordance_index_censored(event.astype(bool), time, risk, tied_tol=TIED_RISK)[4]
     ours = np.array([credit.mean(), *counts, tied_time], dtype=np.float64)

@@ -156,7 +156,7 @@ def test_a_pickled_object_is_never_executed(tmp_path: Path) -> None:
     ("ref", "words"),
     [
         (np.zeros((0, DIM)), "no instance"),
-        (np.zeros((2, DIM - 1)), "2 features where its fellows have 3"),
+        (np.zeros((2, DIM - 1)), "2 features where the other cases have 3"),
         (np.array([[0, 0, np.inf]]), "1 values are NaN or infinite, the first at (0, 2)"),
         (np.full((1, DIM), 1e39), "3 values are NaN or infinite"),
         (np.array([["a", "b", "c"]]), "expected numbers"),

@@ -45,7 +45,7 @@ def test_an_image_may_lie_in_a_file(tmp_path: Path) -> None:
     ("image", "words"),
     [
         (np.zeros((4, 3)), "expected 2 axes"),
-        (np.zeros((4, 4, 2)), "2 channels where its fellows have 3"),
+        (np.zeros((4, 4, 2)), "2 channels where the other cases have 3"),
         (np.zeros((0, 4, 3)), "no instance"),
         (np.full((1, 1, 3), np.nan), "3 values are NaN"),
     ],

@@ -150,7 +150,7 @@ def test_a_volume_with_nan_or_of_another_rank(tmp_path: Path) -> None:
 
 def test_another_number_of_channels(tmp_path: Path) -> None:
     path = picture(tmp_path / "a.png", "L")
-    refused(grid(), path, "1 channels where its fellows have 3", "save all alike")
+    refused(grid(), path, "1 channels where the other cases have 3", "save all alike")
 
 
 def test_files_that_are_not_there_or_of_no_known_kind(tmp_path: Path) -> None:

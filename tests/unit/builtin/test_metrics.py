@@ -30,7 +30,7 @@ def targets(time, event):
     return SurvivalTargets(time, event, np.zeros(len(time), dtype=np.int64))
 
 
-def beyond(of, tau):
+def censor_after(of, tau):
     """As the harness hands them to a metric with horizon tau."""
     late = of.time > tau
     return targets(np.where(late, np.nextafter(tau, np.inf), of.time), of.event & ~late)
@@ -58,7 +58,7 @@ def example(request):
     _, train = cohort(request.param + 100, 300)
     rng = np.random.default_rng(request.param)
     noisy = truth + rng.normal(size=90)
-    return prediction(noisy.round(1), true_survival(noisy, GRID), GRID), beyond(test, TAU), test, train
+    return prediction(noisy.round(1), true_survival(noisy, GRID), GRID), censor_after(test, TAU), test, train
 
 
 def structured(of):
@@ -95,7 +95,7 @@ def test_td_auc(example):
 @pytest.mark.parametrize(("tau", "months"), [(59.0, [12, 36]), (36.0, [12, 36]), (12.0, [12])])
 def test_td_auc_leaves_out_months_beyond_tau(example, tau, months):
     made, _, test, train = example
-    censored = beyond(test, tau)
+    censored = censor_after(test, tau)
     expected = cumulative_dynamic_auc(structured(train), structured(censored), made.risk, months)[0].mean()
     grid = np.linspace(0, tau, 21)[1:]
     with_s = prediction(made.risk, np.ones((90, 20)) / 2, grid)
@@ -107,7 +107,7 @@ def test_td_auc_needs_a_horizon_of_a_year(example):
     made, _, test, train = example
     grid = np.linspace(0, 11.9, 21)[1:]
     with pytest.raises(UndefinedMetric, match="before 12 months"):
-        TimeDependentAuc()(prediction(made.risk, made.survival, grid), beyond(test, 11.9), train)
+        TimeDependentAuc()(prediction(made.risk, made.survival, grid), censor_after(test, 11.9), train)
 
 
 def test_ibs(example):
@@ -141,7 +141,7 @@ def test_ibs_prefers_the_true_survival(example):
     _, censored, _, train = example
     truth, _ = cohort(0, 90)
     _, test = cohort(0, 90)
-    censored = beyond(test, TAU)
+    censored = censor_after(test, TAU)
     best = IntegratedBrier()(prediction(truth, true_survival(truth, GRID), GRID), censored, train)
     worse = IntegratedBrier()(prediction(truth, true_survival(-truth, GRID), GRID), censored, train)
     assert best < worse

@@ -12,20 +12,20 @@ from sksurv.metrics import concordance_index_censored
 
 from fusionbench import DataError
 from fusionbench.builtin.bag import Bag
-from fusionbench.builtin.synthetic import Drawn, Synthetic, SyntheticOptions, draw
+from fusionbench.builtin.synthetic import Synthetic, SyntheticCohort, SyntheticOptions, draw
 from fusionbench.builtin.vector import Vector
 from fusionbench.data.cohort import load_cohort
 
 
-def targets(drawn: Drawn) -> tuple[np.ndarray, np.ndarray]:
+def targets(drawn: SyntheticCohort) -> tuple[np.ndarray, np.ndarray]:
     return np.array([c.target.event for c in drawn.cases]), np.array([c.target.time for c in drawn.cases])
 
 
-def c_index(drawn: Drawn, risk: np.ndarray) -> float:
+def c_index(drawn: SyntheticCohort, risk: np.ndarray) -> float:
     return float(concordance_index_censored(*targets(drawn), risk)[0])
 
 
-def shown(drawn: Drawn, options: SyntheticOptions) -> dict[str, np.ndarray]:
+def shown(drawn: SyntheticCohort, options: SyntheticOptions) -> dict[str, np.ndarray]:
     """What each modality shows of its two scores, read off the data alone."""
     v, b = options.vector_dim // 3, options.bag_dim // 3
     vectors = np.stack([case.refs["vector"] for case in drawn.cases])

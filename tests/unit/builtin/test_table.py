@@ -320,15 +320,21 @@ ONE = [
     (cell("patients.csv", (4, "status", "gone")), "column 'status', row 6: 'gone' says neither observed nor censored"),
     (cell("patients.csv", (4, "status", "gone")), "the column has 3 values ('alive', 'dead', 'gone')"),
     (words('observed = "dead"\ncensored = "alive"\n', ""), "row 2 and 29 more: '"),
-    (cell("patients.csv", (4, "days", "")), "patients.csv, row 6: 'days' is empty and its fellow is not"),
+    (cell("patients.csv", (4, "days", "")), "patients.csv, row 6: 'days' is empty and 'status' is not"),
     (words('unit = "day"', 'unit = "days"'), "outcome.unit: Input should be 'day', 'week', 'month' or 'year'"),
     (words('event = "status"', 'event = "status"\ncensorship = "status"'), "outcome: name one column: event (1 = obs"),
     (words('observed = "dead"\n', ""), "outcome: give both observed and censored"),
     (words('"alive"', '["alive", "dead"]'), "outcome: 'dead' stands under observed and under censored"),
     # ids
-    (cell("patients.csv", (4, "patient", "0002")), "column 'patient': '0002' stands in rows 4 and 6 (1 id so)"),
+    (
+        cell("patients.csv", (4, "patient", "0002")),
+        "column 'patient': 1 id has several rows (first: '0002', rows 4 and 6)",
+    ),
     (cell("patients.csv", (9, "patient", "")), "patients.csv, column 'patient', row 11: no id (1 row so)"),
-    (cell("rna.csv", (4, "patient", "0002")), "rna.csv, column 'patient': '0002' stands in rows 3 and 6"),
+    (
+        cell("rna.csv", (4, "patient", "0002")),
+        "rna.csv, column 'patient': 1 id has several rows (first: '0002', rows 3 and 6)",
+    ),
     (
         cell("rna.csv", (4, "patient", "0099")),
         "rna.csv has 1 row of cases that the case table does not have, the first",

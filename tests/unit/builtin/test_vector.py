@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fusionbench import DataError, ModalityUse
-from fusionbench.builtin.columns import fit_numbers
+from fusionbench.builtin.columns import fit_columns
 from fusionbench.builtin.vector import FittedVector, Vector, VectorOptions
 
 NAN = float("nan")
@@ -184,9 +184,9 @@ def test_real_copy_numbers_and_mutations_pass_and_outliers_do_not_set_the_scale(
     frame = pd.read_csv(Path(os.environ["FUSIONBENCH_DATA"]) / table, index_col=0, low_memory=False)
     frame = frame.drop_duplicates("case_id")
     codes = frame.filter(regex="_(cnv|mut)$").to_numpy(dtype=np.float64)
-    np.testing.assert_array_equal(fit_numbers(codes, clip=5, scale=False)(codes), codes)
+    np.testing.assert_array_equal(fit_columns(codes, clip=5, scale=False)(codes), codes)
     rna = frame.filter(regex="_rnaseq$").to_numpy(dtype=np.float64)
-    clipped = fit_numbers(rna, clip=5, scale=False)(rna)
+    clipped = fit_columns(rna, clip=5, scale=False)(rna)
     assert 0.015 < (clipped != rna).mean() < 0.025
     assert _owed_to_one_cell(rna) > 0.10
     assert _owed_to_one_cell(clipped) < 0.005

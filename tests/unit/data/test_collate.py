@@ -4,9 +4,9 @@ import torch
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Bag, Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
-from fusionbench.data import loader as feed_module
+from fusionbench.data import loader as loader_module
 from fusionbench.data.collate import batches, collate, select, stream, subsample
-from fusionbench.data.loader import Ahead, CaseFeed
+from fusionbench.data.loader import CaseLoader, Prefetcher
 
 SPECS = {
     "omic": ModalitySpec("omic", "vector", 3),
@@ -155,29 +155,29 @@ def same(one, two):
 
 
 @pytest.mark.parametrize("wsi", [0, 1, 5])
-def test_feed_gives_the_same_batches_with_and_without_memory(wsi):
+def test_loader_gives_the_same_batches_with_and_without_memory(wsi):
     prepared = [case(f"c{i}", omic=i % 3 > 0 or not wsi, wsi=wsi and i % wsi + 1, grid=(2, 2)) for i in range(9)]
     if wsi < 5:
         prepared = [PreparedCase(c.id, {k: b for k, b in c.bags.items() if k != "map"}) for c in prepared]
     cases, asked = cohort(prepared)
-    rich, partly, poor = (CaseFeed(cases, SPECS, CPU, budget=b) for b in (1 << 20, 60, 0))
+    rich, partly, poor = (CaseLoader(cases, SPECS, CPU, cache_bytes=b) for b in (1 << 20, 60, 0))
     asked.clear()
     for index in ([3, 0, 8], [5]):
         expected = collate([prepared[i] for i in index], SPECS, cases.take(index).targets)
-        for feed in (rich, partly, poor):
-            same(feed.batch(index), expected)
+        for loader in (rich, partly, poor):
+            same(loader.batch(index), expected)
     assert rich.lengths == partly.lengths == poor.lengths
-    assert asked.count("c5") == (2 if partly.held < 60 else 1) or wsi == 0
-    assert poor.held == 0
+    assert asked.count("c5") == (2 if partly.cached_bytes < 60 else 1) or wsi == 0
+    assert poor.cached_bytes == 0
     assert [c.id for c in partly] == list(cases.ids)
 
 
-def test_feed_with_memory_prepares_each_case_once():
+def test_loader_with_memory_prepares_each_case_once():
     cases, asked = cohort([case(f"c{i}", wsi=i + 1) for i in range(4)])
-    feed = CaseFeed(cases, SPECS, CPU)
+    loader = CaseLoader(cases, SPECS, CPU)
     for _ in range(3):
-        feed.batch([0, 1, 2, 3])
-        list(feed)
+        loader.batch([0, 1, 2, 3])
+        list(loader)
     assert sorted(asked) == ["c0", "c1", "c2", "c3"]
 
 
@@ -186,11 +186,11 @@ def test_what_is_prepared_ahead_is_the_same(expected):
     """As on a GPU, in the order that was told and in another one."""
     prepared = [case(f"c{i}", wsi=i + 1, coords=True) for i in range(6)]
     cases, asked = cohort(prepared)
-    plain, ahead = CaseFeed(cases, SPECS, CPU, budget=0), CaseFeed(cases, SPECS, CPU, budget=0)
-    ahead._ahead = Ahead(ahead._prepared)
+    plain, ahead = CaseLoader(cases, SPECS, CPU, cache_bytes=0), CaseLoader(cases, SPECS, CPU, cache_bytes=0)
+    ahead._prefetcher = Prefetcher(ahead._prepare)
     asked.clear()
     for _ in range(2):
-        ahead.coming(expected)
+        ahead.schedule(expected)
         for index in [[3, 0], [5], [2, 1]]:
             same(ahead.batch(index), plain.batch(index))
     assert len(asked) == 2 * 10 or expected[:1] != [[3, 0]]  # nothing twice where the order is as told
@@ -201,26 +201,26 @@ def test_what_fails_ahead_fails_where_it_is_taken():
     def prepare(i):
         raise DataError(f"case {i} cannot be read")
 
-    ahead = Ahead(prepare)
-    ahead.expect([[1]])
+    ahead = Prefetcher(prepare)
+    ahead.schedule([[1]])
     with pytest.raises(DataError, match="case 1"):
         ahead.take([1])
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("share", [0.0, 0.3])
-def test_a_feed_of_a_gpu_gives_the_same_batches(share, monkeypatch):
+def test_a_loader_on_a_gpu_gives_the_same_batches(share, monkeypatch):
     if not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
-    monkeypatch.setattr(feed_module, "GPU_SHARE", share)
+    monkeypatch.setattr(loader_module, "GPU_SHARE", share)
     prepared = [case(f"c{i}", omic=i % 3 > 0, wsi=i + 1, grid=(2, i + 1)) for i in range(6)]
     cases, _ = cohort(prepared)
     device = torch.device("cuda")
     for budget in (0, 1 << 20):
-        feed = CaseFeed(cases, SPECS, device, budget=budget)
-        feed.coming([[3, 0], [5], [2, 1]])
+        loader = CaseLoader(cases, SPECS, device, cache_bytes=budget)
+        loader.schedule([[3, 0], [5], [2, 1]])
         for index in [[3, 0], [5], [2, 1]]:
-            batch = feed.batch(index)
+            batch = loader.batch(index)
             assert all(bag.values.is_cuda and bag.mask.is_cuda for bag in batch.bags.values())
             back = {k: Bag(*(x.cpu() for x in (b.values, b.mask))) for k, b in batch.bags.items()}
             expected = collate([prepared[i] for i in index], SPECS)
@@ -231,10 +231,10 @@ def test_a_feed_of_a_gpu_gives_the_same_batches(share, monkeypatch):
 
 @pytest.mark.parametrize("bound", [1 << 20, 0])
 def test_batches_for_evaluation_are_put_together_once_where_they_fit(bound, monkeypatch):
-    monkeypatch.setattr(feed_module, "FORMED_BYTES", bound)
+    monkeypatch.setattr(loader_module, "EVAL_CACHE_BYTES", bound)
     prepared = [case(f"c{i}", omic=i % 3 > 0, wsi=1 + 5 * i % 7) for i in range(7)]
-    feed = CaseFeed(cohort(prepared)[0], SPECS, CPU)
-    first, again, others = (list(feed.evaluation(n)) for n in (3, 3, 2))
+    loader = CaseLoader(cohort(prepared)[0], SPECS, CPU)
+    first, again, others = (list(loader.evaluation_batches(n)) for n in (3, 3, 2))
     assert all(a[1] is b[1] for a, b in zip(first, again, strict=True)) == bool(bound)
     for size, made in ((3, again), (2, others)):
         for (positions, batch), (expected, plain) in zip(made, stream(prepared, SPECS, size), strict=True):
@@ -243,15 +243,15 @@ def test_batches_for_evaluation_are_put_together_once_where_they_fit(bound, monk
             assert all(torch.equal(bag.values, plain.bags[name].values) for name, bag in batch.bags.items())
 
 
-def test_feed_draws_only_where_asked():
+def test_loader_draws_only_where_asked():
     cases, _ = cohort([case(f"c{i}", wsi=6) for i in range(2)])
-    feed = CaseFeed(cases, SPECS, CPU)
+    loader = CaseLoader(cases, SPECS, CPU)
 
     def two(c):
         return PreparedCase(c.id, {k: subsample(b, 2, torch.Generator()) for k, b in c.bags.items()})
 
-    assert feed.batch([0, 1], two).bags["wsi"].mask.shape == (2, 2)
-    assert feed.batch([0, 1]).bags["wsi"].mask.shape == (2, 6)
+    assert loader.batch([0, 1], two).bags["wsi"].mask.shape == (2, 2)
+    assert loader.batch([0, 1]).bags["wsi"].mask.shape == (2, 6)
 
 
 def test_stream_visits_every_case_once_in_like_lengths():

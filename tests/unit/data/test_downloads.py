@@ -14,8 +14,7 @@ from typing import Any
 import pytest
 
 from fusionbench import DataError, Dataset, DatasetInfo, Source
-from fusionbench.data import data_home as datahome
-from fusionbench.data import downloads as download
+from fusionbench.data import downloads
 
 BODY = b"one,two\n1,2\n" * 1000
 SHA = hashlib.sha256(BODY).hexdigest()
@@ -80,7 +79,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def get(home: Path, source: Source, retries: int = 2) -> Path:
-    return download.fetch(home, source, retries=retries, allow_loopback_http=True)
+    return downloads.fetch(home, source, retries=retries, allow_loopback_http=True)
 
 
 def contents(home: Path) -> list[str]:
@@ -91,7 +90,7 @@ def test_a_good_file_lies_in_its_place(server: Server, tmp_path: Path) -> None:
     source = server.source(send(BODY))
     assert get(tmp_path, source).read_bytes() == BODY
     assert contents(tmp_path) == ["cohort/table.csv"]
-    assert download.verify(tmp_path, [source]) == {"cohort/table.csv": SHA}
+    assert downloads.verify(tmp_path, [source]) == {"cohort/table.csv": SHA}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +137,7 @@ def test_a_server_error_is_retried(server: Server, tmp_path: Path) -> None:
 def test_plain_http_is_refused(server: Server, tmp_path: Path) -> None:
     source = server.source(send(BODY))
     with pytest.raises(DataError, match="only https"):
-        download.fetch(tmp_path, source)
+        downloads.fetch(tmp_path, source)
     with pytest.raises(DataError, match="only https"):
         get(tmp_path, replace(source, url="http://example.org/table.csv"))
     with pytest.raises(DataError, match="only https"):
@@ -159,46 +158,46 @@ def test_a_redirect_on_the_same_server_is_followed(server: Server, tmp_path: Pat
 @pytest.mark.parametrize("path", ["../outside.csv", "/etc/outside.csv", "a/../../outside.csv", "a\\..\\b"])
 def test_a_source_cannot_leave_the_data_home(tmp_path: Path, path: str) -> None:
     with pytest.raises(DataError, match="leads out of the data home"):
-        download.fetch(tmp_path, Source(path, "https://example.org/x", SHA, "CC0"))
+        downloads.fetch(tmp_path, Source(path, "https://example.org/x", SHA, "CC0"))
 
 
 def test_verify_names_file_sums_and_command(tmp_path: Path) -> None:
     source = Source("cohort/table.csv", "https://example.org/t", SHA, "CC0", size=len(BODY))
     with pytest.raises(DataError, match=r"table\.csv is missing; run: fusionbench data fetch mine"):
-        download.verify(tmp_path, [source], "mine")
+        downloads.verify(tmp_path, [source], "mine")
     (tmp_path / "cohort").mkdir()
     (tmp_path / source.path).write_bytes(BODY[:-1])
     seen = hashlib.sha256(BODY[:-1]).hexdigest()
     with pytest.raises(DataError, match=rf"table\.csv is damaged.*{SHA}.*{seen}.*fusionbench data fetch 'mine\[a=1\]'"):
-        download.verify(tmp_path, [source], "mine[a=1]")
+        downloads.verify(tmp_path, [source], "mine[a=1]")
 
 
 def test_a_file_without_published_checksum_is_recorded(tmp_path: Path) -> None:
     own = Source("own.csv", "", "", "bring your own")
     with pytest.raises(DataError, match=r"own\.csv is missing; there is no download .*bring your own"):
-        download.verify(tmp_path, [own])
+        downloads.verify(tmp_path, [own])
     (tmp_path / "own.csv").write_bytes(BODY)
-    assert download.verify(tmp_path, [own]) == {"own.csv": SHA}
-    assert download.state(tmp_path, own) == "unverified"
+    assert downloads.verify(tmp_path, [own]) == {"own.csv": SHA}
+    assert downloads.file_state(tmp_path, own) == "unverified"
 
 
 def test_states(tmp_path: Path) -> None:
     source = Source("t.csv", "https://example.org/t", SHA, "CC0", size=len(BODY))
-    assert download.state(tmp_path, source) == "missing"
+    assert downloads.file_state(tmp_path, source) == "missing"
     (tmp_path / "t.csv").write_bytes(BODY)
-    assert download.state(tmp_path, source) == "present"
+    assert downloads.file_state(tmp_path, source) == "present"
     (tmp_path / "t.csv").write_bytes(BODY[:-1] + b"x")
-    assert download.state(tmp_path, source, full=False) == "present"  # same size: only the sum tells
-    assert download.state(tmp_path, source) == "damaged"
+    assert downloads.file_state(tmp_path, source, full=False) == "present"  # same size: only the sum tells
+    assert downloads.file_state(tmp_path, source) == "damaged"
     (tmp_path / "t.csv").write_bytes(BODY[:-1])
-    assert download.state(tmp_path, source, full=False) == "damaged"
+    assert downloads.file_state(tmp_path, source, full=False) == "damaged"
 
 
 def test_the_data_home_is_the_users_choice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("FUSIONBENCH_DATA", str(tmp_path))
-    assert download.data_home() == tmp_path
+    assert downloads.data_home() == tmp_path
     monkeypatch.delenv("FUSIONBENCH_DATA")
-    assert download.data_home().name == "fusionbench"
+    assert downloads.data_home().name == "fusionbench"
 
 
 class Toy(Dataset):
@@ -231,37 +230,37 @@ def test_fetch_downloads_what_is_missing_and_converts(server: Server, tmp_path: 
     lines: list[str] = []
     one, two = server.source(send(BODY)), server.source(send(BODY), path="cohort/more.csv")
     dataset = toy(tmp_path, one, two)
-    fetched = datahome.fetch(dataset, progress=lines.append, allow_loopback_http=True)
+    fetched = downloads.fetch_dataset(dataset, progress=lines.append, allow_loopback_http=True)
     assert [p.name for p in fetched] == ["table.csv", "more.csv"]
     assert lines == ["[1/2] cohort/table.csv (0.0 MB)", "[2/2] cohort/more.csv (0.0 MB)"]
     assert dataset.cases() == [2000]
-    assert datahome.fetch(dataset, allow_loopback_http=True) == []
+    assert downloads.fetch_dataset(dataset, allow_loopback_http=True) == []
     (tmp_path / two.path).write_bytes(b"damaged")
-    assert [p.name for p in datahome.fetch(dataset, allow_loopback_http=True)] == ["more.csv"]
-    assert [row.state for row in datahome.check(dataset)] == ["present", "present"]
+    assert [p.name for p in downloads.fetch_dataset(dataset, allow_loopback_http=True)] == ["more.csv"]
+    assert [row.state for row in downloads.check_dataset(dataset)] == ["present", "present"]
 
 
 def test_terms_are_shown_and_must_be_accepted(server: Server, tmp_path: Path) -> None:
     source = replace(server.source(send(BODY)), terms="non-commercial, ask first", needs_accept=True)
     dataset = toy(tmp_path, source)
     with pytest.raises(DataError, match=r"non-commercial, ask first.*fusionbench data fetch toy --accept"):
-        datahome.fetch(dataset, allow_loopback_http=True)
+        downloads.fetch_dataset(dataset, allow_loopback_http=True)
     assert server.asked == []
-    assert datahome.fetch(dataset, accept=True, allow_loopback_http=True)
+    assert downloads.fetch_dataset(dataset, accept=True, allow_loopback_http=True)
 
 
 def test_a_file_of_ones_own_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"own\.csv is missing; there is no download"):
-        datahome.fetch(toy(tmp_path, Source("own.csv", "", "", "bring your own")))
+        downloads.fetch_dataset(toy(tmp_path, Source("own.csv", "", "", "bring your own")))
 
 
 def test_rows_say_what_is_there(tmp_path: Path) -> None:
     public = Source("a.csv", "https://example.org/a", SHA, "CC0", size=len(BODY))
     own = Source("own.csv", "", "", "bring your own", needs_accept=True)
     (tmp_path / "own.csv").write_bytes(b"1")
-    (row,) = datahome.rows([toy(tmp_path, public, own)])
-    assert row == datahome.DataRow("toy", 2, len(BODY), "missing", ("a.csv",), ("CC0", "bring your own"), True)
+    (row,) = downloads.dataset_rows([toy(tmp_path, public, own)])
+    assert row == downloads.DatasetRow("toy", 2, len(BODY), "missing", ("a.csv",), ("CC0", "bring your own"), True)
     (tmp_path / "a.csv").write_bytes(BODY)
-    assert datahome.rows([toy(tmp_path, public, own)])[0].state == "unverified"
-    assert datahome.rows([toy(tmp_path, public)])[0].state == "present"
-    assert datahome.rows([toy(tmp_path)])[0].state == "bundled"
+    assert downloads.dataset_rows([toy(tmp_path, public, own)])[0].state == "unverified"
+    assert downloads.dataset_rows([toy(tmp_path, public)])[0].state == "present"
+    assert downloads.dataset_rows([toy(tmp_path)])[0].state == "bundled"

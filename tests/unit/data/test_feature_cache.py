@@ -15,15 +15,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
+from safetensors.numpy import save
 
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid, GridOptions
 from fusionbench.builtin.instances import InstanceOptions
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import ModalityUse
-from fusionbench.data import feature_cache as featurecache
-from fusionbench.data.cache_entry import RACY_NS, Source, decode, encode, narrow
-from fusionbench.data.feature_cache import FeatureCache
+from fusionbench.data import feature_cache
+from fusionbench.data.feature_cache import RACY_NS, FeatureCache, narrow
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 
@@ -34,7 +34,7 @@ SETTLE = 2 * RACY_NS / 1e9
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """The cache turned on, in a folder of its own."""
-    monkeypatch.setenv(featurecache.ENVIRONMENT, str(tmp_path / "cache"))
+    monkeypatch.setenv(feature_cache.ENVIRONMENT, str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
@@ -71,7 +71,7 @@ def test_the_same_numbers_from_the_cache(tmp_path, folder, monkeypatch, suffix, 
     path = write(tmp_path / f"a{suffix}", np.abs(values(dtype=np.float64)).astype(dtype))
     first, second = bag().load(path), bag().load(path)
     assert len(entries(folder)) == 1
-    monkeypatch.setenv(featurecache.ENVIRONMENT, "off")
+    monkeypatch.setenv(feature_cache.ENVIRONMENT, "off")
     without = bag().load(path)
     for read in (first, second):
         assert read.values.dtype in (np.float16, np.float32)
@@ -104,10 +104,10 @@ def test_preparing_is_the_same_bits(tmp_path, folder, monkeypatch):
     path = write(tmp_path / "a.npy", values(dtype=np.float16))
     for scale in ("standard", "none"):
         modality = Bag("image", ModalityUse("bag", DIM), InstanceOptions(scale=scale))
-        monkeypatch.setenv(featurecache.ENVIRONMENT, "off")
+        monkeypatch.setenv(feature_cache.ENVIRONMENT, "off")
         fitted, plain = modality.fit([modality.load(path)]), modality.load(path)
         want = (plain.values - fitted.center.astype(np.float32)) * fitted.factor.astype(np.float32)
-        monkeypatch.setenv(featurecache.ENVIRONMENT, str(folder))
+        monkeypatch.setenv(feature_cache.ENVIRONMENT, str(folder))
         raws = [modality.load(path) for _ in range(2)]
         assert raws[1].values.dtype == np.float16
         assert modality.fit([raws[1]]).state() == fitted.state()
@@ -141,7 +141,7 @@ def test_a_file_that_was_written_just_now_is_not_kept(tmp_path, folder):
     assert entries(folder) == []
 
 
-@pytest.mark.parametrize("damage", ["bit", "short", "empty", "header", "magic", "other"])
+@pytest.mark.parametrize("damage", ["bit", "short", "empty", "header", "length", "other", "foreign"])
 def test_a_damaged_entry_is_made_again(tmp_path, folder, damage):
     path = write(tmp_path / "a.npy", values())
     bag().load(path)
@@ -151,8 +151,10 @@ def test_a_damaged_entry_is_made_again(tmp_path, folder, damage):
         whole[-5] ^= 1
     elif damage == "header":
         whole[40] ^= 1
-    elif damage == "magic":
+    elif damage == "length":
         whole[0] ^= 1
+    elif damage == "foreign":
+        whole = bytearray(save({"features": values(seed=1)}))
     elif damage == "other":
         whole = bytearray(b"not an entry")
     entry.unlink()
@@ -179,7 +181,7 @@ def test_a_bad_file_says_the_same_and_leaves_no_entry(tmp_path, folder):
 def test_an_entry_is_checked_against_each_cohort(tmp_path, folder):
     path = write(tmp_path / "a.npy", values())
     bag().load(path)
-    with pytest.raises(DataError, match="6 features where its fellows have 4"):
+    with pytest.raises(DataError, match="6 features where the other cases have 4"):
         bag(4).load(path)
 
 
@@ -204,20 +206,20 @@ def test_many_at_once_write_one_whole_entry(tmp_path, folder):
 
 def test_a_folder_that_cannot_be_written_is_told_once(tmp_path, monkeypatch, caplog):
     (tmp_path / "file").write_text("in the way")
-    monkeypatch.setenv(featurecache.ENVIRONMENT, str(tmp_path / "file" / "cache"))
+    monkeypatch.setenv(feature_cache.ENVIRONMENT, str(tmp_path / "file" / "cache"))
     paths = [write(tmp_path / f"{name}.npy", values()) for name in "ab"]
     with caplog.at_level(logging.WARNING):
         for path in paths:
             assert np.array_equal(bag().load(path).values, values())
     (record,) = caplog.records
     assert "cannot be written (Not a directory)" in record.message
-    assert featurecache.ENVIRONMENT in record.message
+    assert feature_cache.ENVIRONMENT in record.message
 
 
 def test_a_full_cache_keeps_what_it_has_and_goes_on(tmp_path, folder, monkeypatch, caplog):
     paths = [write(tmp_path / f"{name}.npy", values(1000)) for name in "ab"]
     size = paths[0].stat().st_size
-    monkeypatch.setenv(featurecache.LIMIT, str(1.5 * size / 1e9))
+    monkeypatch.setenv(feature_cache.LIMIT, str(1.5 * size / 1e9))
     with caplog.at_level(logging.WARNING):
         for path in paths * 2:
             assert np.array_equal(bag().load(path).values, values(1000))
@@ -240,7 +242,7 @@ def test_entries_unused_for_long_make_room(tmp_path, folder, caplog):
 
 
 def test_a_disk_without_room_is_left_alone(tmp_path, folder, monkeypatch, caplog):
-    monkeypatch.setattr(featurecache, "SPARE", 1 << 62)
+    monkeypatch.setattr(feature_cache, "SPARE", 1 << 62)
     path = write(tmp_path / "a.npy", values())
     assert np.array_equal(FeatureCache(folder, 1 << 30).arrays(path, "bag", lambda: {"x": values()})["x"], values())
     assert entries(folder) == []
@@ -258,10 +260,21 @@ def test_pictures_are_decoded_once(tmp_path, folder, monkeypatch):
     assert first.shape == second.shape == (4, 3)
 
 
-def test_an_entry_of_objects_is_no_entry(tmp_path, folder):
-    """Nothing is taken for an array that is none, whoever wrote it."""
-    content = encode(tmp_path, Source(1, 2, 3), {"features": values()})
-    assert decode(b"".join(content.parts), verify=True).source == Source(1, 2, 3)
+def test_entries_are_mapped_not_copied(tmp_path, folder):
+    path = write(tmp_path / "a.npy", values())
+    bag().load(path)
+    (entry,) = entries(folder)
+    mapped = bag().load(path).values
+    assert str(entry) in Path("/proc/self/maps").read_text()
+    assert np.array_equal(mapped, values())
+
+
+def test_a_file_name_that_is_not_unicode(tmp_path, folder):
+    path = write(Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.npy")), values())
+    for _ in range(2):
+        assert np.array_equal(bag().load(path).values, values())
+    assert len(entries(folder)) == 1
+    assert FeatureCache(folder, 1 << 30).stale() == []
 
 
 def test_the_command_shows_prunes_and_clears(tmp_path, folder, cli: Cli):
@@ -280,7 +293,7 @@ def test_the_command_shows_prunes_and_clears(tmp_path, folder, cli: Cli):
 
 
 def test_bad_settings_get_one_line(cli: Cli, folder):
-    one_error(cli("data", "cache", env={featurecache.LIMIT: "much"}), featurecache.LIMIT, "'much'", "gigabytes")
-    one_error(cli("run", "quickstart", env={featurecache.LIMIT: "-1"}), featurecache.LIMIT, "'-1'")
-    off = cli("data", "cache", env={featurecache.ENVIRONMENT: "off"})
-    assert f"turned off: {featurecache.ENVIRONMENT}" in off.stdout
+    one_error(cli("data", "cache", env={feature_cache.LIMIT: "much"}), feature_cache.LIMIT, "'much'", "gigabytes")
+    one_error(cli("run", "quickstart", env={feature_cache.LIMIT: "-1"}), feature_cache.LIMIT, "'-1'")
+    off = cli("data", "cache", env={feature_cache.ENVIRONMENT: "off"})
+    assert f"turned off: {feature_cache.ENVIRONMENT}" in off.stdout

@@ -1,4 +1,4 @@
-"""What `data check` says of a cohort: the facts, and each suspicion on a cohort that has its cause."""
+"""What `data check` says of a cohort: the facts, and each warning on a cohort that has its cause."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.vector import Vector
 from fusionbench.data.cohort import load_cohort
 from fusionbench.data.inspection import inspect
-from fusionbench.data.inspection.columns import like_outcome
-from fusionbench.data.inspection.follow_up import _way_round
+from fusionbench.data.inspection.checks import check_censorship, like_outcome
 from fusionbench.data.inspection.leakage import constant, predicts_event, predicts_time
 from fusionbench.data.inspection.summary import lines, median_follow_up
 
@@ -138,7 +137,7 @@ def test_a_suspicious_column_is_named(kind: str) -> None:
     assert "'extra'" in found[0][1] or "'OS_months'" in found[0][1]
 
 
-def test_a_column_that_mirrors_the_event_the_other_way_round() -> None:
+def test_a_column_that_mirrors_the_event_the_othercheck_censorship() -> None:
     assert [k for k, _ in kinds(plain(1 - outcome()))] == ["predicts-event"]
 
 
@@ -216,7 +215,7 @@ def test_the_unit(factor: float, seen: str) -> None:
     assert seen.lower() in text.lower()
 
 
-def test_censorship_the_wrong_way_round() -> None:
+def test_censorship_the_wrongcheck_censorship() -> None:
     time, event = targets()
     [(kind, text)] = kinds(plain(targets=(time, ~event)))
     assert kind == "censorship-reversed"
@@ -228,11 +227,11 @@ def test_censorship_the_wrong_way_round() -> None:
     [("gbsg2", True), ("whas500", True), ("aids", True), ("flchain", True), ("veterans_lung_cancer", False)],
 )
 def test_the_rule_on_published_cohorts(cohort: str, found: bool) -> None:
-    """Right way round none is accused; exchanged, all but the one in which nearly everybody died."""
+    """As published none gets a warning; exchanged, all but the one in which nearly everybody died."""
     _, y = getattr(published, f"load_{cohort}")()
     event, time = (y[name] for name in y.dtype.names)
-    assert not list(_way_round(time.astype(float), event))
-    assert bool(list(_way_round(time.astype(float), ~event))) is found
+    assert not list(check_censorship(time.astype(float), event))
+    assert bool(list(check_censorship(time.astype(float), ~event))) is found
 
 
 def test_groups_astride_published_folds() -> None:

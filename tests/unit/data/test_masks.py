@@ -212,10 +212,10 @@ def test_a_shuffle_hides_nothing_and_gives_everybody_another_ones() -> None:
     present = many(50) | {"without": ("clinical",)}
     for mask in make_masks("shuffle:omic", present, NAMES, 10, 0):
         assert mask.hidden == {}
-        ((name, lent),) = mask.lent.items()
+        ((name, permuted),) = mask.permuted.items()
         assert name == "omic"
-        assert sorted(lent) == sorted(lent.values()) == sorted(many(50))
-        assert all(case != whose for case, whose in lent.items())
+        assert sorted(permuted) == sorted(permuted.values()) == sorted(many(50))
+        assert all(case != whose for case, whose in permuted.items())
     full = make_masks("full", present, NAMES, 1, 0)[0]
     assert realised_rate(mask, present, NAMES) == realised_rate(full, present, NAMES)
 
@@ -223,14 +223,14 @@ def test_a_shuffle_hides_nothing_and_gives_everybody_another_ones() -> None:
 def test_a_shuffle_gives_any_other_ones_equally_often() -> None:
     """Over 600 draws of one of 4 others, within four standard errors."""
     masks = make_masks("shuffle:omic", many(5), NAMES, 600, 0)
-    counts = Counter((case, whose) for mask in masks for case, whose in mask.lent["omic"].items())
+    counts = Counter((case, whose) for mask in masks for case, whose in mask.permuted["omic"].items())
     assert len(counts) == 20
     assert np.abs(np.array(list(counts.values())) / 600 - 1 / 4).max() < 4 * np.sqrt(3 / 16 / 600)
 
 
 def test_one_case_with_a_modality_has_nobody_to_swap_with() -> None:
     (mask,) = make_masks("shuffle:image", {"a": NAMES, "b": ("omic",)}, NAMES, 1, 0)
-    assert mask.lent == {}
+    assert mask.permuted == {}
 
 
 def test_a_hash_knows_whose_modality_was_shown() -> None:

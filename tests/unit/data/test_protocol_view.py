@@ -12,7 +12,7 @@ from fusionbench.core.protocol import Protocol
 from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.preprocessing import fit_preprocessor
-from fusionbench.data.protocol_view import arranged, arranged_set
+from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 
 SETS = [("clinical",), ("clinical", "omic", "image")]
 
@@ -56,17 +56,17 @@ def cohort() -> Cohort:
 
 
 def test_the_clean_protocol_changes_nothing(cohort: Cohort) -> None:
-    assert arranged(cohort, Protocol(), SETS) is cohort
-    assert arranged_set(cohort, Protocol(), SETS[1]) == SETS[1]
+    assert apply_protocol(cohort, Protocol(), SETS) is cohort
+    assert protocol_modalities(cohort, Protocol(), SETS[1]) == SETS[1]
 
 
 def test_joined_vectors_are_one_modality_under_the_same_row_name(cohort: Cohort) -> None:
     protocol = Protocol(vectors="joined")
-    made = arranged(cohort, protocol, SETS)
-    names = arranged_set(made, protocol, SETS[1])
+    made = apply_protocol(cohort, protocol, SETS)
+    names = protocol_modalities(made, protocol, SETS[1])
     assert names == ("clinical+omic", "image")
     assert "+".join(names) == "+".join(SETS[1])
-    assert arranged_set(made, protocol, SETS[0]) == SETS[0]
+    assert protocol_modalities(made, protocol, SETS[0]) == SETS[0]
     use = made.info.modalities["clinical+omic"]
     assert use.features == ("age", "stage", "a", "b", "c")
     assert use.categorical == {"stage"}
@@ -89,7 +89,7 @@ def test_columns_of_one_name_get_their_modality_in_front(cohort: Cohort) -> None
     from pathlib import Path
 
     twice = load_cohort(Twice(Twice.Options(), Path()), {"vector": Vector, "bag": Bag})
-    made = arranged(twice, Protocol(vectors="joined"), SETS)
+    made = apply_protocol(twice, Protocol(vectors="joined"), SETS)
     assert made.info.modalities["clinical+omic"].features == (
         *("clinical.age", "clinical.stage", "omic.age", "omic.b", "omic.c"),
     )
@@ -97,7 +97,7 @@ def test_columns_of_one_name_get_their_modality_in_front(cohort: Cohort) -> None
 
 def test_preprocessing_as_published_imputes_the_mean_and_scales_nothing(cohort: Cohort) -> None:
     protocol = Protocol(impute="mean", clip=None, scale=False)
-    made = arranged(cohort, protocol, SETS)
+    made = apply_protocol(cohort, protocol, SETS)
     fitted = fit_preprocessor(made.modalities, made.cases)
     raw = {case.id: case.refs for case in cohort.cases}
     values = fitted.prepare(made.cases[0], ("omic", "image")).bags

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fusionbench import Source
-from fusionbench.data import slide_downloads as transfer
+from fusionbench.data import slide_downloads
 
 MIB = 1 << 20
 BODY = bytes(range(256)) * (3 * MIB // 256)
@@ -100,7 +100,7 @@ class Server:
 
 
 class Seen:
-    """A watch that keeps what it sees."""
+    """Progress callbacks that record their calls."""
 
     def __init__(self) -> None:
         self.bytes, self.ended = 0, dict[str, str | None]()
@@ -124,8 +124,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 
 def get(home: Path, *sources: Source, **options: Any) -> dict[str, str]:
-    chosen = {"watch": Seen(), "retries": 2, "stall": STALL, "backoff": 0.01, **options}
-    return transfer.fetch_all(home, sources, allow_loopback_http=True, **chosen)
+    chosen = {"progress": Seen(), "retries": 2, "stall": STALL, "backoff": 0.01, **options}
+    return slide_downloads.download_slides(home, sources, allow_loopback_http=True, **chosen)
 
 
 def left_over(home: Path) -> list[str]:
@@ -134,7 +134,7 @@ def left_over(home: Path) -> list[str]:
 
 def test_a_file_comes_whole_and_its_bytes_are_counted(server: Server, tmp_path: Path) -> None:
     seen = Seen()
-    assert get(tmp_path, server.source("a.svs", serve(BODY)), watch=seen) == {}
+    assert get(tmp_path, server.source("a.svs", serve(BODY)), progress=seen) == {}
     assert (tmp_path / "slides/a.svs").read_bytes() == BODY
     assert (seen.bytes, seen.ended) == (len(BODY), {"slides/a.svs": None})
     assert left_over(tmp_path) == ["slides/a.svs"]
@@ -142,11 +142,11 @@ def test_a_file_comes_whole_and_its_bytes_are_counted(server: Server, tmp_path: 
 
 def test_a_truncated_file_goes_on_where_it_broke_off(server: Server, tmp_path: Path) -> None:
     source = server.source(
-        "a.svs", serve(BODY, until=MIB + transfer.CHUNK + 5), serve(BODY, until=2 * MIB), serve(BODY)
+        "a.svs", serve(BODY, until=MIB + slide_downloads.CHUNK + 5), serve(BODY, until=2 * MIB), serve(BODY)
     )
     assert get(tmp_path, source) == {}
     assert (tmp_path / "slides/a.svs").read_bytes() == BODY
-    assert [start for _, start in server.asked] == [0, MIB + transfer.CHUNK, 2 * MIB]
+    assert [start for _, start in server.asked] == [0, MIB + slide_downloads.CHUNK, 2 * MIB]
 
 
 def test_a_stalled_connection_is_given_up_and_resumed(server: Server, tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_a_stalled_connection_is_given_up_and_resumed(server: Server, tmp_path: 
 def test_a_server_that_ignores_range_starts_anew(server: Server, tmp_path: Path) -> None:
     seen = Seen()
     source = server.source("a.svs", serve(BODY, until=2 * MIB), whole(BODY))
-    assert get(tmp_path, source, watch=seen) == {}
+    assert get(tmp_path, source, progress=seen) == {}
     assert (tmp_path / "slides/a.svs").read_bytes() == BODY
     assert seen.bytes == len(BODY)
 
@@ -211,7 +211,7 @@ def test_what_cannot_be_had_is_given_up_with_its_reason(
     server: Server, tmp_path: Path, answer: Answer, words: str, asked: int, left: list[str]
 ) -> None:
     source, seen = server.source("a.svs", answer), Seen()
-    failed = get(tmp_path, source, watch=seen)
+    failed = get(tmp_path, source, progress=seen)
     assert words in failed["slides/a.svs"]
     assert "\n" not in failed["slides/a.svs"]
     assert seen.ended == failed
@@ -225,12 +225,12 @@ def test_a_failure_stops_nobody_else_and_the_next_call_does_the_rest(server: Ser
     bad = server.source("bad.svs", serve(BODY, until=2 * MIB), serve(BODY, until=2 * MIB))
     assert list(get(tmp_path, *sources[:3], bad, *sources[3:])) == ["slides/bad.svs"]
     assert left_over(tmp_path) == [*(f"slides/{name}" for name in names), "slides/bad.svs.part"]
-    assert transfer.outstanding(tmp_path, bad) == MIB
-    assert transfer.outstanding(tmp_path, sources[0]) == 0
+    assert slide_downloads.missing_bytes(tmp_path, bad) == MIB
+    assert slide_downloads.missing_bytes(tmp_path, sources[0]) == 0
 
     server.asked.clear()
     server.answers["/bad.svs"] = [serve(BODY)]
-    missing = [s for s in (*sources, bad) if transfer.outstanding(tmp_path, s)]
+    missing = [s for s in (*sources, bad) if slide_downloads.missing_bytes(tmp_path, s)]
     assert get(tmp_path, *missing) == {}
     assert server.asked == [("bad.svs", 2 * MIB)]
 
@@ -254,7 +254,7 @@ def test_no_more_connections_than_asked_for(server: Server, tmp_path: Path) -> N
 
 def test_plain_http_is_refused_and_so_is_a_path_out_of_the_data_home(server: Server, tmp_path: Path) -> None:
     source = server.source("a.svs", serve(BODY))
-    assert "only https" in transfer.fetch_all(tmp_path, [source], Seen())[source.path]
+    assert "only https" in slide_downloads.download_slides(tmp_path, [source], Seen())[source.path]
     outside = Source("../a.svs", source.url, "", "", size=1, md5="0" * 32)
     assert "leads out of the data home" in get(tmp_path, outside)["../a.svs"]
     assert server.asked == []
@@ -273,6 +273,6 @@ def test_an_interruption_keeps_what_has_come(server: Server, tmp_path: Path) -> 
 
     slow = server.source("slow.svs", serve(BODY, until=MIB, then=lambda: time.sleep(1)), serve(BODY))
     with pytest.raises(KeyboardInterrupt):
-        get(tmp_path, server.source("a.svs", serve(BODY)), slow, watch=Impatient())
+        get(tmp_path, server.source("a.svs", serve(BODY)), slow, progress=Impatient())
     assert left_over(tmp_path) == ["slides/a.svs", "slides/slow.svs.part"]
     assert get(tmp_path, slow) == {}

@@ -129,7 +129,7 @@ def test_published_folds_that_do_not_fit() -> None:
         make_folds(cases, chosen, 0, 0)
     with pytest.raises(DataError, match="fold 1 names 1 unknown cases, first 'p999'"):
         make_folds(cases, chosen, 0, 0, [Fold(ids[3:], (), ids[:3]), Fold(ids[3:], (), (*ids[:3], "p999"))])
-    with pytest.raises(DataError, match=r"fold 0: group 'p00.' stands in both"):
+    with pytest.raises(DataError, match=r"fold 0: group 'p00.' is in both"):
         make_folds(cases, chosen, 0, 0, [Fold(ids, (), ids[:3])])
 
 

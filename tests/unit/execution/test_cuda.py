@@ -15,7 +15,7 @@ from fusionbench_healnet.model import Healnet
 
 from fusionbench import Batch, PreparedBag, PreparedCase
 from fusionbench.core.protocol import TrainRecipe
-from fusionbench.data import loader as feed_module
+from fusionbench.data import loader
 from fusionbench.execution.training import loop
 from fusionbench.execution.training.loop import train_module
 from tests.unit.execution import test_training as on_the_cpu
@@ -131,7 +131,7 @@ def prepared(made: Made, n: int, seed: int):
 def test_no_step_waits_for_the_gpu(name, recipe, share, monkeypatch: pytest.MonkeyPatch) -> None:
     if recipe.get("loss") == "cox":
         monkeypatch.setitem(globals(), "TASK", type(TASK)(n_outputs=1))
-    monkeypatch.setattr(feed_module, "GPU_SHARE", share)
+    monkeypatch.setattr(loader, "GPU_SHARE", share)
     stepped = loop._Steps._step
     asked = []
 

@@ -26,7 +26,7 @@ from fusionbench import (
 from fusionbench.core.cell_result import PatternPrediction
 from fusionbench.data.masks import make_masks
 from fusionbench.execution.evaluate import (
-    beyond,
+    censor_after,
     checked,
     on_grid,
     predict_all,
@@ -104,7 +104,7 @@ def test_survival_is_put_on_the_grid_and_absence_stays_absence() -> None:
 
 def test_targets_beyond_tau_are_censored_just_beyond_it() -> None:
     was = targets([10.0, 60.0, 60.5, 90.0], [True, True, True, False])
-    now = beyond(was, 60.0)
+    now = censor_after(was, 60.0)
     assert now.event.tolist() == [True, True, False, False]
     assert now.time[:2].tolist() == [10.0, 60.0]
     assert (now.time[2:] > 60.0).all()

@@ -18,7 +18,7 @@ from fusionbench_tcga.table import Table, read_table
 
 from fusionbench import DataError, SuiteError
 from fusionbench.core.registry import discover
-from fusionbench.data import data_home as datahome
+from fusionbench.data.downloads import check_dataset, dataset_rows
 
 BY_NAME = {c.name.removeprefix("tcga-"): c for c in COHORTS}
 
@@ -266,7 +266,7 @@ def test_a_damaged_derived_file_is_refused(home: Path, tmp_path: Path) -> None:
 
 @pytest.mark.data
 def test_data_ls_and_check(home: Path) -> None:
-    present, own = datahome.rows([tcga("blca", home, image="xception"), tcga("luad", home)])
+    present, own = dataset_rows([tcga("blca", home, image="xception"), tcga("luad", home)])
     assert (present.dataset, present.files, present.state, present.needs_accept) == (
         "tcga-blca[image=xception]",
         9,
@@ -275,7 +275,7 @@ def test_data_ls_and_check(home: Path) -> None:
     )
     assert own.state == "missing"
     assert any("recorded, not verified" in terms for terms in own.terms)
-    assert {row.state for row in datahome.check(tcga("blca", home, image="xception"))} == {"present"}
+    assert {row.state for row in check_dataset(tcga("blca", home, image="xception"))} == {"present"}
 
 
 def test_every_source_is_pinned() -> None:

@@ -157,7 +157,9 @@ def test_grids_of_unequal_channels(home: Path) -> None:
     for slide in SLIDES:
         write(folder / f"{slide}.png", mode="L" if slide == SLIDES[-1] else "RGB")
     one_line(
-        dataset(Luad, home, image=f"grid:{folder}"), f"{SLIDES[-1]}.png: 1 channels where its fellows have 3", "save"
+        dataset(Luad, home, image=f"grid:{folder}"),
+        f"{SLIDES[-1]}.png: 1 channels where the other cases have 3",
+        "save",
     )
 
 

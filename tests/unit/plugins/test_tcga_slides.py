@@ -12,8 +12,9 @@ from fusionbench_tcga.cohorts import Blca, Brca, Kirp, Luad, Ucec
 from fusionbench_tcga.dataset import Tcga
 
 from fusionbench import DataError
-from fusionbench.data import slide_files as slidefiles
+from fusionbench.data import slide_downloads
 from fusionbench.data.downloads import sha256_of
+from fusionbench.data.slide_downloads import check_download, missing_slides
 
 HEADER = "id\tfilename\tmd5\tsize\tstate"
 FIRST = "TCGA-05-4244-01Z-00-DX1.AAAA.svs"
@@ -31,10 +32,10 @@ def luad(home: Path, *lines: str) -> Tcga:
 
 
 def test_a_manifest_of_ones_own(tmp_path: Path) -> None:
-    found = slidefiles.outstanding(luad(tmp_path, HEADER, LINE, OTHER))
-    assert (found.present, found.size, len(found.wanted)) == (0, 20, 2)
-    assert found.text == "2 slides of tcga-luad to download, 0.0 MB"
-    first = found.wanted[0]
+    found = missing_slides(luad(tmp_path, HEADER, LINE, OTHER))
+    assert (found.present, found.size, len(found.slides)) == (0, 20, 2)
+    assert found.summary == "2 slides of tcga-luad to download, 0.0 MB"
+    first = found.slides[0]
     assert first.path == f"slides/tcga-luad/{FIRST}"
     assert first.url == "https://api.gdc.cancer.gov/data/bc9e3954-59d0-4f25-9022-42c97db7aea2"
     assert (first.md5, first.size, first.needs_accept) == ("a" * 32, 10, False)
@@ -46,14 +47,14 @@ def test_what_is_there_is_not_wanted_and_a_part_counts(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     (folder / FIRST).write_bytes(bytes(10))
     (folder / f"{FIRST.replace('4244', '4249')}.part").write_bytes(bytes(4))
-    found = slidefiles.outstanding(made)
-    assert (found.present, found.size, [s.path for s in found.wanted]) == (
+    found = missing_slides(made)
+    assert (found.present, found.size, [s.path for s in found.slides]) == (
         1,
         6,
         [f"slides/tcga-luad/{FIRST.replace('4244', '4249')}"],
     )
-    assert found.text.endswith(", 1 are there")
-    assert not slidefiles.outstanding(made, limit=1).wanted
+    assert found.summary.endswith(", 1 are there")
+    assert not missing_slides(made, limit=1).slides
 
 
 @pytest.mark.parametrize(
@@ -71,24 +72,26 @@ def test_what_is_there_is_not_wanted_and_a_part_counts(tmp_path: Path) -> None:
 )
 def test_damaged_manifests(tmp_path: Path, lines: tuple[str, ...], words: str) -> None:
     with pytest.raises(DataError) as error:
-        slidefiles.outstanding(luad(tmp_path, *lines))
+        missing_slides(luad(tmp_path, *lines))
     assert words in str(error.value)
     assert "luad_wsi_manifest_filtered.txt" in str(error.value)
 
 
 def test_a_cohort_without_a_manifest_says_where_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"luad_wsi_manifest_filtered\.txt is missing; download a manifest"):
-        slidefiles.outstanding(Luad(Luad.Options(), tmp_path))
+        missing_slides(Luad(Luad.Options(), tmp_path))
 
 
-def test_large_downloads_are_confirmed_and_must_fit(tmp_path: Path) -> None:
-    found = replace(slidefiles.outstanding(luad(tmp_path, HEADER, LINE)), size=2 * 10**9)
+def test_large_downloads_are_confirmed_and_must_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    missing = replace(missing_slides(luad(tmp_path, HEADER, LINE)), size=2 * 10**9)
+    monkeypatch.setattr(slide_downloads, "free_bytes", lambda _: 10**10)
     with pytest.raises(DataError, match=r"1 slides of tcga-luad .*2\.0 GB; .*data fetch tcga-luad --slides --yes"):
-        slidefiles.check(found, yes=False, free=lambda _: 10**10)
+        check_download(missing, yes=False)
+    check_download(missing, yes=True)
+    check_download(replace(missing, size=10**9), yes=False)
+    monkeypatch.setattr(slide_downloads, "free_bytes", lambda _: 25 * 10**8)
     with pytest.raises(DataError, match=r"2\.0 GB: .* has 2\.5 GB free, and 1\.0 GB must stay so; make room"):
-        slidefiles.check(found, yes=True, free=lambda _: 25 * 10**8)
-    slidefiles.check(found, yes=True, free=lambda _: 10**10)
-    slidefiles.check(replace(found, size=10**9), yes=False, free=lambda _: 10**10)
+        check_download(missing, yes=True)
 
 
 @pytest.mark.data

@@ -15,7 +15,7 @@ from fusionbench.survival.stats import (
     average_repeats,
     best_position,
     comparable_pairs,
-    concordance,
+    concordant_pairs,
     corrected_t_test,
     distinct_risks,
     fold_shares,
@@ -49,7 +49,7 @@ def test_c_at_unit_weights_is_scikit_survivals(seed):
     time, event, risk = cohort(np.random.default_rng(seed), 120)
     expected = concordance_index_censored(event, time, risk)[0]
     pairs = comparable_pairs(time, event)
-    weighted = weighted_c(pairs, concordance(pairs, risk)[None], np.ones((3, 120)))
+    weighted = weighted_c(pairs, concordant_pairs(pairs, risk)[None], np.ones((3, 120)))
     assert harrell_c(time, event, risk) == pytest.approx(expected, abs=1e-12)
     assert weighted == pytest.approx(np.full((3, 1), expected), abs=1e-12)
 
@@ -65,7 +65,7 @@ def test_weights_are_copies_of_patients():
     time, event, risk = cohort(rng, 60)
     copies = rng.multinomial(60, np.full(60, 1 / 60), size=5)
     pairs = comparable_pairs(time, event)
-    weighted = weighted_c(pairs, concordance(pairs, risk)[None], copies.astype(float))[:, 0]
+    weighted = weighted_c(pairs, concordant_pairs(pairs, risk)[None], copies.astype(float))[:, 0]
     for value, count in zip(weighted, copies, strict=True):
         drawn = np.repeat(np.arange(60), count)
         assert value == pytest.approx(concordance_index_censored(event[drawn], time[drawn], risk[drawn])[0], abs=1e-12)
@@ -75,14 +75,14 @@ def test_averaged_matrices_average_c():
     rng = np.random.default_rng(2)
     time, event, _ = cohort(rng, 50)
     pairs, weights = comparable_pairs(time, event), rng.integers(0, 3, size=(7, 50)).astype(float)
-    masks = np.stack([concordance(pairs, rng.normal(size=50)) for _ in range(4)])
+    masks = np.stack([concordant_pairs(pairs, rng.normal(size=50)) for _ in range(4)])
     separately = weighted_c(pairs, masks, weights).mean(axis=1)
     assert weighted_c(pairs, masks.mean(axis=0)[None], weights)[:, 0] == pytest.approx(separately, abs=1e-12)
 
 
 def test_c_is_nan_where_no_pair_has_weight():
     pairs = comparable_pairs(np.array([1.0, 2.0]), np.array([True, False]))
-    assert math.isnan(weighted_c(pairs, concordance(pairs, np.zeros(2))[None], np.array([[1.0, 0.0]]))[0, 0])
+    assert math.isnan(weighted_c(pairs, concordant_pairs(pairs, np.zeros(2))[None], np.array([[1.0, 0.0]]))[0, 0])
     assert math.isnan(harrell_c(np.array([1.0, 2.0]), np.array([False, True]), np.zeros(2)))
 
 

@@ -1,0 +1,263 @@
+"""Checks of a cohort that has been read: its follow-up, its groups and published folds, and its columns."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from fusionbench.data.inspection.leakage import constant, predicts_event, predicts_time
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusionbench.data.cohort import Cohort
+    from fusionbench.data.inspection.contents import Content
+
+Kind = Literal[
+    "time-zero",
+    "time-unit",
+    "censorship-reversed",
+    "no-modality",
+    "few-groups",
+    "group-astride",
+    "named-like-outcome",
+    "predicts-event",
+    "filled-by-event",
+    "predicts-time",
+    "constant",
+    "id-like",
+]
+
+LONGEST, SHORTEST = 600.0, 12.0
+"""Months: nobody is followed for 50 years, and a cohort whose longest follow-up is under one year is rare."""
+TAIL = 0.1
+"""Share of the cases with the longest times, which are mostly censored, since a study ends."""
+TAIL_EVENTS = 0.75
+LONGER = 0.55
+"""Probability from which on it is strange that an event's time is longer than a censored one; about one half or less is
+usual, since an event ends what would have gone on. With both limits, none of 13 cohorts (HANCOCK, TCGA, those of
+scikit-survival) gets a warning, and 11 of them do where events and censorings are exchanged."""
+MIN_EVENTS = 10
+"""Cases with and without event from which on these two numbers mean something."""
+MIN_GROUPS = 5
+"""Each of the usual five folds needs a group."""
+OUTCOME_WORDS = frozenset(
+    {
+        *("os", "dfs", "pfs", "rfs", "dss", "efs", "mfs", "pfi", "dfi", "ttp", "followup", "survival", "mortality"),
+        *("death", "dead", "died", "deceased", "alive", "vital", "event", "outcome"),
+        *("recurrence", "recurred", "relapse", "relapsed", "progression", "progressed"),
+        *("censor", "censored", "censoring", "censorship"),
+    }
+)
+OUTCOME_PHRASES = ("follow up", "last contact", "last seen", "vital status", "days to", "time to", "months to")
+ID_LEVELS, MIN_ID_CASES = 0.9, 10
+"""A categorical column is like an id with so many levels per case, among at least so many cases."""
+
+
+@dataclass(frozen=True)
+class DataWarning:
+    """Something about a cohort that may be right and mostly is not.
+
+    Attributes:
+        kind: a name that programs can rely on; docs/own-data.md says when each is given.
+        where: the modality, or `follow-up`, `cases`, `folds`.
+        text: what was seen, with numbers, and what to do; one line.
+    """
+
+    kind: Kind
+    where: str
+    text: str
+
+
+def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
+    """Warnings about times and events: zeros, the unit, and whether events and censorings are exchanged."""
+    targets = cohort.targets
+    time = np.array([t.time for t in targets.values()])
+    event = np.array([t.event for t in targets.values()], dtype=bool)
+    at_zero = [case for case, t in targets.items() if t.time == 0]
+    if at_zero:
+        yield DataWarning(
+            "time-zero",
+            "follow-up",
+            f"{len(at_zero)} of {len(time)} cases have a time of 0 ({_listed(at_zero)}): they died or were lost on the "
+            "day of entry, or their time is not known; exclude them if it is not",
+        )
+    yield from _check_unit(time)
+    yield from check_censorship(time, event)
+
+
+def _check_unit(time: NDArray[np.float64]) -> Iterator[DataWarning]:
+    longest, median = float(time.max()), float(np.median(time))
+    times = f"times have the median {median:.2f} and the maximum {longest:.2f} months"
+    if longest > LONGEST:
+        yield DataWarning(
+            "time-unit",
+            "follow-up",
+            f"{times} ({longest / 12:.0f} years): is the unit right? Days declared as months look like this",
+        )
+    elif longest < SHORTEST:
+        yield DataWarning(
+            "time-unit",
+            "follow-up",
+            f"{times}: is the unit right? Months declared as days or weeks, and years as months, look like this",
+        )
+
+
+def check_censorship(time: NDArray[np.float64], event: NDArray[np.bool_]) -> Iterator[DataWarning]:
+    """A warning where events and censorings look exchanged: the events come late, and the longest times are events.
+
+    Args:
+        time: (case,) months. event: (case,) True = observed.
+    """
+    n, observed = len(time), int(event.sum())
+    if min(observed, n - observed) < MIN_EVENTS:
+        return
+    # Both signs are required: either alone can occur in a cohort that is coded correctly.
+    later = _probability_later(time[event], time[~event])
+    size = max(1, round(TAIL * n))
+    tail = int(event[np.argsort(time, kind="stable")[-size:]].sum())
+    if later >= LONGER and tail >= TAIL_EVENTS * size:
+        yield DataWarning(
+            "censorship-reversed",
+            "follow-up",
+            f"censorship may be reversed: {observed} of {n} cases have the event, at a median time of "
+            f"{np.median(time[event]):.1f} months against {np.median(time[~event]):.1f} of the censored, and so have "
+            f"{tail} of the {size} longest followed; exchange `event` and `censorship` if 1 means censored",
+        )
+
+
+def _probability_later(events: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    """Probability that an event's time exceeds a censored time, ties counting half (Mann and Whitney 1947)."""
+    ordered = np.sort(others)
+    # Left counts the times below, right those below and equal: their sum is twice what ties counting half give.
+    below = np.searchsorted(ordered, events, side="left") + np.searchsorted(ordered, events, side="right")
+    return float(below.mean() / (2 * len(others)))
+
+
+def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
+    """Warnings about cases without a modality, too few groups, and published folds that split a group."""
+    without = list(cohort.without_modality)
+    if without:
+        yield DataWarning(
+            "no-modality",
+            "cases",
+            f"{len(without)} of {len(cohort.cases)} cases have no modality at all ({_listed(without)}): they leave "
+            "training and get the average training risk at test; exclude them if that is not wanted",
+        )
+    groups = Counter(case.group for case in cohort.cases)
+    if len(groups) < MIN_GROUPS:
+        yield DataWarning(
+            "few-groups",
+            "cases",
+            f"{len(groups)} groups ({_listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
+            "stays on one side of a split",
+        )
+    yield from _check_folds(cohort)
+
+
+def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
+    """Groups with cases in train or validation and in test of one published fold."""
+    groups: dict[str, set[str]] = {}
+    for case in cohort.cases:  # published folds name patients, which are cases or groups
+        groups.setdefault(case.id, set()).add(case.group)
+        groups.setdefault(case.group, set()).add(case.group)
+    shared: dict[int, list[str]] = {}
+    for number, fold in enumerate(cohort.folds or ()):
+        trained = {g for name in (*fold.train, *fold.val) for g in groups.get(name, ())}
+        both = sorted(trained & {g for name in fold.test for g in groups.get(name, ())})
+        if both:
+            shared[number] = both
+    if shared:
+        number, both = next(iter(shared.items()))
+        yield DataWarning(
+            "group-astride",
+            "folds",
+            f"{len(shared)} of {len(cohort.folds or ())} published folds have groups in both train and test, fold "
+            f"{number} {_listed(both)}; fold_source = 'published' will refuse it",
+        )
+
+
+def check_columns(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
+    """Warnings about the columns of tables that know the outcome, are named like one, are constant or are like ids.
+
+    Args:
+        contents: modality to what was read of it.
+    """
+    for name, content in contents.items():
+        if content.table is not None:
+            for kind, (find, one, several) in _COLUMN_CHECKS.items():
+                columns = find(content)
+                if columns:
+                    number = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+                    text = one if len(columns) == 1 else several
+                    yield DataWarning(kind, name, f"{name}: {number} ({_listed(columns)}) {text}")
+
+
+def like_outcome(column: str) -> bool:
+    """Whether a name has an outcome's word in it: OS_months, vitalStatus, days_to_death."""
+    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", column)
+    lowered = [word.lower() for word in words]
+    return bool(OUTCOME_WORDS & set(lowered)) or any(
+        f" {phrase} " in f" {' '.join(lowered)} " for phrase in OUTCOME_PHRASES
+    )
+
+
+def _id_like(content: Content) -> list[str]:
+    codes, columns = content.modality.use.categorical, []
+    for i, column in enumerate(content.columns):
+        values = content.cells[~np.isnan(content.cells[:, i]), i] if column in codes else np.empty(0)
+        if len(values) >= MIN_ID_CASES and len(np.unique(values)) >= ID_LEVELS * len(values):
+            columns.append(column)
+    return columns
+
+
+def _columns_where(test: Callable[[Content], NDArray[np.bool_]]) -> Callable[[Content], list[str]]:
+    """A function that gives the names of the columns for which a test holds."""
+    return lambda content: [content.columns[i] for i in np.flatnonzero(test(content))]
+
+
+_BASELINE = "exclude everything not known at baseline"
+_COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] = {
+    "named-like-outcome": (
+        lambda content: [c for c in content.columns if like_outcome(c)],
+        "has an outcome-like name; exclude it if it is an outcome",
+        "have outcome-like names; exclude those that are outcomes",
+    ),
+    "predicts-event": (
+        _columns_where(lambda c: predicts_event(c.cells[c.followed], c.event)),
+        f"reveals the outcome (who had the event): {_BASELINE}",
+        f"reveal the outcome (who had the event): {_BASELINE}",
+    ),
+    "filled-by-event": (
+        _columns_where(lambda c: predicts_event(np.isnan(c.cells[c.followed]) * 1.0, c.event)),
+        f"reveals the outcome (filled only for cases with, or only for cases without the event): {_BASELINE}",
+        f"reveal the outcome (filled only for cases with, or only for cases without the event): {_BASELINE}",
+    ),
+    "predicts-time": (
+        _columns_where(lambda c: predicts_time(c.cells[c.followed], c.time)),
+        f"reveals the outcome (ranks the cases almost as their time does): {_BASELINE}",
+        f"reveal the outcome (rank the cases almost as their time does): {_BASELINE}",
+    ),
+    "constant": (
+        _columns_where(lambda c: constant(c.cells)),
+        "has the same value in all cases; exclude it",
+        "have the same value in all cases; exclude them",
+    ),
+    "id-like": (
+        _id_like,
+        "is categorical with about one level per case, like an id or a date; exclude it, or write numbers",
+        "are categorical with about one level per case, like an id or a date; exclude them, or write numbers",
+    ),
+}
+"""Kind of warning to what finds its columns, and the message for one and for several columns."""
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    """The first few names, quoted."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

@@ -48,7 +48,7 @@ def test_what_was_lost_comes_after_the_others() -> None:
     first = again.pop_next()
     assert first is not None
     again.again(first.key)
-    assert [c.key for c in iter(again.take, None)] == ["b", "a"]
+    assert [c.key for c in iter(again.pop_next, None)] == ["b", "a"]
 
 
 @given(st.data())

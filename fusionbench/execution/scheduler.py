@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -42,6 +43,8 @@ class Scheduler:
         self.sink, self.begin, self.note = sink, begin, note
         self.attempts = Attempts(store.folder)
         self.running: dict[str, Cell] = {}
+        # Failures that may pass (a full disk, no memory) count within this run alone: the next run has another chance.
+        self.passing: dict[str, list[str]] = defaultdict(list)
 
     def run(self, cells: Sequence[Cell], run_task: TaskRunner) -> None:
         """Compute the cells; afterwards each has a result, which may be a failure.
@@ -116,22 +119,32 @@ class Scheduler:
         if not isinstance(task, CellTask) or self.running.pop(task.cell.key, None) is None:
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
         cell = task.cell
-        if not isinstance(result, LostTask) and not result.record.get("transient"):
+        if isinstance(result, LostTask):
+            self.attempts.lose(cell.key, result.reason)
+        elif result.record.get("transient"):
+            self.passing[cell.key].append(result.reason)
+            self.attempts.drop(cell.key)
+        else:
             self._store(cell, result)
-        elif len(self.attempts.lose(cell.key, result.reason).ended) <= self.retries:
+            return
+        if len(self._reasons(cell.key)) <= self.retries:
             self.note(f"{cell.label}: {result.reason}; it is tried again after the others")
             self.queue.again(cell.key)
         else:
             self._store(cell, self._given_up(cell) if isinstance(result, LostTask) else result)
 
+    def _reasons(self, key: str) -> tuple[str, ...]:
+        """Why attempts of a cell gave no result: lost ones of any run, and failed ones of this run."""
+        return (*self.attempts.of(key).ended, *self.passing[key])
+
     def _given_up(self, cell: Cell) -> CellResult:
         """The failure of a cell that gave no result in any of its attempts."""
-        ended = self.attempts.of(cell.key).ended
+        ended = self._reasons(cell.key)
         return failure(cell, ended[-1] if len(ended) == 1 else f"{ended[-1]}; {len(ended)} attempts", seconds=0.0)
 
     def _store(self, cell: Cell, result: CellResult) -> None:
         """Store a result; its record says why earlier attempts gave none."""
-        if ended := self.attempts.of(cell.key).ended:
+        if ended := self._reasons(cell.key):
             result = replace(result, record={**result.record, "attempts": list(ended)})
         self.sink(cell, result)
         self.attempts.finish(cell.key)

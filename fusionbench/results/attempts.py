@@ -99,10 +99,13 @@ class Attempts:
     def drop(self, key: str) -> None:
         """Forget the running attempt: it was interrupted, and not by the cell."""
         ended = self.of(key).ended
-        if ended:
-            self._write(key, Tried(ended))
-        else:
-            self.finish(key)
+        try:
+            if ended:
+                self._write(key, Tried(ended))
+                return
+        except ResultsError:
+            pass  # a full disk: without its history the cell has more attempts, which is better than one too few
+        self.finish(key)
 
     def finish(self, key: str) -> None:
         """Remove the marker: the cell has its result, or begins anew."""

@@ -16,6 +16,7 @@ from fusionbench.execution.executors.serial import Serial
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.results.attempts import Attempts, Tried
 from fusionbench.results.store import Store
+from tests.full_disk import full_disk
 from tests.unit.suites.test_plan import planned
 
 CELLS = planned().todo()
@@ -129,6 +130,36 @@ def test_earlier_attempts_stay_when_a_run_is_interrupted(tmp_path: Path) -> None
     with pytest.raises(KeyboardInterrupt):
         harness.run(lambda n: LostTask("killed") if n == 1 else KeyboardInterrupt())
     assert harness.attempts.all() == {KEY: Tried(("killed",))}
+
+
+def test_runs_on_a_full_disk_cost_a_cell_no_attempt(tmp_path: Path) -> None:
+    """The model cannot write its files, nor the store the failure; once there is room the cell is computed."""
+    for _ in range(3):
+        harness = Harness(tmp_path)
+        harness.scheduler.sink = _refuse
+        with pytest.raises(ResultsError, match="disk full"):
+            harness.run(lambda n: PASSING)
+        assert harness.fits == {KEY: 2}
+        assert harness.attempts.all() == {}
+    harness = Harness(tmp_path)
+    harness.run(lambda n: FINE)
+    assert harness.fits == {KEY: 1}
+    assert harness.store.record(KEY)["reason"] == "it said so"
+    assert "attempts" not in harness.store.record(KEY)["record"]
+
+
+def _refuse(cell: Any, result: Any) -> None:
+    raise ResultsError("disk full")
+
+
+def test_a_marker_that_cannot_be_rewritten_is_removed(tmp_path: Path) -> None:
+    harness = Harness(tmp_path)
+    harness.attempts.start(KEY, in_driver=True)
+    harness.attempts.lose(KEY, "killed")
+    harness.attempts.start(KEY, in_driver=True)
+    with full_disk(0):
+        harness.attempts.drop(KEY)
+    assert harness.attempts.all() == {}
 
 
 class Odd(Serial):

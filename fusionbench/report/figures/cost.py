@@ -22,8 +22,8 @@ AXES: Mapping[str, str] = {
     "n_parameters": "numbers in the fitted model (count)",
     "process_peak_mib": "peak memory of the process (MiB)",
 }
-NAME = 40
-"""Characters of a model's name in the legend."""
+NAME = 2.9
+"""Inches of a model's name in the legend."""
 
 _CAPTION = (
     "Means over folds, on logarithmic axes; a point is a row of the table. Time is of fitting alone, on the machine "

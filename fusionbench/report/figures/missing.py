@@ -38,8 +38,8 @@ WIDTHS = {1: 6.0, 2: 4.2}
 MOST = 12
 """Models that have a colour."""
 
-NAME = 40
-"""Characters of a model's name in the legend."""
+NAME = 2.9
+"""Inches of a model's name in the legend."""
 
 CELL = 0.46
 """Inches of a pattern's column."""

@@ -31,8 +31,8 @@ _RANKED = (
     "Davenport's F = {f:.2f}, p = {p:.3f}."
 )
 LINE = 0.2
-NAME = 32
-"""Characters of a row's name beside the ranks."""
+NAME = 2.5
+"""Inches of a row's name beside the ranks."""
 
 SCALE = 4.0
 """Inches."""

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from fusionbench.report.figures.panels import LETTERS
 from fusionbench.report.figures.rows import Kind, groups
-from fusionbench.report.figures.style import shortened
+from fusionbench.report.figures.style import SIZE, inches, shortened
 
 LINE = 0.18
 """Inches of a row."""
 
-NAME = 40
-"""Characters of the longest model name that is not shortened."""
+NAME = 2.9
+"""Inches of the longest model name that is not shortened."""
 
 Line = tuple[str, Kind | None]
 """Text of a line, and the row that stands on it; a heading has none."""
@@ -37,14 +36,16 @@ def label_rows(ax: Axes, lines: Sequence[Line], width: float) -> None:
         width: of all panels side by side in inches; a heading may reach over them.
     """
     names = {-i: shortened(text, NAME) for i, (text, kind) in enumerate(lines) if kind}
-    ax.set_yticks(list(names), list(names.values()), fontsize=ax.xaxis.label.get_fontsize())
+    ax.set_yticks(list(names), list(names.values()), fontsize=SIZE)
     ax.tick_params(axis="y", length=0)
     figure = ax.get_figure(root=True)
     assert figure is not None
-    letters = int((width + max(map(len, names.values())) / 16) * LETTERS)
+    whole = width + max(map(inches, names.values()))
     place = blended_transform_factory(figure.dpi_scale_trans, ax.transData)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
     for i, (text, kind) in enumerate(lines):
         if kind is None:
             # a text of the figure, not of the axes: the next panel's background would cover it
-            figure.text(0.05, -i, shortened(text, letters), transform=place, va="center", weight="bold", bbox=box)
+            figure.text(
+                0.05, -i, shortened(text, whole, weight="bold"), transform=place, va="center", weight="bold", bbox=box
+            )

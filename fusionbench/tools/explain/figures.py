@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 LINES = 8
 """Items whose way through the layers is drawn."""
-NAME = 30
-"""Characters of an item's name."""
+NAME = 2.2
+"""Inches of an item's name."""
 
 
 def figures(explanation: Explanation) -> Iterator[FigureOrOmitted]:

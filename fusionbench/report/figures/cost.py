@@ -1,4 +1,4 @@
-"""What a c-index costs: training seconds, numbers fitted, memory."""
+"""What a c-index costs: training seconds, fitted parameters, memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fusionbench.results.frames import COST_COLUMNS
 TITLE = "Cost against c-index"
 AXES: Mapping[str, str] = {
     "fit_seconds": "training time of a fold (seconds)",
-    "n_parameters": "numbers in the fitted model (count)",
+    "n_parameters": "fitted parameters",
     "process_peak_mib": "peak memory of the process (MiB)",
 }
 NAME = 2.9
@@ -70,10 +70,10 @@ def _known(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]]) ->
 
 
 def cost_figure(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]) -> Figure:
-    """A style for each model; a row is not named, since names of near points would overlap."""
+    """A panel for each quantity, a style for each model; names of the rows, whose points are near, would overlap."""
     by_model = styles(list(dict.fromkeys(m.row[1] for m in rows)))
     size = (2.9, 2.3)
-    figure, axes = panels([AXES[name] for name in quantities], size, most=3)
+    figure, axes = panels([""] * len(quantities), size, most=3)
     for quantity, ax in zip(quantities, axes, strict=True):
         for m in rows:
             if quantity in known.get(m.row, {}):

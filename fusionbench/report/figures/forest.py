@@ -18,7 +18,7 @@ TITLE = "c-index by cohort and model"
 AXIS = "Harrell's c-index"
 _CAPTION = (
     "Harrell's c with all modalities: mean over test folds, and its 95 % bootstrap interval (sampling of test "
-    "patients, models fixed). Dashed: 0.5, a risk that knows nothing; 1 is a perfect order."
+    "patients, models fixed). Dashed line: 0.5 = chance; 1 = perfect ranking."
 )
 
 
@@ -56,10 +56,15 @@ def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]
     ranked = [m for m in rows if not is_oracle(m.row[1])]
     kinds = [
         Series(
-            "not told from the best (tie group a)", Style(COLOURS[0], "o"), dots([m for m in ranked if m.row in tied])
+            "not significantly different from the best (tie group a)",
+            Style(COLOURS[0], "o"),
+            dots([m for m in ranked if m.row in tied]),
         ),
         Series(
-            "lower than the best", Style(COLOURS[1], "o"), dots([m for m in ranked if m.row not in tied]), filled=False
+            "significantly lower than the best",
+            Style(COLOURS[1], "o"),
+            dots([m for m in ranked if m.row not in tied]),
+            filled=False,
         ),
         Series("true hazards", Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
     ]

@@ -26,7 +26,7 @@ TITLE = "Survival by predicted risk"
 _CAPTION = (
     "Kaplan-Meier curves with pointwise 95 % intervals, and numbers at risk, of test patients above and below the "
     "median predicted risk of their own fold, joined over the folds{first}. p: log-rank test. Best row of each model, "
-    "at most {most}, by mean c-index: chosen on these very patients, so that their p flatters."
+    "at most {most}, by mean c-index: the rows were selected on these patients, so the p-values are optimistic."
 )
 GROUPS = (("low risk", COLOURS[0]), ("high risk", COLOURS[1]))
 BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}

@@ -18,8 +18,8 @@ TITLE = "Uplift over the best uni-modal model"
 AXIS = "uplift (%)"
 _CAPTION = "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient."
 _MARKS = {
-    True: " Filled: over the uni-modal model that validation cases choose.",
-    False: " Open: over the one that is best on the very test cases (optimistic).",
+    True: " Filled: over the uni-modal model picked on validation patients.",
+    False: " Open: over the one that scored best on the test patients (optimistic).",
 }
 
 
@@ -45,7 +45,7 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
 def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:
     pairs = {row: references(analysis, row) for row in rows}
     for i, (label, filled) in enumerate(
-        (("over the one chosen on validation", True), ("over the test-best one", False))
+        (("over the one picked on validation patients", True), ("over the one best on the test patients", False))
     ):
         dots: dict[Any, Dot] = {}
         for row, pair in pairs.items():

@@ -51,9 +51,13 @@ LONG = 32
 """Letters from which the text of a cell may be broken."""
 
 
+_NO_BREAK = re.compile(r"\[(\S+), (\S+)\]")  # an interval
+
+
 def _cell(entry: Entry, i: int) -> str:
     text = escaped(entry.text)
     text = text.replace("+", "+<wbr>") if len(entry.text) > LONG else text  # modality sets hold no spaces
+    text = text.replace("[", "<wbr>[") if i == 0 else _NO_BREAK.sub(r"[\1,&nbsp;\2]", text).replace(" %", "&nbsp;%")
     text = f"<strong>{text}</strong>" if entry.strong else text
     mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
     kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
@@ -73,7 +77,7 @@ def sections(parts: Iterable[Section], caption: str) -> str:
             above = [*above[: part.level - 1], part.title]
         made += [heading(part.level, part.title)] if part.title else []
         made += [paragraph(part.text)]
-        made += [table(", ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
+        made += [table(" · ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
         made += [items(part.notes)]
     return "\n".join(text for text in made if text)
 

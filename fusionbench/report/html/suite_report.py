@@ -87,14 +87,15 @@ def report(
 
 
 def _lead(analysis: Analysis, lock: Mapping[str, Any], title: str, audit: Audit | str) -> Iterator[str]:
-    cells = analysis.stored.cells
+    cells, targets = analysis.stored.cells, analysis.stored.targets
     status = Counter(cells["status"].astype(str))
-    told = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
+    counts = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
     yield f"<h1>{escaped(title)}</h1>"
     yield paragraph(
         f"Suite {lock['suite']['name']}: {_counted(cells['dataset'].nunique(), 'cohort')}, "
+        f"{_counted(len(targets), 'case')} ({int(targets['event'].sum())} with an event), "
         f"{_counted(cells['model'].nunique(), 'model')}; "
-        f"of {len(cells)} cells {told}. {_audited(audit)}"
+        f"of {len(cells)} cells {counts}. {_audited(audit)}"
     )
     yield paragraph(
         "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded, marked a: not "
@@ -139,7 +140,7 @@ def _made(lock: Mapping[str, Any], origin: Origin) -> Iterator[str]:
     yield heading(2, "How this was made")
     yield f"<pre><code>{escaped(origin.command)}</code></pre>"
     about = {key: value for key, value in origin.about.items() if not isinstance(value, (list, dict))}
-    yield items([f"{key}: {value}" for key, value in about.items()])
+    yield items([f"{key.replace('_', ' ')}: {value}" for key, value in about.items()])
     yield table("versions", ("what", "version"), [entries(*pair) for pair in _versions(lock)])
     header = ("dataset", "what", "value")
     yield table("data", header, [entries(*line) for line in _data(lock)])

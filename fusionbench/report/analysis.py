@@ -8,9 +8,9 @@ from functools import cached_property
 
 import pandas as pd
 
-from fusionbench.report.model import ComparisonTable, Row, Stored, row_keys
+from fusionbench.report.model import CheckedFrames, ComparisonTable, RowKey, row_keys
 from fusionbench.report.paired import FoldValues, fold_values
-from fusionbench.report.ranking import Samples, samples
+from fusionbench.report.ranking import BlockDraws, bootstraps
 from fusionbench.report.table import comparison_table
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import DRAWS
@@ -27,13 +27,13 @@ class Analysis:
     """
 
     frames: Frames
-    stored: Stored
+    stored: CheckedFrames
     values: FoldValues
-    samples: Samples
+    bootstraps: BlockDraws
     table: ComparisonTable
 
     @cached_property
-    def inputs(self) -> Mapping[Row, int]:
+    def inputs(self) -> Mapping[RowKey, int]:
         """How many modalities each row's model was given; where that is not stored, as many as it names."""
         cells = self.stored.cells
         named = cells["modalities"].astype(str).str.count(r"\+") + 1
@@ -51,7 +51,7 @@ def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int,
     Raises:
         ResultsError: the stored frames contradict one another.
     """
-    stored = Stored.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions)
     values = fold_values(stored.folds)
-    of_blocks = samples(stored, seed=seed, draws=draws)
+    of_blocks = bootstraps(stored, seed=seed, draws=draws)
     return Analysis(frames, stored, values, of_blocks, comparison_table(stored, values, of_blocks, draws))

@@ -11,9 +11,9 @@ import pandas as pd
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
-from fusionbench.report import imported as imports
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.findings import findings
+from fusionbench.report.imported import POLICY, cell_rows, read_predictions, store_predictions, stored_predictions
 from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
@@ -137,11 +137,11 @@ def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> An
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:
     """The frames with every imported model as rows of their own."""
     metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"]}
-    for table in imports.kept(store):
+    for table in stored_predictions(store):
         scores = rescore(replace(frames, predictions=table), lock, metrics)
         frames = replace(
             frames,
-            cells=pd.concat([frames.cells, imports.cell_rows(table, frames)], ignore_index=True),
+            cells=pd.concat([frames.cells, cell_rows(table, frames)], ignore_index=True),
             folds=pd.concat([frames.folds, scores], ignore_index=True),
             predictions=pd.concat([frames.predictions, table], ignore_index=True),
         )
@@ -150,7 +150,7 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
 
 def without_imported(frames: Frames) -> Frames:
     """What the suite's own cells gave."""
-    own = set(frames.cells.loc[frames.cells["policy"] != imports.POLICY, "model"])
+    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, "model"])
     parts = {
         name: of[of["model"].isin(own)] for name in ("cells", "folds", "predictions") for of in [getattr(frames, name)]
     }
@@ -164,9 +164,9 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
         DataError: what is wrong with the file. ResultsError: the suite has not been run completely.
     """
     frames, lock = without_imported(read_frames(store.folder)), read_lock(store.folder)
-    table = imports.read_predictions(path, frames)
+    table = read_predictions(path, frames)
     for _, of_model in table.groupby("model", sort=False):
-        imports.keep(of_model, store)
+        store_predictions(of_model, store)
     names = tuple(dict.fromkeys(table["model"].astype(str)))
     return write_tables(frames, store, lock, registry, "table"), names
 

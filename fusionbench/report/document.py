@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from fusionbench.report.model import FULL, HARRELL, ComparisonTable, Head, Row, row_keys, unique
+from fusionbench.report.model import FULL, HARRELL, ComparisonTable, ProtocolSummary, RowKey, row_keys, unique
 from fusionbench.report.ranking import ALPHA
 
 
@@ -25,6 +25,10 @@ class Entry:
     text: str
     strong: bool = False
     mark: str = ""
+
+
+NONE = Entry("-")
+"""A cell without a value."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,25 @@ class Section:
         )
 
 
+class Grid:
+    """Lines of a section that begin with a row's model and modalities, and its variant where there are several."""
+
+    def __init__(self, rows: Sequence[RowKey], *columns: str) -> None:
+        self._variants = len({row[3] for row in rows}) > 1
+        self.header = ("model", "modalities", *(["variant"] if self._variants else []), *columns)
+        self.lines: list[tuple[Entry, ...]] = []
+
+    def add(self, row: RowKey, entries: Iterable[Entry]) -> None:
+        """One line: the names of the row, then `entries`."""
+        names = (row[1], row[2], *([row[3]] if self._variants else []))
+        self.lines.append((*map(Entry, names), *entries))
+
+
+def entries(*texts: object, strong: Sequence[int] = ()) -> tuple[Entry, ...]:
+    """A line of a grid."""
+    return tuple(Entry(str(text), i in strong) for i, text in enumerate(texts))
+
+
 def document(
     table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]], findings: Sequence[Section] = ()
 ) -> list[Section]:
@@ -94,7 +117,7 @@ def document(
 
 
 def _head(table: ComparisonTable, dataset: str) -> str:
-    heads = [head for head in table.heads if head.dataset == dataset]
+    heads = [head for head in table.protocols if head.dataset == dataset]
     done, wanted = table.progress[dataset]
     parts = list(dict.fromkeys(map(_made, heads)))
     if len(parts) > 1:
@@ -102,7 +125,7 @@ def _head(table: ComparisonTable, dataset: str) -> str:
     return "; ".join(parts) + ("" if done == wanted else f"; {done} of {wanted} cells")
 
 
-def _made(head: Head) -> str:
+def _made(head: ProtocolSummary) -> str:
     source = "published" if head.published else "generated"
     return f"protocol {head.protocol}, {head.repeats} x {head.folds} {source} folds, unit {head.unit}"
 
@@ -116,7 +139,7 @@ def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], 
     names += ["protocol", "unit"] if part["protocol"].nunique() > 1 or part["unit"].nunique() > 1 else []
     names += ["policy", "n_cases"]
     names += [name for name in ("n_failed", "n_skipped") if (part[name] > 0).any()]
-    lines: dict[Row, dict[str, Entry]] = {}
+    lines: dict[RowKey, dict[str, Entry]] = {}
     for row, record in zip(row_keys(part), part.to_dict("records"), strict=True):
         line = lines.setdefault(row, {name: Entry(str(record[name])) for name in names})
         line[record["metric"]] = _entry(record, (row, record["pattern"], record["metric"]) in table.best)
@@ -155,7 +178,7 @@ def _who(record: Mapping[Any, Any]) -> str:
 
 def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:
     """Failed and skipped cells with their reasons."""
-    for record in table.outcomes[table.outcomes["dataset"] == dataset].to_dict("records"):
+    for record in table.unsuccessful[table.unsuccessful["dataset"] == dataset].to_dict("records"):
         yield f"{record['status']}: {_who(record)}, {record['n_cells']} cells: {record['reason']}"
 
 
@@ -169,7 +192,7 @@ def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
     """Values that rest on some of their draws only, told together with all reasons."""
-    of = table.partly[table.partly["dataset"] == dataset]
+    of = table.partly_undefined[table.partly_undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern"], sort=False):
         metric, pattern = (str(name) for name in key)
         places, reasons = (
@@ -187,14 +210,14 @@ def _draws(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 
 def _population(table: ComparisonTable) -> str:
-    return ", ".join(unique(pd.Series([head.variant for head in table.heads if head.sd_ddof == 0])))
+    return ", ".join(unique(pd.Series([head.variant for head in table.protocols if head.sd_ddof == 0])))
 
 
 def _legend(table: ComparisonTable) -> Iterator[str]:
-    ddof = {head.sd_ddof: head.variant for head in table.heads}
+    ddof = {head.sd_ddof: head.variant for head in table.protocols}
     spread = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
     yield f"mean ± sd: mean over folds, then over repeats; sd with {spread} over all fold values"
-    if any(head.published for head in table.heads):
+    if any(head.published for head in table.protocols):
         yield "published folds: sd and tests average the repeats of a fold first, and count it once"
     if table.rows["ci_low"].notna().any():
         yield (

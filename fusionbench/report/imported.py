@@ -130,14 +130,14 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
             yield f"{where}: {lacking} are absent, the first is {min(needed - seen)!r}"
 
 
-def keep(table: pd.DataFrame, store: Store) -> Path:
+def store_predictions(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
     (store.folder / FOLDER).mkdir(exist_ok=True)
     return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 
-def kept(store: Store) -> list[pd.DataFrame]:
+def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
     return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
 

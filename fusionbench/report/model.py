@@ -1,4 +1,4 @@
-"""What tables are made from, checked once, and what they are."""
+"""Keys of rows and means, the checked frames that tables are made from, and the table itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError
 from fusionbench.results.frames import ROW, SIZE_COLUMNS, Frames
 
-Row = tuple[str, str, str, str]
-"""What a table row is: dataset, model, modalities, variant."""
+RowKey = tuple[str, str, str, str]
+"""Key of a table row: dataset, model, modalities, variant."""
 
-Place = tuple[Row, str, str]
-"""Row, pattern, metric: one mean of the table."""
+Configuration = tuple[str, str, str]
+"""Model, modalities, variant: the same on every dataset."""
 
-Fold = tuple[int, int]
+MeanKey = tuple[RowKey, str, str]
+"""Key of a mean of the table: row, pattern, metric."""
+
+FoldKey = tuple[int, int]
 """(repeat, fold)."""
 
 ORACLE = "oracle"
@@ -48,7 +51,7 @@ _NEEDED = {
 
 
 @dataclass(frozen=True)
-class Folds:
+class FoldPlan:
     """The test folds of a dataset under one variant.
 
     Attributes:
@@ -58,12 +61,12 @@ class Folds:
     """
 
     published: bool
-    test_to_train: Mapping[Fold, float]
+    test_to_train: Mapping[FoldKey, float]
     sd_ddof: int = 1
 
 
 @dataclass(frozen=True)
-class Stored:
+class CheckedFrames:
     """A suite's frames (`Frames`) after a check, with the directions of its metrics.
 
     Attributes:
@@ -76,11 +79,11 @@ class Stored:
     folds: pd.DataFrame
     predictions: pd.DataFrame
     targets: pd.DataFrame
-    plans: Mapping[tuple[str, str], Folds]
+    plans: Mapping[tuple[str, str], FoldPlan]
     directions: Mapping[str, bool | None]
 
     @classmethod
-    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> Stored:
+    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> CheckedFrames:
         """Check columns and references.
 
         Raises:
@@ -112,18 +115,18 @@ def _compact(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.astype(dict.fromkeys((*ROW, "pattern", "case"), "category"))
 
 
-def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], Folds]:
-    plans: dict[tuple[str, str], Folds] = {}
+def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], FoldPlan]:
+    plans: dict[tuple[str, str], FoldPlan] = {}
     for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
         folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
         ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
         published = bool((part["fold_source"] == "published").any())
-        plans[str(dataset), str(variant)] = Folds(published, ratios, int(part["sd_ddof"].iloc[0]))
+        plans[str(dataset), str(variant)] = FoldPlan(published, ratios, int(part["sd_ddof"].iloc[0]))
     return plans
 
 
 @dataclass(frozen=True)
-class Head:
+class ProtocolSummary:
     """How the rows of a dataset were made under one variant."""
 
     dataset: str
@@ -155,27 +158,32 @@ class ComparisonTable:
 
     rows: pd.DataFrame
     tests: pd.DataFrame
-    best: frozenset[Place]
-    heads: tuple[Head, ...]
-    outcomes: pd.DataFrame
+    best: frozenset[MeanKey]
+    protocols: tuple[ProtocolSummary, ...]
+    unsuccessful: pd.DataFrame
     undefined: pd.DataFrame
-    partly: pd.DataFrame
+    partly_undefined: pd.DataFrame
     progress: Mapping[str, tuple[int, int]]
     redrawn: Mapping[str, int]
     no_interval: Mapping[str, str]
     draws: int
 
 
-def row_keys(frame: pd.DataFrame) -> list[Row]:
+def row_keys(frame: pd.DataFrame) -> list[RowKey]:
     """The row each line belongs to."""
     dataset, model, modalities, variant = (frame[name].astype(str) for name in ROW)
     return list(zip(dataset, model, modalities, variant, strict=True))
 
 
-def as_row(key: Iterable[Hashable]) -> Row:
+def row_key(key: Iterable[Hashable]) -> RowKey:
     """The first four parts of a group's key."""
     dataset, model, modalities, variant, *_ = (str(part) for part in key)
     return dataset, model, modalities, variant
+
+
+def configuration_of(row: RowKey) -> Configuration:
+    """A row without its dataset."""
+    return row[1], row[2], row[3]
 
 
 def unique(column: pd.Series[Any]) -> list[str]:

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError, did_you_mean
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.model import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
-from fusionbench.report.predictions import FoldPredictions, Line, cohort_of, fold_predictions, shared_cases
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.model import HARRELL, PAIR_COLUMNS, CheckedFrames, FoldKey, MeanKey, RowKey, row_keys
+from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_predictions, follow_up_of, shared_cases
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import (
     DRAWS,
@@ -25,13 +25,13 @@ from fusionbench.survival.stats import (
     percentile_interval,
 )
 
-FoldValues = Mapping[Place, Mapping[Fold, float]]
+FoldValues = Mapping[MeanKey, Mapping[FoldKey, float]]
 """Place to fold to value; undefined values are absent."""
 
 
-def fold_values(folds: pd.DataFrame) -> dict[Place, dict[Fold, float]]:
+def fold_values(folds: pd.DataFrame) -> dict[MeanKey, dict[FoldKey, float]]:
     """The values of folds.csv by row, pattern and metric."""
-    values: dict[Place, dict[Fold, float]] = {}
+    values: dict[MeanKey, dict[FoldKey, float]] = {}
     columns = (folds[name] for name in ("pattern", "metric", "repeat", "fold", "value"))
     for row, pattern, metric, repeat, fold, value in zip(row_keys(folds), *columns, strict=True):
         of = values.setdefault((row, str(pattern), str(metric)), {})
@@ -40,7 +40,9 @@ def fold_values(folds: pd.DataFrame) -> dict[Place, dict[Fold, float]]:
     return values
 
 
-def paired_test(stored: Stored, row: Row, one: Mapping[Fold, float], other: Mapping[Fold, float]) -> PairedTest:
+def paired_test(
+    stored: CheckedFrames, row: RowKey, one: Mapping[FoldKey, float], other: Mapping[FoldKey, float]
+) -> PairedTest:
     """Corrected resampled t-test over the folds that both have; published folds count once.
 
     Args:
@@ -55,12 +57,12 @@ def paired_test(stored: Stored, row: Row, one: Mapping[Fold, float], other: Mapp
 
 
 def comparison(
-    stored: Stored,
-    rows: tuple[Row, Row],
+    stored: CheckedFrames,
+    rows: tuple[RowKey, RowKey],
     pattern: str,
     metric: str,
-    values: tuple[Mapping[Fold, float], Mapping[Fold, float]],
-    draws: Bootstrapped | None,
+    values: tuple[Mapping[FoldKey, float], Mapping[FoldKey, float]],
+    draws: BootstrapDraws | None,
 ) -> dict[str, Any]:
     """One line of PAIR_COLUMNS, without the adjusted p."""
     (dataset, *of_a), (_, *of_b) = rows
@@ -85,7 +87,7 @@ def comparison(
     }
 
 
-def _interval(draws: Bootstrapped | None, one: Line, other: Line) -> tuple[float, float]:
+def _interval(draws: BootstrapDraws | None, one: RowPattern, other: RowPattern) -> tuple[float, float]:
     """95 % interval of the difference, from the same draws of test patients."""
     if draws is None or one not in draws.draws or other not in draws.draws:
         return math.nan, math.nan
@@ -127,7 +129,7 @@ def compare(
     Raises:
         ResultsError: if a model is not in the results, or the two never meet.
     """
-    stored = Stored.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions)
     models = sorted(set(stored.cells["model"].astype(str)))
     for model in (model_a, model_b):
         if model not in models:
@@ -142,11 +144,11 @@ def compare(
 
 
 def _all_pairs(
-    stored: Stored, model_a: str, model_b: str, values: FoldValues, seed: int, draws: int
+    stored: CheckedFrames, model_a: str, model_b: str, values: FoldValues, seed: int, draws: int
 ) -> Iterator[dict[str, Any]]:
     rows = list(dict.fromkeys(row for row, _, _ in values))
     for dataset in dict.fromkeys(row[0] for row in rows):
-        cohort = cohort_of(stored, dataset)
+        cohort = follow_up_of(stored, dataset)
         parts = fold_predictions(stored.predictions, cohort)
         for a, b in _matches([row for row in rows if row[0] == dataset], model_a, model_b):
             of_a, of_b = ([part for part in parts if part.line[0] == row] for row in (a, b))
@@ -158,7 +160,7 @@ def _all_pairs(
                 yield {**line, "n_cases": counts.get(line["pattern"], 0)}
 
 
-def _matches(rows: Sequence[Row], model_a: str, model_b: str) -> list[tuple[Row, Row]]:
+def _matches(rows: Sequence[RowKey], model_a: str, model_b: str) -> list[tuple[RowKey, RowKey]]:
     """Pairs under the same variant; those with the same modalities where there are any."""
     of_a, of_b = ([row for row in rows if row[1] == model] for model in (model_a, model_b))
     together = [(a, b) for a, b in product(of_a, of_b) if a[3] == b[3] and a != b]
@@ -171,7 +173,7 @@ def n_cases(parts: Sequence[FoldPredictions], pattern: str) -> int:
 
 
 def _of_pair(
-    stored: Stored, rows: tuple[Row, Row], values: FoldValues, sample: Bootstrapped, whole: set[str]
+    stored: CheckedFrames, rows: tuple[RowKey, RowKey], values: FoldValues, sample: BootstrapDraws, whole: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Every pattern and metric that both rows have.
 

@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.model import HARRELL, Place, Row, Stored, is_oracle, unique
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.model import HARRELL, CheckedFrames, MeanKey, RowKey, is_oracle, unique
 from fusionbench.report.paired import FoldValues, adjusted, comparison
-from fusionbench.report.predictions import blocks, cohort_of, fold_predictions
+from fusionbench.report.predictions import blocks, fold_predictions, follow_up_of
 from fusionbench.survival.stats import best_position, mean_over_folds
 
 ALPHA = 0.05
 TIED = "a"
 
-Samples = Mapping[tuple[str, str], tuple[int, Bootstrapped]]
+BlockDraws = Mapping[tuple[str, str], tuple[int, BootstrapDraws]]
 """(dataset, variant) to the number of its block of comparable variants and that block's bootstrap."""
 
 
@@ -32,15 +32,15 @@ class Ranking:
     """
 
     comparisons: list[dict[str, Any]] = field(default_factory=list)
-    best: set[Place] = field(default_factory=set)
-    tied: set[Place] = field(default_factory=set)
+    best: set[MeanKey] = field(default_factory=set)
+    tied: set[MeanKey] = field(default_factory=set)
 
 
-def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
+def bootstraps(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
     """Bootstrap every dataset, its variants together where their test folds hold the same cases."""
-    made: dict[tuple[str, str], tuple[int, Bootstrapped]] = {}
+    made: dict[tuple[str, str], tuple[int, BootstrapDraws]] = {}
     for dataset in unique(stored.cells["dataset"]):
-        cohort = cohort_of(stored, dataset)
+        cohort = follow_up_of(stored, dataset)
         parts = fold_predictions(stored.predictions, cohort)
         numbers = blocks(parts, unique(stored.cells.loc[stored.cells["dataset"] == dataset, "variant"]))
         for number in set(numbers.values()):
@@ -50,12 +50,12 @@ def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
     return made
 
 
-def rank(stored: Stored, values: FoldValues, of_blocks: Samples) -> Ranking:
+def rank(stored: CheckedFrames, values: FoldValues, of_blocks: BlockDraws) -> Ranking:
     """Compare the rows of each dataset, block of variants, pattern and metric with the best of them.
 
     The oracle, metrics without direction and rows without a value are not ranked; a single row leads nobody.
     """
-    families: dict[tuple[str, int, str, str], list[Row]] = {}
+    families: dict[tuple[str, int, str, str], list[RowKey]] = {}
     for (row, pattern, metric), of in values.items():
         if of and not is_oracle(row[1]) and stored.directions[metric] is not None:
             block = of_blocks[row[0], row[3]][0]
@@ -69,12 +69,12 @@ def rank(stored: Stored, values: FoldValues, of_blocks: Samples) -> Ranking:
 
 def _rank_family(
     ranking: Ranking,
-    stored: Stored,
+    stored: CheckedFrames,
     values: FoldValues,
-    rows: Sequence[Row],
+    rows: Sequence[RowKey],
     pattern: str,
     metric: str,
-    of_blocks: Samples,
+    of_blocks: BlockDraws,
 ) -> None:
     folds = {row: values[row, pattern, metric] for row in rows}
     means = np.asarray([mean_over_folds(list(of.values()), [r for r, _ in of]) for of in folds.values()])

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fusionbench.report.api import ROW, Analysis, Entry, Fold, Row, Section, as_row, entries, row_means
+from fusionbench.report.api import ROW, Analysis, Entry, FoldKey, RowKey, Section, entries, row_key, row_means
 
 SHOWN = 8
 """Epochs of a mean curve that are printed."""
@@ -25,7 +25,7 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSummary:
     """A row's training in numbers, one value per fold.
 
     Attributes:
@@ -35,8 +35,8 @@ class Course:
         rise: last over lowest validation loss, in per cent above it.
     """
 
-    row: Row
-    folds: tuple[Fold, ...]
+    row: RowKey
+    folds: tuple[FoldKey, ...]
     agreement: np.ndarray[Any, np.dtype[np.float64]]
     lowest: np.ndarray[Any, np.dtype[np.float64]]
     rise: np.ndarray[Any, np.dtype[np.float64]]
@@ -47,7 +47,7 @@ def trained(lock: Mapping[str, Any]) -> bool:
     return any(v.get("train") or v.get("model") for v in lock["suite"].get("variant", []))
 
 
-def courses(history: pd.DataFrame) -> list[Course]:
+def training_summaries(history: pd.DataFrame) -> list[TrainingSummary]:
     """Every row that has a validation curve."""
     of_val = history[(history["split"] == "val") & history["quantity"].isin(["loss", "c_index"])]
     made = []
@@ -55,11 +55,13 @@ def courses(history: pd.DataFrame) -> list[Course]:
         by_fold = {_fold(k): _of_fold(of) for k, of in of_row.groupby(["repeat", "fold"], sort=False)}
         values = {fold: of for fold, of in by_fold.items() if of is not None}
         if values:
-            made.append(Course(as_row(key), tuple(values), *np.array(list(values.values()), dtype=np.float64).T))
+            made.append(
+                TrainingSummary(row_key(key), tuple(values), *np.array(list(values.values()), dtype=np.float64).T)
+            )
     return made
 
 
-def _fold(key: Iterable[Hashable]) -> Fold:
+def _fold(key: Iterable[Hashable]) -> FoldKey:
     repeat, fold = (int(str(part)) for part in key)
     return repeat, fold
 
@@ -88,14 +90,14 @@ def curves(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
         return
     history = analysis.frames.history
     spread = {m.row: m.sd for m in row_means(analysis)}
-    found = courses(history)
+    found = training_summaries(history)
     for dataset in dict.fromkeys(course.row[0] for course in found):
         lines = tuple(_line(c, spread.get(c.row, float("nan"))) for c in found if c.row[0] == dataset)
         yield Section(2, f"Training of {dataset}", "", HEADER, lines, NOTES)
         yield from _means(history[history["dataset"] == dataset])
 
 
-def _line(course: Course, sd: float) -> tuple[Entry, ...]:
+def _line(course: TrainingSummary, sd: float) -> tuple[Entry, ...]:
     return entries(
         *course.row[1:],
         len(course.lowest),

@@ -14,8 +14,8 @@ from fusionbench.report.figures.dot_plot import Dot
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, Predicted, leading, predicted, quarters
-from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.predictions import MOST, JoinedPredictions, best_rows, joined_predictions, risk_quarters
+from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, DASHED, GREY
 from fusionbench.report.model import unique
 
@@ -31,9 +31,9 @@ _CAPTION = (
 )
 
 
-def points(of: Predicted, months: float) -> list[tuple[float, Dot]]:
+def points(of: JoinedPredictions, months: float) -> list[tuple[float, Dot]]:
     """(mean predicted S, Kaplan-Meier estimate) of each quarter of risk whose follow-up reaches so far."""
-    made, group, predicted_s = [], quarters(of), of.survival[months]
+    made, group, predicted_s = [], risk_quarters(of), of.survival[months]
     for part in (group == i for i in range(4)):
         if part.any():
             curve = kaplan_meier(of.time[part], of.event[part])
@@ -51,9 +51,9 @@ def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureO
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
         title = f"{TITLE}: {dataset}"
-        rows = [m.row for m in leading(analysis, dataset, most=len(analysis.table.rows))]
-        found = {row: of for row, of in predicted(analysis, dataset, rows).items() if of[min(of)].survival}
-        shown = {named(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
+        rows = [m.row for m in best_rows(analysis, dataset, most=len(analysis.table.rows))]
+        found = {row: of for row, of in joined_predictions(analysis, dataset, rows).items() if of[min(of)].survival}
+        shown = {row_label(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
         if not shown:
             yield Omitted(title, "no predicted survival curve is stored of its rows, or its test folds overlap")
             continue

@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 
 from fusionbench.report.figures.panels import balanced, lay_out, panels
 from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
-from fusionbench.report.figures.rows import Kind
 from fusionbench.report.figures.style import DASHED, GREY, Style, legend_handle
+from fusionbench.report.model import Configuration
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
@@ -37,12 +37,12 @@ class Series:
 
     label: str
     style: Style
-    dots: Mapping[tuple[str, Kind], Dot]
+    dots: Mapping[tuple[str, Configuration], Dot]
     filled: bool = True
 
 
 def dot_figure(
-    kinds: Iterable[Kind],
+    kinds: Iterable[Configuration],
     titles: Sequence[str],
     series: Sequence[Series],
     *,
@@ -91,7 +91,7 @@ def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Dot], reference: f
         ax.tick_params(axis="y", length=0)
 
 
-def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Kind, int], shift: float) -> None:
+def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Configuration, int], shift: float) -> None:
     present = [(dot, heights[kind] + shift) for (title, kind), dot in series.dots.items() if title == panel]
     known = [(dot, y) for dot, y in present if math.isfinite(dot.value)]
     spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]

@@ -16,8 +16,8 @@ from fusionbench.core.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, Floats, Predicted, leading, predicted
-from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.predictions import MOST, Floats, JoinedPredictions, best_rows, joined_predictions
+from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, SIZE, Style, legend_handle
 from fusionbench.report.model import unique
 from fusionbench.survival.stats import log_rank_p, risk_groups
@@ -61,7 +61,7 @@ def kaplan_meier(time: NDArray[Any], event: NDArray[Any]) -> Curve:
     return Curve(at, survival, *interval)
 
 
-def p_values(of: Mapping[int, Predicted]) -> dict[int, float | str]:
+def p_values(of: Mapping[int, JoinedPredictions]) -> dict[int, float | str]:
     """Repeat to the p of the log-rank test, or why there is none."""
     made: dict[int, float | str] = {}
     for repeat, one in of.items():
@@ -93,14 +93,14 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
     """A figure for each cohort."""
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
-        rows = [m.row for m in leading(analysis, dataset)]
-        found = predicted(analysis, dataset, rows)
+        rows = [m.row for m in best_rows(analysis, dataset)]
+        found = joined_predictions(analysis, dataset, rows)
         title = f"{TITLE}: {dataset}"
         if not found:
             why = "test folds overlap, so that a patient would count several times" if rows else "no row has a c-index"
             yield Omitted(title, why)
             continue
-        panels_of = {named(row): found[row] for row in rows if row in found}
+        panels_of = {row_label(row): found[row] for row in rows if row in found}
         ps = [p_values(of) for of in panels_of.values()]
         below = sum(isinstance(p := next(iter(of.values())), float) and p < 0.05 for of in ps)
         alt = f"Two survival curves for each of {len(ps)} rows on {dataset}; log-rank p lies below 0.05 for {below}."
@@ -109,7 +109,7 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
         yield ReportFigure(numbered("survival", i, len(datasets)), title, caption, alt, figure(panels_of))
 
 
-def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
+def figure(rows: Mapping[str, Mapping[int, JoinedPredictions]]) -> Figure:
     """A panel for each row: curves of its first repeat."""
     size = (2.7, 1.7)
     drawing, axes = panels(list(rows), size, most=3)

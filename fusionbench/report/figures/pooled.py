@@ -13,8 +13,8 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Style, shortened
-from fusionbench.report.findings.pooled import RANKS_FROM, Kind, Pooled, ranks
-from fusionbench.report.findings.pooled import pooled as pooled_cohorts
+from fusionbench.report.findings.pooled import RANKS_FROM, PooledCohorts, pool_cohorts, ranks
+from fusionbench.report.model import Configuration
 from fusionbench.report.ranking import ALPHA
 from fusionbench.suites.suite import BASE
 from fusionbench.survival.stats import RankTest
@@ -40,7 +40,7 @@ SCALE = 4.0
 
 def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A panel for each variant, and from six cohorts on a figure of ranks."""
-    found = pooled_cohorts(analysis)
+    found = pool_cohorts(analysis)
     if not found:
         yield Omitted(TITLE, "pooling needs two or more rows that stand in the same two or more cohorts")
         return
@@ -53,7 +53,7 @@ def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
         yield _ranked(together, ranks(analysis, together), numbered("ranks", i, len(ranked)))
 
 
-def _means(found: Sequence[Pooled]) -> FigureOrOmitted:
+def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     """Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
@@ -74,7 +74,7 @@ def _means(found: Sequence[Pooled]) -> FigureOrOmitted:
     return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure)
 
 
-def _ranked(together: Pooled, test: RankTest, name: str) -> ReportFigure:
+def _ranked(together: PooledCohorts, test: RankTest, name: str) -> ReportFigure:
     kinds = list(together.rows)
     best = kinds[test.best]
     caption = _RANKED.format(n=together.n_cohorts, f=test.f, p=test.p)
@@ -83,7 +83,7 @@ def _ranked(together: Pooled, test: RankTest, name: str) -> ReportFigure:
     return ReportFigure(name, title, caption, alt, rank_figure(kinds, test))
 
 
-def rank_figure(kinds: Sequence[Kind], test: RankTest) -> Figure:
+def rank_figure(kinds: Sequence[Configuration], test: RankTest) -> Figure:
     """Names of the better half at the left, of the others at the right, each joined to its rank on the scale."""
     order = [int(i) for i in np.argsort(test.ranks, kind="stable")]
     half = -(-len(order) // 2)

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
 
-from fusionbench.report.figures.rows import Kind, groups
+from fusionbench.report.figures.rows import groups
 from fusionbench.report.figures.style import SIZE, inches, shortened
+from fusionbench.report.model import Configuration
 
 LINE = 0.18
 """Inches of a row."""
@@ -16,20 +17,20 @@ LINE = 0.18
 NAME = 2.9
 """Inches of the longest model name that is not shortened."""
 
-Line = tuple[str, Kind | None]
+RowPattern = tuple[str, Configuration | None]
 """Text of a line, and the row that stands on it; a heading has none."""
 
 
-def lines_of(kinds: Sequence[Kind]) -> list[Line]:
+def lines_of(kinds: Sequence[Configuration]) -> list[RowPattern]:
     """Lines from top to bottom: each modality set as a heading, followed by its rows."""
-    lines: list[Line] = []
+    lines: list[RowPattern] = []
     for group, members in groups(kinds).items():
         lines.append((group, None))
         lines += [(kind[0], kind) for kind in members]
     return lines
 
 
-def label_rows(ax: Axes, lines: Sequence[Line], width: float) -> None:
+def label_rows(ax: Axes, lines: Sequence[RowPattern], width: float) -> None:
     """Write the text of line i at y = -i: model names as tick labels, headings from the figure's left edge on.
 
     Args:

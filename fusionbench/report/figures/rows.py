@@ -4,37 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fusionbench.report.model import Row
+from fusionbench.report.model import Configuration, RowKey, configuration_of
 from fusionbench.suites.suite import BASE
 
-Kind = tuple[str, str, str]
-"""Model, modalities, variant: a row wherever it stands."""
 
-
-def kind_of(row: Row) -> Kind:
-    """A row without its dataset: model, modalities, variant."""
-    return row[1], row[2], row[3]
-
-
-def group_of(kind: Kind) -> str:
+def group_of(kind: Configuration) -> str:
     """The modality set, with the variant unless it is the unchanged suite."""
     return kind[1] + ("" if kind[2] == BASE else f" ({kind[2]})")
 
 
-def named(row: Row) -> str:
+def row_label(row: RowKey) -> str:
     """A row in one line, without its dataset."""
-    return f"{row[1]} on {group_of(kind_of(row))}"
+    return f"{row[1]} on {group_of(configuration_of(row))}"
 
 
-def groups(kinds: Iterable[Kind]) -> dict[str, list[Kind]]:
+def groups(kinds: Iterable[Configuration]) -> dict[str, list[Configuration]]:
     """Kinds by modality set and variant, both in order of appearance."""
-    made: dict[str, list[Kind]] = {}
+    made: dict[str, list[Configuration]] = {}
     for kind in dict.fromkeys(kinds):
         made.setdefault(group_of(kind), []).append(kind)
     return made
 
 
-def alike(rows: Iterable[Row]) -> list[list[str]]:
+def alike(rows: Iterable[RowKey]) -> list[list[str]]:
     """Datasets that share most of their modality sets stand in one figure, side by side.
 
     Others would leave most lines of one another's panels empty.
@@ -56,9 +48,9 @@ def _overlap(one: set[str], other: set[str]) -> float:
     return len(one & other) / len(one | other)
 
 
-def widest(rows: Sequence[Row], inputs: Mapping[Row, int]) -> list[Row]:
+def widest(rows: Sequence[RowKey], inputs: Mapping[RowKey, int]) -> list[RowKey]:
     """One row of each model and variant: the one on most modalities, of equals the first."""
-    best: dict[tuple[str, str], Row] = {}
+    best: dict[tuple[str, str], RowKey] = {}
     for row in rows:
         key = (row[1], row[3])
         if key not in best or inputs[row] > inputs[best[key]]:

@@ -11,19 +11,16 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.model import FULL, HARRELL, Row, is_oracle
+from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, configuration_of, is_oracle
 from fusionbench.report.paired import comparison
 from fusionbench.survival.stats import RandomEffects, RankTest, holm, mean_over_folds, random_effects, rank_test
 
 RANKS_FROM = 6
 """Cohorts from which models are compared by rank; fewer carry no rank test."""
 
-Kind = tuple[str, str, str]
-"""Model, modalities, variant: a row wherever it stands."""
-
 
 @dataclass(frozen=True)
-class Pooled:
+class PooledCohorts:
     """Rows that stand in the most cohorts, under one variant.
 
     Attributes:
@@ -35,32 +32,36 @@ class Pooled:
 
     variant: str
     n_cohorts: int
-    rows: Mapping[Kind, Mapping[str, Row]]
-    means: Mapping[Kind, float]
-    effects: Mapping[Kind, RandomEffects | None]
-    p_holm: Mapping[Kind, float]
+    rows: Mapping[Configuration, Mapping[str, RowKey]]
+    means: Mapping[Configuration, float]
+    effects: Mapping[Configuration, RandomEffects | None]
+    p_holm: Mapping[Configuration, float]
 
     @property
-    def leader(self) -> Kind:
+    def leader(self) -> Configuration:
         """The kind of row with the highest mean over all cohorts."""
         return next(iter(self.means))
 
 
-def cohorts(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
+def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Every row against the one that leads over all cohorts; nothing for fewer than two cohorts."""
-    for together in pooled(analysis):
+    for together in pool_cohorts(analysis):
         yield _pooled(together)
         if together.n_cohorts >= RANKS_FROM:
             yield _ranked(together, ranks(analysis, together))
 
 
-def pooled(analysis: Analysis) -> list[Pooled]:
+def pool_cohorts(analysis: Analysis) -> list[PooledCohorts]:
     """One for each variant with two or more rows that stand in the same two or more cohorts."""
     kinds = _kinds(analysis)
-    return [of for variant in dict.fromkeys(kind[2] for kind in kinds) if (of := _together(analysis, kinds, variant))]
+    return [
+        of for variant in dict.fromkeys(kind[2] for kind in kinds) if (of := _pool_variant(analysis, kinds, variant))
+    ]
 
 
-def _together(analysis: Analysis, kinds: Mapping[Kind, dict[str, Row]], variant: str) -> Pooled | None:
+def _pool_variant(
+    analysis: Analysis, kinds: Mapping[Configuration, dict[str, RowKey]], variant: str
+) -> PooledCohorts | None:
     of = {kind: rows for kind, rows in kinds.items() if kind[2] == variant}
     most = max(map(len, of.values()), default=0)
     everywhere = {kind: rows for kind, rows in of.items() if len(rows) == most}
@@ -71,31 +72,31 @@ def _together(analysis: Analysis, kinds: Mapping[Kind, dict[str, Row]], variant:
     effects = {kind: _effect(analysis, everywhere[leader], everywhere[kind]) for kind in others}
     p = holm([effect.p if effect else math.nan for effect in effects.values()])
     ordered = {kind: means[kind] for kind in (leader, *others)}
-    return Pooled(variant, most, everywhere, ordered, effects, dict(zip(effects, map(float, p), strict=True)))
+    return PooledCohorts(variant, most, everywhere, ordered, effects, dict(zip(effects, map(float, p), strict=True)))
 
 
-def ranks(analysis: Analysis, together: Pooled) -> RankTest:
+def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
     """Ranks of the kinds of `together.rows`, in that order, over its cohorts."""
     datasets = list(next(iter(together.rows.values())))
     table = np.array([[_mean(analysis, rows[name]) for rows in together.rows.values()] for name in datasets])
     return rank_test(table, higher_is_better=True)
 
 
-def _kinds(analysis: Analysis) -> dict[Kind, dict[str, Row]]:
+def _kinds(analysis: Analysis) -> dict[Configuration, dict[str, RowKey]]:
     """Kind of row to dataset to the row, where Harrell's c is defined."""
-    kinds: dict[Kind, dict[str, Row]] = {}
+    kinds: dict[Configuration, dict[str, RowKey]] = {}
     for (row, pattern, metric), values in analysis.values.items():
         if pattern == FULL and metric == HARRELL and values and not is_oracle(row[1]):
-            kinds.setdefault((row[1], row[2], row[3]), {})[row[0]] = row
+            kinds.setdefault(configuration_of(row), {})[row[0]] = row
     return kinds
 
 
-def _mean(analysis: Analysis, row: Row) -> float:
+def _mean(analysis: Analysis, row: RowKey) -> float:
     values = analysis.values[row, FULL, HARRELL]
     return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
 
 
-def _pooled(together: Pooled) -> Section:
+def _pooled(together: PooledCohorts) -> Section:
     leader, means = together.leader, together.means
     lines = [(Entry(leader[0], True), Entry(leader[1], True), Entry(f"{means[leader]:.3f}", True), *[Entry("-")] * 3)]
     lines += [_line(kind, means[kind], effect, together.p_holm[kind]) for kind, effect in together.effects.items()]
@@ -109,7 +110,7 @@ def _pooled(together: Pooled) -> Section:
     return Section(2, named, header=header, lines=tuple(lines), notes=(note,))
 
 
-def _effect(analysis: Analysis, leader: Mapping[str, Row], rows: Mapping[str, Row]) -> RandomEffects | None:
+def _effect(analysis: Analysis, leader: Mapping[str, RowKey], rows: Mapping[str, RowKey]) -> RandomEffects | None:
     """None where a cohort's difference has no spread, as of two rows that say the same."""
     lines = [_difference(analysis, leader[dataset], row) for dataset, row in rows.items() if dataset in leader]
     gaps, errors = [line["difference"] for line in lines], [line["se"] for line in lines]
@@ -117,12 +118,12 @@ def _effect(analysis: Analysis, leader: Mapping[str, Row], rows: Mapping[str, Ro
     return random_effects(gaps, np.square(errors)) if usable else None
 
 
-def _difference(analysis: Analysis, one: Row, other: Row) -> dict[str, Any]:
+def _difference(analysis: Analysis, one: RowKey, other: RowKey) -> dict[str, Any]:
     values = (analysis.values[one, FULL, HARRELL], analysis.values[other, FULL, HARRELL])
     return comparison(analysis.stored, (one, other), FULL, HARRELL, values, None)
 
 
-def _line(kind: Kind, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:
+def _line(kind: Configuration, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:
     head = (Entry(kind[0]), Entry(kind[1]), Entry(f"{mean:.3f}"))
     if effect is None:
         return (*head, Entry("undefined"), Entry("-"), Entry("-"))
@@ -130,7 +131,7 @@ def _line(kind: Kind, mean: float, effect: RandomEffects | None, p: float) -> tu
     return (*head, Entry(interval), Entry(f"{p:.3f}"), Entry(f"{effect.i2:.0%}"))
 
 
-def _ranked(together: Pooled, test: RankTest) -> Section:
+def _ranked(together: PooledCohorts, test: RankTest) -> Section:
     order = np.argsort(test.ranks, kind="stable")
     names = list(together.rows)
     lines = [

@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fusionbench.report.document import Entry
-from fusionbench.report.findings.rows import entries
+from fusionbench.report.document import Entry, entries
 from fusionbench.report.html.page import CONTENTS, escaped, heading, page, paragraph, table
 from fusionbench.report.model import FULL, HARRELL, is_oracle
 from fusionbench.suites.suite import BASE

@@ -13,10 +13,9 @@ import tomli_w
 
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Section, document
+from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
-from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
 
 if TYPE_CHECKING:

@@ -9,12 +9,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.report.mlflow import payload as words
 from fusionbench.report.mlflow import tables
 from fusionbench.report.mlflow.client import Connection
 from fusionbench.report.mlflow.files import SuiteFiles
 from fusionbench.report.mlflow.local_store import artifact_uri, is_server, tracked_uri
-from fusionbench.report.mlflow.payload import Point
+from fusionbench.report.mlflow.payload import (
+    DIGEST,
+    KEY,
+    KIND,
+    NOTE,
+    PARENT,
+    SUITE,
+    Point,
+    commit_tags,
+    fold_payload,
+    row_payload,
+    suite_payload,
+)
 from fusionbench.report.mlflow.runs import ENDED, Run, Runs
 from fusionbench.report.mlflow.tables import Row
 from fusionbench.suites.cell import Cell
@@ -49,7 +60,7 @@ class Tracker:
         Args:
             uri: tracking server or database; None = MLFLOW_TRACKING_URI if set, else <root>/mlflow.db.
             root: the results root.
-            lock: content of suite.lock.toml (`words.row_payload` says what is read of it).
+            lock: content of suite.lock.toml (`row_payload` says what is read of it).
             replay: the command that a failure's message names; default `fusionbench sync <suite>`.
         """
         self.uri = uri or tracked_uri(root)
@@ -66,7 +77,7 @@ class Tracker:
             TrackingError: the server or store failed; every later call then fails at once.
         """
         runs = self._runs()
-        payload = words.fold_payload(cell, self.suite, result)
+        payload = fold_payload(cell, self.suite, result)
         row = self._row(cell, payload.seconds)
         if cell.skip or result.status == "skipped":
             runs.end(row, "FINISHED")
@@ -74,10 +85,10 @@ class Tracker:
         place = (cell.row, str(cell.repeat), str(cell.fold))
         old = self._known.get(place)
         if old is not None:
-            if old.holds(payload.digest) and old.status in ENDED and old.tags[words.PARENT] == row.id:
+            if old.holds(payload.digest) and old.status in ENDED and old.tags[PARENT] == row.id:
                 return
             runs.supersede(self._known.pop(place), cell.key)
-        made = self._known[place] = runs.create(payload, {words.PARENT: row.id}, payload.digest)
+        made = self._known[place] = runs.create(payload, {PARENT: row.id}, payload.digest)
         runs.end(made, payload.status)
 
     def log_table(self, table: pd.DataFrame) -> None:
@@ -106,7 +117,7 @@ class Tracker:
         Raises:
             TrackingError: as in `log_cell`.
         """
-        runs, payload = self._runs(), words.suite_payload(self.suite, self._note or self.title)
+        runs, payload = self._runs(), suite_payload(self.suite, self._note or self.title)
         run, digest = self._known.get(WHOLE), found.digest
         if run is not None and run.holds(digest):
             if payload.tags.items() - run.tags.items():
@@ -119,10 +130,10 @@ class Tracker:
         if run is None:
             run = self._known[WHOLE] = runs.create(payload, {}, UNFINISHED)
         else:
-            runs.write(run, {words.DIGEST: UNFINISHED})
+            runs.write(run, {DIGEST: UNFINISHED})
         for name, path in found.files.items():
             runs.upload(run, name, path)
-        runs.write(run, {**payload.tags, words.DIGEST: digest})
+        runs.write(run, {**payload.tags, DIGEST: digest})
         runs.end(run, "FINISHED")
 
     def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
@@ -130,7 +141,7 @@ class Tracker:
         # A number that the table no longer states is overwritten with NaN: nothing stays without a source.
         wanted = dict.fromkeys(run.metrics, math.nan) | tables.table_metrics(lines)
         changed = {name: value for name, value in wanted.items() if _differs(run.metrics.get(name, math.nan), value)}
-        tags = {words.NOTE: tables.table_line(lines), **words.commit_tags(fold.tags for fold in self._folds(row))}
+        tags = {NOTE: tables.table_line(lines), **commit_tags(fold.tags for fold in self._folds(row))}
         if changed or tags.items() - run.tags.items():
             runs.write(run, tags, tuple(Point(name, value) for name, value in changed.items()))
             run.metrics |= changed
@@ -148,13 +159,13 @@ class Tracker:
             for run in runs.stored():
                 name = _place(run.tags)
                 if name in self._known:
-                    runs.supersede(self._known[name], run.tags.get(words.KEY, ""))
+                    runs.supersede(self._known[name], run.tags.get(KEY, ""))
                 self._known[name] = run
         return self._opened
 
     def _row(self, cell: Cell, seconds: float) -> Run:
         """The parent run of a cell's row, made where it is missing or the row's options have changed."""
-        runs, payload = self._runs(), words.row_payload(cell, self.suite, self.lock)
+        runs, payload = self._runs(), row_payload(cell, self.suite, self.lock)
         run = self._known.get((cell.row, "", ""))
         if run is not None and not run.holds(payload.once_digest):
             for place in [p for p in self._known if p[0] == cell.row]:
@@ -192,7 +203,7 @@ def sync(
 
 def _place(tags: Mapping[str, str]) -> Place:
     """Where a stored run belongs."""
-    if tags[words.KIND] == words.SUITE:
+    if tags[KIND] == SUITE:
         return WHOLE
     return tables.row_of(tags), tags.get("repeat", ""), tags.get("fold", "")
 

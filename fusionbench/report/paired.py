@@ -40,6 +40,11 @@ def fold_values(folds: pd.DataFrame) -> dict[MeanKey, dict[FoldKey, float]]:
     return values
 
 
+def fold_mean(values: Mapping[FoldKey, float]) -> float:
+    """Mean over folds, then over repeats."""
+    return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
+
+
 def paired_test(
     stored: CheckedFrames, row: RowKey, one: Mapping[FoldKey, float], other: Mapping[FoldKey, float]
 ) -> PairedTest:
@@ -53,7 +58,7 @@ def paired_test(
     plan = stored.plans[row[0], row[3]]
     if plan.published:
         gaps = average_repeats(gaps, [fold for _, fold in shared])
-    return corrected_t_test(gaps, mean_over_folds([plan.test_to_train[f] for f in shared], [r for r, _ in shared]))
+    return corrected_t_test(gaps, fold_mean({fold: plan.test_to_train[fold] for fold in shared}))
 
 
 def comparison(
@@ -67,8 +72,7 @@ def comparison(
     """One line of PAIR_COLUMNS, without the adjusted p."""
     (dataset, *of_a), (_, *of_b) = rows
     shared = sorted(values[0].keys() & values[1].keys())
-    repeats = [repeat for repeat, _ in shared]
-    means = [mean_over_folds([of[fold] for fold in shared], repeats) for of in values]
+    means = [fold_mean({fold: of[fold] for fold in shared}) for of in values]
     test = paired_test(stored, rows[0], *values)
     # draws are means over a row's own folds: they pair only where both rows have the same ones
     sample = draws if values[0].keys() == values[1].keys() else None

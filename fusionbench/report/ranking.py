@@ -10,9 +10,9 @@ import numpy as np
 
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
 from fusionbench.report.model import HARRELL, CheckedFrames, MeanKey, RowKey, is_oracle, unique
-from fusionbench.report.paired import FoldValues, adjusted, comparison
+from fusionbench.report.paired import FoldValues, adjusted, comparison, fold_mean
 from fusionbench.report.predictions import blocks, fold_predictions, follow_up_of
-from fusionbench.survival.stats import best_position, mean_over_folds
+from fusionbench.survival.stats import best_position
 
 ALPHA = 0.05
 TIED = "a"
@@ -77,7 +77,7 @@ def _rank_family(
     of_blocks: BlockDraws,
 ) -> None:
     folds = {row: values[row, pattern, metric] for row in rows}
-    means = np.asarray([mean_over_folds(list(of.values()), [r for r, _ in of]) for of in folds.values()])
+    means = np.asarray([fold_mean(of) for of in folds.values()])
     position = best_position(means, bool(stored.directions[metric]))
     assert position is not None  # every ranked row has a value
     best = rows[position]

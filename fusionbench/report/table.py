@@ -22,10 +22,10 @@ from fusionbench.report.model import (
     row_keys,
     unique,
 )
-from fusionbench.report.paired import FoldValues, pair_frame
+from fusionbench.report.paired import FoldValues, fold_mean, pair_frame
 from fusionbench.report.ranking import TIED, BlockDraws, Ranking, rank
 from fusionbench.results.frames import ROW
-from fusionbench.survival.stats import average_repeats, mean_over_folds, percentile_interval, standard_deviation
+from fusionbench.survival.stats import average_repeats, percentile_interval, standard_deviation
 
 
 def comparison_table(stored: CheckedFrames, values: FoldValues, of_blocks: BlockDraws, draws: int) -> ComparisonTable:
@@ -127,13 +127,13 @@ def _about(row: RowKey, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, An
 
 def _numbers(of: Mapping[FoldKey, float], plan: FoldPlan) -> dict[str, Any]:
     """Mean over folds, then over repeats; sd over all fold values, published folds averaged over repeats first."""
-    numbers, repeats = list(of.values()), [repeat for repeat, _ in of]
+    numbers = list(of.values())
     spread = average_repeats(numbers, [fold for _, fold in of]) if plan.published else numbers
     return {
-        "mean": mean_over_folds(numbers, repeats),
+        "mean": fold_mean(of),
         "sd": standard_deviation(spread, plan.sd_ddof),
         "n_folds": len(numbers),
-        "n_repeats": len(set(repeats)),
+        "n_repeats": len({repeat for repeat, _ in of}),
     }
 
 

@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.predictions import MOST, JoinedPredictions, best_rows, joined_predictions, risk_quarters
 from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, DASHED, GREY
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.model import unique
 
 TITLE = "Calibration"
@@ -31,7 +31,7 @@ _CAPTION = (
 )
 
 
-def points(of: JoinedPredictions, months: float) -> list[tuple[float, Dot]]:
+def points(of: JoinedPredictions, months: float) -> list[tuple[float, Estimate]]:
     """(mean predicted S, Kaplan-Meier estimate) of each quarter of risk whose follow-up reaches so far."""
     made, group, predicted_s = [], risk_quarters(of), of.survival[months]
     for part in (group == i for i in range(4)):
@@ -40,7 +40,9 @@ def points(of: JoinedPredictions, months: float) -> list[tuple[float, Dot]]:
             if curve.time[-1] >= months or curve.survival[-1] == 0:
                 at = int(np.searchsorted(curve.time, months, side="right")) - 1
                 seen = (
-                    Dot(1.0) if at < 0 else Dot(float(curve.survival[at]), float(curve.low[at]), float(curve.high[at]))
+                    Estimate(1.0)
+                    if at < 0
+                    else Estimate(float(curve.survival[at]), float(curve.low[at]), float(curve.high[at]))
                 )
                 made.append((float(predicted_s[part].mean()), seen))
     return made
@@ -72,7 +74,7 @@ def horizon(lock: Mapping[str, Any], dataset: str, stored: Sequence[float] | Map
     return min(stored, key=lambda month: (abs(month - wanted), month))
 
 
-def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Figure:
+def figure(rows: Mapping[str, Sequence[tuple[float, Estimate]]], months: float) -> Figure:
     """A panel for each row."""
     size = (2.1, 2.1)
     drawing, axes = panels(list(rows), size, most=4)

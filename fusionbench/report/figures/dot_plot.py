@@ -1,4 +1,4 @@
-"""Dot plots: a line for each row of a table, a panel for each cohort, points with their intervals."""
+"""Estimate plots: a line for each row of a table, a panel for each cohort, points with their intervals."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.figures.panels import balanced, lay_out, panels
-from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
+from fusionbench.report.figures.rows import LINE, label_rows, lines_of
 from fusionbench.report.figures.style import DASHED, GREY, Style, legend_handle
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.model import Configuration
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A number with its 95 % interval; NaN where there is none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class Series:
 
     label: str
     style: Style
-    dots: Mapping[tuple[str, Configuration], Dot]
+    dots: Mapping[tuple[str, Configuration], Estimate]
     filled: bool = True
 
 
@@ -79,7 +71,7 @@ def dot_figure(
     return figure
 
 
-def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Dot], reference: float) -> None:
+def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Estimate], reference: float) -> None:
     """The same limits for all panels, so that cohorts can be compared by eye."""
     numbers = [n for dot in dots for n in (dot.value, dot.low, dot.high) if math.isfinite(n)] + [reference]
     low, high = min(numbers), max(numbers)

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, GREY, Style
-from fusionbench.report.findings.estimates import RowMean, row_means
+from fusionbench.report.findings.estimates import Estimate, RowMean, row_means
 from fusionbench.report.model import FULL, HARRELL, configuration_of, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 
@@ -52,8 +52,8 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
 def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
     """The best and those not different from it, those that are, and the true hazards."""
 
-    def dots(chosen: Sequence[RowMean]) -> dict[Any, Dot]:
-        return {(m.row[0], configuration_of(m.row)): Dot(m.mean, m.low, m.high) for m in chosen}
+    def dots(chosen: Sequence[RowMean]) -> dict[Any, Estimate]:
+        return {(m.row[0], configuration_of(m.row)): Estimate(m.mean, m.low, m.high) for m in chosen}
 
     ranked = [m for m in rows if not is_oracle(m.row[1])]
     kinds = [

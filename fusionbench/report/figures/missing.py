@@ -12,16 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
-from fusionbench.report.figures.rows import alike, groups
+from fusionbench.report.figures.rows import LINE, alike, groups, label_rows, lines_of
 from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Style, legend_handle, shortened, styles
-from fusionbench.report.findings.estimates import c_estimate, fold_c, mean_c
+from fusionbench.report.findings.estimates import Estimate, c_estimate, fold_c
 from fusionbench.report.findings.missing import rate_of
 from fusionbench.report.findings.select_rows import BEST_UNIMODAL, fused_rows, patterns_of
 from fusionbench.report.model import FULL, RowKey, configuration_of, unique
+from fusionbench.report.paired import fold_mean
 
 CURVES, HALF, PATTERNS = "Modalities hidden at random", "One modality a patient", "Each missing-modality pattern"
 _CURVES = (
@@ -57,7 +57,7 @@ def missing(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmi
 def points(analysis: Analysis, row: RowKey) -> list[tuple[float, float]]:
     """(p, c) of a row by rising p; `full` is p = 0. Only (0, c) where it was tested under no rate."""
     tested = [FULL, *patterns_of(analysis, [row], "rate")]
-    values = {rate_of(pattern): mean_c(fold_c(analysis, (row, pattern))) for pattern in tested}
+    values = {rate_of(pattern): fold_mean(fold_c(analysis, (row, pattern))) for pattern in tested}
     return sorted((p, c) for p, c in values.items() if math.isfinite(c))
 
 
@@ -136,9 +136,8 @@ def _halves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmit
         yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure)
 
 
-def _dots(analysis: Analysis, rows: Sequence[RowKey], pattern: str) -> dict[Any, Dot]:
-    found = {row: c_estimate(analysis, (row, pattern)) for row in rows}
-    return {(row[0], configuration_of(row)): Dot(c.value, c.low, c.high) for row, c in found.items()}
+def _dots(analysis: Analysis, rows: Sequence[RowKey], pattern: str) -> dict[Any, Estimate]:
+    return {(row[0], configuration_of(row)): c_estimate(analysis, (row, pattern)) for row in rows}
 
 
 def _grids(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmitted]:
@@ -167,7 +166,7 @@ def grid_figure(analysis: Analysis, rows: Sequence[RowKey], patterns: Sequence[s
     values = np.full((len(lines), len(patterns)), np.nan)
     for i, (_, kind) in enumerate(lines):
         if kind:
-            values[i] = [mean_c(fold_c(analysis, (of[kind], p))) for p in patterns]
+            values[i] = [fold_mean(fold_c(analysis, (of[kind], p))) for p in patterns]
     size = (len(patterns) * CELL, len(lines) * LINE)
     figure = Figure(figsize=(size[0] + 4, size[1] + 4), layout="constrained")
     ax = figure.subplots()

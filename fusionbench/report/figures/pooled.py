@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Style, shortened
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.pooled import RANKS_FROM, PooledCohorts, pool_cohorts, ranks
 from fusionbench.report.model import Configuration
 from fusionbench.report.ranking import ALPHA
@@ -57,7 +58,7 @@ def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     """Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
-        (panel[together.variant], (kind[0], kind[1], BASE)): Dot(-effect.mean, -effect.high, -effect.low)
+        (panel[together.variant], (kind[0], kind[1], BASE)): Estimate(-effect.mean, -effect.high, -effect.low)
         for together in found
         for kind, effect in together.effects.items()
         if effect is not None

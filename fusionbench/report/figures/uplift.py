@@ -7,10 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, Style
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
 from fusionbench.report.model import RowKey, configuration_of, unique
 
@@ -47,12 +48,12 @@ def _series(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[Series]:
     for i, (label, filled) in enumerate(
         (("over the one picked on validation patients", True), ("over the one best on the test patients", False))
     ):
-        dots: dict[Any, Dot] = {}
+        dots: dict[Any, Estimate] = {}
         for row, pair in pairs.items():
             other = pair[i]
             gain = None if other is None else uplift_over(analysis, row, other)
             if gain is not None and math.isfinite(gain.value):
-                dots[row[0], configuration_of(row)] = Dot(gain.value, gain.low, gain.high)
+                dots[row[0], configuration_of(row)] = gain
         yield Series(label, Style(COLOURS[i], "os"[i]), dots, filled)
 
 

@@ -16,9 +16,10 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.bootstrap import BootstrapDraws
 from fusionbench.report.document import Entry
 from fusionbench.report.model import FULL, HARRELL, FoldKey, RowKey, row_key
+from fusionbench.report.paired import fold_mean
 from fusionbench.report.predictions import RowPattern
 from fusionbench.results.frames import ROW
-from fusionbench.survival.stats import mean_over_folds, percentile_interval
+from fusionbench.survival.stats import percentile_interval
 from fusionbench.survival.stats.concordance import Floats
 
 Statistic = Callable[[Any, Any], Any]
@@ -121,11 +122,6 @@ def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) ->
     return made
 
 
-def mean_c(values: Mapping[FoldKey, float]) -> float:
-    """Mean over folds, then repeats."""
-    return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
-
-
 def difference_between(
     sample: BootstrapDraws, values: tuple[Mapping[FoldKey, float], ...], one: RowPattern, other: RowPattern
 ) -> Estimate:
@@ -134,7 +130,7 @@ def difference_between(
     Draws are means over a row's own folds: where one row lacks a fold of the other there is no interval.
     """
     first, second = values
-    value = mean_c({fold: first[fold] - second[fold] for fold in first if fold in second})
+    value = fold_mean({fold: first[fold] - second[fold] for fold in first if fold in second})
     paired = first.keys() == second.keys() and one in sample.draws and other in sample.draws
     return Estimate.of(value, sample.draws[one] - sample.draws[other] if paired else None)
 
@@ -156,7 +152,7 @@ def c_draws(analysis: Analysis, line: RowPattern) -> Floats | None:
 
 def c_estimate(analysis: Analysis, line: RowPattern) -> Estimate:
     """Harrell's c of a row under a pattern."""
-    return Estimate.of(mean_c(fold_c(analysis, line)), c_draws(analysis, line))
+    return Estimate.of(fold_mean(fold_c(analysis, line)), c_draws(analysis, line))
 
 
 def c_difference(analysis: Analysis, one: RowPattern, other: RowPattern) -> Estimate:

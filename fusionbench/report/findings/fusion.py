@@ -9,7 +9,7 @@ from typing import Any
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.findings.concordant_pairs import pair_sections
-from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c, mean_c
+from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
 from fusionbench.report.findings.select_rows import (
     BEST_UNIMODAL,
     XOR,
@@ -22,7 +22,7 @@ from fusionbench.report.findings.select_rows import (
     unimodal_rows,
 )
 from fusionbench.report.model import FULL, HARRELL, RowKey, unique
-from fusionbench.report.paired import adjusted, comparison
+from fusionbench.report.paired import adjusted, comparison, fold_mean
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
@@ -64,7 +64,7 @@ def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey |
     """The best uni-modal row by validation, and the one that is best on the test cases."""
 
     def tested(row: RowKey) -> float:
-        return mean_c(fold_c(analysis, (row, FULL)))
+        return fold_mean(fold_c(analysis, (row, FULL)))
 
     best = max(unimodal_rows(analysis, row), key=tested, default=None)
     return row_of_model(scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
@@ -110,7 +110,7 @@ def uplift_over(analysis: Analysis, row: RowKey, other: RowKey) -> Estimate:
     On a handful of patients a draw may have a reference of zero: a ratio to it is nothing, so there is no interval.
     """
     values = [fold_c(analysis, (r, FULL)) for r in (row, other)]
-    c, reference = (mean_c({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
+    c, reference = (fold_mean({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
     draws = [c_draws(analysis, (r, FULL)) for r in (row, other)]
     value = uplift(c, reference)
     if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys() or (draws[1] <= 0).any():

@@ -10,11 +10,11 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
-from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c, mean_c
+from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
 from fusionbench.report.findings.select_rows import BEST_UNIMODAL, XOR, fused_rows, patterns_of, row_of_model, set_label
 from fusionbench.report.findings.visible_cases import VisibleScores, visible_scores
 from fusionbench.report.model import FULL, RowKey, unique
-from fusionbench.report.paired import paired_test
+from fusionbench.report.paired import fold_mean, paired_test
 from fusionbench.survival.stats.concordance import Floats
 
 _CURVES = (
@@ -91,7 +91,7 @@ def area(rates: Sequence[float], c: Floats) -> Floats:
 
 def _area(analysis: Analysis, row: RowKey, points: Sequence[str]) -> Estimate:
     rates = [rate_of(p) for p in points]
-    values = np.array([mean_c(fold_c(analysis, (row, p))) for p in points])
+    values = np.array([fold_mean(fold_c(analysis, (row, p))) for p in points])
     draws = [c_draws(analysis, (row, p)) for p in points]
     known = [of for of in draws if of is not None]
     drawn = area(rates, np.stack(known)) if len(known) == len(points) else None

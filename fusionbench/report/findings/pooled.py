@@ -12,8 +12,8 @@ import numpy as np
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, configuration_of, is_oracle
-from fusionbench.report.paired import comparison
-from fusionbench.survival.stats import RandomEffects, RankTest, holm, mean_over_folds, random_effects, rank_test
+from fusionbench.report.paired import comparison, fold_mean
+from fusionbench.survival.stats import RandomEffects, RankTest, holm, random_effects, rank_test
 
 RANKS_FROM = 6
 """Cohorts from which models are compared by rank; fewer carry no rank test."""
@@ -92,8 +92,7 @@ def _kinds(analysis: Analysis) -> dict[Configuration, dict[str, RowKey]]:
 
 
 def _mean(analysis: Analysis, row: RowKey) -> float:
-    values = analysis.values[row, FULL, HARRELL]
-    return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
+    return fold_mean(analysis.values[row, FULL, HARRELL])
 
 
 def _pooled(together: PooledCohorts) -> Section:

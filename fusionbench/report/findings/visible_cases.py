@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
-from fusionbench.report.findings.estimates import Estimate, bootstrap_of, difference_between, mean_c
+from fusionbench.report.findings.estimates import Estimate, bootstrap_of, difference_between
 from fusionbench.report.findings.select_rows import modality_names
 from fusionbench.report.model import FULL, FoldKey, RowKey
-from fusionbench.report.paired import n_cases
+from fusionbench.report.paired import fold_mean, n_cases
 from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern, fold_predictions, follow_up_of
 from fusionbench.survival.stats.concordance import Floats
 
@@ -39,7 +39,7 @@ class VisibleScores:
 
     def c(self, line: RowPattern) -> Estimate:
         """Harrell's c of a line on the compared patients."""
-        return Estimate.of(mean_c(self.sample.values.get(line, {})), self.sample.draws.get(line))
+        return Estimate.of(fold_mean(self.sample.values.get(line, {})), self.sample.draws.get(line))
 
     def full(self, line: RowPattern) -> Estimate:
         """Harrell's c of the same fitted model with all modalities on the same patients."""

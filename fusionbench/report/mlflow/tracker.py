@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.report.mlflow import tables
-from fusionbench.report.mlflow.client import Connection
+from fusionbench.report.mlflow.client import Connection, TrackingError
 from fusionbench.report.mlflow.files import SuiteFiles
 from fusionbench.report.mlflow.local_store import artifact_uri, is_server, tracked_uri
 from fusionbench.report.mlflow.payload import (
@@ -33,11 +33,11 @@ from fusionbench.suites.cell import Cell
 if TYPE_CHECKING:
     import pandas as pd
 
-Place = tuple[Row, str, str]
-"""Row, repeat, fold; both empty for the row itself."""
+RunKey = tuple[Row, str, str]
+"""Table row, repeat, fold; the last two are empty for the run of the row itself."""
 
 UNFINISHED = "unfinished"
-WHOLE: Place = (("", "", "", ""), "", "")
+WHOLE: RunKey = (("", "", "", ""), "", "")
 """The suite's own run."""
 
 
@@ -67,7 +67,7 @@ class Tracker:
         self.root, self.suite, self.title, self.lock = root, suite, title, lock
         self._connection = Connection(self.uri, suite, replay)
         self._opened: Runs | None = None
-        self._known: dict[Place, Run] = {}
+        self._known: dict[RunKey, Run] = {}
         self._note = ""
 
     def log_cell(self, cell: Cell, result: CellResult) -> None:
@@ -179,6 +179,36 @@ class Tracker:
         return run
 
 
+class LiveTracking:
+    """MLflow during a run: the first failure is reported once and ends it; results are on disk whatever happens."""
+
+    def __init__(self, make: Callable[[], Tracker], report: Callable[[str], None]) -> None:
+        """`report` is called once, with the line that says why nothing is logged any more."""
+        self.notes: tuple[str, ...] = ()
+        self._make, self._report = make, report
+        self._tracker: Tracker | None = None
+
+    def cell(self, cell: Cell, result: CellResult) -> None:
+        """Log a finished cell."""
+        self._try(lambda tracker: tracker.log_cell(cell, result))
+
+    def end(self, table: pd.DataFrame, files: SuiteFiles) -> None:
+        """Log the table and the files of the run."""
+        self._try(lambda tracker: tracker.log_table(table))
+        self._try(lambda tracker: tracker.log_files(files))
+
+    def _try(self, log: Callable[[Tracker], None]) -> None:
+        if self.notes:
+            return
+        try:
+            if self._tracker is None:
+                self._tracker = self._make()
+            log(self._tracker)
+        except TrackingError as error:
+            self.notes = (f"not logged to MLflow: {error}",)
+            self._report(self.notes[0])
+
+
 def sync(
     tracker: Tracker,
     items: Iterable[tuple[Cell, CellResult]],
@@ -201,7 +231,7 @@ def sync(
         tracker.log_files(files)
 
 
-def _place(tags: Mapping[str, str]) -> Place:
+def _place(tags: Mapping[str, str]) -> RunKey:
     """Where a stored run belongs."""
     if tags[KIND] == SUITE:
         return WHOLE

@@ -20,7 +20,6 @@ from fusionbench.report.figures import MAKERS, make_figures
 from fusionbench.report.figures.calibration import calibration, horizon
 from fusionbench.report.figures.calibration import points as calibration_points
 from fusionbench.report.figures.cost import costs
-from fusionbench.report.figures.dot_plot import Dot
 from fusionbench.report.figures.export import DPI, png, svg
 from fusionbench.report.figures.figure import Omitted, ReportFigure
 from fusionbench.report.figures.forest import forest
@@ -355,7 +354,3 @@ def test_cohorts_of_other_modalities_stand_apart():
         ("three", "m", "z", "base"),
     ]
     assert alike(rows) == [["one", "two"], ["three"]]
-
-
-def test_a_dot_without_an_interval():
-    assert np.isnan(Dot(0.5).low)

@@ -36,8 +36,8 @@ from fusionbench.report.mlflow import (
     ui_environment,
 )
 from fusionbench.report.mlflow.client import QUICK, Connection
-from fusionbench.report.mlflow.live import Live
 from fusionbench.report.mlflow.payload import FOLD, KIND, ROW, Point, fold_payload, row_payload
+from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.suites.cell import Cell
 from tests import services
 from tests.services import Answer
@@ -671,7 +671,7 @@ JSON = "application/json"
 def test_a_server_that_answers_badly_is_one_line_and_is_asked_no_more(root: Path, answer: Answer, said: str) -> None:
     told: list[str] = []
     with services.answering(answer) as (url, seen):
-        live = Live(lambda: tracker(root, url), told.append)
+        live = LiveTracking(lambda: tracker(root, url), told.append)
         live.cell(cell(), result(cell()))
         asked = len(seen)
         for fold in range(1, 9):

@@ -1,4 +1,4 @@
-"""A suite's stored results, checked and drawn once, for the table and for everything that stands below it."""
+"""A suite's stored results, checked and bootstrapped once for the table, the findings and the figures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from fusionbench.report.model import CheckedFrames, ComparisonTable, RowKey, row_keys
 from fusionbench.report.paired import FoldValues, fold_values
-from fusionbench.report.ranking import BlockDraws, bootstraps
+from fusionbench.report.ranking import BlockDraws, bootstrap_variants
 from fusionbench.report.table import comparison_table
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import DRAWS
@@ -18,7 +18,7 @@ from fusionbench.survival.stats import DRAWS
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is known of a suite.
+    """A suite's stored results with what is computed from them once.
 
     Attributes:
         stored: the frames after a check.
@@ -42,7 +42,7 @@ class Analysis:
 
 
 def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS) -> Analysis:
-    """Check, resample and rank.
+    """Check the frames, resample patients, and rank the rows.
 
     Args:
         directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
@@ -53,5 +53,5 @@ def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int,
     """
     stored = CheckedFrames.of(frames, directions)
     values = fold_values(stored.folds)
-    of_blocks = bootstraps(stored, seed=seed, draws=draws)
-    return Analysis(frames, stored, values, of_blocks, comparison_table(stored, values, of_blocks, draws))
+    bootstraps = bootstrap_variants(stored, seed=seed, draws=draws)
+    return Analysis(frames, stored, values, bootstraps, comparison_table(stored, values, bootstraps, draws))

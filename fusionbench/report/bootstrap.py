@@ -28,11 +28,11 @@ _CHUNK = 4_000_000  # numbers of concordance matrices held at once: 32 MB
 
 @dataclass(frozen=True)
 class BootstrapDraws:
-    """Harrell's c of every line, as predicted and in each draw.
+    """Harrell's c of every row and pattern, as predicted and in each bootstrap draw.
 
     Attributes:
-        values: line to fold to c; folds without a comparable pair are absent.
-        draws: line to (draw,) mean over folds, then repeats; absent where `reason` says why.
+        values: (row, pattern) to fold to c; folds without a comparable pair are absent.
+        draws: (row, pattern) to (draw,) mean over folds, then repeats; empty where `reason` says why.
         redrawn: draws thrown away for want of a comparable pair.
     """
 
@@ -43,7 +43,7 @@ class BootstrapDraws:
 
 
 def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, draws: int) -> BootstrapDraws:
-    """Harrell's c of every line of one block, with patients resampled within test folds.
+    """Harrell's c of every row and pattern of one block, with patients resampled within test folds.
 
     Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
     """
@@ -53,6 +53,7 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
         return BootstrapDraws({}, {}, 0, reason)
     patients, strata = _strata(groups, cohort)
     folds = [ScoredFold(np.searchsorted(patients, cohort.patient[g.cases]), g.pairs) for g in groups]
+    # The first weighting counts every patient once: it gives the values, the others the draws.
     weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
     try:
         sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.name), draws=draws)
@@ -65,7 +66,7 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
 
 @dataclass(frozen=True)
 class _Group:
-    """Everything that is scored on the same cases of a fold."""
+    """Predictions of one fold that are scored on the same cases, and so on the same pairs."""
 
     fold: FoldKey
     cases: Ints
@@ -75,6 +76,7 @@ class _Group:
 
 def _groups(parts: Sequence[FoldPredictions], cohort: FollowUp) -> list[_Group]:
     """The parts of each fold and set of cases; those without a comparable pair are left out."""
+    # Rows see different cases where one lacks a modality; equal bytes of the sorted positions mean equal cases.
     together: dict[tuple[FoldKey, bytes], list[FoldPredictions]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: p.fold):
         together[part.fold, part.cases.tobytes()].append(part)
@@ -88,7 +90,11 @@ def _groups(parts: Sequence[FoldPredictions], cohort: FollowUp) -> list[_Group]:
 
 
 def _strata(groups: Sequence[_Group], cohort: FollowUp) -> tuple[Ints, Ints]:
-    """(patient,) the patients tested, ascending, and the number of the first fold each of them is tested in."""
+    """(patient,) the tested patients, ascending, and the number of the first fold in which each is tested.
+
+    With several repeats a patient is tested in several folds but drawn in one stratum only, so that all repeats of
+    a draw hold the same patients.
+    """
     numbers = {fold: i for i, fold in enumerate(dict.fromkeys(group.fold for group in groups))}
     first = np.full(len(cohort.cases), len(numbers), dtype=np.int64)
     for group in groups:
@@ -101,7 +107,7 @@ def _strata(groups: Sequence[_Group], cohort: FollowUp) -> tuple[Ints, Ints]:
 def _means(
     groups: Sequence[_Group], weights: Sequence[Floats]
 ) -> tuple[dict[RowPattern, dict[FoldKey, float]], dict[RowPattern, Floats]]:
-    """(c of each fold under the first weighting, (draw,) mean over folds and repeats), by line."""
+    """Fold to c under the first weighting, and (draw,) mean over folds and repeats, by row and pattern."""
     folds: dict[RowPattern, list[FoldKey]] = defaultdict(list)
     for group in groups:
         for part in group.members:
@@ -117,7 +123,11 @@ def _means(
 
 
 def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[RowPattern, Floats]]:
-    """(draw,) c of every line of a group; masks of one pattern are averaged as matrices, which averages their c."""
+    """(draw,) c of every row and pattern of a group.
+
+    c is linear in the concordance matrix, so the mean over masks of a pattern is the c of their mean matrix.
+    """
+    # Matrices are multiplied in chunks that bound the memory, whatever the number of rows.
     step = max(1, _CHUNK // group.pairs.matrix.size)
     for start in range(0, len(group.members), step):
         members = group.members[start : start + step]

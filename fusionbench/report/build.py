@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fusionbench.suites.suite import Suite
 
 TableKind = Literal["table", "table.partial"]
-"""The table of a whole suite, or of as much of it as is there or was asked for."""
+"""The table of a whole suite, or of those of its cells that are finished or were selected."""
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "md": "md",
     "csv": "csv",
@@ -90,9 +90,9 @@ def write_tables(
 
 
 def table_rows(store: Store) -> pd.DataFrame:
-    """table.csv, and below it those rows of table.partial.csv that it lacks: further ones that a run was asked for.
+    """Rows of table.csv, followed by those rows of table.partial.csv that it lacks.
 
-    One of the two is there.
+    At least one of the two files must exist.
     """
     kinds = [kind for kind in ("table", "table.partial") if store.has_file(f"{kind}.csv")]
     first, *more = (pd.read_csv(store.folder / f"{kind}.csv") for kind in kinds)
@@ -149,7 +149,7 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
 
 
 def without_imported(frames: Frames) -> Frames:
-    """What the suite's own cells gave."""
+    """The frames without imported models."""
     own = set(frames.cells.loc[frames.cells["policy"] != POLICY, "model"])
     parts = {
         name: of[of["model"].isin(own)] for name in ("cells", "folds", "predictions") for of in [getattr(frames, name)]
@@ -158,7 +158,10 @@ def without_imported(frames: Frames) -> Frames:
 
 
 def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Path | None, tuple[str, ...]]:
-    """Check a predictions file, keep it, and write the table with its rows; the models' names, too.
+    """Check a predictions file, store it, and write the table with its rows.
+
+    Returns:
+        the table's Markdown file, and the names of the models.
 
     Raises:
         DataError: what is wrong with the file. ResultsError: the suite has not been run completely.

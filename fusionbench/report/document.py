@@ -1,4 +1,4 @@
-"""What a table says to people, before any format: headings, grids of marked entries, notes."""
+"""Content of a table or report before any format: sections with headings, grids of marked entries, notes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ NONE = Entry("-")
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it.
+    """A heading with a text, a grid and notes.
 
     Attributes:
         level: 1 = the suite, 2 = a dataset, 3 = a missing-modality pattern.
@@ -47,7 +47,7 @@ class Section:
     notes: tuple[str, ...] = ()
 
     def folded(self, *columns: str) -> Section:
-        """Those of `columns` that say the same in every line are said once, below the heading."""
+        """The section with those of `columns` that are equal in every line written once, below the heading."""
         same = [
             i
             for i, name in enumerate(self.header)
@@ -55,18 +55,18 @@ class Section:
         ]
         if not same:
             return self
-        said = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
+        shared = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
         kept = [i for i in range(len(self.header)) if i not in same]
         return replace(
             self,
-            text=f"{self.text} {said}".strip(),
+            text=f"{self.text} {shared}".strip(),
             header=tuple(self.header[i] for i in kept),
             lines=tuple(tuple(line[i] for i in kept) for line in self.lines),
         )
 
 
 class Grid:
-    """Lines of a section that begin with a row's model and modalities, and its variant where there are several."""
+    """Lines of a section, each beginning with a row's model and modalities, and its variant where there are several."""
 
     def __init__(self, rows: Sequence[RowKey], *columns: str) -> None:
         self._variants = len({row[3] for row in rows}) > 1
@@ -131,7 +131,7 @@ def _made(head: ProtocolSummary) -> str:
 
 
 def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
-    """One line a row; a column that says the same of all rows, and nothing of note, is left out."""
+    """Header and one line a row; columns with the usual value in all rows are left out."""
     metrics = unique(part["metric"])
     optional = {"variant": "base", "train_pattern": FULL, "tuned": "default"}
     names = ["model", "modalities"]
@@ -183,7 +183,7 @@ def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 
 def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
-    """Undefined values with their reasons; rows that share one are told together."""
+    """Undefined values with their reasons; rows with the same reason share a line."""
     of = table.undefined[table.undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern", "reason"], sort=False):
         metric, pattern, reason = (str(part) for part in key)
@@ -191,7 +191,7 @@ def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 
 def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
-    """Values that rest on some of their draws only, told together with all reasons."""
+    """Values that are means over some of their draws only; one line a metric and pattern, with all reasons."""
     of = table.partly_undefined[table.partly_undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern"], sort=False):
         metric, pattern = (str(name) for name in key)

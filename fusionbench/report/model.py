@@ -55,7 +55,7 @@ class FoldPlan:
     """The test folds of a dataset under one variant.
 
     Attributes:
-        published: they are the cohort's own, so that repeats are no new folds.
+        published: the folds are the cohort's own, so that repeats are no new folds.
         test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
         sd_ddof: of the sd over folds.
     """
@@ -67,7 +67,7 @@ class FoldPlan:
 
 @dataclass(frozen=True)
 class CheckedFrames:
-    """A suite's frames (`Frames`) after a check, with the directions of its metrics.
+    """The frames (`Frames`) of a suite after a check of columns and references, with the directions of its metrics.
 
     Attributes:
         folds: folds.csv.
@@ -84,7 +84,7 @@ class CheckedFrames:
 
     @classmethod
     def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> CheckedFrames:
-        """Check columns and references.
+        """The frames after the check.
 
         Raises:
             ResultsError: a frame lacks a column, or scores name a row or metric that is not there.
@@ -127,7 +127,7 @@ def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], FoldPlan]:
 
 @dataclass(frozen=True)
 class ProtocolSummary:
-    """How the rows of a dataset were made under one variant."""
+    """How the rows of a dataset were evaluated under one variant: protocol, unit and folds."""
 
     dataset: str
     variant: str
@@ -141,15 +141,15 @@ class ProtocolSummary:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """A suite's results.
+    """Means, tests and notes of a suite, ready to be rendered.
 
     Attributes:
-        rows: TABLE_COLUMNS, in the order of the cells; a row without any score stands under pattern `full`, with NaN.
+        rows: TABLE_COLUMNS, in the order of the cells; a row without any score has NaN under pattern `full`.
         tests: PAIR_COLUMNS, each ranked row (b) against the best (a) of its dataset, pattern and metric.
-        best: where each best mean stands; only where two or more rows are ranked.
-        outcomes: ROW, status (failed or skipped), reason, n_cells.
+        best: keys of the best means; only where two or more rows are ranked.
+        unsuccessful: ROW, status (failed or skipped), reason, n_cells.
         undefined: ROW, pattern, metric, reason, n_folds: values that are missing from the means.
-        partly: the same of values that are means over some of a pattern's draws, the others being undefined.
+        partly_undefined: the same columns, of means over the defined ones among a pattern's draws.
         progress: dataset to (cells that are there, cells wanted).
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
         no_interval: dataset to why there are no intervals of Harrell's c.
@@ -170,13 +170,13 @@ class ComparisonTable:
 
 
 def row_keys(frame: pd.DataFrame) -> list[RowKey]:
-    """The row each line belongs to."""
+    """The row key of each line of a frame."""
     dataset, model, modalities, variant = (frame[name].astype(str) for name in ROW)
     return list(zip(dataset, model, modalities, variant, strict=True))
 
 
 def row_key(key: Iterable[Hashable]) -> RowKey:
-    """The first four parts of a group's key."""
+    """The row key that a group's key begins with."""
     dataset, model, modalities, variant, *_ = (str(part) for part in key)
     return dataset, model, modalities, variant
 
@@ -192,5 +192,5 @@ def unique(column: pd.Series[Any]) -> list[str]:
 
 
 def is_oracle(model: str) -> bool:
-    """The row of true hazards is shown, never ranked."""
+    """Whether a model is the oracle baseline (true hazards), which is shown and never ranked."""
     return model.partition("[")[0] == ORACLE

@@ -26,7 +26,7 @@ from fusionbench.survival.stats import (
 )
 
 FoldValues = Mapping[MeanKey, Mapping[FoldKey, float]]
-"""Place to fold to value; undefined values are absent."""
+"""Row, pattern and metric to fold to value; undefined values are absent."""
 
 
 def fold_values(folds: pd.DataFrame) -> dict[MeanKey, dict[FoldKey, float]]:
@@ -56,7 +56,7 @@ def paired_test(
     shared = sorted(one.keys() & other.keys())
     gaps = np.asarray([one[fold] - other[fold] for fold in shared])
     plan = stored.plans[row[0], row[3]]
-    if plan.published:
+    if plan.published:  # repeats of published folds share their test cases and are no further samples
         gaps = average_repeats(gaps, [fold for _, fold in shared])
     return corrected_t_test(gaps, fold_mean({fold: plan.test_to_train[fold] for fold in shared}))
 
@@ -99,7 +99,7 @@ def _interval(draws: BootstrapDraws | None, one: RowPattern, other: RowPattern) 
 
 
 def adjusted(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same comparisons with p_holm; they are one family."""
+    """The comparisons with p_holm, adjusted over all of them as one family."""
     return [{**line, "p_holm": p} for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True)]
 
 
@@ -165,14 +165,14 @@ def _all_pairs(
 
 
 def _matches(rows: Sequence[RowKey], model_a: str, model_b: str) -> list[tuple[RowKey, RowKey]]:
-    """Pairs under the same variant; those with the same modalities where there are any."""
+    """Pairs of rows of the two models under one variant: on equal modality sets, or all where no sets are equal."""
     of_a, of_b = ([row for row in rows if row[1] == model] for model in (model_a, model_b))
     together = [(a, b) for a, b in product(of_a, of_b) if a[3] == b[3] and a != b]
     return [(a, b) for a, b in together if a[2] == b[2]] or together
 
 
 def n_cases(parts: Sequence[FoldPredictions], pattern: str) -> int:
-    """Different cases tested under one pattern."""
+    """The number of different cases that were tested under a pattern."""
     return len({case for part in parts if part.line[1] == pattern for case in part.cases.tolist()})
 
 
@@ -181,7 +181,8 @@ def _of_pair(
 ) -> Iterator[dict[str, Any]]:
     """Every pattern and metric that both rows have.
 
-    Harrell's c is taken anew on the shared patients; other metrics stand as stored where both rows have the same ones.
+    Harrell's c is computed again on the shared patients; other metrics are taken as stored, where both rows have the
+    same patients.
 
     Args:
         whole: patterns under which sharing leaves no patient out.

@@ -113,7 +113,7 @@ def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> 
 
 
 def blocks(parts: Iterable[FoldPredictions], variants: Sequence[str]) -> dict[str, int]:
-    """Variant to the number of its block: variants whose test folds hold the same cases can be paired."""
+    """Variant to the number of its block; variants of one block have the same test cases, so their rows are paired."""
     held: dict[str, dict[FoldKey, set[int]]] = {variant: defaultdict(set) for variant in variants}
     for part in parts:
         held[part.line[0][3]][part.fold].update(part.cases.tolist())
@@ -133,7 +133,7 @@ def _same_tests(one: Mapping[FoldKey, set[int]], other: Mapping[FoldKey, set[int
 
 
 def shared_cases(one: Sequence[FoldPredictions], other: Sequence[FoldPredictions]) -> list[FoldPredictions]:
-    """Two rows' predictions on the folds and patients that both have, under the same pattern."""
+    """Predictions of two rows on the folds and patients that both have, under the same pattern."""
     places = {(part.line[1], part.fold): part for part in other}
     made = []
     for part in one:

@@ -1,4 +1,4 @@
-"""Which rows of a dataset, pattern and metric lead, and which cannot be told from the leader."""
+"""The best row of a dataset, pattern and metric, and the rows that do not differ from it significantly."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ BlockDraws = Mapping[tuple[str, str], tuple[int, BootstrapDraws]]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Who leads.
+    """The best rows with their comparisons.
 
     Attributes:
         comparisons: PAIR_COLUMNS; a is the best row, b each other ranked row.
-        best: where the best means stand.
-        tied: the best and those not significantly different from it.
+        best: keys of the best means.
+        tied: keys of the best means and of those not significantly different from them.
     """
 
     comparisons: list[dict[str, Any]] = field(default_factory=list)
@@ -36,8 +36,8 @@ class Ranking:
     tied: set[MeanKey] = field(default_factory=set)
 
 
-def bootstraps(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
-    """Bootstrap every dataset, its variants together where their test folds hold the same cases."""
+def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
+    """Bootstrap draws of every dataset and variant; variants whose test folds hold the same cases share them."""
     made: dict[tuple[str, str], tuple[int, BootstrapDraws]] = {}
     for dataset in unique(stored.cells["dataset"]):
         cohort = follow_up_of(stored, dataset)
@@ -50,20 +50,20 @@ def bootstraps(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
     return made
 
 
-def rank(stored: CheckedFrames, values: FoldValues, of_blocks: BlockDraws) -> Ranking:
+def rank(stored: CheckedFrames, values: FoldValues, draws_by_variant: BlockDraws) -> Ranking:
     """Compare the rows of each dataset, block of variants, pattern and metric with the best of them.
 
-    The oracle, metrics without direction and rows without a value are not ranked; a single row leads nobody.
+    The oracle baseline, metrics without direction and rows without a value are not ranked, nor is a single row.
     """
     families: dict[tuple[str, int, str, str], list[RowKey]] = {}
     for (row, pattern, metric), of in values.items():
         if of and not is_oracle(row[1]) and stored.directions[metric] is not None:
-            block = of_blocks[row[0], row[3]][0]
+            block = draws_by_variant[row[0], row[3]][0]
             families.setdefault((row[0], block, pattern, metric), []).append(row)
     ranking = Ranking()
     for (_, _, pattern, metric), rows in families.items():
         if len(rows) > 1:
-            _rank_family(ranking, stored, values, rows, pattern, metric, of_blocks)
+            _rank_family(ranking, stored, values, rows, pattern, metric, draws_by_variant)
     return ranking
 
 
@@ -74,7 +74,7 @@ def _rank_family(
     rows: Sequence[RowKey],
     pattern: str,
     metric: str,
-    of_blocks: BlockDraws,
+    draws_by_variant: BlockDraws,
 ) -> None:
     folds = {row: values[row, pattern, metric] for row in rows}
     means = np.asarray([fold_mean(of) for of in folds.values()])
@@ -82,11 +82,13 @@ def _rank_family(
     assert position is not None  # every ranked row has a value
     best = rows[position]
     others = [row for row in rows if row != best]
-    sample = of_blocks[best[0], best[3]][1] if metric == HARRELL else None
+    sample = draws_by_variant[best[0], best[3]][1] if metric == HARRELL else None
+    # Holm over the comparisons with the best row only: these are all that the table makes.
     family = adjusted(
         [comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others]
     )
     ranking.comparisons.extend(family)
     ranking.best.add((best, pattern, metric))
+    # A p of NaN (too few folds) is no evidence of a difference: the row stays tied.
     apart = {row for row, line in zip(others, family, strict=True) if line["p_holm"] <= ALPHA}
     ranking.tied.update((row, pattern, metric) for row in rows if row not in apart)

@@ -41,7 +41,7 @@ def render(
         fmt: "csv" is TABLE_COLUMNS, full precision; the others are for people.
         title: of the suite.
         notes: dataset to lines printed under its grids.
-        findings: sections that stand below the table.
+        findings: sections below the table.
     """
     if fmt == "csv":
         return table.rows.to_csv(index=False, lineterminator="\n")
@@ -51,7 +51,7 @@ def render(
 
 
 def _flat(text: str) -> str:
-    """On one line: a name or a reason may hold anything."""
+    """The text on one line; a name or a reason may hold line breaks."""
     return " ".join(text.split())
 
 

@@ -28,15 +28,15 @@ from fusionbench.results.frames import ROW
 from fusionbench.survival.stats import average_repeats, percentile_interval, standard_deviation
 
 
-def comparison_table(stored: CheckedFrames, values: FoldValues, of_blocks: BlockDraws, draws: int) -> ComparisonTable:
+def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockDraws, draws: int) -> ComparisonTable:
     """Means, spreads, intervals and tie groups of every row, pattern and metric; see `report.analysis.analyse`."""
-    ranking = rank(stored, values, of_blocks)
+    ranking = rank(stored, values, variants)
     bad = stored.cells["status"].isin(["failed", "skipped"])
-    bootstraps = {(dataset, number): sample for (dataset, _), (number, sample) in of_blocks.items()}
+    blocks = {(dataset, number): sample for (dataset, _), (number, sample) in variants.items()}
     datasets = unique(stored.cells["dataset"])
     with_reason, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
     return ComparisonTable(
-        rows=pd.DataFrame(list(_lines(stored, values, of_blocks, ranking)), columns=list(TABLE_COLUMNS)),
+        rows=pd.DataFrame(list(_lines(stored, values, variants, ranking)), columns=list(TABLE_COLUMNS)),
         tests=pair_frame(ranking.comparisons),
         best=frozenset(ranking.best),
         protocols=tuple(_protocols(stored)),
@@ -44,8 +44,8 @@ def comparison_table(stored: CheckedFrames, values: FoldValues, of_blocks: Block
         undefined=_counted(with_reason[with_reason["value"].isna()], reasons, "n_folds"),
         partly_undefined=_counted(with_reason[with_reason["value"].notna()], reasons, "n_folds"),
         progress={dataset: _progress(stored.cells, dataset) for dataset in datasets},
-        redrawn={name: sum(s.redrawn for (d, _), s in bootstraps.items() if d == name) for name in datasets},
-        no_interval={name: sample.reason for (name, _), sample in bootstraps.items() if sample.reason},
+        redrawn={name: sum(s.redrawn for (d, _), s in blocks.items() if d == name) for name in datasets},
+        no_interval={name: sample.reason for (name, _), sample in blocks.items() if sample.reason},
         draws=draws,
     )
 
@@ -75,12 +75,12 @@ def _protocols(stored: CheckedFrames) -> Iterator[ProtocolSummary]:
 
 
 def _joined(values: Iterable[Any]) -> str:
-    """The different values, in words; empty and missing ones are left out."""
+    """The different values as text; empty and missing ones are left out."""
     return ", ".join(dict.fromkeys(str(value) for value in values if value and value == value))
 
 
 def _lines(
-    stored: CheckedFrames, values: Mapping[MeanKey, Mapping[FoldKey, float]], of_blocks: BlockDraws, ranking: Ranking
+    stored: CheckedFrames, values: Mapping[MeanKey, Mapping[FoldKey, float]], variants: BlockDraws, ranking: Ranking
 ) -> Iterator[dict[str, Any]]:
     """table.csv line by line."""
     metrics = {name: i for i, name in enumerate(stored.directions)}
@@ -98,7 +98,7 @@ def _lines(
             yield {
                 **about,
                 **_numbers(values.get(place, {}), plan),
-                **_interval(of_blocks, place),
+                **_interval(variants, place),
                 "pattern": place[1],
                 "metric": place[2],
                 "n_cases": n_cases,
@@ -137,9 +137,9 @@ def _numbers(of: Mapping[FoldKey, float], plan: FoldPlan) -> dict[str, Any]:
     }
 
 
-def _interval(of_blocks: BlockDraws, place: MeanKey) -> dict[str, float]:
+def _interval(variants: BlockDraws, place: MeanKey) -> dict[str, float]:
     row, pattern, metric = place
-    draws = of_blocks[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
+    draws = variants[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
     low, high = (math.nan, math.nan) if draws is None else percentile_interval(draws)
     return {"ci_low": low, "ci_high": high}
 

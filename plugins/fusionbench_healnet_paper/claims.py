@@ -76,7 +76,7 @@ def _least(claim: Claim, wanted: int) -> int:
 
 
 Rule = Callable[[Claim, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
-"""What a row and those it is held against say: in words, and yes, no or open."""
+"""From a claim, its row and the rows it is compared with to a text and True, False or None (open)."""
 
 
 def _held(rule: Rule) -> Check:

@@ -21,7 +21,7 @@ Claim = Mapping[str, str]
 
 @dataclass(frozen=True)
 class CohortVerdict:
-    """What one cohort (or row) says: True, False, or None where its interval leaves it open.
+    """Whether a claim holds on one cohort (or row): True, False, or None where the interval leaves it open.
 
     Attributes:
         text: the number, with its interval where there is one.
@@ -46,7 +46,7 @@ def pitman_morgan(one: ArrayLike, other: ArrayLike) -> float:
 
 
 def _steadier(where: str, one: ArrayLike, other: ArrayLike, digits: int) -> CohortVerdict:
-    """Whether paired values vary less than others, as far as the folds can tell."""
+    """Whether paired values vary less than others, by the Pitman-Morgan test over folds."""
     sds = [float(np.std(np.asarray(values, dtype=np.float64), ddof=1)) for values in (one, other)]
     p = pitman_morgan(one, other)
     holds = None if not p < LEVEL else sds[0] < sds[1]

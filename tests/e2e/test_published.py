@@ -15,7 +15,7 @@ from fusionbench.core.registry import discover
 from fusionbench.report.analysis import analyse
 from fusionbench.report.model import CheckedFrames
 from fusionbench.report.paired import comparison, fold_values
-from fusionbench.report.ranking import bootstraps
+from fusionbench.report.ranking import bootstrap_variants
 from fusionbench.results.frames import read_frames
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -125,7 +125,7 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
         (INTERACTION, best["model"], best["modalities"], "base"),
     )
     of_rows = (values[rows[0], "full", "harrell_c_index"], values[rows[1], "full", "harrell_c_index"])
-    _, draws = bootstraps(stored, seed=0, draws=2000)[INTERACTION, "base"]
+    _, draws = bootstrap_variants(stored, seed=0, draws=2000)[INTERACTION, "base"]
     difference = comparison(stored, rows, "full", "harrell_c_index", of_rows, draws)
     assert difference["n_folds"] == 15
     assert difference["ci_low"] > 0, difference

@@ -1,4 +1,4 @@
-"""Predicted survival at a horizon against what Kaplan-Meier says of the same patients, in groups of predicted risk."""
+"""Predicted survival at a horizon against the Kaplan-Meier estimate of the same patients, by quarters of risk."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def points(of: JoinedPredictions, months: float) -> list[tuple[float, Estimate]]
     for part in (group == i for i in range(4)):
         if part.any():
             curve = kaplan_meier(of.time[part], of.event[part])
+            # Beyond the last follow-up the estimate is undefined, unless it has reached zero.
             if curve.time[-1] >= months or curve.survival[-1] == 0:
+                # The last step at or before the horizon; before the first event the estimate is 1, without an interval.
                 at = int(np.searchsorted(curve.time, months, side="right")) - 1
                 seen = (
                     Estimate(1.0)

@@ -54,7 +54,7 @@ def kaplan_meier(time: NDArray[Any], event: NDArray[Any]) -> Curve:
     Args:
         time: (case,) months, at least one. event: (case,) bool, True = observed.
     """
-    if not event.any():
+    if not event.any():  # the log-log interval is undefined where survival stays at 1
         flat = np.ones(1)
         return Curve(np.array([float(time.max())]), flat, flat, flat)
     at, survival, interval = kaplan_meier_estimator(event, time, conf_type="log-log")
@@ -74,7 +74,7 @@ def p_values(of: Mapping[int, JoinedPredictions]) -> dict[int, float | str]:
 
 def p_text(p: Mapping[int, float | str]) -> str:
     """The p of the first repeat, and the range of all repeats where there are several."""
-    first, *_ = p.values()
+    first, *_ = p.values()  # the curves are those of the first repeat
     numbers = [value for value in p.values() if isinstance(value, float)]
     text = f"p {_number(first)}" if isinstance(first, float) else "p undefined"
     return text + (f" ({_range(numbers)} over {len(p)} repeats)" if len(p) > 1 and numbers else "")
@@ -135,7 +135,7 @@ def _draw(ax: Axes, curve: Curve, colour: str) -> None:
 
 
 def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
-    """Patients still followed at each tick, below the axis."""
+    """Write the number of patients still followed at each tick below the axis."""
     longest = float(time.max())
     step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
     ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]

@@ -26,7 +26,7 @@ from fusionbench.report.paired import fold_mean
 CURVES, HALF, PATTERNS = "Modalities hidden at random", "One modality a patient", "Each missing-modality pattern"
 _CURVES = (
     "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again, and "
-    "masks are the same for all models. Intervals and areas stand in the sections below."
+    "masks are the same for all models. Intervals and areas: see the sections below."
 )
 _HALF = "Filled: all modalities. Open: each test patient keeps exactly one of theirs. With 95 % bootstrap intervals."
 _PATTERNS = (
@@ -109,7 +109,7 @@ def _line(ax: Axes, of: Sequence[tuple[float, float]], style: Style | None) -> N
 
 
 def _highest(curves: Mapping[RowKey, Sequence[tuple[float, float]]]) -> list[str]:
-    """The models whose best curve is highest on the mean, and the one they are held against; in the rows' order."""
+    """The models with the highest mean of their best curve, and their reference `best-unimodal`, in the rows' order."""
     height = dict[str, float]()
     for row, of in curves.items():
         height[row[1]] = max(height.get(row[1], 0.0), float(np.mean([c for _, c in of])))

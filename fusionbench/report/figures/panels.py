@@ -29,7 +29,7 @@ def panels(titles: Sequence[str], size: Size, *, most: int, share_y: bool = Fals
 
     Args:
         most: panels side by side.
-        share_y: panels have one y axis, whose tick labels stand left of the first in each row.
+        share_y: panels have one y axis, with tick labels left of the first panel in each row.
     """
     columns = balanced(len(titles), most)
     rows = -(-len(titles) // columns)

@@ -28,7 +28,7 @@ _CAPTION = (
 )
 _RANKED = (
     "Critical-difference drawing (Demsar 2006): mean rank over {n} cohorts, 1 is best. The bar joins the best-ranked "
-    "row with those that Wilcoxon's signed-rank test, Holm-adjusted, does not tell from it at 5 %; Iman and "
+    "row with those not significantly different from it (Wilcoxon's signed-rank test, Holm-adjusted, 5 %); Iman and "
     "Davenport's F = {f:.2f}, p = {p:.3f}."
 )
 LINE = 0.2
@@ -43,13 +43,13 @@ def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     """A panel for each variant, and from six cohorts on a figure of ranks."""
     found = pool_cohorts(analysis)
     if not found:
-        yield Omitted(TITLE, "pooling needs two or more rows that stand in the same two or more cohorts")
+        yield Omitted(TITLE, "pooling needs two or more rows that were run on the same two or more cohorts")
         return
     yield _means(found)
     ranked = [together for together in found if together.n_cohorts >= RANKS_FROM]
     if not ranked:
         n = max(together.n_cohorts for together in found)
-        yield Omitted(RANKS, f"ranks carry a test from {RANKS_FROM} cohorts on; here rows share {n}")
+        yield Omitted(RANKS, f"ranks are tested from {RANKS_FROM} cohorts on; here rows share {n}")
     for i, together in enumerate(ranked):
         yield _ranked(together, ranks(analysis, together), numbered("ranks", i, len(ranked)))
 

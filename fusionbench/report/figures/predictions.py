@@ -40,7 +40,7 @@ class JoinedPredictions:
 
 
 def best_rows(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
-    """Of the models with the highest mean c each one's best row, at most `most`; the true hazards are no model."""
+    """The best row of each model by mean c, highest first, at most `most`; without the oracle baseline."""
     rows = [m for m in row_means(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
     best: dict[str, RowMean] = {}
     for m in sorted(rows, key=lambda m: -m.mean):
@@ -83,8 +83,10 @@ def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> JoinedPredictions:
 
 
 def risk_quarters(of: JoinedPredictions, n: int = 4) -> NDArray[np.int64]:
-    """(case,) 0 = lowest to n - 1 = highest predicted risk among the cases of its own fold, in equal parts; ties stay
-    in the order of the cases."""
+    """(case,) 0 = lowest to n - 1 = highest predicted risk among the cases of its own fold, in equal parts.
+
+    Risks of different folds are of different models, so cases are ranked within folds; ties keep the order of cases.
+    """
     made: NDArray[Any] = np.zeros(len(of.risk), dtype=np.int64)
     for fold in np.unique(of.fold):
         members = np.flatnonzero(of.fold == fold)

@@ -31,9 +31,9 @@ def groups(kinds: Iterable[Configuration]) -> dict[str, list[Configuration]]:
 
 
 def alike(rows: Iterable[RowKey]) -> list[list[str]]:
-    """Datasets that share most of their modality sets stand in one figure, side by side.
+    """Datasets in groups, one a figure: those of a group share most of their modality sets.
 
-    Others would leave most lines of one another's panels empty.
+    Others side by side would leave most lines of their panels empty.
     """
     sets: dict[str, set[str]] = {}
     for row in rows:

@@ -1,4 +1,4 @@
-"""Which comparable pairs of patients each modality ranks right, and what a fusion model makes of them."""
+"""Shares of comparable patient pairs that each modality ranks right, and how a fusion model ranks the same pairs."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def _by_row(analysis: Analysis, cohort: FollowUp) -> dict[RowKey, dict[FoldKey, 
 
 
 def _kind(analysis: Analysis, fused: RowKey) -> tuple[str, list[RowKey]]:
-    """The model that was run alone on most of a set's modalities (of equals the first), and those rows."""
+    """The model with single-modality rows on the most modalities of a set (of equals the first), and those rows."""
     names = modality_names(fused)
     of: dict[str, list[RowKey]] = {}
     for row in unimodal_rows(analysis, fused):
@@ -101,7 +101,7 @@ def _grid(
 
 
 def _have_both(having: Sequence[frozenset[str]], one: RowKey, other: RowKey) -> Bools:
-    """(case,) something of the one row's modality is there, and of the other's."""
+    """(case,) bool, whether the case has a modality of each of the two rows."""
     names = [frozenset(modality_names(row)) for row in (one, other)]
     return np.array([all(has & of for of in names) for has in having], dtype=bool)
 
@@ -120,6 +120,7 @@ def pair_shares(cohort: FollowUp, keep: Bools, one: ByFold, other: ByFold, *thir
     known = {fold: of for fold, of in folds.items() if of is not None}
     if not known:
         return None
+    # Each fold counts as in a mean c: equal folds within a repeat, equal repeats.
     weights = fold_shares([repeat for repeat, _ in known])
     kinds, right = (np.tensordot(weights, np.stack([of[i] for of in known.values()]), axes=1) for i in (0, 1))
     both, first, second, neither = (float(share) for share in kinds)
@@ -140,6 +141,8 @@ def _fold(cohort: FollowUp, keep: Bools, parts: Sequence[FoldPredictions]) -> tu
     if not pairs.any:
         return None
     first, second, *thirds = (concordance(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
+    # Matrices over (earlier, later) hold 1 = right, 0.5 = tied risk, 0 = wrong on comparable pairs, 0 elsewhere; their
+    # elementwise products count pairs that two rows rank right (or wrong) at once.
     wrong = [pairs.matrix - of for of in (first, second)]
     kinds = np.stack([first * second, first * wrong[1], wrong[0] * second, wrong[0] * wrong[1]])
     n = pairs.matrix.sum()

@@ -65,7 +65,7 @@ class RowComparison(Estimate):
 
 @dataclass(frozen=True)
 class RowMean:
-    """One mean of the table.
+    """A mean of the table with its bootstrap draws.
 
     Attributes:
         block: rows of one block were scored on the same test cases, with the same draws.

@@ -1,4 +1,4 @@
-"""What several cohorts say together: the random-effects mean of paired differences, and ranks from six cohorts on."""
+"""Several cohorts pooled: random-effects means of paired differences, and ranks from six cohorts on."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ RANKS_FROM = 6
 
 @dataclass(frozen=True)
 class PooledCohorts:
-    """Rows that stand in the most cohorts, under one variant.
+    """Rows of one variant that were run on the most cohorts, pooled over these.
 
     Attributes:
         rows: kind to dataset to the row.
-        means: kind to the mean over cohorts of its c-index; best first, so that the leader stands at the head.
+        means: kind to the mean over cohorts of its c-index; best first.
         effects: every other kind to the leader's lead over it; None where a cohort's difference has no spread.
         p_holm: the effects' p-values, adjusted over all of them.
     """
@@ -44,7 +44,7 @@ class PooledCohorts:
 
 
 def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
-    """Every row against the one that leads over all cohorts; nothing for fewer than two cohorts."""
+    """Sections that compare every row with the one of the highest mean over cohorts; none for a single cohort."""
     for together in pool_cohorts(analysis):
         yield _pooled(together)
         if together.n_cohorts >= RANKS_FROM:
@@ -52,7 +52,7 @@ def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 
 
 def pool_cohorts(analysis: Analysis) -> list[PooledCohorts]:
-    """One for each variant with two or more rows that stand in the same two or more cohorts."""
+    """The pooled cohorts of each variant with two or more rows on the same two or more cohorts."""
     kinds = _kinds(analysis)
     return [
         of for variant in dict.fromkeys(kind[2] for kind in kinds) if (of := _pool_variant(analysis, kinds, variant))
@@ -70,6 +70,7 @@ def _pool_variant(
     means = {k: float(np.mean([_mean(analysis, row) for row in rows.values()])) for k, rows in everywhere.items()}
     leader, *others = sorted(everywhere, key=lambda kind: -means[kind])
     effects = {kind: _effect(analysis, everywhere[leader], everywhere[kind]) for kind in others}
+    # One family over all other rows; effects without a p do not count in it.
     p = holm([effect.p if effect else math.nan for effect in effects.values()])
     ordered = {kind: means[kind] for kind in (leader, *others)}
     return PooledCohorts(variant, most, everywhere, ordered, effects, dict(zip(effects, map(float, p), strict=True)))
@@ -113,6 +114,7 @@ def _effect(analysis: Analysis, leader: Mapping[str, RowKey], rows: Mapping[str,
     """None where a cohort's difference has no spread, as of two rows that say the same."""
     lines = [_difference(analysis, leader[dataset], row) for dataset, row in rows.items() if dataset in leader]
     gaps, errors = [line["difference"] for line in lines], [line["se"] for line in lines]
+    # Cohorts are weighed by the inverse of their variance, which a zero standard error does not allow.
     usable = len(lines) > 1 and all(math.isfinite(error) and error > 0 for error in errors)
     return random_effects(gaps, np.square(errors)) if usable else None
 

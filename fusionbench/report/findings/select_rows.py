@@ -14,7 +14,7 @@ XOR = "xor-unimodal"
 
 
 def scored_rows(analysis: Analysis, dataset: str) -> list[RowKey]:
-    """The dataset's rows that have a c under the pattern `full`, without the true hazards."""
+    """The dataset's rows that have a c under the pattern `full`, without the oracle baseline."""
     scored = dict.fromkeys(row for (row, pattern, metric), of in analysis.values.items() if of and metric == HARRELL)
     return [row for row in scored if row[0] == dataset and not is_oracle(row[1]) and fold_c(analysis, (row, FULL))]
 
@@ -37,7 +37,7 @@ def modality_names(row: RowKey) -> tuple[str, ...]:
 
 
 def is_model(row: RowKey, *names: str) -> bool:
-    """Its model, whatever its options, is one of `names`."""
+    """Whether the row's model, with any options, is one of `names`."""
     return row[1].partition("[")[0] in names
 
 
@@ -55,7 +55,7 @@ def patterns_of(analysis: Analysis, rows: Sequence[RowKey], kind: str) -> list[s
 
 
 def matching_rows(rows: Iterable[RowMean], dataset: str, model: str, modalities: str) -> list[RowMean]:
-    """The rows that a published name stands for: any options of the dataset; the model as written, or with any options
+    """The rows that a published name refers to: any options of the dataset; the model as written, or with any options
     where none is written so."""
     ref = PluginRef.parse(dataset)
     there = [r for r in rows if ref in (PluginRef.parse(r.row[0]), PluginRef(r.dataset)) and r.row[2] == modalities]

@@ -1,4 +1,4 @@
-"""What each variant adds to the c-index of the unchanged suite, or takes from it."""
+"""Differences in c-index between each variant and the unchanged suite."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def variant_effects(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 
 
 def _runs_on(variant: Mapping[str, Any], dataset: str) -> bool:
-    """A name may stand for one variant on some datasets and for another on others."""
+    """Whether a variant of the lock applies to a dataset; a name may mean different variants on different datasets."""
     scope = variant.get("only", {}).get("datasets", ())
     return not scope or PluginRef.parse(dataset).name in scope
 

@@ -1,4 +1,4 @@
-"""Harrell's c under a pattern, and with all modalities, on the patients of whom the pattern leaves something to see."""
+"""Harrell's c under a pattern and with all modalities, on the patients who keep a modality under the pattern."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNKNOWN = "which modalities a patient has is not stored with these results: all
 
 @dataclass(frozen=True)
 class VisibleScores:
-    """Rows under some patterns, on the patients that each pattern leaves something of.
+    """c of rows under patterns, on the patients who keep a modality under each pattern.
 
     Attributes:
         cases: line to the patients compared; lines that were not tested are absent.
@@ -54,7 +54,7 @@ class VisibleScores:
 def visible_scores(
     analysis: Analysis, dataset: str, rows: Sequence[RowKey], patterns: Sequence[str], *, seed: int
 ) -> VisibleScores:
-    """Restrict, and draw once for everything, with as many draws as the table.
+    """c of the rows on the restricted patients, all from the same draws, as many as for the table.
 
     Args:
         seed: of the bootstrap; the suite's.
@@ -72,14 +72,14 @@ def visible_scores(
 
 
 def _everybody(kept: Iterable[FoldPredictions], parts: Iterable[FoldPredictions], patterns: Sequence[str]) -> bool:
-    """Whether the restriction leaves nobody out."""
+    """Whether the restriction keeps every patient."""
     tested_on = {(part.line, part.fold): len(part.cases) for part in parts}
     whole = ((part, part.line[1] if part.line[1] in patterns else FULL) for part in kept)
     return all(len(part.cases) == tested_on[(part.line[0], pattern), part.fold] for part, pattern in whole)
 
 
 def _as_tabled(analysis: Analysis, lines: Iterable[RowPattern]) -> BootstrapDraws:
-    """Where every pattern leaves something of everybody: the draws behind the table are those of the same patients."""
+    """The draws of the table under the keys used here; where every patient is kept, they are of the same patients."""
     values: dict[RowPattern, Mapping[FoldKey, float]] = {}
     draws: dict[RowPattern, Floats] = {}
     for line in lines:
@@ -91,7 +91,7 @@ def _as_tabled(analysis: Analysis, lines: Iterable[RowPattern]) -> BootstrapDraw
 
 
 def _drawn(analysis: Analysis, parts: Sequence[FoldPredictions], cohort: FollowUp, seed: int) -> BootstrapDraws:
-    """Each block of variants by itself, as for the table."""
+    """Draws of the restricted predictions, block by block as for the table."""
     values: dict[RowPattern, Mapping[FoldKey, float]] = {}
     draws: dict[RowPattern, Floats] = {}
     numbers = {part.line[0]: analysis.bootstraps[cohort.name, part.line[0][3]][0] for part in parts}

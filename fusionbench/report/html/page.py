@@ -1,4 +1,4 @@
-"""HTML that needs nothing else: escaped text, tables that sort, figures inside, for light, dark, phone and paper."""
+"""Self-contained HTML pages: escaped text, sortable tables, embedded figures; for light, dark, phone and paper."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def items(notes: Sequence[str]) -> str:
 
 
 def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]]) -> str:
-    """A table that the page's script sorts by a click on a column's name; the first column names its line."""
+    """An HTML table that the page's script sorts by a click on a column's name; the first column is the row header."""
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
     kind = "sortable broad" if len(header) > BROAD else "sortable"
@@ -66,7 +66,7 @@ def _cell(entry: Entry, i: int) -> str:
 
 
 def sections(parts: Iterable[Section], caption: str) -> str:
-    """Sections of a table, with a caption for each grid: its own title, else the last one above it.
+    """HTML of sections; the caption of a grid is its section's title, else the last title above it.
 
     Args:
         caption: where there is none above.
@@ -83,7 +83,7 @@ def sections(parts: Iterable[Section], caption: str) -> str:
 
 
 def figure(shown: EmbeddedImage | Omitted) -> str:
-    """A figure with its words, or the line that says why it is not there."""
+    """An HTML figure with title and caption, or the line that says why it is omitted."""
     if isinstance(shown, Omitted):
         return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
     image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
@@ -108,7 +108,7 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 CONTENTS = "<!-- contents -->"
-"""Where the links stand."""
+"""Placeholder of the links to the headings."""
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">

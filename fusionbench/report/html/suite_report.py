@@ -1,4 +1,4 @@
-"""report.html: what a suite's results say, for people who would rather look than read."""
+"""report.html: tables, figures, findings, audit and origin of a suite's results on one page."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ORIGIN = "run.toml"
 
 @dataclass(frozen=True)
 class Origin:
-    """How the results came about.
+    """Command and circumstances of a run.
 
     Attributes:
-        command: that makes them again.
-        about: what else a published run says: cells, minutes, machines and package versions.
+        command: the command that computes the results again.
+        about: further entries of a published run: cells, minutes, machines and package versions.
     """
 
     command: str
@@ -38,7 +38,7 @@ class Origin:
 
     @classmethod
     def read(cls, folder: Path, command: str) -> Origin:
-        """Of a published run what stands beside it; else the command alone.
+        """The origin stored in `run.toml` of a published run; else the command alone.
 
         Raises:
             ResultsError: the file is damaged.
@@ -172,7 +172,7 @@ def _settings(lock: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folded(title: str, content: Mapping[str, Any]) -> str:
-    """TOML as the lock has it, behind a click."""
+    """A folded block of TOML."""
     from html import escape
 
     return f"<details><summary>{escaped(title)}</summary><pre>{escape(tomli_w.dumps(content))}</pre></details>"

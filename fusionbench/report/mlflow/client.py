@@ -1,4 +1,4 @@
-"""The one door to mlflow: loaded when first needed, quick to give up, its errors one line with the remedy."""
+"""The client of an MLflow server: mlflow is loaded when first needed, times out early, and fails with one line."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def _quick(patience: Mapping[str, str]) -> Iterator[None]:
 
 
 def _reason(error: BaseException, uri: str) -> str:
-    """What happened, after "MLflow at URI "; a request that got no answer is told from a refusal with a reason."""
+    """What happened, after "MLflow at URI "; no answer and a refusal with a reason are different."""
     from requests.exceptions import ConnectionError, Timeout, TooManyRedirects
 
     cause: BaseException | None = error

@@ -79,7 +79,7 @@ Rule = Callable[[Claim, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
 """From a claim, its row and the rows it is compared with to a text and True, False or None (open)."""
 
 
-def _held(rule: Rule) -> Check:
+def _row_check(rule: Rule) -> Check:
     """The check that asks `rule` of each dataset and variant; open where not all it names were run."""
 
     def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
@@ -171,10 +171,10 @@ def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterat
 
 
 CHECKS: Mapping[str, Check] = {
-    "gain-over-best": _held(_gain_over_best),
-    "nearly-equal": _held(_nearly_equal),
-    "lower-spread": _held(_lower_spread),
-    "better-under-pattern": _held(_better_under_pattern),
+    "gain-over-best": _row_check(_gain_over_best),
+    "nearly-equal": _row_check(_nearly_equal),
+    "lower-spread": _row_check(_lower_spread),
+    "better-under-pattern": _row_check(_better_under_pattern),
     "steadier-agreement": steadier_agreement,
     "steadier-score": steadier_score,
     "later-rise": later_rise,

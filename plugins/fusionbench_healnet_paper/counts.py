@@ -33,7 +33,7 @@ def agreeing(lock: Mapping[str, Any]) -> tuple[int, int, int]:
 def _line(row: PublishedRow, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
     found = here(row, lock) or []
     place = (row["dataset"], row["unit"], row["property"], row["value"])
-    return entries(*place, _told(row, found), "yes" if _same(row, found) else "no")
+    return entries(*place, _formatted(row, found), "yes" if _same(row, found) else "no")
 
 
 def here(row: PublishedRow, lock: Mapping[str, Any]) -> list[float] | None:
@@ -63,7 +63,7 @@ def _same(row: PublishedRow, found: list[float]) -> bool:
     return [round(n + _plus(row), digits) for n in found] == [float(text) for text in published]
 
 
-def _told(row: PublishedRow, found: list[float]) -> str:
+def _formatted(row: PublishedRow, found: list[float]) -> str:
     texts = [f"{n:.3f}" if row["property"] == "censored" else f"{n:g}" for n in found]
     plus = _plus(row)
     return " ".join(texts) + (f" + {plus:g} = {found[0] + plus:g}" if plus else "")

@@ -1,4 +1,4 @@
-"""What the training curves of a suite's variants say: agreement of loss and c-index, overfitting, and their course."""
+"""Training curves of a suite's variants: agreement of loss and c-index, overfitting, and their course."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOTES = (
 
 @dataclass(frozen=True)
 class TrainingSummary:
-    """A row's training in numbers, one value per fold.
+    """Numbers of a row's training curves, one value a fold.
 
     Attributes:
         folds: (repeat, fold) of each value.
@@ -91,20 +91,20 @@ def curves(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     history = analysis.frames.history
     spread = {m.row: m.sd for m in row_means(analysis)}
     found = training_summaries(history)
-    for dataset in dict.fromkeys(course.row[0] for course in found):
+    for dataset in dict.fromkeys(summary.row[0] for summary in found):
         lines = tuple(_line(c, spread.get(c.row, float("nan"))) for c in found if c.row[0] == dataset)
         yield Section(2, f"Training of {dataset}", "", HEADER, lines, NOTES)
         yield from _means(history[history["dataset"] == dataset])
 
 
-def _line(course: TrainingSummary, sd: float) -> tuple[Entry, ...]:
+def _line(summary: TrainingSummary, sd: float) -> tuple[Entry, ...]:
     return entries(
-        *course.row[1:],
-        len(course.lowest),
-        _mean_sd(course.agreement, 2),
+        *summary.row[1:],
+        len(summary.lowest),
+        _mean_sd(summary.agreement, 2),
         "-" if np.isnan(sd) else f"{sd:.3f}",
-        _mean_sd(course.lowest, 1),
-        _mean_sd(course.rise, 1),
+        _mean_sd(summary.lowest, 1),
+        _mean_sd(summary.rise, 1),
     )
 
 

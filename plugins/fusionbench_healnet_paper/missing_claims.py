@@ -37,7 +37,7 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
             gap = _mean_difference(pairs)
             holds = True if gap.low > -margin else False if gap.high < -margin else None
             worst = min(pairs, key=lambda pair: pair[0].mean - pair[1].mean)
-            text = f"{gap.entry(signed=True).text} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
+            text = f"{gap.text(signed=True)} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
             yield CohortVerdict(row.row[0], text, holds)
 
 

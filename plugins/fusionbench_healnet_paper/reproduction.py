@@ -67,12 +67,12 @@ def _inside(published: float, mine: RowMean) -> str:
 def _claims(analysis: Analysis, lock: Mapping[str, Any]) -> Section:
     rows, notes = lock["claims"]["rows"], lock["claims"]["notes"]
     lines = tuple(_claim(row, analysis, lock) for row in rows if claims.is_checked(row, lock))
-    others = _elsewhere([row for row in rows if not claims.is_checked(row, lock)])
+    others = _of_other_suites([row for row in rows if not claims.is_checked(row, lock)])
     unchecked = [f"not checked by this suite: {others}"] if others else []
     return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *unchecked))
 
 
-def _elsewhere(rows: Sequence[PublishedRow]) -> str:
+def _of_other_suites(rows: Sequence[PublishedRow]) -> str:
     """Claims by the suite that checks them; `(no rule)` where none can yet."""
     of: dict[str, list[str]] = {}
     for row in rows:

@@ -64,11 +64,11 @@ def steadier_agreement(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]
 
 def _pairs(claim: Claim, found: Sequence[TrainingSummary]) -> Iterator[tuple[TrainingSummary, TrainingSummary]]:
     """A variant's training beside the one it is held against, of every row that has both."""
-    for course in found:
-        if course.row[3] == claim["variant"]:
+    for summary in found:
+        if summary.row[3] == claim["variant"]:
             for other in found:
-                if other.row[:3] == course.row[:3] and other.row[3] in claim["against"].split():
-                    yield course, other
+                if other.row[:3] == summary.row[:3] and other.row[3] in claim["against"].split():
+                    yield summary, other
 
 
 def steadier_score(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
@@ -91,7 +91,7 @@ def later_rise(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Ite
     """
     order = [claim["variant"], *claim["against"].split()]
     found = training_summaries(analysis.frames.history)
-    for dataset in dict.fromkeys(course.row[0] for course in found):
+    for dataset in dict.fromkeys(summary.row[0] for summary in found):
         of = {c.row[3]: c for c in found if c.row[0] == dataset}
         if all(name in of for name in order):
             text = ", ".join(f"{name} {np.nanmean(of[name].rise):+.1f} %" for name in order)

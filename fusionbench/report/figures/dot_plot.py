@@ -24,7 +24,7 @@ class Series:
     """Points that share a style and an entry of the legend.
 
     Attributes:
-        dots: (panel, kind) to the number.
+        dots: (panel, configuration) to the number.
     """
 
     label: str
@@ -34,7 +34,7 @@ class Series:
 
 
 def dot_figure(
-    kinds: Iterable[Configuration],
+    configs: Iterable[Configuration],
     titles: Sequence[str],
     series: Sequence[Series],
     *,
@@ -50,12 +50,12 @@ def dot_figure(
         reference: where a dashed line is drawn.
         most: panels side by side.
     """
-    present = {kind for one in series for _, kind in one.dots}
-    lines = lines_of([kind for kind in kinds if kind in present])
+    present = {config for one in series for _, config in one.dots}
+    lines = lines_of([config for config in configs if config in present])
     columns = balanced(len(titles), most)
     size = PANELS.get(columns, 1.9), len(lines) * LINE
     figure, axes = panels(titles, size, most=most, share_y=True)
-    heights = {kind: -i for i, (_, kind) in enumerate(lines) if kind}
+    heights = {config: -i for i, (_, config) in enumerate(lines) if config}
     several = sum(len(one.dots) for one in series) > len({place for one in series for place in one.dots})
     step = 0.26 if several else 0.0  # points of one row and panel are drawn above each other
     for i, (title, ax) in enumerate(zip(titles, axes, strict=True)):
@@ -84,7 +84,7 @@ def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Estimate], referen
 
 
 def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Configuration, int], shift: float) -> None:
-    present = [(dot, heights[kind] + shift) for (title, kind), dot in series.dots.items() if title == panel]
+    present = [(dot, heights[config] + shift) for (title, config), dot in series.dots.items() if title == panel]
     known = [(dot, y) for dot, y in present if math.isfinite(dot.value)]
     spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]
     style = series.style

@@ -58,17 +58,17 @@ def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     """Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
-        (panel[together.variant], (kind[0], kind[1], BASE)): Estimate(-effect.mean, -effect.high, -effect.low)
+        (panel[together.variant], (config[0], config[1], BASE)): Estimate(-effect.mean, -effect.high, -effect.low)
         for together in found
-        for kind, effect in together.effects.items()
+        for config, effect in together.effects.items()
         if effect is not None
     }
     if not dots:
         return Omitted(TITLE, "the rows' differences have no spread over folds, so that cohorts cannot be weighed")
-    kinds = [(kind[0], kind[1], BASE) for together in found for kind in together.rows]
+    configs = [(config[0], config[1], BASE) for together in found for config in together.rows]
     shown = [title for title in panel.values() if any(title == place for place, _ in dots)]
     series = Series("difference", Style(COLOURS[0], "o"), dots)
-    figure = dot_figure(kinds, shown, [series], axis="difference in c-index", reference=0.0)
+    figure = dot_figure(configs, shown, [series], axis="difference in c-index", reference=0.0)
     leaders = "; ".join(f"{panel[of.variant]}: {of.leader[0]} on {of.leader[1]} leads" for of in found)
     below = sum(dot.high < 0 for dot in dots.values())
     alt = f"Points with intervals: mean difference to the leader. {below} of {len(dots)} intervals lie below zero."
@@ -76,15 +76,15 @@ def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
 
 
 def _ranked(together: PooledCohorts, test: RankTest, name: str) -> ReportFigure:
-    kinds = list(together.rows)
-    best = kinds[test.best]
+    configs = list(together.rows)
+    best = configs[test.best]
     caption = _RANKED.format(n=together.n_cohorts, f=test.f, p=test.p)
-    alt = f"Mean ranks of {len(kinds)} rows over {together.n_cohorts} cohorts; {best[0]} on {best[1]} is best-ranked."
+    alt = f"Mean ranks of {len(configs)} rows over {together.n_cohorts} cohorts; {best[0]} on {best[1]} is best-ranked."
     title = RANKS + ("" if together.variant == BASE else f": {together.variant}")
-    return ReportFigure(name, title, caption, alt, rank_figure(kinds, test))
+    return ReportFigure(name, title, caption, alt, rank_figure(configs, test))
 
 
-def rank_figure(kinds: Sequence[Configuration], test: RankTest) -> Figure:
+def rank_figure(configs: Sequence[Configuration], test: RankTest) -> Figure:
     """Names of the better half at the left, of the others at the right, each joined to its rank on the scale."""
     order = [int(i) for i in np.argsort(test.ranks, kind="stable")]
     half = -(-len(order) // 2)
@@ -100,7 +100,7 @@ def rank_figure(kinds: Sequence[Configuration], test: RankTest) -> Figure:
         y = -0.35 - LINE * (place if left else len(order) - 1 - place)
         edge = 1 if left else len(order)
         axes.plot([test.ranks[i], test.ranks[i], edge], [0, y, y], color=GREY, linewidth=0.8, clip_on=False)
-        text = shortened(f"{kinds[i][0]} on {kinds[i][1]}", NAME) + f"  {test.ranks[i]:.2f}"
+        text = shortened(f"{configs[i][0]} on {configs[i][1]}", NAME) + f"  {test.ranks[i]:.2f}"
         axes.annotate(
             *(text, (edge, y)),
             xytext=(-4 if left else 4, 0),

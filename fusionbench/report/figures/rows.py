@@ -12,9 +12,9 @@ from fusionbench.report.model import Configuration, RowKey, configuration_of
 from fusionbench.suites.suite import BASE
 
 
-def group_of(kind: Configuration) -> str:
+def group_of(config: Configuration) -> str:
     """The modality set, with the variant unless it is the unchanged suite."""
-    return kind[1] + ("" if kind[2] == BASE else f" ({kind[2]})")
+    return config[1] + ("" if config[2] == BASE else f" ({config[2]})")
 
 
 def row_label(row: RowKey) -> str:
@@ -22,11 +22,11 @@ def row_label(row: RowKey) -> str:
     return f"{row[1]} on {group_of(configuration_of(row))}"
 
 
-def groups(kinds: Iterable[Configuration]) -> dict[str, list[Configuration]]:
-    """Kinds by modality set and variant, both in order of appearance."""
+def groups(configs: Iterable[Configuration]) -> dict[str, list[Configuration]]:
+    """Configurations by modality set and variant, both in order of appearance."""
     made: dict[str, list[Configuration]] = {}
-    for kind in dict.fromkeys(kinds):
-        made.setdefault(group_of(kind), []).append(kind)
+    for config in dict.fromkeys(configs):
+        made.setdefault(group_of(config), []).append(config)
     return made
 
 
@@ -72,12 +72,12 @@ LabelLine = tuple[str, Configuration | None]
 """Text of a line, and the row that is drawn on it; a heading has none."""
 
 
-def lines_of(kinds: Sequence[Configuration]) -> list[LabelLine]:
+def lines_of(configs: Sequence[Configuration]) -> list[LabelLine]:
     """Lines from top to bottom: each modality set as a heading, followed by its rows."""
     lines: list[LabelLine] = []
-    for group, members in groups(kinds).items():
+    for group, members in groups(configs).items():
         lines.append((group, None))
-        lines += [(kind[0], kind) for kind in members]
+        lines += [(config[0], config) for config in members]
     return lines
 
 
@@ -87,7 +87,7 @@ def label_rows(ax: Axes, lines: Sequence[LabelLine], width: float) -> None:
     Args:
         width: of all panels side by side in inches; a heading may reach over them.
     """
-    names = {-i: shortened(text, NAME) for i, (text, kind) in enumerate(lines) if kind}
+    names = {-i: shortened(text, NAME) for i, (text, config) in enumerate(lines) if config}
     ax.set_yticks(list(names), list(names.values()), fontsize=SIZE)
     ax.tick_params(axis="y", length=0)
     figure = ax.get_figure(root=True)
@@ -95,8 +95,8 @@ def label_rows(ax: Axes, lines: Sequence[LabelLine], width: float) -> None:
     whole = width + max(map(inches, names.values()))
     place = blended_transform_factory(figure.dpi_scale_trans, ax.transData)
     box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
-    for i, (text, kind) in enumerate(lines):
-        if kind is None:
+    for i, (text, config) in enumerate(lines):
+        if config is None:
             # a text of the figure, not of the axes: the next panel's background would cover it
             figure.text(
                 0.05, -i, shortened(text, whole, weight="bold"), transform=place, va="center", weight="bold", bbox=box

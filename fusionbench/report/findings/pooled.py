@@ -24,9 +24,9 @@ class PooledCohorts:
     """Rows of one variant that were run on the most cohorts, pooled over these.
 
     Attributes:
-        rows: kind to dataset to the row.
-        means: kind to the mean over cohorts of its c-index; best first.
-        effects: every other kind to the leader's lead over it; None where a cohort's difference has no spread.
+        rows: configuration to dataset to the row.
+        means: configuration to the mean over cohorts of its c-index; best first.
+        effects: every other configuration to the leader's lead over it; None where a cohort's difference has no spread.
         p_holm: the effects' p-values, adjusted over all of them.
     """
 
@@ -39,7 +39,7 @@ class PooledCohorts:
 
     @property
     def leader(self) -> Configuration:
-        """The kind of row with the highest mean over all cohorts."""
+        """The configuration with the highest mean over all cohorts."""
         return next(iter(self.means))
 
 
@@ -53,43 +53,45 @@ def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 
 def pool_cohorts(analysis: Analysis) -> list[PooledCohorts]:
     """The pooled cohorts of each variant with two or more rows on the same two or more cohorts."""
-    kinds = _kinds(analysis)
+    configs = _configs(analysis)
     return [
-        of for variant in dict.fromkeys(kind[2] for kind in kinds) if (of := _pool_variant(analysis, kinds, variant))
+        of
+        for variant in dict.fromkeys(config[2] for config in configs)
+        if (of := _pool_variant(analysis, configs, variant))
     ]
 
 
 def _pool_variant(
-    analysis: Analysis, kinds: Mapping[Configuration, dict[str, RowKey]], variant: str
+    analysis: Analysis, configs: Mapping[Configuration, dict[str, RowKey]], variant: str
 ) -> PooledCohorts | None:
-    of = {kind: rows for kind, rows in kinds.items() if kind[2] == variant}
+    of = {config: rows for config, rows in configs.items() if config[2] == variant}
     most = max(map(len, of.values()), default=0)
-    everywhere = {kind: rows for kind, rows in of.items() if len(rows) == most}
+    everywhere = {config: rows for config, rows in of.items() if len(rows) == most}
     if most < 2 or len(everywhere) < 2:
         return None
     means = {k: float(np.mean([_mean(analysis, row) for row in rows.values()])) for k, rows in everywhere.items()}
-    leader, *others = sorted(everywhere, key=lambda kind: -means[kind])
-    effects = {kind: _effect(analysis, everywhere[leader], everywhere[kind]) for kind in others}
+    leader, *others = sorted(everywhere, key=lambda config: -means[config])
+    effects = {config: _effect(analysis, everywhere[leader], everywhere[config]) for config in others}
     # One family over all other rows; effects without a p do not count in it.
     p = holm([effect.p if effect else math.nan for effect in effects.values()])
-    ordered = {kind: means[kind] for kind in (leader, *others)}
+    ordered = {config: means[config] for config in (leader, *others)}
     return PooledCohorts(variant, most, everywhere, ordered, effects, dict(zip(effects, map(float, p), strict=True)))
 
 
 def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
-    """Ranks of the kinds of `together.rows`, in that order, over its cohorts."""
+    """Ranks of the configurations of `together.rows`, in that order, over its cohorts."""
     datasets = list(next(iter(together.rows.values())))
     table = np.array([[_mean(analysis, rows[name]) for rows in together.rows.values()] for name in datasets])
     return rank_test(table, higher_is_better=True)
 
 
-def _kinds(analysis: Analysis) -> dict[Configuration, dict[str, RowKey]]:
-    """Kind of row to dataset to the row, where Harrell's c is defined."""
-    kinds: dict[Configuration, dict[str, RowKey]] = {}
+def _configs(analysis: Analysis) -> dict[Configuration, dict[str, RowKey]]:
+    """Configuration to dataset to the row, where Harrell's c is defined."""
+    configs: dict[Configuration, dict[str, RowKey]] = {}
     for (row, pattern, metric), values in analysis.values.items():
         if pattern == FULL and metric == HARRELL and values and not is_oracle(row[1]):
-            kinds.setdefault(configuration_of(row), {})[row[0]] = row
-    return kinds
+            configs.setdefault(configuration_of(row), {})[row[0]] = row
+    return configs
 
 
 def _mean(analysis: Analysis, row: RowKey) -> float:
@@ -99,7 +101,9 @@ def _mean(analysis: Analysis, row: RowKey) -> float:
 def _pooled(together: PooledCohorts) -> Section:
     leader, means = together.leader, together.means
     lines = [(Entry(leader[0], True), Entry(leader[1], True), Entry(f"{means[leader]:.3f}", True), *[Entry("-")] * 3)]
-    lines += [_line(kind, means[kind], effect, together.p_holm[kind]) for kind, effect in together.effects.items()]
+    lines += [
+        _line(config, means[config], effect, together.p_holm[config]) for config, effect in together.effects.items()
+    ]
     named = f"{together.n_cohorts} cohorts together" + ("" if together.variant == "base" else f", {together.variant}")
     note = (
         "difference: the leading row minus this one, random-effects mean of the cohorts' paired differences, 95 % "
@@ -124,8 +128,8 @@ def _difference(analysis: Analysis, one: RowKey, other: RowKey) -> dict[str, Any
     return comparison(analysis.stored, (one, other), FULL, HARRELL, values, None)
 
 
-def _line(kind: Configuration, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:
-    head = (Entry(kind[0]), Entry(kind[1]), Entry(f"{mean:.3f}"))
+def _line(config: Configuration, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:
+    head = (Entry(config[0]), Entry(config[1]), Entry(f"{mean:.3f}"))
     if effect is None:
         return (*head, Entry("undefined"), Entry("-"), Entry("-"))
     interval = f"{effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]"

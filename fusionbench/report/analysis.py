@@ -1,4 +1,4 @@
-"""A suite's stored results, checked and drawn once, for the table and for everything that stands below it."""
+"""A suite's stored results, checked and bootstrapped once for the table, the findings and the figures."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from functools import cached_property
 
 import pandas as pd
 
-from fusionbench.report.model import ComparisonTable, Row, Stored, row_keys
+from fusionbench.report.model import CheckedFrames, ComparisonTable, RowKey, row_keys
 from fusionbench.report.paired import FoldValues, fold_values
-from fusionbench.report.ranking import Samples, samples
+from fusionbench.report.ranking import BlockDraws, bootstrap_variants
 from fusionbench.report.table import comparison_table
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import DRAWS
@@ -18,7 +18,7 @@ from fusionbench.survival.stats import DRAWS
 
 @dataclass(frozen=True)
 class Analysis:
-    """What is known of a suite.
+    """A suite's stored results with what is computed from them once.
 
     Attributes:
         stored: the frames after a check.
@@ -27,13 +27,13 @@ class Analysis:
     """
 
     frames: Frames
-    stored: Stored
+    stored: CheckedFrames
     values: FoldValues
-    samples: Samples
+    bootstraps: BlockDraws
     table: ComparisonTable
 
     @cached_property
-    def inputs(self) -> Mapping[Row, int]:
+    def inputs(self) -> Mapping[RowKey, int]:
         """How many modalities each row's model was given; where that is not stored, as many as it names."""
         cells = self.stored.cells
         named = cells["modalities"].astype(str).str.count(r"\+") + 1
@@ -42,7 +42,7 @@ class Analysis:
 
 
 def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS) -> Analysis:
-    """Check, resample and rank.
+    """Check the frames, resample patients, and rank the rows.
 
     Args:
         directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
@@ -51,7 +51,7 @@ def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int,
     Raises:
         ResultsError: the stored frames contradict one another.
     """
-    stored = Stored.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions)
     values = fold_values(stored.folds)
-    of_blocks = samples(stored, seed=seed, draws=draws)
-    return Analysis(frames, stored, values, of_blocks, comparison_table(stored, values, of_blocks, draws))
+    bootstraps = bootstrap_variants(stored, seed=seed, draws=draws)
+    return Analysis(frames, stored, values, bootstraps, comparison_table(stored, values, bootstraps, draws))

@@ -6,19 +6,18 @@ A section is made from an `Analysis` (a suite's stored results, checked) and the
 
 from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.estimates import Estimate, patterns_of
-from fusionbench.report.findings.rows import (
+from fusionbench.report.document import Entry, Section, entries
+from fusionbench.report.findings.estimates import (
+    Estimate,
     RowComparison,
     RowMean,
     compare_rows,
-    entries,
-    matching_rows,
     relative_gain,
     row_means,
 )
+from fusionbench.report.findings.select_rows import matching_rows, patterns_of
 from fusionbench.report.findings.variants import counterpart
-from fusionbench.report.model import FULL, HARRELL, Fold, Row, as_row
+from fusionbench.report.model import FULL, HARRELL, FoldKey, RowKey, row_key
 from fusionbench.report.paired import paired_test
 from fusionbench.results.frames import ROW
 from fusionbench.suites.suite import BASE
@@ -33,14 +32,13 @@ __all__ = [
     "Analysis",
     "Entry",
     "Estimate",
-    "Fold",
+    "FoldKey",
     "Protocol",
-    "Row",
     "RowComparison",
+    "RowKey",
     "RowMean",
     "Section",
     "TrainRecipe",
-    "as_row",
     "compare_rows",
     "counterpart",
     "entries",
@@ -49,5 +47,6 @@ __all__ = [
     "paired_test",
     "patterns_of",
     "relative_gain",
+    "row_key",
     "row_means",
 ]

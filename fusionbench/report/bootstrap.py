@@ -10,8 +10,8 @@ import numpy as np
 
 from fusionbench.core.errors import UndefinedMetric
 from fusionbench.core.seeds import derive
-from fusionbench.report.model import Fold
-from fusionbench.report.predictions import Cohort, FoldPredictions, Line
+from fusionbench.report.model import FoldKey
+from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.survival.stats import (
     Pairs,
     ScoredFold,
@@ -27,32 +27,33 @@ _CHUNK = 4_000_000  # numbers of concordance matrices held at once: 32 MB
 
 
 @dataclass(frozen=True)
-class Bootstrapped:
-    """Harrell's c of every line, as predicted and in each draw.
+class BootstrapDraws:
+    """Harrell's c of every row and pattern, as predicted and in each bootstrap draw.
 
     Attributes:
-        values: line to fold to c; folds without a comparable pair are absent.
-        draws: line to (draw,) mean over folds, then repeats; absent where `reason` says why.
+        values: (row, pattern) to fold to c; folds without a comparable pair are absent.
+        draws: (row, pattern) to (draw,) mean over folds, then repeats; empty where `reason` says why.
         redrawn: draws thrown away for want of a comparable pair.
     """
 
-    values: Mapping[Line, Mapping[Fold, float]]
-    draws: Mapping[Line, Floats]
+    values: Mapping[RowPattern, Mapping[FoldKey, float]]
+    draws: Mapping[RowPattern, Floats]
     redrawn: int = 0
     reason: str = ""
 
 
-def bootstrap(parts: Sequence[FoldPredictions], cohort: Cohort, *, seed: int, draws: int) -> Bootstrapped:
-    """Harrell's c of every line of one block, with patients resampled within test folds.
+def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, draws: int) -> BootstrapDraws:
+    """Harrell's c of every row and pattern of one block, with patients resampled within test folds.
 
     Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
     """
     groups = _groups(parts, cohort)
     if not groups:
         reason = "no test fold has a comparable pair" if parts else "no predictions are stored"
-        return Bootstrapped({}, {}, 0, reason)
+        return BootstrapDraws({}, {}, 0, reason)
     patients, strata = _strata(groups, cohort)
     folds = [ScoredFold(np.searchsorted(patients, cohort.patient[g.cases]), g.pairs) for g in groups]
+    # The first weighting counts every patient once: it gives the values, the others the draws.
     weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
     try:
         sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.name), draws=draws)
@@ -60,22 +61,23 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: Cohort, *, seed: int, dr
     except UndefinedMetric as undefined:
         reason = str(undefined)
     values, means = _means(groups, [weights[:, fold.patients] for fold in folds])
-    return Bootstrapped(values, {} if reason else {line: mean[1:] for line, mean in means.items()}, redrawn, reason)
+    return BootstrapDraws(values, {} if reason else {line: mean[1:] for line, mean in means.items()}, redrawn, reason)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Everything that is scored on the same cases of a fold."""
+    """Predictions of one fold that are scored on the same cases, and so on the same pairs."""
 
-    fold: Fold
+    fold: FoldKey
     cases: Ints
     pairs: Pairs
     members: list[FoldPredictions]
 
 
-def _groups(parts: Sequence[FoldPredictions], cohort: Cohort) -> list[_Group]:
+def _groups(parts: Sequence[FoldPredictions], cohort: FollowUp) -> list[_Group]:
     """The parts of each fold and set of cases; those without a comparable pair are left out."""
-    together: dict[tuple[Fold, bytes], list[FoldPredictions]] = defaultdict(list)
+    # Rows see different cases where one lacks a modality; equal bytes of the sorted positions mean equal cases.
+    together: dict[tuple[FoldKey, bytes], list[FoldPredictions]] = defaultdict(list)
     for part in sorted(parts, key=lambda p: p.fold):
         together[part.fold, part.cases.tobytes()].append(part)
     groups = []
@@ -87,8 +89,12 @@ def _groups(parts: Sequence[FoldPredictions], cohort: Cohort) -> list[_Group]:
     return groups
 
 
-def _strata(groups: Sequence[_Group], cohort: Cohort) -> tuple[Ints, Ints]:
-    """(patient,) the patients tested, ascending, and the number of the first fold each of them is tested in."""
+def _strata(groups: Sequence[_Group], cohort: FollowUp) -> tuple[Ints, Ints]:
+    """(patient,) the tested patients, ascending, and the number of the first fold in which each is tested.
+
+    With several repeats a patient is tested in several folds but drawn in one stratum only, so that all repeats of
+    a draw hold the same patients.
+    """
     numbers = {fold: i for i, fold in enumerate(dict.fromkeys(group.fold for group in groups))}
     first = np.full(len(cohort.cases), len(numbers), dtype=np.int64)
     for group in groups:
@@ -100,15 +106,15 @@ def _strata(groups: Sequence[_Group], cohort: Cohort) -> tuple[Ints, Ints]:
 
 def _means(
     groups: Sequence[_Group], weights: Sequence[Floats]
-) -> tuple[dict[Line, dict[Fold, float]], dict[Line, Floats]]:
-    """(c of each fold under the first weighting, (draw,) mean over folds and repeats), by line."""
-    folds: dict[Line, list[Fold]] = defaultdict(list)
+) -> tuple[dict[RowPattern, dict[FoldKey, float]], dict[RowPattern, Floats]]:
+    """Fold to c under the first weighting, and (draw,) mean over folds and repeats, by row and pattern."""
+    folds: dict[RowPattern, list[FoldKey]] = defaultdict(list)
     for group in groups:
         for part in group.members:
             folds[part.line].append(group.fold)
     shares = {line: dict(zip(of, fold_shares([r for r, _ in of]), strict=True)) for line, of in folds.items()}
-    values: dict[Line, dict[Fold, float]] = defaultdict(dict)
-    means: dict[Line, Floats] = {}
+    values: dict[RowPattern, dict[FoldKey, float]] = defaultdict(dict)
+    means: dict[RowPattern, Floats] = {}
     for group, weight in zip(groups, weights, strict=True):
         for line, c in _weighted(group, weight):
             values[line][group.fold] = float(c[0])
@@ -116,8 +122,12 @@ def _means(
     return dict(values), means
 
 
-def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[Line, Floats]]:
-    """(draw,) c of every line of a group; masks of one pattern are averaged as matrices, which averages their c."""
+def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[RowPattern, Floats]]:
+    """(draw,) c of every row and pattern of a group.
+
+    c is linear in the concordance matrix, so the mean over masks of a pattern is the c of their mean matrix.
+    """
+    # Matrices are multiplied in chunks that bound the memory, whatever the number of rows.
     step = max(1, _CHUNK // group.pairs.matrix.size)
     for start in range(0, len(group.members), step):
         members = group.members[start : start + step]

@@ -11,9 +11,9 @@ import pandas as pd
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
-from fusionbench.report import imported as imports
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.findings import findings
+from fusionbench.report.imported import POLICY, cell_rows, read_predictions, store_predictions, stored_predictions
 from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from fusionbench.suites.suite import Suite
 
 TableKind = Literal["table", "table.partial"]
-"""The table of a whole suite, or of as much of it as is there or was asked for."""
+"""The table of a whole suite, or of those of its cells that are finished or were selected."""
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
     "md": "md",
     "csv": "csv",
@@ -90,9 +90,9 @@ def write_tables(
 
 
 def table_rows(store: Store) -> pd.DataFrame:
-    """table.csv, and below it those rows of table.partial.csv that it lacks: further ones that a run was asked for.
+    """Rows of table.csv, followed by those rows of table.partial.csv that it lacks.
 
-    One of the two is there.
+    At least one of the two files must exist.
     """
     kinds = [kind for kind in ("table", "table.partial") if store.has_file(f"{kind}.csv")]
     first, *more = (pd.read_csv(store.folder / f"{kind}.csv") for kind in kinds)
@@ -137,11 +137,11 @@ def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> An
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:
     """The frames with every imported model as rows of their own."""
     metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"]}
-    for table in imports.kept(store):
+    for table in stored_predictions(store):
         scores = rescore(replace(frames, predictions=table), lock, metrics)
         frames = replace(
             frames,
-            cells=pd.concat([frames.cells, imports.cell_rows(table, frames)], ignore_index=True),
+            cells=pd.concat([frames.cells, cell_rows(table, frames)], ignore_index=True),
             folds=pd.concat([frames.folds, scores], ignore_index=True),
             predictions=pd.concat([frames.predictions, table], ignore_index=True),
         )
@@ -149,8 +149,8 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
 
 
 def without_imported(frames: Frames) -> Frames:
-    """What the suite's own cells gave."""
-    own = set(frames.cells.loc[frames.cells["policy"] != imports.POLICY, "model"])
+    """The frames without imported models."""
+    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, "model"])
     parts = {
         name: of[of["model"].isin(own)] for name in ("cells", "folds", "predictions") for of in [getattr(frames, name)]
     }
@@ -158,15 +158,18 @@ def without_imported(frames: Frames) -> Frames:
 
 
 def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Path | None, tuple[str, ...]]:
-    """Check a predictions file, keep it, and write the table with its rows; the models' names, too.
+    """Check a predictions file, store it, and write the table with its rows.
+
+    Returns:
+        the table's Markdown file, and the names of the models.
 
     Raises:
         DataError: what is wrong with the file. ResultsError: the suite has not been run completely.
     """
     frames, lock = without_imported(read_frames(store.folder)), read_lock(store.folder)
-    table = imports.read_predictions(path, frames)
+    table = read_predictions(path, frames)
     for _, of_model in table.groupby("model", sort=False):
-        imports.keep(of_model, store)
+        store_predictions(of_model, store)
     names = tuple(dict.fromkeys(table["model"].astype(str)))
     return write_tables(frames, store, lock, registry, "table"), names
 

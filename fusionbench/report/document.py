@@ -1,15 +1,15 @@
-"""What a table says to people, before any format: headings, grids of marked entries, notes."""
+"""Content of a table or report before any format: sections with headings, grids of marked entries, notes."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
 
-from fusionbench.report.model import FULL, HARRELL, ComparisonTable, Head, Row, row_keys, unique
+from fusionbench.report.model import FULL, HARRELL, ComparisonTable, ProtocolSummary, RowKey, row_keys, unique
 from fusionbench.report.ranking import ALPHA
 
 
@@ -27,9 +27,13 @@ class Entry:
     mark: str = ""
 
 
+NONE = Entry("-")
+"""A cell without a value."""
+
+
 @dataclass(frozen=True)
 class Section:
-    """A heading with what stands below it.
+    """A heading with a text, a grid and notes.
 
     Attributes:
         level: 1 = the suite, 2 = a dataset, 3 = a missing-modality pattern.
@@ -43,7 +47,7 @@ class Section:
     notes: tuple[str, ...] = ()
 
     def folded(self, *columns: str) -> Section:
-        """Those of `columns` that say the same in every line are said once, below the heading."""
+        """The section with those of `columns` that are equal in every line written once, below the heading."""
         same = [
             i
             for i, name in enumerate(self.header)
@@ -51,14 +55,33 @@ class Section:
         ]
         if not same:
             return self
-        said = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
+        shared = "; ".join(f"{self.header[i]}: {self.lines[0][i].text}" for i in same)
         kept = [i for i in range(len(self.header)) if i not in same]
         return replace(
             self,
-            text=f"{self.text} {said}".strip(),
+            text=f"{self.text} {shared}".strip(),
             header=tuple(self.header[i] for i in kept),
             lines=tuple(tuple(line[i] for i in kept) for line in self.lines),
         )
+
+
+class Grid:
+    """Lines of a section, each beginning with a row's model and modalities, and its variant where there are several."""
+
+    def __init__(self, rows: Sequence[RowKey], *columns: str) -> None:
+        self._variants = len({row[3] for row in rows}) > 1
+        self.header = ("model", "modalities", *(["variant"] if self._variants else []), *columns)
+        self.lines: list[tuple[Entry, ...]] = []
+
+    def add(self, row: RowKey, entries: Iterable[Entry]) -> None:
+        """One line: the names of the row, then `entries`."""
+        names = (row[1], row[2], *([row[3]] if self._variants else []))
+        self.lines.append((*map(Entry, names), *entries))
+
+
+def entries(*texts: object, strong: Sequence[int] = ()) -> tuple[Entry, ...]:
+    """A line of a grid."""
+    return tuple(Entry(str(text), i in strong) for i, text in enumerate(texts))
 
 
 def document(
@@ -94,7 +117,7 @@ def document(
 
 
 def _head(table: ComparisonTable, dataset: str) -> str:
-    heads = [head for head in table.heads if head.dataset == dataset]
+    heads = [head for head in table.protocols if head.dataset == dataset]
     done, wanted = table.progress[dataset]
     parts = list(dict.fromkeys(map(_made, heads)))
     if len(parts) > 1:
@@ -102,13 +125,13 @@ def _head(table: ComparisonTable, dataset: str) -> str:
     return "; ".join(parts) + ("" if done == wanted else f"; {done} of {wanted} cells")
 
 
-def _made(head: Head) -> str:
+def _made(head: ProtocolSummary) -> str:
     source = "published" if head.published else "generated"
     return f"protocol {head.protocol}, {head.repeats} x {head.folds} {source} folds, unit {head.unit}"
 
 
 def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
-    """One line a row; a column that says the same of all rows, and nothing of note, is left out."""
+    """Header and one line a row; columns with the usual value in all rows are left out."""
     metrics = unique(part["metric"])
     optional = {"variant": "base", "train_pattern": FULL, "tuned": "default"}
     names = ["model", "modalities"]
@@ -116,7 +139,7 @@ def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], 
     names += ["protocol", "unit"] if part["protocol"].nunique() > 1 or part["unit"].nunique() > 1 else []
     names += ["policy", "n_cases"]
     names += [name for name in ("n_failed", "n_skipped") if (part[name] > 0).any()]
-    lines: dict[Row, dict[str, Entry]] = {}
+    lines: dict[RowKey, dict[str, Entry]] = {}
     for row, record in zip(row_keys(part), part.to_dict("records"), strict=True):
         line = lines.setdefault(row, {name: Entry(str(record[name])) for name in names})
         line[record["metric"]] = _entry(record, (row, record["pattern"], record["metric"]) in table.best)
@@ -155,12 +178,12 @@ def _who(record: Mapping[Any, Any]) -> str:
 
 def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:
     """Failed and skipped cells with their reasons."""
-    for record in table.outcomes[table.outcomes["dataset"] == dataset].to_dict("records"):
+    for record in table.unsuccessful[table.unsuccessful["dataset"] == dataset].to_dict("records"):
         yield f"{record['status']}: {_who(record)}, {record['n_cells']} cells: {record['reason']}"
 
 
 def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
-    """Undefined values with their reasons; rows that share one are told together."""
+    """Undefined values with their reasons; rows with the same reason share a line."""
     of = table.undefined[table.undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern", "reason"], sort=False):
         metric, pattern, reason = (str(part) for part in key)
@@ -168,8 +191,8 @@ def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 
 def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
-    """Values that rest on some of their draws only, told together with all reasons."""
-    of = table.partly[table.partly["dataset"] == dataset]
+    """Values that are means over some of their draws only; one line a metric and pattern, with all reasons."""
+    of = table.partly_undefined[table.partly_undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern"], sort=False):
         metric, pattern = (str(name) for name in key)
         places, reasons = (
@@ -187,14 +210,14 @@ def _draws(table: ComparisonTable, dataset: str) -> Iterator[str]:
 
 
 def _population(table: ComparisonTable) -> str:
-    return ", ".join(unique(pd.Series([head.variant for head in table.heads if head.sd_ddof == 0])))
+    return ", ".join(unique(pd.Series([head.variant for head in table.protocols if head.sd_ddof == 0])))
 
 
 def _legend(table: ComparisonTable) -> Iterator[str]:
-    ddof = {head.sd_ddof: head.variant for head in table.heads}
+    ddof = {head.sd_ddof: head.variant for head in table.protocols}
     spread = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
     yield f"mean ± sd: mean over folds, then over repeats; sd with {spread} over all fold values"
-    if any(head.published for head in table.heads):
+    if any(head.published for head in table.protocols):
         yield "published folds: sd and tests average the repeats of a fold first, and count it once"
     if table.rows["ci_low"].notna().any():
         yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case", "risk"]
 OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
 POLICY = "imported"
-FOLD = ["dataset", "variant", "repeat", "fold"]
+COHORT = ["dataset", "variant"]
+FOLD = [*COHORT, "repeat", "fold"]
 FOLDER = "imported"
 
 
@@ -130,32 +131,22 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
             yield f"{where}: {lacking} are absent, the first is {min(needed - seen)!r}"
 
 
-def keep(table: pd.DataFrame, store: Store) -> Path:
+def store_predictions(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
     (store.folder / FOLDER).mkdir(exist_ok=True)
     return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 
-def kept(store: Store) -> list[pd.DataFrame]:
+def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
     return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
 
 
 def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     """CELL_COLUMNS of an imported table: one row a fold of the suite; folds it lacks are missing."""
-    rows: list[dict[str, Any]] = []
-    there = set(table[PLACE].itertuples(index=False, name=None))
-    like = frames.cells.drop_duplicates(["dataset", "variant"]).set_index(["dataset", "variant"])
-    folds = frames.splits[FOLD].drop_duplicates()
-    for values in table[ROW].drop_duplicates().itertuples(index=False, name=None):
-        row = dict(zip(ROW, values, strict=True))
-        mine = folds[(folds["dataset"] == row["dataset"]) & (folds["variant"] == row["variant"])]
-        about = like.loc[(row["dataset"], row["variant"])]
-        for repeat, fold in mine[["repeat", "fold"]].itertuples(index=False, name=None):
-            done = (*row.values(), repeat, fold) in there
-            status = {"status": "ok", "reason": ""} if done else {"status": "missing", "reason": "not imported"}
-            shared = {name: about[name] for name in ("protocol", "train_pattern", "unit")}
-            known = {"policy": POLICY, "tuned": "unknown", "key": ""}
-            rows.append({**row, "repeat": repeat, "fold": fold, **shared, **status, **known})
-    return pd.DataFrame(rows, columns=CELL_COLUMNS)
+    about = frames.cells.drop_duplicates(COHORT)[[*COHORT, "protocol", "train_pattern", "unit"]]
+    rows = table[ROW].drop_duplicates().merge(frames.splits[FOLD].drop_duplicates(), on=COHORT).merge(about, on=COHORT)
+    done = rows.merge(table[PLACE].drop_duplicates(), on=PLACE, how="left", indicator=True)["_merge"] == "both"
+    status = {"status": np.where(done, "ok", "missing"), "reason": np.where(done, "", "not imported")}
+    return rows.assign(**status, policy=POLICY, tuned="unknown", key="").reindex(columns=CELL_COLUMNS)

@@ -1,4 +1,4 @@
-"""What tables are made from, checked once, and what they are."""
+"""Keys of rows and means, the checked frames that tables are made from, and the table itself."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError
 from fusionbench.results.frames import ROW, SIZE_COLUMNS, Frames
 
-Row = tuple[str, str, str, str]
-"""What a table row is: dataset, model, modalities, variant."""
+RowKey = tuple[str, str, str, str]
+"""Key of a table row: dataset, model, modalities, variant."""
 
-Place = tuple[Row, str, str]
-"""Row, pattern, metric: one mean of the table."""
+Configuration = tuple[str, str, str]
+"""Model, modalities, variant: the same on every dataset."""
 
-Fold = tuple[int, int]
+MeanKey = tuple[RowKey, str, str]
+"""Key of a mean of the table: row, pattern, metric."""
+
+FoldKey = tuple[int, int]
 """(repeat, fold)."""
 
 ORACLE = "oracle"
@@ -48,23 +51,23 @@ _NEEDED = {
 
 
 @dataclass(frozen=True)
-class Folds:
+class FoldPlan:
     """The test folds of a dataset under one variant.
 
     Attributes:
-        published: they are the cohort's own, so that repeats are no new folds.
+        published: the folds are the cohort's own, so that repeats are no new folds.
         test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
         sd_ddof: of the sd over folds.
     """
 
     published: bool
-    test_to_train: Mapping[Fold, float]
+    test_to_train: Mapping[FoldKey, float]
     sd_ddof: int = 1
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A suite's frames (`Frames`) after a check, with the directions of its metrics.
+class CheckedFrames:
+    """The frames (`Frames`) of a suite after a check of columns and references, with the directions of its metrics.
 
     Attributes:
         folds: folds.csv.
@@ -76,12 +79,12 @@ class Stored:
     folds: pd.DataFrame
     predictions: pd.DataFrame
     targets: pd.DataFrame
-    plans: Mapping[tuple[str, str], Folds]
+    plans: Mapping[tuple[str, str], FoldPlan]
     directions: Mapping[str, bool | None]
 
     @classmethod
-    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> Stored:
-        """Check columns and references.
+    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> CheckedFrames:
+        """The frames after the check.
 
         Raises:
             ResultsError: a frame lacks a column, or scores name a row or metric that is not there.
@@ -112,19 +115,19 @@ def _compact(predictions: pd.DataFrame) -> pd.DataFrame:
     return predictions.astype(dict.fromkeys((*ROW, "pattern", "case"), "category"))
 
 
-def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], Folds]:
-    plans: dict[tuple[str, str], Folds] = {}
+def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], FoldPlan]:
+    plans: dict[tuple[str, str], FoldPlan] = {}
     for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
         folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
         ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
         published = bool((part["fold_source"] == "published").any())
-        plans[str(dataset), str(variant)] = Folds(published, ratios, int(part["sd_ddof"].iloc[0]))
+        plans[str(dataset), str(variant)] = FoldPlan(published, ratios, int(part["sd_ddof"].iloc[0]))
     return plans
 
 
 @dataclass(frozen=True)
-class Head:
-    """How the rows of a dataset were made under one variant."""
+class ProtocolSummary:
+    """How the rows of a dataset were evaluated under one variant: protocol, unit and folds."""
 
     dataset: str
     variant: str
@@ -138,15 +141,15 @@ class Head:
 
 @dataclass(frozen=True)
 class ComparisonTable:
-    """A suite's results.
+    """Means, tests and notes of a suite, ready to be rendered.
 
     Attributes:
-        rows: TABLE_COLUMNS, in the order of the cells; a row without any score stands under pattern `full`, with NaN.
+        rows: TABLE_COLUMNS, in the order of the cells; a row without any score has NaN under pattern `full`.
         tests: PAIR_COLUMNS, each ranked row (b) against the best (a) of its dataset, pattern and metric.
-        best: where each best mean stands; only where two or more rows are ranked.
-        outcomes: ROW, status (failed or skipped), reason, n_cells.
+        best: keys of the best means; only where two or more rows are ranked.
+        unsuccessful: ROW, status (failed or skipped), reason, n_cells.
         undefined: ROW, pattern, metric, reason, n_folds: values that are missing from the means.
-        partly: the same of values that are means over some of a pattern's draws, the others being undefined.
+        partly_undefined: the same columns, of means over the defined ones among a pattern's draws.
         progress: dataset to (cells that are there, cells wanted).
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
         no_interval: dataset to why there are no intervals of Harrell's c.
@@ -155,27 +158,32 @@ class ComparisonTable:
 
     rows: pd.DataFrame
     tests: pd.DataFrame
-    best: frozenset[Place]
-    heads: tuple[Head, ...]
-    outcomes: pd.DataFrame
+    best: frozenset[MeanKey]
+    protocols: tuple[ProtocolSummary, ...]
+    unsuccessful: pd.DataFrame
     undefined: pd.DataFrame
-    partly: pd.DataFrame
+    partly_undefined: pd.DataFrame
     progress: Mapping[str, tuple[int, int]]
     redrawn: Mapping[str, int]
     no_interval: Mapping[str, str]
     draws: int
 
 
-def row_keys(frame: pd.DataFrame) -> list[Row]:
-    """The row each line belongs to."""
+def row_keys(frame: pd.DataFrame) -> list[RowKey]:
+    """The row key of each line of a frame."""
     dataset, model, modalities, variant = (frame[name].astype(str) for name in ROW)
     return list(zip(dataset, model, modalities, variant, strict=True))
 
 
-def as_row(key: Iterable[Hashable]) -> Row:
-    """The first four parts of a group's key."""
+def row_key(key: Iterable[Hashable]) -> RowKey:
+    """The row key that a group's key begins with."""
     dataset, model, modalities, variant, *_ = (str(part) for part in key)
     return dataset, model, modalities, variant
+
+
+def configuration_of(row: RowKey) -> Configuration:
+    """A row without its dataset."""
+    return row[1], row[2], row[3]
 
 
 def unique(column: pd.Series[Any]) -> list[str]:
@@ -184,5 +192,5 @@ def unique(column: pd.Series[Any]) -> list[str]:
 
 
 def is_oracle(model: str) -> bool:
-    """The row of true hazards is shown, never ranked."""
+    """Whether a model is the oracle baseline (true hazards), which is shown and never ranked."""
     return model.partition("[")[0] == ORACLE

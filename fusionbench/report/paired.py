@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError, did_you_mean
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.model import HARRELL, PAIR_COLUMNS, Fold, Place, Row, Stored, row_keys
-from fusionbench.report.predictions import FoldPredictions, Line, cohort_of, fold_predictions, shared_cases
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.model import HARRELL, PAIR_COLUMNS, CheckedFrames, FoldKey, MeanKey, RowKey, row_keys
+from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_predictions, follow_up_of, shared_cases
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import (
     DRAWS,
@@ -25,13 +25,13 @@ from fusionbench.survival.stats import (
     percentile_interval,
 )
 
-FoldValues = Mapping[Place, Mapping[Fold, float]]
-"""Place to fold to value; undefined values are absent."""
+FoldValues = Mapping[MeanKey, Mapping[FoldKey, float]]
+"""Row, pattern and metric to fold to value; undefined values are absent."""
 
 
-def fold_values(folds: pd.DataFrame) -> dict[Place, dict[Fold, float]]:
+def fold_values(folds: pd.DataFrame) -> dict[MeanKey, dict[FoldKey, float]]:
     """The values of folds.csv by row, pattern and metric."""
-    values: dict[Place, dict[Fold, float]] = {}
+    values: dict[MeanKey, dict[FoldKey, float]] = {}
     columns = (folds[name] for name in ("pattern", "metric", "repeat", "fold", "value"))
     for row, pattern, metric, repeat, fold, value in zip(row_keys(folds), *columns, strict=True):
         of = values.setdefault((row, str(pattern), str(metric)), {})
@@ -40,7 +40,14 @@ def fold_values(folds: pd.DataFrame) -> dict[Place, dict[Fold, float]]:
     return values
 
 
-def paired_test(stored: Stored, row: Row, one: Mapping[Fold, float], other: Mapping[Fold, float]) -> PairedTest:
+def fold_mean(values: Mapping[FoldKey, float]) -> float:
+    """Mean over folds, then over repeats."""
+    return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
+
+
+def paired_test(
+    stored: CheckedFrames, row: RowKey, one: Mapping[FoldKey, float], other: Mapping[FoldKey, float]
+) -> PairedTest:
     """Corrected resampled t-test over the folds that both have; published folds count once.
 
     Args:
@@ -49,24 +56,23 @@ def paired_test(stored: Stored, row: Row, one: Mapping[Fold, float], other: Mapp
     shared = sorted(one.keys() & other.keys())
     gaps = np.asarray([one[fold] - other[fold] for fold in shared])
     plan = stored.plans[row[0], row[3]]
-    if plan.published:
+    if plan.published:  # repeats of published folds share their test cases and are no further samples
         gaps = average_repeats(gaps, [fold for _, fold in shared])
-    return corrected_t_test(gaps, mean_over_folds([plan.test_to_train[f] for f in shared], [r for r, _ in shared]))
+    return corrected_t_test(gaps, fold_mean({fold: plan.test_to_train[fold] for fold in shared}))
 
 
 def comparison(
-    stored: Stored,
-    rows: tuple[Row, Row],
+    stored: CheckedFrames,
+    rows: tuple[RowKey, RowKey],
     pattern: str,
     metric: str,
-    values: tuple[Mapping[Fold, float], Mapping[Fold, float]],
-    draws: Bootstrapped | None,
+    values: tuple[Mapping[FoldKey, float], Mapping[FoldKey, float]],
+    draws: BootstrapDraws | None,
 ) -> dict[str, Any]:
     """One line of PAIR_COLUMNS, without the adjusted p."""
     (dataset, *of_a), (_, *of_b) = rows
     shared = sorted(values[0].keys() & values[1].keys())
-    repeats = [repeat for repeat, _ in shared]
-    means = [mean_over_folds([of[fold] for fold in shared], repeats) for of in values]
+    means = [fold_mean({fold: of[fold] for fold in shared}) for of in values]
     test = paired_test(stored, rows[0], *values)
     # draws are means over a row's own folds: they pair only where both rows have the same ones
     sample = draws if values[0].keys() == values[1].keys() else None
@@ -85,7 +91,7 @@ def comparison(
     }
 
 
-def _interval(draws: Bootstrapped | None, one: Line, other: Line) -> tuple[float, float]:
+def _interval(draws: BootstrapDraws | None, one: RowPattern, other: RowPattern) -> tuple[float, float]:
     """95 % interval of the difference, from the same draws of test patients."""
     if draws is None or one not in draws.draws or other not in draws.draws:
         return math.nan, math.nan
@@ -93,7 +99,7 @@ def _interval(draws: Bootstrapped | None, one: Line, other: Line) -> tuple[float
 
 
 def adjusted(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The same comparisons with p_holm; they are one family."""
+    """The comparisons with p_holm, adjusted over all of them as one family."""
     return [{**line, "p_holm": p} for line, p in zip(lines, holm([line["p"] for line in lines]), strict=True)]
 
 
@@ -127,7 +133,7 @@ def compare(
     Raises:
         ResultsError: if a model is not in the results, or the two never meet.
     """
-    stored = Stored.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions)
     models = sorted(set(stored.cells["model"].astype(str)))
     for model in (model_a, model_b):
         if model not in models:
@@ -142,11 +148,11 @@ def compare(
 
 
 def _all_pairs(
-    stored: Stored, model_a: str, model_b: str, values: FoldValues, seed: int, draws: int
+    stored: CheckedFrames, model_a: str, model_b: str, values: FoldValues, seed: int, draws: int
 ) -> Iterator[dict[str, Any]]:
     rows = list(dict.fromkeys(row for row, _, _ in values))
     for dataset in dict.fromkeys(row[0] for row in rows):
-        cohort = cohort_of(stored, dataset)
+        cohort = follow_up_of(stored, dataset)
         parts = fold_predictions(stored.predictions, cohort)
         for a, b in _matches([row for row in rows if row[0] == dataset], model_a, model_b):
             of_a, of_b = ([part for part in parts if part.line[0] == row] for row in (a, b))
@@ -158,24 +164,25 @@ def _all_pairs(
                 yield {**line, "n_cases": counts.get(line["pattern"], 0)}
 
 
-def _matches(rows: Sequence[Row], model_a: str, model_b: str) -> list[tuple[Row, Row]]:
-    """Pairs under the same variant; those with the same modalities where there are any."""
+def _matches(rows: Sequence[RowKey], model_a: str, model_b: str) -> list[tuple[RowKey, RowKey]]:
+    """Pairs of rows of the two models under one variant: on equal modality sets, or all where no sets are equal."""
     of_a, of_b = ([row for row in rows if row[1] == model] for model in (model_a, model_b))
     together = [(a, b) for a, b in product(of_a, of_b) if a[3] == b[3] and a != b]
     return [(a, b) for a, b in together if a[2] == b[2]] or together
 
 
 def n_cases(parts: Sequence[FoldPredictions], pattern: str) -> int:
-    """Different cases tested under one pattern."""
+    """The number of different cases that were tested under a pattern."""
     return len({case for part in parts if part.line[1] == pattern for case in part.cases.tolist()})
 
 
 def _of_pair(
-    stored: Stored, rows: tuple[Row, Row], values: FoldValues, sample: Bootstrapped, whole: set[str]
+    stored: CheckedFrames, rows: tuple[RowKey, RowKey], values: FoldValues, sample: BootstrapDraws, whole: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Every pattern and metric that both rows have.
 
-    Harrell's c is taken anew on the shared patients; other metrics stand as stored where both rows have the same ones.
+    Harrell's c is computed again on the shared patients; other metrics are taken as stored, where both rows have the
+    same patients.
 
     Args:
         whole: patterns under which sharing leaves no patient out.

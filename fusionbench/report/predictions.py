@@ -11,16 +11,16 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.model import Fold, Row, Stored, as_row
+from fusionbench.report.model import CheckedFrames, FoldKey, RowKey, row_key
 from fusionbench.results.frames import ROW
 from fusionbench.survival.stats.concordance import Floats, Ints
 
-Line = tuple[Row, str]
+RowPattern = tuple[RowKey, str]
 """A table row under one pattern."""
 
 
 @dataclass(frozen=True)
-class Cohort:
+class FollowUp:
     """Follow-up of a dataset's cases.
 
     Attributes:
@@ -44,13 +44,13 @@ class FoldPredictions:
         risk: (draw, case) one line for each mask of the pattern.
     """
 
-    line: Line
-    fold: Fold
+    line: RowPattern
+    fold: FoldKey
     cases: Ints
     risk: Floats
 
 
-def cohort_of(stored: Stored, dataset: str) -> Cohort:
+def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
     """The targets of one dataset, sorted by case.
 
     Where rows are slides, patients are their groups; elsewhere each case is a patient (a group may be a whole site).
@@ -64,7 +64,7 @@ def cohort_of(stored: Stored, dataset: str) -> Cohort:
         raise ResultsError(f"dataset {dataset}: target of case {frame.loc[twice, 'case'].iloc[0]!r} is stored twice")
     slides = (stored.cells.loc[stored.cells["dataset"] == dataset, "unit"] == "slide").any()
     patient = frame["group" if slides else "case"].astype(str).to_numpy(dtype=object)
-    return Cohort(
+    return FollowUp(
         name=dataset,
         cases=tuple(frame["case"].astype(str)),
         time=frame["time"].to_numpy(np.float64),
@@ -73,7 +73,7 @@ def cohort_of(stored: Stored, dataset: str) -> Cohort:
     )
 
 
-def fold_predictions(predictions: pd.DataFrame, cohort: Cohort) -> list[FoldPredictions]:
+def fold_predictions(predictions: pd.DataFrame, cohort: FollowUp) -> list[FoldPredictions]:
     """Stored predictions of one dataset, one value for each row, pattern and fold.
 
     Raises:
@@ -100,7 +100,7 @@ def fold_predictions(predictions: pd.DataFrame, cohort: Cohort) -> list[FoldPred
 
 def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> FoldPredictions:
     n_draws = 1 + int(np.count_nonzero(np.diff(draw)))
-    row, pattern, repeat, fold = as_row(map(str, head[:4])), str(head[4]), int(str(head[5])), int(str(head[6]))
+    row, pattern, repeat, fold = row_key(map(str, head[:4])), str(head[4]), int(str(head[5])), int(str(head[6]))
     where = f"predictions of {' '.join(row)}, pattern {pattern}, repeat {repeat}, fold {fold}"
     if len(place) % n_draws or (place.reshape(n_draws, -1) != place[: len(place) // n_draws]).any():
         raise ResultsError(f"{where}: the masks do not cover the same cases")
@@ -113,12 +113,12 @@ def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> 
 
 
 def blocks(parts: Iterable[FoldPredictions], variants: Sequence[str]) -> dict[str, int]:
-    """Variant to the number of its block: variants whose test folds hold the same cases can be paired."""
-    held: dict[str, dict[Fold, set[int]]] = {variant: defaultdict(set) for variant in variants}
+    """Variant to the number of its block; variants of one block have the same test cases, so their rows are paired."""
+    held: dict[str, dict[FoldKey, set[int]]] = {variant: defaultdict(set) for variant in variants}
     for part in parts:
         held[part.line[0][3]][part.fold].update(part.cases.tolist())
     numbers: dict[str, int] = {}
-    firsts: list[dict[Fold, set[int]]] = []
+    firsts: list[dict[FoldKey, set[int]]] = []
     for variant, folds in held.items():
         same = [i for i, other in enumerate(firsts) if _same_tests(folds, other)]
         if not same:
@@ -127,13 +127,13 @@ def blocks(parts: Iterable[FoldPredictions], variants: Sequence[str]) -> dict[st
     return numbers
 
 
-def _same_tests(one: Mapping[Fold, set[int]], other: Mapping[Fold, set[int]]) -> bool:
+def _same_tests(one: Mapping[FoldKey, set[int]], other: Mapping[FoldKey, set[int]]) -> bool:
     shared = one.keys() & other.keys()
     return bool(shared) and all(one[fold] == other[fold] for fold in shared)
 
 
 def shared_cases(one: Sequence[FoldPredictions], other: Sequence[FoldPredictions]) -> list[FoldPredictions]:
-    """Two rows' predictions on the folds and patients that both have, under the same pattern."""
+    """Predictions of two rows on the folds and patients that both have, under the same pattern."""
     places = {(part.line[1], part.fold): part for part in other}
     made = []
     for part in one:

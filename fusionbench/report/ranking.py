@@ -1,4 +1,4 @@
-"""Which rows of a dataset, pattern and metric lead, and which cannot be told from the leader."""
+"""The best row of a dataset, pattern and metric, and the rows that do not differ from it significantly."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.model import HARRELL, Place, Row, Stored, is_oracle, unique
-from fusionbench.report.paired import FoldValues, adjusted, comparison
-from fusionbench.report.predictions import blocks, cohort_of, fold_predictions
-from fusionbench.survival.stats import best_position, mean_over_folds
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.model import HARRELL, CheckedFrames, MeanKey, RowKey, is_oracle, unique
+from fusionbench.report.paired import FoldValues, adjusted, comparison, fold_mean
+from fusionbench.report.predictions import blocks, fold_predictions, follow_up_of
+from fusionbench.survival.stats import best_position
 
 ALPHA = 0.05
 TIED = "a"
 
-Samples = Mapping[tuple[str, str], tuple[int, Bootstrapped]]
+BlockDraws = Mapping[tuple[str, str], tuple[int, BootstrapDraws]]
 """(dataset, variant) to the number of its block of comparable variants and that block's bootstrap."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """Who leads.
+    """The best rows with their comparisons.
 
     Attributes:
         comparisons: PAIR_COLUMNS; a is the best row, b each other ranked row.
-        best: where the best means stand.
-        tied: the best and those not significantly different from it.
+        best: keys of the best means.
+        tied: keys of the best means and of those not significantly different from them.
     """
 
     comparisons: list[dict[str, Any]] = field(default_factory=list)
-    best: set[Place] = field(default_factory=set)
-    tied: set[Place] = field(default_factory=set)
+    best: set[MeanKey] = field(default_factory=set)
+    tied: set[MeanKey] = field(default_factory=set)
 
 
-def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
-    """Bootstrap every dataset, its variants together where their test folds hold the same cases."""
-    made: dict[tuple[str, str], tuple[int, Bootstrapped]] = {}
+def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
+    """Bootstrap draws of every dataset and variant; variants whose test folds hold the same cases share them."""
+    made: dict[tuple[str, str], tuple[int, BootstrapDraws]] = {}
     for dataset in unique(stored.cells["dataset"]):
-        cohort = cohort_of(stored, dataset)
+        cohort = follow_up_of(stored, dataset)
         parts = fold_predictions(stored.predictions, cohort)
         numbers = blocks(parts, unique(stored.cells.loc[stored.cells["dataset"] == dataset, "variant"]))
         for number in set(numbers.values()):
@@ -50,43 +50,45 @@ def samples(stored: Stored, *, seed: int, draws: int) -> Samples:
     return made
 
 
-def rank(stored: Stored, values: FoldValues, of_blocks: Samples) -> Ranking:
+def rank(stored: CheckedFrames, values: FoldValues, draws_by_variant: BlockDraws) -> Ranking:
     """Compare the rows of each dataset, block of variants, pattern and metric with the best of them.
 
-    The oracle, metrics without direction and rows without a value are not ranked; a single row leads nobody.
+    The oracle baseline, metrics without direction and rows without a value are not ranked, nor is a single row.
     """
-    families: dict[tuple[str, int, str, str], list[Row]] = {}
+    families: dict[tuple[str, int, str, str], list[RowKey]] = {}
     for (row, pattern, metric), of in values.items():
         if of and not is_oracle(row[1]) and stored.directions[metric] is not None:
-            block = of_blocks[row[0], row[3]][0]
+            block = draws_by_variant[row[0], row[3]][0]
             families.setdefault((row[0], block, pattern, metric), []).append(row)
     ranking = Ranking()
     for (_, _, pattern, metric), rows in families.items():
         if len(rows) > 1:
-            _rank_family(ranking, stored, values, rows, pattern, metric, of_blocks)
+            _rank_family(ranking, stored, values, rows, pattern, metric, draws_by_variant)
     return ranking
 
 
 def _rank_family(
     ranking: Ranking,
-    stored: Stored,
+    stored: CheckedFrames,
     values: FoldValues,
-    rows: Sequence[Row],
+    rows: Sequence[RowKey],
     pattern: str,
     metric: str,
-    of_blocks: Samples,
+    draws_by_variant: BlockDraws,
 ) -> None:
     folds = {row: values[row, pattern, metric] for row in rows}
-    means = np.asarray([mean_over_folds(list(of.values()), [r for r, _ in of]) for of in folds.values()])
+    means = np.asarray([fold_mean(of) for of in folds.values()])
     position = best_position(means, bool(stored.directions[metric]))
     assert position is not None  # every ranked row has a value
     best = rows[position]
     others = [row for row in rows if row != best]
-    sample = of_blocks[best[0], best[3]][1] if metric == HARRELL else None
+    sample = draws_by_variant[best[0], best[3]][1] if metric == HARRELL else None
+    # Holm over the comparisons with the best row only: these are all that the table makes.
     family = adjusted(
         [comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others]
     )
     ranking.comparisons.extend(family)
     ranking.best.add((best, pattern, metric))
+    # A p of NaN (too few folds) is no evidence of a difference: the row stays tied.
     apart = {row for row, line in zip(others, family, strict=True) if line["p_holm"] <= ALPHA}
     ranking.tied.update((row, pattern, metric) for row in rows if row not in apart)

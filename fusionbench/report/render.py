@@ -41,17 +41,17 @@ def render(
         fmt: "csv" is TABLE_COLUMNS, full precision; the others are for people.
         title: of the suite.
         notes: dataset to lines printed under its grids.
-        findings: sections that stand below the table.
+        findings: sections below the table.
     """
     if fmt == "csv":
         return table.rows.to_csv(index=False, lineterminator="\n")
     style = _STYLES[fmt]
-    parts = (style.section(section, style) for section in document(table, title, notes or {}, findings))
+    parts = (style.section(section) for section in document(table, title, notes or {}, findings))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _flat(text: str) -> str:
-    """On one line: a name or a reason may hold anything."""
+    """The text on one line; a name or a reason may hold line breaks."""
     return " ".join(text.split())
 
 
@@ -75,55 +75,63 @@ class _Style:
 
     Attributes:
         tabulate: tabulate's name of the format; one that leaves our own markup alone.
+        headings: of level 1, 2 and 3.
+        notes: before, each of, and after the notes of a section.
+        gap: between the parts of a section.
     """
 
     tabulate: str
     escape: Callable[[str], str]
     strong: str
     mark: str
-    section: Callable[[Section, _Style], str]
+    headings: tuple[str, str, str]
+    paragraph: str
+    notes: tuple[str, str, str]
+    gap: str
 
-    def entry(self, entry: Entry) -> str:
-        text = self.escape(entry.text)
-        text = self.strong.format(text) if entry.strong else text
-        return text + (self.mark.format(self.escape(entry.mark)) if entry.mark else "")
+    def section(self, section: Section) -> str:
+        """A section as text; empty where it has no part."""
+        before, item, after = self.notes
+        parts = [self.headings[section.level - 1].format(self.escape(section.title))] if section.title else []
+        parts += [self.paragraph.format(self.escape(section.text))] if section.text else []
+        parts += [self.grid(section)] if section.lines else []
+        notes = "\n".join(item.format(self.escape(note)) for note in section.notes)
+        parts += [before + notes + after] if notes else []
+        return self.gap.join(parts)
 
     def grid(self, section: Section) -> str:
+        """The lines of a section below its header."""
         header = [self.escape(name) for name in section.header]
         lines = [[self.entry(entry) for entry in line] for line in section.lines]
         return tabulate(lines, header, tablefmt=self.tabulate, disable_numparse=True)
 
-
-def _md(section: Section, style: _Style) -> str:
-    parts = [f"{'#' * section.level} {style.escape(section.title)}"] if section.title else []
-    parts += [style.escape(section.text)] if section.text else []
-    parts += [style.grid(section)] if section.lines else []
-    parts += ["\n".join(f"- {style.escape(note)}" for note in section.notes)] if section.notes else []
-    return "\n\n".join(parts)
-
-
-def _latex(section: Section, style: _Style) -> str:
-    command = ("section", "subsection", "subsubsection")[section.level - 1]
-    parts = [f"\\{command}*{{{style.escape(section.title)}}}"] if section.title else []
-    parts += [style.escape(section.text)] if section.text else []
-    parts += [style.grid(section)] if section.lines else []
-    items = "\n".join(f"\\item {style.escape(note)}" for note in section.notes)
-    parts += [f"\\begin{{itemize}}\n{items}\n\\end{{itemize}}"] if items else []
-    return "\n\n".join(parts)
-
-
-def _html(section: Section, style: _Style) -> str:
-    level = section.level
-    parts = [f"<h{level}>{style.escape(section.title)}</h{level}>"] if section.title else []
-    parts += [f"<p>{style.escape(section.text)}</p>"] if section.text else []
-    parts += [style.grid(section)] if section.lines else []
-    items = "\n".join(f"<li>{style.escape(note)}</li>" for note in section.notes)
-    parts += [f"<ul>\n{items}\n</ul>"] if items else []
-    return "\n".join(parts)
+    def entry(self, entry: Entry) -> str:
+        """A cell of a grid."""
+        text = self.escape(entry.text)
+        text = self.strong.format(text) if entry.strong else text
+        return text + (self.mark.format(self.escape(entry.mark)) if entry.mark else "")
 
 
 _STYLES = {
-    "md": _Style("github", _md_escape, "**{}**", " {}", _md),
-    "latex": _Style("latex_raw", _latex_escape, r"\textbf{{{}}}", r"\textsuperscript{{{}}}", _latex),
-    "html": _Style("unsafehtml", _html_escape, "<strong>{}</strong>", "<sup>{}</sup>", _html),
+    "md": _Style(
+        *("github", _md_escape, "**{}**", " {}"),
+        headings=("# {}", "## {}", "### {}"),
+        paragraph="{}",
+        notes=("", "- {}", ""),
+        gap="\n\n",
+    ),
+    "latex": _Style(
+        *("latex_raw", _latex_escape, r"\textbf{{{}}}", r"\textsuperscript{{{}}}"),
+        headings=(r"\section*{{{}}}", r"\subsection*{{{}}}", r"\subsubsection*{{{}}}"),
+        paragraph="{}",
+        notes=("\\begin{itemize}\n", r"\item {}", "\n\\end{itemize}"),
+        gap="\n\n",
+    ),
+    "html": _Style(
+        *("unsafehtml", _html_escape, "<strong>{}</strong>", "<sup>{}</sup>"),
+        headings=("<h1>{}</h1>", "<h2>{}</h2>", "<h3>{}</h3>"),
+        paragraph="<p>{}</p>",
+        notes=("<ul>\n", "<li>{}</li>", "\n</ul>"),
+        gap="\n",
+    ),
 }

@@ -12,40 +12,40 @@ from fusionbench.report.model import (
     FULL,
     HARRELL,
     TABLE_COLUMNS,
+    CheckedFrames,
     ComparisonTable,
-    Fold,
-    Folds,
-    Head,
-    Place,
-    Row,
-    Stored,
+    FoldKey,
+    FoldPlan,
+    MeanKey,
+    ProtocolSummary,
+    RowKey,
     row_keys,
     unique,
 )
-from fusionbench.report.paired import FoldValues, pair_frame
-from fusionbench.report.ranking import TIED, Ranking, Samples, rank
+from fusionbench.report.paired import FoldValues, fold_mean, pair_frame
+from fusionbench.report.ranking import TIED, BlockDraws, Ranking, rank
 from fusionbench.results.frames import ROW
-from fusionbench.survival.stats import average_repeats, mean_over_folds, percentile_interval, standard_deviation
+from fusionbench.survival.stats import average_repeats, percentile_interval, standard_deviation
 
 
-def comparison_table(stored: Stored, values: FoldValues, of_blocks: Samples, draws: int) -> ComparisonTable:
+def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockDraws, draws: int) -> ComparisonTable:
     """Means, spreads, intervals and tie groups of every row, pattern and metric; see `report.analysis.analyse`."""
-    ranking = rank(stored, values, of_blocks)
+    ranking = rank(stored, values, variants)
     bad = stored.cells["status"].isin(["failed", "skipped"])
-    bootstraps = {(dataset, number): sample for (dataset, _), (number, sample) in of_blocks.items()}
+    blocks = {(dataset, number): sample for (dataset, _), (number, sample) in variants.items()}
     datasets = unique(stored.cells["dataset"])
     with_reason, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
     return ComparisonTable(
-        rows=pd.DataFrame(list(_lines(stored, values, of_blocks, ranking)), columns=list(TABLE_COLUMNS)),
+        rows=pd.DataFrame(list(_lines(stored, values, variants, ranking)), columns=list(TABLE_COLUMNS)),
         tests=pair_frame(ranking.comparisons),
         best=frozenset(ranking.best),
-        heads=tuple(_heads(stored)),
-        outcomes=_counted(stored.cells[bad], [*ROW, "status", "reason"], "n_cells"),
+        protocols=tuple(_protocols(stored)),
+        unsuccessful=_counted(stored.cells[bad], [*ROW, "status", "reason"], "n_cells"),
         undefined=_counted(with_reason[with_reason["value"].isna()], reasons, "n_folds"),
-        partly=_counted(with_reason[with_reason["value"].notna()], reasons, "n_folds"),
+        partly_undefined=_counted(with_reason[with_reason["value"].notna()], reasons, "n_folds"),
         progress={dataset: _progress(stored.cells, dataset) for dataset in datasets},
-        redrawn={name: sum(s.redrawn for (d, _), s in bootstraps.items() if d == name) for name in datasets},
-        no_interval={name: sample.reason for (name, _), sample in bootstraps.items() if sample.reason},
+        redrawn={name: sum(s.redrawn for (d, _), s in blocks.items() if d == name) for name in datasets},
+        no_interval={name: sample.reason for (name, _), sample in blocks.items() if sample.reason},
         draws=draws,
     )
 
@@ -59,10 +59,10 @@ def _counted(frame: pd.DataFrame, keys: list[str], name: str) -> pd.DataFrame:
     return frame.groupby(keys, sort=False, dropna=False, observed=True).size().rename(name).reset_index()
 
 
-def _heads(stored: Stored) -> Iterator[Head]:
+def _protocols(stored: CheckedFrames) -> Iterator[ProtocolSummary]:
     for (dataset, variant), cells in stored.cells.groupby(["dataset", "variant"], sort=False, observed=True):
         plan = stored.plans[str(dataset), str(variant)]
-        yield Head(
+        yield ProtocolSummary(
             dataset=str(dataset),
             variant=str(variant),
             protocol=_joined(cells["protocol"]),
@@ -75,17 +75,17 @@ def _heads(stored: Stored) -> Iterator[Head]:
 
 
 def _joined(values: Iterable[Any]) -> str:
-    """The different values, in words; empty and missing ones are left out."""
+    """The different values as text; empty and missing ones are left out."""
     return ", ".join(dict.fromkeys(str(value) for value in values if value and value == value))
 
 
 def _lines(
-    stored: Stored, values: Mapping[Place, Mapping[Fold, float]], of_blocks: Samples, ranking: Ranking
+    stored: CheckedFrames, values: Mapping[MeanKey, Mapping[FoldKey, float]], variants: BlockDraws, ranking: Ranking
 ) -> Iterator[dict[str, Any]]:
     """table.csv line by line."""
     metrics = {name: i for i, name in enumerate(stored.directions)}
     patterns = {name: i for i, name in enumerate(unique(stored.folds["pattern"]))} | {FULL: -1}
-    scored: dict[Row, list[Place]] = {}
+    scored: dict[RowKey, list[MeanKey]] = {}
     for place in sorted(values, key=lambda p: (patterns[p[1]], metrics[p[2]])):
         scored.setdefault(place[0], []).append(place)
     counts = _case_counts(stored.folds)
@@ -98,7 +98,7 @@ def _lines(
             yield {
                 **about,
                 **_numbers(values.get(place, {}), plan),
-                **_interval(of_blocks, place),
+                **_interval(variants, place),
                 "pattern": place[1],
                 "metric": place[2],
                 "n_cases": n_cases,
@@ -107,14 +107,14 @@ def _lines(
             }
 
 
-def _cells_of_rows(cells: pd.DataFrame) -> dict[Row, list[dict[Hashable, Any]]]:
-    rows: dict[Row, list[dict[Hashable, Any]]] = {}
+def _cells_of_rows(cells: pd.DataFrame) -> dict[RowKey, list[dict[Hashable, Any]]]:
+    rows: dict[RowKey, list[dict[Hashable, Any]]] = {}
     for row, cell in zip(row_keys(cells), cells.to_dict("records"), strict=True):
         rows.setdefault(row, []).append(cell)
     return rows
 
 
-def _about(row: Row, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
+def _about(row: RowKey, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     """What holds for all patterns and metrics of a row."""
     return {
         **dict(zip(ROW, row, strict=True)),
@@ -125,26 +125,26 @@ def _about(row: Row, cells: Sequence[Mapping[Hashable, Any]]) -> dict[str, Any]:
     }
 
 
-def _numbers(of: Mapping[Fold, float], plan: Folds) -> dict[str, Any]:
+def _numbers(of: Mapping[FoldKey, float], plan: FoldPlan) -> dict[str, Any]:
     """Mean over folds, then over repeats; sd over all fold values, published folds averaged over repeats first."""
-    numbers, repeats = list(of.values()), [repeat for repeat, _ in of]
+    numbers = list(of.values())
     spread = average_repeats(numbers, [fold for _, fold in of]) if plan.published else numbers
     return {
-        "mean": mean_over_folds(numbers, repeats),
+        "mean": fold_mean(of),
         "sd": standard_deviation(spread, plan.sd_ddof),
         "n_folds": len(numbers),
-        "n_repeats": len(set(repeats)),
+        "n_repeats": len({repeat for repeat, _ in of}),
     }
 
 
-def _interval(of_blocks: Samples, place: Place) -> dict[str, float]:
+def _interval(variants: BlockDraws, place: MeanKey) -> dict[str, float]:
     row, pattern, metric = place
-    draws = of_blocks[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
+    draws = variants[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
     low, high = (math.nan, math.nan) if draws is None else percentile_interval(draws)
     return {"ci_low": low, "ci_high": high}
 
 
-def _case_counts(folds: pd.DataFrame) -> dict[Place, tuple[int, int]]:
+def _case_counts(folds: pd.DataFrame) -> dict[MeanKey, tuple[int, int]]:
     """(cases of the fullest repeat, those of them that had no visible modality)."""
     keys = [*ROW, "pattern", "metric"]
     sums = folds.groupby([*keys, "repeat"], sort=False, observed=True)[["n_cases", "n_prior"]].sum()

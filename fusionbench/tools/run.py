@@ -16,7 +16,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import task_runner
 from fusionbench.report import mlflow
 from fusionbench.report.build import frames_of, lock_of, metric_versions, table_rows, write_tables
-from fusionbench.report.mlflow.live import Live
+from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.results.integrity import set_aside
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
@@ -149,7 +149,7 @@ def run_suite(
         if track:
             replay = mlflow.replay_command(out, name, *selection.rows)
             suite = plan.suite
-            live = Live(
+            live = LiveTracking(
                 lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=lock, replay=replay),
                 reporter.note,
             )
@@ -178,7 +178,7 @@ def compute(
     executor: Executor,
     retries: int,
     choice: CellChoice,
-    live: Live | None,
+    live: LiveTracking | None,
     reporter: Reporter,
 ) -> int:
     """Run the chosen cells; a finished cell is stored before anything else happens to it.

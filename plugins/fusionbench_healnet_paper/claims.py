@@ -26,9 +26,15 @@ from fusionbench.report.api import (
 )
 from fusionbench_healnet_paper.counts import agreeing
 from fusionbench_healnet_paper.missing_claims import learns, no_worse_alone
-from fusionbench_healnet_paper.training_claims import Claim, Part, later_rise, steadier_agreement, steadier_score
+from fusionbench_healnet_paper.training_claims import (
+    Claim,
+    CohortVerdict,
+    later_rise,
+    steadier_agreement,
+    steadier_score,
+)
 
-Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[Part]]
+Check = Callable[[Claim, Analysis, Mapping[str, Any]], Iterator[CohortVerdict]]
 
 HOLDS, FAILS, OPEN, NOT_RUN = "holds", "does not hold", "undecided", "not run"
 
@@ -52,19 +58,19 @@ def is_checked(claim: Claim, lock: Mapping[str, Any]) -> bool:
     return bool(claim["kind"]) and lock["suite"]["name"] in claim["checked_by"].split()
 
 
-def _joined(parts: Sequence[Part], claim: Claim) -> Verdict:
+def _joined(parts: Sequence[CohortVerdict], claim: Claim) -> Verdict:
     """Of all cohorts that the claim names, or of `least` of them."""
     if not parts:
         return Verdict("-", NOT_RUN)
     ours = "; ".join(f"{part.where} {part.text}" for part in parts)
     wanted = max(1 if claim["kind"] in OF_ALL_DATASETS else len(claim["datasets"].split()), len(parts))
     least = _least(claim, wanted)
-    yes, no = sum(p.says is True for p in parts), sum(p.says is False for p in parts)
+    yes, no = sum(p.holds is True for p in parts), sum(p.holds is False for p in parts)
     if yes >= least:
         return Verdict(ours, HOLDS)
     if wanted - no < least:
         return Verdict(ours, FAILS)
-    left = [f"{', '.join(p.where for p in parts if p.says is None)} open"] if no + yes < len(parts) else []
+    left = [f"{', '.join(p.where for p in parts if p.holds is None)} open"] if no + yes < len(parts) else []
     left += [f"{wanted - len(parts)} not run"] if len(parts) < wanted else []
     return Verdict(ours, OPEN if wanted == 1 else f"{OPEN}: {'; '.join(left)}")
 
@@ -75,22 +81,22 @@ def _least(claim: Claim, wanted: int) -> int:
 
 
 Rule = Callable[[Claim, Analysis, RowMean, Sequence[RowMean]], tuple[str, bool | None]]
-"""What a row and those it is held against say: in words, and yes, no or open."""
+"""From a claim, its row and the rows it is compared with to a text and True, False or None (open)."""
 
 
-def _held(rule: Rule) -> Check:
+def _row_check(rule: Rule) -> Check:
     """The check that asks `rule` of each dataset and variant; open where not all it names were run."""
 
-    def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+    def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
         rows = row_means(analysis, claim["pattern"])
         for where, row in _subjects(claim, rows):
             beside = [r for r in rows if r.variant == row.variant and r.row[0] == row.row[0]]
             others = {name: _other(name, claim, beside) for name in claim["against"].split()}
             absent = [name for name, of in others.items() if not of]
             if len(absent) < len(others):
-                text, says = rule(claim, analysis, row, [r for of in others.values() for r in of])
-                yield Part(
-                    where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else says
+                text, holds = rule(claim, analysis, row, [r for of in others.values() for r in of])
+                yield CohortVerdict(
+                    where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else holds
                 )
 
     return check
@@ -134,11 +140,13 @@ def _gain_over_best(
     """Relative gain over the best of the others, the best by test c, as it is published; against the claimed amount."""
     best = max(others, key=lambda r: r.mean)
     outcome = compare_rows(row, best, relative_gain)
-    text = f"{outcome.text(1, ' %')} over {best.row[1]} on {best.row[2]}{_claimed(claim)}"
-    return text, _above(outcome, least_amount(claim["threshold"]))
+    gain = outcome.text(signed=True, digits=1, unit=" %")
+    return f"{gain} over {best.row[1]} on {best.row[2]}{_claimed(claim)}", _above(
+        outcome, least_amount(claim["threshold"])
+    )
 
 
-def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
     """The mean over datasets of the relative gain over the best of the others; open where a row is absent."""
     rows = row_means(analysis, claim["pattern"])
     names = claim["datasets"].split()
@@ -152,8 +160,9 @@ def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, An
             gain = _mean_gain(pairs)
             known = f"{len(pairs)} of {len(names)}" if absent else f"{len(pairs)}"
             where = f"mean of {known} cohorts" + (f" ({variant})" if len(variants) > 1 else "")
-            text = f"{gain.text(1, ' %')}{_claimed(claim)}" + (f" ({'; '.join(absent)})" if absent else "")
-            yield Part(where, text, None if absent else _above(gain, least_amount(claim["threshold"])))
+            text = gain.text(signed=True, digits=1, unit=" %") + _claimed(claim)
+            text += f" ({'; '.join(absent)})" if absent else ""
+            yield CohortVerdict(where, text, None if absent else _above(gain, least_amount(claim["threshold"])))
 
 
 def _with_best(claim: Claim, dataset: str, rows: Sequence[RowMean]) -> tuple[RowMean, RowMean] | str:
@@ -185,7 +194,7 @@ def _nearly_equal(claim: Claim, analysis: Analysis, row: RowMean, others: Sequen
     margin, outcome = float(claim["threshold"]), compare_rows(row, max(others, key=lambda r: r.mean))
     inside = -margin < outcome.low and outcome.high < margin
     outside = outcome.low > margin or outcome.high < -margin
-    return f"{outcome.text()}, margin {margin:g}", True if inside else False if outside else None
+    return f"{outcome.text(signed=True)}, margin {margin:g}", True if inside else False if outside else None
 
 
 def _lower_spread(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
@@ -213,14 +222,14 @@ def _better_under_pattern(
 ) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
     outcome = compare_rows(row, max(others, key=lambda r: r.mean))
-    return outcome.text(), _above(outcome)
+    return outcome.text(signed=True), _above(outcome)
 
 
 def _apart(outcome: RowComparison) -> bool:
     return outcome.low > 0 or outcome.high < 0
 
 
-def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
     """Some variant's c differs from the one it is held against."""
     rows = row_means(analysis)
     for dataset in dict.fromkeys(row.row[0] for row in rows):
@@ -229,23 +238,25 @@ def _sensitive(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Ite
         outcomes = [(r.variant, compare_rows(r, b)) for r, b in pairs]
         if outcomes:
             variant, largest = max(outcomes, key=lambda o: (_apart(o[1]), abs(o[1].value)))
-            yield Part(dataset, f"{variant} {largest.text()}", _apart(largest) or None)
+            yield CohortVerdict(dataset, f"{variant} {largest.text(signed=True)}", _apart(largest) or None)
 
 
-def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def _counts(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
     """Every published count is the same here."""
     same, known, published = agreeing(lock)
     if known:
-        says = True if same == published else False if same < known else None
-        yield Part("of the published counts", f"{same} of {known} are the same, {published - known} not read", says)
+        holds = True if same == published else False if same < known else None
+        yield CohortVerdict(
+            "of the published counts", f"{same} of {known} are the same, {published - known} not read", holds
+        )
 
 
 CHECKS: Mapping[str, Check] = {
-    "gain-over-best": _held(_gain_over_best),
+    "gain-over-best": _row_check(_gain_over_best),
     "mean-gain-over-best": _mean_gain_over_best,
-    "nearly-equal": _held(_nearly_equal),
-    "lower-spread": _held(_lower_spread),
-    "better-under-pattern": _held(_better_under_pattern),
+    "nearly-equal": _row_check(_nearly_equal),
+    "lower-spread": _row_check(_lower_spread),
+    "better-under-pattern": _row_check(_better_under_pattern),
     "steadier-agreement": steadier_agreement,
     "steadier-score": steadier_score,
     "later-rise": later_rise,

@@ -8,7 +8,7 @@ from typing import Any
 from fusionbench import PluginRef
 from fusionbench.report.api import Analysis, Entry, Section, entries
 
-Row = Mapping[str, str]
+PublishedRow = Mapping[str, str]
 HEADER = ("dataset", "unit", "property", "published", "here", "same")
 
 
@@ -23,7 +23,7 @@ def counts(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
         yield Section(2, "Counts beside the published ones", "", HEADER, lines, (*stored["notes"], *not_read))
 
 
-def _unread(rows: Sequence[Row], read: Sequence[Row]) -> Iterator[str]:
+def _unread(rows: Sequence[PublishedRow], read: Sequence[PublishedRow]) -> Iterator[str]:
     """Datasets without any count, and single properties of the others."""
     partly = {row["dataset"] for row in read}
     for row in rows:
@@ -38,13 +38,13 @@ def agreeing(lock: Mapping[str, Any]) -> tuple[int, int, int]:
     return sum(_same(row, found) for row, found in known), len(known), len(rows)
 
 
-def _line(row: Row, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
+def _line(row: PublishedRow, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
     found = here(row, lock) or []
     place = (row["dataset"], row["unit"], row["property"], row["value"])
-    return entries(*place, _told(row, found), "yes" if _same(row, found) else "no")
+    return entries(*place, _formatted(row, found), "yes" if _same(row, found) else "no")
 
 
-def here(row: Row, lock: Mapping[str, Any]) -> list[float] | None:
+def here(row: PublishedRow, lock: Mapping[str, Any]) -> list[float] | None:
     """The numbers of one property; None where the cohort was not read under that unit, or lacks the modality."""
     of = {PluginRef.parse(name).name: dataset for name, dataset in lock["datasets"].items()}
     counted = of.get(row["dataset"], {}).get("counts", {}).get(row["unit"])
@@ -65,18 +65,18 @@ def here(row: Row, lock: Mapping[str, Any]) -> list[float] | None:
     return known[name]
 
 
-def _plus(row: Row) -> float:
+def _plus(row: PublishedRow) -> float:
     return float(row["plus"] or 0)
 
 
-def _same(row: Row, found: list[float]) -> bool:
+def _same(row: PublishedRow, found: list[float]) -> bool:
     """To the digits that are published."""
     published = row["value"].split()
     digits = max(len(text.partition(".")[2]) for text in published)
     return [round(n + _plus(row), digits) for n in found] == [float(text) for text in published]
 
 
-def _told(row: Row, found: list[float]) -> str:
+def _formatted(row: PublishedRow, found: list[float]) -> str:
     texts = [f"{n:.3f}" if row["property"] == "censored" else f"{n:g}" for n in found]
     plus = _plus(row)
     return " ".join(texts) + (f" + {plus:g} = {found[0] + plus:g}" if plus else "")

@@ -1,4 +1,4 @@
-"""What the training curves of a suite's variants say: agreement of loss and c-index, overfitting, and their course."""
+"""Training curves of a suite's variants: agreement of loss and c-index, overfitting, and their course."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from fusionbench.report.api import ROW, Analysis, Entry, Fold, Row, Section, as_row, entries, row_means
+from fusionbench.report.api import ROW, Analysis, Entry, FoldKey, RowKey, Section, entries, row_key, row_means
 
 SHOWN = 8
 """Epochs of a mean curve that are printed."""
@@ -25,8 +25,8 @@ NOTES = (
 
 
 @dataclass(frozen=True)
-class Course:
-    """A row's training in numbers, one value per fold.
+class TrainingSummary:
+    """Numbers of a row's training curves, one value a fold.
 
     Attributes:
         folds: (repeat, fold) of each value.
@@ -35,8 +35,8 @@ class Course:
         rise: last over lowest validation loss, in per cent above it.
     """
 
-    row: Row
-    folds: tuple[Fold, ...]
+    row: RowKey
+    folds: tuple[FoldKey, ...]
     agreement: np.ndarray[Any, np.dtype[np.float64]]
     lowest: np.ndarray[Any, np.dtype[np.float64]]
     rise: np.ndarray[Any, np.dtype[np.float64]]
@@ -47,7 +47,7 @@ def trained(lock: Mapping[str, Any]) -> bool:
     return any(v.get("train") or v.get("model") for v in lock["suite"].get("variant", []))
 
 
-def courses(history: pd.DataFrame) -> list[Course]:
+def training_summaries(history: pd.DataFrame) -> list[TrainingSummary]:
     """Every row that has a validation curve."""
     of_val = history[(history["split"] == "val") & history["quantity"].isin(["loss", "c_index"])]
     made = []
@@ -55,11 +55,13 @@ def courses(history: pd.DataFrame) -> list[Course]:
         by_fold = {_fold(k): _of_fold(of) for k, of in of_row.groupby(["repeat", "fold"], sort=False)}
         values = {fold: of for fold, of in by_fold.items() if of is not None}
         if values:
-            made.append(Course(as_row(key), tuple(values), *np.array(list(values.values()), dtype=np.float64).T))
+            made.append(
+                TrainingSummary(row_key(key), tuple(values), *np.array(list(values.values()), dtype=np.float64).T)
+            )
     return made
 
 
-def _fold(key: Iterable[Hashable]) -> Fold:
+def _fold(key: Iterable[Hashable]) -> FoldKey:
     repeat, fold = (int(str(part)) for part in key)
     return repeat, fold
 
@@ -88,21 +90,21 @@ def curves(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
         return
     history = analysis.frames.history
     spread = {m.row: m.sd for m in row_means(analysis)}
-    found = courses(history)
-    for dataset in dict.fromkeys(course.row[0] for course in found):
+    found = training_summaries(history)
+    for dataset in dict.fromkeys(summary.row[0] for summary in found):
         lines = tuple(_line(c, spread.get(c.row, float("nan"))) for c in found if c.row[0] == dataset)
         yield Section(2, f"Training of {dataset}", "", HEADER, lines, NOTES)
         yield from _means(history[history["dataset"] == dataset])
 
 
-def _line(course: Course, sd: float) -> tuple[Entry, ...]:
+def _line(summary: TrainingSummary, sd: float) -> tuple[Entry, ...]:
     return entries(
-        *course.row[1:],
-        len(course.lowest),
-        _mean_sd(course.agreement, 2),
+        *summary.row[1:],
+        len(summary.lowest),
+        _mean_sd(summary.agreement, 2),
         "-" if np.isnan(sd) else f"{sd:.3f}",
-        _mean_sd(course.lowest, 1),
-        _mean_sd(course.rise, 1),
+        _mean_sd(summary.lowest, 1),
+        _mean_sd(summary.rise, 1),
     )
 
 

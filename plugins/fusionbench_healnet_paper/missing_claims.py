@@ -17,14 +17,14 @@ from fusionbench.report.api import (
     patterns_of,
     row_means,
 )
-from fusionbench_healnet_paper.training_claims import Claim, Part
+from fusionbench_healnet_paper.training_claims import Claim, CohortVerdict
 
 CHANCE = 0.5
 
 _Pair = tuple[RowMean, RowMean]
 
 
-def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
     """A fused model that sees one modality at test is as good as the model trained on that modality alone.
 
     Held is the mean of the differences over modalities: above minus the threshold it holds, below it does not.
@@ -35,10 +35,10 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
         pairs = list(_alone(analysis, row, rows))
         if pairs:
             gap = _mean_difference(pairs)
-            says = True if gap.low > -margin else False if gap.high < -margin else None
+            holds = True if gap.low > -margin else False if gap.high < -margin else None
             worst = min(pairs, key=lambda pair: pair[0].mean - pair[1].mean)
-            text = f"{gap.entry(signed=True).text} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
-            yield Part(row.row[0], text, says)
+            text = f"{gap.text(signed=True)} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
+            yield CohortVerdict(row.row[0], text, holds)
 
 
 def _fused(claim: Claim, rows: Sequence[RowMean]) -> Iterator[RowMean]:
@@ -70,15 +70,15 @@ def _one(visible: RowMean, trained: RowMean) -> str:
     return f"least on {trained.row[2]} {visible.mean - trained.mean:+.3f}"
 
 
-def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Part]:
+def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
     """Trained under the variant, the model's c lies above chance; beside it, what it loses to the one named."""
     rows = row_means(analysis, claim["pattern"] or FULL)
     for row in _fused(claim, rows):
         text = f"c {row.text}"
         other = next((r for r in rows if r.row == (*row.row[:3], claim["against"])), None)
         if other is not None:
-            text += f", {compare_rows(row, other).text()} to {other.variant}"
-        yield Part(row.row[0], text, _above_chance(row))
+            text += f", {compare_rows(row, other).text(signed=True)} to {other.variant}"
+        yield CohortVerdict(row.row[0], text, _above_chance(row))
 
 
 def _above_chance(row: RowMean) -> bool | None:

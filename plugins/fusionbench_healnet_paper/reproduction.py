@@ -12,7 +12,7 @@ from typing import Any
 from fusionbench.report.api import Analysis, Entry, RowMean, Section, entries, matching_rows, row_means
 from fusionbench_healnet_paper import claims, deviations
 
-Row = Mapping[str, str]
+PublishedRow = Mapping[str, str]
 CLAIM_HEADER = ("claim", "says", "number", "here", "verdict")
 
 
@@ -45,7 +45,7 @@ def _card(analysis: Analysis, stored: Mapping[str, Any]) -> Section:
     return Section(2, "Published numbers", text, header, lines, tuple(stored["notes"]))
 
 
-def _lines(row: Row, found: list[RowMean], names: list[str], *, several: bool) -> Iterator[tuple[Entry, ...]]:
+def _lines(row: PublishedRow, found: list[RowMean], names: list[str], *, several: bool) -> Iterator[tuple[Entry, ...]]:
     spread = f" ± {float(row['sd']):.3f}" if row["sd"] else ""
     published = f"{float(row['mean']):.3f}{spread}"
     if not found:
@@ -67,12 +67,12 @@ def _inside(published: float, mine: RowMean) -> str:
 def _claims(analysis: Analysis, lock: Mapping[str, Any]) -> Section:
     rows, notes = lock["claims"]["rows"], lock["claims"]["notes"]
     lines = tuple(_claim(row, analysis, lock) for row in rows if claims.is_checked(row, lock))
-    others = _elsewhere([row for row in rows if not claims.is_checked(row, lock)])
+    others = _of_other_suites([row for row in rows if not claims.is_checked(row, lock)])
     unchecked = [f"not checked by this suite: {others}"] if others else []
     return Section(2, "Published claims", "", CLAIM_HEADER, lines, (*notes, *unchecked))
 
 
-def _elsewhere(rows: Sequence[Row]) -> str:
+def _of_other_suites(rows: Sequence[PublishedRow]) -> str:
     """Claims by the suite that checks them; `(no rule)` where none can yet."""
     of: dict[str, list[str]] = {}
     for row in rows:
@@ -81,6 +81,6 @@ def _elsewhere(rows: Sequence[Row]) -> str:
     return "; ".join(f"{', '.join(ids)} ({by})" for by, ids in of.items())
 
 
-def _claim(row: Row, analysis: Analysis, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
+def _claim(row: PublishedRow, analysis: Analysis, lock: Mapping[str, Any]) -> tuple[Entry, ...]:
     found = claims.judge(row, analysis, lock)
     return entries(row["id"], f"{row['where']}: {row['claim']}", row["number"] or "-", found.ours, found.verdict)

@@ -10,8 +10,8 @@ from fusionbench.core.protocol import Protocol
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, SurvivalTarget
 from fusionbench.data.splits import make_folds
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.predictions import Cohort, FoldPredictions, Line
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.survival.stats import corrected_t_test, mean_over_folds, percentile_interval
 from fusionbench.survival.stats.concordance import Ints
 from tests.calibration.population import Population, Sample, Setting
@@ -49,13 +49,13 @@ def compared(seed: int, setting: Setting, population: Population, draws: int) ->
     )
 
 
-def cohort_of(sample: Sample) -> Cohort:
+def cohort_of(sample: Sample) -> FollowUp:
     n = len(sample.time)
-    return Cohort("calibration", tuple(f"{i:05d}" for i in range(n)), sample.time, sample.event, np.arange(n))
+    return FollowUp("calibration", tuple(f"{i:05d}" for i in range(n)), sample.time, sample.event, np.arange(n))
 
 
-def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[Line], list[FoldPredictions]]:
-    lines: list[Line] = [(("calibration", f"copy-{i}", "all", "base"), "full") for i in range(len(sample.risks))]
+def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[RowPattern], list[FoldPredictions]]:
+    lines: list[RowPattern] = [(("calibration", f"copy-{i}", "all", "base"), "full") for i in range(len(sample.risks))]
     parts = [
         FoldPredictions(line, (0, number), cases, risk[None, cases])
         for line, risk in zip(lines, sample.risks, strict=True)
@@ -75,6 +75,6 @@ def _folds(sample: Sample, setting: Setting, seed: int) -> list[Ints]:
     return [np.array([int(id_) for id_ in fold.test]) for fold in folds]
 
 
-def _corrected_p(made: Bootstrapped, lines: list[Line], setting: Setting) -> float:
+def _corrected_p(made: BootstrapDraws, lines: list[RowPattern], setting: Setting) -> float:
     one, other = (made.values[line] for line in lines)
     return corrected_t_test([one[fold] - other[fold] for fold in one], 1 / max(1, setting.folds - 1)).p

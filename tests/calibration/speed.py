@@ -10,15 +10,15 @@ from sksurv.metrics import concordance_index_censored
 from threadpoolctl import threadpool_limits
 
 from fusionbench.core.seeds import derive
-from fusionbench.report.bootstrap import Bootstrapped, bootstrap
-from fusionbench.report.predictions import FoldPredictions, Line
+from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
+from fusionbench.report.predictions import FoldPredictions, RowPattern
 from fusionbench.survival.stats import Resampling, ScoredFold, comparable_pairs, concordant_pairs, resample, weighted_c
 from fusionbench.survival.stats.concordance import Floats, Ints
 from tests.calibration.fixed import cohort_of
 from tests.calibration.population import NOISE, Population, Sample
 
 MODELS, PATIENTS = 8, 400
-LINES: list[Line] = [(("calibration", f"model-{i}", "all", "base"), "full") for i in range(MODELS)]
+LINES: list[RowPattern] = [(("calibration", f"model-{i}", "all", "base"), "full") for i in range(MODELS)]
 _SEED = 0
 _REPEATS = 3  # the fastest counts: on a shared machine the others time the neighbours
 
@@ -54,7 +54,7 @@ def patients() -> Sample:
     return population.draw(PATIENTS, np.random.default_rng(derive(_SEED, "speed")))
 
 
-def matrices(sample: Sample, draws: int) -> Bootstrapped:
+def matrices(sample: Sample, draws: int) -> BootstrapDraws:
     """All draws of all models, as a table asks for them."""
     everyone = np.arange(len(sample.time))
     parts = [
@@ -94,7 +94,7 @@ def _gap(rng: np.random.Generator) -> float:
     return abs(float(ours - concordance_index_censored(event, time_, risk)[0]))
 
 
-def _seconds(sample: Sample, draws: int) -> tuple[float, Bootstrapped]:
+def _seconds(sample: Sample, draws: int) -> tuple[float, BootstrapDraws]:
     started = time.perf_counter()
     made = matrices(sample, draws)
     return time.perf_counter() - started, made

@@ -27,8 +27,8 @@ from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort
 from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import SharedResources
-from fusionbench.report import predictions as tested
 from fusionbench.report.bootstrap import bootstrap
+from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import Suite, parse_suite
@@ -105,22 +105,22 @@ def _no_members(key: str) -> NoReturn:
 
 def _intervals(runs: list[tuple[int, int, CellResult]], cohort: Cohort, seed: int, draws: int) -> Floats:
     """(2, end) intervals of the differences of A/A and of the twins."""
-    lines: list[tested.Line] = [(("twins", "snn", m, family), "full") for m, family in FAMILIES]
+    lines: list[RowPattern] = [(("twins", "snn", m, family), "full") for m, family in FAMILIES]
     targets = _targets(cohort)
     parts = [_tested(lines[row], fold, result, targets) for row, fold, result in runs]
     made = bootstrap(parts, targets, seed=seed, draws=draws).draws
     return np.array([percentile_interval(made[lines[0]] - made[line]) for line in lines[1:]])
 
 
-def _targets(cohort: Cohort) -> tested.Cohort:
+def _targets(cohort: Cohort) -> FollowUp:
     ids = tuple(sorted(cohort.targets))
     time = np.array([cohort.targets[i].time for i in ids])
     event = np.array([cohort.targets[i].event for i in ids])
-    return tested.Cohort("twins", ids, time, event, np.arange(len(ids)))
+    return FollowUp("twins", ids, time, event, np.arange(len(ids)))
 
 
-def _tested(line: tested.Line, fold: int, result: CellResult, cohort: tested.Cohort) -> tested.FoldPredictions:
+def _tested(line: RowPattern, fold: int, result: CellResult, cohort: FollowUp) -> FoldPredictions:
     prediction = next(p.prediction for p in result.predictions if p.split == "test")
     place = np.searchsorted(cohort.cases, prediction.ids)
     order = np.argsort(place)
-    return tested.FoldPredictions(line, (0, fold), place[order], prediction.risk[None, order])
+    return FoldPredictions(line, (0, fold), place[order], prediction.risk[None, order])

@@ -15,8 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from fusionbench.core.registry import discover
-from fusionbench.report.mlflow import experiment_id, suite_link
-from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow import experiment_id, payload, suite_link
 from fusionbench.report.mlflow.client import Connection
 from fusionbench.session import Session
 from tests.browser import browser, needs_driver
@@ -72,7 +71,7 @@ def runs(session: Session, suite: str, filtered: str = "", state: int = 1) -> li
 
 
 def kinds(session: Session, suite: str) -> Counter[str]:
-    return Counter(run.data.tags[words.KIND] for run in runs(session, suite))
+    return Counter(run.data.tags[payload.KIND] for run in runs(session, suite))
 
 
 def files(session: Session, run: Any, folder: str | None = None) -> set[str]:
@@ -192,7 +191,7 @@ def test_the_page_shows_parents_children_their_comparison_and_the_files(session:
         page.screenshot("mlflow compare metrics")
 
         page.open(f"{base}/#/experiments/{experiment}/runs/{one.info.run_id}")
-        page.wait(one.data.tags[words.NOTE], child.info.run_name)
+        page.wait(one.data.tags[payload.NOTE], child.info.run_name)
         page.screenshot("mlflow parent")
         page.open(f"{base}/#/experiments/{experiment}/runs/{child.info.run_id}/model-metrics")
         page.wait("(train/loss)", "(fit/lr)", "Step")

@@ -13,9 +13,9 @@ import pytest
 
 from fusionbench.core.registry import discover
 from fusionbench.report.analysis import analyse
-from fusionbench.report.model import Stored
+from fusionbench.report.model import CheckedFrames
 from fusionbench.report.paired import comparison, fold_values
-from fusionbench.report.ranking import samples
+from fusionbench.report.ranking import bootstrap_variants
 from fusionbench.results.frames import read_frames
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -118,14 +118,14 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
     ]
     assert (alone["mean"] - 0.5).abs().max() <= 0.06
     best = alone.loc[alone["mean"].idxmax()]
-    stored = Stored.of(read_frames(folder), {"harrell_c_index": True})
+    stored = CheckedFrames.of(read_frames(folder), {"harrell_c_index": True})
     values = fold_values(stored.folds)
     rows = (
         (INTERACTION, "healnet", "vector+bag", "base"),
         (INTERACTION, best["model"], best["modalities"], "base"),
     )
     of_rows = (values[rows[0], "full", "harrell_c_index"], values[rows[1], "full", "harrell_c_index"])
-    _, draws = samples(stored, seed=0, draws=2000)[INTERACTION, "base"]
+    _, draws = bootstrap_variants(stored, seed=0, draws=2000)[INTERACTION, "base"]
     difference = comparison(stored, rows, "full", "harrell_c_index", of_rows, draws)
     assert difference["n_folds"] == 15
     assert difference["ci_low"] > 0, difference

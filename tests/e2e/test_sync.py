@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.report.mlflow import experiment_id
-from fusionbench.report.mlflow import payload as words
+from fusionbench.report.mlflow import experiment_id, payload
 from fusionbench.report.mlflow.client import Connection
 from tests import services
 from tests.conftest import Cli
@@ -44,11 +43,11 @@ def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_n
     ]
     (line,) = ended.stderr.splitlines()
     assert line.startswith("not in MLflow: gone: unknown suite 'gone'")
-    kinds = tags(store, "example-failing", words.KIND)
+    kinds = tags(store, "example-failing", payload.KIND)
     assert kinds == {"row": 3, "fold": 6, "suite": 1}
     shutil.rmtree("results/gone")
     assert cli("sync").returncode == 0
-    assert tags(store, "example-failing", words.KIND) == kinds
+    assert tags(store, "example-failing", payload.KIND) == kinds
 
 
 def test_bad_requests(cli: Cli) -> None:
@@ -66,10 +65,10 @@ def test_bad_requests(cli: Cli) -> None:
 
 def test_a_replay_after_a_live_run_leaves_its_runs_as_they_are(cli: Cli, store: Path) -> None:
     assert cli(*RUN).returncode == 0
-    live = tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", words.DIGEST)
+    live = tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", payload.DIGEST)
     uri = f"sqlite:///{store}"
     assert cli("sync", "example-faulty").returncode == 0
-    assert (tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", words.DIGEST)) == live
+    assert (tags(store, "example-faulty", "mlflow.runName"), tags(store, "example-faulty", payload.DIGEST)) == live
     found = Connection(uri, "example-faulty")
     assert not found.call("search_runs", [experiment_id(uri, "example-faulty")], run_view_type=2)
 

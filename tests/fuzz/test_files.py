@@ -20,7 +20,7 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import load_cohort
-from fusionbench.report import imported as imports
+from fusionbench.report import imported
 from fusionbench.results.frames import Frames, read_frames
 from fusionbench.results.store import Store
 from fusionbench.session import Session
@@ -139,10 +139,10 @@ def finished(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames], home: Path) -> None:
     store, frames = finished
-    wanted = frames.predictions.assign(model="theirs")[imports.NEEDED]
+    wanted = frames.predictions.assign(model="theirs")[imported.NEEDED]
     rows = [list(map(str, row)) for row in wanted.itertuples(index=False, name=None)]
     kept: list[int] = []
-    everything = {p for p in store.root.parent.rglob("*") if p.parent.name != imports.FOLDER}
+    everything = {p for p in store.root.parent.rglob("*") if p.parent.name != imported.FOLDER}
 
     @FUZZ
     @given(changed_tables(list(wanted.columns), rows))
@@ -150,10 +150,10 @@ def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames],
         path = home / "predictions.csv"
         path.write_bytes(as_bytes(table))
         try:
-            read = imports.read_predictions(path, frames)
+            read = imported.read_predictions(path, frames)
             for _, of_model in read.groupby("model", sort=False):
-                kept_at = imports.keep(of_model, store)
-                assert kept_at.parent == store.folder / imports.FOLDER
+                kept_at = imported.store_predictions(of_model, store)
+                assert kept_at.parent == store.folder / imported.FOLDER
                 kept_at.unlink()
         except FusionBenchError as error:
             clear(error)
@@ -163,6 +163,6 @@ def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames],
 
     check()
     assert kept, "no example was kept"
-    assert {p for p in store.root.parent.rglob("*") if p.parent.name != imports.FOLDER} - everything <= {
-        store.folder / imports.FOLDER
+    assert {p for p in store.root.parent.rglob("*") if p.parent.name != imported.FOLDER} - everything <= {
+        store.folder / imported.FOLDER
     }

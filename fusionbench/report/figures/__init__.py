@@ -1,4 +1,4 @@
-"""A suite's figures, each made from stored results alone.
+"""A suite's figures, made from stored results alone.
 
 A maker is a function from an `Analysis` and the run's lock to figures, or to the reason why there is none.
 """
@@ -24,7 +24,7 @@ MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibrat
 
 
 def make_figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
-    """The figures of all makers in order, made when asked for: a report holds those of one maker in memory at most."""
+    """Yields the figures of all makers in order; those of one maker at a time are in memory."""
     for make in MAKERS:
         with report_style():
             figures = list(make(analysis, lock))

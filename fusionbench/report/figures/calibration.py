@@ -1,4 +1,4 @@
-"""Predicted survival at a horizon against what Kaplan-Meier says of the same patients, in groups of predicted risk."""
+"""Predicted survival at a horizon against the Kaplan-Meier estimate of the same patients, by quarters of risk."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, Predicted, leading, predicted, quarters
-from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.predictions import MOST, JoinedPredictions, best_rows, joined_predictions, risk_quarters
+from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, DASHED, GREY
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.model import unique
 
 TITLE = "Calibration"
@@ -31,16 +31,20 @@ _CAPTION = (
 )
 
 
-def points(of: Predicted, months: float) -> list[tuple[float, Dot]]:
+def points(of: JoinedPredictions, months: float) -> list[tuple[float, Estimate]]:
     """(mean predicted S, Kaplan-Meier estimate) of each quarter of risk whose follow-up reaches so far."""
-    made, group, predicted_s = [], quarters(of), of.survival[months]
+    made, group, predicted_s = [], risk_quarters(of), of.survival[months]
     for part in (group == i for i in range(4)):
         if part.any():
             curve = kaplan_meier(of.time[part], of.event[part])
+            # Beyond the last follow-up the estimate is undefined, unless it has reached zero.
             if curve.time[-1] >= months or curve.survival[-1] == 0:
+                # The last step at or before the horizon; before the first event the estimate is 1, without an interval.
                 at = int(np.searchsorted(curve.time, months, side="right")) - 1
                 seen = (
-                    Dot(1.0) if at < 0 else Dot(float(curve.survival[at]), float(curve.low[at]), float(curve.high[at]))
+                    Estimate(1.0)
+                    if at < 0
+                    else Estimate(float(curve.survival[at]), float(curve.low[at]), float(curve.high[at]))
                 )
                 made.append((float(predicted_s[part].mean()), seen))
     return made
@@ -51,9 +55,9 @@ def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureO
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
         title = f"{TITLE}: {dataset}"
-        rows = [m.row for m in leading(analysis, dataset, most=len(analysis.table.rows))]
-        found = {row: of for row, of in predicted(analysis, dataset, rows).items() if of[min(of)].survival}
-        shown = {named(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
+        rows = [m.row for m in best_rows(analysis, dataset, most=len(analysis.table.rows))]
+        found = {row: of for row, of in joined_predictions(analysis, dataset, rows).items() if of[min(of)].survival}
+        shown = {row_label(row): found[row][min(found[row])] for row in [r for r in rows if r in found][:MOST]}
         if not shown:
             yield Omitted(title, "no predicted survival curve is stored of its rows, or its test folds overlap")
             continue
@@ -72,7 +76,7 @@ def horizon(lock: Mapping[str, Any], dataset: str, stored: Sequence[float] | Map
     return min(stored, key=lambda month: (abs(month - wanted), month))
 
 
-def figure(rows: Mapping[str, Sequence[tuple[float, Dot]]], months: float) -> Figure:
+def figure(rows: Mapping[str, Sequence[tuple[float, Estimate]]], months: float) -> Figure:
     """A panel for each row."""
     size = (2.1, 2.1)
     drawing, axes = panels(list(rows), size, most=4)

@@ -1,4 +1,4 @@
-"""What a c-index costs: training seconds, numbers fitted, memory."""
+"""What a c-index costs: training seconds, fitted parameters, memory."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, logarithmic, panels
 from fusionbench.report.figures.style import legend_handle, shortened, styles
-from fusionbench.report.findings.rows import RowMean, row_means
-from fusionbench.report.model import Row, is_oracle, row_keys
+from fusionbench.report.findings.estimates import RowMean, row_means
+from fusionbench.report.model import RowKey, is_oracle, row_keys
 from fusionbench.results.frames import COST_COLUMNS
 
 TITLE = "Cost against c-index"
 AXES: Mapping[str, str] = {
     "fit_seconds": "training time of a fold (seconds)",
-    "n_parameters": "numbers in the fitted model (count)",
+    "n_parameters": "fitted parameters",
     "process_peak_mib": "peak memory of the process (MiB)",
 }
-NAME = 40
-"""Characters of a model's name in the legend."""
+NAME = 2.9
+"""Inches of a model's name in the legend."""
 
 _CAPTION = (
     "Means over folds, on logarithmic axes; a point is a row of the table. Time is of fitting alone, on the machine "
@@ -36,7 +36,7 @@ _NOT_STORED = (
 )
 
 
-def costs(cells: pd.DataFrame) -> dict[Row, dict[str, float]]:
+def costs(cells: pd.DataFrame) -> dict[RowKey, dict[str, float]]:
     """Row to the mean over its folds of each cost that is stored."""
     there = [name for name in COST_COLUMNS if name in cells.columns]
     numbers = cells[there].apply(pd.to_numeric, errors="coerce")
@@ -65,15 +65,17 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitte
         yield ReportFigure(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
 
 
-def _known(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]]) -> list[str]:
+def _known(rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]]) -> list[str]:
     return [name for name in AXES if sum(name in known.get(m.row, {}) for m in rows) > 1]
 
 
-def cost_figure(rows: Sequence[RowMean], known: Mapping[Row, Mapping[str, float]], quantities: Sequence[str]) -> Figure:
-    """A style for each model; a row is not named, since names of near points would overlap."""
+def cost_figure(
+    rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]], quantities: Sequence[str]
+) -> Figure:
+    """A panel for each quantity, a style for each model; names of the rows, whose points are near, would overlap."""
     by_model = styles(list(dict.fromkeys(m.row[1] for m in rows)))
     size = (2.9, 2.3)
-    figure, axes = panels([AXES[name] for name in quantities], size, most=3)
+    figure, axes = panels([""] * len(quantities), size, most=3)
     for quantity, ax in zip(quantities, axes, strict=True):
         for m in rows:
             if quantity in known.get(m.row, {}):

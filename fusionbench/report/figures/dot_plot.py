@@ -1,4 +1,4 @@
-"""Dot plots: a line for each row of a table, a panel for each cohort, points with their intervals."""
+"""Estimate plots: a line for each row of a table, a panel for each cohort, points with their intervals."""
 
 from __future__ import annotations
 
@@ -10,21 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.figures.panels import balanced, lay_out, panels
-from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
-from fusionbench.report.figures.rows import Kind
+from fusionbench.report.figures.rows import LINE, label_rows, lines_of
 from fusionbench.report.figures.style import DASHED, GREY, Style, legend_handle
+from fusionbench.report.findings.estimates import Estimate
+from fusionbench.report.model import Configuration
 
 PANELS = {1: 3.8, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
-
-
-@dataclass(frozen=True)
-class Dot:
-    """A number with its 95 % interval; NaN where there is none."""
-
-    value: float
-    low: float = math.nan
-    high: float = math.nan
 
 
 @dataclass(frozen=True)
@@ -32,17 +24,17 @@ class Series:
     """Points that share a style and an entry of the legend.
 
     Attributes:
-        dots: (panel, kind) to the number.
+        dots: (panel, configuration) to the number.
     """
 
     label: str
     style: Style
-    dots: Mapping[tuple[str, Kind], Dot]
+    dots: Mapping[tuple[str, Configuration], Estimate]
     filled: bool = True
 
 
 def dot_figure(
-    kinds: Iterable[Kind],
+    configs: Iterable[Configuration],
     titles: Sequence[str],
     series: Sequence[Series],
     *,
@@ -58,12 +50,12 @@ def dot_figure(
         reference: where a dashed line is drawn.
         most: panels side by side.
     """
-    present = {kind for one in series for _, kind in one.dots}
-    lines = lines_of([kind for kind in kinds if kind in present])
+    present = {config for one in series for _, config in one.dots}
+    lines = lines_of([config for config in configs if config in present])
     columns = balanced(len(titles), most)
     size = PANELS.get(columns, 1.9), len(lines) * LINE
     figure, axes = panels(titles, size, most=most, share_y=True)
-    heights = {kind: -i for i, (_, kind) in enumerate(lines) if kind}
+    heights = {config: -i for i, (_, config) in enumerate(lines) if config}
     several = sum(len(one.dots) for one in series) > len({place for one in series for place in one.dots})
     step = 0.26 if several else 0.0  # points of one row and panel are drawn above each other
     for i, (title, ax) in enumerate(zip(titles, axes, strict=True)):
@@ -79,7 +71,7 @@ def dot_figure(
     return figure
 
 
-def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Dot], reference: float) -> None:
+def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Estimate], reference: float) -> None:
     """The same limits for all panels, so that cohorts can be compared by eye."""
     numbers = [n for dot in dots for n in (dot.value, dot.low, dot.high) if math.isfinite(n)] + [reference]
     low, high = min(numbers), max(numbers)
@@ -91,8 +83,8 @@ def _scale(axes: Sequence[Axes], n_lines: int, dots: Sequence[Dot], reference: f
         ax.tick_params(axis="y", length=0)
 
 
-def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Kind, int], shift: float) -> None:
-    present = [(dot, heights[kind] + shift) for (title, kind), dot in series.dots.items() if title == panel]
+def _draw(ax: Axes, series: Series, panel: str, heights: Mapping[Configuration, int], shift: float) -> None:
+    present = [(dot, heights[config] + shift) for (title, config), dot in series.dots.items() if title == panel]
     known = [(dot, y) for dot, y in present if math.isfinite(dot.value)]
     spans = [(dot, y) for dot, y in known if math.isfinite(dot.low)]
     style = series.style

@@ -6,19 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
-from fusionbench.report.figures.rows import alike, kind_of
+from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, GREY, Style
-from fusionbench.report.findings.rows import RowMean, row_means
-from fusionbench.report.model import FULL, HARRELL, is_oracle, row_keys
+from fusionbench.report.findings.estimates import Estimate, RowMean, row_means
+from fusionbench.report.model import FULL, HARRELL, configuration_of, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 
 TITLE = "c-index by cohort and model"
 AXIS = "Harrell's c-index"
 _CAPTION = (
     "Harrell's c with all modalities: mean over test folds, and its 95 % bootstrap interval (sampling of test "
-    "patients, models fixed). Dashed: 0.5, a risk that knows nothing; 1 is a perfect order."
+    "patients, models fixed). Dashed line: 0.5 = chance; 1 = perfect ranking."
 )
 
 
@@ -32,7 +32,9 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     tied = _tied(analysis)
     for i, datasets in enumerate(together):
         of = [m for m in rows if m.row[0] in datasets]
-        figure = dot_figure([kind_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5)
+        figure = dot_figure(
+            [configuration_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5
+        )
         best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: m.mean, default=of[0])
         alt = (
             f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
@@ -50,16 +52,21 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
 def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
     """The best and those not different from it, those that are, and the true hazards."""
 
-    def dots(chosen: Sequence[RowMean]) -> dict[Any, Dot]:
-        return {(m.row[0], kind_of(m.row)): Dot(m.mean, m.low, m.high) for m in chosen}
+    def dots(chosen: Sequence[RowMean]) -> dict[Any, Estimate]:
+        return {(m.row[0], configuration_of(m.row)): Estimate(m.mean, m.low, m.high) for m in chosen}
 
     ranked = [m for m in rows if not is_oracle(m.row[1])]
     kinds = [
         Series(
-            "not told from the best (tie group a)", Style(COLOURS[0], "o"), dots([m for m in ranked if m.row in tied])
+            "not significantly different from the best (tie group a)",
+            Style(COLOURS[0], "o"),
+            dots([m for m in ranked if m.row in tied]),
         ),
         Series(
-            "lower than the best", Style(COLOURS[1], "o"), dots([m for m in ranked if m.row not in tied]), filled=False
+            "significantly lower than the best",
+            Style(COLOURS[1], "o"),
+            dots([m for m in ranked if m.row not in tied]),
+            filled=False,
         ),
         Series("true hazards", Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
     ]

@@ -16,8 +16,8 @@ from fusionbench.core.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, Floats, Predicted, leading, predicted
-from fusionbench.report.figures.rows import named
+from fusionbench.report.figures.predictions import MOST, Floats, JoinedPredictions, best_rows, joined_predictions
+from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, SIZE, Style, legend_handle
 from fusionbench.report.model import unique
 from fusionbench.survival.stats import log_rank_p, risk_groups
@@ -26,7 +26,7 @@ TITLE = "Survival by predicted risk"
 _CAPTION = (
     "Kaplan-Meier curves with pointwise 95 % intervals, and numbers at risk, of test patients above and below the "
     "median predicted risk of their own fold, joined over the folds{first}. p: log-rank test. Best row of each model, "
-    "at most {most}, by mean c-index: chosen on these very patients, so that their p flatters."
+    "at most {most}, by mean c-index: the rows were selected on these patients, so the p-values are optimistic."
 )
 GROUPS = (("low risk", COLOURS[0]), ("high risk", COLOURS[1]))
 BEHIND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 1}
@@ -54,14 +54,14 @@ def kaplan_meier(time: NDArray[Any], event: NDArray[Any]) -> Curve:
     Args:
         time: (case,) months, at least one. event: (case,) bool, True = observed.
     """
-    if not event.any():
+    if not event.any():  # the log-log interval is undefined where survival stays at 1
         flat = np.ones(1)
         return Curve(np.array([float(time.max())]), flat, flat, flat)
     at, survival, interval = kaplan_meier_estimator(event, time, conf_type="log-log")
     return Curve(at, survival, *interval)
 
 
-def p_values(of: Mapping[int, Predicted]) -> dict[int, float | str]:
+def p_values(of: Mapping[int, JoinedPredictions]) -> dict[int, float | str]:
     """Repeat to the p of the log-rank test, or why there is none."""
     made: dict[int, float | str] = {}
     for repeat, one in of.items():
@@ -74,7 +74,7 @@ def p_values(of: Mapping[int, Predicted]) -> dict[int, float | str]:
 
 def p_text(p: Mapping[int, float | str]) -> str:
     """The p of the first repeat, and the range of all repeats where there are several."""
-    first, *_ = p.values()
+    first, *_ = p.values()  # the curves are those of the first repeat
     numbers = [value for value in p.values() if isinstance(value, float)]
     text = f"p {_number(first)}" if isinstance(first, float) else "p undefined"
     return text + (f" ({_range(numbers)} over {len(p)} repeats)" if len(p) > 1 and numbers else "")
@@ -93,14 +93,14 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
     """A figure for each cohort."""
     datasets = unique(analysis.stored.cells["dataset"])
     for i, dataset in enumerate(datasets):
-        rows = [m.row for m in leading(analysis, dataset)]
-        found = predicted(analysis, dataset, rows)
+        rows = [m.row for m in best_rows(analysis, dataset)]
+        found = joined_predictions(analysis, dataset, rows)
         title = f"{TITLE}: {dataset}"
         if not found:
             why = "test folds overlap, so that a patient would count several times" if rows else "no row has a c-index"
             yield Omitted(title, why)
             continue
-        panels_of = {named(row): found[row] for row in rows if row in found}
+        panels_of = {row_label(row): found[row] for row in rows if row in found}
         ps = [p_values(of) for of in panels_of.values()]
         below = sum(isinstance(p := next(iter(of.values())), float) and p < 0.05 for of in ps)
         alt = f"Two survival curves for each of {len(ps)} rows on {dataset}; log-rank p lies below 0.05 for {below}."
@@ -109,7 +109,7 @@ def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
         yield ReportFigure(numbered("survival", i, len(datasets)), title, caption, alt, figure(panels_of))
 
 
-def figure(rows: Mapping[str, Mapping[int, Predicted]]) -> Figure:
+def figure(rows: Mapping[str, Mapping[int, JoinedPredictions]]) -> Figure:
     """A panel for each row: curves of its first repeat."""
     size = (2.7, 1.7)
     drawing, axes = panels(list(rows), size, most=3)
@@ -135,7 +135,7 @@ def _draw(ax: Axes, curve: Curve, colour: str) -> None:
 
 
 def _at_risk(ax: Axes, time: Floats, high: NDArray[np.bool_]) -> None:
-    """Patients still followed at each tick, below the axis."""
+    """Write the number of patients still followed at each tick below the axis."""
     longest = float(time.max())
     step = next((s for s in STEPS if longest / s <= 6), STEPS[-1])
     ticks = [float(tick) for tick in range(0, int(longest) + 1, step)]

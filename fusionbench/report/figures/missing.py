@@ -12,20 +12,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.row_labels import LINE, label_rows, lines_of
-from fusionbench.report.figures.rows import alike, groups, kind_of
+from fusionbench.report.figures.rows import LINE, alike, groups, label_rows, lines_of
 from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Style, legend_handle, shortened, styles
-from fusionbench.report.findings import estimates
+from fusionbench.report.findings.estimates import Estimate, c_estimate, fold_c
 from fusionbench.report.findings.missing import rate_of
-from fusionbench.report.model import FULL, Row, unique
+from fusionbench.report.findings.select_rows import BEST_UNIMODAL, fused_rows, patterns_of
+from fusionbench.report.model import FULL, RowKey, configuration_of, unique
+from fusionbench.report.paired import fold_mean
 
 CURVES, HALF, PATTERNS = "Modalities hidden at random", "One modality a patient", "Each missing-modality pattern"
 _CURVES = (
     "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again, and "
-    "masks are the same for all models. Intervals and areas stand in the sections below."
+    "masks are the same for all models. Intervals and areas: see the sections below."
 )
 _HALF = "Filled: all modalities. Open: each test patient keeps exactly one of theirs. With 95 % bootstrap intervals."
 _PATTERNS = (
@@ -38,8 +39,8 @@ WIDTHS = {1: 6.0, 2: 4.2}
 MOST = 12
 """Models that have a colour."""
 
-NAME = 40
-"""Characters of a model's name in the legend."""
+NAME = 2.9
+"""Inches of a model's name in the legend."""
 
 CELL = 0.46
 """Inches of a pattern's column."""
@@ -47,20 +48,20 @@ CELL = 0.46
 
 def missing(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """Curves and patterns of every cohort, pairs for cohorts that share their modality sets; or why there are none."""
-    rows = [row for name in unique(analysis.stored.cells["dataset"]) for row in estimates.fused_rows(analysis, name)]
+    rows = [row for name in unique(analysis.stored.cells["dataset"]) for row in fused_rows(analysis, name)]
     yield from _curves(analysis, rows)
     yield from _halves(analysis, rows)
     yield from _grids(analysis, rows)
 
 
-def points(analysis: Analysis, row: Row) -> list[tuple[float, float]]:
+def points(analysis: Analysis, row: RowKey) -> list[tuple[float, float]]:
     """(p, c) of a row by rising p; `full` is p = 0. Only (0, c) where it was tested under no rate."""
-    tested = [FULL, *estimates.patterns_of(analysis, [row], "rate")]
-    values = {rate_of(pattern): estimates.c_of(estimates.values_of(analysis, (row, pattern))) for pattern in tested}
+    tested = [FULL, *patterns_of(analysis, [row], "rate")]
+    values = {rate_of(pattern): fold_mean(fold_c(analysis, (row, pattern))) for pattern in tested}
     return sorted((p, c) for p, c in values.items() if math.isfinite(c))
 
 
-def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
+def _curves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmitted]:
     curves = {row: points(analysis, row) for row in rows}
     drawn = [row for row, of in curves.items() if len(of) > 1]
     datasets = list(dict.fromkeys(row[0] for row in drawn))
@@ -79,9 +80,9 @@ def _curves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted
         yield ReportFigure(numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of))
 
 
-def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
+def curve_figure(curves: Mapping[RowKey, Sequence[tuple[float, float]]]) -> Figure:
     """A panel for each modality set and variant of one dataset, a line for each model."""
-    sets = groups(kind_of(row) for row in curves)
+    sets = groups(configuration_of(row) for row in curves)
     by_model = styles(_highest(curves))
     size = (WIDTHS.get(len(sets), 3.1), 2.3)
     figure, axes = panels(list(sets), size, most=3)
@@ -89,7 +90,7 @@ def curve_figure(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> Figure:
     room = 0.05 * (max(values) - min(values)) or 0.02
     for group, ax in zip(sets, axes, strict=True):
         for row, of in curves.items():
-            if kind_of(row) in sets[group]:
+            if configuration_of(row) in sets[group]:
                 _line(ax, of, by_model.get(row[1]))
         ax.set_ylim(min(values) - room, max(values) + room)
         ax.set(xlabel="p: each modality hidden with this probability", ylabel="Harrell's c-index")
@@ -107,17 +108,17 @@ def _line(ax: Axes, of: Sequence[tuple[float, float]], style: Style | None) -> N
         ax.plot(p, c, color=style.colour, marker=style.marker, markersize=3.5, linestyle=style.line)
 
 
-def _highest(curves: Mapping[Row, Sequence[tuple[float, float]]]) -> list[str]:
-    """The models whose best curve is highest on the mean, and the one they are held against; in the rows' order."""
+def _highest(curves: Mapping[RowKey, Sequence[tuple[float, float]]]) -> list[str]:
+    """The models with the highest mean of their best curve, and their reference `best-unimodal`, in the rows' order."""
     height = dict[str, float]()
     for row, of in curves.items():
         height[row[1]] = max(height.get(row[1], 0.0), float(np.mean([c for _, c in of])))
-    best = {*sorted(height, key=lambda model: -height[model])[:MOST], estimates.BEST_UNIMODAL}
+    best = {*sorted(height, key=lambda model: -height[model])[:MOST], BEST_UNIMODAL}
     return [model for model in height if model in best]
 
 
-def _halves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
-    tested = [row for row in rows if estimates.values_of(analysis, (row, "half"))]
+def _halves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmitted]:
+    tested = [row for row in rows if fold_c(analysis, (row, "half"))]
     if not tested:
         yield Omitted(HALF, "no row on several modalities was tested under the pattern half")
         return
@@ -128,19 +129,20 @@ def _halves(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted
             Series("all modalities", Style(COLOURS[0], "o"), _dots(analysis, of, FULL)),
             Series("one modality a patient", Style(COLOURS[1], "s"), _dots(analysis, of, "half"), filled=False),
         ]
-        figure = dot_figure([kind_of(row) for row in of], datasets, series, axis="Harrell's c-index", reference=0.5)
+        figure = dot_figure(
+            [configuration_of(row) for row in of], datasets, series, axis="Harrell's c-index", reference=0.5
+        )
         alt = f"Pairs of points: c-index of {len(of)} rows on {', '.join(datasets)}, with all and with one modality."
         yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure)
 
 
-def _dots(analysis: Analysis, rows: Sequence[Row], pattern: str) -> dict[Any, Dot]:
-    found = {row: estimates.c(analysis, (row, pattern)) for row in rows}
-    return {(row[0], kind_of(row)): Dot(c.value, c.low, c.high) for row, c in found.items()}
+def _dots(analysis: Analysis, rows: Sequence[RowKey], pattern: str) -> dict[Any, Estimate]:
+    return {(row[0], configuration_of(row)): c_estimate(analysis, (row, pattern)) for row in rows}
 
 
-def _grids(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]:
+def _grids(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmitted]:
     tested = {
-        name: [p for kind in ("only", "drop") for p in estimates.patterns_of(analysis, _of(rows, name), kind)]
+        name: [p for kind in ("only", "drop") for p in patterns_of(analysis, _of(rows, name), kind)]
         for name in dict.fromkeys(row[0] for row in rows)
     }
     found = {name: patterns for name, patterns in tested.items() if patterns}
@@ -153,18 +155,18 @@ def _grids(analysis: Analysis, rows: Sequence[Row]) -> Iterator[FigureOrOmitted]
         yield ReportFigure(numbered("missing-patterns", i, len(found)), f"{PATTERNS}: {name}", _PATTERNS, alt, figure)
 
 
-def _of(rows: Sequence[Row], dataset: str) -> list[Row]:
+def _of(rows: Sequence[RowKey], dataset: str) -> list[RowKey]:
     return [row for row in rows if row[0] == dataset]
 
 
-def grid_figure(analysis: Analysis, rows: Sequence[Row], patterns: Sequence[str]) -> Figure:
+def grid_figure(analysis: Analysis, rows: Sequence[RowKey], patterns: Sequence[str]) -> Figure:
     """A line for each row, a column for each pattern, the number in each cell."""
-    lines = lines_of([kind_of(row) for row in rows])
-    of = {kind_of(row): row for row in rows}
+    lines = lines_of([configuration_of(row) for row in rows])
+    of = {configuration_of(row): row for row in rows}
     values = np.full((len(lines), len(patterns)), np.nan)
     for i, (_, kind) in enumerate(lines):
         if kind:
-            values[i] = [estimates.c_of(estimates.values_of(analysis, (of[kind], p))) for p in patterns]
+            values[i] = [fold_mean(fold_c(analysis, (of[kind], p))) for p in patterns]
     size = (len(patterns) * CELL, len(lines) * LINE)
     figure = Figure(figsize=(size[0] + 4, size[1] + 4), layout="constrained")
     ax = figure.subplots()

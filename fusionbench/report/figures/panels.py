@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from fusionbench.report.figures.style import wrapped
+from fusionbench.report.figures.style import inches, wrapped
 
-LETTERS = 12.0
-"""Characters of an inch of text that no name exceeds, but for one of capitals alone."""
+KEY = 0.6
+"""Inches of a legend's column beside its text: the mark, and the space around both."""
 
 Size = tuple[float, float]
 """Width and height of a panel in inches."""
@@ -29,14 +29,14 @@ def panels(titles: Sequence[str], size: Size, *, most: int, share_y: bool = Fals
 
     Args:
         most: panels side by side.
-        share_y: panels have one y axis, whose tick labels stand left of the first in each row.
+        share_y: panels have one y axis, with tick labels left of the first panel in each row.
     """
     columns = balanced(len(titles), most)
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(columns * (size[0] + 1) + 3, rows * (size[1] + 2) + 1), layout="constrained")
     grid = [ax for row in figure.subplots(rows, columns, squeeze=False, sharey=share_y) for ax in row]
     for title, ax in zip(titles, grid, strict=False):
-        ax.set_title(wrapped(title, int(size[0] * LETTERS)))
+        ax.set_title(wrapped(title, size[0]))
     for ax in grid[len(titles) :]:
         ax.remove()
     return figure, grid[: len(titles)]
@@ -50,7 +50,7 @@ def lay_out(figure: Figure, size: Size, handles: Sequence[Line2D] = ()) -> None:
     """
     _resize(figure, size)
     if handles:
-        width = max(len(str(handle.get_label())) for handle in handles) / LETTERS + 0.75
+        width = max(inches(str(handle.get_label())) for handle in handles) + KEY
         columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
         figure.set_figheight(figure.get_figheight() + len(handles) / columns * 0.2 + 0.2)  # room to begin with
         figure.legend(handles=handles, loc="outside lower center", ncols=columns)

@@ -10,11 +10,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Style, shortened
-from fusionbench.report.findings.pooled import RANKS_FROM, Kind, Pooled, ranks
-from fusionbench.report.findings.pooled import pooled as pooled_cohorts
+from fusionbench.report.findings.estimates import Estimate
+from fusionbench.report.findings.pooled import RANKS_FROM, PooledCohorts, pool_cohorts, ranks
+from fusionbench.report.model import Configuration
 from fusionbench.report.ranking import ALPHA
 from fusionbench.suites.suite import BASE
 from fusionbench.survival.stats import RankTest
@@ -27,12 +28,12 @@ _CAPTION = (
 )
 _RANKED = (
     "Critical-difference drawing (Demsar 2006): mean rank over {n} cohorts, 1 is best. The bar joins the best-ranked "
-    "row with those that Wilcoxon's signed-rank test, Holm-adjusted, does not tell from it at 5 %; Iman and "
+    "row with those not significantly different from it (Wilcoxon's signed-rank test, Holm-adjusted, 5 %); Iman and "
     "Davenport's F = {f:.2f}, p = {p:.3f}."
 )
 LINE = 0.2
-NAME = 32
-"""Characters of a row's name beside the ranks."""
+NAME = 2.5
+"""Inches of a row's name beside the ranks."""
 
 SCALE = 4.0
 """Inches."""
@@ -40,50 +41,50 @@ SCALE = 4.0
 
 def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A panel for each variant, and from six cohorts on a figure of ranks."""
-    found = pooled_cohorts(analysis)
+    found = pool_cohorts(analysis)
     if not found:
-        yield Omitted(TITLE, "pooling needs two or more rows that stand in the same two or more cohorts")
+        yield Omitted(TITLE, "pooling needs two or more rows that were run on the same two or more cohorts")
         return
     yield _means(found)
     ranked = [together for together in found if together.n_cohorts >= RANKS_FROM]
     if not ranked:
         n = max(together.n_cohorts for together in found)
-        yield Omitted(RANKS, f"ranks carry a test from {RANKS_FROM} cohorts on; here rows share {n}")
+        yield Omitted(RANKS, f"ranks are tested from {RANKS_FROM} cohorts on; here rows share {n}")
     for i, together in enumerate(ranked):
         yield _ranked(together, ranks(analysis, together), numbered("ranks", i, len(ranked)))
 
 
-def _means(found: Sequence[Pooled]) -> FigureOrOmitted:
+def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     """Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
-        (panel[together.variant], (kind[0], kind[1], BASE)): Dot(-effect.mean, -effect.high, -effect.low)
+        (panel[together.variant], (config[0], config[1], BASE)): Estimate(-effect.mean, -effect.high, -effect.low)
         for together in found
-        for kind, effect in together.effects.items()
+        for config, effect in together.effects.items()
         if effect is not None
     }
     if not dots:
         return Omitted(TITLE, "the rows' differences have no spread over folds, so that cohorts cannot be weighed")
-    kinds = [(kind[0], kind[1], BASE) for together in found for kind in together.rows]
+    configs = [(config[0], config[1], BASE) for together in found for config in together.rows]
     shown = [title for title in panel.values() if any(title == place for place, _ in dots)]
     series = Series("difference", Style(COLOURS[0], "o"), dots)
-    figure = dot_figure(kinds, shown, [series], axis="difference in c-index", reference=0.0)
+    figure = dot_figure(configs, shown, [series], axis="difference in c-index", reference=0.0)
     leaders = "; ".join(f"{panel[of.variant]}: {of.leader[0]} on {of.leader[1]} leads" for of in found)
     below = sum(dot.high < 0 for dot in dots.values())
     alt = f"Points with intervals: mean difference to the leader. {below} of {len(dots)} intervals lie below zero."
     return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure)
 
 
-def _ranked(together: Pooled, test: RankTest, name: str) -> ReportFigure:
-    kinds = list(together.rows)
-    best = kinds[test.best]
+def _ranked(together: PooledCohorts, test: RankTest, name: str) -> ReportFigure:
+    configs = list(together.rows)
+    best = configs[test.best]
     caption = _RANKED.format(n=together.n_cohorts, f=test.f, p=test.p)
-    alt = f"Mean ranks of {len(kinds)} rows over {together.n_cohorts} cohorts; {best[0]} on {best[1]} is best-ranked."
+    alt = f"Mean ranks of {len(configs)} rows over {together.n_cohorts} cohorts; {best[0]} on {best[1]} is best-ranked."
     title = RANKS + ("" if together.variant == BASE else f": {together.variant}")
-    return ReportFigure(name, title, caption, alt, rank_figure(kinds, test))
+    return ReportFigure(name, title, caption, alt, rank_figure(configs, test))
 
 
-def rank_figure(kinds: Sequence[Kind], test: RankTest) -> Figure:
+def rank_figure(configs: Sequence[Configuration], test: RankTest) -> Figure:
     """Names of the better half at the left, of the others at the right, each joined to its rank on the scale."""
     order = [int(i) for i in np.argsort(test.ranks, kind="stable")]
     half = -(-len(order) // 2)
@@ -99,7 +100,7 @@ def rank_figure(kinds: Sequence[Kind], test: RankTest) -> Figure:
         y = -0.35 - LINE * (place if left else len(order) - 1 - place)
         edge = 1 if left else len(order)
         axes.plot([test.ranks[i], test.ranks[i], edge], [0, y, y], color=GREY, linewidth=0.8, clip_on=False)
-        text = shortened(f"{kinds[i][0]} on {kinds[i][1]}", NAME) + f"  {test.ranks[i]:.2f}"
+        text = shortened(f"{configs[i][0]} on {configs[i][1]}", NAME) + f"  {test.ranks[i]:.2f}"
         axes.annotate(
             *(text, (edge, y)),
             xytext=(-4 if left else 4, 0),

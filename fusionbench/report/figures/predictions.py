@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.findings.rows import RowMean, row_means
-from fusionbench.report.model import FULL, Row, as_row, is_oracle
+from fusionbench.report.findings.estimates import RowMean, row_means
+from fusionbench.report.model import FULL, RowKey, is_oracle, row_key
 from fusionbench.results.frames import ROW
 
 Floats = NDArray[np.float64]
@@ -22,7 +22,7 @@ MOST = 6
 
 
 @dataclass(frozen=True)
-class Predicted:
+class JoinedPredictions:
     """One row's test cases of one repeat.
 
     Attributes:
@@ -39,8 +39,8 @@ class Predicted:
     survival: dict[float, Floats]
 
 
-def leading(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
-    """Of the models with the highest mean c each one's best row, at most `most`; the true hazards are no model."""
+def best_rows(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
+    """The best row of each model by mean c, highest first, at most `most`; without the oracle baseline."""
     rows = [m for m in row_means(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
     best: dict[str, RowMean] = {}
     for m in sorted(rows, key=lambda m: -m.mean):
@@ -48,7 +48,9 @@ def leading(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]
     return list(best.values())[:most]
 
 
-def predicted(analysis: Analysis, dataset: str, rows: Sequence[Row]) -> dict[Row, dict[int, Predicted]]:
+def joined_predictions(
+    analysis: Analysis, dataset: str, rows: Sequence[RowKey]
+) -> dict[RowKey, dict[int, JoinedPredictions]]:
     """Row to repeat to its predictions.
 
     Rows whose test folds overlap, as random splits do, are absent: joined, a patient would count several times.
@@ -60,18 +62,18 @@ def predicted(analysis: Analysis, dataset: str, rows: Sequence[Row]) -> dict[Row
     frame = analysis.frames.predictions[chosen.to_numpy()]
     targets = analysis.stored.targets
     of_case = targets[targets["dataset"] == dataset].set_index("case")
-    wanted, made = set(rows), dict[Row, dict[int, Predicted]]()
+    wanted, made = set(rows), dict[RowKey, dict[int, JoinedPredictions]]()
     for key, part in frame.groupby([*ROW, "repeat"], sort=False, observed=True):
-        row, repeat = as_row(key), int(str(key[-1]))
+        row, repeat = row_key(key), int(str(key[-1]))
         if row in wanted and not part["case"].duplicated().any():
             made.setdefault(row, {})[repeat] = _of(part, of_case)
     return made
 
 
-def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> Predicted:
+def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> JoinedPredictions:
     known = of_case.reindex(part["case"].astype(str))
     columns = [name for name in part.columns if name.startswith("S_") and part[name].notna().all()]
-    return Predicted(
+    return JoinedPredictions(
         time=known["time"].to_numpy(np.float64),
         event=known["event"].to_numpy(bool),
         risk=part["risk"].to_numpy(np.float64),
@@ -80,9 +82,11 @@ def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> Predicted:
     )
 
 
-def quarters(of: Predicted, n: int = 4) -> NDArray[np.int64]:
-    """(case,) 0 = lowest to n - 1 = highest predicted risk among the cases of its own fold, in equal parts; ties stay
-    in the order of the cases."""
+def risk_quarters(of: JoinedPredictions, n: int = 4) -> NDArray[np.int64]:
+    """(case,) 0 = lowest to n - 1 = highest predicted risk among the cases of its own fold, in equal parts.
+
+    Risks of different folds are of different models, so cases are ranked within folds; ties keep the order of cases.
+    """
     made: NDArray[Any] = np.zeros(len(of.risk), dtype=np.int64)
     for fold in np.unique(of.fold):
         members = np.flatnonzero(of.fold == fold)

@@ -1,43 +1,39 @@
-"""Which rows stand in a figure and in which order: by modality set and variant, then as the suite lists its models."""
+"""Rows of figures: which are drawn, in which order, and their names at the y axis."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from fusionbench.report.model import Row
+from matplotlib.axes import Axes
+from matplotlib.transforms import blended_transform_factory
+
+from fusionbench.report.figures.style import SIZE, inches, shortened
+from fusionbench.report.model import Configuration, RowKey, configuration_of
 from fusionbench.suites.suite import BASE
 
-Kind = tuple[str, str, str]
-"""Model, modalities, variant: a row wherever it stands."""
 
-
-def kind_of(row: Row) -> Kind:
-    """A row without its dataset: model, modalities, variant."""
-    return row[1], row[2], row[3]
-
-
-def group_of(kind: Kind) -> str:
+def group_of(config: Configuration) -> str:
     """The modality set, with the variant unless it is the unchanged suite."""
-    return kind[1] + ("" if kind[2] == BASE else f" ({kind[2]})")
+    return config[1] + ("" if config[2] == BASE else f" ({config[2]})")
 
 
-def named(row: Row) -> str:
+def row_label(row: RowKey) -> str:
     """A row in one line, without its dataset."""
-    return f"{row[1]} on {group_of(kind_of(row))}"
+    return f"{row[1]} on {group_of(configuration_of(row))}"
 
 
-def groups(kinds: Iterable[Kind]) -> dict[str, list[Kind]]:
-    """Kinds by modality set and variant, both in order of appearance."""
-    made: dict[str, list[Kind]] = {}
-    for kind in dict.fromkeys(kinds):
-        made.setdefault(group_of(kind), []).append(kind)
+def groups(configs: Iterable[Configuration]) -> dict[str, list[Configuration]]:
+    """Configurations by modality set and variant, both in order of appearance."""
+    made: dict[str, list[Configuration]] = {}
+    for config in dict.fromkeys(configs):
+        made.setdefault(group_of(config), []).append(config)
     return made
 
 
-def alike(rows: Iterable[Row]) -> list[list[str]]:
-    """Datasets that share most of their modality sets stand in one figure, side by side.
+def alike(rows: Iterable[RowKey]) -> list[list[str]]:
+    """Datasets in groups, one a figure: those of a group share most of their modality sets.
 
-    Others would leave most lines of one another's panels empty.
+    Others side by side would leave most lines of their panels empty.
     """
     sets: dict[str, set[str]] = {}
     for row in rows:
@@ -56,11 +52,52 @@ def _overlap(one: set[str], other: set[str]) -> float:
     return len(one & other) / len(one | other)
 
 
-def widest(rows: Sequence[Row], inputs: Mapping[Row, int]) -> list[Row]:
+def widest(rows: Sequence[RowKey], inputs: Mapping[RowKey, int]) -> list[RowKey]:
     """One row of each model and variant: the one on most modalities, of equals the first."""
-    best: dict[tuple[str, str], Row] = {}
+    best: dict[tuple[str, str], RowKey] = {}
     for row in rows:
         key = (row[1], row[3])
         if key not in best or inputs[row] > inputs[best[key]]:
             best[key] = row
     return list(best.values())
+
+
+LINE = 0.18
+"""Inches of a row."""
+
+NAME = 2.9
+"""Inches of the longest model name that is not shortened."""
+
+LabelLine = tuple[str, Configuration | None]
+"""Text of a line, and the row that is drawn on it; a heading has none."""
+
+
+def lines_of(configs: Sequence[Configuration]) -> list[LabelLine]:
+    """Lines from top to bottom: each modality set as a heading, followed by its rows."""
+    lines: list[LabelLine] = []
+    for group, members in groups(configs).items():
+        lines.append((group, None))
+        lines += [(config[0], config) for config in members]
+    return lines
+
+
+def label_rows(ax: Axes, lines: Sequence[LabelLine], width: float) -> None:
+    """Write the text of line i at y = -i: model names as tick labels, headings from the figure's left edge on.
+
+    Args:
+        width: of all panels side by side in inches; a heading may reach over them.
+    """
+    names = {-i: shortened(text, NAME) for i, (text, config) in enumerate(lines) if config}
+    ax.set_yticks(list(names), list(names.values()), fontsize=SIZE)
+    ax.tick_params(axis="y", length=0)
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    whole = width + max(map(inches, names.values()))
+    place = blended_transform_factory(figure.dpi_scale_trans, ax.transData)
+    box = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+    for i, (text, config) in enumerate(lines):
+        if config is None:
+            # a text of the figure, not of the axes: the next panel's background would cover it
+            figure.text(
+                0.05, -i, shortened(text, whole, weight="bold"), transform=place, va="center", weight="bold", bbox=box
+            )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import matplotlib as mpl
 from matplotlib.font_manager import FontProperties, findfont
 from matplotlib.ft2font import FT2Font
 from matplotlib.lines import Line2D
+from matplotlib.textpath import text_to_path
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito 2008, without the yellow that is lost on white."""
@@ -23,12 +24,14 @@ LINES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)), (0
 DASHED: Any = (0, (4, 2))
 GREY, PALE = "#595959", "#D9D9D9"
 SIZE = 8.0
-"""Font size in points of all text but titles."""
+"""Font size of all text but titles, in points."""
+TITLE_SIZE = SIZE + 1
+"""Font size of the titles of panels, in points."""
 
 RC: dict[str, Any] = {
     "font.family": ["DejaVu Sans"],
     "font.size": SIZE,
-    "axes.titlesize": SIZE + 1,
+    "axes.titlesize": TITLE_SIZE,
     "axes.titlelocation": "left",
     "axes.labelsize": SIZE,
     "xtick.labelsize": SIZE - 1,
@@ -95,26 +98,58 @@ def _glyphs() -> frozenset[int]:
     return frozenset(FT2Font(findfont(FontProperties(family=RC["font.family"]))).get_charmap())
 
 
-def shortened(text: str, letters: int) -> str:
-    """The text on one line with at most `letters` characters; the middle of a longer one becomes an ellipsis."""
-    whole, kept = displayable(text), letters - 1
-    if len(whole) <= letters:
-        return whole
-    return f"{whole[: (kept + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{whole[len(whole) - kept // 2 :]}"
+@cache
+def inches(text: str, size: float = SIZE, weight: str = "normal") -> float:
+    """Width of a line of text in inches.
 
-
-def wrapped(text: str, letters: int, lines: int = 3) -> str:
-    """The text on at most `lines` lines of at most `letters` characters; the last line is shortened to fit.
-
-    Lines may also be broken after a comma or a plus, which separate options and modalities.
+    Args:
+        size: of the font in points.
     """
-    parts = textwrap.wrap(displayable(text).replace(",", ", ").replace("+", "+ "), letters, break_on_hyphens=False) or [
-        ""
-    ]
-    parts = [part.replace(", ", ",").replace("+ ", "+") for part in parts]
-    if len(parts) > lines:
-        parts = [*parts[: lines - 1], shortened("".join(parts[lines - 1 :]), letters)]
-    return "\n".join(parts)
+    font = FontProperties(family=RC["font.family"], size=size, weight=weight)
+    points, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return float(points) / 72
+
+
+def shortened(text: str, width: float, size: float = SIZE, weight: str = "normal") -> str:
+    """The text on one line of at most `width` inches; the middle of a longer one becomes an ellipsis."""
+    whole = displayable(text)
+    if inches(whole, size, weight) <= width:
+        return whole
+    forms = (
+        f"{whole[: (n + 1) // 2]}\N{HORIZONTAL ELLIPSIS}{whole[len(whole) - n // 2 :]}"
+        for n in range(len(whole), 0, -1)
+    )
+    return next((form for form in forms if inches(form, size, weight) <= width), "\N{HORIZONTAL ELLIPSIS}")
+
+
+def wrapped(text: str, width: float, lines: int = 3) -> str:
+    """The title of a panel on at most `lines` lines of at most `width` inches; the last line is shortened to fit.
+
+    Lines end after a space; those of a longer word also between options and modalities, or after a hyphen, an
+    underscore or an equals sign.
+    """
+    made = [""]
+    for part in _parts(displayable(text), width):
+        if made[-1] and inches((made[-1] + part).rstrip(), TITLE_SIZE) > width:
+            made.append("")
+        made[-1] += part
+    if len(made) > lines:
+        made = [*made[: lines - 1], "".join(made[lines - 1 :])]
+    return "\n".join(shortened(line, width, TITLE_SIZE) for line in made)
+
+
+BREAKS = (r"(?<= )", r"(?<=[,+])|(?=\[)", r"(?<=[-_=])")
+"""Where a line of a title may end, the best places first."""
+
+
+def _parts(text: str, width: float, breaks: Sequence[str] = BREAKS) -> Iterator[str]:
+    """The text in pieces of at most `width` inches, as far as its breaks allow; finer breaks only where needed."""
+    best, *finer = breaks
+    for part in re.split(best, text):
+        if finer and inches(part.rstrip(), TITLE_SIZE) > width:
+            yield from _parts(part, width, finer)
+        else:
+            yield part
 
 
 def legend_handle(style: Style, label: str, *, filled: bool = True, line: bool = False) -> Line2D:

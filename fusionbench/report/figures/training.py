@@ -15,9 +15,9 @@ from matplotlib.ticker import MaxNLocator
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.rows import named, widest
+from fusionbench.report.figures.rows import row_label, widest
 from fusionbench.report.figures.style import COLOURS, Style, legend_handle
-from fusionbench.report.model import Row, as_row
+from fusionbench.report.model import RowKey, row_key
 from fusionbench.results.frames import ROW
 
 MOST = 6
@@ -68,13 +68,13 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
 
 
 def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> ReportFigure:
-    by_row = {as_row(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
+    by_row = {row_key(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
     rows = widest(list(by_row), analysis.inputs)
     shown = rows[:MOST]
     dataset = shown[0][0]
     more = "Each model on its largest modality set. "
     more += f"The first {MOST} of {len(rows)}. " if len(rows) > MOST else ""
-    alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(map(named, shown))}."
+    alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(map(row_label, shown))}."
     figure = curve_figure({row: by_row[row] for row in shown}, quantity)
     return ReportFigure(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
 
@@ -98,10 +98,10 @@ def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
     return curves.dropna().mean(axis=1)
 
 
-def curve_figure(rows: Mapping[Row, pd.DataFrame], quantity: Quantity) -> Figure:
+def curve_figure(rows: Mapping[RowKey, pd.DataFrame], quantity: Quantity) -> Figure:
     """A panel for each row."""
     size = (2.0, 1.5)
-    figure, axes = panels([named(row) for row in rows], size, most=4)
+    figure, axes = panels([row_label(row) for row in rows], size, most=4)
     for history, ax in zip(rows.values(), axes, strict=True):
         for part, style in quantity.parts.items():
             _draw(ax, by_fold(history[history["split"] == part]), style)

@@ -7,19 +7,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.figures.dot_plot import Dot, Series, dot_figure
+from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
-from fusionbench.report.figures.rows import alike, kind_of
+from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, Style
+from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
-from fusionbench.report.model import Row, unique
+from fusionbench.report.model import RowKey, configuration_of, unique
 
 TITLE = "Uplift over the best uni-modal model"
 AXIS = "uplift (%)"
 _CAPTION = "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient."
 _MARKS = {
-    True: " Filled: over the uni-modal model that validation cases choose.",
-    False: " Open: over the one that is best on the very test cases (optimistic).",
+    True: " Filled: over the uni-modal model picked on validation patients.",
+    False: " Open: over the one that scored best on the test patients (optimistic).",
 }
 
 
@@ -30,29 +31,29 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     if not series:
         yield Omitted(TITLE, "no row on several modalities has one on a single modality of them to be held against")
         return
-    compared = [row for row in rows if any((row[0], kind_of(row)) in of.dots for of in series)]
+    compared = [row for row in rows if any((row[0], configuration_of(row)) in of.dots for of in series)]
     together = alike(compared)
     for i, datasets in enumerate(together):
         of = [row for row in compared if row[0] in datasets]
         shown = [_of(s, datasets) for s in series]
-        figure = dot_figure([kind_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
+        figure = dot_figure([configuration_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
         caption = _CAPTION + "".join(_MARKS[s.filled] for s in shown if s.dots)
         yield ReportFigure(
             numbered("uplift", i, len(together)), TITLE, caption, _alt(shown[0], len(of), datasets), figure
         )
 
 
-def _series(analysis: Analysis, rows: Sequence[Row]) -> Iterator[Series]:
+def _series(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[Series]:
     pairs = {row: references(analysis, row) for row in rows}
     for i, (label, filled) in enumerate(
-        (("over the one chosen on validation", True), ("over the test-best one", False))
+        (("over the one picked on validation patients", True), ("over the one best on the test patients", False))
     ):
-        dots: dict[Any, Dot] = {}
+        dots: dict[Any, Estimate] = {}
         for row, pair in pairs.items():
             other = pair[i]
             gain = None if other is None else uplift_over(analysis, row, other)
             if gain is not None and math.isfinite(gain.value):
-                dots[row[0], kind_of(row)] = Dot(gain.value, gain.low, gain.high)
+                dots[row[0], configuration_of(row)] = gain
         yield Series(label, Style(COLOURS[i], "os"[i]), dots, filled)
 
 

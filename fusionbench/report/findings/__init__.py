@@ -10,17 +10,17 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
-from fusionbench.report.findings.pooled import cohorts
-from fusionbench.report.findings.variants import switches
+from fusionbench.report.findings.pooled import pooled_sections
+from fusionbench.report.findings.variants import variant_effects
 
 Lock = Mapping[str, Any]
 SectionMaker = Callable[[Analysis, Lock], Iterable[Section]]
-"""Yields sections, or none where it has nothing to say."""
+"""From stored results and the lock to sections, or to none where they do not apply."""
 
-BUILTIN: tuple[SectionMaker, ...] = (cohorts, did_fusion_help, missing_modalities, switches)
+BUILTIN: tuple[SectionMaker, ...] = (pooled_sections, did_fusion_help, missing_modalities, variant_effects)
 
 FOLDED = ("modalities", "variant")
-"""Columns that are said once where they are the same in every line."""
+"""Columns that are written once, below the heading, where they are equal in every line."""
 
 
 def findings(analysis: Analysis, lock: Lock, registry: Registry) -> list[Section]:

@@ -1,4 +1,4 @@
-"""Which comparable pairs of patients each modality ranks right, and what a fusion model makes of them."""
+"""Shares of comparable patient pairs that each modality ranks right, and how a fusion model ranks the same pairs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings import estimates
-from fusionbench.report.findings.visible_cases import having_of
-from fusionbench.report.model import FULL, Fold, Row
-from fusionbench.report.predictions import Cohort, FoldPredictions, cohort_of, fold_predictions
+from fusionbench.report.findings.select_rows import modality_names, set_label, unimodal_rows
+from fusionbench.report.findings.visible_cases import modalities_of_cases
+from fusionbench.report.model import FULL, FoldKey, RowKey
+from fusionbench.report.predictions import FoldPredictions, FollowUp, fold_predictions, follow_up_of
 from fusionbench.survival.stats import comparable_pairs, concordant_pairs, fold_shares
 from fusionbench.survival.stats.concordance import Floats
 
@@ -25,12 +25,12 @@ _TEXT = (
     "exactly one, and neither rank right."
 )
 
-ByFold = Mapping[Fold, FoldPredictions]
+ByFold = Mapping[FoldKey, FoldPredictions]
 Bools = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Shares:
+class PairShares:
     """Shares of comparable pairs; each field is a mean over folds, then repeats.
 
     Attributes:
@@ -45,49 +45,53 @@ class Shares:
     right: tuple[tuple[float, float, float], ...] = ()
 
 
-def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Iterator[Section]:
+def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Iterator[Section]:
     """One section a modality set and variant, where one kind of model was run on two of its modalities alone."""
     sets = dict.fromkeys((row[2], row[3]) for row in fused)
     several = len({variant for _, variant in sets}) > 1
-    cohort = cohort_of(analysis.stored, dataset) if sets else None
+    cohort = follow_up_of(analysis.stored, dataset) if sets else None
     parts = _by_row(analysis, cohort) if cohort else {}
     for modalities, variant in sets:
         of_set = [row for row in fused if row[2:] == (modalities, variant)]
         model, single = _kind(analysis, of_set[0])
         if len(single) > 1 and cohort is not None:
-            title = f"{dataset}: pairs ranked right, {estimates.where(of_set[0], several=several)}"
+            title = f"{dataset}: pairs ranked right, {set_label(of_set[0], several=several)}"
             header, lines = _grid(analysis, cohort, parts, of_set, single)
             if lines:
                 yield Section(3, title, _TEXT.format(model=model), header, lines)
 
 
-def _by_row(analysis: Analysis, cohort: Cohort) -> dict[Row, dict[Fold, FoldPredictions]]:
+def _by_row(analysis: Analysis, cohort: FollowUp) -> dict[RowKey, dict[FoldKey, FoldPredictions]]:
     """Row to fold to its predictions with all modalities."""
-    made: dict[Row, dict[Fold, FoldPredictions]] = {}
+    made: dict[RowKey, dict[FoldKey, FoldPredictions]] = {}
     full = analysis.stored.predictions
     for part in fold_predictions(full[full["pattern"] == FULL], cohort):
         made.setdefault(part.line[0], {})[part.fold] = part
     return made
 
 
-def _kind(analysis: Analysis, fused: Row) -> tuple[str, list[Row]]:
-    """The model that was run alone on most of a set's modalities (of equals the first), and those rows."""
-    names = estimates.modalities(fused)
-    of: dict[str, list[Row]] = {}
-    for row in estimates.unimodal_rows(analysis, fused):
+def _kind(analysis: Analysis, fused: RowKey) -> tuple[str, list[RowKey]]:
+    """The model with single-modality rows on the most modalities of a set (of equals the first), and those rows."""
+    names = modality_names(fused)
+    of: dict[str, list[RowKey]] = {}
+    for row in unimodal_rows(analysis, fused):
         of.setdefault(row[1], []).append(row)
     model = max(of, key=lambda m: len(of[m]), default="")
-    return model, sorted(of.get(model, []), key=lambda row: names.index(estimates.modalities(row)[0]))
+    return model, sorted(of.get(model, []), key=lambda row: names.index(modality_names(row)[0]))
 
 
 def _grid(
-    analysis: Analysis, cohort: Cohort, parts: Mapping[Row, ByFold], fused: Sequence[Row], single: Sequence[Row]
+    analysis: Analysis,
+    cohort: FollowUp,
+    parts: Mapping[RowKey, ByFold],
+    fused: Sequence[RowKey],
+    single: Sequence[RowKey],
 ) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
-    having = having_of(analysis, cohort)
+    having = modalities_of_cases(analysis, cohort)
     lines = []
     for one, other in combinations(single, 2):
         keep = _have_both(having, one, other) if having else np.ones(len(cohort.cases), dtype=bool)
-        shares = shares_of(cohort, keep, *(parts.get(row, {}) for row in (one, other, *fused)))
+        shares = pair_shares(cohort, keep, *(parts.get(row, {}) for row in (one, other, *fused)))
         if shares is not None:
             percentages = [f"{share:.1%}" for share in (shares.both, shares.first, shares.second, shares.neither)]
             right = [" / ".join("-" if math.isnan(share) else f"{share:.0%}" for share in of) for of in shares.right]
@@ -96,13 +100,13 @@ def _grid(
     return header, tuple(lines)
 
 
-def _have_both(having: Sequence[frozenset[str]], one: Row, other: Row) -> Bools:
-    """(case,) something of the one row's modality is there, and of the other's."""
-    names = [frozenset(estimates.modalities(row)) for row in (one, other)]
+def _have_both(having: Sequence[frozenset[str]], one: RowKey, other: RowKey) -> Bools:
+    """(case,) bool, whether the case has a modality of each of the two rows."""
+    names = [frozenset(modality_names(row)) for row in (one, other)]
     return np.array([all(has & of for of in names) for has in having], dtype=bool)
 
 
-def shares_of(cohort: Cohort, keep: Bools, one: ByFold, other: ByFold, *thirds: ByFold) -> Shares | None:
+def pair_shares(cohort: FollowUp, keep: Bools, one: ByFold, other: ByFold, *thirds: ByFold) -> PairShares | None:
     """Shares over the folds that all have; None where no fold has a comparable pair.
 
     A fold counts by its own share of pairs, as in a mean c; right pairs among a kind are a ratio of two such means.
@@ -116,10 +120,11 @@ def shares_of(cohort: Cohort, keep: Bools, one: ByFold, other: ByFold, *thirds: 
     known = {fold: of for fold, of in folds.items() if of is not None}
     if not known:
         return None
+    # Each fold counts as in a mean c: equal folds within a repeat, equal repeats.
     weights = fold_shares([repeat for repeat, _ in known])
     kinds, right = (np.tensordot(weights, np.stack([of[i] for of in known.values()]), axes=1) for i in (0, 1))
     both, first, second, neither = (float(share) for share in kinds)
-    return Shares(both, first, second, neither, tuple(_right(kinds, of) for of in right))
+    return PairShares(both, first, second, neither, tuple(_right(kinds, of) for of in right))
 
 
 def _right(kinds: Floats, right: Floats) -> tuple[float, float, float]:
@@ -129,13 +134,15 @@ def _right(kinds: Floats, right: Floats) -> tuple[float, float, float]:
     return both, one, neither
 
 
-def _fold(cohort: Cohort, keep: Bools, parts: Sequence[FoldPredictions]) -> tuple[Floats, Floats] | None:
+def _fold(cohort: FollowUp, keep: Bools, parts: Sequence[FoldPredictions]) -> tuple[Floats, Floats] | None:
     """((kind,) shares of pairs, (third, kind) of those that a third ranks right) of one fold."""
     cases = np.array([i for i in parts[0].cases if keep[i]], dtype=np.int64)
     pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
     if not pairs.any:
         return None
     first, second, *thirds = (concordant_pairs(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
+    # Matrices over (earlier, later) hold 1 = right, 0.5 = tied risk, 0 = wrong on comparable pairs, 0 elsewhere; their
+    # elementwise products count pairs that two rows rank right (or wrong) at once.
     wrong = [pairs.matrix - of for of in (first, second)]
     kinds = np.stack([first * second, first * wrong[1], wrong[0] * second, wrong[0] * wrong[1]])
     n = pairs.matrix.sum()

@@ -1,22 +1,29 @@
-"""What sections below the table share: Harrell's c of a row under a pattern, and differences from the same draws."""
+"""Numbers of a table's rows with their bootstrap intervals: means, and differences between two of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import sub
+from typing import Any
 
+import numpy as np
+
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.seeds import derive
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.bootstrap import Bootstrapped
+from fusionbench.report.bootstrap import BootstrapDraws
 from fusionbench.report.document import Entry
-from fusionbench.report.model import FULL, HARRELL, Fold, Row, is_oracle
-from fusionbench.report.predictions import Line
-from fusionbench.survival.stats import mean_over_folds, percentile_interval
+from fusionbench.report.model import FULL, HARRELL, FoldKey, RowKey, row_key
+from fusionbench.report.paired import fold_mean
+from fusionbench.report.predictions import RowPattern
+from fusionbench.results.frames import ROW
+from fusionbench.survival.stats import percentile_interval
 from fusionbench.survival.stats.concordance import Floats
 
-BEST_UNIMODAL = "best-unimodal"
-XOR = "xor-unimodal"
-NONE = Entry("-")
+Statistic = Callable[[Any, Any], Any]
+"""Of two means, or of two arrays of draws."""
 
 
 @dataclass(frozen=True)
@@ -32,114 +39,145 @@ class Estimate:
         """A value with the 95 % percentile interval of its bootstrap draws; without draws, no interval."""
         return cls(value) if draws is None else cls(value, *percentile_interval(draws))
 
-    def entry(self, *, signed: bool = False) -> Entry:
-        """`0.650 [0.610, 0.690]`, with signs where it is a difference."""
+    def text(self, *, signed: bool = False, digits: int = 3, unit: str = "") -> str:
+        """`0.650 [0.610, 0.690]`, with signs where it is a difference; without an interval, the value alone."""
         if math.isnan(self.value):
-            return Entry("undefined")
-        form = "{:+.3f}" if signed else "{:.3f}"
-        known = not math.isnan(self.low)
-        return Entry(form.format(self.value) + (f" [{form}, {form}]".format(self.low, self.high) if known else ""))
+            return "undefined"
+        form = f"{{:{'+' if signed else ''}.{digits}f}}"
+        interval = "" if math.isnan(self.low) else f" [{form}, {form}]".format(self.low, self.high)
+        return form.format(self.value) + unit + interval
+
+    def entry(self, *, signed: bool = False) -> Entry:
+        """`text` as a cell of a grid."""
+        return Entry(self.text(signed=signed))
 
 
-def c_of(values: Mapping[Fold, float]) -> float:
-    """Mean over folds, then repeats."""
-    return mean_over_folds(list(values.values()), [repeat for repeat, _ in values])
+@dataclass(frozen=True)
+class RowComparison(Estimate):
+    """A statistic of two rows.
+
+    Attributes:
+        paired: both were scored on the same cases with the same draws.
+    """
+
+    paired: bool = False
+
+
+@dataclass(frozen=True)
+class RowMean:
+    """A mean of the table with its bootstrap draws.
+
+    Attributes:
+        block: rows of one block were scored on the same test cases, with the same draws.
+        draws: (draw,) bootstrap means; None where there are none.
+        n_folds, n_wanted: folds behind the mean, and folds that the row has.
+    """
+
+    row: RowKey
+    mean: float
+    sd: float
+    low: float
+    high: float
+    block: int
+    draws: Floats | None
+    n_folds: int
+    n_wanted: int
+
+    @property
+    def dataset(self) -> str:
+        """The name of the dataset, without its options."""
+        return PluginRef.parse(self.row[0]).name
+
+    @property
+    def model(self) -> str:
+        """The name of the model, without its options."""
+        return self.row[1].partition("[")[0]
+
+    @property
+    def variant(self) -> str:
+        """The variant's name."""
+        return self.row[3]
+
+    @property
+    def text(self) -> str:
+        """`mean ± sd [low, high]`, and of how many folds where some are missing."""
+        spread = "" if math.isnan(self.sd) else f" ± {self.sd:.3f}"
+        interval = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
+        part = f" ({self.n_folds} of {self.n_wanted} folds)" if self.n_folds < self.n_wanted else ""
+        return f"{self.mean:.3f}{spread}{interval}{part}"
+
+
+def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) -> list[RowMean]:
+    """Every row that has a mean of this pattern and metric, in the table's order."""
+    rows = analysis.table.rows
+    chosen = rows[(rows["pattern"] == pattern) & (rows["metric"] == metric) & rows["mean"].notna()]
+    wanted = analysis.stored.cells.groupby(ROW, observed=True).size()
+    made = []
+    for line in chosen.to_dict("records"):
+        row = row_key(line[name] for name in ROW)
+        block, sample = analysis.bootstraps[row[0], row[3]]
+        draws = sample.draws.get((row, pattern)) if metric == HARRELL else None
+        mean, sd, low, high = (float(line[name]) for name in ("mean", "sd", "ci_low", "ci_high"))
+        made.append(RowMean(row, mean, sd, low, high, block, draws, int(line["n_folds"]), int(wanted[row])))
+    return made
 
 
 def difference_between(
-    sample: Bootstrapped, values: tuple[Mapping[Fold, float], ...], one: Line, other: Line
+    sample: BootstrapDraws, values: tuple[Mapping[FoldKey, float], ...], one: RowPattern, other: RowPattern
 ) -> Estimate:
     """c of one minus c of the other over the folds that both have, paired by draw.
 
     Draws are means over a row's own folds: where one row lacks a fold of the other there is no interval.
     """
     first, second = values
-    value = c_of({fold: first[fold] - second[fold] for fold in first if fold in second})
+    value = fold_mean({fold: first[fold] - second[fold] for fold in first if fold in second})
     paired = first.keys() == second.keys() and one in sample.draws and other in sample.draws
     return Estimate.of(value, sample.draws[one] - sample.draws[other] if paired else None)
 
 
-def sample_of(analysis: Analysis, row: Row) -> Bootstrapped:
+def bootstrap_of(analysis: Analysis, row: RowKey) -> BootstrapDraws:
     """The draws of the row's block."""
-    return analysis.samples[row[0], row[3]][1]
+    return analysis.bootstraps[row[0], row[3]][1]
 
 
-def values_of(analysis: Analysis, line: Line) -> Mapping[Fold, float]:
+def fold_c(analysis: Analysis, line: RowPattern) -> Mapping[FoldKey, float]:
     """Fold to c, as it was scored."""
     return analysis.values.get((line[0], line[1], HARRELL), {})
 
 
-def draws_of(analysis: Analysis, line: Line) -> Floats | None:
+def c_draws(analysis: Analysis, line: RowPattern) -> Floats | None:
     """(draw,) bootstrap values of c of a row under a pattern; None where there are none."""
-    return sample_of(analysis, line[0]).draws.get(line)
+    return bootstrap_of(analysis, line[0]).draws.get(line)
 
 
-def c(analysis: Analysis, line: Line) -> Estimate:
+def c_estimate(analysis: Analysis, line: RowPattern) -> Estimate:
     """Harrell's c of a row under a pattern."""
-    return Estimate.of(c_of(values_of(analysis, line)), draws_of(analysis, line))
+    return Estimate.of(fold_mean(fold_c(analysis, line)), c_draws(analysis, line))
 
 
-def difference(analysis: Analysis, one: Line, other: Line) -> Estimate:
+def c_difference(analysis: Analysis, one: RowPattern, other: RowPattern) -> Estimate:
     """c of one minus c of the other, paired by fold and by draw."""
-    values = (values_of(analysis, one), values_of(analysis, other))
-    return difference_between(sample_of(analysis, one[0]), values, one, other)
+    values = (fold_c(analysis, one), fold_c(analysis, other))
+    return difference_between(bootstrap_of(analysis, one[0]), values, one, other)
 
 
-def scored_rows(analysis: Analysis, dataset: str) -> list[Row]:
-    """The dataset's rows that have a c under the pattern `full`, without the true hazards."""
-    scored = dict.fromkeys(row for (row, pattern, metric), of in analysis.values.items() if of and metric == HARRELL)
-    return [row for row in scored if row[0] == dataset and not is_oracle(row[1]) and values_of(analysis, (row, FULL))]
+def relative_gain(one: Any, other: Any) -> Any:
+    """By how many per cent `one` is larger."""
+    return 100 * (one / other - 1)
 
 
-def fused_rows(analysis: Analysis, dataset: str) -> list[Row]:
-    """The rows on more than one modality; vectors joined by the protocol are one."""
-    return [row for row in scored_rows(analysis, dataset) if analysis.inputs[row] > 1]
+def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = sub) -> RowComparison:
+    """`statistic` of two rows: with the same draws where they were scored on the same cases, else independent ones."""
+    value = float(statistic(one.mean, other.mean))
+    paired = one.row[0] == other.row[0] and one.block == other.block
+    if one.draws is None or other.draws is None:
+        return RowComparison(value, paired=paired)
+    theirs = other.draws if paired else _shuffled(other.draws, other.row)
+    interval = percentile_interval(np.asarray(statistic(one.draws, theirs), dtype=np.float64))
+    return RowComparison(value, *interval, paired)
 
 
-def unimodal_rows(analysis: Analysis, fused: Row) -> list[Row]:
-    """The rows on one modality of another row's, under the same variant."""
-    names = frozenset(modalities(fused))
-    rows = (row for row in scored_rows(analysis, fused[0]) if row[3] == fused[3] and analysis.inputs[row] == 1)
-    return [row for row in rows if names.issuperset(modalities(row))]
-
-
-def modalities(row: Row) -> tuple[str, ...]:
-    """The names of the modalities that a row is on."""
-    return tuple(row[2].split("+"))
-
-
-def named(row: Row, *names: str) -> bool:
-    """Its model, whatever its options, is one of `names`."""
-    return row[1].partition("[")[0] in names
-
-
-def beside(rows: Sequence[Row], row: Row, name: str) -> Row | None:
-    """The row of model `name` on the same modalities under the same variant; of several the shortest written."""
-    same = [other for other in rows if named(other, name) and other[2:] == row[2:]]
-    return min(same, key=lambda other: len(other[1]), default=None)
-
-
-def patterns_of(analysis: Analysis, rows: Sequence[Row], kind: str) -> list[str]:
-    """The patterns of a kind (`rate`, `only`) that some of the rows were tested under, in the order of the suite."""
-    wanted = set(rows)
-    found = (p for row, p, metric in analysis.values if row in wanted and metric == HARRELL)
-    return list(dict.fromkeys(p for p in found if p.partition(":")[0] == kind))
-
-
-class Grid:
-    """Lines of a section that begin with a row's model and modalities, and its variant where there are several."""
-
-    def __init__(self, rows: Sequence[Row], *columns: str) -> None:
-        self._variants = len({row[3] for row in rows}) > 1
-        self.header = ("model", "modalities", *(["variant"] if self._variants else []), *columns)
-        self.lines: list[tuple[Entry, ...]] = []
-
-    def add(self, row: Row, entries: Iterator[Entry] | Sequence[Entry]) -> None:
-        """One line: the names of the row, then `entries`."""
-        names = (row[1], row[2], *([row[3]] if self._variants else []))
-        self.lines.append((*map(Entry, names), *entries))
-
-
-def where(row: Row, *, several: bool) -> str:
-    """The modality set, with its variant where there are several."""
-    return f"{row[2]} ({row[3]})" if several else row[2]
+def _shuffled(draws: Floats, row: RowKey) -> Floats:
+    """The draws in another order: blocks of a dataset share a seed, so in the same order they would be dependent."""
+    order = np.random.default_rng(derive(0, "unpaired", *row)).permutation(len(draws))
+    return np.asarray(draws[order], dtype=np.float64)

@@ -7,12 +7,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings import estimates
+from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.findings.concordant_pairs import pair_sections
-from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, XOR, Estimate, Grid
-from fusionbench.report.model import FULL, HARRELL, Row, unique
-from fusionbench.report.paired import adjusted, comparison
+from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
+from fusionbench.report.findings.select_rows import (
+    BEST_UNIMODAL,
+    XOR,
+    fused_rows,
+    is_model,
+    patterns_of,
+    row_of_model,
+    scored_rows,
+    set_label,
+    unimodal_rows,
+)
+from fusionbench.report.model import FULL, HARRELL, RowKey, unique
+from fusionbench.report.paired import adjusted, comparison, fold_mean
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
@@ -39,28 +49,28 @@ def _of_dataset(analysis: Analysis, dataset: str) -> Iterator[Section]:
     fused = fusion_models(analysis, dataset)
     if any(references(analysis, row) != (None, None) for row in fused):
         yield _helped(analysis, dataset, fused)
-    shuffles = estimates.patterns_of(analysis, fused, "shuffle")
+    shuffles = patterns_of(analysis, fused, "shuffle")
     if shuffles:
         yield _shuffled(analysis, dataset, fused, shuffles)
     yield from pair_sections(analysis, dataset, fused)
 
 
-def fusion_models(analysis: Analysis, dataset: str) -> list[Row]:
+def fusion_models(analysis: Analysis, dataset: str) -> list[RowKey]:
     """The rows on more than one modality, without those that choose a single one."""
-    return [row for row in estimates.fused_rows(analysis, dataset) if not estimates.named(row, BEST_UNIMODAL, XOR)]
+    return [row for row in fused_rows(analysis, dataset) if not is_model(row, BEST_UNIMODAL, XOR)]
 
 
-def references(analysis: Analysis, row: Row) -> tuple[Row | None, Row | None]:
+def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey | None]:
     """The best uni-modal row by validation, and the one that is best on the test cases."""
 
-    def tested(row: Row) -> float:
-        return estimates.c_of(estimates.values_of(analysis, (row, FULL)))
+    def tested(row: RowKey) -> float:
+        return fold_mean(fold_c(analysis, (row, FULL)))
 
-    best = max(estimates.unimodal_rows(analysis, row), key=tested, default=None)
-    return estimates.beside(estimates.scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
+    best = max(unimodal_rows(analysis, row), key=tested, default=None)
+    return row_of_model(scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
 
 
-def _helped(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Section:
+def _helped(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Section:
     of = {row: references(analysis, row) for row in fused}
     columns = ("c", "to best uni-modal", "p", "p_holm", "uplift", "to test-best uni-modal", "its uplift")
     grid = Grid(fused, *columns)
@@ -68,13 +78,13 @@ def _helped(analysis: Analysis, dataset: str, fused: Sequence[Row]) -> Section:
     for row, (chosen, best) in of.items():
         p = [_p(tests[row][name]) for name in ("p", "p_holm")] if row in tests else [NONE, NONE]
         to_chosen, to_best = (_against(analysis, row, other) for other in (chosen, best))
-        grid.add(row, [estimates.c(analysis, (row, FULL)).entry(), to_chosen[0], *p, to_chosen[1], *to_best])
+        grid.add(row, [c_estimate(analysis, (row, FULL)).entry(), to_chosen[0], *p, to_chosen[1], *to_best])
     return Section(3, dataset, _HELPED, grid.header, tuple(grid.lines), tuple(_who(analysis, of)))
 
 
-def _tests(analysis: Analysis, references: Mapping[Row, Row]) -> dict[Row, dict[str, Any]]:
+def _tests(analysis: Analysis, references: Mapping[RowKey, RowKey]) -> dict[RowKey, dict[str, Any]]:
     """Each row's comparison with its reference, adjusted over all of them."""
-    values = {row: estimates.values_of(analysis, (row, FULL)) for pair in references.items() for row in pair}
+    values = {row: fold_c(analysis, (row, FULL)) for pair in references.items() for row in pair}
     lines = [
         comparison(analysis.stored, (row, other), FULL, HARRELL, (values[row], values[other]), None)
         for row, other in references.items()
@@ -86,22 +96,22 @@ def _p(value: float) -> Entry:
     return NONE if math.isnan(value) else Entry(f"{value:.3f}")
 
 
-def _against(analysis: Analysis, row: Row, other: Row | None) -> tuple[Entry, Entry]:
+def _against(analysis: Analysis, row: RowKey, other: RowKey | None) -> tuple[Entry, Entry]:
     """Difference with its interval, and uplift in per cent."""
     if other is None:
         return NONE, NONE
-    gap, gain = estimates.difference(analysis, (row, FULL), (other, FULL)), uplift_over(analysis, row, other).value
+    gap, gain = c_difference(analysis, (row, FULL), (other, FULL)), uplift_over(analysis, row, other).value
     return gap.entry(signed=True), NONE if math.isnan(gain) else Entry(f"{gain:+.1f} %")
 
 
-def uplift_over(analysis: Analysis, row: Row, other: Row) -> Estimate:
+def uplift_over(analysis: Analysis, row: RowKey, other: RowKey) -> Estimate:
     """Uplift in per cent over the folds that both have; with an interval, paired by draw, where those are all.
 
     On a handful of patients a draw may have a reference of zero: a ratio to it is nothing, so there is no interval.
     """
-    values = [estimates.values_of(analysis, (r, FULL)) for r in (row, other)]
-    c, reference = (estimates.c_of({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
-    draws = [estimates.draws_of(analysis, (r, FULL)) for r in (row, other)]
+    values = [fold_c(analysis, (r, FULL)) for r in (row, other)]
+    c, reference = (fold_mean({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
+    draws = [c_draws(analysis, (r, FULL)) for r in (row, other)]
     value = uplift(c, reference)
     if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys() or (draws[1] <= 0).any():
         return Estimate(value)
@@ -113,10 +123,10 @@ def uplift(fusion: float, unimodal: float) -> float:
     return 100 * (fusion / unimodal - 1) if unimodal > 0 else math.nan
 
 
-def _who(analysis: Analysis, of: Mapping[Row, tuple[Row | None, Row | None]]) -> Iterator[str]:
+def _who(analysis: Analysis, of: Mapping[RowKey, tuple[RowKey | None, RowKey | None]]) -> Iterator[str]:
     """The references of each modality set, once."""
     several = len({row[3] for row in of}) > 1
-    for place, (chosen, best) in {estimates.where(row, several=several): pair for row, pair in of.items()}.items():
+    for place, (chosen, best) in {set_label(row, several=several): pair for row, pair in of.items()}.items():
         by_validation = f"no row {BEST_UNIMODAL}, so none is chosen by validation"
         if chosen is not None:
             by_validation = f"best uni-modal {_c(analysis, chosen)}"
@@ -124,21 +134,21 @@ def _who(analysis: Analysis, of: Mapping[Row, tuple[Row | None, Row | None]]) ->
         yield f"{place}: {by_validation}; {by_test}"
 
 
-def _c(analysis: Analysis, row: Row) -> str:
-    return estimates.c(analysis, (row, FULL)).entry().text
+def _c(analysis: Analysis, row: RowKey) -> str:
+    return c_estimate(analysis, (row, FULL)).entry().text
 
 
-def _shuffled(analysis: Analysis, dataset: str, fused: Sequence[Row], shuffles: Sequence[str]) -> Section:
-    tested = [row for row in fused if any(estimates.values_of(analysis, (row, s)) for s in shuffles)]
+def _shuffled(analysis: Analysis, dataset: str, fused: Sequence[RowKey], shuffles: Sequence[str]) -> Section:
+    tested = [row for row in fused if any(fold_c(analysis, (row, s)) for s in shuffles)]
     grid = Grid(tested, "c", *(pattern.partition(":")[2] for pattern in shuffles))
     for row in tested:
         falls = (_fall(analysis, row, pattern) for pattern in shuffles)
-        grid.add(row, [estimates.c(analysis, (row, FULL)).entry(), *falls])
+        grid.add(row, [c_estimate(analysis, (row, FULL)).entry(), *falls])
     return Section(3, f"{dataset}: one modality shuffled", _SHUFFLED, grid.header, tuple(grid.lines))
 
 
-def _fall(analysis: Analysis, row: Row, pattern: str) -> Entry:
-    if not estimates.values_of(analysis, (row, pattern)):
+def _fall(analysis: Analysis, row: RowKey, pattern: str) -> Entry:
+    if not fold_c(analysis, (row, pattern)):
         return NONE
-    fall: Estimate = estimates.difference(analysis, (row, FULL), (row, pattern))
+    fall: Estimate = c_difference(analysis, (row, FULL), (row, pattern))
     return fall.entry(signed=True)

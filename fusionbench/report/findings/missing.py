@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings import estimates
-from fusionbench.report.findings.estimates import BEST_UNIMODAL, NONE, Estimate, Grid
-from fusionbench.report.findings.visible_cases import Seen, seen
-from fusionbench.report.model import FULL, Row, unique
-from fusionbench.report.paired import paired_test
+from fusionbench.report.document import NONE, Entry, Grid, Section
+from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
+from fusionbench.report.findings.select_rows import BEST_UNIMODAL, XOR, fused_rows, patterns_of, row_of_model, set_label
+from fusionbench.report.findings.visible_cases import VisibleScores, visible_scores
+from fusionbench.report.model import FULL, RowKey, unique
+from fusionbench.report.paired import fold_mean, paired_test
 from fusionbench.survival.stats.concordance import Floats
 
 _CURVES = (
@@ -42,13 +42,13 @@ def missing_modalities(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[
 
 
 def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> Iterator[Section]:
-    rows = estimates.fused_rows(analysis, dataset)
-    rates = sorted(estimates.patterns_of(analysis, rows, "rate"), key=rate_of)
+    rows = fused_rows(analysis, dataset)
+    rates = sorted(patterns_of(analysis, rows, "rate"), key=rate_of)
     if rates:
         yield _curves(analysis, dataset, rows, rates)
-    patterns = [p for kind in ("half", "only", "drop") for p in estimates.patterns_of(analysis, rows, kind)]
+    patterns = [p for kind in ("half", "only", "drop") for p in patterns_of(analysis, rows, kind)]
     if patterns:
-        found = seen(analysis, dataset, rows, patterns, seed=int(lock["suite"]["seed"]))
+        found = visible_scores(analysis, dataset, rows, patterns, seed=int(lock["suite"]["seed"]))
         yield _left(dataset, rows, patterns, found)
         yield from _against_xor(analysis, dataset, rows, found)
 
@@ -58,13 +58,13 @@ def rate_of(pattern: str) -> float:
     return 0.0 if pattern == FULL else float(pattern.partition(":")[2])
 
 
-def _curves(analysis: Analysis, dataset: str, rows: Sequence[Row], rates: Sequence[str]) -> Section:
+def _curves(analysis: Analysis, dataset: str, rows: Sequence[RowKey], rates: Sequence[str]) -> Section:
     points = [FULL, *rates]
-    tested = [row for row in rows if any(estimates.values_of(analysis, (row, rate)) for rate in rates)]
+    tested = [row for row in rows if any(fold_c(analysis, (row, rate)) for rate in rates)]
     grid = Grid(tested, *points, "area", "loses from p")
     for row in tested:
-        of = [p for p in points if estimates.values_of(analysis, (row, p))]
-        shown = {p: estimates.c(analysis, (row, p)).entry() for p in of}
+        of = [p for p in points if fold_c(analysis, (row, p))]
+        shown = {p: c_estimate(analysis, (row, p)).entry() for p in of}
         grid.add(
             row,
             [
@@ -89,35 +89,35 @@ def area(rates: Sequence[float], c: Floats) -> Floats:
     return np.asarray(np.tensordot(np.diff(p), means, axes=1) / (p[-1] - p[0]))
 
 
-def _area(analysis: Analysis, row: Row, points: Sequence[str]) -> Estimate:
+def _area(analysis: Analysis, row: RowKey, points: Sequence[str]) -> Estimate:
     rates = [rate_of(p) for p in points]
-    values = np.array([estimates.c_of(estimates.values_of(analysis, (row, p))) for p in points])
-    draws = [estimates.draws_of(analysis, (row, p)) for p in points]
+    values = np.array([fold_mean(fold_c(analysis, (row, p))) for p in points])
+    draws = [c_draws(analysis, (row, p)) for p in points]
     known = [of for of in draws if of is not None]
     drawn = area(rates, np.stack(known)) if len(known) == len(points) else None
     return Estimate.of(float(area(rates, values)), drawn)
 
 
-def _loses(analysis: Analysis, rows: Sequence[Row], row: Row, points: Sequence[str]) -> Entry:
+def _loses(analysis: Analysis, rows: Sequence[RowKey], row: RowKey, points: Sequence[str]) -> Entry:
     """The smallest p at which the interval of the difference to the best uni-modal row lies below 0."""
-    reference = estimates.beside(rows, row, BEST_UNIMODAL)
+    reference = row_of_model(rows, row, BEST_UNIMODAL)
     if reference is None or reference == row:
         return NONE
-    gaps = {p: estimates.difference(analysis, (row, p), (reference, p)) for p in points}
+    gaps = {p: c_difference(analysis, (row, p), (reference, p)) for p in points}
     if any(math.isnan(gap.high) for gap in gaps.values()):
         return Entry("no interval")
     return Entry(next((f"{rate_of(p):g}" for p, gap in gaps.items() if gap.high < 0), "none"))
 
 
-def _without_reference(rows: Sequence[Row]) -> Iterator[str]:
+def _without_reference(rows: Sequence[RowKey]) -> Iterator[str]:
     several = len({row[3] for row in rows}) > 1
-    without = (row for row in rows if estimates.beside(rows, row, BEST_UNIMODAL) is None)
-    lacking = dict.fromkeys(estimates.where(row, several=several) for row in without)
+    without = (row for row in rows if row_of_model(rows, row, BEST_UNIMODAL) is None)
+    lacking = dict.fromkeys(set_label(row, several=several) for row in without)
     if lacking:
         yield f"no row {BEST_UNIMODAL} on {', '.join(lacking)}: nothing to lose against"
 
 
-def _realised(analysis: Analysis, rows: Iterable[Row], points: Sequence[str]) -> Iterator[str]:
+def _realised(analysis: Analysis, rows: Iterable[RowKey], points: Sequence[str]) -> Iterator[str]:
     """Each modality set's share of (case, modality) pairs that were not seen; the masks are the same for all models."""
     folds = analysis.stored.folds
     if "realised" not in folds.columns:
@@ -129,7 +129,7 @@ def _realised(analysis: Analysis, rows: Iterable[Row], points: Sequence[str]) ->
             yield f"share of modalities not seen, hidden or never there, of {modalities}: {', '.join(shown_shares)}"
 
 
-def _left(dataset: str, rows: Sequence[Row], patterns: Sequence[str], found: Seen) -> Section:
+def _left(dataset: str, rows: Sequence[RowKey], patterns: Sequence[str], found: VisibleScores) -> Section:
     grid = Grid(rows, "pattern", "n_cases", "c", "full", "difference")
     for row in rows:
         for pattern in patterns:
@@ -141,8 +141,8 @@ def _left(dataset: str, rows: Sequence[Row], patterns: Sequence[str], found: See
     return Section(3, f"{dataset}: what is left", _PATTERNS, grid.header, tuple(grid.lines), found.notes)
 
 
-def _against_xor(analysis: Analysis, dataset: str, rows: Sequence[Row], found: Seen) -> Iterator[Section]:
-    pairs = {row: estimates.beside(rows, row, estimates.XOR) for row in rows if (row, "half") in found.cases}
+def _against_xor(analysis: Analysis, dataset: str, rows: Sequence[RowKey], found: VisibleScores) -> Iterator[Section]:
+    pairs = {row: row_of_model(rows, row, XOR) for row in rows if (row, "half") in found.cases}
     compared = {row: xor for row, xor in pairs.items() if xor not in (None, row) and (xor, "half") in found.cases}
     if not compared:
         return

@@ -1,4 +1,4 @@
-"""What each variant adds to the c-index of the unchanged suite, or takes from it."""
+"""Differences in c-index between each variant and the unchanged suite."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.rows import RowMean, compare_rows, entries, row_means
+from fusionbench.report.document import Entry, Section, entries
+from fusionbench.report.findings.estimates import RowMean, compare_rows, row_means
 from fusionbench.suites.suite import BASE
 
 HEADER = ("model", "modalities", "variant", "c", "c - base", "test cases", "sets")
@@ -20,7 +20,7 @@ NOTES = (
 )
 
 
-def switches(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
+def variant_effects(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Of suites with variants beside an unchanged suite: every row of a variant against its counterpart."""
     rows = row_means(analysis)
     for dataset in dict.fromkeys(row.row[0] for row in rows):
@@ -32,7 +32,7 @@ def switches(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
 
 
 def _runs_on(variant: Mapping[str, Any], dataset: str) -> bool:
-    """A name may stand for one variant on some datasets and for another on others."""
+    """Whether a variant of the lock applies to a dataset; a name may mean different variants on different datasets."""
     scope = variant.get("only", {}).get("datasets", ())
     return not scope or PluginRef.parse(dataset).name in scope
 
@@ -46,7 +46,7 @@ def _lines(row: RowMean, rows: Sequence[RowMean], variants: Mapping[str, Any]) -
     yield entries(
         *row.row[1:],
         f"{row.mean:.3f}",
-        outcome.text(),
+        outcome.text(signed=True),
         "paired" if outcome.paired else "unpaired",
         changed(variants[row.variant]),
         strong=(4,) if sure else (),

@@ -1,4 +1,4 @@
-"""index.html: the suites of a results root, each with its best rows and the way to its report."""
+"""index.html: the suites of a results root, each with its best rows and the link to its report."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from fusionbench.report.document import Entry
-from fusionbench.report.findings.rows import entries
+from fusionbench.report.document import Entry, entries
 from fusionbench.report.html.page import CONTENTS, escaped, heading, page, paragraph, table
 from fusionbench.report.model import FULL, HARRELL, is_oracle
 from fusionbench.suites.suite import BASE
@@ -21,7 +20,8 @@ HEADER = ("cohort", "best row", "modalities", "c-index", "rows", "cases")
 
 
 def front_page(root: Path, names: Sequence[str], without: Mapping[str, str]) -> str:
-    """
+    """The HTML of index.html.
+
     Args:
         names: suites with a lock under `root`.
         without: suite to why it has no report.

@@ -1,4 +1,4 @@
-"""HTML that needs nothing else: escaped text, tables that sort, figures inside, for light, dark, phone and paper."""
+"""Self-contained HTML pages: escaped text, sortable tables, embedded figures; for light, dark, phone and paper."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def items(notes: Sequence[str]) -> str:
 
 
 def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]]) -> str:
-    """A table that the page's script sorts by a click on a column's name; the first column names its line."""
+    """An HTML table that the page's script sorts by a click on a column's name; the first column is the row header."""
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
     kind = "sortable broad" if len(header) > BROAD else "sortable"
@@ -51,9 +51,13 @@ LONG = 32
 """Letters from which the text of a cell may be broken."""
 
 
+_NO_BREAK = re.compile(r"\[(\S+), (\S+)\]")  # an interval
+
+
 def _cell(entry: Entry, i: int) -> str:
     text = escaped(entry.text)
     text = text.replace("+", "+<wbr>") if len(entry.text) > LONG else text  # modality sets hold no spaces
+    text = text.replace("[", "<wbr>[") if i == 0 else _NO_BREAK.sub(r"[\1,&nbsp;\2]", text).replace(" %", "&nbsp;%")
     text = f"<strong>{text}</strong>" if entry.strong else text
     mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
     kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
@@ -62,7 +66,7 @@ def _cell(entry: Entry, i: int) -> str:
 
 
 def sections(parts: Iterable[Section], caption: str) -> str:
-    """Sections of a table, with a caption for each grid: its own title, else the last one above it.
+    """HTML of sections; the caption of a grid is its section's title, else the last title above it.
 
     Args:
         caption: where there is none above.
@@ -73,13 +77,13 @@ def sections(parts: Iterable[Section], caption: str) -> str:
             above = [*above[: part.level - 1], part.title]
         made += [heading(part.level, part.title)] if part.title else []
         made += [paragraph(part.text)]
-        made += [table(", ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
+        made += [table(" · ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
         made += [items(part.notes)]
     return "\n".join(text for text in made if text)
 
 
 def figure(shown: EmbeddedImage | Omitted) -> str:
-    """A figure with its words, or the line that says why it is not there."""
+    """An HTML figure with title and caption, or the line that says why it is omitted."""
     if isinstance(shown, Omitted):
         return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
     image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
@@ -104,7 +108,7 @@ def page(title: str, parts: Sequence[str]) -> str:
 
 
 CONTENTS = "<!-- contents -->"
-"""Where the links stand."""
+"""Placeholder of the links to the headings."""
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">

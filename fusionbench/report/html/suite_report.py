@@ -1,4 +1,4 @@
-"""report.html: what a suite's results say, for people who would rather look than read."""
+"""report.html: tables, figures, findings, audit and origin of a suite's results on one page."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ import tomli_w
 
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.document import Section, document
+from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
-from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
 
 if TYPE_CHECKING:
@@ -27,11 +26,11 @@ ORIGIN = "run.toml"
 
 @dataclass(frozen=True)
 class Origin:
-    """How the results came about.
+    """Command and circumstances of a run.
 
     Attributes:
-        command: that makes them again.
-        about: what else a published run says: cells, minutes, machines and package versions.
+        command: the command that computes the results again.
+        about: further entries of a published run: cells, minutes, machines and package versions.
     """
 
     command: str
@@ -39,7 +38,7 @@ class Origin:
 
     @classmethod
     def read(cls, folder: Path, command: str) -> Origin:
-        """Of a published run what stands beside it; else the command alone.
+        """The origin stored in `run.toml` of a published run; else the command alone.
 
         Raises:
             ResultsError: the file is damaged.
@@ -87,14 +86,15 @@ def report(
 
 
 def _lead(analysis: Analysis, lock: Mapping[str, Any], title: str, audit: Audit | str) -> Iterator[str]:
-    cells = analysis.stored.cells
+    cells, targets = analysis.stored.cells, analysis.stored.targets
     status = Counter(cells["status"].astype(str))
-    told = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
+    counts = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
     yield f"<h1>{escaped(title)}</h1>"
     yield paragraph(
         f"Suite {lock['suite']['name']}: {_counted(cells['dataset'].nunique(), 'cohort')}, "
+        f"{_counted(len(targets), 'case')} ({int(targets['event'].sum())} with an event), "
         f"{_counted(cells['model'].nunique(), 'model')}; "
-        f"of {len(cells)} cells {told}. {_audited(audit)}"
+        f"of {len(cells)} cells {counts}. {_audited(audit)}"
     )
     yield paragraph(
         "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded, marked a: not "
@@ -139,7 +139,7 @@ def _made(lock: Mapping[str, Any], origin: Origin) -> Iterator[str]:
     yield heading(2, "How this was made")
     yield f"<pre><code>{escaped(origin.command)}</code></pre>"
     about = {key: value for key, value in origin.about.items() if not isinstance(value, (list, dict))}
-    yield items([f"{key}: {value}" for key, value in about.items()])
+    yield items([f"{key.replace('_', ' ')}: {value}" for key, value in about.items()])
     yield table("versions", ("what", "version"), [entries(*pair) for pair in _versions(lock)])
     header = ("dataset", "what", "value")
     yield table("data", header, [entries(*line) for line in _data(lock)])
@@ -172,7 +172,7 @@ def _settings(lock: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _folded(title: str, content: Mapping[str, Any]) -> str:
-    """TOML as the lock has it, behind a click."""
+    """A folded block of TOML."""
     from html import escape
 
     return f"<details><summary>{escaped(title)}</summary><pre>{escape(tomli_w.dumps(content))}</pre></details>"

@@ -1,4 +1,4 @@
-"""The one door to mlflow: loaded when first needed, quick to give up, its errors one line with the remedy."""
+"""The client of an MLflow server: mlflow is loaded when first needed, times out early, and fails with one line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UPLOADS = frozenset({"log_artifact", "log_text"})
 UPLOAD = QUICK | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 """For files: a server passes megabytes on to its own store before it answers, and it has just answered other calls."""
 
-STRANGER = "answers, but not as an MLflow server does: is it the right address, and does it want a login?"
+NO_MLFLOW_SERVER = "answers, but not as an MLflow server does: is it the right address, and does it want a login?"
 ACCESS = " (it takes MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
 DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
 DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
@@ -131,7 +131,7 @@ def _quick(patience: Mapping[str, str]) -> Iterator[None]:
 
 
 def _reason(error: BaseException, uri: str) -> str:
-    """What happened, after "MLflow at URI "; a request that got no answer is told from a refusal with a reason."""
+    """What happened, after "MLflow at URI "; no answer and a refusal with a reason are different."""
     from requests.exceptions import ConnectionError, Timeout, TooManyRedirects
 
     cause: BaseException | None = error
@@ -139,11 +139,11 @@ def _reason(error: BaseException, uri: str) -> str:
         if isinstance(cause, (ConnectionError, Timeout)):
             return "does not answer"
         if isinstance(cause, TooManyRedirects):
-            return STRANGER
+            return NO_MLFLOW_SERVER
         cause = cause.__cause__ or cause.__context__
     text = str(error)
     if "not in a valid JSON format" in text:
-        return STRANGER
+        return NO_MLFLOW_SERVER
     if status := re.search(r"error code (\d{3}) != 200|too many (\d{3}) error responses", text):
         return _answered(int(status[1] or status[2]))
     line = (text.strip().splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""Where tracking lives: the local store, its web page, and the link to a suite on it."""
+"""The local tracking store: its URI, its web page, and the link to a suite on it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def artifact_uri(root: Path, suite: str) -> str:
 
 
 def tracked_uri(root: Path) -> str:
-    """Where runs go that are told nothing else: MLFLOW_TRACKING_URI, or the local store of the results root."""
+    """The default tracking URI: MLFLOW_TRACKING_URI, or the local store of the results root."""
     return os.environ.get("MLFLOW_TRACKING_URI") or store_uri(root)
 
 
-def replay_command(root: Path, *words: str) -> str:
-    """The command that logs stored results later; `words` are a suite and its flags, none for every suite."""
-    return command(root, "sync", *words)
+def replay_command(root: Path, *arguments: str) -> str:
+    """The command that logs stored results later; `arguments` are a suite and its flags, none for every suite."""
+    return command(root, "sync", *arguments)
 
 
 def ui_command(root: Path, port: int, host: str = LOOPBACK) -> list[str]:

@@ -17,7 +17,7 @@ DATASET_DIGEST = 12
 def legal(name: str) -> str:
     """`name` as MLflow takes it on every system: `only:omic` becomes `only-omic`.
 
-    Any further change is told by a hash at the end, so that two names stay two.
+    Any further change adds a hash at the end, so that different names stay different.
     """
     dashed = name.replace(":", "-")
     clean = "/".join(

@@ -1,4 +1,4 @@
-"""What a run says, as plain values: a cell or table row in, names, params, tags and numbers out. No mlflow here."""
+"""Content of MLflow runs as plain values: names, params, tags and metrics of a cell or table row; loads no mlflow."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fusionbench.report.mlflow import payload as words
-from fusionbench.report.mlflow.client import STRANGER, Connection, entities
-from fusionbench.report.mlflow.payload import DatasetUse, Payload, Point
+from fusionbench.report.mlflow.client import NO_MLFLOW_SERVER, Connection, entities
+from fusionbench.report.mlflow.payload import DIGEST, KIND, NOTE, DatasetUse, Payload, Point
 
 PAGE = 100  # runs a request of what is there already; more might not arrive within the connection's patience
 METRICS, PARAMS = 250, 90  # a request: what a slow server takes within that patience; MLflow's limits are higher
@@ -33,7 +32,7 @@ class Run:
 
     def holds(self, digest: str) -> bool:
         """Whether it was written whole, with this content."""
-        return self.tags.get(words.DIGEST) == digest
+        return self.tags.get(DIGEST) == digest
 
 
 class Runs:
@@ -51,14 +50,14 @@ class Runs:
         found = self._call("get_experiment_by_name", connection.suite)
         if found is None:
             # The web page guesses what an experiment is for, and guesses wrong where no model was logged.
-            tags = {"mlflow.experimentKind": "custom_model_development", words.NOTE: title}
+            tags = {"mlflow.experimentKind": "custom_model_development", NOTE: title}
             self.experiment = self._call("create_experiment", connection.suite, artifacts, tags)
         else:
             self.experiment = found.experiment_id
             if found.lifecycle_stage == "deleted":
                 self._call("restore_experiment", self.experiment)
         if not self.experiment:  # any other JSON becomes an experiment without an id
-            raise connection.failed(STRANGER)
+            raise connection.failed(NO_MLFLOW_SERVER)
 
     def stored(self) -> list[Run]:
         """Our active runs, oldest first."""
@@ -68,7 +67,7 @@ class Runs:
             page = self._call(
                 "search_runs",
                 [self.experiment],
-                f"tags.`{words.KIND}` != ''",
+                f"tags.`{KIND}` != ''",
                 max_results=PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token or None,
@@ -89,7 +88,7 @@ class Runs:
             self._call("log_inputs", run.id, [_dataset_input(payload.dataset)])
         for name, text in payload.texts.items():
             self._call("log_text", run.id, text, name)
-        self.write(run, {words.DIGEST: digest}, payload.metrics, payload.params)
+        self.write(run, {DIGEST: digest}, payload.metrics, payload.params)
         return run
 
     def write(
@@ -142,7 +141,7 @@ class Runs:
 
     def describe(self, text: str) -> None:
         """The description of the experiment."""
-        self._call("set_experiment_tag", self.experiment, words.NOTE, text)
+        self._call("set_experiment_tag", self.experiment, NOTE, text)
 
 
 def _run(listed: Any) -> Run:

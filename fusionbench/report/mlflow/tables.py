@@ -1,4 +1,4 @@
-"""What a table says of its rows, as MLflow shows it: numbers, one line, a description."""
+"""Table rows as MLflow shows them: metrics, one line of results, a description."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ Row = tuple[str, str, str, str]
 """Dataset, model, modalities, variant."""
 
 
-def row_of(named: Mapping[str, Any]) -> Row:
-    """The table row that a run's tags, or a line of table.csv, name."""
-    return str(named["dataset"]), str(named["model"]), str(named["modalities"]), str(named["variant"])
+def row_of(fields: Mapping[str, Any]) -> Row:
+    """The table row of a run's tags or of a line of table.csv."""
+    return str(fields["dataset"]), str(fields["model"]), str(fields["modalities"]), str(fields["variant"])
 
 
 def table_metrics(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """mean, sd and interval of one table row per metric and pattern, and how many folds stand behind them."""
+    """mean, sd and interval of one table row per metric and pattern, and the number of folds behind them."""
     values: dict[str, float] = {}
     for row in rows:
         name = score_name(row["metric"], row["pattern"])

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.report.mlflow import payload as words
 from fusionbench.report.mlflow import tables
-from fusionbench.report.mlflow.client import Connection
+from fusionbench.report.mlflow.client import Connection, TrackingError
 from fusionbench.report.mlflow.files import SuiteFiles
 from fusionbench.report.mlflow.local_store import artifact_uri, is_server, tracked_uri
-from fusionbench.report.mlflow.payload import Point
+from fusionbench.report.mlflow.payload import (
+    DIGEST,
+    KEY,
+    KIND,
+    NOTE,
+    PARENT,
+    SUITE,
+    Point,
+    commit_tags,
+    fold_payload,
+    row_payload,
+    suite_payload,
+)
 from fusionbench.report.mlflow.runs import ENDED, Run, Runs
 from fusionbench.report.mlflow.tables import Row
 from fusionbench.suites.cell import Cell
@@ -22,11 +33,11 @@ from fusionbench.suites.cell import Cell
 if TYPE_CHECKING:
     import pandas as pd
 
-Place = tuple[Row, str, str]
-"""Row, repeat, fold; both empty for the row itself."""
+RunKey = tuple[Row, str, str]
+"""Table row, repeat, fold; the last two are empty for the run of the row itself."""
 
 UNFINISHED = "unfinished"
-WHOLE: Place = (("", "", "", ""), "", "")
+WHOLE: RunKey = (("", "", "", ""), "", "")
 """The suite's own run."""
 
 
@@ -49,14 +60,14 @@ class Tracker:
         Args:
             uri: tracking server or database; None = MLFLOW_TRACKING_URI if set, else <root>/mlflow.db.
             root: the results root.
-            lock: content of suite.lock.toml (`words.row_payload` says what is read of it).
+            lock: content of suite.lock.toml (`row_payload` says what is read of it).
             replay: the command that a failure's message names; default `fusionbench sync <suite>`.
         """
         self.uri = uri or tracked_uri(root)
         self.root, self.suite, self.title, self.lock = root, suite, title, lock
         self._connection = Connection(self.uri, suite, replay)
         self._opened: Runs | None = None
-        self._known: dict[Place, Run] = {}
+        self._known: dict[RunKey, Run] = {}
         self._note = ""
 
     def log_cell(self, cell: Cell, result: CellResult) -> None:
@@ -66,7 +77,7 @@ class Tracker:
             TrackingError: the server or store failed; every later call then fails at once.
         """
         runs = self._runs()
-        payload = words.fold_payload(cell, self.suite, result)
+        payload = fold_payload(cell, self.suite, result)
         row = self._row(cell, payload.seconds)
         if cell.skip or result.status == "skipped":
             runs.end(row, "FINISHED")
@@ -74,10 +85,10 @@ class Tracker:
         place = (cell.row, str(cell.repeat), str(cell.fold))
         old = self._known.get(place)
         if old is not None:
-            if old.holds(payload.digest) and old.status in ENDED and old.tags[words.PARENT] == row.id:
+            if old.holds(payload.digest) and old.status in ENDED and old.tags[PARENT] == row.id:
                 return
             runs.supersede(self._known.pop(place), cell.key)
-        made = self._known[place] = runs.create(payload, {words.PARENT: row.id}, payload.digest)
+        made = self._known[place] = runs.create(payload, {PARENT: row.id}, payload.digest)
         runs.end(made, payload.status)
 
     def log_table(self, table: pd.DataFrame) -> None:
@@ -106,7 +117,7 @@ class Tracker:
         Raises:
             TrackingError: as in `log_cell`.
         """
-        runs, payload = self._runs(), words.suite_payload(self.suite, self._note or self.title)
+        runs, payload = self._runs(), suite_payload(self.suite, self._note or self.title)
         run, digest = self._known.get(WHOLE), found.digest
         if run is not None and run.holds(digest):
             if payload.tags.items() - run.tags.items():
@@ -119,10 +130,10 @@ class Tracker:
         if run is None:
             run = self._known[WHOLE] = runs.create(payload, {}, UNFINISHED)
         else:
-            runs.write(run, {words.DIGEST: UNFINISHED})
+            runs.write(run, {DIGEST: UNFINISHED})
         for name, path in found.files.items():
             runs.upload(run, name, path)
-        runs.write(run, {**payload.tags, words.DIGEST: digest})
+        runs.write(run, {**payload.tags, DIGEST: digest})
         runs.end(run, "FINISHED")
 
     def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
@@ -130,7 +141,7 @@ class Tracker:
         # A number that the table no longer states is overwritten with NaN: nothing stays without a source.
         wanted = dict.fromkeys(run.metrics, math.nan) | tables.table_metrics(lines)
         changed = {name: value for name, value in wanted.items() if _differs(run.metrics.get(name, math.nan), value)}
-        tags = {words.NOTE: tables.table_line(lines), **words.commit_tags(fold.tags for fold in self._folds(row))}
+        tags = {NOTE: tables.table_line(lines), **commit_tags(fold.tags for fold in self._folds(row))}
         if changed or tags.items() - run.tags.items():
             runs.write(run, tags, tuple(Point(name, value) for name, value in changed.items()))
             run.metrics |= changed
@@ -148,13 +159,13 @@ class Tracker:
             for run in runs.stored():
                 name = _place(run.tags)
                 if name in self._known:
-                    runs.supersede(self._known[name], run.tags.get(words.KEY, ""))
+                    runs.supersede(self._known[name], run.tags.get(KEY, ""))
                 self._known[name] = run
         return self._opened
 
     def _row(self, cell: Cell, seconds: float) -> Run:
         """The parent run of a cell's row, made where it is missing or the row's options have changed."""
-        runs, payload = self._runs(), words.row_payload(cell, self.suite, self.lock)
+        runs, payload = self._runs(), row_payload(cell, self.suite, self.lock)
         run = self._known.get((cell.row, "", ""))
         if run is not None and not run.holds(payload.once_digest):
             for place in [p for p in self._known if p[0] == cell.row]:
@@ -166,6 +177,36 @@ class Tracker:
         elif payload.tags.items() - run.tags.items():
             runs.write(run, payload.tags)
         return run
+
+
+class LiveTracking:
+    """MLflow during a run: the first failure is reported once and ends it; results are on disk whatever happens."""
+
+    def __init__(self, make: Callable[[], Tracker], report: Callable[[str], None]) -> None:
+        """`report` is called once, with the line that says why nothing is logged any more."""
+        self.notes: tuple[str, ...] = ()
+        self._make, self._report = make, report
+        self._tracker: Tracker | None = None
+
+    def cell(self, cell: Cell, result: CellResult) -> None:
+        """Log a finished cell."""
+        self._try(lambda tracker: tracker.log_cell(cell, result))
+
+    def end(self, table: pd.DataFrame, files: SuiteFiles) -> None:
+        """Log the table and the files of the run."""
+        self._try(lambda tracker: tracker.log_table(table))
+        self._try(lambda tracker: tracker.log_files(files))
+
+    def _try(self, log: Callable[[Tracker], None]) -> None:
+        if self.notes:
+            return
+        try:
+            if self._tracker is None:
+                self._tracker = self._make()
+            log(self._tracker)
+        except TrackingError as error:
+            self.notes = (f"not logged to MLflow: {error}",)
+            self._report(self.notes[0])
 
 
 def sync(
@@ -190,9 +231,9 @@ def sync(
         tracker.log_files(files)
 
 
-def _place(tags: Mapping[str, str]) -> Place:
+def _place(tags: Mapping[str, str]) -> RunKey:
     """Where a stored run belongs."""
-    if tags[words.KIND] == words.SUITE:
+    if tags[KIND] == SUITE:
         return WHOLE
     return tables.row_of(tags), tags.get("repeat", ""), tags.get("fold", "")
 

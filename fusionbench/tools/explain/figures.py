@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 LAYER_LINES = 8
 """Items whose attention is drawn over the layers."""
-NAME_LENGTH = 30
-"""Characters of an item's name, at most."""
+NAME_WIDTH = 2.2
+"""Inches of an item's name, at most."""
 CURVE_STYLES = {
     "most attention first": Style(COLOURS[0], "o"),
     "random order": Style(COLOURS[4], "s"),
@@ -82,7 +82,7 @@ def _bars(modality: ModalityExplanation) -> Figure:
         ax.spines["left"].set_visible(False)
         ax.tick_params(axis="y", length=0)
         ax.xaxis.set_major_locator(MaxNLocator(3))
-    axes[0].set_yticks(range(len(top)), [shortened(modality.item_names[item], NAME_LENGTH) for item in top])
+    axes[0].set_yticks(range(len(top)), [shortened(modality.item_names[item], NAME_WIDTH) for item in top])
     lay_out(figure, size)
     return figure
 
@@ -133,7 +133,7 @@ def _draw_distances(ax: Axes, attention: AttentionMap) -> None:
 def _handles(modality: ModalityExplanation, *, several: bool) -> list[Line2D]:
     """Legend entries of the drawn items, with the modality's name where several modalities are drawn."""
     top = [modality.item_names[item] for item in modality.top[:LAYER_LINES]]
-    names = [shortened(f"{modality.name}: {name}" if several else name, NAME_LENGTH) for name in top]
+    names = [shortened(f"{modality.name}: {name}" if several else name, NAME_WIDTH) for name in top]
     return [legend_handle(style, name, line=True) for style, name in zip(styles(top).values(), names, strict=True)]
 
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
-from fusionbench.report.figures.panels import LETTERS, lay_out, panels
+from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.style import wrapped
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.tiles import SlideTiles
@@ -97,7 +97,7 @@ def _figure(modality: ModalityExplanation, tiles: SlideTiles) -> Figure:
     figure, axes = panels([panel.title for panel in shown], size, most=2)
     for ax, panel in zip(axes, shown, strict=True):
         bar = _draw(figure, ax, tiles, panel)
-        bar.set_label(wrapped(panel.label, int(width * LETTERS)))
+        bar.set_label(wrapped(panel.label, width))
         # y points down, as in images.
         ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
         ax.spines[:].set_visible(False)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from PIL import Image
 
+from fusionbench.report.document import entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
-from fusionbench.report.findings.rows import entries
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, table
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from fusionbench_healnet_paper.claims import Verdict, judge, least_amount
 from fusionbench_healnet_paper.counts import agreeing, counts
-from fusionbench_healnet_paper.curves import courses, curves
+from fusionbench_healnet_paper.curves import curves, training_summaries
 from fusionbench_healnet_paper.deviations import deviations
 from fusionbench_healnet_paper.reproduction import reproduction
 from fusionbench_healnet_paper.training_claims import pitman_morgan
@@ -21,8 +21,9 @@ from fusionbench.core.registry import discover
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings import findings
-from fusionbench.report.findings.rows import compare_rows, matching_rows, relative_gain, row_means
-from fusionbench.report.findings.variants import switches
+from fusionbench.report.findings.estimates import compare_rows, relative_gain, row_means
+from fusionbench.report.findings.select_rows import matching_rows
+from fusionbench.report.findings.variants import variant_effects
 from fusionbench.report.render import render
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import percentile_interval
@@ -76,7 +77,7 @@ LAST = {"name": "last", "train": {"restore_best": False}}
 def test_variants_are_paired_where_they_share_test_cases() -> None:
     made = make_frames({"x": 1.5, "y": 0.3}, variants=("base", "last", "split"))
     analysis = analysed(on_other_folds(made, "split"))
-    (section,) = switches(analysis, lock_of([LAST, SPLIT]))
+    (section,) = variant_effects(analysis, lock_of([LAST, SPLIT]))
     lines = {(line[0], line[2]): line for line in texts(section)}
     assert {key: line[5] for key, line in lines.items()} == {
         ("x", "last"): "paired",
@@ -95,7 +96,7 @@ def test_variants_are_paired_where_they_share_test_cases() -> None:
 def test_a_name_stands_for_the_variant_of_its_dataset() -> None:
     made = make_frames({"x": 1.0, "y": 0.0}, datasets=("one", "two[n=1]"), variants=("base", "v"))
     variants = [{"name": "v", "train": {"l1": n}, "only": {"datasets": [d]}} for n, d in ((1, "one"), (2, "two"))]
-    sections = list(switches(analysed(made), lock_of(variants)))
+    sections = list(variant_effects(analysed(made), lock_of(variants)))
     assert [texts(section)[0][-1] for section in sections] == ["l1=1", "l1=2"]
 
 
@@ -120,7 +121,7 @@ def test_a_variant_that_sets_options_is_held_against_the_model_of_that_name() ->
         return frame[[m in keep[v] for m, v in zip(frame["model"], frame["variant"], strict=True)]]
 
     frames = replace(made, **{name: part(getattr(made, name)) for name in ("cells", "folds", "predictions")})
-    (section,) = switches(analysed(frames), lock_of([{"name": "v", "model": {"x": {"a": 1}}}]))
+    (section,) = variant_effects(analysed(frames), lock_of([{"name": "v", "model": {"x": {"a": 1}}}]))
     ((model, _, variant, _, difference, _, sets),) = texts(section)
     assert (model, variant, sets) == ("x[a=1]", "v", "x.a=1")
     assert difference.startswith("-")
@@ -138,7 +139,7 @@ def trained_frames(**variants: Sequence[Any]) -> Frames:
 
 def test_courses_by_hand() -> None:
     frames = trained_frames(base=[FOLD, NOISY])
-    (course,) = courses(frames.history)
+    (course,) = training_summaries(frames.history)
     assert course.agreement == pytest.approx([-1.0, float(stats.spearmanr(*NOISY).statistic)])
     assert list(course.lowest) == [3, 3]
     assert course.rise == pytest.approx([100.0, 300.0])
@@ -146,7 +147,7 @@ def test_courses_by_hand() -> None:
 
 def test_an_undefined_agreement_is_left_out_and_a_short_curve_is_no_fault() -> None:
     flat = ([2.0, 1.0, 3.0], [0.5, 0.5, 0.5])
-    (course,) = courses(trained_frames(base=[FOLD, flat]).history)
+    (course,) = training_summaries(trained_frames(base=[FOLD, flat]).history)
     assert course.agreement[0] == pytest.approx(-1)
     assert np.isnan(course.agreement[1])
     assert list(course.lowest) == [3, 2]
@@ -256,7 +257,7 @@ def test_a_gain_is_over_the_best_and_rests_on_its_interval() -> None:
     expected = compare_rows(rows["x"], best, relative_gain)
     assert expected.value == pytest.approx(100 * (rows["x"].mean / best.mean - 1))
     assert found.verdict == "holds"
-    assert found.ours == f"toy {expected.text(1, ' %')} over {best.model} on a+b"
+    assert found.ours == f"toy {expected.text(signed=True, digits=1, unit=' %')} over {best.model} on a+b"
     turned = judge(claim("gain-over-best", model="z", against="x"), analysis, lock_of())
     assert turned.verdict == "does not hold"
     level = judge(claim("gain-over-best", model="y", against="z"), analysis, lock_of())
@@ -514,7 +515,10 @@ def test_training_with_missing_modalities_learns_where_c_lies_above_chance() -> 
     analysis = analysed(make_frames({"x": 2.0}, variants=("base", "v"), cases=200))
     found = judge(learns, analysis, lock_of())
     one, other = ({r.variant: r for r in row_means(analysis)}[v] for v in ("v", "base"))
-    assert (found.verdict, found.ours) == ("holds", f"toy c {one.text}, {compare_rows(one, other).text()} to base")
+    assert (found.verdict, found.ours) == (
+        "holds",
+        f"toy c {one.text}, {compare_rows(one, other).text(signed=True)} to base",
+    )
     opposed = analysed(make_frames({"x": -2.0}, variants=("base", "v"), cases=200))
     assert judge(learns, opposed, lock_of()).verdict == "does not hold"
     chance = analysed(make_frames({"x": 0.0}, variants=("base", "v"), cases=200))

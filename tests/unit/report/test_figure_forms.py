@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import subprocess
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,15 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 from PIL import Image
 
 from fusionbench.report.figures.export import DPI, png, svg
 from fusionbench.report.figures.panels import lay_out, logarithmic, panels
 from fusionbench.report.figures.style import Style, legend_handle, report_style
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
+
+Floats = NDArray[Any]
 
 
-def everything_drawn() -> Figure:
-    """Lines, markers, an area, an image that is no mirror of itself, and text both ways, clipped and not."""
+def everything_drawn(word: str = "gpL 4") -> Figure:
+    """Lines, markers, an area, an image that is no mirror of itself, and white and turned text."""
     with report_style():
         figure = Figure(figsize=(4, 3))
         ax = figure.add_axes((0.2, 0.2, 0.7, 0.7))
@@ -26,22 +33,56 @@ def everything_drawn() -> Figure:
         ax.plot([0, 2], [0, 1], marker="^", color="black")
         ax.fill_between([0.2, 0.6], [0, 0], [0.5, 0.9], color="red", alpha=0.4)
         ax.set_xlim(0, 1)
-        ax.text(0.1, 0.8, "gpL 4", fontsize=14, color="white")
+        ax.text(0.1, 0.8, word, fontsize=14, color="white")
         ax.text(0.9, 0.2, "turned", rotation=90)
         ax.set_axis_off()
     return figure
 
 
-def test_both_files_show_what_matplotlib_draws() -> None:
-    seen = np.asarray(Image.open(io.BytesIO(png(everything_drawn(), 256))).convert("RGB"), dtype=float)
-    plain = everything_drawn()
-    plain.set_dpi(DPI)
-    canvas = FigureCanvasAgg(plain)
+WORD = np.s_[83:110, 157:233]
+"""Pixels around the white word."""
+
+
+def drawn_by_matplotlib(figure: Figure) -> Floats:
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
     with report_style():
         canvas.draw()
-    wanted = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+    return np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+
+
+def pixels(file: bytes | Path) -> Floats:
+    return np.asarray(Image.open(io.BytesIO(file) if isinstance(file, bytes) else file).convert("RGB"), dtype=float)
+
+
+def assert_same_drawing(seen: Floats, wanted: Floats) -> None:
+    """Alike but for the edges of lines and letters; a mirror image, one of the word alone, or no word would be told."""
     assert seen.shape == wanted.shape
+    word, wordless = seen[WORD], drawn_by_matplotlib(everything_drawn(""))[WORD]
     assert np.abs(seen - wanted).mean() < 2.5
+    assert np.abs(word - wanted[WORD]).mean() < 20
+    assert all(np.abs(other - wanted).mean() > 10 for other in (seen[::-1], seen[:, ::-1]))
+    assert all(np.abs(other - wanted[WORD]).mean() > 25 for other in (word[::-1], word[:, ::-1], wordless))
+
+
+def test_a_png_shows_what_matplotlib_draws() -> None:
+    assert_same_drawing(pixels(png(everything_drawn(), 256)), drawn_by_matplotlib(everything_drawn()))
+
+
+@pytest.mark.slow
+@needs_chromium
+def test_an_svg_shows_what_matplotlib_draws(tmp_path: Path) -> None:
+    drawing, seen = tmp_path / "drawing.svg", tmp_path / "seen.png"
+    drawing.write_bytes(svg(everything_drawn()))
+    page = tmp_path / "page.html"
+    page.write_text('<body style="margin: 0"><img src="drawing.svg" style="display: block">')
+    flags = [f"--user-data-dir={tmp_path / 'profile'}", "--force-device-scale-factor=1.5", "--window-size=384,288"]
+    command = [CHROMIUM, *FLAGS, *flags, f"--screenshot={seen}", page.as_uri()]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert_same_drawing(pixels(seen), drawn_by_matplotlib(everything_drawn()))
+
+
+def test_an_svg_holds_one_image_and_says_its_texts() -> None:
     vector = svg(everything_drawn())
     assert vector.count(b"<image") == 1
     assert b"<!-- gpL 4 -->" in vector

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from fusionbench.core.registry import Registry
-from fusionbench.report import predictions as risks
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
-from fusionbench.report.findings import estimates, findings
-from fusionbench.report.findings import visible_cases as visible
-from fusionbench.report.findings.concordant_pairs import Shares, shares_of
+from fusionbench.report.findings import findings, visible_cases
+from fusionbench.report.findings.concordant_pairs import PairShares, pair_shares
+from fusionbench.report.findings.estimates import c_draws
 from fusionbench.report.findings.fusion import did_fusion_help, uplift, uplift_over
 from fusionbench.report.findings.missing import area, missing_modalities
-from fusionbench.report.findings.visible_cases import leaves
+from fusionbench.report.findings.visible_cases import visible_modalities
 from fusionbench.report.model import FULL
+from fusionbench.report.predictions import FoldPredictions, FollowUp
 from fusionbench.report.render import Format, render
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import corrected_t_test, harrell_c, percentile_interval
@@ -77,11 +77,15 @@ def test_where_nobody_is_left_out_the_draws_behind_the_table_are_those_of_the_re
 ) -> None:
     analysis, patterns = analysed(make_frames({"x": FALLING, "y": 2.0}, patterns=RATES, repeats=2)), tuple(RATES)[1:]
     rows = [row("x"), row("y")]
-    taken = visible.seen(analysis, "toy", rows, patterns, seed=0)
-    monkeypatch.setattr(visible, "_everybody", lambda *_: False)
-    drawn = visible.seen(analysis, "toy", rows, patterns, seed=0)
+    taken = visible_cases.visible_scores(analysis, "toy", rows, patterns, seed=0)
+    monkeypatch.setattr(visible_cases, "_everybody", lambda *_: False)
+    drawn = visible_cases.visible_scores(analysis, "toy", rows, patterns, seed=0)
     line = rows[0], patterns[0]
-    assert taken.sample.draws[line] is visible.sample_of(analysis, rows[0]).draws[line] is not drawn.sample.draws[line]
+    assert (
+        taken.sample.draws[line]
+        is visible_cases.bootstrap_of(analysis, rows[0]).draws[line]
+        is not drawn.sample.draws[line]
+    )
     assert taken.cases == drawn.cases
     for line in (*taken.cases, *map(taken.full_line, taken.cases)):
         assert taken.sample.values[line] == pytest.approx(drawn.sample.values[line], abs=1e-12)
@@ -106,7 +110,7 @@ def test_the_curve_says_c_at_every_rate_its_area_and_where_it_loses() -> None:
 def test_intervals_of_a_curve_come_from_the_draws_of_the_table() -> None:
     frames = make_frames({"healnet": FALLING, "best-unimodal": 2.0}, patterns=RATES)
     analysis = analysed(frames)
-    draws = analysis.samples["toy", "base"][1].draws
+    draws = analysis.bootstraps["toy", "base"][1].draws
     curve = np.stack([draws[row("healnet"), pattern] for pattern in RATES])
     low, high = percentile_interval((curve[0] / 2 + curve[1] + curve[2] + curve[3] / 2) / 3)
     (section,) = (s for s in missing_modalities(analysis, LOCK) if "random" in s.title)
@@ -182,7 +186,7 @@ def test_results_that_do_not_know_who_has_what_compare_everybody_and_say_so() ->
     ],
 )
 def test_what_a_pattern_leaves(pattern: str, names: str, left: str) -> None:
-    assert leaves(pattern, tuple(names)) == frozenset(left)
+    assert visible_modalities(pattern, tuple(names)) == frozenset(left)
 
 
 def test_one_modality_a_patient_is_compared_with_the_models_of_what_is_there() -> None:
@@ -232,7 +236,7 @@ def test_uplift() -> None:
 def test_uplift_over_a_reference_that_is_zero_in_some_draw_has_no_interval() -> None:
     frames = make_frames({"healnet": 3.0, "snn on a": -1.0}, folds=1, cases=6)
     told = analysed(frames)
-    assert (estimates.draws_of(told, (row("snn", "a"), FULL)) == 0).any()
+    assert (c_draws(told, (row("snn", "a"), FULL)) == 0).any()
     gain = uplift_over(told, row("healnet"), row("snn", "a"))
     assert math.isfinite(gain.value)
     assert math.isnan(gain.low)
@@ -243,7 +247,7 @@ def test_uplift_over_a_reference_that_is_zero_in_some_draw_has_no_interval() -> 
 def test_intervals_of_a_difference_are_paired() -> None:
     frames = make_frames(FUSED, cases=300)
     analysis = analysed(frames)
-    draws = analysis.samples["toy", "base"][1].draws
+    draws = analysis.bootstraps["toy", "base"][1].draws
     low, high = percentile_interval(draws[row("healnet"), "full"] - draws[row("best-unimodal"), "full"])
     (section,) = (s for s in did_fusion_help(analysis, LOCK) if s.title == "toy")
     assert lines(section)["healnet"]["to best uni-modal"].endswith(f"[{low:+.3f}, {high:+.3f}]")
@@ -271,13 +275,13 @@ def test_a_shuffled_modality_costs_what_c_falls_by() -> None:
     assert "[+" in line["a"], "the interval of a real loss lies above 0"
 
 
-def four(*risk: float) -> dict[tuple[int, int], risks.FoldPredictions]:
+def four(*risk: float) -> dict[tuple[int, int], FoldPredictions]:
     """A row's risks of four cases in one fold."""
     line = (row("x"), "full")
-    return {(0, 0): risks.FoldPredictions(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
+    return {(0, 0): FoldPredictions(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
 
 
-TIME = risks.Cohort("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4))
+TIME = FollowUp("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4))
 ALL = np.array([True] * 4)
 
 
@@ -287,7 +291,7 @@ def test_pairs_by_hand() -> None:
     The first row ranks right all but rs; the second all that begin with p, and rs; the third pq, qr and rs only.
     """
     first, second, third = four(4, 3, 1, 2), four(4, 1, 3, 2), four(3, 2, 4, 3.5)
-    shares = shares_of(TIME, ALL, first, second, third)
+    shares = pair_shares(TIME, ALL, first, second, third)
     assert shares is not None
     assert (shares.both, shares.first, shares.second, shares.neither) == pytest.approx((3 / 6, 2 / 6, 1 / 6, 0))
     # third: p 3, q 2, r 4, s 3.5: right are pq and rs; of both (pq pr ps) one in three, of one (qr qs rs) one in three
@@ -296,17 +300,19 @@ def test_pairs_by_hand() -> None:
 
 
 def test_tied_risks_count_one_half() -> None:
-    shares = shares_of(TIME, np.array([True, True, False, False]), four(1, 1, 0, 0), four(2, 1, 0, 0), four(2, 1, 0, 0))
-    assert shares == Shares(0.5, 0.0, 0.5, 0.0, ((1.0, 1.0, pytest.approx(float("nan"), nan_ok=True)),))
+    shares = pair_shares(
+        TIME, np.array([True, True, False, False]), four(1, 1, 0, 0), four(2, 1, 0, 0), four(2, 1, 0, 0)
+    )
+    assert shares == PairShares(0.5, 0.0, 0.5, 0.0, ((1.0, 1.0, pytest.approx(float("nan"), nan_ok=True)),))
 
 
 def test_shares_are_means_over_folds_and_cases_that_count() -> None:
     one, other = dict(four(4, 3, 2, 1)), dict(four(4, 3, 2, 1))
     one[0, 1] = replace(one[0, 0], fold=(0, 1))
     other[0, 1] = replace(other[0, 0], fold=(0, 1), risk=-other[0, 0].risk)
-    shares = shares_of(TIME, ALL, one, other)
-    assert shares == Shares(0.5, 0.5, 0.0, 0.0)
-    assert shares_of(TIME, np.array([True, False, False, False]), one, other) is None
+    shares = pair_shares(TIME, ALL, one, other)
+    assert shares == PairShares(0.5, 0.5, 0.0, 0.0)
+    assert pair_shares(TIME, np.array([True, False, False, False]), one, other) is None
 
 
 def test_pairs_stand_below_with_every_fusion_model() -> None:

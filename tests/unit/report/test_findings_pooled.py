@@ -7,7 +7,7 @@ import pytest
 
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
-from fusionbench.report.findings.pooled import cohorts
+from fusionbench.report.findings.pooled import pooled_sections
 from fusionbench.report.paired import paired_test
 from fusionbench.survival.stats import random_effects
 from tests.unit.stored_results import DIRECTIONS, make_frames
@@ -19,7 +19,7 @@ def made(n: int, **options: object) -> Analysis:
 
 
 def sections(analysis: Analysis) -> list[Section]:
-    return list(cohorts(analysis, {}))
+    return list(pooled_sections(analysis, {}))
 
 
 def texts(section: Section) -> list[list[str]]:

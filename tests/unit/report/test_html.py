@@ -23,7 +23,7 @@ from fusionbench.results.store import Store
 from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, renamed
 
 AUDIT = Audit("toy-suite", (Line("rule <one>", "pass", "3 cells"), Line("rule two", "DECLARED", "1 of 3 & more")))
-VOID = {"meta", "img", "br", "hr"}
+VOID = {"meta", "img", "br", "hr", "wbr"}
 
 
 class Outline(HTMLParser):

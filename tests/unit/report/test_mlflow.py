@@ -35,9 +35,9 @@ from fusionbench.report.mlflow import (
     ui_command,
     ui_environment,
 )
-from fusionbench.report.mlflow import payload as words
 from fusionbench.report.mlflow.client import QUICK, Connection
-from fusionbench.report.mlflow.live import Live
+from fusionbench.report.mlflow.payload import FOLD, KIND, ROW, Point, fold_payload, row_payload
+from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.suites.cell import Cell
 from tests import services
 from tests.services import Answer
@@ -124,7 +124,7 @@ def stored(uri: str, kind: str = "", state: int = 1) -> list[Any]:
     found = Connection(uri, SUITE)
     experiment = found.call("get_experiment_by_name", SUITE).experiment_id
     listed = found.call("search_runs", [experiment], run_view_type=state, max_results=500)
-    return sorted((r for r in listed if kind in r.data.tags[words.KIND]), key=lambda r: r.info.run_name)
+    return sorted((r for r in listed if kind in r.data.tags[KIND]), key=lambda r: r.info.run_name)
 
 
 def curve(uri: str, run: Any, name: str) -> list[tuple[int, float]]:
@@ -170,7 +170,7 @@ def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
         "model_plugins": {"healnet": {"plugin": "mine", "distribution": "my-models", "distribution_version": "1.4"}},
         "datasets": {"blca": {**brought, "splits": {}}},
     }
-    tags = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).tags
+    tags = row_payload(cell("healnet[depth=3]"), SUITE, lock).tags
     assert {k: v for k, v in tags.items() if k.startswith(("model.", "dataset."))} == {
         "model.version": "1",
         "model.plugin": "mine",
@@ -185,12 +185,12 @@ def test_a_row_says_which_plugins_brought_model_and_dataset() -> None:
 
 
 def test_the_memory_of_a_fold_is_that_of_its_process() -> None:
-    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
-    assert words.Point("system/process_peak_memory_mib", 300.0) in said
+    said = fold_payload(cell(), SUITE, result(cell())).metrics
+    assert Point("system/process_peak_memory_mib", 300.0) in said
 
 
 def test_samples_are_system_metrics_at_their_own_times() -> None:
-    said = words.fold_payload(cell(), SUITE, result(cell())).metrics
+    said = fold_payload(cell(), SUITE, result(cell())).metrics
     assert [tuple(p) for p in said if p.seconds is not None] == [
         ("system/process_memory_mib", 200.0, 0, 1.0),
         ("system/process_cpu_seconds", 0.5, 0, 1.0),
@@ -203,23 +203,23 @@ def test_samples_are_system_metrics_at_their_own_times() -> None:
 
 def test_a_cell_stored_before_samples_and_commits_were_is_still_a_fold() -> None:
     record = {"seconds": {"fit": 3.0}, "environment": {"device": "cpu"}}
-    said = words.fold_payload(cell(), SUITE, result(cell(), record=record))
+    said = fold_payload(cell(), SUITE, result(cell(), record=record))
     assert not [p for p in said.metrics if p.name.startswith("system/")]
     assert "git_commit" not in said.tags
 
 
 def test_the_dataset_of_a_run_is_its_cohort_with_the_beginning_of_its_fingerprint() -> None:
-    row = words.row_payload(cell(), SUITE, LOCK).dataset
+    row = row_payload(cell(), SUITE, LOCK).dataset
     assert row == ("blca", "f00df00df00d", '{"num_rows": 100, "groups": 99, "events": 40}')
-    fold = words.fold_payload(cell(), SUITE, result(cell())).dataset
+    fold = fold_payload(cell(), SUITE, result(cell())).dataset
     assert fold is not None
     assert fold[:2] == row[:2]
-    assert words.row_payload(cell(ingredients={}), SUITE, LOCK).dataset is None
+    assert row_payload(cell(ingredients={}), SUITE, LOCK).dataset is None
 
 
 def test_a_row_states_all_resolved_options() -> None:
     lock = {"options": {"healnet[depth=3]": {"depth": 1, "latents": 25, "dropout": None}}}
-    params = words.row_payload(cell("healnet[depth=3]"), SUITE, lock).params
+    params = row_payload(cell("healnet[depth=3]"), SUITE, lock).params
     assert params["model.depth"] == "3"
     assert params["model.latents"] == "25"
     assert params["model.dropout"] == "none"
@@ -235,19 +235,19 @@ def test_what_is_read_back_from_disk_is_the_same_content() -> None:
     of_row = result(cell(), predictions=(), history=(), record=record)
     stored = dataclasses.replace(of_row, record=json.loads(json.dumps(record, sort_keys=True)))
     assert list(stored.record) != list(of_row.record)
-    assert words.fold_payload(cell(), SUITE, stored).digest == words.fold_payload(cell(), SUITE, of_row).digest
+    assert fold_payload(cell(), SUITE, stored).digest == fold_payload(cell(), SUITE, of_row).digest
 
 
 def test_undefined_scores_are_tags_with_their_reason_and_no_number() -> None:
-    said = words.fold_payload(cell(), SUITE, result(cell()))
+    said = fold_payload(cell(), SUITE, result(cell()))
     assert said.tags["undefined.ibs"] == "no survival function"
     assert "ibs" not in {point.name for point in said.metrics}
 
 
 def test_points_that_are_not_finite_are_gaps_of_their_curve() -> None:
     history = ((0, "train", "loss", 1.0), (1, "train", "loss", math.inf), (2, "train", "loss", math.nan))
-    said = words.fold_payload(cell(), SUITE, result(cell(), history=history))
-    assert [p for p in said.metrics if p.name == "train/loss"] == [words.Point("train/loss", 1.0, 0)]
+    said = fold_payload(cell(), SUITE, result(cell(), history=history))
+    assert [p for p in said.metrics if p.name == "train/loss"] == [Point("train/loss", 1.0, 0)]
 
 
 def test_a_long_table_is_cut_to_what_a_description_holds_and_says_so() -> None:
@@ -427,7 +427,7 @@ def test_one_key_of_two_variants_is_a_fold_of_either(root: Path) -> None:
 
 def test_a_run_that_an_interrupt_left_half_written_is_written_anew(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(self: runs.Runs, run: runs.Run, tags: Mapping[str, str], *rest: Any) -> None:
-        if run.tags[words.KIND] == words.FOLD:
+        if run.tags[KIND] == FOLD:
             raise KeyboardInterrupt
         write(self, run, tags, *rest)
 
@@ -671,7 +671,7 @@ JSON = "application/json"
 def test_a_server_that_answers_badly_is_one_line_and_is_asked_no_more(root: Path, answer: Answer, said: str) -> None:
     told: list[str] = []
     with services.answering(answer) as (url, seen):
-        live = Live(lambda: tracker(root, url), told.append)
+        live = LiveTracking(lambda: tracker(root, url), told.append)
         live.cell(cell(), result(cell()))
         asked = len(seen)
         for fold in range(1, 9):
@@ -788,7 +788,7 @@ def test_a_run_is_replayed_into_a_server_without_doubling(
     items = [(c := cell(fold=fold), result(c)) for fold in range(2)]
     for _ in range(2):
         sync(tracker(root, server), items, table())
-    assert [r.data.tags[words.KIND] for r in stored(server)] == [words.ROW, words.FOLD, words.FOLD]
+    assert [r.data.tags[KIND] for r in stored(server)] == [ROW, FOLD, FOLD]
     row, fold = stored(server, "row")[0], stored(server, "fold")[0]
     assert row.data.metrics["harrell_c_index.mean"] == 0.6
     assert curve(server, fold, "val/loss") == [(0, 1.0), (1, 0.5), (2, 1 / 3)]

@@ -65,6 +65,8 @@ class CellResult:
         record: JSON values for cell.json: cell, options, timings, environment, notes, ledgers.
         preprocess: JSON state of the fitted preprocessor.
         state: named arrays of the fitted model.
+        curves: S of the test cases under the pattern `full` at the model's own times: `times` (time,) in months and
+            `survival` (case, time), in the order of the predictions; empty for a model without S.
     """
 
     key: str
@@ -76,3 +78,4 @@ class CellResult:
     record: Mapping[str, Any] = field(default_factory=dict)
     preprocess: Mapping[str, Any] = field(default_factory=dict)
     state: State = field(default_factory=dict)
+    curves: State = field(default_factory=dict)

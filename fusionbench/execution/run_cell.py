@@ -167,7 +167,16 @@ def finish(
         record=record,
         preprocess=data.preprocessor.state(),
         state=predictor.state(),
+        curves=_own_curves(tested),
     )
+
+
+def _own_curves(tested: Sequence[PatternPrediction]) -> State:
+    """S at the model's own times, from which scores that need them (D-calibration) can be computed again."""
+    full = next((p.prediction for p in tested if p.pattern == "full"), None)
+    if full is None or full.survival is None or full.times is None:
+        return {}
+    return {"times": full.times, "survival": full.survival}
 
 
 def _predict(

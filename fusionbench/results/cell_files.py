@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
-PREPROCESS, WEIGHTS = "preprocess.json", "model.safetensors"
-PARTS = (PREDICTIONS, HISTORY, PREPROCESS, WEIGHTS)
-"""The files beside cell.json, whose checksums it holds."""
+PREPROCESS, WEIGHTS, CURVES = "preprocess.json", "model.safetensors", "curves.safetensors"
+PARTS = (PREDICTIONS, HISTORY, PREPROCESS, WEIGHTS, CURVES)
+"""The files beside cell.json, whose checksums it holds; curves are there for a model with survival curves."""
 T = TypeVar("T")
 
 
@@ -34,7 +34,9 @@ def write_parts(folder: Path, result: CellResult) -> None:
         grid = _write_predictions(folder / PREDICTIONS, result.predictions)
         _write_history(folder / HISTORY, result.history)
         (folder / PREPROCESS).write_text(json.dumps(result.preprocess), encoding="utf-8")
-        _write_weights(folder / WEIGHTS, result.state)
+        _write_arrays(folder / WEIGHTS, result.state)
+        if result.curves:
+            _write_arrays(folder / CURVES, result.curves)
     content = {
         "key": result.key,
         "status": result.status,
@@ -120,7 +122,7 @@ def _write_columns(path: Path, columns: Mapping[str, Any]) -> None:
     parquet.write_table(pa.table(arrays), path, use_dictionary=texts)  # of numbers a dictionary is larger
 
 
-def _write_weights(path: Path, state: Mapping[str, Any]) -> None:
+def _write_arrays(path: Path, state: Mapping[str, Any]) -> None:
     import numpy as np
     from safetensors.numpy import save
 
@@ -163,7 +165,7 @@ def frame_of(table: pa.Table) -> pd.DataFrame:
     return frame
 
 
-def read_weights(path: Path) -> dict[str, Any]:
+def read_arrays(path: Path) -> dict[str, Any]:
     """The named arrays of a safetensors file."""
     from safetensors.numpy import load
 

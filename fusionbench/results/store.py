@@ -17,15 +17,16 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.core.types import SurvivalPrediction
 from fusionbench.results.cell_files import (
     CELL,
+    CURVES,
     HISTORY,
     PREDICTIONS,
     PREPROCESS,
     WEIGHTS,
     frame_of,
+    read_arrays,
     read_json,
     read_part,
     read_table,
-    read_weights,
     survival_column,
     unreadable,
     write_parts,
@@ -158,7 +159,8 @@ class Store:
             history=tuple(self.history(key).itertuples(index=False, name=None)) if ok else (),
             record=record["record"],
             preprocess=read_part(folder / PREPROCESS, read_json) if ok else {},
-            state=read_part(folder / WEIGHTS, read_weights) if ok and weights else {},
+            state=read_part(folder / WEIGHTS, read_arrays) if ok and weights else {},
+            curves=read_part(folder / CURVES, read_arrays) if ok and (folder / CURVES).exists() else {},
         )
 
     def predictions(self, key: str) -> pd.DataFrame:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError
@@ -26,6 +27,9 @@ from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.planning import plan_suite, results_of
 from fusionbench.tools.status import count_outdated
+
+SAME_SCORE = 1e-6
+"""Scores that differ by less are the same: sums of other thread counts round otherwise."""
 
 
 class Reporter(Protocol):
@@ -194,6 +198,9 @@ def compute(
     chosen = waiting[: choice.limit]  # members stand first, so a cut leaves none out
 
     def sink(cell: Cell, result: CellResult) -> None:
+        before = store.record(cell.key)["scores"] if choice.rerun and store.has(cell.key) else ()
+        for line in changed_scores(before, result):
+            reporter.note(f"{cell.label}: {line}, under the same key {cell.key}")
         store.write(result)
         if live:
             for row in (c for c in plan.listed if c.key == cell.key):
@@ -206,6 +213,19 @@ def compute(
     run_task = task_runner(executor, resources, reporter.epoch)
     Scheduler(executor, store, retries, sink=sink, begin=reporter.cell, note=reporter.note).run(chosen, run_task)
     return len(chosen)
+
+
+def changed_scores(before: Iterable[Mapping[str, Any]], result: CellResult) -> Iterator[str]:
+    """One line for each score that is not what it was; inputs of one key have to give one number.
+
+    Args:
+        before: the scores that were stored under the key.
+    """
+    known = {(score["pattern"], score["metric"]): score["value"] for score in before}
+    for score in result.scores:
+        was = known.get((score.pattern, score.metric))
+        if was is not None and not abs(was - score.value) <= SAME_SCORE:  # `not <=` also tells of NaN
+            yield f"{score.metric} under {score.pattern} was {was:.6f} and is {score.value:.6f} now"
 
 
 def write_results(

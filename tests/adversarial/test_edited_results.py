@@ -16,6 +16,8 @@ from safetensors.numpy import load_file, save_file
 from fusionbench import discover
 from fusionbench.results.cell_files import CELL, PARTS, PREDICTIONS, WEIGHTS, sha256
 from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
+from fusionbench.tools.run import SilentReporter
 
 SUITE = """
 title = "Mine"
@@ -37,6 +39,7 @@ CODE = "the cells of a row were computed by one code"
 LOCK = "the lock is that of the planned cells"
 COMPLETE = "every cell of the suite has a result"
 REPLAY = "stored weights give the stored predictions again"
+ONLY_SNN = Selection(models=("snn",))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +95,7 @@ def test_an_honest_run_passes(run: Run) -> None:
     assert found[CODE][0] != "BREACH"
     oracle = 2
     assert found[REPLAY] == ("pass", f"{len(list(run.folder.glob('cells/*'))) - oracle} cells")
-    assert "more need survival curves" in found[SCORES][1]
+    assert "more need curves at a model's own times" in found[SCORES][1]
 
 
 def every_c(run: Run) -> None:
@@ -214,6 +217,25 @@ def test_weights_that_fit_no_prediction_are_found_by_replay(run: Run, spoil: Cal
     assert found[FILES][0] == "pass", "whoever edits files can edit their checksums"
     assert found[REPLAY][0] == "BREACH"
     assert "stored is" in found[REPLAY][1]
+
+
+def test_a_rerun_says_when_a_number_changed_under_one_key(run: Run) -> None:
+    """A model's code was changed without a new version: the key is the same, the number is not."""
+    every_c(run)
+    told: list[str] = []
+
+    class Listening(SilentReporter):
+        def note(self, line: str) -> None:
+            told.append(line)
+
+    report = run.session.run(run.suite, ONLY_SNN, rerun=True, track=False, reporter=Listening())
+    assert report.ran
+    changed = [line for line in told if "harrell_c_index under full was 0.950000 and is 0." in line]
+    assert len(changed) == 2
+    assert all("under the same key" in line for line in changed)
+    told.clear()
+    run.session.run(run.suite, ONLY_SNN, rerun=True, track=False, reporter=Listening())
+    assert not [line for line in told if "under the same key" in line]
 
 
 def test_code_that_changed_between_two_folds_is_named(run: Run) -> None:

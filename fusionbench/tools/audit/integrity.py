@@ -121,7 +121,7 @@ def scores(
                 findings.append(Finding(f"{stored.cell.label}: {what}, the predictions give {now.value:.4f}"))
     counted = f"{recomputed} scores"
     if left_out:
-        counted += f" ({left_out} more need survival curves at a model's own times, which are not stored)"
+        counted += f" ({left_out} more need curves at a model's own times, which are stored of the pattern full only)"
     return verdict("scores follow from the stored predictions", findings, counted)
 
 
@@ -142,14 +142,16 @@ def rescored(
     found = []
     for name, metric in metrics.items():
         if name in cell.metrics:
-            shown = tested if metric.horizon == "tau" else [_without_curves(p) for p in tested]
+            shown = tested if metric.horizon == "tau" else [_at_own_times(p, stored.result.curves) for p in tested]
             found += score_patterns({name: metric}, shown, test, train, cell.tau)
     return found
 
 
-def _without_curves(made: PatternPrediction) -> PatternPrediction:
-    """Risks alone: curves are stored on the dataset's grid, not at the model's own times."""
-    return replace(made, prediction=replace(made.prediction, survival=None, times=None))
+def _at_own_times(made: PatternPrediction, curves: Mapping[str, Any]) -> PatternPrediction:
+    """With curves at the model's own times, which are stored of the pattern `full`; else with risks alone."""
+    own = curves if made.pattern == "full" else {}
+    prediction = replace(made.prediction, survival=own.get("survival"), times=own.get("times"))
+    return replace(made, prediction=prediction)
 
 
 def same_score(stored: Score, now: Score) -> bool:

@@ -209,7 +209,7 @@ def test_a_full_disk_leaves_the_result_that_was_there(made: Store) -> None:
     assert_same(made.load("abc"), result())
 
 
-@pytest.mark.parametrize("step", ["_write_predictions", "_write_history", "_write_weights", "_fsync"])
+@pytest.mark.parametrize("step", ["_write_predictions", "_write_history", "_write_arrays", "_fsync"])
 def test_any_step_may_fail(made: Store, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -253,7 +253,7 @@ store.Store(Path(sys.argv[2]), "suite").write(module["result"]())
 """
 
 
-@pytest.mark.parametrize("step", [("cellfiles", "_write_weights"), ("store", "_fsync")])
+@pytest.mark.parametrize("step", [("cellfiles", "_write_arrays"), ("store", "_fsync")])
 def test_a_crash_half_way_leaves_nothing_under_the_final_name(made: Store, step: tuple[str, str]) -> None:
     command = [sys.executable, "-c", CRASH, __file__, str(made.root), *step]
     done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)

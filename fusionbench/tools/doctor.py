@@ -19,9 +19,11 @@ from urllib.parse import urlsplit
 
 import fusionbench
 from fusionbench.core import environment
-from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.data.downloads import ENVIRONMENT, dataset_rows
+from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import RESULTS_VERSION
 from fusionbench.suites.lock import LOCK, read_lock
 from fusionbench.suites.suite import suite_name
@@ -52,7 +54,7 @@ def examine(registry: Registry, home: Path, out: Path, suite: str | None = None)
         SuiteError: no such suite. ResultsError: it has no lock, or a damaged one.
     """
     if suite is not None:
-        yield from against_lock(suite, out, registry)
+        yield from against_lock(suite, out, registry, home)
         return
     yield from version_lines(registry)
     yield from device_lines()
@@ -226,7 +228,7 @@ def tracking_lines() -> Iterator[Check]:
 RUN = "run.toml"
 
 
-def against_lock(suite: str, out: Path, registry: Registry) -> Iterator[Check]:
+def against_lock(suite: str, out: Path, registry: Registry, home: Path) -> Iterator[Check]:
     """One line a version: problem = other results by declaration, note = perhaps other last digits.
 
     Raises:
@@ -244,12 +246,29 @@ def against_lock(suite: str, out: Path, registry: Registry) -> Iterator[Check]:
     yield _keyed("RESULTS_VERSION", lock.get("results_version"), RESULTS_VERSION)
     for dataset, about in lock["datasets"].items():
         yield _keyed(f"dataset {dataset}", about.get("version"), _version(registry, "datasets", dataset.split("[")[0]))
+        yield from _fingerprints(dataset, about.get("fingerprint"), registry, home)
     for model, then in _section(lock, "models").items():
         yield _keyed(f"model {model}", then, _version(registry, "models", model))
     here = environment.packages()
     for package, then in _section(lock, "packages").items():
         yield _recorded(package, then, here.get(package, "not looked at"))
     yield from _machine(folder)
+
+
+def _fingerprints(dataset: str, then: object, registry: Registry, home: Path) -> Iterator[Check]:
+    """Whether the cohort is, by unit, what was read then."""
+    resources = SharedResources(registry, home)
+    for unit, fingerprint in (then if isinstance(then, Mapping) else {}).items():
+        what = f"data of {dataset} ({unit})"
+        try:
+            here = resources.cohort(PluginRef.parse(dataset), unit).fingerprint
+        except FusionBenchError as error:
+            yield Check("note", what, f"cannot be read here, so it cannot be compared: {error}")
+            continue
+        if here == fingerprint:
+            yield Check("ok", what, "as in the lock")
+        else:
+            yield Check("problem", what, "other data than in the lock: its cells are stale and would be computed anew")
 
 
 def _section(lock: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -89,9 +89,26 @@ def test_a_suite_against_its_lock(cli: Cli, tmp_path: Path, monkeypatch: pytest.
     assert "1 in the lock, 2 here: its cells are stale" in changed["text"]
 
 
+def test_other_data_than_in_the_lock_are_a_problem(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(
+        'title = "Mine"\ndatasets = ["synthetic[cases=60]"]\nmodels = ["cox"]\nmodalities = [["vector"]]\n'
+    )
+    assert cli("run", "mine.toml", "--no-track").returncode == 0
+    what = "data of synthetic[cases=60] (patient)"
+    assert lines(cli, "mine.toml")[what]["text"] == "as in the lock"
+    lock = tmp_path / "results/mine/suite.lock.toml"
+    known = lock.read_text().split(".fingerprint]\npatient = ")[1].split("\n")[0]
+    lock.write_text(lock.read_text().replace(known, '"0"'))
+    assert lines(cli, "mine.toml", status=1)[what]["verdict"] == "problem"
+
+
 def test_a_published_run_tells_its_machine(cli: Cli) -> None:
-    found = lines(cli, "quickstart", "--out", str(ROOT / "results/published"))
+    result = cli("doctor", "--json", "quickstart", "--out", str(ROOT / "results/published"))
+    found = {line["what"]: line for line in json.loads(result.stdout)}
     assert "when it was run" in found["device"]["text"]
+    assert found["data of breast-cancer (patient)"]["verdict"] == "ok"
+    # Processors differ in the last digits of the synthetic cohort, which its fingerprint is made of.
+    assert {line["what"] for line in found.values() if line["verdict"] == "problem"} <= {"data of synthetic (patient)"}
 
 
 @pytest.mark.parametrize("content", ["", "x = ", 'environment = "x"', "environment = []"])

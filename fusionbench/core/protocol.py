@@ -122,10 +122,10 @@ class Protocol(_Strict):
         """The base, and what differs from it: `clean`, or `clean, unit=slide`."""
         usual = type(self)(base=self.base)
         changed = [k for k in AS_PUBLISHED if getattr(self, k) != getattr(usual, k)]
-        return ", ".join([self.base, *(f"{k}={told(getattr(self, k))}" for k in changed)])
+        return ", ".join([self.base, *(f"{k}={formatted(getattr(self, k))}" for k in changed)])
 
 
-def told(value: object) -> str:
+def formatted(value: object) -> str:
     """A switch's value as a suite writes it."""
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
@@ -229,7 +229,7 @@ def switch_table() -> str:
     lines = ["| switch | `clean` | `as-published` |", "|---|---|---|"]
     parts = (("protocol", Protocol(), AS_PUBLISHED), ("train", TrainRecipe(), AS_PUBLISHED_TRAINING))
     for name, usual, published in parts:
-        lines += [f"| `{name}.{key}` | {told(getattr(usual, key))} | {told(of)} |" for key, of in published.items()]
+        lines += [f"| `{name}.{key}` | {formatted(getattr(usual, key))} | {formatted(of)} |" for key, of in published.items()]
     return "\n".join(lines)
 
 

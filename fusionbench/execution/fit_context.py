@@ -1,4 +1,4 @@
-"""What the harness lends a model while it fits, and how a stored cell becomes a predictor again."""
+"""What the harness gives a model while it fits, and how a stored cell becomes a predictor again."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Context:
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         """Train a module by the suite's recipe; see `FitContext.train`."""
-        told = self.progress
-        report = None if told is None else lambda epoch: told(epoch, self.recipe.epochs)
+        progress = self.progress
+        report = None if progress is None else lambda epoch: progress(epoch, self.recipe.epochs)
         predictor = train_module(
             module,
             self.task,

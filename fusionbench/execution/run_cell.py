@@ -286,7 +286,7 @@ def _fit(ready: Ready, resources: SharedResources, load: Load, progress: Progres
 def context_of(
     ready: Ready, resources: SharedResources, members: Mapping[Member, Fit], progress: Progress | None = None
 ) -> Context:
-    """What the harness lends the cell's model."""
+    """What the harness gives the cell's model."""
     cell, data = ready.cell, ready.data
     seed = fit_seed(cell)
     return Context(data.task, data.preprocessor.specs, seed, resources.device, cell.recipe, members, progress)

@@ -71,7 +71,7 @@ def tiling_of(path: Path, wanted: Wanted, log: Log) -> Tiling:
     """
     with opened(path) as slide:
         facts = _facts(path, slide, wanted)
-        log(_words(facts))
+        log(_formatted(facts))
         grid = _grid(facts, wanted)
         scale = grid.scale
         mpp = "unknown" if scale.mpp is None else f"{scale.mpp:.4g}"
@@ -100,7 +100,7 @@ def _grid(facts: Facts, wanted: Wanted) -> Grid:
     return Grid(*facts.size, wanted.tile, scale)
 
 
-def _words(facts: Facts) -> str:
+def _formatted(facts: Facts) -> str:
     levels = ", ".join(f"{downsample:.4g}" for downsample in facts.level_downsamples)
     width, height = facts.size
     mpp = "unknown" if facts.said.mpp is None else f"{facts.said.mpp:.4g}"

@@ -229,7 +229,10 @@ def switch_table() -> str:
     lines = ["| switch | `clean` | `as-published` |", "|---|---|---|"]
     parts = (("protocol", Protocol(), AS_PUBLISHED), ("train", TrainRecipe(), AS_PUBLISHED_TRAINING))
     for name, usual, published in parts:
-        lines += [f"| `{name}.{key}` | {formatted(getattr(usual, key))} | {formatted(of)} |" for key, of in published.items()]
+        lines += [
+            f"| `{name}.{key}` | {formatted(getattr(usual, key))} | {formatted(value)} |"
+            for key, value in published.items()
+        ]
     return "\n".join(lines)
 
 

@@ -116,9 +116,14 @@ class Scheduler:
         return found
 
     def _ended(self, task: CellTask, result: CellResult | LostTask) -> None:
-        if not isinstance(task, CellTask) or self.running.pop(task.cell.key, None) is None:
+        if not isinstance(task, CellTask) or task.cell.key not in self.running:
             raise PluginError(f"executor {self.executor.name!r} gave a result twice, or of a cell it was not given")
-        cell = task.cell
+        self._settle(task.cell, result)
+        # Only now: where storing or showing it failed (a closed pipe), the attempt is dropped like those still running.
+        del self.running[task.cell.key]
+
+    def _settle(self, cell: Cell, result: CellResult | LostTask) -> None:
+        """Store a result, or count a lost or passing attempt and put the cell back into the queue."""
         if isinstance(result, LostTask):
             self.attempts.lose(cell.key, result.reason)
         elif result.record.get("transient"):

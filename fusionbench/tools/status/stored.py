@@ -47,6 +47,8 @@ def running_now(store: Store) -> RunningCells:
         )
         if tried.running and who is not None:
             cells[key] = f"process {tried.running.pid} on {tried.running.host} since {tried.running.since}"
+        elif store.has(key):
+            continue  # stored, and killed before its marker was removed
         elif tried.running:
             lost[key] = f"it was being computed when process {tried.running.pid} on {tried.running.host} ended"
         elif ended:

@@ -125,6 +125,21 @@ def test_what_ends_the_run_is_not_the_cells_fault(tmp_path: Path, error: BaseExc
     assert harness.attempts.all() == {}
 
 
+def test_a_pipe_that_closes_while_a_result_is_told_leaves_no_marker(tmp_path: Path) -> None:
+    harness = Harness(tmp_path)
+    plain = harness.scheduler.sink
+
+    def sink(cell: Any, result: Any) -> None:
+        plain(cell, result)
+        raise BrokenPipeError
+
+    harness.scheduler.sink = sink
+    with pytest.raises(BrokenPipeError):
+        harness.run(lambda n: FINE)
+    assert harness.store.has(KEY)
+    assert harness.attempts.all() == {}
+
+
 def test_earlier_attempts_stay_when_a_run_is_interrupted(tmp_path: Path) -> None:
     harness = Harness(tmp_path, retries=5)
     with pytest.raises(KeyboardInterrupt):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -67,8 +68,10 @@ def test_a_suite_says_which_it_means(cli: Cli, tmp_path: Path, model: str, versi
     path.write_text(SUITE.replace("MODEL", model))
     done = cli("run", str(path), "--model", model)
     assert done.returncode == 0, done.stderr
-    cells = [json.loads(file.read_text()) for file in (tmp_path / "results").rglob("cell.json")]
-    assert {cell["record"]["ingredients"]["model"]["version"] for cell in cells} == {version}
+    lock = tmp_path / "results" / "mine" / "suite.lock.toml"
+    written = tomllib.loads(lock.read_text())
+    assert written["models"] == {model: version}
+    assert written["model_plugins"][model]["distribution"] == model.partition(":")[0]
     table = cli("table", str(path))
     assert model in table.stdout, table.stderr
 

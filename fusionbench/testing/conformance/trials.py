@@ -106,7 +106,7 @@ class Fitter:
     def _member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
         """A member's fit; its own modalities tell what it is fitted on, whatever others there are."""
         informed = sample.informed if sample.informed == EIGHT else sample.informed & {*member.modalities}
-        known = (member, informed, sample.task, recipe)
+        known = (member, informed, sample.doubled, sample.task, recipe)
         if known not in self._members:
             self._members[known] = self._fit_member(member, sample, recipe)
         return self._members[known]

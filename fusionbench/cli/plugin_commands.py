@@ -45,10 +45,10 @@ class Verbs(TyperGroup):
         return super().get_command(ctx, cmd_name) or self._from_plugin(cmd_name)
 
     def _from_plugin(self, name: str) -> Any:
-        if name not in self.registry.names("commands"):
+        if not self.registry.knows("commands", name):
             for plugin in self.registry.plugins:
                 if plugin.status == "broken":
-                    typer.echo(f"plugin {plugin.name!r} could not be loaded: {plugin.reason}", err=True)
+                    typer.echo(f"plugin {plugin.name!r} is broken: {plugin.reason}", err=True)
             return None
         command = typer.main.get_command(self.registry.get("commands", name))
         command.name = name

@@ -39,7 +39,7 @@ def ls(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Jso
     print_table(list(rows[0]) if rows else ["name"], [list(r.values()) for r in rows])
     for plugin in registry.plugins:
         if plugin.status == "broken":
-            typer.echo(f"plugin {plugin.name!r} could not be loaded: {plugin.reason}", err=True)
+            typer.echo(f"plugin {plugin.name!r} is broken: {plugin.reason}", err=True)
 
 
 def _about(kind: Kind, thing: Any) -> dict[str, str]:

@@ -12,14 +12,19 @@ from typing import Any
 
 from fusionbench.core.errors import SuiteError
 
-_REF = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]*)\s*(?:\[(?P<options>.*)\])?\s*", re.DOTALL)
+_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+_REF = re.compile(rf"\s*(?P<name>(?:{_NAME}:)?{_NAME})\s*(?:\[(?P<options>.*)\])?\s*", re.DOTALL)
 _KEY = re.compile(r"[\w.-]+")
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|[\[\]{}(),"\']', re.DOTALL)
 
 
 @dataclass(frozen=True, order=True)
 class PluginRef:
-    """A dataset or model by name with its options, written `name[key=value,...]`."""
+    """A dataset or model by name with its options, written `name[key=value,...]`.
+
+    Attributes:
+        name: with its distribution, `distribution:name`, where two distributions bring the same name.
+    """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()

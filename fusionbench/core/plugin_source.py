@@ -21,10 +21,9 @@ def source_of(registry: Registry, kind: str, name: str) -> dict[str, str]:
         SuiteError: there is no such thing.
     """
     thing = registry.get(kind, name)
-    plugin = registry.found[kind][name][1]
-    record = next(p for p in registry.plugins if p.name == plugin)
+    record = registry.owner(kind, name)
     return {
-        "plugin": plugin,
+        "plugin": record.name,
         "distribution": record.distribution,
         "version": record.version,
         "sha256": package_hash(str(thing.__module__).partition(".")[0]),

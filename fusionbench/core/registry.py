@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
@@ -43,7 +43,7 @@ class PluginRecord:
     """One row of `fusionbench plugins`.
 
     Attributes:
-        name: the entry point's name; `fusionbench check` takes it.
+        name: the entry point's name, with its distribution where two have the same; `fusionbench check` takes it.
         provides: kind (models, datasets, ...) to the names it brings.
         reason: why it is broken; empty where it is not.
     """
@@ -59,7 +59,11 @@ class PluginRecord:
 
 @dataclass(frozen=True)
 class Registry:
-    """A frozen view of the installed plugins. `found` maps kind to name to (thing, plugin name)."""
+    """A frozen view of the installed plugins.
+
+    Attributes:
+        found: kind to name to (thing, plugin name); the name is `distribution:name` where two bring the same.
+    """
 
     plugins: tuple[PluginRecord, ...]
     found: Mapping[str, Mapping[str, tuple[Any, str]]]
@@ -72,17 +76,43 @@ class Registry:
         """The thing called `name`.
 
         Raises:
-            SuiteError: unknown; says neighbours, every choice, and which plugins are broken and why.
+            SuiteError: unknown; says neighbours, every choice, and which plugins are broken and why. Or two
+                distributions bring the name; says the names to write.
         """
-        things = self.found.get(kind, {})
-        if name in things:
-            return things[name][0]
+        entry = self._entry(kind, name)
+        if entry is not None:
+            return entry[0]
         singular = {"modalities": "modality kind"}.get(kind, kind.removesuffix("s"))
-        message = did_you_mean(singular, name, things)
-        broken = [f"{p.name} ({p.reason})" for p in self.plugins if p.status == "broken"]
+        qualified = [known for known in self.names(kind) if known.endswith(f":{name}")]
+        if qualified:
+            raise SuiteError(f"{singular} {name!r} is provided by two distributions; write {' or '.join(qualified)}")
+        message = did_you_mean(singular, name, self.found.get(kind, {}))
+        broken = [f"{p.name} ({p.reason})" for p in self.plugins if p.status == "broken" and not p.provides]
         if broken:
             message += f". Plugins that could not be loaded: {'; '.join(broken)}"
         raise SuiteError(message)
+
+    def knows(self, kind: str, name: str) -> bool:
+        """Whether there is a thing called `name`, with or without its distribution."""
+        return self._entry(kind, name) is not None
+
+    def owner(self, kind: str, name: str) -> PluginRecord:
+        """The plugin that brings a thing; KeyError where there is no such thing."""
+        entry = self._entry(kind, name)
+        if entry is None:
+            raise KeyError(name)
+        return self._record(entry[1])
+
+    def _record(self, plugin: str) -> PluginRecord:
+        return next(record for record in self.plugins if record.name == plugin)
+
+    def _entry(self, kind: str, name: str) -> tuple[Any, str] | None:
+        """The thing and its plugin's name; `distribution:name` also finds what is known by `name` alone."""
+        things = self.found.get(kind, {})
+        distribution, _, plain = name.rpartition(":")
+        if name in things or not distribution or plain not in things:
+            return things.get(name)
+        return things[plain] if self._record(things[plain][1]).distribution == distribution else None
 
     def model(self, name: str) -> type[FusionModel]:
         """A fusion model's class; raises SuiteError where it is unknown."""
@@ -120,30 +150,75 @@ class Registry:
 def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] | None = None) -> Registry:
     """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
 
-    Raises:
-        PluginError: if two plugins have or bring the same name; it names both distributions.
+    Two plugins of one name, and two that bring the same name, are broken rows with the remedy. Each of both things is
+    then known as `distribution:name` alone; all else goes on.
     """
-    records: list[PluginRecord] = []
-    found: dict[str, dict[str, tuple[Any, str]]] = {kind: {} for kind in sorted(kinds)}
-    for point in sorted(points if points is not None else entry_points(group=GROUP), key=lambda p: p.name):
-        record, things = _load(point, kinds)
-        for other in records:
-            if other.name == record.name:
-                raise PluginError(
-                    f"two plugins are called {record.name!r}, one of {other.distribution} and one of "
-                    f"{record.distribution}; uninstall one or rename its entry point"
-                )
+    found_points = points if points is not None else entry_points(group=GROUP)
+    loaded = [_load(point, kinds) for point in sorted(found_points, key=lambda p: (p.name, _distribution(p)))]
+    loaded = [(_apart(record, [r for r, _ in loaded]), things) for record, things in loaded]
+    providers: dict[str, dict[str, list[PluginRecord]]] = {kind: {} for kind in sorted(kinds)}
+    for record, things in loaded:
         for kind, by_name in things.items():
-            for name, thing in by_name.items():
-                if name in found[kind]:
-                    other = next(r for r in records if r.name == found[kind][name][1])
-                    raise PluginError(
-                        f"{kind}: {name!r} is provided twice, by plugin {other.name!r} of {other.distribution} and "
-                        f"by plugin {record.name!r} of {record.distribution}; uninstall one or rename it"
-                    )
-                found[kind][name] = (thing, record.name)
-        records.append(record)
+            for name in by_name:
+                providers[kind].setdefault(name, []).append(record)
+    found: dict[str, dict[str, tuple[Any, str]]] = {kind: {} for kind in providers}
+    records = []
+    for record, things in loaded:
+        named = {kind: _names(kind, by_name, record, providers[kind]) for kind, by_name in things.items()}
+        for kind, by_name in named.items():
+            found[kind] |= {name: (thing, record.name) for name, thing in by_name.items()}
+        records.append(_listed(record, named, providers))
     return Registry(tuple(records), MappingProxyType({k: MappingProxyType(v) for k, v in found.items()}))
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist is not None else "unknown"
+
+
+def _apart(record: PluginRecord, records: Sequence[PluginRecord]) -> PluginRecord:
+    """The record under a name of its own; broken where another distribution has a plugin of its name."""
+    others = [r.distribution for r in records if r.name == record.name and r is not record]
+    if not others:
+        return record
+    reason = (
+        f"two plugins are called {record.name!r}, one of {record.distribution} and one of {others[0]}; "
+        "uninstall one or rename its entry point"
+    )
+    qualified = f"{record.distribution}:{record.name}"
+    return replace(record, name=qualified, status="broken", reason=record.reason or reason)
+
+
+def _names(
+    kind: str, things: Mapping[str, Any], record: PluginRecord, providers: Mapping[str, Sequence[PluginRecord]]
+) -> dict[str, Any]:
+    """The things of a plugin, by the names that no other thing of the kind has."""
+    named = {}
+    for name, thing in things.items():
+        distributions = [r.distribution for r in providers[name]]
+        if len(distributions) == 1:
+            named[name] = thing
+        elif distributions.count(record.distribution) == 1:
+            named[f"{record.distribution}:{name}"] = thing
+    return named
+
+
+def _listed(
+    record: PluginRecord,
+    named: Mapping[str, Mapping[str, Any]],
+    providers: Mapping[str, Mapping[str, Sequence[PluginRecord]]],
+) -> PluginRecord:
+    """The record with what it provides; broken where another plugin brings one of the same names."""
+    record = replace(record, provides={kind: tuple(sorted(names)) for kind, names in named.items() if names})
+    for kind, by_name in providers.items():
+        for name, owners in by_name.items():
+            others = [r for r in owners if r.name != record.name]
+            if others and len(others) < len(owners) and record.status == "ok":
+                reason = (
+                    f"{kind}: {name!r} is provided by plugin {others[0].name!r} of {others[0].distribution}, too; "
+                    f"uninstall one, rename it, or write {record.distribution}:{name}"
+                )
+                record = replace(record, status="broken", reason=reason)
+    return record
 
 
 def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict[str, dict[str, Any]]]:
@@ -160,7 +235,7 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
     except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".replace("\n", " ")
         return replace(record, status="broken", reason=reason), {}
-    return replace(record, provides={k: tuple(sorted(v)) for k, v in things.items() if v}), things
+    return record, things
 
 
 def base_of(kind: str) -> type:

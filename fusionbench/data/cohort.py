@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, Literal, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fusionbench.core.errors import DataError, PluginError, did_you_mean
@@ -179,12 +180,16 @@ def _check_targets(label: str, cases: Sequence[Case], *, new_patients: bool) -> 
 def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, new_patients: bool) -> None:
     """Check every ref; each column of a vector must have a value in some case."""
     name, n = modality.label, 0
-    has_value = np.zeros(modality.use.dim, dtype=bool)
+    # A reader may make more columns than are declared.
+    seen: NDArray[np.bool_] | None = None
     for case in (case for case in cases if name in case.refs):
         n += 1
         try:
             if modality.kind == "vector":  # small: loaded whole; other kinds are files, of which headers are checked
-                has_value |= ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
+                known = ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
+                if seen is not None and len(known) != len(seen):
+                    raise DataError(f"{len(known)} columns where the cases before it have {len(seen)}")
+                seen = known if seen is None else seen | known
             else:
                 modality.check(case.refs[name])
         except DataError as error:
@@ -193,9 +198,9 @@ def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, ne
         return
     if n == 0:
         raise DataError(f"{label}: no case has modality {name!r}; leave it out of the dataset's modalities")
-    if modality.kind == "vector" and not has_value.all():
-        empty = np.flatnonzero(~has_value)
-        first = repr(modality.use.features[empty[0]]) if modality.use.features else str(empty[0])
+    if seen is not None and not seen.all():
+        empty, names = np.flatnonzero(~seen), modality.use.features
+        first = repr(names[empty[0]]) if len(names) == len(seen) else str(empty[0])
         raise DataError(
             f"{label}, modality {name!r}: {len(empty)} columns have no value in any case, the first is {first}; "
             "leave them out"

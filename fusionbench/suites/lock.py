@@ -128,9 +128,8 @@ def _masks(cells: Sequence[Cell]) -> dict[str, str]:
 
 def _source(registry: Registry, kind: str, name: str) -> dict[str, str]:
     """The plugin that brings a thing, and the installed distribution it is of."""
-    plugin = registry.found[kind][name][1]
-    record = next(p for p in registry.plugins if p.name == plugin)
-    return {"plugin": plugin, "distribution": record.distribution, "distribution_version": record.version}
+    record = registry.owner(kind, name)
+    return {"plugin": record.name, "distribution": record.distribution, "distribution_version": record.version}
 
 
 def _plain(value: Any) -> Any:

@@ -155,7 +155,7 @@ def suite_name(registry: Registry, name: str) -> str:
             cannot name a folder.
     """
     if not _is_path(name):
-        return name
+        return name.replace(":", ".")  # a colon is no part of a folder's name everywhere
     path = Path(name).expanduser()
     if not path.is_file():
         raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
@@ -182,7 +182,7 @@ def dataset_for_folder(ref: PluginRef, registry: Registry, folder: Path) -> Plug
 
 def _moved(ref: PluginRef, registry: Registry, change: Callable[[str], str]) -> PluginRef:
     """With other paths, where its options name a file beside the suite; an unknown dataset as it is."""
-    if ref.name not in registry.names("datasets"):
+    if not registry.knows("datasets", ref.name):
         return ref
     fields = registry.dataset(ref.name).Options.model_fields
     beside = [key for key, _ in ref.options if key in fields and BESIDE_SUITE in fields[key].metadata]

@@ -87,7 +87,7 @@ def version_lines(registry: Registry) -> Iterator[Check]:
         if plugin.status == "ok":
             yield Check("ok", f"plugin {plugin.name}", where)
         else:
-            yield Check("problem", f"plugin {plugin.name}", f"{where} could not be loaded: {plugin.reason}")
+            yield Check("problem", f"plugin {plugin.name}", f"{where} is broken: {plugin.reason}")
 
 
 def device_lines() -> Iterator[Check]:

@@ -69,11 +69,11 @@ def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry
     Args:
         lock: of the last run; empty where there was none.
     """
-    plugins, installed = lock.get("model_plugins", {}), registry.names("models")
+    plugins = lock.get("model_plugins", {})
     return {
         str(model): "{distribution} {distribution_version}".format_map(plugins[model.name])
         for model in suite.models
-        if model.name not in installed and model.name in plugins
+        if model.name in plugins and not registry.knows("models", model.name)
     }
 
 

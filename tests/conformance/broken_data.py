@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -154,6 +155,20 @@ class NoChecksums(SoundCohort):
         return replace(super().info(), checksums={})
 
 
+@fails("writes-nothing")
+class KeepsTable(SoundCohort):
+    def cases(self, unit: str = "patient") -> Sequence[Case]:
+        cases = super().cases()
+        Path("cases.txt").write_text("\n".join(case.id for case in cases))
+        return cases
+
+
+@fails("writes-nothing")
+class ConvertsInPlace(SoundCohort):
+    def convert(self, raw_dir: Path, out_dir: Path) -> None:
+        (Path.home() / "converted.txt").write_text("times")
+
+
 @fails("documented")
 class WithoutWords(SoundCohort):
     class Options(Options):
@@ -278,6 +293,14 @@ class HoldsFunction(SoundBag):
     def __init__(self, name: str, use: ModalityUse, options: Any) -> None:
         super().__init__(name, use, options)
         self.read = lambda ref: ref
+
+
+@fails("writes-nothing")
+class KeepsDecoded(SoundBag):
+    def load(self, ref: Any) -> RawBag:
+        raw = super().load(ref)
+        np.save("decoded.npy", raw.values)
+        return raw
 
 
 class SoundC(Metric):

@@ -49,7 +49,7 @@ def test_a_repeated_reason_is_said_once(cli: Cli) -> None:
     result = cli("check", "hancock", env={"FUSIONBENCH_DATA": "nowhere"})
     assert result.returncode == 0
     assert result.stdout.count("run: fusionbench data fetch hancock") == 1
-    assert result.stdout.count("(as above)") == 5
+    assert result.stdout.count("(as above)") == 6
 
 
 def test_json(cli: Cli) -> None:

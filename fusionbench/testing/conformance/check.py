@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Generic, Literal, TypeVar
 
+import numpy as np
+
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.execution.device import limited
 
@@ -174,6 +176,20 @@ class Check:
             raise outcome.failure
         if outcome.status == "skip":
             raise Skipped(outcome.reason)
+
+
+def equal_refs(before: Any, after: Any) -> bool:
+    """Whether two refs are equal: arrays by type and values (NaN equals NaN), tuples, lists and tables item by item."""
+    if isinstance(before, np.ndarray) or isinstance(after, np.ndarray):
+        one, other = np.asarray(before), np.asarray(after)
+        return one.dtype == other.dtype and np.array_equal(one, other, equal_nan=one.dtype.kind == "f")
+    if isinstance(before, (tuple, list)):
+        same = type(before) is type(after) and len(before) == len(after)
+        return same and all(map(equal_refs, before, after))
+    if isinstance(before, Mapping):
+        same = isinstance(after, Mapping) and before.keys() == after.keys()
+        return same and all(equal_refs(value, after[key]) for key, value in before.items())
+    return bool(before == after)
 
 
 def checks_of(kind: str, subject: str, make: Callable[[], S], promises: Sequence[Promise[S]]) -> list[Check]:

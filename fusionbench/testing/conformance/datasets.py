@@ -8,11 +8,9 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Dataset, Options
@@ -20,8 +18,9 @@ from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, DatasetInfo, Fold
 from fusionbench.data.cohort import dataset_label, load_cohort
 from fusionbench.data.downloads import data_home
-from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of
+from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, equal_refs
 from fusionbench.testing.conformance.declarations import declarations
+from fusionbench.testing.conformance.written import Watched
 
 COMMAND = "fusionbench data fetch"
 
@@ -134,7 +133,7 @@ def names_are_words(subject: DatasetSubject) -> None:
             raise Failure(f"an empty {what}")
     for case in subject.cases:
         for what, text in (("id", case.id), ("group", case.group)):
-            if type(text) is not str or not text:
+            if not isinstance(text, str) or not text:
                 raise Failure(f"case {case.id!r} has {what} {text!r}", "text")
 
 
@@ -160,16 +159,10 @@ def _compare(before: Case, after: Case, what: str) -> None:
     unlike = [
         name
         for name in {*before.refs, *after.refs}
-        if name not in before.refs or name not in after.refs or not _equal(before.refs[name], after.refs[name])
+        if name not in before.refs or name not in after.refs or not equal_refs(before.refs[name], after.refs[name])
     ]
     if unlike:
         raise Failure(f"other data of {unlike[0]!r} for case {before.id!r} from {what}")
-
-
-def _equal(before: Any, after: Any) -> bool:
-    if isinstance(before, np.ndarray):
-        return before.dtype == after.dtype and np.array_equal(before, after, equal_nan=before.dtype.kind == "f")
-    return bool(before == after)
 
 
 @CHECKS.add(
@@ -233,6 +226,27 @@ def checksums(subject: DatasetSubject) -> None:
     bad = [name for name, value in sums.items() if len(value) != 64]
     if not sums or bad:
         raise Failure(f"{dataset_label(subject.dataset)}: {bad[:1] or 'no checksums'}")
+
+
+@CHECKS.add(
+    "writes-nothing",
+    "`info`, `cases`, `folds` and `convert` write into the folders that they are given, and nowhere else.",
+    cause="a cache or a converted table with a relative path, in the home or beside the plugin's code.",
+    needs=READS,
+)
+def writes_nothing(subject: DatasetSubject) -> None:
+    _needs_files(subject)
+    home = data_home().absolute()
+    dataset = subject.made(home)
+    with tempfile.TemporaryDirectory() as out, Watched(subject.cls) as watched:
+        dataset.info()
+        dataset.cases()
+        dataset.folds()
+        # Where raw files were not kept, there is nothing to convert.
+        with suppress(DataError):
+            dataset.convert(home, Path(out))
+    if watched.written:
+        raise Failure(f"it wrote {', '.join(watched.written[:3])}")
 
 
 PROMISES: tuple[Promise[DatasetSubject], ...] = (

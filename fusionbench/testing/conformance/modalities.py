@@ -8,6 +8,7 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,18 @@ from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import FittedModality, Modality
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import ModalityUse, RawBag
-from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
+from fusionbench.testing.conformance.check import (
+    Check,
+    Checklist,
+    Failure,
+    Promise,
+    Skipped,
+    checks_of,
+    equal_refs,
+    raised,
+)
 from fusionbench.testing.conformance.declarations import declarations
+from fusionbench.testing.conformance.written import Watched
 from fusionbench.testing.toys import TOYS, toy_cases
 
 OF_KIND = {"vector": "omic", "bag": "image", "grid": "map"}
@@ -75,14 +86,16 @@ FITS = ("loads", "prepares")
 
 @CHECKS.add(
     "loads",
-    "`check` and `load` read the examples into (instance, feature) arrays of the declared width.",
+    "`check` and `load` read the examples into (instance, feature) arrays of one width, at least the declared one.",
     cause="the examples are not what the modality reads: give the class a classmethod `examples() -> (use, refs)`.",
 )
 def loads(subject: ModalitySubject) -> None:
     reader, (use, refs) = subject.reader(), subject.examples
+    # A reader may add columns, such as the means of a node's neighbours, but every case has the same ones.
+    width = max(use.dim, np.shape(subject.bags[0].values)[-1])
     for ref, bag in zip(refs, subject.bags, strict=True):
         reader.check(ref)
-        _check_raw(bag, subject.cls.kind, use.dim)
+        _check_raw(bag, subject.cls.kind, width)
 
 
 def _check_raw(bag: RawBag, kind: str, dim: int) -> None:
@@ -194,6 +207,8 @@ def missing_values(subject: ModalitySubject) -> None:
 def refuses_other_widths(subject: ModalitySubject) -> None:
     use, refs = subject.examples
     _ = subject.bags
+    if all(isinstance(ref, str) and not Path(ref).exists() for ref in refs):
+        raise Skipped("its refs are texts, which have no columns")
     wider = ModalityUse(use.modality, use.dim + 1, use.options)
     try:
         subject.reader(wider).load(refs[0])
@@ -221,12 +236,8 @@ def inputs_not_changed(subject: ModalitySubject) -> None:
     for old, new in zip(before, bags, strict=True):
         if not np.array_equal(old.values, new.values, equal_nan=True):
             raise Failure("a raw bag was changed by fit or by preparing it")
-    if any(not _equal(a, b) for a, b in zip(subject.examples[1], refs, strict=True)):
+    if any(not equal_refs(a, b) for a, b in zip(subject.examples[1], refs, strict=True)):
         raise Failure("a ref was changed by load")
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return np.array_equal(a, b) if isinstance(a, np.ndarray) else bool(a == b)
 
 
 @CHECKS.add(
@@ -238,6 +249,23 @@ def _equal(a: Any, b: Any) -> bool:
 def pickles(subject: ModalitySubject) -> None:
     _, again = pickle.loads(pickle.dumps((subject.reader(), subject.fitted)))
     _same(subject, again, "unpickled")
+
+
+@CHECKS.add(
+    "writes-nothing",
+    "Neither reading nor fitting nor preparing writes a file.",
+    cause="decoded data kept in the working directory, in the home or beside the plugin's code.",
+    needs=FITS,
+)
+def writes_nothing(subject: ModalitySubject) -> None:
+    use, refs = subject.examples
+    with Watched(subject.cls) as watched:
+        bags = [subject.reader(use).load(ref) for ref in refs]
+        fitted = subject.reader(use).fit(iter(bags))
+        for bag in bags:
+            fitted(bag)
+    if watched.written:
+        raise Failure(f"it wrote {', '.join(watched.written[:3])}")
 
 
 PROMISES: tuple[Promise[ModalitySubject], ...] = (

@@ -174,7 +174,7 @@ def deterministic(subject: ModelSubject) -> None:
         if difference > 0:
             raise Failure(f"on {trial.label}, the same predictor asked twice differs by {difference:.3g} in risk")
         first, second = _two_fits(subject, trial)
-        unlike = sorted(name for name in {*first, *second} if _bytes(first, name) != _bytes(second, name))
+        unlike = unlike_arrays(first, second)
         if unlike:
             raise Failure(f"on {trial.label}, two fits differ in {', '.join(unlike[:3])} ({len(unlike)} arrays)")
 
@@ -185,6 +185,11 @@ def _two_fits(subject: ModelSubject, trial: Trial) -> tuple[State, State]:
         return trial.fitted.predictor.state(), subject.fitter.fit(trial.ref, trial.sample).predictor.state()
     first, second = (subject.fitter.fit(trial.ref, trial.sample, BRIEF) for _ in range(2))
     return first.predictor.state(), second.predictor.state()
+
+
+def unlike_arrays(first: State, second: State) -> list[str]:
+    """Names of the arrays that are not the same in both states, byte for byte."""
+    return sorted(name for name in {*first, *second} if _bytes(first, name) != _bytes(second, name))
 
 
 def _bytes(state: State, name: str) -> tuple[str, tuple[int, ...], bytes]:
@@ -204,7 +209,7 @@ def restores(subject: ModelSubject) -> None:
     for trial in subject.trials:
         stored = _through_the_store(trial.fitted, trial.plain)
         again = subject.fitter.restore(trial.fitted, trial.ref, stored.state).predict(_read_back(trial, stored))
-        _check_same(trial.plain, again, f"on {trial.label}, the restored predictor")
+        check_same(trial.plain, again, f"on {trial.label}, the restored predictor")
 
 
 def _through_the_store(fitted: Fitted, prediction: SurvivalPrediction) -> CellResult:
@@ -239,10 +244,11 @@ def pickles(subject: ModelSubject) -> None:
             _, predictor, cases = pickle.loads(pickle.dumps(things))
         except Exception as error:
             raise Failure(f"on {trial.label}, {raised(error)}") from error
-        _check_same(trial.plain, predictor.predict(cases), f"on {trial.label}, the unpickled predictor")
+        check_same(trial.plain, predictor.predict(cases), f"on {trial.label}, the unpickled predictor")
 
 
-def _check_same(before: SurvivalPrediction, after: SurvivalPrediction, who: str) -> None:
+def check_same(before: SurvivalPrediction, after: SurvivalPrediction, who: str) -> None:
+    """Raise Failure where risks or curves of two predictions differ at all."""
     difference = largest_difference(before.risk, after.risk)
     if difference > 0:
         raise Failure(f"{who} differs by {difference:.3g} in risk")

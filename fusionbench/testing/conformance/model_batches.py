@@ -31,6 +31,8 @@ Array = NDArray[Any] | Tensor
 REPEATS = ("predictions", "deterministic")
 GARBAGE = 100.0
 """Standard deviation of what is put where a mask is False; data have 1."""
+MANY = 20
+"""Times that a long bag of the ragged batch repeats its 3 to 9 instances."""
 
 
 @CHECKS.add(
@@ -41,16 +43,21 @@ GARBAGE = 100.0
 )
 def batch_invariant(subject: ModelSubject) -> None:
     for trial in subject.trials:
-        cases = _of_one_length(trial)
-        together = trial.fitted.risk(cases)
-        parts = [[i] for i in range(6)] + [[7, 6], [9, 8]]
-        for rows in parts:
-            difference = largest_difference(trial.fitted.risk(cases.take(rows)), together[rows])
-            if difference > tolerance(together):
-                raise Failure(
-                    f"on {trial.label}, the risk of case {cases.ids[rows[0]]!r} changes by {difference:.3g} "
-                    f"between a batch of {len(rows)} and one of {len(cases)}"
-                )
+        _check_neighbours(trial, _of_one_length(trial))
+
+
+def _check_neighbours(trial: Trial, cases: CaseSet) -> None:
+    """Every case gets one risk alone, in a pair and among all."""
+    together = trial.fitted.risk(cases)
+    parts = [[i] for i in range(6)] + [[7, 6], [9, 8]]
+    for rows in parts:
+        difference = largest_difference(trial.fitted.risk(cases.take(rows)), together[rows])
+        # A NaN differs from everything.
+        if not difference <= tolerance(together):
+            raise Failure(
+                f"on {trial.label}, the risk of case {cases.ids[rows[0]]!r} changes by {difference:.3g} "
+                f"between a batch of {len(rows)} and one of {len(cases)}"
+            )
 
 
 def _of_one_length(trial: Trial) -> CaseSet:
@@ -93,6 +100,20 @@ def _padded(bag: Bag) -> Bag:
 
     mask = torch.cat([bag.mask, torch.zeros(len(bag.mask), 3, dtype=torch.bool)], dim=1)
     return Bag(filled(bag.values, mask), mask, None if bag.coords is None else filled(bag.coords, mask), bag.shape)
+
+
+@CHECKS.add(
+    "ragged-batches",
+    "With bags of one, two and many instances side by side, a case is given the same finite risk alone and among all.",
+    cause="a spread over instances (NaN for one of them), `.squeeze()`, or a sum divided by the longest bag.",
+    needs=(*REPEATS, "batch-invariant", "padding-invariant"),
+)
+def ragged_batches(subject: ModelSubject) -> None:
+    for trial in subject.with_kinds("bag"):
+        cases = trial.test
+        for name in trial.kinds("bag"):
+            cases = change_refs(cases, name, lambda i, ref: np.tile(ref, (MANY, 1)) if i % 3 == 2 else ref[: i % 3 + 1])
+        _check_neighbours(trial, cases)
 
 
 @CHECKS.add(

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from fusionbench.core.registry import Registry
-from fusionbench.testing.conformance import model_attention, model_basics, model_batches, model_learning, model_missing
+from fusionbench.testing.conformance import (
+    model_attention,
+    model_basics,
+    model_batches,
+    model_isolation,
+    model_learning,
+    model_missing,
+)
 from fusionbench.testing.conformance.check import Check, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.conformance.trials import ModelSubject
@@ -11,6 +18,7 @@ from fusionbench.testing.conformance.trials import ModelSubject
 PROMISES: tuple[Promise[ModelSubject], ...] = (
     *declarations(lambda subject: subject.cls),
     *model_basics.CHECKS.promises,
+    *model_isolation.CHECKS.promises,
     *model_batches.CHECKS.promises,
     *model_missing.CHECKS.promises,
     *model_learning.CHECKS.promises,

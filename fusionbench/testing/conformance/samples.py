@@ -49,6 +49,7 @@ class Sample:
         outcome: the targets of `test`.
         test: without targets, as the harness hands test cases out.
         known_test: the cases of `test` with their targets.
+        doubled: it shows the data of half of the training and validation cases twice.
     """
 
     informed: frozenset[str]
@@ -60,6 +61,7 @@ class Sample:
     test: CaseSet
     outcome: Targets
     known_test: tuple[Case, ...]
+    doubled: bool = False
 
     def prepared_by(self, prepare: Prepare) -> Sample:
         """The same cases through another `prepare`."""
@@ -126,6 +128,18 @@ def rebinned(sample: Sample, task: Task) -> Sample:
     """The same cases with targets in the time bins of another task."""
     train, val = (replace(cases, targets=targets_of(cases.cases, task.edges)) for cases in (sample.train, sample.val))
     return replace(sample, task=task, train=train, val=val)
+
+
+def with_half_the_data(sample: Sample) -> Sample:
+    """A sample of the same size and ids, whose training and validation cases show the data of half of them twice."""
+    train, val = (_doubled(cases) for cases in (sample.train, sample.val))
+    return replace(sample, train=train, val=val, doubled=True)
+
+
+def _doubled(cases: CaseSet) -> CaseSet:
+    half = cases.take([i // 2 for i in range(len(cases))])
+    named = (replace(case, id=own.id, group=own.group) for case, own in zip(half.cases, cases.cases, strict=True))
+    return replace(half, cases=tuple(named))
 
 
 def eight_cases(sample: Sample) -> Sample:

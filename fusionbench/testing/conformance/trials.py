@@ -22,8 +22,10 @@ from fusionbench.data.collate import collate
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
 from fusionbench.execution.training.torch_predictor import TorchPredictor
+from fusionbench.testing.conformance import other_process
 from fusionbench.testing.conformance.check import Failure, Skipped
-from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample
+from fusionbench.testing.conformance.other_process import FitJob, Reply, Request, RestoreJob, lent_by
+from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample, with_half_the_data
 
 Floats = NDArray[np.float64]
 
@@ -37,13 +39,15 @@ CPU = torch.device("cpu")
 
 @dataclass
 class RecordingContext(Context):
-    """The harness's context, with a copy of each module as it was before training."""
+    """The harness's context, with a copy of each module as it was before training and the cases it was trained on."""
 
     fresh: list[nn.Module] = field(default_factory=list)
+    given: list[tuple[CaseSet, CaseSet]] = field(default_factory=list)
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
-        """Keep a copy of the untrained module, then train it."""
+        """Keep a copy of the untrained module and both case sets, then train it."""
         self.fresh.append(copy.deepcopy(module))
+        self.given.append((train, val))
         return super().train(module, train, val)
 
 
@@ -102,7 +106,7 @@ class Fitter:
     def _member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
         """A member's fit; its own modalities tell what it is fitted on, whatever others there are."""
         informed = sample.informed if sample.informed == EIGHT else sample.informed & {*member.modalities}
-        known = (member, informed, sample.task, recipe)
+        known = (member, informed, sample.doubled, sample.task, recipe)
         if known not in self._members:
             self._members[known] = self._fit_member(member, sample, recipe)
         return self._members[known]
@@ -134,11 +138,16 @@ def restricted(sample: Sample, modalities: Sequence[str]) -> Sample:
 
 @dataclass(eq=False)
 class Trial:
-    """A model on one set of modalities."""
+    """A model on one set of modalities.
+
+    Attributes:
+        learnt: the fit on eight cases that knows their order by heart, once a check has made one.
+    """
 
     ref: PluginRef
     modalities: tuple[str, ...]
     fitter: Fitter
+    learnt: Fitted | None = None
     _informed: dict[tuple[str, ...], Fitted] = field(default_factory=dict)
 
     @property
@@ -185,6 +194,8 @@ class ModelSubject:
         self.ref, self.registry = PluginRef(name), registry
         self.cls: type[FusionModel] = registry.model(name)
         self.fitter = Fitter(registry)
+        self._brief: dict[tuple[tuple[str, ...], bool], Fitted] = {}
+        other_process.start()
 
     @cached_property
     def refused(self) -> Mapping[tuple[str, ...], object]:
@@ -197,6 +208,25 @@ class ModelSubject:
     def trials(self) -> list[Trial]:
         """One trial for each set of modalities that the model takes."""
         return [Trial(self.ref, names, self.fitter) for names, said in self.refused.items() if not said]
+
+    def brief(self, trial: Trial, *, other: bool = False) -> Fitted:
+        """The model fitted for one epoch on a trial's sample, or on other cases of the same ids; fitted once."""
+        key = (trial.modalities, other)
+        if key not in self._brief:
+            sample = with_half_the_data(trial.sample) if other else trial.sample
+            self._brief[key] = self.fitter.fit(trial.ref, sample, BRIEF)
+        return self._brief[key]
+
+    @cached_property
+    def elsewhere(self) -> Reply:
+        """Every trial restored in another process, and the widest ones fitted there on other cases."""
+        restores = [
+            RestoreJob(lent_by(trial.fitted.context), trial.fitted.predictor.state(), trial.test)
+            for trial in self.trials
+        ]
+        brief = [self.brief(trial, other=True) for trial in self.widest()]
+        fits = [FitJob(lent_by(fitted.context), fitted.sample.train, fitted.sample.val) for fitted in brief]
+        return other_process.ask(Request(self.trials[0].fitted.model, restores, fits))
 
     def several(self) -> list[Trial]:
         """The trials of more than one modality; none is a reason to skip."""

@@ -40,7 +40,7 @@ def uninstalled_cells(cells: StoredCells, registry: Registry) -> tuple[StoredCel
 
 
 def _lacking(stored: StoredCell, registry: Registry) -> bool:
-    return any(name not in registry.names(kind) for kind, name, _ in _versions(stored.ingredients))
+    return any(not registry.knows(kind, name) for kind, name, _ in _versions(stored.ingredients))
 
 
 def _other_versions(stored: StoredCell, registry: Registry) -> bool:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from fusionbench.core.errors import PluginError, SuiteError
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry, discover
 
 GOOD = """
@@ -166,21 +167,64 @@ def test_an_interrupt_is_not_a_broken_plugin(site: Site) -> None:
         site.discover()
 
 
-def test_the_same_model_twice_names_both_distributions(site: Site) -> None:
+def test_the_same_model_twice_is_two_broken_rows_with_the_remedy_and_goes_by_its_distribution(site: Site) -> None:
     site.install("first-dist", GOOD.format(name="mean"), plugin="one")
-    site.install("second-dist", GOOD.format(name="mean"), plugin="two")
-    with pytest.raises(PluginError) as caught:
-        site.discover()
-    for part in ("models: 'mean'", "'one' of first-dist", "'two' of second-dist"):
-        assert part in str(caught.value)
+    site.install("second-dist", GOOD.format(name="mean").replace('"3"', '"4"'), plugin="two")
+    site.install("third-dist", GOOD.format(name="other"), plugin="three")
+    registry = site.discover()
+    assert [(p.name, p.status) for p in registry.plugins] == [("one", "broken"), ("three", "ok"), ("two", "broken")]
+    first, _, second = registry.plugins
+    assert first.reason == (
+        "models: 'mean' is provided by plugin 'two' of second-dist, too; uninstall one, rename it, or write "
+        "first-dist:mean"
+    )
+    assert "by plugin 'one' of first-dist, too" in second.reason
+    assert first.provides == {"models": ("first-dist:mean",)}
+    assert registry.names("models") == ("first-dist:mean", "other", "second-dist:mean")
+    assert registry.model("first-dist:mean").version == "3"
+    assert registry.model("second-dist:mean").version == "4"
+    assert registry.owner("models", "second-dist:mean").name == "two"
+    with pytest.raises(SuiteError, match=r"'mean' is provided by two .*write first-dist:mean or second-dist:mean"):
+        registry.model("mean")
 
 
-def test_two_plugins_of_one_name_name_both_distributions(site: Site) -> None:
+def test_what_a_plugin_brings_beside_a_name_that_another_has_goes_on(site: Site) -> None:
+    two = GOOD.format(name="mean").replace("[Mean]", "[Mean, type('Median', (Mean,), {'name': 'median'})]")
+    site.install("first-dist", two, plugin="one").install("second-dist", GOOD.format(name="mean"), plugin="two")
+    assert site.discover().model("median").name == "median"
+
+
+def test_a_name_may_be_written_with_its_distribution_where_it_is_the_only_one(site: Site) -> None:
+    registry = site.install("first-dist", GOOD.format(name="mean"), plugin="one").discover()
+    assert registry.model("first-dist:mean") is registry.model("mean")
+    assert registry.knows("models", "first-dist:mean")
+    assert not registry.knows("models", "second-dist:mean")
+    with pytest.raises(SuiteError, match="unknown model 'second-dist:mean'"):
+        registry.model("second-dist:mean")
+    with pytest.raises(KeyError):
+        registry.owner("models", "second-dist:mean")
+
+
+def test_two_plugins_of_one_name_are_two_broken_rows_with_the_remedy(site: Site) -> None:
     """Rows, `check` and versions go by the plugin's name."""
     site.install("first-dist", GOOD.format(name="mean"), plugin="same")
     site.install("second-dist", GOOD.format(name="other"), plugin="same")
-    with pytest.raises(PluginError, match=r"called 'same', one of first-dist and one of second-dist"):
-        site.discover()
+    registry = site.discover()
+    assert [p.name for p in registry.plugins] == ["first-dist:same", "second-dist:same"]
+    assert {p.status for p in registry.plugins} == {"broken"}
+    assert registry.plugins[0].reason == (
+        "two plugins are called 'same', one of first-dist and one of second-dist; uninstall one or rename its "
+        "entry point"
+    )
+    assert registry.owner("models", "other").name == "second-dist:same"
+
+
+def test_a_reference_may_name_the_distribution() -> None:
+    ref = PluginRef.parse("first-dist:mean[depth=3]")
+    assert (ref.name, dict(ref.options), str(ref)) == ("first-dist:mean", {"depth": 3}, "first-dist:mean[depth=3]")
+    for text in (":mean", "first-dist:", "a:b:c"):
+        with pytest.raises(SuiteError, match="cannot read"):
+            PluginRef.parse(text)
 
 
 def test_the_same_name_in_two_kinds_is_no_duplicate(site: Site) -> None:

@@ -138,8 +138,8 @@ def _head(table: ComparisonTable, dataset: str) -> str:
 
 
 def _made(head: ProtocolSummary) -> str:
-    source = "published" if head.published else "generated"
-    return f"protocol {head.protocol}, {head.repeats} x {head.folds} {source} folds, unit {head.unit}"
+    folds = f"{head.repeats} x {head.folds} {head.fold_source} folds"
+    return f"protocol {head.protocol}, {folds}, unit {head.unit}"
 
 
 def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:

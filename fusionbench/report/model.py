@@ -65,14 +65,19 @@ class FoldPlan:
     """The test folds of a dataset under one variant.
 
     Attributes:
-        published: the folds are the cohort's own, so that repeats are no new folds.
+        source: of the folds: generated, random or published; with `+` between them where they differ.
         test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
         sd_ddof: of the sd over folds.
     """
 
-    published: bool
+    source: str
     test_to_train: Mapping[FoldKey, float]
     sd_ddof: int = 1
+
+    @property
+    def published(self) -> bool:
+        """Whether folds are the cohort's own, so that repeats are no new folds."""
+        return "published" in self.source
 
 
 @dataclass(frozen=True)
@@ -130,8 +135,8 @@ def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], FoldPlan]:
     for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
         folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
         ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
-        published = bool((part["fold_source"] == "published").any())
-        plans[str(dataset), str(variant)] = FoldPlan(published, ratios, int(part["sd_ddof"].iloc[0]))
+        source = "+".join(unique(part["fold_source"]))
+        plans[str(dataset), str(variant)] = FoldPlan(source, ratios, int(part["sd_ddof"].iloc[0]))
     return plans
 
 
@@ -145,8 +150,13 @@ class ProtocolSummary:
     unit: str
     repeats: int
     folds: int
-    published: bool
+    fold_source: str
     sd_ddof: int = 1
+
+    @property
+    def published(self) -> bool:
+        """Whether folds are the cohort's own."""
+        return "published" in self.fold_source
 
 
 @dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _protocols(stored: CheckedFrames) -> Iterator[ProtocolSummary]:
             unit=_joined(cells["unit"]),
             repeats=len({repeat for repeat, _ in plan.test_to_train}),
             folds=len({fold for _, fold in plan.test_to_train}),
-            published=plan.published,
+            fold_source=plan.source,
             sd_ddof=plan.sd_ddof,
         )
 

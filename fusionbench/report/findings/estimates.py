@@ -77,7 +77,7 @@ class RowMean:
         block: rows of one block were scored on the same test cases, with the same draws.
         draws: (draw,) bootstrap means; None where there are none.
         folds: fold to value.
-        n_folds, n_wanted: folds behind the mean, and folds that the row has.
+        n_folds, n_wanted: folds behind the mean, and folds planned.
         complete: no fold is lacking that some other row has; a mean that lacks folds decides nothing.
     """
 
@@ -109,11 +109,16 @@ class RowMean:
         return self.row[3]
 
     @property
+    def count(self) -> str:
+        """`3 of 5 folds`."""
+        return str(FoldCount(self.n_folds, self.n_wanted))
+
+    @property
     def text(self) -> str:
         """`mean ± sd [low, high]`, and of how many folds where some are missing."""
         spread = "" if math.isnan(self.sd) else f" ± {self.sd:.3f}"
         interval = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
-        part = f" ({self.n_folds} of {self.n_wanted} folds)" if self.n_folds < self.n_wanted else ""
+        part = f" ({self.count})" if self.n_folds < self.n_wanted else ""
         return f"{self.mean:.3f}{spread}{interval}{part}"
 
 
@@ -121,7 +126,6 @@ def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) ->
     """Every row that has a mean of this pattern and metric, in the table's order."""
     rows = analysis.table.rows
     chosen = rows[(rows["pattern"] == pattern) & (rows["metric"] == metric) & rows["mean"].notna()]
-    wanted = analysis.stored.cells.groupby(ROW, observed=True).size()
     made = []
     for line in chosen.to_dict("records"):
         row = row_key(line[name] for name in ROW)
@@ -129,8 +133,9 @@ def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) ->
         draws = sample.draws.get((row, pattern)) if metric == HARRELL else None
         mean, sd, low, high = (float(line[name]) for name in ("mean", "sd", "ci_low", "ci_high"))
         folds = analysis.values[row, pattern, metric]
+        wanted = len(analysis.stored.plans[row[0], row[3]].test_to_train)
         complete = analysis.lacking(row, pattern, metric) is None
-        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), int(wanted[row]), complete))
+        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), wanted, complete))
     return made
 
 
@@ -215,8 +220,8 @@ def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = sub) -> Ro
 
 def _of_incomplete(one: RowMean, other: RowMean, statistic: Statistic, *, paired: bool) -> RowComparison:
     if not paired:
-        counts = "; ".join(str(FoldCount(row.n_folds, row.n_wanted)) for row in (one, other))
-        return RowComparison(float(statistic(one.mean, other.mean)), folds=counts)
+        folds = f"{one.count} and {other.count}"
+        return RowComparison(float(statistic(one.mean, other.mean)), folds=folds)
     common = common_folds(one.folds, other.folds)
     means = (fold_mean({fold: row.folds[fold] for fold in common}) for row in (one, other))
     value = float(statistic(*means)) if common else math.nan

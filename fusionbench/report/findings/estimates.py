@@ -46,7 +46,7 @@ class Estimate:
         return cls(value, *interval, folds)
 
     def text(self, *, signed: bool = False, digits: int = 3, unit: str = "") -> str:
-        """`0.650 [0.610, 0.690] (3 of 5 folds)`, with signs where it is a difference; without what it lacks."""
+        """`0.650 [0.610, 0.690] (3 of 5 folds)`, signed where it is a difference; brackets where known."""
         if math.isnan(self.value):
             return "undefined"
         form = f"{{:{'+' if signed else ''}.{digits}f}}"

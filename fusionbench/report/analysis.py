@@ -8,7 +8,7 @@ from functools import cached_property
 
 import pandas as pd
 
-from fusionbench.report.model import CheckedFrames, ComparisonTable, RowKey, row_keys
+from fusionbench.report.model import FULL, HARRELL, CheckedFrames, ComparisonTable, FoldCount, RowKey, row_keys
 from fusionbench.report.paired import FoldValues, fold_values
 from fusionbench.report.ranking import BlockDraws, bootstrap_variants
 from fusionbench.report.table import comparison_table
@@ -31,6 +31,10 @@ class Analysis:
     values: FoldValues
     bootstraps: BlockDraws
     table: ComparisonTable
+
+    def lacking(self, row: RowKey, pattern: str = FULL, metric: str = HARRELL) -> FoldCount | None:
+        """How many of its planned folds a row's mean rests on, where it lacks some; None of a complete row."""
+        return self.table.incomplete.get((row, pattern, metric))
 
     @cached_property
     def inputs(self) -> Mapping[RowKey, int]:

@@ -12,10 +12,12 @@ import pandas as pd
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis, analyse
+from fusionbench.report.document import Section
 from fusionbench.report.findings import findings
 from fusionbench.report.imported import POLICY, cell_rows, read_predictions, store_predictions, stored_predictions
 from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
+from fusionbench.report.stored_beside import rests_on
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
 from fusionbench.suites import published_numbers
 from fusionbench.suites.lock import make_lock, read_lock, run_command
@@ -79,7 +81,7 @@ def write_tables(
     if frames.folds.empty:
         return None
     analysis = _analysed(frames, lock, registry)
-    below = findings(analysis, lock, registry)
+    below = _below(analysis, store, lock, registry)
     notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
     for suffix, fmt in SUFFIXES.items():
         shown = render(analysis.table, fmt, title=lock["suite"]["title"], notes=notes, findings=below)
@@ -125,8 +127,14 @@ def write_report(
     analysis = _analysed(frames, lock, registry)
     images = list(write_figures(make_figures(analysis, lock), store))
     origin = Origin.read(store.folder, run_command(lock, suite))
-    below = findings(analysis, lock, registry)
+    below = _below(analysis, store, lock, registry)
     return store.write_text("report.html", report(analysis, lock, images, audit, origin, below))
+
+
+def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:
+    """The sections below a table: what it rests on, then findings."""
+    seed = int(lock["suite"]["seed"])
+    return [*rests_on(analysis.frames.cells, store, seed), *findings(analysis, lock, registry)]
 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:

@@ -9,8 +9,19 @@ from typing import Any
 
 import pandas as pd
 
-from fusionbench.report.model import FULL, HARRELL, ComparisonTable, ProtocolSummary, RowKey, row_keys, unique
+from fusionbench.report.model import (
+    FULL,
+    HARRELL,
+    ComparisonTable,
+    FoldCount,
+    MeanKey,
+    ProtocolSummary,
+    RowKey,
+    row_keys,
+    unique,
+)
 from fusionbench.report.ranking import ALPHA
+from fusionbench.results.frames import ROW
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,8 @@ def document(
             part = shown[shown["pattern"] == pattern]
             name = f"pattern {pattern}" if len(patterns) > 1 or pattern != FULL else ""
             header, lines = _grid(table, part)
-            sections.append(Section(3, name, "", header, lines, tuple(_detectable(table, dataset, pattern))))
+            compared = (*_detectable(table, dataset, pattern), *_incomplete(table, dataset, pattern))
+            sections.append(Section(3, name, "", header, lines, compared))
         below = (
             *_outcomes(table, dataset),
             *_undefined(table, dataset),
@@ -126,8 +138,8 @@ def _head(table: ComparisonTable, dataset: str) -> str:
 
 
 def _made(head: ProtocolSummary) -> str:
-    source = "published" if head.published else "generated"
-    return f"protocol {head.protocol}, {head.repeats} x {head.folds} {source} folds, unit {head.unit}"
+    folds = f"{head.repeats} x {head.folds} {head.fold_source} folds"
+    return f"protocol {head.protocol}, {folds}, unit {head.unit}"
 
 
 def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
@@ -142,13 +154,13 @@ def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], 
     lines: dict[RowKey, dict[str, Entry]] = {}
     for row, record in zip(row_keys(part), part.to_dict("records"), strict=True):
         line = lines.setdefault(row, {name: Entry(str(record[name])) for name in names})
-        line[record["metric"]] = _entry(record, (row, record["pattern"], record["metric"]) in table.best)
+        line[record["metric"]] = _entry(record, (row, record["pattern"], record["metric"]), table)
     columns = [*names[:2], *metrics, *names[2:]]
     return tuple(columns), tuple(tuple(line.get(c, Entry("-")) for c in columns) for line in lines.values())
 
 
-def _entry(record: Mapping[Any, Any], best: bool) -> Entry:
-    """`mean ± sd [low, high]`, as far as they are defined."""
+def _entry(record: Mapping[Any, Any], place: MeanKey, table: ComparisonTable) -> Entry:
+    """`mean ± sd [low, high]`, as far as they are defined, and of how many folds where some are lacking."""
     if math.isnan(record["mean"]):
         return Entry("undefined" if record["n_cases"] else "failed")
     text = f"{record['mean']:.3f}"
@@ -156,11 +168,14 @@ def _entry(record: Mapping[Any, Any], best: bool) -> Entry:
         text += f" ± {record['sd']:.3f}"
     if not math.isnan(record["ci_low"]):
         text += f" [{record['ci_low']:.3f}, {record['ci_high']:.3f}]"
-    return Entry(text, best, record["tie_group"])
+    if place in table.incomplete:
+        text += f" ({table.incomplete[place]})"
+    return Entry(text, place in table.best, record["tie_group"])
 
 
 def _detectable(table: ComparisonTable, dataset: str, pattern: str) -> Iterator[str]:
     tests = table.tests[(table.tests["dataset"] == dataset) & (table.tests["pattern"] == pattern)]
+    tests = tests[tests["p_holm"].notna()]
     found = {m: tests.loc[tests["metric"] == m, "detectable"].dropna() for m in unique(tests["metric"])}
     texts = [
         f"{metric} {sizes.median():.3f}" + (f" ({sizes.min():.3f} to {sizes.max():.3f})" if len(sizes) > 1 else "")
@@ -169,6 +184,32 @@ def _detectable(table: ComparisonTable, dataset: str, pattern: str) -> Iterator[
     ]
     if texts:
         yield "smallest detectable difference from the best, median (range) over rows: " + "; ".join(texts)
+
+
+def _incomplete(table: ComparisonTable, dataset: str, pattern: str) -> Iterator[str]:
+    """What becomes of rows that lack folds: each beside the best row, on the folds that both have."""
+    tests = table.tests[(table.tests["dataset"] == dataset) & (table.tests["pattern"] == pattern)]
+    names = [f"{name}_b" for name in ROW[1:]]
+    beside = {
+        ((dataset, *map(str, key[:3])), pattern, str(key[3])): record
+        for key, record in zip(
+            tests[[*names, "metric"]].itertuples(index=False, name=None), tests.to_dict("records"), strict=True
+        )
+    }
+    lacking: dict[RowKey, list[str]] = {}
+    for place, count in table.incomplete.items():
+        if place[0][0] == dataset and place[1] == pattern:
+            lacking.setdefault(place[0], []).append(f"{place[2]} {_beside_best(beside.get(place), count)}")
+    for row, texts in lacking.items():
+        yield f"lacks folds, so not ranked: {_who(dict(zip(ROW, row, strict=True)))}: {'; '.join(texts)}"
+
+
+def _beside_best(test: Mapping[Any, Any] | None, count: FoldCount) -> str:
+    if test is None or math.isnan(test["difference"]):
+        return f"has {count}"
+    p = "" if math.isnan(test["p"]) else f" (p = {test['p']:.3f}, not adjusted)"
+    part = FoldCount(test["n_folds"], count.n_wanted)
+    return f"has {count}; on {part}, {test['model_a']} minus this row is {test['difference']:+.3f}{p}"
 
 
 def _who(record: Mapping[Any, Any]) -> str:
@@ -229,6 +270,8 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             "bold: best mean of a dataset and pattern; a: the best and those not different from it by the corrected "
             f"resampled t-test (Nadeau and Bengio 2003), Holm-adjusted, at {ALPHA:.0%}"
         )
+        if table.incomplete:
+            yield "rows that lack folds are neither bold nor a: failing on a fold is no way to a better mean"
         yield (
             "tied rows may still differ: the design detects only differences above the smallest detectable one, 2.8 "
             "corrected standard errors"

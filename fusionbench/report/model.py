@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.results.frames import ROW, SIZE_COLUMNS, Frames
+from fusionbench.results.frames import PLACE, ROW, SIZE_COLUMNS, Frames
 
 RowKey = tuple[str, str, str, str]
 """Key of a table row: dataset, model, modalities, variant."""
@@ -42,7 +42,7 @@ PAIR_COLUMNS = (
 """Of a comparison of two rows on the folds both have; difference = a - b, detectable = 2.8 se."""
 
 _NEEDED = {
-    "cells": [*ROW, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit"],
+    "cells": [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit"],
     "folds": [*ROW, "repeat", "fold", "pattern", "metric", "value", "reason", "n_cases", "n_prior"],
     "predictions": [*ROW, "repeat", "fold", "pattern", "draw", "case", "risk"],
     "targets": ["dataset", "case", "group", "time", "event"],
@@ -50,19 +50,34 @@ _NEEDED = {
 }
 
 
+class FoldCount(NamedTuple):
+    """Folds behind a number, and folds planned, both over all repeats."""
+
+    n_folds: int
+    n_wanted: int
+
+    def __str__(self) -> str:
+        return f"{self.n_folds} of {self.n_wanted} folds"
+
+
 @dataclass(frozen=True)
 class FoldPlan:
     """The test folds of a dataset under one variant.
 
     Attributes:
-        published: the folds are the cohort's own, so that repeats are no new folds.
+        source: of the folds: generated, random or published; with `+` between them where they differ.
         test_to_train: fold to n_test / n_train, where n_train counts validation cases too.
         sd_ddof: of the sd over folds.
     """
 
-    published: bool
+    source: str
     test_to_train: Mapping[FoldKey, float]
     sd_ddof: int = 1
+
+    @property
+    def published(self) -> bool:
+        """Whether folds are the cohort's own, so that repeats are no new folds."""
+        return "published" in self.source
 
 
 @dataclass(frozen=True)
@@ -120,8 +135,8 @@ def _plans(sizes: pd.DataFrame) -> dict[tuple[str, str], FoldPlan]:
     for (dataset, variant), part in sizes.groupby(["dataset", "variant"], observed=True):
         folds = zip(part["repeat"].astype(int), part["fold"].astype(int), strict=True)
         ratios = dict(zip(folds, (part["n_test"] / part["n_train"]).astype(float), strict=True))
-        published = bool((part["fold_source"] == "published").any())
-        plans[str(dataset), str(variant)] = FoldPlan(published, ratios, int(part["sd_ddof"].iloc[0]))
+        source = "+".join(unique(part["fold_source"]))
+        plans[str(dataset), str(variant)] = FoldPlan(source, ratios, int(part["sd_ddof"].iloc[0]))
     return plans
 
 
@@ -135,8 +150,13 @@ class ProtocolSummary:
     unit: str
     repeats: int
     folds: int
-    published: bool
+    fold_source: str
     sd_ddof: int = 1
+
+    @property
+    def published(self) -> bool:
+        """Whether folds are the cohort's own."""
+        return "published" in self.fold_source
 
 
 @dataclass(frozen=True)
@@ -145,8 +165,10 @@ class ComparisonTable:
 
     Attributes:
         rows: TABLE_COLUMNS, in the order of the cells; a row without any score has NaN under pattern `full`.
-        tests: PAIR_COLUMNS, each ranked row (b) against the best (a) of its dataset, pattern and metric.
+        tests: PAIR_COLUMNS, each other row (b) against the best (a) of its dataset, pattern and metric; p_holm is NaN
+            of rows that lack folds.
         best: keys of the best means; only where two or more rows are ranked.
+        incomplete: means over fewer folds than were planned, with how many; they are compared and not ranked.
         unsuccessful: ROW, status (failed or skipped), reason, n_cells.
         undefined: ROW, pattern, metric, reason, n_folds: values that are missing from the means.
         partly_undefined: the same columns, of means over the defined ones among a pattern's draws.
@@ -159,6 +181,7 @@ class ComparisonTable:
     rows: pd.DataFrame
     tests: pd.DataFrame
     best: frozenset[MeanKey]
+    incomplete: Mapping[MeanKey, FoldCount]
     protocols: tuple[ProtocolSummary, ...]
     unsuccessful: pd.DataFrame
     undefined: pd.DataFrame

@@ -12,7 +12,16 @@ import pandas as pd
 
 from fusionbench.core.errors import ResultsError, did_you_mean
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
-from fusionbench.report.model import HARRELL, PAIR_COLUMNS, CheckedFrames, FoldKey, MeanKey, RowKey, row_keys
+from fusionbench.report.model import (
+    HARRELL,
+    PAIR_COLUMNS,
+    CheckedFrames,
+    FoldCount,
+    FoldKey,
+    MeanKey,
+    RowKey,
+    row_keys,
+)
 from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_predictions, follow_up_of, shared_cases
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import (
@@ -87,8 +96,14 @@ def comparison(
         **dict(zip(("ci_low", "ci_high"), _interval(sample, (rows[0], pattern), (rows[1], pattern)), strict=True)),
         **{name: getattr(test, name) for name in ("se", "df", "p", "detectable")},
         "n_folds": len(shared),
-        "reason": "" if test.df else "fewer than two folds in common",
+        "reason": _common_folds(FoldCount(len(shared), len(stored.plans[dataset, rows[0][3]].test_to_train)), test),
     }
+
+
+def _common_folds(count: FoldCount, test: PairedTest) -> str:
+    """What a comparison lacks: folds of the plan, or a test where two rows have hardly a fold in common."""
+    part = f"on {count}" if count.n_folds < count.n_wanted else ""
+    return part if test.df else ", ".join(filter(None, [part, "fewer than two folds in common"]))
 
 
 def _interval(draws: BootstrapDraws | None, one: RowPattern, other: RowPattern) -> tuple[float, float]:

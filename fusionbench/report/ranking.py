@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,7 +27,7 @@ class Ranking:
     """The best rows with their comparisons.
 
     Attributes:
-        comparisons: PAIR_COLUMNS; a is the best row, b each other ranked row.
+        comparisons: PAIR_COLUMNS; a is the best row, b each other row.
         best: keys of the best means.
         tied: keys of the best means and of those not significantly different from them.
     """
@@ -50,10 +51,16 @@ def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> Block
     return made
 
 
-def rank(stored: CheckedFrames, values: FoldValues, draws_by_variant: BlockDraws) -> Ranking:
+def rank(
+    stored: CheckedFrames, values: FoldValues, draws_by_variant: BlockDraws, incomplete: Container[MeanKey]
+) -> Ranking:
     """Compare the rows of each dataset, block of variants, pattern and metric with the best of them.
 
     The oracle baseline, metrics without direction and rows without a value are not ranked, nor is a single row.
+
+    Args:
+        incomplete: means that lack folds. They are compared on the folds that they have, are neither best nor tied,
+            and do not count in Holm's adjustment.
     """
     families: dict[tuple[str, int, str, str], list[RowKey]] = {}
     for (row, pattern, metric), of in values.items():
@@ -63,7 +70,7 @@ def rank(stored: CheckedFrames, values: FoldValues, draws_by_variant: BlockDraws
     ranking = Ranking()
     for (_, _, pattern, metric), rows in families.items():
         if len(rows) > 1:
-            _rank_family(ranking, stored, values, rows, pattern, metric, draws_by_variant)
+            _rank_family(ranking, stored, values, rows, pattern, metric, draws_by_variant, incomplete)
     return ranking
 
 
@@ -75,20 +82,23 @@ def _rank_family(
     pattern: str,
     metric: str,
     draws_by_variant: BlockDraws,
+    incomplete: Container[MeanKey],
 ) -> None:
     folds = {row: values[row, pattern, metric] for row in rows}
-    means = np.asarray([fold_mean(of) for of in folds.values()])
+    complete = [row for row in rows if (row, pattern, metric) not in incomplete]
+    means = np.asarray([fold_mean(folds[row]) for row in complete])
     position = best_position(means, bool(stored.directions[metric]))
-    assert position is not None  # every ranked row has a value
-    best = rows[position]
+    if position is None:
+        return
+    best = complete[position]
     others = [row for row in rows if row != best]
     sample = draws_by_variant[best[0], best[3]][1] if metric == HARRELL else None
-    # Holm over the comparisons with the best row only: these are all that the table makes.
-    family = adjusted(
-        [comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others]
-    )
-    ranking.comparisons.extend(family)
+    lines = {row: comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others}
+    # Holm over the comparisons of complete rows with the best one: these are all that the table decides.
+    ranked = [row for row in others if row in complete]
+    lines |= zip(ranked, adjusted([lines[row] for row in ranked]), strict=True)
+    ranking.comparisons.extend({"p_holm": math.nan, **line} for line in lines.values())
     ranking.best.add((best, pattern, metric))
     # A p of NaN (too few folds) is no evidence of a difference: the row stays tied.
-    apart = {row for row, line in zip(others, family, strict=True) if line["p_holm"] <= ALPHA}
-    ranking.tied.update((row, pattern, metric) for row in rows if row not in apart)
+    tied = [best, *(row for row in ranked if not lines[row]["p_holm"] <= ALPHA)]
+    ranking.tied.update((row, pattern, metric) for row in tied)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from fusionbench.report.incomplete import incomplete_means
 from fusionbench.report.model import (
     FULL,
     HARRELL,
@@ -30,7 +31,8 @@ from fusionbench.survival.stats import average_repeats, percentile_interval, sta
 
 def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockDraws, draws: int) -> ComparisonTable:
     """Means, spreads, intervals and tie groups of every row, pattern and metric; see `report.analysis.analyse`."""
-    ranking = rank(stored, values, variants)
+    incomplete = incomplete_means(stored, values)
+    ranking = rank(stored, values, variants, incomplete)
     bad = stored.cells["status"].isin(["failed", "skipped"])
     blocks = {(dataset, number): sample for (dataset, _), (number, sample) in variants.items()}
     datasets = unique(stored.cells["dataset"])
@@ -39,6 +41,7 @@ def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockD
         rows=pd.DataFrame(list(_lines(stored, values, variants, ranking)), columns=list(TABLE_COLUMNS)),
         tests=pair_frame(ranking.comparisons),
         best=frozenset(ranking.best),
+        incomplete=incomplete,
         protocols=tuple(_protocols(stored)),
         unsuccessful=_counted(stored.cells[bad], [*ROW, "status", "reason"], "n_cells"),
         undefined=_counted(with_reason[with_reason["value"].isna()], reasons, "n_folds"),
@@ -69,7 +72,7 @@ def _protocols(stored: CheckedFrames) -> Iterator[ProtocolSummary]:
             unit=_joined(cells["unit"]),
             repeats=len({repeat for repeat, _ in plan.test_to_train}),
             folds=len({fold for _, fold in plan.test_to_train}),
-            published=plan.published,
+            fold_source=plan.source,
             sd_ddof=plan.sd_ddof,
         )
 

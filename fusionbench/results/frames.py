@@ -25,14 +25,15 @@ if TYPE_CHECKING:
 
 TEXTS = ("cells", "folds", "targets", "sizes")
 BINARIES = ("predictions", "splits", "history")
-_DTYPES = {"case": str, "group": str, "key": str}
-"""Ids and keys that look like numbers stay text."""
+_DTYPES = {"case": str, "group": str, "key": str, "source": str, "git_commit": str}
+"""Ids, keys and commits that look like numbers stay text."""
 
 ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
 CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
 COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
-"""Of cells, after CELL_COLUMNS; absent from what was stored before they were."""
+CODE_COLUMNS = ["source", "git_commit"]
+"""COST_COLUMNS and CODE_COLUMNS: of cells, after CELL_COLUMNS; absent from what was stored before they were."""
 
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
@@ -46,7 +47,9 @@ class Frames:
 
     Attributes:
         cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
-            modalities its model was given: joined vectors are one; COST_COLUMNS say what a cell that ran has cost.
+            modalities its model was given: joined vectors are one; COST_COLUMNS say what a cell that ran has cost,
+            CODE_COLUMNS which code computed it: distribution, version and checksum of the model's plugin, and the
+            commit of fusionbench, both empty where unknown.
         folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
         predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
         targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
@@ -80,7 +83,7 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
             predictions.append((cell, _tested(store.predictions_table(cell.key))))
             history.append((cell, store.history_table(cell.key)))
     return Frames(
-        cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS]),
+        cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS, *CODE_COLUMNS]),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
         predictions=_placed(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
@@ -138,7 +141,16 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "key": cell.key,
         "n_inputs": len(cell.modalities),
         **_costs(record or {}),
+        **_code(record or {}),
     }
+
+
+def _code(record: Mapping[str, Any]) -> dict[str, str]:
+    """CODE_COLUMNS of a cell."""
+    about = record.get("record", {})
+    source = about.get("source")
+    text = f"{source['distribution']} {source['version']} sha256:{source['sha256'][:16]}" if source else ""
+    return dict(zip(CODE_COLUMNS, (text, about.get("git_commit", "")), strict=True))
 
 
 def _costs(record: Mapping[str, Any]) -> dict[str, float | None]:

@@ -6,7 +6,7 @@ A verdict is "holds", "does not hold" or "undecided" with what leaves it open; a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ from fusionbench_healnet_paper.missing_claims import learns, no_worse_alone
 from fusionbench_healnet_paper.training_claims import (
     Claim,
     CohortVerdict,
+    lacking_folds,
     later_rise,
     steadier_agreement,
     steadier_score,
@@ -85,7 +86,7 @@ Rule = Callable[[Claim, Analysis, RowMean, Sequence[RowMean]], tuple[str, bool |
 
 
 def _row_check(rule: Rule) -> Check:
-    """The check that asks `rule` of each dataset and variant; open where not all it names were run."""
+    """The check that asks `rule` of each dataset and variant; open where not all it names were run on all folds."""
 
     def check(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
         rows = row_means(analysis, claim["pattern"])
@@ -94,10 +95,10 @@ def _row_check(rule: Rule) -> Check:
             others = {name: _other(name, claim, beside) for name in claim["against"].split()}
             absent = [name for name, of in others.items() if not of]
             if len(absent) < len(others):
-                text, holds = rule(claim, analysis, row, [r for of in others.values() for r in of])
-                yield CohortVerdict(
-                    where, text + (f" ({', '.join(absent)} not run)" if absent else ""), None if absent else holds
-                )
+                compared = [r for of in others.values() for r in of]
+                text, holds = rule(claim, analysis, row, compared)
+                open_ = [*lacking_folds((row, *compared)), *([f"{', '.join(absent)} not run"] if absent else [])]
+                yield CohortVerdict(where, text + (f" ({'; '.join(open_)})" if open_ else ""), None if open_ else holds)
 
     return check
 
@@ -114,6 +115,11 @@ def _other(name: str, claim: Claim, rows: Sequence[RowMean]) -> list[RowMean]:
     """Rows of `model` or `model@modalities`; the claim's own modalities where none are written."""
     model, _, sets = name.partition("@")
     return matching_rows(rows, rows[0].dataset, model, sets or claim["modalities"])
+
+
+def _best(rows: Iterable[RowMean]) -> RowMean:
+    """The row of the highest mean, among those that lack no folds where there is one."""
+    return max(rows, key=lambda row: (row.complete, row.mean))
 
 
 def _above(outcome: RowComparison, least: float = 0.0) -> bool | None:
@@ -138,7 +144,7 @@ def _gain_over_best(
     claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
 ) -> tuple[str, bool | None]:
     """Relative gain over the best of the others, the best by test c, as it is published; against the claimed amount."""
-    best = max(others, key=lambda r: r.mean)
+    best = _best(others)
     outcome = compare_rows(row, best, relative_gain)
     gain = outcome.text(signed=True, digits=1, unit=" %")
     return f"{gain} over {best.row[1]} on {best.row[2]}{_claimed(claim)}", _above(
@@ -147,7 +153,7 @@ def _gain_over_best(
 
 
 def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
-    """The mean over datasets of the relative gain over the best of the others; open where a row is absent."""
+    """The mean over datasets of the relative gain over the best of the others; open where a row or fold is absent."""
     rows = row_means(analysis, claim["pattern"])
     names = claim["datasets"].split()
     variants = dict.fromkeys(row.variant for _, row in _subjects(claim, rows))
@@ -156,16 +162,26 @@ def _mean_gain_over_best(claim: Claim, analysis: Analysis, lock: Mapping[str, An
         found = {name: _with_best(claim, name, of) for name in names}
         pairs = [pair for pair in found.values() if not isinstance(pair, str)]
         absent = [pair for pair in found.values() if isinstance(pair, str)]
+        known = f"{len(pairs)} of {len(names)}" if absent else f"{len(pairs)}"
+        absent += [f"{short} on {pair.row.dataset}" for pair in pairs for short in pair.lacking]
         if pairs:
             gain = _mean_gain(pairs)
-            known = f"{len(pairs)} of {len(names)}" if absent else f"{len(pairs)}"
             where = f"mean of {known} cohorts" + (f" ({variant})" if len(variants) > 1 else "")
             text = gain.text(signed=True, digits=1, unit=" %") + _claimed(claim)
             text += f" ({'; '.join(absent)})" if absent else ""
             yield CohortVerdict(where, text, None if absent else _above(gain, least_amount(claim["threshold"])))
 
 
-def _with_best(claim: Claim, dataset: str, rows: Sequence[RowMean]) -> tuple[RowMean, RowMean] | str:
+@dataclass(frozen=True)
+class _WithBest:
+    """A row and the best of those it is held against, with those of all of them that lack folds, in words."""
+
+    row: RowMean
+    best: RowMean
+    lacking: tuple[str, ...]
+
+
+def _with_best(claim: Claim, dataset: str, rows: Sequence[RowMean]) -> _WithBest | str:
     """The claim's row on a dataset and the best of those it is held against, or what keeps them from a mean."""
     mine = matching_rows(rows, dataset, claim["model"], claim["modalities"])
     if len(mine) != 1:
@@ -175,34 +191,35 @@ def _with_best(claim: Claim, dataset: str, rows: Sequence[RowMean]) -> tuple[Row
     absent = [name for name, of in others.items() if not of]
     if absent:
         return f"{', '.join(absent)} on {dataset} not run"
-    return mine[0], max((row for of in others.values() for row in of), key=lambda row: row.mean)
+    compared = [row for of in others.values() for row in of]
+    return _WithBest(mine[0], _best(compared), tuple(lacking_folds((mine[0], *compared))))
 
 
-def _mean_gain(pairs: Sequence[tuple[RowMean, RowMean]]) -> RowComparison:
+def _mean_gain(pairs: Sequence[_WithBest]) -> RowComparison:
     """Mean relative gain; draws of a dataset's rows are paired, those of two datasets independent."""
-    value = float(np.mean([relative_gain(one.mean, best.mean) for one, best in pairs]))
-    whole = all(row.n_folds == row.n_wanted for pair in pairs for row in pair)
+    value = float(np.mean([compare_rows(pair.row, pair.best, relative_gain).value for pair in pairs]))
     draws = [
-        relative_gain(one.draws, best.draws) for one, best in pairs if one.draws is not None and best.draws is not None
+        relative_gain(pair.row.draws, pair.best.draws)
+        for pair in pairs
+        if not pair.lacking and pair.row.draws is not None and pair.best.draws is not None
     ]
-    gain = Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None)
+    gain = Estimate.of(value, np.mean(draws, axis=0) if len(draws) == len(pairs) else None)
     return RowComparison(gain.value, gain.low, gain.high, paired=True)
 
 
 def _nearly_equal(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
     """The difference to the best of the others lies within the threshold."""
-    margin, outcome = float(claim["threshold"]), compare_rows(row, max(others, key=lambda r: r.mean))
+    margin, outcome = float(claim["threshold"]), compare_rows(row, _best(others))
     inside = -margin < outcome.low and outcome.high < margin
     outside = outcome.low > margin or outcome.high < -margin
     return f"{outcome.text(signed=True)}, margin {margin:g}", True if inside else False if outside else None
 
 
 def _lower_spread(claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]) -> tuple[str, bool | None]:
-    """The sd over folds lies below the mean of the others' sd; open where a row lacks folds."""
+    """The sd over folds lies below the mean of the others' sd."""
     theirs = float(np.mean([other.sd for other in others]))
-    short = [f"{r.model} has {r.n_folds} of {r.n_wanted} folds" for r in (row, *others) if r.n_folds < r.n_wanted]
-    said = "; ".join([_spread_of(claim, analysis, row), *short])
-    known = not short and not np.isnan([row.sd, theirs]).any()
+    said = _spread_of(claim, analysis, row)
+    known = not np.isnan([row.sd, theirs]).any()
     return f"sd {row.sd:.3f}, mean of the others {theirs:.3f} ({said})", bool(row.sd < theirs) if known else None
 
 
@@ -221,7 +238,7 @@ def _better_under_pattern(
     claim: Claim, analysis: Analysis, row: RowMean, others: Sequence[RowMean]
 ) -> tuple[str, bool | None]:
     """Above the best of the others where modalities are missing at test."""
-    outcome = compare_rows(row, max(others, key=lambda r: r.mean))
+    outcome = compare_rows(row, _best(others))
     return outcome.text(signed=True), _above(outcome)
 
 

@@ -36,7 +36,7 @@ def no_worse_alone(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
         if pairs:
             gap = _mean_difference(pairs)
             holds = True if gap.low > -margin else False if gap.high < -margin else None
-            worst = min(pairs, key=lambda pair: pair[0].mean - pair[1].mean)
+            worst = min(pairs, key=lambda pair: compare_rows(*pair).value)
             text = f"{gap.text(signed=True)} over {len(pairs)} modalities, {_one(*worst)}, margin {margin:g}"
             yield CohortVerdict(row.row[0], text, holds)
 
@@ -60,18 +60,22 @@ def _alone(analysis: Analysis, row: RowMean, rows: Sequence[RowMean]) -> Iterato
 
 def _mean_difference(pairs: Sequence[_Pair]) -> Estimate:
     """Over modalities, from the same draws; without an interval where a row lacks draws or folds."""
-    value = float(np.mean([one.mean - other.mean for one, other in pairs]))
-    whole = all(r.n_folds == r.n_wanted for pair in pairs for r in pair)
+    compared = [compare_rows(one, other) for one, other in pairs]
+    value, folds = float(np.mean([of.value for of in compared])), "; ".join(of.folds for of in compared if of.folds)
+    whole = all(row.complete for pair in pairs for row in pair)
     draws = [one.draws - other.draws for one, other in pairs if one.draws is not None and other.draws is not None]
-    return Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None)
+    return Estimate.of(value, np.mean(draws, axis=0) if whole and len(draws) == len(pairs) else None, folds)
 
 
 def _one(visible: RowMean, trained: RowMean) -> str:
-    return f"least on {trained.row[2]} {visible.mean - trained.mean:+.3f}"
+    return f"least on {trained.row[2]} {compare_rows(visible, trained).value:+.3f}"
 
 
 def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:
-    """Trained under the variant, the model's c lies above chance; beside it, what it loses to the one named."""
+    """Trained under the variant, the model's c lies above chance; beside it, what it loses to the one named.
+
+    Open where folds of the model are lacking.
+    """
     rows = row_means(analysis, claim["pattern"] or FULL)
     for row in _fused(claim, rows):
         text = f"c {row.text}"
@@ -82,4 +86,4 @@ def learns(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterato
 
 
 def _above_chance(row: RowMean) -> bool | None:
-    return True if row.low > CHANCE else False if row.high <= CHANCE else None
+    return None if not row.complete else True if row.low > CHANCE else False if row.high <= CHANCE else None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from fusionbench.report.api import FULL, HARRELL, Analysis, counterpart, paired_test, row_means
+from fusionbench.report.api import FULL, HARRELL, Analysis, RowMean, counterpart, paired_test, row_means
 from fusionbench_healnet_paper.curves import TrainingSummary, training_summaries
 
 LEVEL = 0.05
@@ -30,6 +30,11 @@ class CohortVerdict:
     where: str
     text: str
     holds: bool | None
+
+
+def lacking_folds(rows: Iterable[RowMean]) -> list[str]:
+    """The rows that lack folds, in words; a claim on one of them stays open."""
+    return [f"{row.model} has {row.count}" for row in rows if not row.complete]
 
 
 def pitman_morgan(one: ArrayLike, other: ArrayLike) -> float:
@@ -81,7 +86,9 @@ def steadier_score(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) ->
         mine, theirs = (analysis.values[r.row, FULL, HARRELL] for r in (row, other))
         both = sorted(mine.keys() & theirs.keys())
         if len(both) > 1:
-            yield _steadier(f"{row.dataset} {row.row[1]}", [mine[f] for f in both], [theirs[f] for f in both], 3)
+            found = _steadier(f"{row.dataset} {row.row[1]}", [mine[f] for f in both], [theirs[f] for f in both], 3)
+            short = lacking_folds((row, other))
+            yield replace(found, text=f"{found.text} ({'; '.join(short)})", holds=None) if short else found
 
 
 def later_rise(claim: Claim, analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortVerdict]:

@@ -35,7 +35,7 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
         figure = dot_figure(
             [configuration_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5
         )
-        best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: m.mean, default=of[0])
+        best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: (m.complete, m.mean), default=of[0])
         alt = (
             f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
             f"{best.mean:.3f}, {best.row[1]} on {best.row[2]}, {best.row[0]}."
@@ -50,7 +50,7 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
 
 
 def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
-    """The best and those not different from it, those that are, and the true hazards."""
+    """The best and those not different from it, those that are, those that lack folds, and the true hazards."""
 
     def dots(chosen: Sequence[RowMean]) -> dict[Any, Estimate]:
         return {(m.row[0], configuration_of(m.row)): Estimate(m.mean, m.low, m.high) for m in chosen}
@@ -65,8 +65,13 @@ def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]
         Series(
             "significantly lower than the best",
             Style(COLOURS[1], "o"),
-            dots([m for m in ranked if m.row not in tied]),
+            dots([m for m in ranked if m.row not in tied and m.complete]),
             filled=False,
+        ),
+        Series(
+            "lacks folds, so not ranked",
+            Style(GREY, "x"),
+            dots([m for m in ranked if not m.complete]),
         ),
         Series("true hazards", Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
     ]

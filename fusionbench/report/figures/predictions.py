@@ -40,10 +40,13 @@ class JoinedPredictions:
 
 
 def best_rows(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
-    """The best row of each model by mean c, highest first, at most `most`; without the oracle baseline."""
+    """The best row of each model by mean c, highest first, at most `most`; without the oracle baseline.
+
+    Rows that lack folds come last.
+    """
     rows = [m for m in row_means(analysis) if m.row[0] == dataset and not is_oracle(m.row[1])]
     best: dict[str, RowMean] = {}
-    for m in sorted(rows, key=lambda m: -m.mean):
+    for m in sorted(rows, key=lambda m: (not m.complete, -m.mean)):
         best.setdefault(m.row[1], m)
     return list(best.values())[:most]
 

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.findings.select_rows import modality_names, set_label, unimodal_rows
+from fusionbench.report.findings.select_rows import (
+    complete_rows,
+    modality_names,
+    set_label,
+    unimodal_rows,
+    without_folds,
+)
 from fusionbench.report.findings.visible_cases import modalities_of_cases
 from fusionbench.report.model import FULL, FoldKey, RowKey
 from fusionbench.report.predictions import FoldPredictions, FollowUp, fold_predictions, follow_up_of
@@ -46,7 +52,13 @@ class PairShares:
 
 
 def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Iterator[Section]:
-    """One section a modality set and variant, where one kind of model was run on two of its modalities alone."""
+    """One section a modality set and variant, where one kind of model was run on two of its modalities alone.
+
+    Rows that lack folds are left out: shares are taken over the folds that all rows of a section have.
+    """
+    left_out = without_folds(analysis, fused)
+    notes = (f"left out, for lack of folds: {', '.join(left_out)}",) if left_out else ()
+    fused = complete_rows(analysis, fused)
     sets = dict.fromkeys((row[2], row[3]) for row in fused)
     several = len({variant for _, variant in sets}) > 1
     cohort = follow_up_of(analysis.stored, dataset) if sets else None
@@ -58,7 +70,7 @@ def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> 
             title = f"{dataset}: pairs ranked right, {set_label(of_set[0], several=several)}"
             header, lines = _grid(analysis, cohort, parts, of_set, single)
             if lines:
-                yield Section(3, title, _TEXT.format(model=model), header, lines)
+                yield Section(3, title, _TEXT.format(model=model), header, lines, notes)
 
 
 def _by_row(analysis: Analysis, cohort: FollowUp) -> dict[RowKey, dict[FoldKey, FoldPredictions]]:
@@ -74,7 +86,7 @@ def _kind(analysis: Analysis, fused: RowKey) -> tuple[str, list[RowKey]]:
     """The model with single-modality rows on the most modalities of a set (of equals the first), and those rows."""
     names = modality_names(fused)
     of: dict[str, list[RowKey]] = {}
-    for row in unimodal_rows(analysis, fused):
+    for row in complete_rows(analysis, unimodal_rows(analysis, fused)):
         of.setdefault(row[1], []).append(row)
     model = max(of, key=lambda m: len(of[m]), default="")
     return model, sorted(of.get(model, []), key=lambda row: names.index(modality_names(row)[0]))

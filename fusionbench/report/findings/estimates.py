@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import sub
 from typing import Any
 
@@ -15,7 +15,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.bootstrap import BootstrapDraws
 from fusionbench.report.document import Entry
-from fusionbench.report.model import FULL, HARRELL, FoldKey, RowKey, row_key
+from fusionbench.report.model import FULL, HARRELL, FoldCount, FoldKey, RowKey, row_key
 from fusionbench.report.paired import fold_mean
 from fusionbench.report.predictions import RowPattern
 from fusionbench.results.frames import ROW
@@ -28,24 +28,30 @@ Statistic = Callable[[Any, Any], Any]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its 95 % bootstrap interval; NaN where there is none."""
+    """A number with its 95 % bootstrap interval; NaN where there is none.
+
+    Attributes:
+        folds: on which part of the planned folds it rests ("on 3 of 5 folds"); empty where it rests on all.
+    """
 
     value: float
     low: float = math.nan
     high: float = math.nan
+    folds: str = ""
 
     @classmethod
-    def of(cls, value: float, draws: Floats | None) -> Estimate:
+    def of(cls, value: float, draws: Floats | None, folds: str = "") -> Estimate:
         """A value with the 95 % percentile interval of its bootstrap draws; without draws, no interval."""
-        return cls(value) if draws is None else cls(value, *percentile_interval(draws))
+        interval = (math.nan, math.nan) if draws is None else percentile_interval(draws)
+        return cls(value, *interval, folds)
 
     def text(self, *, signed: bool = False, digits: int = 3, unit: str = "") -> str:
-        """`0.650 [0.610, 0.690]`, with signs where it is a difference; without an interval, the value alone."""
+        """`0.650 [0.610, 0.690] (3 of 5 folds)`, signed where it is a difference; brackets where known."""
         if math.isnan(self.value):
             return "undefined"
         form = f"{{:{'+' if signed else ''}.{digits}f}}"
         interval = "" if math.isnan(self.low) else f" [{form}, {form}]".format(self.low, self.high)
-        return form.format(self.value) + unit + interval
+        return form.format(self.value) + unit + interval + (f" ({self.folds})" if self.folds else "")
 
     def entry(self, *, signed: bool = False) -> Entry:
         """`text` as a cell of a grid."""
@@ -70,7 +76,9 @@ class RowMean:
     Attributes:
         block: rows of one block were scored on the same test cases, with the same draws.
         draws: (draw,) bootstrap means; None where there are none.
-        n_folds, n_wanted: folds behind the mean, and folds that the row has.
+        folds: fold to value.
+        n_folds, n_wanted: folds behind the mean, and folds planned.
+        complete: no fold is lacking that some other row has; a mean that lacks folds decides nothing.
     """
 
     row: RowKey
@@ -80,8 +88,10 @@ class RowMean:
     high: float
     block: int
     draws: Floats | None
+    folds: Mapping[FoldKey, float]
     n_folds: int
     n_wanted: int
+    complete: bool
 
     @property
     def dataset(self) -> str:
@@ -99,11 +109,16 @@ class RowMean:
         return self.row[3]
 
     @property
+    def count(self) -> str:
+        """`3 of 5 folds`."""
+        return str(FoldCount(self.n_folds, self.n_wanted))
+
+    @property
     def text(self) -> str:
         """`mean ± sd [low, high]`, and of how many folds where some are missing."""
         spread = "" if math.isnan(self.sd) else f" ± {self.sd:.3f}"
         interval = "" if math.isnan(self.low) else f" [{self.low:.3f}, {self.high:.3f}]"
-        part = f" ({self.n_folds} of {self.n_wanted} folds)" if self.n_folds < self.n_wanted else ""
+        part = f" ({self.count})" if self.n_folds < self.n_wanted else ""
         return f"{self.mean:.3f}{spread}{interval}{part}"
 
 
@@ -111,14 +126,16 @@ def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) ->
     """Every row that has a mean of this pattern and metric, in the table's order."""
     rows = analysis.table.rows
     chosen = rows[(rows["pattern"] == pattern) & (rows["metric"] == metric) & rows["mean"].notna()]
-    wanted = analysis.stored.cells.groupby(ROW, observed=True).size()
     made = []
     for line in chosen.to_dict("records"):
         row = row_key(line[name] for name in ROW)
         block, sample = analysis.bootstraps[row[0], row[3]]
         draws = sample.draws.get((row, pattern)) if metric == HARRELL else None
         mean, sd, low, high = (float(line[name]) for name in ("mean", "sd", "ci_low", "ci_high"))
-        made.append(RowMean(row, mean, sd, low, high, block, draws, int(line["n_folds"]), int(wanted[row])))
+        folds = analysis.values[row, pattern, metric]
+        wanted = len(analysis.stored.plans[row[0], row[3]].test_to_train)
+        complete = analysis.lacking(row, pattern, metric) is None
+        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), wanted, complete))
     return made
 
 
@@ -130,9 +147,17 @@ def difference_between(
     Draws are means over a row's own folds: where one row lacks a fold of the other there is no interval.
     """
     first, second = values
-    value = fold_mean({fold: first[fold] - second[fold] for fold in first if fold in second})
-    paired = first.keys() == second.keys() and one in sample.draws and other in sample.draws
-    return Estimate.of(value, sample.draws[one] - sample.draws[other] if paired else None)
+    common = common_folds(first, second)
+    value = fold_mean({fold: first[fold] - second[fold] for fold in common})
+    same = first.keys() == second.keys()
+    paired = same and one in sample.draws and other in sample.draws
+    draws = sample.draws[one] - sample.draws[other] if paired else None
+    return Estimate.of(value, draws, "" if same else f"on {len(common)} common folds")
+
+
+def common_folds(one: Mapping[FoldKey, float], other: Mapping[FoldKey, float]) -> list[FoldKey]:
+    """The folds that both have, in the order of the first."""
+    return [fold for fold in one if fold in other]
 
 
 def bootstrap_of(analysis: Analysis, row: RowKey) -> BootstrapDraws:
@@ -152,13 +177,24 @@ def c_draws(analysis: Analysis, line: RowPattern) -> Floats | None:
 
 def c_estimate(analysis: Analysis, line: RowPattern) -> Estimate:
     """Harrell's c of a row under a pattern."""
-    return Estimate.of(fold_mean(fold_c(analysis, line)), c_draws(analysis, line))
+    lacking = analysis.lacking(*line)
+    return Estimate.of(fold_mean(fold_c(analysis, line)), c_draws(analysis, line), str(lacking or ""))
 
 
 def c_difference(analysis: Analysis, one: RowPattern, other: RowPattern) -> Estimate:
     """c of one minus c of the other, paired by fold and by draw."""
     values = (fold_c(analysis, one), fold_c(analysis, other))
-    return difference_between(bootstrap_of(analysis, one[0]), values, one, other)
+    difference = difference_between(bootstrap_of(analysis, one[0]), values, one, other)
+    return replace(difference, folds=on_folds(analysis, one, other))
+
+
+def on_folds(analysis: Analysis, one: RowPattern, other: RowPattern) -> str:
+    """`on 3 of 5 folds`, where one of two lines lacks folds; empty where both are complete."""
+    lacking = analysis.lacking(*one) or analysis.lacking(*other)
+    if lacking is None:
+        return ""
+    common = common_folds(fold_c(analysis, one), fold_c(analysis, other))
+    return f"on {lacking._replace(n_folds=len(common))}"
 
 
 def relative_gain(one: Any, other: Any) -> Any:
@@ -167,14 +203,30 @@ def relative_gain(one: Any, other: Any) -> Any:
 
 
 def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = sub) -> RowComparison:
-    """`statistic` of two rows: with the same draws where they were scored on the same cases, else independent ones."""
-    value = float(statistic(one.mean, other.mean))
+    """`statistic` of two rows: with the same draws where they were scored on the same cases, else independent ones.
+
+    Where a row lacks folds there is no interval; rows that were scored on the same cases are compared on common folds.
+    """
     paired = one.row[0] == other.row[0] and one.block == other.block
+    if not (one.complete and other.complete):
+        return _of_incomplete(one, other, statistic, paired=paired)
+    value = float(statistic(one.mean, other.mean))
     if one.draws is None or other.draws is None:
         return RowComparison(value, paired=paired)
     theirs = other.draws if paired else _shuffled(other.draws, other.row)
     interval = percentile_interval(np.asarray(statistic(one.draws, theirs), dtype=np.float64))
-    return RowComparison(value, *interval, paired)
+    return RowComparison(value, *interval, paired=paired)
+
+
+def _of_incomplete(one: RowMean, other: RowMean, statistic: Statistic, *, paired: bool) -> RowComparison:
+    if not paired:
+        folds = f"{one.count} and {other.count}"
+        return RowComparison(float(statistic(one.mean, other.mean)), folds=folds)
+    common = common_folds(one.folds, other.folds)
+    means = (fold_mean({fold: row.folds[fold] for fold in common}) for row in (one, other))
+    value = float(statistic(*means)) if common else math.nan
+    count = FoldCount(len(common), max(one.n_wanted, other.n_wanted))
+    return RowComparison(value, folds=f"on {count}", paired=True)
 
 
 def _shuffled(draws: Floats, row: RowKey) -> Floats:

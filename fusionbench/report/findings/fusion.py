@@ -9,10 +9,18 @@ from typing import Any
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.findings.concordant_pairs import pair_sections
-from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
+from fusionbench.report.findings.estimates import (
+    Estimate,
+    c_difference,
+    c_draws,
+    c_estimate,
+    fold_c,
+    on_folds,
+)
 from fusionbench.report.findings.select_rows import (
     BEST_UNIMODAL,
     XOR,
+    complete_rows,
     fused_rows,
     is_model,
     patterns_of,
@@ -20,6 +28,7 @@ from fusionbench.report.findings.select_rows import (
     scored_rows,
     set_label,
     unimodal_rows,
+    without_folds,
 )
 from fusionbench.report.model import FULL, HARRELL, RowKey, unique
 from fusionbench.report.paired import adjusted, comparison, fold_mean
@@ -61,13 +70,13 @@ def fusion_models(analysis: Analysis, dataset: str) -> list[RowKey]:
 
 
 def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey | None]:
-    """The best uni-modal row by validation, and the one that is best on the test cases."""
+    """The best uni-modal row by validation, and the one that is best on the test cases; neither lacks folds."""
 
     def tested(row: RowKey) -> float:
         return fold_mean(fold_c(analysis, (row, FULL)))
 
-    best = max(unimodal_rows(analysis, row), key=tested, default=None)
-    return row_of_model(scored_rows(analysis, row[0]), row, BEST_UNIMODAL), best
+    best = max(complete_rows(analysis, unimodal_rows(analysis, row)), key=tested, default=None)
+    return row_of_model(complete_rows(analysis, scored_rows(analysis, row[0])), row, BEST_UNIMODAL), best
 
 
 def _helped(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Section:
@@ -83,13 +92,15 @@ def _helped(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Sectio
 
 
 def _tests(analysis: Analysis, references: Mapping[RowKey, RowKey]) -> dict[RowKey, dict[str, Any]]:
-    """Each row's comparison with its reference, adjusted over all of them."""
+    """Each row's comparison with its reference, adjusted over the rows that lack no folds."""
     values = {row: fold_c(analysis, (row, FULL)) for pair in references.items() for row in pair}
-    lines = [
-        comparison(analysis.stored, (row, other), FULL, HARRELL, (values[row], values[other]), None)
+    lines = {
+        row: comparison(analysis.stored, (row, other), FULL, HARRELL, (values[row], values[other]), None)
         for row, other in references.items()
-    ]
-    return dict(zip(references, adjusted(lines), strict=True))
+    }
+    complete = complete_rows(analysis, references)
+    lines |= zip(complete, adjusted([lines[row] for row in complete]), strict=True)
+    return {row: {"p_holm": math.nan, **line} for row, line in lines.items()}
 
 
 def _p(value: float) -> Entry:
@@ -112,10 +123,10 @@ def uplift_over(analysis: Analysis, row: RowKey, other: RowKey) -> Estimate:
     values = [fold_c(analysis, (r, FULL)) for r in (row, other)]
     c, reference = (fold_mean({f: of[f] for f in of if f in values[0] and f in values[1]}) for of in values)
     draws = [c_draws(analysis, (r, FULL)) for r in (row, other)]
-    value = uplift(c, reference)
+    value, folds = uplift(c, reference), on_folds(analysis, (row, FULL), (other, FULL))
     if draws[0] is None or draws[1] is None or values[0].keys() != values[1].keys() or (draws[1] <= 0).any():
-        return Estimate(value)
-    return Estimate.of(value, 100 * (draws[0] / draws[1] - 1))
+        return Estimate(value, folds=folds)
+    return Estimate.of(value, 100 * (draws[0] / draws[1] - 1), folds)
 
 
 def uplift(fusion: float, unimodal: float) -> float:
@@ -132,6 +143,17 @@ def _who(analysis: Analysis, of: Mapping[RowKey, tuple[RowKey | None, RowKey | N
             by_validation = f"best uni-modal {_c(analysis, chosen)}"
         by_test = "no uni-modal row" if best is None else f"test-best {best[1]} on {best[2]} {_c(analysis, best)}"
         yield f"{place}: {by_validation}; {by_test}"
+    rows = dict.fromkeys(other for row in of for other in _candidates(analysis, row))
+    if left_out := without_folds(analysis, rows):
+        yield f"lack folds, so no reference: {', '.join(left_out)}"
+
+
+def _candidates(analysis: Analysis, row: RowKey) -> Iterator[RowKey]:
+    """Rows that would be a reference of this one if they lacked no folds."""
+    yield from unimodal_rows(analysis, row)
+    chosen = row_of_model(scored_rows(analysis, row[0]), row, BEST_UNIMODAL)
+    if chosen is not None:
+        yield chosen
 
 
 def _c(analysis: Analysis, row: RowKey) -> str:

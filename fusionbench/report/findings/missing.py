@@ -103,6 +103,8 @@ def _loses(analysis: Analysis, rows: Sequence[RowKey], row: RowKey, points: Sequ
     reference = row_of_model(rows, row, BEST_UNIMODAL)
     if reference is None or reference == row:
         return NONE
+    if any(analysis.lacking(of, p) for of in (row, reference) for p in points):
+        return Entry("lacks folds")
     gaps = {p: c_difference(analysis, (row, p), (reference, p)) for p in points}
     if any(math.isnan(gap.high) for gap in gaps.values()):
         return Entry("no interval")

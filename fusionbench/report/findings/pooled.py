@@ -11,7 +11,8 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
-from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, configuration_of, is_oracle
+from fusionbench.report.findings.cohorts import CohortRows, cohort_rows, model_name
+from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, is_oracle
 from fusionbench.report.paired import comparison, fold_mean
 from fusionbench.survival.stats import RandomEffects, RankTest, holm, random_effects, rank_test
 
@@ -28,6 +29,7 @@ class PooledCohorts:
         means: configuration to the mean over cohorts of its c-index; best first.
         effects: every other configuration to the leader's lead over it; None where a cohort's difference has no spread.
         p_holm: the effects' p-values, adjusted over all of them.
+        notes: what was counted once, pooled under several options, or left out.
     """
 
     variant: str
@@ -36,6 +38,7 @@ class PooledCohorts:
     means: Mapping[Configuration, float]
     effects: Mapping[Configuration, RandomEffects | None]
     p_holm: Mapping[Configuration, float]
+    notes: tuple[str, ...] = ()
 
     @property
     def leader(self) -> Configuration:
@@ -52,30 +55,76 @@ def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 
 
 def pool_cohorts(analysis: Analysis) -> list[PooledCohorts]:
-    """The pooled cohorts of each variant with two or more rows on the same two or more cohorts."""
-    configs = _configs(analysis)
+    """The pooled cohorts of each variant with two or more rows on the same two or more cohorts.
+
+    Datasets that share patients are one cohort, and rows that lack folds are left out.
+    """
+    found = cohort_rows(analysis)
     return [
         of
-        for variant in dict.fromkeys(config[2] for config in configs)
-        if (of := _pool_variant(analysis, configs, variant))
+        for variant in dict.fromkeys(config[2] for config in found.rows)
+        if (of := _pool_variant(analysis, found, variant))
     ]
 
 
-def _pool_variant(
-    analysis: Analysis, configs: Mapping[Configuration, dict[str, RowKey]], variant: str
-) -> PooledCohorts | None:
-    of = {config: rows for config, rows in configs.items() if config[2] == variant}
-    most = max(map(len, of.values()), default=0)
-    everywhere = {config: rows for config, rows in of.items() if len(rows) == most}
-    if most < 2 or len(everywhere) < 2:
+def _pool_variant(analysis: Analysis, found: CohortRows, variant: str) -> PooledCohorts | None:
+    everywhere = _on_most_cohorts({config: rows for config, rows in found.rows.items() if config[2] == variant})
+    if not everywhere:
         return None
+    most = len(next(iter(everywhere.values())))
     means = {k: float(np.mean([_mean(analysis, row) for row in rows.values()])) for k, rows in everywhere.items()}
     leader, *others = sorted(everywhere, key=lambda config: -means[config])
     effects = {config: _effect(analysis, everywhere[leader], everywhere[config]) for config in others}
     # One family over all other rows; effects without a p do not count in it.
     p = holm([effect.p if effect else math.nan for effect in effects.values()])
     ordered = {config: means[config] for config in (leader, *others)}
-    return PooledCohorts(variant, most, everywhere, ordered, effects, dict(zip(effects, map(float, p), strict=True)))
+    notes = tuple(_notes(analysis, found, everywhere, variant))
+    p_holm = dict(zip(effects, map(float, p), strict=True))
+    return PooledCohorts(variant, most, everywhere, ordered, effects, p_holm, notes)
+
+
+def _on_most_cohorts(
+    configs: Mapping[Configuration, Mapping[str, RowKey]],
+) -> dict[Configuration, dict[str, RowKey]]:
+    """Two or more configurations on the largest set of cohorts that so many share; of equals most configurations."""
+    sets = {frozenset(rows) for rows in configs.values() if len(rows) > 1}
+    members = {shared: [config for config, rows in configs.items() if rows.keys() >= shared] for shared in sets}
+    several = [shared for shared in sorted(members, key=sorted) if len(members[shared]) > 1]
+    largest = max(several, key=lambda shared: (len(shared), len(members[shared])), default=frozenset())
+    everywhere: dict[Configuration, dict[str, RowKey]] = {}
+    for config in members.get(largest, ()):
+        rows = {name: row for name, row in configs[config].items() if name in largest}
+        if rows not in everywhere.values():  # options that differ elsewhere only are one configuration here
+            everywhere[config] = rows
+    return everywhere if len(everywhere) > 1 else {}
+
+
+def _notes(
+    analysis: Analysis, found: CohortRows, everywhere: Mapping[Configuration, Mapping[str, RowKey]], variant: str
+) -> Iterator[str]:
+    yield from found.twice
+    yield from (f"options by cohort: {text}" for config, text in found.options.items() if config in everywhere)
+    incomplete = analysis.table.incomplete.items()
+    lacking = {row: n for (row, *of), n in incomplete if of == [FULL, HARRELL] and row[3] == variant}
+    left_out = [f"{row[1]} on {row[2]}, {row[0]} ({n})" for row, n in lacking.items() if not is_oracle(row[1])]
+    if left_out:
+        yield f"left out, for lack of folds: {'; '.join(left_out)}"
+    yield from _several_options(everywhere, {c: rows for c, rows in found.rows.items() if c[2] == variant})
+
+
+def _several_options(
+    everywhere: Mapping[Configuration, Mapping[str, RowKey]],
+    configs: Mapping[Configuration, Mapping[str, RowKey]],
+) -> Iterator[str]:
+    """Models that were run on every cohort, under several options of which none stands on all."""
+    pooled = {(model_name(model), modalities) for model, modalities, _ in everywhere}
+    cohorts = next(iter(everywhere.values())).keys()
+    datasets: dict[tuple[str, str], set[str]] = {}
+    for (model, modalities, _), rows in configs.items():
+        datasets.setdefault((model_name(model), modalities), set()).update(rows)
+    for (name, modalities), there in datasets.items():
+        if (name, modalities) not in pooled and there >= cohorts:
+            yield f"left out, as no one set of its options was run on every cohort: {name} on {modalities}"
 
 
 def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
@@ -83,15 +132,6 @@ def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
     datasets = list(next(iter(together.rows.values())))
     table = np.array([[_mean(analysis, rows[name]) for rows in together.rows.values()] for name in datasets])
     return rank_test(table, higher_is_better=True)
-
-
-def _configs(analysis: Analysis) -> dict[Configuration, dict[str, RowKey]]:
-    """Configuration to dataset to the row, where Harrell's c is defined."""
-    configs: dict[Configuration, dict[str, RowKey]] = {}
-    for (row, pattern, metric), values in analysis.values.items():
-        if pattern == FULL and metric == HARRELL and values and not is_oracle(row[1]):
-            configs.setdefault(configuration_of(row), {})[row[0]] = row
-    return configs
 
 
 def _mean(analysis: Analysis, row: RowKey) -> float:
@@ -111,7 +151,7 @@ def _pooled(together: PooledCohorts) -> Section:
         "of the variation that lies between cohorts"
     )
     header = ("model", "modalities", "mean c-index", "difference", "p", "I2")
-    return Section(2, named, header=header, lines=tuple(lines), notes=(note,))
+    return Section(2, named, header=header, lines=tuple(lines), notes=(note, *together.notes))
 
 
 def _effect(analysis: Analysis, leader: Mapping[str, RowKey], rows: Mapping[str, RowKey]) -> RandomEffects | None:

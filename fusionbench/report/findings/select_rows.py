@@ -8,6 +8,7 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import RowMean, fold_c
 from fusionbench.report.model import FULL, HARRELL, RowKey, is_oracle
+from fusionbench.suites.suite import BASE
 
 BEST_UNIMODAL = "best-unimodal"
 XOR = "xor-unimodal"
@@ -29,6 +30,17 @@ def unimodal_rows(analysis: Analysis, fused: RowKey) -> list[RowKey]:
     names = frozenset(modality_names(fused))
     rows = (row for row in scored_rows(analysis, fused[0]) if row[3] == fused[3] and analysis.inputs[row] == 1)
     return [row for row in rows if names.issuperset(modality_names(row))]
+
+
+def complete_rows(analysis: Analysis, rows: Iterable[RowKey]) -> list[RowKey]:
+    """Those of the rows that have a c on every planned fold: no other row is a reference, or decides what is best."""
+    return [row for row in rows if analysis.lacking(row) is None]
+
+
+def without_folds(analysis: Analysis, rows: Iterable[RowKey]) -> list[str]:
+    """The other rows, in words: `cox on omic (3 of 5 folds)`."""
+    counts = {row: analysis.lacking(row) for row in rows}
+    return [f"{row[1]} on {set_label(row, several=row[3] != BASE)} ({n})" for row, n in counts.items() if n]
 
 
 def modality_names(row: RowKey) -> tuple[str, ...]:

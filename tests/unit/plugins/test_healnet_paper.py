@@ -412,7 +412,65 @@ def test_spreads_over_other_numbers_of_folds_are_not_compared() -> None:
     folds.loc[(folds["fold"] == 4) & (folds["model"] == "y"), ["value", "reason"]] = [np.nan, "no pair"]
     found = judge(claim("lower-spread", against="y", threshold="1"), analysed(replace(made, folds=folds)), lock_of())
     assert found.verdict == "undecided"
-    assert found.ours.endswith("(over 5 folds; ddof 1; y has 4 of 5 folds)")
+    assert found.ours.endswith("(over 5 folds; ddof 1) (y has 4 of 5 folds)")
+
+
+def short_of_folds(frames: Frames, model: str, folds: Sequence[int]) -> Frames:
+    """The frames where a model's cells of some folds failed."""
+    parts = {name: getattr(frames, name) for name in ("folds", "predictions")}
+    kept = {name: of[~((of["model"] == model) & of["fold"].isin(folds))] for name, of in parts.items()}
+    gone = (frames.cells["model"] == model) & frames.cells["fold"].isin(folds)
+    return replace(frames, cells=frames.cells.assign(status=frames.cells["status"].where(~gone, "failed")), **kept)
+
+
+@pytest.mark.parametrize("model", ["x", "y", "z"])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"kind": "gain-over-best", "threshold": "1"},
+        {"kind": "better-under-pattern"},
+        {"kind": "nearly-equal", "threshold": "0.9"},
+    ],
+    ids=lambda asked: asked["kind"],
+)
+def test_a_claim_on_rows_that_lack_folds_is_open_and_says_so(model: str, asked: dict[str, str]) -> None:
+    """Failing on the worst folds makes no claim hold, nor do rivals that fail on theirs."""
+    made = make_frames({"x": 3.0, "y": 0.2, "z": 0.0}, cases=200)
+    asked = {"against": "y z", **asked}
+    kind = asked.pop("kind")
+    assert judge(claim(kind, **asked), analysed(made), lock_of()).verdict == "holds"
+    found = judge(claim(kind, **asked), analysed(short_of_folds(made, model, [0, 1])), lock_of())
+    assert found.verdict == "undecided"
+    assert f"{model} has 3 of 5 folds" in found.ours
+
+
+def test_a_rival_of_one_lucky_fold_is_not_the_best_of_the_others() -> None:
+    made = make_frames({"x": 3.0, "y": 0.2, "z": 9.0}, cases=200)
+    found = judge(
+        claim("gain-over-best", against="y z", threshold="1"),
+        analysed(short_of_folds(made, "z", [0, 1, 2, 3])),
+        lock_of(),
+    )
+    assert "over y on a+b" in found.ours
+
+
+def test_rows_that_lack_folds_are_compared_on_common_folds() -> None:
+    made = make_frames({"x": 1.0, "y": 0.5})
+    mine = {r.model: r for r in row_means(analysed(short_of_folds(made, "x", [0, 1])))}
+    outcome = compare_rows(mine["x"], mine["y"])
+    gaps = [mine["x"].folds[0, fold] - mine["y"].folds[0, fold] for fold in (2, 3, 4)]
+    assert outcome.value == pytest.approx(np.mean(gaps))
+    assert np.isnan(outcome.low)
+    assert outcome.text(signed=True).endswith("(on 3 of 5 folds)")
+
+
+def test_a_model_that_failed_on_folds_is_not_said_to_learn() -> None:
+    made = make_frames({"x": 3.0, "y": 0.2}, cases=200)
+    asked = claim("learns", variant="base", modalities="a+b", pattern="full")
+    assert judge(asked, analysed(made), lock_of()).verdict == "holds"
+    found = judge(asked, analysed(short_of_folds(made, "x", [0, 1])), lock_of())
+    assert found.verdict == "undecided"
+    assert "(3 of 5 folds)" in found.ours
 
 
 RISES = {"base": (1.0, 1.1, 0.9, 1.2, 1.0), "l1": (0.5, 0.55, 0.45, 0.65, 0.5), "snn": (0.5, 0.5, 0.5, 0.6, 0.55)}

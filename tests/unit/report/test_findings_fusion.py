@@ -384,7 +384,9 @@ def test_a_failed_fold_leaves_the_others_and_no_interval_of_what_is_not_paired()
     c = frames.folds[(frames.folds["metric"] == "harrell_c_index") & (frames.folds["pattern"] == "full")]
     of = c[(c["modalities"] == "a+b") & (c["fold"] > 0)].groupby("model")["value"].mean()
     line = lines(below["toy"])["healnet"]
-    assert line["to best uni-modal"] == f"{of['healnet'] - of['best-unimodal']:+.3f}"
+    assert line["to best uni-modal"] == f"{of['healnet'] - of['best-unimodal']:+.3f} (on 2 of 3 folds)"
+    assert line["c"].endswith("(2 of 3 folds)")
+    assert (line["p_holm"], lines(below["toy"])["cox"]["p_holm"]) == ("-", lines(below["toy"])["cox"]["p"])
     assert line["uplift"] == f"{100 * (of['healnet'] / of['best-unimodal'] - 1):+.1f} %"
     assert "[" not in lines(below["toy: one modality a patient"])["healnet"]["difference"]
     assert "[" in lines(below["toy: one modality a patient"])["cox"]["difference"]

@@ -1,0 +1,104 @@
+"""Which datasets of a suite are one cohort: the same patients, perhaps read with other options."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from fusionbench.report.analysis import Analysis
+from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, configuration_of, is_oracle
+
+SHARED = 0.1
+"""Share of the smaller dataset's patients from which on two datasets are one cohort."""
+
+BY_COHORT = " (options by cohort)"
+"""Stands behind the name of a model that was run once on each cohort, with other options on each."""
+
+Patient = tuple[str, float, bool]
+"""Group, follow-up in months (to a tenth), event. Ids alone repeat: invented cohorts all count from zero."""
+
+
+@dataclass(frozen=True)
+class CohortRows:
+    """The rows that may be pooled: one dataset for each cohort, and one row for each configuration and dataset.
+
+    Attributes:
+        rows: configuration to dataset to the row; none lacks folds.
+        options: configuration whose options differ by cohort to its rows as they are written, in words.
+        twice: datasets that hold the patients of another and are not counted, in words.
+    """
+
+    rows: Mapping[Configuration, Mapping[str, RowKey]]
+    options: Mapping[Configuration, str]
+    twice: tuple[str, ...]
+
+
+def cohort_rows(analysis: Analysis) -> CohortRows:
+    """The rows with a c on every planned fold, without the oracle baseline, by configuration and cohort."""
+    scored = [row for (row, *of), values in analysis.values.items() if values and of == [FULL, HARRELL]]
+    complete = [row for row in scored if not is_oracle(row[1]) and analysis.lacking(row) is None]
+    kept, twice = _counted_once(analysis.stored.targets, complete)
+    rows: dict[Configuration, dict[str, RowKey]] = {}
+    for row in complete:
+        if row[0] in kept:
+            rows.setdefault(configuration_of(row), {})[row[0]] = row
+    options = dict(_options_by_cohort(rows))
+    written = {config: _written(of.values()) for config, of in options.items()}
+    return CohortRows({**rows, **options}, written, tuple(twice))
+
+
+def _counted_once(targets: pd.DataFrame, rows: Iterable[RowKey]) -> tuple[set[str], list[str]]:
+    """The dataset of each cohort with most rows (of equals the first), and the others in words."""
+    counts: dict[str, int] = {}
+    for row in rows:
+        counts[row[0]] = counts.get(row[0], 0) + 1
+    kept, twice = set(), []
+    for cohort in same_patients(targets, list(counts)):
+        first = max(cohort, key=counts.__getitem__)
+        kept.add(first)
+        twice += [f"{name} holds patients of {first}: one cohort, counted once" for name in cohort if name != first]
+    return kept, twice
+
+
+def same_patients(targets: pd.DataFrame, datasets: Sequence[str]) -> list[list[str]]:
+    """The datasets in groups that share patients, each group one cohort."""
+    patients = {name: _patients(targets[targets["dataset"] == name]) for name in datasets}
+    cohorts: list[list[str]] = []
+    for name in datasets:
+        joined = [of for of in cohorts if any(_share(patients[name], patients[other]) >= SHARED for other in of)]
+        cohorts = [of for of in cohorts if of not in joined]
+        cohorts.append([*(other for of in joined for other in of), name])
+    return cohorts
+
+
+def _patients(targets: pd.DataFrame) -> set[Patient]:
+    groups, months = targets["group"].astype(str), targets["time"].astype(float).round(1)
+    return set(zip(groups, months, targets["event"].astype(bool), strict=True))
+
+
+def _share(one: set[Patient], other: set[Patient]) -> float:
+    return len(one & other) / max(1, min(len(one), len(other)))
+
+
+def _options_by_cohort(
+    rows: Mapping[Configuration, Mapping[str, RowKey]],
+) -> Iterator[tuple[Configuration, dict[str, RowKey]]]:
+    """Models that were run once on each of several cohorts, with other options on each: one model of another name."""
+    by_name: dict[Configuration, list[RowKey]] = {}
+    for (model, modalities, variant), of in rows.items():
+        by_name.setdefault((model_name(model), modalities, variant), []).extend(of.values())
+    for (name, modalities, variant), of_name in by_name.items():
+        by_dataset = {row[0]: row for row in of_name}
+        if len(by_dataset) == len(of_name) > 1 and len({row[1] for row in of_name}) > 1:
+            yield (f"{name}{BY_COHORT}", modalities, variant), by_dataset
+
+
+def model_name(model: str) -> str:
+    """A model without its options."""
+    return model.partition("[")[0].removesuffix(BY_COHORT)
+
+
+def _written(rows: Iterable[RowKey]) -> str:
+    return ", ".join(f"{row[1]} on {row[0]}" for row in rows)

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusionbench.data.inspection.checks import DataWarning, check_columns, check_follow_up, check_structure
+from fusionbench.data.inspection.checks import (
+    DataWarning,
+    check_columns,
+    check_equal_cases,
+    check_follow_up,
+    check_structure,
+)
 from fusionbench.data.inspection.contents import read_all
 from fusionbench.data.inspection.summary import Facts, facts_of
 
@@ -28,5 +34,10 @@ def inspect(cohort: Cohort) -> Inspection:
         DataError: values that cannot be used, such as NaN in a bag; each in a line of its own.
     """
     contents = read_all(cohort)
-    warnings = (*check_follow_up(cohort), *check_structure(cohort), *check_columns(contents))
+    warnings = (
+        *check_follow_up(cohort),
+        *check_structure(cohort),
+        *check_equal_cases(contents),
+        *check_columns(contents),
+    )
     return Inspection(facts_of(cohort, contents), warnings)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fusionbench.core.errors import DataError
+from fusionbench.data.inspection.duplicates import bag_summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,12 +27,14 @@ class Content:
         cases: the cases that have it, in the cohort's order.
         instances: (case,) number of instances; 1 for a vector.
         table: (case, column) float64 of a vector, NaN where a cell is missing; None for a bag.
+        summaries: (case, column) float64 of a bag, means and deviations over its instances; None for a vector.
     """
 
     modality: Modality
     cases: tuple[Case, ...]
     instances: NDArray[np.int64]
     table: NDArray[np.float64] | None
+    summaries: NDArray[np.float64] | None = None
 
     @property
     def cells(self) -> NDArray[np.float64]:
@@ -79,6 +82,7 @@ def read_all(cohort: Cohort) -> Mapping[str, Content]:
 def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
     have = tuple(case for case in cohort.cases if modality.label in case.refs)
     sizes, rows = [], []
+    vector = modality.kind == "vector"
     for case in have:
         try:
             values = modality.load(case.refs[modality.label]).values
@@ -86,7 +90,7 @@ def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
             problems.append(f"case {case.id!r}, modality {modality.label!r}: {error}")
             continue
         sizes.append(len(values))
-        if modality.kind == "vector":
-            rows.append(values[0])
-    table = np.array(rows, dtype=np.float64) if modality.kind == "vector" else None
-    return Content(modality, have, np.array(sizes, dtype=np.int64), table)
+        rows.append(values[0] if vector else bag_summary(values))
+    table = np.array(rows, dtype=np.float64)
+    of_kind = (table, None) if vector else (None, table)
+    return Content(modality, have, np.array(sizes, dtype=np.int64), *of_kind)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from fusionbench.core.errors import DataError, did_you_mean
 from fusionbench.core.file_names import filename
+from fusionbench.report.model import IMPORTED
 from fusionbench.results.frames import CELL_COLUMNS, PLACE, ROW, Frames
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case", "risk"]
 OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
-POLICY = "imported"
 FOLD = ["dataset", "variant", "repeat", "fold"]
 FOLDER = "imported"
 
@@ -107,7 +107,7 @@ def _places(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
             yield f"the suite has no fold {place[3]} of repeat {place[2]} of {place[0]}, variant {place[1]}"
     patterns = set(frames.predictions["pattern"].astype(str))
     yield from (did_you_mean("pattern", str(p), patterns) for p in sorted(set(table["pattern"]) - patterns))
-    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, ROW].itertuples(index=False, name=None))
+    own = set(frames.cells.loc[frames.cells["policy"] != IMPORTED, ROW].itertuples(index=False, name=None))
     for row in table[ROW].drop_duplicates().itertuples(index=False, name=None):
         if tuple(row) in own:
             yield f"the suite has a row {' · '.join(map(str, row))} of its own; give your model another name"
@@ -156,6 +156,6 @@ def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
             done = (*row.values(), repeat, fold) in there
             status = {"status": "ok", "reason": ""} if done else {"status": "missing", "reason": "not imported"}
             shared = {name: about[name] for name in ("protocol", "train_pattern", "unit")}
-            known = {"policy": POLICY, "tuned": "unknown", "key": ""}
+            known = {"policy": IMPORTED, "tuned": "unknown", "key": ""}
             rows.append({**row, "repeat": repeat, "fold": fold, **shared, **status, **known})
     return pd.DataFrame(rows, columns=CELL_COLUMNS)

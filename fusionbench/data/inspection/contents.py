@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from fusionbench.core.interfaces import Modality
     from fusionbench.core.types import Case
     from fusionbench.data.cohort import Cohort
+
+LARGE = 512 * 2**20
+"""Bytes of a modality's files above which a run does not read them only to look for leakage; `data check` does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +81,23 @@ def read_all(cohort: Cohort) -> Mapping[str, Content]:
     if problems:
         raise DataError("\n  - ".join([f"{cohort.label}: {len(problems)} problems", *problems]))
     return contents
+
+
+def read_small(cohort: Cohort) -> Mapping[str, Content]:
+    """Modality to what was read of it, but for those whose files are large or have values that cannot be used."""
+    contents: dict[str, Content] = {}
+    for name, modality in cohort.modalities.items():
+        problems: list[str] = []
+        if _size(name, cohort) <= LARGE:
+            content = _read(modality, cohort, problems)
+            contents |= {} if problems else {name: content}
+    return contents
+
+
+def _size(name: str, cohort: Cohort) -> int:
+    """Bytes of the files that hold a modality; 0 where it has none of its own."""
+    refs = {case.refs[name] for case in cohort.cases if isinstance(case.refs.get(name), Path)}
+    return sum(path.stat().st_size for path in refs if path.is_file())
 
 
 def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:

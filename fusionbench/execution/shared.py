@@ -15,6 +15,8 @@ from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.feature_cache import current_cache
+from fusionbench.data.inspection import warnings_of
+from fusionbench.data.inspection.checks import DataWarning
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol
@@ -45,6 +47,7 @@ class SharedResources:
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
+    _warnings: dict[tuple[PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)
     _protocol_cohorts: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 
@@ -78,6 +81,17 @@ class SharedResources:
             dataset = cls(validate_options(self.registry, "datasets", ref), self.home)
             self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
         return self._cohorts[known]
+
+    def warnings(self, ref: PluginRef, unit: str) -> tuple[DataWarning, ...]:
+        """What looks wrong about the cohort, looked for once.
+
+        Raises:
+            SuiteError: unknown dataset or option. DataError: a file or the cohort is faulty.
+        """
+        known = (ref, unit)
+        if known not in self._warnings:
+            self._warnings[known] = warnings_of(self.cohort(ref, unit))
+        return self._warnings[known]
 
     def cohort_of(self, cell: Cell) -> Cohort:
         """The cell's cohort as its protocol wants it read."""

@@ -14,13 +14,14 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
 from fusionbench.report.findings import findings
-from fusionbench.report.imported import POLICY, cell_rows, read_predictions, store_predictions, stored_predictions
+from fusionbench.report.imported import cell_rows, read_predictions, store_predictions, stored_predictions
+from fusionbench.report.model import IMPORTED
 from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
 from fusionbench.report.stored_beside import rests_on
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
 from fusionbench.suites import published_numbers
-from fusionbench.suites.lock import make_lock, read_lock, run_command
+from fusionbench.suites.lock import make_lock, notes_of, read_lock, run_command
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -51,7 +52,8 @@ def lock_of(plan: Plan, resources: SharedResources) -> dict[str, Any]:
     """The content of suite.lock.toml."""
     units = published_numbers.units(plan.suite)
     counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
-    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted)
+    warnings = {(str(d), unit): resources.warnings(d, unit) for d, unit in plan.cohorts}
+    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings)
 
 
 def metric_versions(registry: Registry) -> dict[str, str]:
@@ -82,7 +84,7 @@ def write_tables(
         return None
     analysis = _analysed(frames, lock, registry)
     below = _below(analysis, store, lock, registry)
-    notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
+    notes = notes_of(lock)
     for suffix, fmt in SUFFIXES.items():
         shown = render(analysis.table, fmt, title=lock["suite"]["title"], notes=notes, findings=below)
         store.write_text(f"{kind}.{suffix}", shown)
@@ -158,7 +160,7 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
 
 def without_imported(frames: Frames) -> Frames:
     """The frames without imported models."""
-    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, "model"])
+    own = set(frames.cells.loc[frames.cells["policy"] != IMPORTED, "model"])
     parts = {
         name: of[of["model"].isin(own)] for name in ("cells", "folds", "predictions") for of in [getattr(frames, name)]
     }

@@ -10,13 +10,17 @@ from typing import Any
 import pandas as pd
 
 from fusionbench.report.model import (
+    C_INDEXES,
     FULL,
     HARRELL,
+    IMPORTED,
+    MAX_C_INDEX,
     ComparisonTable,
     FoldCount,
     MeanKey,
     ProtocolSummary,
     RowKey,
+    is_oracle,
     row_keys,
     unique,
 )
@@ -120,6 +124,8 @@ def document(
             *_undefined(table, dataset),
             *_partly(table, dataset),
             *_draws(table, dataset),
+            *_implausible(rows),
+            *_imported(rows),
             *notes.get(dataset, ()),
         )
         sections.append(Section(3, "", notes=below))
@@ -215,6 +221,22 @@ def _beside_best(test: Mapping[Any, Any] | None, count: FoldCount) -> str:
 def _who(record: Mapping[Any, Any]) -> str:
     variant = "" if record["variant"] == "base" else f" ({record['variant']})"
     return f"{record['model']} on {record['modalities']}{variant}"
+
+
+def _implausible(rows: pd.DataFrame) -> Iterator[str]:
+    """Rows whose test c-index is too high to be believed; the true hazards of a simulated cohort may be."""
+    high = rows[rows["metric"].isin(C_INDEXES) & (rows["mean"] > MAX_C_INDEX) & ~rows["model"].map(is_oracle)]
+    for record in high.to_dict("records"):
+        yield (
+            f"implausible: {_who(record)}: {record['metric']} {record['mean']:.3f} under {record['pattern']} is above "
+            f"{MAX_C_INDEX}; look for an input that knows the outcome"
+        )
+
+
+def _imported(rows: pd.DataFrame) -> Iterator[str]:
+    models = unique(rows.loc[rows["policy"].str.startswith(IMPORTED), "model"])
+    if models:
+        yield f"imported: the predictions of {', '.join(models)} were brought as a file and not computed here"
 
 
 def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:

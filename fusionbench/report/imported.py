@@ -12,6 +12,7 @@ import pandas as pd
 
 from fusionbench.core.errors import DataError, did_you_mean
 from fusionbench.core.file_names import filename
+from fusionbench.report.model import IMPORTED
 from fusionbench.results.frames import CELL_COLUMNS, PLACE, ROW, Frames
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case", "risk"]
 OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
-POLICY = "imported"
 COHORT = ["dataset", "variant"]
 FOLD = [*COHORT, "repeat", "fold"]
 FOLDER = "imported"
@@ -108,7 +108,7 @@ def _places(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
             yield f"the suite has no fold {place[3]} of repeat {place[2]} of {place[0]}, variant {place[1]}"
     patterns = set(frames.predictions["pattern"].astype(str))
     yield from (did_you_mean("pattern", str(p), patterns) for p in sorted(set(table["pattern"]) - patterns))
-    own = set(frames.cells.loc[frames.cells["policy"] != POLICY, ROW].itertuples(index=False, name=None))
+    own = set(frames.cells.loc[frames.cells["policy"] != IMPORTED, ROW].itertuples(index=False, name=None))
     for row in table[ROW].drop_duplicates().itertuples(index=False, name=None):
         if tuple(row) in own:
             yield f"the suite has a row {' · '.join(map(str, row))} of its own; give your model another name"
@@ -149,4 +149,4 @@ def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
     rows = table[ROW].drop_duplicates().merge(frames.splits[FOLD].drop_duplicates(), on=COHORT).merge(about, on=COHORT)
     done = rows.merge(table[PLACE].drop_duplicates(), on=PLACE, how="left", indicator=True)["_merge"] == "both"
     status = {"status": np.where(done, "ok", "missing"), "reason": np.where(done, "", "not imported")}
-    return rows.assign(**status, policy=POLICY, tuned="unknown", key="").reindex(columns=CELL_COLUMNS)
+    return rows.assign(**status, policy=IMPORTED, tuned="unknown", key="").reindex(columns=CELL_COLUMNS)

@@ -25,6 +25,11 @@ FoldKey = tuple[int, int]
 
 ORACLE = "oracle"
 HARRELL = "harrell_c_index"
+C_INDEXES = (HARRELL, "uno_c_index")
+MAX_C_INDEX = 0.97
+"""Test c-index above which a model is not believed: no cohort is predicted so well without a leak."""
+IMPORTED = "imported"
+"""Policy of the rows whose predictions were brought as a file."""
 FULL = "full"
 
 TABLE_COLUMNS = (

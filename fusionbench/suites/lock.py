@@ -25,6 +25,7 @@ from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
+    from fusionbench.data.inspection.checks import DataWarning
 
 
 LOCK = "suite.lock.toml"
@@ -35,11 +36,13 @@ def make_lock(
     registry: Registry,
     cohorts: Mapping[tuple[str, str], Cohort],
     counted: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
+    warnings: Mapping[tuple[str, str], Sequence[DataWarning]] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions.
 
     Args:
         counted: cohorts that are counted although no cell reads them.
+        warnings: about the cohorts, by dataset as written and unit; in no cell's key.
     """
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     return {
@@ -51,7 +54,13 @@ def make_lock(
             "skipped": sum(bool(c.skip) for c in plan.listed),
             "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
         },
-        "datasets": {str(d): _dataset(plan, registry, str(d), cohorts, counted) for d, _ in plan.cohorts},
+        "datasets": {
+            str(d): {
+                **_dataset(plan, registry, str(d), cohorts, counted),
+                "warnings": _warnings([w for (of, _), some in warnings.items() if of == str(d) for w in some]),
+            }
+            for d, _ in plan.cohorts
+        },
         **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
         "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {name: registry.model(name).version for name in models},
@@ -95,6 +104,19 @@ def _dataset(
         "tau_months": {c.variant: c.tau for c in cells},
         "splits": {_fold(c): fold_hash(c.split) for c in cells},
         "masks": _masks(cells),
+    }
+
+
+def _warnings(warnings: Sequence[DataWarning]) -> list[dict[str, str]]:
+    """Kind and text of each warning; one of both units, patients and slides, is told once."""
+    return list({w.text: {"kind": w.kind, "text": w.text} for w in warnings}.values())
+
+
+def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Dataset to the lines under its tables: the plugin's notes, and what looks wrong about the cohort."""
+    return {
+        name: [*of.get("notes", []), *(f"warning: {warning['text']}" for warning in of.get("warnings", []))]
+        for name, of in lock["datasets"].items()
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -147,6 +148,8 @@ def run_suite(
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
         lock = lock_of(whole or plan, resources)
+        for line in warning_lines(lock):
+            reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, lock_text(lock))
         live = None
@@ -163,6 +166,19 @@ def run_suite(
         if live and report.table is not None and ran:
             live.end(table_rows(store), mlflow.suite_files(store.folder))
     return replace(report, outdated=outdated, notes=live.notes if live else ())
+
+
+SHOWN_WARNINGS = 3
+"""Warnings about a cohort that a run shows; `data check` shows the others."""
+
+
+def warning_lines(lock: Mapping[str, Any]) -> Iterator[str]:
+    """The warnings about a suite's cohorts, a few lines each."""
+    for name, of in lock["datasets"].items():
+        warnings = of["warnings"]
+        yield from (f"warning: {name}: {warning['text']}" for warning in warnings[:SHOWN_WARNINGS])
+        if len(warnings) > SHOWN_WARNINGS:
+            yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: fusionbench data check {shlex.quote(name)}"
 
 
 def _whole_plan(name: str, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
-from scipy.stats import rankdata
+from numpy.typing import NDArray
 
 from fusionbench.builtin.table.column_selection import select_columns
 from fusionbench.builtin.table.outcome import targets
@@ -19,7 +19,7 @@ from fusionbench.builtin.table.read import read_cohort
 from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
 from fusionbench.builtin.table.sheets import Sheet, text_of
 from fusionbench.builtin.table.values import as_texts, code, number, numbers
-from fusionbench.data.inspection.leakage import predicts_event, predicts_time
+from fusionbench.data.inspection.leakage import REVEALING, predicts_event, predicts_time
 from fusionbench.data.inspection.summary import median_follow_up
 
 MISSING = CohortSchema.model_fields["missing"].default
@@ -160,14 +160,23 @@ def test_leaks_are_found_as_each_column_alone_would_show_them(data: st.DataObjec
     knowing = [time + 5 * noise, -time, event + 0.4 * noise, event * 3.0]
     table = np.column_stack([*knowing, noise, rng.integers(0, 3, n), np.ones(n)])
     table[rng.random(table.shape) < data.draw(st.sampled_from([0.0, 0.1]))] = np.nan
-    correlated, divided = [], []
-    for x in table.T:
-        known = ~np.isnan(x)
-        ranks = rankdata(x[known]), rankdata(time[known])
-        spread = all(np.ptp(r) > 0 for r in ranks)
-        correlated.append(known.sum() >= 20 and spread and abs(np.corrcoef(*ranks)[0, 1]) > 0.9)
-        died, others = x[known & event], x[known & ~event]
-        both = bool(died.size and others.size)
-        divided.append(both and (died.min() > others.max() or died.max() < others.min()))
-    assert predicts_time(table, time).tolist() == correlated
-    assert [bool(f) for f in predicts_event(table, event)] == divided
+    everybody = np.ones(n, dtype=bool)
+    by_time = [max(_beyond(x, time, event), _beyond(x, time, everybody)) for x in table.T]
+    by_event = [_beyond(x, 1.0 - event, event) for x in table.T]
+    for found, beyond in ((predicts_time(table, time, event), by_time), (predicts_event(table, event), by_event)):
+        clear = [abs(b) > 0.01 for b in beyond]  # pairs are drawn: nearer to the limit either is right
+        assert [bool(f) for f, c in zip(found, clear, strict=True) if c] == [
+            b > 0 for b, c in zip(beyond, clear, strict=True) if c
+        ]
+
+
+def _beyond(x: NDArray[np.float64], time: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
+    """How far the concordance of the values or of their absolute values lies beyond the limit, over all pairs."""
+    best = -1.0
+    known = np.flatnonzero(~np.isnan(x))
+    for values in (x, np.abs(x)):
+        pairs = [(i, j) for i in known if event[i] for j in known if time[j] > time[i]]
+        if pairs:
+            c = np.mean([(values[i] > values[j]) + 0.5 * (values[i] == values[j]) for i, j in pairs])
+            best = max(best, abs(c - 0.5) - (REVEALING - 0.5))
+    return float(best)

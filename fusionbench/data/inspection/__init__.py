@@ -5,12 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fusionbench.data.inspection.checks import DataWarning, check_columns, check_follow_up, check_structure
-from fusionbench.data.inspection.contents import read_all
+from fusionbench.data.inspection.checks import (
+    DataWarning,
+    check_columns,
+    check_equal_cases,
+    check_follow_up,
+    check_structure,
+)
+from fusionbench.data.inspection.contents import read_all, read_small
 from fusionbench.data.inspection.summary import Facts, facts_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fusionbench.data.cohort import Cohort
+    from fusionbench.data.inspection.contents import Content
 
 
 @dataclass(frozen=True)
@@ -28,5 +37,14 @@ def inspect(cohort: Cohort) -> Inspection:
         DataError: values that cannot be used, such as NaN in a bag; each in a line of its own.
     """
     contents = read_all(cohort)
-    warnings = (*check_follow_up(cohort), *check_structure(cohort), *check_columns(contents))
-    return Inspection(facts_of(cohort, contents), warnings)
+    return Inspection(facts_of(cohort, contents), _warnings(cohort, contents))
+
+
+def warnings_of(cohort: Cohort) -> tuple[DataWarning, ...]:
+    """The warnings about a cohort, without reading modalities whose files are large or faulty."""
+    return _warnings(cohort, read_small(cohort))
+
+
+def _warnings(cohort: Cohort, contents: Mapping[str, Content]) -> tuple[DataWarning, ...]:
+    of_cohort = (*check_follow_up(cohort), *check_structure(cohort))
+    return (*of_cohort, *check_equal_cases(contents), *check_columns(contents))

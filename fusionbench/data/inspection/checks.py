@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fusionbench.data.inspection.leakage import constant, predicts_event, predicts_time
+from fusionbench.data.inspection.duplicates import shared_prefixes, twins
+from fusionbench.data.inspection.leakage import (
+    REVEALING,
+    constant,
+    filled_by_event,
+    predicts_event,
+    predicts_time,
+    pure_level,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -25,23 +33,36 @@ Kind = Literal[
     "no-modality",
     "few-groups",
     "group-astride",
+    "shared-prefix",
+    "equal-cases",
     "named-like-outcome",
     "predicts-event",
     "filled-by-event",
     "predicts-time",
+    "level-of-event",
     "constant",
     "id-like",
 ]
+LEAKS: tuple[Kind, ...] = (
+    *("censorship-reversed", "group-astride", "shared-prefix", "equal-cases", "named-like-outcome"),
+    *("predicts-event", "filled-by-event", "predicts-time", "level-of-event"),
+)
+"""Warnings that put a suite's numbers in doubt; the others are about what a user may want to clean."""
 
 LONGEST, SHORTEST = 600.0, 12.0
 """Months: nobody is followed for 50 years, and a cohort whose longest follow-up is under one year is rare."""
 TAIL = 0.1
 """Share of the cases with the longest times, which are mostly censored, since a study ends."""
-TAIL_EVENTS = 0.75
+TAIL_EVENTS = 0.5
+"""Share of the events among those with the longest times, from which on it is strange."""
 LONGER = 0.55
 """Probability from which on it is strange that an event's time is longer than a censored one; about one half or less is
 usual, since an event ends what would have gone on. With both limits, none of 13 cohorts (HANCOCK, TCGA, those of
-scikit-survival) gets a warning, and 11 of them do where events and censorings are exchanged."""
+scikit-survival) gets a warning, and 12 of them do where events and censorings are exchanged."""
+LETHAL, LONG = 0.75, 60.0
+"""Share of the cases with the event, and months of the longest time, from which on it is strange that most of the
+longest followed have it, too: where three of four patients die, those followed for years are mostly alive. Of BRCA of
+TCGA, whose deaths come late, this is the only sign."""
 MIN_EVENTS = 10
 """Cases with and without event from which on these two numbers mean something."""
 MIN_GROUPS = 5
@@ -66,12 +87,14 @@ class DataWarning:
     Attributes:
         kind: a name that programs can rely on; docs/own-data.md says when each is given.
         where: the modality, or `follow-up`, `cases`, `folds`.
-        text: what was seen, with numbers, and what to do; one line.
+        text: what was seen, with numbers, and what to do; one line, which names the first few of `names`.
+        names: every column, case or group that it is about.
     """
 
     kind: Kind
     where: str
     text: str
+    names: tuple[str, ...] = ()
 
 
 def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
@@ -86,6 +109,7 @@ def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
             "follow-up",
             f"{len(at_zero)} of {len(time)} cases have a time of 0 ({_listed(at_zero)}): they died or were lost on the "
             "day of entry, or their time is not known; exclude them if it is not",
+            tuple(at_zero),
         )
     yield from _check_unit(time)
     yield from check_censorship(time, event)
@@ -117,11 +141,13 @@ def check_censorship(time: NDArray[np.float64], event: NDArray[np.bool_]) -> Ite
     n, observed = len(time), int(event.sum())
     if min(observed, n - observed) < MIN_EVENTS:
         return
-    # Both signs are required: either alone can occur in a cohort that is coded correctly.
+    # Both signs are required: late events alone occur in a cohort that is coded correctly.
     later = _probability_later(time[event], time[~event])
     size = max(1, round(TAIL * n))
     tail = int(event[np.argsort(time, kind="stable")[-size:]].sum())
-    if later >= LONGER and tail >= TAIL_EVENTS * size:
+    many = max(TAIL_EVENTS, observed / n) * size
+    lethal = observed >= LETHAL * n and tail >= LETHAL * size and float(time.max()) >= LONG
+    if lethal or (later >= LONGER and tail >= many):
         yield DataWarning(
             "censorship-reversed",
             "follow-up",
@@ -148,6 +174,7 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             "cases",
             f"{len(without)} of {len(cohort.cases)} cases have no modality at all ({_listed(without)}): they leave "
             "training and get the average training risk at test; exclude them if that is not wanted",
+            tuple(without),
         )
     groups = Counter(case.group for case in cohort.cases)
     if len(groups) < MIN_GROUPS:
@@ -156,6 +183,19 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             "cases",
             f"{len(groups)} groups ({_listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
             "stays on one side of a split",
+            tuple(sorted(groups)),
+        )
+    several = shared_prefixes(cohort.cases)
+    if several:
+        n = sum(map(len, several.values()))
+        first, ids = next(iter(several.items()))
+        yield DataWarning(
+            "shared-prefix",
+            "cases",
+            f"{n} of {len(cohort.cases)} cases share the beginning of their id with a case of another group "
+            f"({first!r}: {_listed(ids)}): if it is the patient's, name the patient under `group`, or a patient stands "
+            "on both sides of a split",
+            tuple(i for ids in several.values() for i in ids),
         )
     yield from _check_folds(cohort)
 
@@ -179,6 +219,7 @@ def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
             "folds",
             f"{len(shared)} of {len(cohort.folds or ())} published folds have groups in both train and test, fold "
             f"{number} {_listed(both)}; fold_source = 'published' will refuse it",
+            tuple(dict.fromkeys(name for of_fold in shared.values() for name in of_fold)),
         )
 
 
@@ -189,18 +230,46 @@ def check_columns(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
         contents: modality to what was read of it.
     """
     for name, content in contents.items():
-        if content.table is not None:
-            for kind, (find, one, several) in _COLUMN_CHECKS.items():
-                columns = find(content)
-                if columns:
-                    number = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
-                    text = one if len(columns) == 1 else several
-                    yield DataWarning(kind, name, f"{name}: {number} ({_listed(columns)}) {text}")
+        if content.table is None:
+            continue
+        told: set[str] = set()
+        for kind, (find, one, several) in _COLUMN_CHECKS.items():
+            columns = [c for c in find(content) if kind not in _OF_OUTCOME or c not in told]
+            if columns:
+                told |= set(columns) if kind in _OF_OUTCOME else set()
+                number = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
+                text = one if len(columns) == 1 else several
+                yield DataWarning(kind, name, f"{name}: {number} ({_listed(columns)}) {text}", tuple(columns))
+
+
+def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
+    """Warnings about cases of different groups whose rows or bags are equal but for noise or the order of instances.
+
+    Args:
+        contents: modality to what was read of it.
+    """
+    for name, content in contents.items():
+        values = content.summaries if content.table is None else content.table
+        assert values is not None, "a modality has a table or summaries"
+        pairs = twins(values, [case.group for case in content.cases])
+        if pairs:
+            ids = [tuple(content.cases[i].id for i in pair) for pair in pairs]
+            involved = tuple(dict.fromkeys(id_ for pair in ids for id_ in pair))
+            what = "rows" if content.table is not None else "bags"
+            yield DataWarning(
+                "equal-cases",
+                name,
+                f"{name}: {len(involved)} of {len(content.cases)} cases have {what} equal or nearly equal to those of "
+                f"a case of another group ({_listed([' and '.join(pair) for pair in ids])}): if they are one patient, "
+                "name the patient under `group`, or exclude the copies",
+                involved,
+            )
 
 
 def like_outcome(column: str) -> bool:
     """Whether a name has an outcome's word in it: OS_months, vitalStatus, days_to_death."""
-    words = re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", column)
+    # Letters after digits belong to a symbol (FANCD2OS is a gene); capitals after a digit begin no word.
+    words = re.findall(r"[A-Z]+\d+[A-Z0-9]+(?![a-z])|[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+", column)
     lowered = [word.lower() for word in words]
     return bool(OUTCOME_WORDS & set(lowered)) or any(
         f" {phrase} " in f" {' '.join(lowered)} " for phrase in OUTCOME_PHRASES
@@ -230,18 +299,23 @@ _COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] =
     ),
     "predicts-event": (
         _columns_where(lambda c: predicts_event(c.cells[c.followed], c.event)),
-        f"reveals the outcome (who had the event): {_BASELINE}",
-        f"reveal the outcome (who had the event): {_BASELINE}",
+        f"reveals the outcome (who had the event: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
+        f"reveal the outcome (who had the event: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
     ),
     "filled-by-event": (
-        _columns_where(lambda c: predicts_event(np.isnan(c.cells[c.followed]) * 1.0, c.event)),
-        f"reveals the outcome (filled only for cases with, or only for cases without the event): {_BASELINE}",
-        f"reveal the outcome (filled only for cases with, or only for cases without the event): {_BASELINE}",
+        _columns_where(lambda c: filled_by_event(c.cells[c.followed], c.event)),
+        f"reveals the outcome (whether it is filled depends on the event): {_BASELINE}",
+        f"reveal the outcome (whether they are filled depends on the event): {_BASELINE}",
     ),
     "predicts-time": (
-        _columns_where(lambda c: predicts_time(c.cells[c.followed], c.time)),
-        f"reveals the outcome (ranks the cases almost as their time does): {_BASELINE}",
-        f"reveal the outcome (rank the cases almost as their time does): {_BASELINE}",
+        _columns_where(lambda c: predicts_time(c.cells[c.followed], c.time, c.event)),
+        f"reveals the outcome (c-index above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
+        f"reveal the outcome (c-index above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
+    ),
+    "level-of-event": (
+        _columns_where(lambda c: pure_level(c.cells[c.followed], c.event)),
+        f"has a value that only cases with, or only cases without the event have: {_BASELINE}",
+        f"have a value that only cases with, or only cases without the event have: {_BASELINE}",
     ),
     "constant": (
         _columns_where(lambda c: constant(c.cells)),
@@ -255,6 +329,10 @@ _COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] =
     ),
 }
 """Kind of warning to what finds its columns, and the message for one and for several columns."""
+
+
+_OF_OUTCOME: tuple[Kind, ...] = ("predicts-event", "filled-by-event", "predicts-time", "level-of-event")
+"""A column that reveals the outcome in several ways is told once."""
 
 
 def _listed(names: list[str], most: int = 4) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fusionbench.core.errors import DataError
+from fusionbench.data.inspection.duplicates import bag_summary
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from fusionbench.core.interfaces import Modality
     from fusionbench.core.types import Case
     from fusionbench.data.cohort import Cohort
+
+LARGE = 512 * 2**20
+"""Bytes of a modality's files above which a run does not read them only to look for leakage; `data check` does."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +31,14 @@ class Content:
         cases: the cases that have it, in the cohort's order.
         instances: (case,) number of instances; 1 for a vector.
         table: (case, column) float64 of a vector, NaN where a cell is missing; None for a bag.
+        summaries: (case, column) float64 of a bag, means and deviations over its instances; None for a vector.
     """
 
     modality: Modality
     cases: tuple[Case, ...]
     instances: NDArray[np.int64]
     table: NDArray[np.float64] | None
+    summaries: NDArray[np.float64] | None = None
 
     @property
     def cells(self) -> NDArray[np.float64]:
@@ -76,9 +83,27 @@ def read_all(cohort: Cohort) -> Mapping[str, Content]:
     return contents
 
 
+def read_small(cohort: Cohort) -> Mapping[str, Content]:
+    """Modality to what was read of it, but for those whose files are large or have values that cannot be used."""
+    contents: dict[str, Content] = {}
+    for name, modality in cohort.modalities.items():
+        problems: list[str] = []
+        if _size(name, cohort) <= LARGE:
+            content = _read(modality, cohort, problems)
+            contents |= {} if problems else {name: content}
+    return contents
+
+
+def _size(name: str, cohort: Cohort) -> int:
+    """Bytes of the files that hold a modality; 0 where it has none of its own."""
+    refs = {case.refs[name] for case in cohort.cases if isinstance(case.refs.get(name), Path)}
+    return sum(path.stat().st_size for path in refs if path.is_file())
+
+
 def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
     have = tuple(case for case in cohort.cases if modality.label in case.refs)
     sizes, rows = [], []
+    vector = modality.kind == "vector"
     for case in have:
         try:
             values = modality.load(case.refs[modality.label]).values
@@ -86,7 +111,7 @@ def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
             problems.append(f"case {case.id!r}, modality {modality.label!r}: {error}")
             continue
         sizes.append(len(values))
-        if modality.kind == "vector":
-            rows.append(values[0])
-    table = np.array(rows, dtype=np.float64) if modality.kind == "vector" else None
-    return Content(modality, have, np.array(sizes, dtype=np.int64), table)
+        rows.append(values[0] if vector else bag_summary(values))
+    table = np.array(rows, dtype=np.float64)
+    of_kind = (table, None) if vector else (None, table)
+    return Content(modality, have, np.array(sizes, dtype=np.int64), *of_kind)

@@ -17,6 +17,7 @@ from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
+from fusionbench.suites.lock import notes_of
 
 if TYPE_CHECKING:
     from fusionbench.results.audit_verdict import Audit
@@ -69,8 +70,7 @@ def report(
         findings: sections below the figures.
     """
     title = str(lock["suite"]["title"] or lock["suite"]["name"])
-    notes = {name: of.get("notes", []) for name, of in lock["datasets"].items()}
-    shown = document(analysis.table, "", notes)
+    shown = document(analysis.table, "", notes_of(lock))
     *tables, how = shown
     parts = [
         *_lead(analysis, lock, title, audit),

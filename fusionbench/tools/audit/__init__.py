@@ -16,7 +16,7 @@ from fusionbench.results.audit_verdict import Audit, Line
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import read_lock
-from fusionbench.tools.audit import integrity, rules
+from fusionbench.tools.audit import doubts, integrity, rules
 from fusionbench.tools.audit.evidence import Written
 
 if TYPE_CHECKING:
@@ -91,8 +91,12 @@ def audit_results(
         integrity.settings_kept(results),
         integrity.one_code(results, resources.registry),
     ]
+    lock = read_lock(store.folder)
     if not uninstalled:
-        lines.append(integrity.lock_agrees(read_lock(store.folder), lock_of(plan, resources)))
+        now = lock_of(plan, resources)
+        lines.append(integrity.lock_agrees(lock, now))
+        lock = now  # warnings may have been taken out of the stored one
+    lines += [doubts.leakage(lock), doubts.plausible(results), doubts.computed(store)]
     if replays:
         from fusionbench.tools.audit.replay import replay
 

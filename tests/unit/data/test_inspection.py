@@ -18,7 +18,16 @@ from fusionbench.builtin.vector import Vector
 from fusionbench.data.cohort import load_cohort
 from fusionbench.data.inspection import inspect
 from fusionbench.data.inspection.checks import check_censorship, like_outcome
-from fusionbench.data.inspection.leakage import constant, predicts_event, predicts_time
+from fusionbench.data.inspection.leakage import (
+    REVEALING,
+    concordance,
+    constant,
+    filled_by_event,
+    predicts_event,
+    predicts_time,
+    pure_level,
+    time_pairs,
+)
 from fusionbench.data.inspection.summary import lines, median_follow_up
 
 N = 60
@@ -144,7 +153,7 @@ def test_a_column_that_mirrors_the_event_the_othercheck_censorship() -> None:
 def test_levels_that_are_pure() -> None:
     """Codes without order: 1 and 3 had the event, 0 and 2 not; no threshold divides them."""
     levels = np.where(outcome() > 0, np.where(PLAIN > 0, 1.0, 3.0), np.where(PLAIN > 0, 0.0, 2.0))
-    assert predicts_event(levels[:, np.newaxis], outcome() > 0).all()
+    assert pure_level(levels[:, np.newaxis], outcome() > 0).all()
 
 
 def test_what_chance_can_do_is_not_accused() -> None:
@@ -154,18 +163,56 @@ def test_what_chance_can_do_is_not_accused() -> None:
     table = rng.normal(size=(10, 3000))
     table[:, 0] = event
     assert not predicts_event(table, event).any()
-    assert not predicts_time(table, rng.random(10)).any()
+    assert not predicts_time(table, rng.random(10), event).any()
     many = np.arange(40) < 20
     assert predicts_event(np.column_stack([many, rng.normal(size=(40, 3000))]), many).tolist() == [True] + 3000 * [
         False
     ]
 
 
+def test_concordance_is_that_of_all_pairs() -> None:
+    """Drawn pairs against Harrell's c of scikit-survival, with gaps and ties."""
+    from sksurv.metrics import concordance_index_censored
+
+    rng = np.random.default_rng(3)
+    time, event = rng.exponential(20, 150), rng.random(150) < 0.5
+    table = np.column_stack([rng.normal(size=150), np.round(-time / 20 + rng.normal(size=150)), -time])
+    table[::7, 0] = np.nan
+    for column in table.T:
+        known = ~np.isnan(column)
+        expected = concordance_index_censored(event[known], time[known], column[known])[0]
+        found, _ = concordance(column[known, np.newaxis], time_pairs(time[known], event[known]))
+        assert found[0] == pytest.approx(expected, abs=0.006)  # five standard errors of 200,000 pairs
+
+
+def test_a_concordance_above_and_below_the_limit() -> None:
+    """Columns made to have a c just under and just over .85, in both directions, and by their absolute value."""
+    rng = np.random.default_rng(5)
+    time, event = rng.exponential(20, 800), rng.random(800) < 0.6
+    noises = (0.2, 0.4, 0.8, 1.6)
+    table = np.column_stack([sign * (np.log(time) + s * rng.normal(size=800)) for s in noises for sign in (1, -1)])
+    c = concordance(table, time_pairs(time, event))[0]
+    assert (np.abs(c - 0.5) > REVEALING - 0.5).any()
+    assert (np.abs(c - 0.5) < REVEALING - 0.5).any()
+    assert predicts_time(table, time, event).tolist() == (np.abs(c - 0.5) > REVEALING - 0.5).tolist()
+    assert predicts_time((time * rng.choice([-1, 1], 800))[:, np.newaxis], time, event).all()
+
+
+def test_whether_a_column_is_filled() -> None:
+    """Filled for nine of ten events and one of ten others; for everybody at random; for a few events only."""
+    rng = np.random.default_rng(6)
+    event = rng.random(400) < 0.4
+    mostly = np.where(rng.random(400) < np.where(event, 0.95, 0.05), 1.0, np.nan)
+    random = np.where(rng.random(400) < 0.5, 1.0, np.nan)
+    few = np.where(event & (rng.random(400) < 0.2), rng.normal(size=400), np.nan)
+    assert filled_by_event(np.column_stack([mostly, random, few]), event).tolist() == [True, False, True]
+
+
 def test_columns_with_gaps() -> None:
     time = np.arange(50.0)
     table = np.column_stack([time, -time, np.full(50, np.nan), np.ones(50)])
     table[::5, :2] = np.nan
-    assert predicts_time(table, time).tolist() == [True, True, False, False]
+    assert predicts_time(table, time, np.arange(50) % 2 == 0).tolist() == [True, True, False, False]
     assert constant(table).tolist() == [False, False, False, True]
 
 
@@ -193,7 +240,21 @@ def test_names_of_outcomes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["age", "OSM_rnaseq", "DEDD", "most", "position", "er_status", "dose", "grade", "TP53_mut"]
+    "name",
+    [
+        "age",
+        "OSM_rnaseq",
+        "FANCD2OS",
+        "FANCD2OS_rnaseq",
+        "C1OS_mut",
+        "DEDD",
+        "most",
+        "position",
+        "er_status",
+        "dose",
+        "grade",
+        "TP53_mut",
+    ],
 )
 def test_names_of_something_else(name: str) -> None:
     assert not like_outcome(name)

@@ -1,0 +1,119 @@
+"""Cases that look like one patient under two groups: equal or nearly equal rows and bags, and ids with one prefix."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fusionbench.core.types import Case
+
+    Floats = NDArray[np.float64]
+
+NEAR = 0.02
+"""Root mean squared difference, in standard deviations of the columns, below which two rows are nearly equal."""
+PROJECTED = 12
+"""Random directions in which neighbours are looked for: near rows are near in each of them."""
+MAX_COLUMNS = 2000
+"""Columns that are compared: so many tell any two patients apart."""
+MIN_BITS = 15.0
+"""Bits that two equal rows must share beyond those that find a pair among all pairs: columns are not independent."""
+MAX_COPIES = 4
+"""Twins of a row above which it was filled with the same values for several patients, unless many rows are such."""
+MIN_SHARED = 0.1
+"""Share of the cases that lie with another case under one prefix from which on the prefix looks like the patient."""
+
+
+def twins(table: Floats, groups: Sequence[str]) -> list[tuple[int, int]]:
+    """Pairs of rows of different groups that are equal but for noise, and too particular to be so by chance.
+
+    Args:
+        table: (case, column), NaN = no value. groups: of each case.
+    """
+    from scipy.spatial import cKDTree
+
+    n = len(table)
+    rng = np.random.default_rng(0)
+    if table.shape[1] > MAX_COLUMNS:
+        table = table[:, np.sort(rng.choice(table.shape[1], MAX_COLUMNS, replace=False))]
+    scaled = _scaled(table)
+    scaled = scaled[:, scaled.any(axis=0)]
+    if n < 2 or not scaled.shape[1]:
+        return []
+    rarity = _bits(scaled)
+    # A projection of unit length keeps the root mean squared difference, on average.
+    directions = rng.normal(size=(scaled.shape[1], PROJECTED)) / math.sqrt(scaled.shape[1])
+    pairs = cKDTree(scaled @ directions).query_pairs(NEAR * math.sqrt(PROJECTED) * 2, output_type="ndarray")
+    needed = math.log2(n * (n - 1) / 2) + MIN_BITS
+    found = [
+        (int(i), int(j))
+        for i, j in pairs
+        if groups[i] != groups[j]
+        and math.sqrt(float(np.mean((scaled[i] - scaled[j]) ** 2))) < NEAR
+        and min(rarity[i], rarity[j]) >= needed
+    ]
+    copies = Counter(i for pair in found for i in pair)
+    filled = {i for i, k in copies.items() if k > MAX_COPIES}
+    return found if len(filled) >= MIN_SHARED * n else [pair for pair in found if not filled & set(pair)]
+
+
+def _scaled(table: Floats) -> Floats:
+    """(case, column) ranks in [0, 1], in standard deviations; missing cells lie one below all others.
+
+    Ranks: omics reach thousands of standard deviations, and one such cell would hide that the others differ.
+    """
+    from scipy.stats import rankdata
+
+    filled = np.where(np.isnan(table), -np.inf, table)
+    centred = rankdata(filled, axis=0)
+    centred -= centred.mean(axis=0)
+    deviation = centred.std(axis=0)
+    return np.asarray(centred / np.where(deviation > 0, deviation, 1))
+
+
+def _bits(scaled: Floats) -> Floats:
+    """(case,) how particular a row is: minus log2 of the share of cases near each value, but for the commonest values.
+
+    A row of commonest values (no mutation at all) is shared by many patients.
+    """
+    ordered = np.sort(scaled, axis=0)
+    bits = np.zeros(len(scaled))
+    for column, values in zip(scaled.T, ordered.T, strict=True):
+        low = np.searchsorted(values, column - NEAR, side="left")
+        near = np.searchsorted(values, column + NEAR, side="right") - low
+        bits += np.where((near == near.max()) & (near > len(column) / 3), 0.0, np.log2(len(column) / near))
+    return bits
+
+
+def bag_summary(values: NDArray[np.floating[Any]]) -> Floats:
+    """(2 column,) mean and standard deviation of each column over a bag's instances, in whatever order they stand."""
+    flat = values.reshape(len(values), -1)[:, :MAX_COLUMNS].astype(np.float64)
+    return np.concatenate([flat.mean(axis=0), flat.std(axis=0)])
+
+
+def shared_prefixes(cases: Sequence[Case]) -> dict[str, list[str]]:
+    """Prefix to the ids of the cases that share it under different groups; empty where that is usual or rare.
+
+    An id is cut at `-`, `_`, `.`, `:` and spaces; the longest prefix that divides the cases into many small sets, some
+    of them of several cases, looks like the patient (TCGA-2F-A9KO of TCGA-2F-A9KO-01Z-00-DX1).
+    """
+    parts = {case.id: re.split(r"[-_.:\s]+", case.id) for case in cases}
+    of = {case.id: case.group for case in cases}
+    for depth in range(max(map(len, parts.values()), default=0) - 1, 0, -1):
+        sets: dict[str, list[str]] = defaultdict(list)
+        for id_, words in parts.items():
+            if len(words) > depth:
+                sets["-".join(words[:depth])].append(id_)
+        several = {name: ids for name, ids in sets.items() if len({of[i] for i in ids}) > 1}
+        sharing = sum(map(len, several.values()))
+        # Sites and projects (TCGA-2F) hold many patients each; a patient has few slides.
+        if sharing >= MIN_SHARED * len(parts) and len(sets) > len(parts) / 3:
+            return several
+    return {}

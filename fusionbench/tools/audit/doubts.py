@@ -1,0 +1,61 @@
+"""Rules whose findings put numbers in doubt without proving a breach: leakage, implausible scores, imported rows."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.data.inspection.checks import LEAKS
+from fusionbench.report.imported import stored_predictions
+from fusionbench.report.model import C_INDEXES, MAX_C_INDEX, is_oracle
+from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.survival.stats import mean_over_folds
+
+if TYPE_CHECKING:
+    from fusionbench.results.store import Store
+    from fusionbench.tools.audit.integrity import StoredResult
+
+
+def leakage(lock: Mapping[str, Any]) -> Line:
+    """No cohort has a column, a case or a follow-up that looks like leakage.
+
+    Args:
+        lock: with the warnings about each cohort.
+    """
+    cohorts = lock["datasets"]
+    texts = {
+        name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
+        for name, of in cohorts.items()
+    }
+    findings = [Finding(text, name) for name, of_cohort in texts.items() for text in of_cohort]
+    shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items() if some}
+    return verdict("no cohort shows signs of leakage", findings, f"warnings about {len(cohorts)} cohorts", shares)
+
+
+def plausible(results: Sequence[StoredResult]) -> Line:
+    """No row but that of the true hazards has a mean test c-index above `MAX_C_INDEX`."""
+    values: dict[tuple[str, ...], list[tuple[float, int]]] = defaultdict(list)
+    for stored in results:
+        if is_oracle(stored.cell.model.name):
+            continue
+        for score in stored.result.scores:
+            if score.metric in C_INDEXES and np.isfinite(score.value):
+                values[(*stored.cell.row, score.pattern, score.metric)].append((score.value, stored.cell.repeat))
+    means = {row: mean_over_folds(*map(list, zip(*of, strict=True))) for row, of in values.items()}
+    findings = [
+        Finding(f"{' · '.join(row[:-1])}: {row[-1]} {mean:.3f}", f"above {MAX_C_INDEX}")
+        for row, mean in means.items()
+        if mean > MAX_C_INDEX
+    ]
+    return verdict(f"no test c-index is above {MAX_C_INDEX}", findings, f"{len(means)} means")
+
+
+def computed(store: Store) -> Line:
+    """Every row was computed here; imported predictions are judged on the suite's folds, but nobody saw them made."""
+    models = sorted({str(model) for table in stored_predictions(store) for model in table["model"].unique()})
+    findings = [Finding(f"{model}: imported", model) for model in models]
+    shares = dict.fromkeys(models, "its predictions were imported; how they were made is not recorded")
+    return verdict("every row was computed by this suite's cells", findings, f"{len(models)} imported models", shares)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from time import process_time
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,13 @@ from typer.testing import CliRunner
 
 from fusionbench import discover
 from fusionbench.cli import app
+from fusionbench.core.errors import DataError
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.data.downloads import data_home
 from fusionbench.data.inspection import inspect
-from fusionbench.data.inspection.checks import DataWarning
+from fusionbench.data.inspection.checks import DataWarning, check_censorship
+from fusionbench.data.inspection.duplicates import twins
+from fusionbench.data.inspection.leakage import filled_by_event, predicts_event, predicts_time, pure_level
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.audit_verdict import Line
 from fusionbench.session import Session
@@ -272,3 +277,36 @@ def test_warnings_taken_out_of_the_lock_are_told_all_the_same(tables: Tables, tm
     lines = audited(session, suite)
     assert lines["the lock is that of the planned cells"].verdict == "BREACH"
     assert lines[LEAKAGE].verdict == "DECLARED"
+
+
+REAL = ("tcga-blca", "tcga-brca", "tcga-kirp", "tcga-ucec", "tcga-hnsc", "hancock")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_exchanged_flags_of_a_real_cohort_are_found_and_its_own_are_not(name: str) -> None:
+    resources = SharedResources(discover(("datasets", "modalities")), data_home())
+    try:
+        cohort = resources.cohort(PluginRef.of(name), "patient")
+    except DataError as error:
+        pytest.skip(f"the cohort is not here: {error}")
+    targets = cohort.targets.values()
+    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets])
+    assert not list(check_censorship(time, event))
+    assert [w.kind for w in check_censorship(time, ~event)] == ["censorship-reversed"]
+
+
+@pytest.mark.slow
+def test_twenty_thousand_columns_take_two_seconds() -> None:
+    """Of processor time, so that other work on the machine does not count."""
+    rng = np.random.default_rng(0)
+    table, time, event = rng.normal(size=(500, 20_000)), rng.exponential(30, 500), rng.random(500) < 0.4
+    table[rng.random(table.shape) < 0.02] = np.nan
+    table[:, 5_000:10_000] = rng.random((500, 5_000)) < 0.05
+    begin = process_time()
+    found = [predicts_event(table, event), predicts_time(table, time, event), pure_level(table, event)]
+    found += [filled_by_event(table, event)]
+    equal = twins(table, [str(i) for i in range(500)])
+    took = process_time() - begin
+    assert not np.any(found)
+    assert not equal
+    assert took < 2

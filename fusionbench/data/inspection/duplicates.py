@@ -21,7 +21,7 @@ NEAR = 0.02
 """Root mean squared difference, in standard deviations of the columns, below which two rows are nearly equal."""
 PROJECTED = 12
 """Random directions in which neighbours are looked for: near rows are near in each of them."""
-MAX_COLUMNS = 2000
+MAX_COLUMNS = 500
 """Columns that are compared: so many tell any two patients apart."""
 MIN_BITS = 15.0
 """Bits that two equal rows must share beyond those that find a pair among all pairs: columns are not independent."""

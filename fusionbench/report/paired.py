@@ -174,6 +174,8 @@ def _all_pairs(
             shared = shared_cases(of_a, of_b)
             sample = bootstrap(shared, cohort, seed=seed, draws=draws)
             counts = {pattern: n_cases(shared, pattern) for pattern in {part.line[1] for part in shared}}
+            both = {(p.line[1], p.fold) for p in of_a} & {(p.line[1], p.fold) for p in of_b}
+            of_a, of_b = ([p for p in parts_of if (p.line[1], p.fold) in both] for parts_of in (of_a, of_b))
             whole = {p for p, n in counts.items() if n == n_cases(of_a, p) == n_cases(of_b, p)}
             for line in _of_pair(stored, (a, b), values, sample, whole):
                 yield {**line, "n_cases": counts.get(line["pattern"], 0)}
@@ -200,7 +202,7 @@ def _of_pair(
     same patients.
 
     Args:
-        whole: patterns under which sharing leaves no patient out.
+        whole: patterns under which sharing leaves no patient of the common folds out.
     """
     a, b = rows
     for row, pattern, metric in values:

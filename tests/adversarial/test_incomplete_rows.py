@@ -11,6 +11,7 @@ import pytest
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
 from fusionbench.report.findings.fusion import did_fusion_help, references
+from fusionbench.report.paired import compare
 from fusionbench.report.render import render
 from fusionbench.results.frames import Frames
 from tests.unit.stored_results import DIRECTIONS, make_frames
@@ -158,3 +159,10 @@ def test_a_fused_model_that_raises_on_its_worst_folds_is_compared_on_common_fold
     pairs = sections["toy: pairs ranked right, a+b"]
     assert pairs.header[6:] == ("cox",), "shares are over the folds that all rows of the section have"
     assert pairs.notes == ("left out, for lack of folds: healnet on a+b (3 of 5 folds)",)
+
+
+def test_a_comparison_of_two_models_says_on_how_many_folds() -> None:
+    frames = without_folds(make_frames({"picky": 1.0, "whole": 1.0}), "picky", [0, 1])
+    pairs = compare(frames, "picky", "whole", directions=DIRECTIONS, seed=0, draws=20)
+    assert set(pairs["n_folds"]) == {3}
+    assert set(pairs["reason"]) == {"on 3 of 5 folds"}

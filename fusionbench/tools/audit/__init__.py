@@ -84,7 +84,7 @@ def audit_results(
     results = integrity.read_results(plan, store)
     metrics = {name: resources.registry.metric(name)() for name in plan.suite.metrics}
     lines = [
-        integrity.complete(plan, store),
+        integrity.complete(plan, results, store),
         integrity.files(results, store),
         integrity.records(results),
         integrity.scores(results, cohorts, metrics),

@@ -47,10 +47,10 @@ def read_results(plan: Plan, store: Store) -> list[StoredResult]:
     return found
 
 
-def complete(plan: Plan, store: Store) -> Line:
+def complete(plan: Plan, results: Sequence[StoredResult], store: Store) -> Line:
     """Every planned cell has a result and none failed; an incomplete row is no basis for a comparison."""
-    todo = plan.todo()
-    failed = [c for c in todo if store.has(c.key) and store.record(c.key)["status"] != "ok"]
+    todo, finished = plan.todo(), {stored.cell.key for stored in results}
+    failed = [c for c in todo if c.key not in finished and store.has(c.key)]
     missing = [c for c in todo if not store.has(c.key)]
     findings = [Finding(f"{c.label}: failed", "failed") for c in failed]
     findings += [Finding(f"{c.label}: no result", "missing") for c in missing]

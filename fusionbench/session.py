@@ -12,7 +12,7 @@ plan do not wait for torch, tables and statistics.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from fusionbench.data.downloads import data_home
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
+from fusionbench.suites.lock import read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite, load_suite
 from fusionbench.tools.planning import plan_as_run, plan_suite, results_of
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
+    from fusionbench.report.findings.summary import CohortSummary
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.tools.explain import ExplainReport, Request
     from fusionbench.tools.profile import Profiled
@@ -348,3 +350,23 @@ class Session:
                 return folder / f"{kind}.{suffix}"
         self.suite(name)  # an unknown name gets its own message
         raise ResultsError(f"no table of {name!r} under {self.out}; make it with: {command(self.out, 'run', name)}")
+
+    def summary(self, name: str) -> Sequence[CohortSummary]:
+        """Each cohort of a suite in a few facts with the verdicts on it; empty where an older version wrote the table.
+
+        Raises:
+            ResultsError: no table yet.
+        """
+        from fusionbench.report.findings.summary import SUMMARY, read_summary
+
+        path = self.table_file(name, "md").with_suffix(f".{SUMMARY}")
+        return read_summary(path.read_text(encoding="utf-8")) if path.is_file() else ()
+
+    def title(self, name: str) -> str:
+        """The title of a suite that has been run; where it has none, its name.
+
+        Raises:
+            ResultsError: no lock, or one that cannot be read.
+        """
+        store = results_of(name, self.out, self.registry)
+        return str(read_lock(store.folder)["suite"]["title"] or store.suite)

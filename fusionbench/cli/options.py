@@ -105,7 +105,17 @@ def print_json(value: Any) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """A plain table that reads the same on a terminal and in a pipe."""
+    """A plain table: whole in a pipe; on a terminal one line a row, with cells cut where the width ends."""
+    from rich.console import Console
+
+    console = Console()
+    if console.is_terminal:
+        from fusionbench.cli.fitted import fitted_lines
+
+        # Names are not cut: they are what a reader copies.
+        lines = fitted_lines(headers, [list(map(str, row)) for row in rows], console.width, fixed={0})
+        console.print(*lines, sep="\n", no_wrap=True, overflow="crop")
+        return
     from tabulate import tabulate
 
     typer.echo(tabulate(rows, headers=headers, tablefmt="simple", disable_numparse=True))

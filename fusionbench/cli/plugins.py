@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +11,7 @@ import typer
 from fusionbench.cli.options import Json, print_json, print_table
 
 if TYPE_CHECKING:
+    from fusionbench.core.registry import PluginRecord
     from fusionbench.testing.conformance import CheckResult, Report
 
 
@@ -24,22 +26,46 @@ class Kind(StrEnum):
     encoders = "encoders"
 
 
-def ls(kind: Annotated[Kind, typer.Argument(help="What to list.")], as_json: Json = False) -> None:
-    """List what is installed, by name."""
+def ls(
+    kind: Annotated[Kind, typer.Argument(help="What to list.")],
+    name: Annotated[str | None, typer.Argument(help="Show this one with its options.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List what is installed, by name; with a name, what it is and its options."""
+    from fusionbench.core.errors import SuiteError, did_you_mean
     from fusionbench.core.registry import discover
 
     registry = discover((kind.value,))
-    rows = [
-        {"name": name, **_about(kind, thing), "plugin": plugin}
-        for name, (thing, plugin) in sorted(registry.found[kind.value].items())
-    ]
+    found = registry.found[kind.value]
+    if name is not None and name not in found:
+        raise SuiteError(did_you_mean(_singular(kind.value), name, found))
+    chosen = sorted(found.items()) if name is None else [(name, found[name])]
+    rows = [{"name": n, **_about(kind, thing), "plugin": plugin} for n, (thing, plugin) in chosen]
     if as_json:
         print_json(rows)
-        return
-    print_table(list(rows[0]) if rows else ["name"], [list(r.values()) for r in rows])
+    elif name is not None:
+        _show_one(rows[0], found[name][0])
+    else:
+        shown = [{key: value for key, value in row.items() if key != "options"} for row in rows]
+        print_table(list(shown[0]) if shown else ["name"], [list(row.values()) for row in shown])
+        if kind is not Kind.suites:
+            typer.echo(f"options of one: fusionbench ls {kind.value} NAME")
     for plugin in registry.plugins:
         if plugin.status == "broken":
             typer.echo(f"plugin {plugin.name!r} is broken: {plugin.reason}", err=True)
+
+
+def _show_one(row: dict[str, str], thing: Any) -> None:
+    """Everything about one entry, each option on a line of its own."""
+    typer.echo(f"{row['name']} (plugin {row['plugin']})")
+    doc = row.get("title") or inspect.cleandoc(thing.__doc__ or "")
+    typer.echo(f"\n{doc}" if doc else "")
+    options = getattr(thing, "Options", None)
+    if options is None:
+        return
+    typer.echo("\noptions:" if options.model_fields else "\nno options")
+    for key, info in options.model_fields.items():
+        typer.echo(f"  {key} = {_short(info)}{f'  ({info.description})' if info.description else ''}")
 
 
 def _about(kind: Kind, thing: Any) -> dict[str, str]:
@@ -74,19 +100,23 @@ def plugins(as_json: Json = False) -> None:
     if as_json:
         print_json(list(records))
         return
-    rows = [
-        (
-            p.name,
-            p.distribution,
-            p.version,
-            p.licence,
-            "; ".join(f"{kind}: {', '.join(names)}" for kind, names in p.provides.items()) or "-",
-            p.status,
-            p.reason or "-",
-        )
-        for p in records
-    ]
-    print_table(["name", "distribution", "version", "licence", "provides", "status", "reason"], rows)
+    rows = [(p.name, p.status, p.version, p.licence, _provided(p), p.distribution) for p in records]
+    print_table(["name", "status", "version", "licence", "provides", "distribution"], rows)
+    for p in records:
+        if p.reason:
+            typer.echo(f"{p.name}: {p.reason}")
+
+
+def _provided(plugin: PluginRecord) -> str:
+    """`2 models, 1 suite`; the names of one kind alone: `healnet, healnet-lite`."""
+    if len(plugin.provides) == 1:
+        return ", ".join(*plugin.provides.values())
+    counts = {kind: len(names) for kind, names in plugin.provides.items()}
+    return ", ".join(f"{n} {kind if n > 1 else _singular(kind)}" for kind, n in counts.items()) or "-"
+
+
+def _singular(kind: str) -> str:
+    return kind.removesuffix("ies") + "y" if kind.endswith("ies") else kind.removesuffix("s")
 
 
 def _plugins(incomplete: str) -> list[str]:

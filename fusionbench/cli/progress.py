@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from fusionbench.tools.run import Reporter
 
 if TYPE_CHECKING:
     from fusionbench.core.cell_result import CellResult
     from fusionbench.suites.cell import Cell
+
+BAR_WIDTH = 10
 
 
 @contextmanager
@@ -26,13 +29,15 @@ def make_reporter() -> Iterator[Reporter]:
         yield Lines()
         return
     with Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
+        # The text gives way where the terminal is narrow; numbers and times are never cut.
+        TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+        BarColumn(bar_width=BAR_WIDTH),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
-        TimeRemainingColumn(),
+        TimeRemainingColumn(compact=True),
         console=console,
         transient=True,
+        expand=True,
     ) as progress:
         yield Bars(progress)
 

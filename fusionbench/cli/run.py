@@ -27,8 +27,10 @@ from fusionbench.cli.options import (
     open_session,
     print_json,
 )
+from fusionbench.core.commands import command
 
 if TYPE_CHECKING:
+    from fusionbench.session import Session
     from fusionbench.suites.cell import Plan
     from fusionbench.tools.run import RunReport
 
@@ -107,7 +109,7 @@ def run(
     if as_json:
         print_json(report)
     else:
-        _tell(report, out)
+        _tell(report, session, suite)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -147,32 +149,53 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
         typer.echo(f"  {n} x {' · '.join(row[:3])}: {reason}")
 
 
-def _tell(report: RunReport, out: Path) -> None:
-    where = "" if out == OUT else f" --out {out}"
+def _tell(report: RunReport, session: Session, suite: str) -> None:
+    """What came out: on a terminal one screen with the verdict, in a pipe the whole table as Markdown."""
+    from fusionbench.cli.screen import View, print_table_screen, stdout_is_terminal
+
+    out = session.out
+    for label, reason in report.failed:
+        typer.echo(f"failed: {label}: {reason}", err=True)
+    if report.table is not None and stdout_is_terminal():
+        print_table_screen(session, suite, View(), [*_counts(report, suite, out), *_skipped(report, suite, out)])
+        return
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
         typer.echo()
-    for label, reason in report.failed:
-        typer.echo(f"failed: {label}: {reason}", err=True)
-    if report.table is None:
+    else:
         for row, reason in report.skipped:
             typer.echo(f"skipped: {row}: {reason}")
+    for line in _counts(report, suite, out):
+        typer.echo(line)
+    if report.table is not None:
+        typer.echo(f"table: {report.table}")
+        typer.echo(f"report: {command(out, 'report', suite)}")
+    if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
+        typer.echo(f"look at the runs: {command(out, 'ui', suite)}")
+
+
+def _counts(report: RunReport, suite: str, out: Path) -> Iterator[str]:
+    """How many cells were computed and failed, and what is lacking for a whole table."""
     if report.ran == 0 and report.done == 0:
-        typer.echo(f"{report.suite}: no cell to compute")
+        yield f"{report.suite}: no cell to compute"
     elif report.ran == 0:
-        typer.echo(f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again")
+        yield f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again"
     else:
-        typer.echo(f"{report.suite}: {report.ran} cells computed, {report.done} were there already")
+        yield f"{report.suite}: {report.ran} cells computed, {report.done} were there already"
     if report.left_out:
-        typer.echo(f"the table is partial, since the rest of the suite cannot be read: {report.left_out}")
+        yield f"the table is partial, since the rest of the suite cannot be read: {report.left_out}"
     elif not report.complete:
-        typer.echo(f"{report.there} of {report.listed} cells of the whole suite; the table is partial")
+        yield f"{report.there} of {report.listed} cells of the whole suite; the table is partial"
     if report.outdated:
-        typer.echo(
+        yield (
             f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
-            f"which, and what changed: fusionbench status {report.suite}{where}"
+            f"which, and what changed: {command(out, 'status', suite)}"
         )
     if report.failed:
-        typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
-    if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
-        typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")
+        again = command(out, "run", suite, "--retry", "failed")
+        yield f"{len(report.failed)} cells failed; try them again with: {again}"
+
+
+def _skipped(report: RunReport, suite: str, out: Path) -> Iterator[str]:
+    if report.skipped:
+        yield f"{len(report.skipped)} rows do not apply; why: {command(out, 'run', suite, '--dry-run')}"

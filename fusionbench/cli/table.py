@@ -19,14 +19,39 @@ class Format(StrEnum):
     csv = "csv"
 
 
+class Sort(StrEnum):
+    """Orders of a table's rows on a terminal."""
+
+    best = "best"
+    suite = "suite"
+    model = "model"
+
+
 def table(
     suite: SuiteName,
-    form: Annotated[Format, typer.Option("-f", "--format", help="md, latex, html or csv.")] = Format.md,
+    form: Annotated[
+        Format | None, typer.Option("-f", "--format", help="md, latex, html or csv; in a pipe md by default.")
+    ] = None,
+    all_rows: Annotated[bool, typer.Option("--all-rows", help="On a terminal: every row.")] = False,
+    all_metrics: Annotated[bool, typer.Option("--all-metrics", help="On a terminal: every metric.")] = False,
+    pattern: Annotated[
+        str, typer.Option(help="On a terminal: the missing-modality pattern that is shown, such as half.")
+    ] = "full",
+    sort: Annotated[
+        Sort, typer.Option(help="On a terminal: best first within a set of modalities, as in the suite, or by model.")
+    ] = Sort.best,
     out: Out = OUT,
 ) -> None:
-    """Print a suite's comparison table, as the last run wrote it."""
-    suffix = {"latex": "tex"}.get(form.value, form.value)
-    typer.echo(open_session(out).table_file(suite, suffix).read_text(encoding="utf-8").rstrip())
+    """Print a suite's comparison table, as the last run wrote it: on a terminal the best rows and the verdict."""
+    from fusionbench.cli.screen import View, print_table_screen, stdout_is_terminal
+
+    session = open_session(out)
+    view = View(pattern, all_metrics, all_rows, sort.value)
+    if form is None and (stdout_is_terminal() or view != View()):
+        print_table_screen(session, suite, view)
+        return
+    suffix = {"latex": "tex"}.get((form or Format.md).value, (form or Format.md).value)
+    typer.echo(session.table_file(suite, suffix).read_text(encoding="utf-8").rstrip())
 
 
 def report(

@@ -14,6 +14,7 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
 from fusionbench.report.findings import findings
+from fusionbench.report.findings.summary import SUMMARY, summaries, summary_json
 from fusionbench.report.imported import cell_rows, read_predictions, store_predictions, stored_predictions
 from fusionbench.report.model import IMPORTED
 from fusionbench.report.render import render
@@ -84,9 +85,16 @@ def write_tables(
         return None
     analysis = _analysed(frames, lock, registry)
     below = _below(analysis, store, lock, registry)
-    notes = notes_of(lock)
+    cohorts, notes = list(summaries(analysis, lock)), notes_of(lock)
+    store.write_text(f"{kind}.{SUMMARY}", summary_json(cohorts))
     for suffix, fmt in SUFFIXES.items():
-        shown = render(analysis.table, fmt, title=lock["suite"]["title"], notes=notes, findings=below)
+        shown = render(
+            *(analysis.table, fmt),
+            title=lock["suite"]["title"],
+            notes=notes,
+            findings=below,
+            verdicts={cohort.dataset: cohort.texts for cohort in cohorts},
+        )
         store.write_text(f"{kind}.{suffix}", shown)
     if kind == "table":
         write_frames(frames, store)

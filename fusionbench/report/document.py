@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -24,6 +25,7 @@ from fusionbench.report.model import (
     row_keys,
     unique,
 )
+from fusionbench.report.order import best_first
 from fusionbench.report.ranking import ALPHA
 from fusionbench.results.frames import ROW
 
@@ -100,21 +102,27 @@ def entries(*texts: object, strong: Sequence[int] = ()) -> tuple[Entry, ...]:
 
 
 def document(
-    table: ComparisonTable, title: str, notes: Mapping[str, Sequence[str]], findings: Sequence[Section] = ()
+    table: ComparisonTable,
+    title: str,
+    notes: Mapping[str, Sequence[str]],
+    findings: Sequence[Section] = (),
+    verdicts: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> list[Section]:
     """The table as sections: the suite, each dataset with a grid for each pattern, findings, and how to read it.
 
     Args:
         notes: dataset to lines of its own, printed under its grids.
+        verdicts: dataset to the verdicts on it, printed above its grids.
     """
     sections = [Section(1, title)] if title else []
     for dataset in table.progress:
         rows = table.rows[table.rows["dataset"] == dataset]
         sections.append(Section(2, dataset, _head(table, dataset)))
+        sections += [Section(3, "", text) for text in verdicts.get(dataset, ())]
         shown = rows[(rows["n_cases"] > 0) | (rows["n_failed"] > 0)]
         patterns = unique(shown["pattern"])
         for pattern in patterns:
-            part = shown[shown["pattern"] == pattern]
+            part = best_first(shown[shown["pattern"] == pattern], table.directions)
             name = f"pattern {pattern}" if len(patterns) > 1 or pattern != FULL else ""
             header, lines = _grid(table, part)
             compared = (*_detectable(table, dataset, pattern), *_incomplete(table, dataset, pattern))
@@ -150,7 +158,7 @@ def _made(head: ProtocolSummary) -> str:
 
 def _grid(table: ComparisonTable, part: pd.DataFrame) -> tuple[tuple[str, ...], tuple[tuple[Entry, ...], ...]]:
     """Header and one line a row; columns with the usual value in all rows are left out."""
-    metrics = unique(part["metric"])
+    metrics = [name for name in table.directions if name in set(part["metric"])]
     optional = {"variant": "base", "train_pattern": FULL, "tuned": "default"}
     names = ["model", "modalities"]
     names += [name for name, usual in optional.items() if set(part[name]) != {usual}]

@@ -170,6 +170,7 @@ class ComparisonTable:
 
     Attributes:
         rows: TABLE_COLUMNS, in the order of the cells; a row without any score has NaN under pattern `full`.
+        directions: metric to higher_is_better, in the order of the columns; None is never ranked.
         tests: PAIR_COLUMNS, each other row (b) against the best (a) of its dataset, pattern and metric; p_holm is NaN
             of rows that lack folds.
         best: keys of the best means; only where two or more rows are ranked.
@@ -184,6 +185,7 @@ class ComparisonTable:
     """
 
     rows: pd.DataFrame
+    directions: Mapping[str, bool | None]
     tests: pd.DataFrame
     best: frozenset[MeanKey]
     incomplete: Mapping[MeanKey, FoldCount]

@@ -37,6 +37,20 @@ class Ranking:
     tied: set[MeanKey] = field(default_factory=set)
 
 
+def primary_metric(directions: Mapping[str, bool | None], scored: Container[str]) -> str | None:
+    """The metric by which rows are sorted: Harrell's c, or the suite's first metric that has a direction.
+
+    Args:
+        directions: metric to higher_is_better, in the suite's order.
+        scored: metrics of which some row has a value.
+
+    Returns:
+        None where no metric that has a direction is scored.
+    """
+    ranked = [name for name, higher in directions.items() if higher is not None and name in scored]
+    return HARRELL if HARRELL in ranked else next(iter(ranked), None)
+
+
 def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
     """Bootstrap draws of every dataset and variant; variants whose test folds hold the same cases share them."""
     made: dict[tuple[str, str], tuple[int, BootstrapDraws]] = {}

@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal
 
 from tabulate import tabulate
@@ -34,6 +35,7 @@ def render(
     title: str = "",
     notes: Mapping[str, Sequence[str]] | None = None,
     findings: Sequence[Section] = (),
+    verdicts: Mapping[str, Sequence[str]] = MappingProxyType({}),
 ) -> str:
     """The table as text; ends with a newline.
 
@@ -42,11 +44,12 @@ def render(
         title: of the suite.
         notes: dataset to lines printed under its grids.
         findings: sections below the table.
+        verdicts: dataset to the verdicts on it.
     """
     if fmt == "csv":
         return table.rows.to_csv(index=False, lineterminator="\n")
     style = _STYLES[fmt]
-    parts = (style.section(section) for section in document(table, title, notes or {}, findings))
+    parts = (style.section(section) for section in document(table, title, notes or {}, findings, verdicts))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

@@ -39,6 +39,7 @@ def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockD
     with_reason, reasons = stored.folds[stored.folds["reason"] != ""], [*ROW, "pattern", "metric", "reason"]
     return ComparisonTable(
         rows=pd.DataFrame(list(_lines(stored, values, variants, ranking)), columns=list(TABLE_COLUMNS)),
+        directions=stored.directions,
         tests=pair_frame(ranking.comparisons),
         best=frozenset(ranking.best),
         incomplete=incomplete,

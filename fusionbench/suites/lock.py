@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -92,6 +93,8 @@ def _dataset(
     ref = next(d for d in plan.suite.datasets if str(d) == name)
     cells = [c for c in plan.listed if str(c.dataset) == name]
     return {
+        "title": cohort.info.title,
+        "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
         "version": registry.dataset(ref.name).version,
         **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},

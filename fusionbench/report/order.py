@@ -1,0 +1,44 @@
+"""The order of a table's rows for readers: within a set of modalities the best row first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from fusionbench.report.model import FULL
+from fusionbench.report.ranking import primary_metric
+from fusionbench.results.frames import ROW
+
+
+def best_first(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.DataFrame:
+    """The lines of a table sorted by dataset, pattern, set of modalities, and then by the primary metric.
+
+    Datasets, patterns, sets and metrics keep the order in which they appear. Rows that lack folds stand below those
+    that do not, rows without a mean last; rows with equal means keep their order.
+
+    Args:
+        rows: TABLE_COLUMNS.
+        directions: metric to higher_is_better, in the suite's order.
+    """
+    if rows.empty:
+        return rows
+    full = rows[(rows["pattern"] == FULL) & rows["mean"].notna()]
+    primary = primary_metric(directions, set(full["metric"] if len(full) else rows["metric"]))
+    key = pd.DataFrame({name: _appearance(rows[name]) for name in ("dataset", "pattern", "modalities", "metric")})
+    place = [*ROW, "pattern"]
+    of_primary = rows.loc[rows["metric"] == primary, [*place, "mean", "n_folds"]].drop_duplicates(place)
+    score = rows[place].merge(of_primary, how="left", on=place).set_index(rows.index)
+    most = score.groupby([rows["dataset"], rows["variant"], rows["pattern"]])["n_folds"].transform("max")
+    key["lacks"] = (score["n_folds"] < most).astype(int)
+    key["mean"] = score["mean"] * (-1 if primary is not None and directions[primary] else 1)
+    key["row"] = rows.groupby(ROW, sort=False).ngroup()
+    order = key.sort_values(
+        ["dataset", "pattern", "modalities", "lacks", "mean", "row", "metric"], kind="stable", na_position="last"
+    )
+    return rows.loc[order.index]
+
+
+def _appearance(column: pd.Series[str]) -> pd.Series[int]:
+    """The position of each value among the different values, in order of appearance."""
+    return pd.Series(pd.factorize(column)[0], index=column.index)

@@ -15,7 +15,7 @@ from fusionbench.cli.fitted import GAP, fitted_lines
 from fusionbench.core.commands import command
 from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.report.findings.summary import CohortSummary
-from fusionbench.report.model import FULL, HARRELL, RowKey, row_key, unique
+from fusionbench.report.model import FULL, SHORT_NAMES, RowKey, row_key, unique
 from fusionbench.report.order import best_first
 from fusionbench.report.ranking import TIED, primary_metric
 from fusionbench.results.frames import ROW
@@ -28,8 +28,6 @@ LINES = 40
 """Lines that a screen has at most, where rows are left out to make it so."""
 NAME_WIDTH = 16
 """Width of a name at which other columns are left out before it is shortened further."""
-SHORT_HEADERS = {HARRELL: "c-index", "uno_c_index": "Uno's c"}
-"""Metric to a column's header where its name is long."""
 
 Sort = Literal["best", "suite", "model"]
 
@@ -166,7 +164,7 @@ class _Screen:
             del columns[numbers.pop()]
         while len(names) > 1 and self._width(columns, names, numbers) > self.width:
             del columns[names.pop()]
-        headers = [SHORT_HEADERS.get(name, name) for name in columns]
+        headers = [SHORT_NAMES.get(name, name) for name in columns]
         lines = list(zip(*columns.values(), strict=True))
         numeric = {i for i, name in enumerate(columns) if name in numbers}
         bold = ["bold" if mark == TIED else "" for mark in kept["tie_group"]]
@@ -196,7 +194,7 @@ class _Screen:
 
 
 def _longest(name: str, cells: Sequence[str]) -> int:
-    return max(map(len, [SHORT_HEADERS.get(name, name), *cells]))
+    return max(map(len, [SHORT_NAMES.get(name, name), *cells]))
 
 
 def _means(rows: pd.DataFrame) -> Iterator[tuple[tuple[str, ...], float]]:

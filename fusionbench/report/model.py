@@ -26,6 +26,8 @@ FoldKey = tuple[int, int]
 ORACLE = "oracle"
 HARRELL = "harrell_c_index"
 C_INDEXES = (HARRELL, "uno_c_index")
+SHORT_NAMES = {HARRELL: "c-index", "uno_c_index": "Uno's c"}
+"""Metric to its name where there is little room."""
 MAX_C_INDEX = 0.97
 """Test c-index above which a model is not believed: no cohort is predicted so well without a leak."""
 IMPORTED = "imported"

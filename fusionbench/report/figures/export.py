@@ -10,13 +10,24 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 from PIL import Image
 
-from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure
+from fusionbench.report.figures.figure import FigureOrOmitted, Mark, Omitted, ReportFigure
 from fusionbench.report.figures.style import report_style
 from fusionbench.results.store import Store
 
 FOLDER = "figures"
 DPI = 144
 """Pixels an inch of a PNG."""
+CSS_DPI = 96
+"""CSS pixels an inch."""
+
+
+@dataclass(frozen=True)
+class PlacedMark:
+    """A mark of an embedded image, in its CSS pixels from the upper left corner."""
+
+    x: float
+    y: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -25,7 +36,8 @@ class EmbeddedImage:
 
     Attributes:
         uri: the image itself, as a data: address.
-        width: in CSS pixels at its natural size.
+        width, height: in CSS pixels at its natural size.
+        marks: whose values are shown under a pointer.
     """
 
     name: str
@@ -34,6 +46,8 @@ class EmbeddedImage:
     alt: str
     uri: str
     width: int
+    height: int
+    marks: tuple[PlacedMark, ...] = ()
 
 
 def write_figures(
@@ -53,8 +67,15 @@ def _write(shown: ReportFigure, store: Store, place: str) -> EmbeddedImage:
     store.write_bytes(f"{place}/{shown.name}.svg", svg(shown.figure))
     store.write_bytes(f"{place}/{shown.name}.png", pixels)
     uri = f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"
-    width = round(96 * float(shown.figure.get_figwidth()))
-    return EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, uri, width)
+    width, height = (round(CSS_DPI * float(inches)) for inches in shown.figure.get_size_inches())
+    marks = tuple(_placed(mark, height) for mark in shown.marks)
+    return EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, uri, width, height, marks)
+
+
+def _placed(mark: Mark, height: int) -> PlacedMark:
+    """The mark in CSS pixels; matplotlib counts its own pixels from below."""
+    x, y = mark.axes.transData.transform((mark.x, mark.y)) * (CSS_DPI / mark.axes.figure.dpi)
+    return PlacedMark(float(x), height - float(y), mark.text)
 
 
 def svg(figure: Figure) -> bytes:

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A mark of a drawing whose values a page shows.
+
+    Attributes:
+        x, y: in the units of the axes.
+        text: what the mark stands for, with its values.
+    """
+
+    axes: Axes
+    x: float
+    y: float
+    text: str
 
 
 @dataclass(frozen=True)
@@ -22,6 +38,7 @@ class ReportFigure:
         alt: what it shows, for those who cannot see it.
         figure: laid out, with a fixed layout.
         colours: in the palette of its PNG; line drawings need few.
+        marks: whose values are shown under a pointer.
     """
 
     name: str
@@ -30,6 +47,7 @@ class ReportFigure:
     alt: str
     figure: Figure
     colours: int = 64
+    marks: Sequence[Mark] = ()
 
 
 @dataclass(frozen=True)

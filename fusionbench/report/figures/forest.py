@@ -32,7 +32,7 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     tied = _tied(analysis)
     for i, datasets in enumerate(together):
         of = [m for m in rows if m.row[0] in datasets]
-        figure = dot_figure(
+        figure, marks = dot_figure(
             [configuration_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5
         )
         best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: (m.complete, m.mean), default=of[0])
@@ -40,7 +40,7 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
             f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
             f"{best.mean:.3f}, {best.row[1]} on {best.row[2]}, {best.row[0]}."
         )
-        yield ReportFigure(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure)
+        yield ReportFigure(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure, marks=marks)
 
 
 def _tied(analysis: Analysis) -> set[tuple[str, ...]]:

@@ -129,11 +129,11 @@ def _halves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmit
             Series("all modalities", Style(COLOURS[0], "o"), _dots(analysis, of, FULL)),
             Series("one modality a patient", Style(COLOURS[1], "s"), _dots(analysis, of, "half"), filled=False),
         ]
-        figure = dot_figure(
+        figure, marks = dot_figure(
             [configuration_of(row) for row in of], datasets, series, axis="Harrell's c-index", reference=0.5
         )
         alt = f"Pairs of points: c-index of {len(of)} rows on {', '.join(datasets)}, with all and with one modality."
-        yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure)
+        yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure, marks=marks)
 
 
 def _dots(analysis: Analysis, rows: Sequence[RowKey], pattern: str) -> dict[Any, Estimate]:

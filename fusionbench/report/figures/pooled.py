@@ -68,11 +68,11 @@ def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     configs = [(config[0], config[1], BASE) for together in found for config in together.rows]
     shown = [title for title in panel.values() if any(title == place for place, _ in dots)]
     series = Series("difference", Style(COLOURS[0], "o"), dots)
-    figure = dot_figure(configs, shown, [series], axis="difference in c-index", reference=0.0)
+    figure, marks = dot_figure(configs, shown, [series], axis="difference in c-index", reference=0.0)
     leaders = "; ".join(f"{panel[of.variant]}: {of.leader[0]} on {of.leader[1]} leads" for of in found)
     below = sum(dot.high < 0 for dot in dots.values())
     alt = f"Points with intervals: mean difference to the leader. {below} of {len(dots)} intervals lie below zero."
-    return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure)
+    return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure, marks=marks)
 
 
 def _ranked(together: PooledCohorts, test: RankTest, name: str) -> ReportFigure:

@@ -36,11 +36,10 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     for i, datasets in enumerate(together):
         of = [row for row in compared if row[0] in datasets]
         shown = [_of(s, datasets) for s in series]
-        figure = dot_figure([configuration_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
+        figure, marks = dot_figure([configuration_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
         caption = _CAPTION + "".join(_MARKS[s.filled] for s in shown if s.dots)
-        yield ReportFigure(
-            numbered("uplift", i, len(together)), TITLE, caption, _alt(shown[0], len(of), datasets), figure
-        )
+        alt = _alt(shown[0], len(of), datasets)
+        yield ReportFigure(numbered("uplift", i, len(together)), TITLE, caption, alt, figure, marks=marks)
 
 
 def _series(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[Series]:

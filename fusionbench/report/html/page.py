@@ -34,7 +34,10 @@ def items(notes: Sequence[str]) -> str:
 
 
 def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]]) -> str:
-    """An HTML table that the page's script sorts by a click on a column's name; the first column is the row header."""
+    """An HTML table that the page's script sorts by a click on a column's name, and filters where it is long.
+
+    The first column is the row header.
+    """
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
     body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
     kind = "sortable broad" if len(header) > BROAD else "sortable"
@@ -62,7 +65,10 @@ def _cell(entry: Entry, i: int) -> str:
     mark = f'<sup title="tie group {escaped(entry.mark)}">{escaped(entry.mark)}</sup>' if entry.mark else ""
     kinds = [name for name, true in (("tied", entry.mark), ("long", len(entry.text) > LONG)) if true]
     kind = f' class="{" ".join(kinds)}"' if kinds else ""
-    return f'<th scope="row"{kind}>{text}{mark}</th>' if i == 0 else f"<td{kind}>{text}{mark}</td>"
+    if i == 0:
+        whole = f' title="{escaped(entry.text)}"' if len(entry.text) > LONG else ""
+        return f'<th scope="row"{kind}{whole}>{text}{mark}</th>'
+    return f"<td{kind}>{text}{mark}</td>"
 
 
 def sections(parts: Iterable[Section], caption: str) -> str:
@@ -82,16 +88,33 @@ def sections(parts: Iterable[Section], caption: str) -> str:
     return "\n".join(text for text in made if text)
 
 
-def figure(shown: EmbeddedImage | Omitted) -> str:
-    """An HTML figure with title and caption, or the line that says why it is omitted."""
-    if isinstance(shown, Omitted):
-        return f'<p class="left-out"><b>{escaped(shown.title)}</b>: left out, {escaped(shown.reason)}.</p>'
-    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}" style="--wide: {shown.width}px">'
+def figure(shown: EmbeddedImage) -> str:
+    """An HTML figure with title and caption; a pointer over a mark shows its values."""
+    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}">'
     return (
         f'<figure id="{escaped(shown.name)}"><h3>{escaped(shown.title)}</h3><div class="wide" tabindex="0" '
-        f'role="region" aria-label="{escaped(shown.title)}">{image}</div>'
-        f"<figcaption>{escaped(shown.caption)}</figcaption></figure>"
+        f'role="region" aria-label="{escaped(shown.title)}"><div class="drawing" style="--wide: {shown.width}px">'
+        f"{image}{_hover(shown)}</div></div><figcaption>{escaped(shown.caption)}</figcaption></figure>"
     )
+
+
+def _hover(shown: EmbeddedImage) -> str:
+    """A transparent drawing over the image, with a title at each mark."""
+    if not shown.marks:
+        return ""
+    marks = "".join(
+        f'<circle cx="{mark.x:.0f}" cy="{mark.y:.0f}" r="7"><title>{escaped(mark.text)}</title></circle>'
+        for mark in shown.marks
+    )
+    return f'<svg class="hover" viewBox="0 0 {shown.width} {shown.height}" aria-hidden="true">{marks}</svg>'
+
+
+def figures(shown: Sequence[EmbeddedImage | Omitted]) -> str:
+    """HTML figures in order, and below them one paragraph on those that the results cannot fill."""
+    drawn = [figure(image) for image in shown if isinstance(image, EmbeddedImage)]
+    without = [of for of in shown if isinstance(of, Omitted)]
+    reasons = " ".join(f"<b>{escaped(of.title)}</b>: {escaped(of.reason)}." for of in without)
+    return "\n".join([*drawn, *([f'<p class="omitted">Not drawn. {reasons}</p>'] if reasons else [])])
 
 
 def page(title: str, parts: Sequence[str]) -> str:
@@ -103,7 +126,7 @@ def page(title: str, parts: Sequence[str]) -> str:
     nav = f'<nav aria-label="Contents"><ul>{links}</ul></nav>' if len(found) > 1 else ""
     lead, _, rest = body.partition("<!-- contents -->")
     return _TEMPLATE.format(
-        title=escaped(title), style=_asset("page.css"), script=_asset("sort.js"), body=f"{lead}{nav}{rest}"
+        title=escaped(title), style=_asset("page.css"), script=_asset("tables.js"), body=f"{lead}{nav}{rest}"
     )
 
 

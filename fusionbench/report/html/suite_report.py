@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,19 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
-from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
+from fusionbench.report.findings.summary import summaries
+from fusionbench.report.html.first_screen import first_screen
+from fusionbench.report.html.page import (
+    CONTENTS,
+    escaped,
+    figures,
+    heading,
+    items,
+    page,
+    paragraph,
+    sections,
+    table,
+)
 from fusionbench.suites.lock import notes_of
 
 if TYPE_CHECKING:
@@ -70,57 +81,20 @@ def report(
         findings: sections below the figures.
     """
     title = str(lock["suite"]["title"] or lock["suite"]["name"])
-    shown = document(analysis.table, "", notes_of(lock))
-    *tables, how = shown
+    *tables, how = document(analysis.table, "", notes_of(lock))
     parts = [
-        *_lead(analysis, lock, title, audit),
+        *first_screen(analysis, list(summaries(analysis, lock)), lock, title, audit),
         CONTENTS,
-        sections(tables, "comparison"),
+        sections(findings, "findings"),
         heading(2, "Figures"),
-        *map(figure, images),
-        sections([*findings, how], "findings"),
+        figures(images),
+        heading(2, "All rows, metrics and patterns"),
+        sections([replace(part, level=min(part.level + 1, 4)) for part in tables], "comparison"),
+        sections([how], "reading"),
         *_audit(audit),
         *_made(lock, origin),
     ]
     return page(title, parts)
-
-
-def _lead(analysis: Analysis, lock: Mapping[str, Any], title: str, audit: Audit | str) -> Iterator[str]:
-    cells, targets = analysis.stored.cells, analysis.stored.targets
-    status = Counter(cells["status"].astype(str))
-    counts = ", ".join(f"{status[name]} {word}" for name, word in _STATUS.items() if status[name])
-    yield f"<h1>{escaped(title)}</h1>"
-    yield paragraph(
-        f"Suite {lock['suite']['name']}: {_counted(cells['dataset'].nunique(), 'cohort')}, "
-        f"{_counted(len(targets), 'case')} ({int(targets['event'].sum())} with an event), "
-        f"{_counted(cells['model'].nunique(), 'model')}; "
-        f"of {len(cells)} cells {counts}. {_audited(audit)}"
-    )
-    yield paragraph(
-        "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded, marked a: not "
-        "significantly different from the best row (corrected t-test)."
-    )
-
-
-def _counted(n: int, noun: str) -> str:
-    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
-
-
-_STATUS = {
-    "ok": "ran",
-    "failed": "failed",
-    "skipped": "do not apply (reasons below the tables)",
-    "missing": "have not run yet",
-}
-
-
-def _audited(audit: Audit | str) -> str:
-    if isinstance(audit, str):
-        return "Not audited here."
-    counts = Counter(line.verdict for line in audit.lines)
-    if set(counts) == {"pass"}:
-        return f"Audit: all {len(audit.lines)} checks passed."
-    return "Audit: " + ", ".join(f"{n} {verdict}" for verdict, n in counts.items()) + "."
 
 
 def _audit(audit: Audit | str) -> Iterator[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from fusionbench.report.document import entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
-from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, table
+from fusionbench.report.html.page import CONTENTS, escaped, figures, heading, items, page, paragraph, table
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 
 READING = (
@@ -77,7 +77,7 @@ def explanation_page(
         _summary(explanation),
         items(explanation.notes),
         heading(2, "Figures"),
-        *map(figure, images),
+        figures(images),
         *_gallery(tiles, has_attention=explanation.has_attention),
         heading(2, "Items"),
         *(_top_items(modality) for modality in explanation.modalities if modality.occlusion.blocks),

@@ -118,7 +118,7 @@ def test_what_it_tells(made):
     assert all(f'<figure id="{image.name}">' in page for image in images if isinstance(image, EmbeddedImage))
     reasons = [image.reason for image in images if isinstance(image, Omitted)]
     assert reasons
-    assert all(f"left out, {reason}." in page for reason in reasons)
+    assert all(f": {reason}." in page for reason in reasons)
     assert re.search(r'<td class="tied">.*<sup title="tie group a">a</sup>', page)
 
 
@@ -189,3 +189,32 @@ def test_the_front_page_leads_to_reports_and_says_what_is_missing(tmp_path):
     assert "A &lt;b&gt;" in page
     assert "0.700" in page
     assert "No report: no finished cell." in page
+
+
+def test_it_begins_with_facts_verdict_and_best_rows(made):
+    page = made[0]
+    first = page[: page.index("<nav")]
+    assert "patients, " in first
+    assert "median follow-up" in first
+    assert "the best single modality" in first
+    assert "best rows of " in first
+    assert "<figure" not in first
+    order = [page.index(text) for text in ("<nav", ">Figures<", ">All rows, metrics and patterns<", ">Audit<")]
+    assert order == sorted(order)
+
+
+def test_a_mark_shows_its_values_where_it_is_drawn(made):
+    page, images, _ = made
+    forest = next(image for image in images if image.name.startswith("forest"))
+    assert forest.marks
+    assert all(0 < mark.x < forest.width and 0 < mark.y < forest.height for mark in forest.marks)
+    assert all(re.search(r" on .*: \d\.\d{3}", mark.text) for mark in forest.marks)
+    best = max(forest.marks, key=lambda mark: float(re.findall(r"\d\.\d{3}", mark.text)[0]))
+    assert best.x == max(mark.x for mark in forest.marks if abs(mark.x - best.x) < forest.width / 2)
+    assert f"<title>{best.text.split(':')[0]}" in page
+
+
+def test_what_is_not_drawn_stands_in_one_paragraph_below_the_figures(made):
+    page = made[0]
+    assert page.count('class="omitted"') == 1
+    assert page.index('class="omitted"') > page.rindex("<figure")

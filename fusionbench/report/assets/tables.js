@@ -1,3 +1,19 @@
+// Tables of more rows than this have a box that keeps the rows that hold its words.
+const LONG_TABLE = 12;
+for (const table of document.querySelectorAll("table.sortable")) {
+  const rows = [...table.tBodies[0].rows];
+  if (rows.length <= LONG_TABLE) continue;
+  const box = document.createElement("input");
+  box.type = "search";
+  box.className = "filter";
+  box.placeholder = `filter ${rows.length} rows`;
+  box.setAttribute("aria-label", `filter the rows of: ${table.caption.textContent}`);
+  box.addEventListener("input", () => {
+    const words = box.value.toLowerCase().split(/\s+/);
+    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+  });
+  table.parentElement.before(box);
+}
 // A click on a column's name sorts its table: by number where all but empty cells begin with one, else as text.
 for (const table of document.querySelectorAll("table.sortable")) {
   const number = (text) => (/^[<+−-]?\s*[\d.]/.test(text) ? parseFloat(text.replace("−", "-").replace(/^<\s*/, "")) : NaN);

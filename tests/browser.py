@@ -57,6 +57,16 @@ class Browser:
         """What a script returns."""
         return self._post("execute/sync", {"script": script, "args": list(args)})
 
+    def emulate(self, width: int, height: int, *, dark: bool = False) -> None:
+        """A screen of so many CSS pixels, as of a phone, and the colours that its user prefers."""
+        screen = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
+        self._devtools("Emulation.setDeviceMetricsOverride", screen)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._devtools("Emulation.setEmulatedMedia", {"features": [scheme]})
+
+    def _devtools(self, command: str, parameters: dict[str, Any]) -> None:
+        self._post("goog/cdp/execute", {"cmd": command, "params": parameters})
+
     def text(self) -> str:
         """What the page shows, as one line."""
         return " ".join(str(self.run("return document.body.innerText")).split())

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import CHROMIUM, FLAGS, kept, needs_chromium
+from tests.browser import CHROMIUM, FLAGS, browser, kept, needs_chromium, needs_driver
 from tests.conftest import Cli
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
@@ -154,3 +154,53 @@ def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str
     picture = kept(tmp_path) / f"report-{window.replace(',', '-')}.png"
     browse(page, f"--window-size={window}", f"--screenshot={picture}")
     assert picture.stat().st_size > 10_000
+
+
+READABLE = """
+const channel = (value) => (value /= 255) <= 0.03928 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
+const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+const behind = (element) => {
+  for (let e = element; e; e = e.parentElement) {
+    const colour = parts(getComputedStyle(e).backgroundColor);
+    if (colour.length < 4 || colour[3] > 0) return colour;
+  }
+  return [255, 255, 255];
+};
+const faults = [];
+for (const e of document.querySelectorAll("main *")) {
+  const own = [...e.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim());
+  if (!own || !e.checkVisibility() || e.closest("svg, details")) continue;
+  const style = getComputedStyle(e);
+  const [a, b] = [luminance(parts(style.color)), luminance(behind(e))].sort((x, y) => y - x);
+  const told = `${e.tagName} ${e.textContent.trim().slice(0, 40)}`;
+  if ((a + 0.05) / (b + 0.05) < 4.5) faults.push(`contrast ${((a + 0.05) / (b + 0.05)).toFixed(2)}: ${told}`);
+  if (parseFloat(style.fontSize) < 10) faults.push(`${style.fontSize}: ${told}`);
+}
+return [document.documentElement.scrollWidth - document.documentElement.clientWidth, faults.slice(0, 9)];
+"""
+
+
+@pytest.mark.slow
+@needs_driver
+def test_it_can_be_read_on_a_desk_and_a_phone_by_day_and_by_night(cli: Cli, tiny: Path, tmp_path: Path) -> None:
+    assert cli("report", "example-tiny").returncode == 0
+    with browser(tmp_path) as window:
+        for width in (1300, 390):
+            for dark in (False, True):
+                window.emulate(width, 900, dark=dark)
+                window.open((tiny / "report.html").absolute().as_uri())
+                beside, faults = window.run(READABLE)
+                window.screenshot(f"report {width} {'dark' if dark else 'light'}")
+                assert beside <= 0, f"{width}: scrolls sideways by {beside} px"
+                assert faults == [], f"{width} {dark}"
+        window.run(
+            "const box = document.querySelector('input.filter'); if (box) { box.value = 'cox';"
+            "box.dispatchEvent(new Event('input')); }"
+        )
+        shown = window.run(
+            "return [...document.querySelectorAll('input.filter')].slice(0, 1).map((box) => "
+            "[...box.nextElementSibling.querySelectorAll('tbody tr')].filter((row) => !row.hidden)"
+            ".every((row) => row.textContent.includes('cox')))"
+        )
+        assert shown == [True]

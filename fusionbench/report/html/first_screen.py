@@ -62,7 +62,7 @@ def _cohort(analysis: Analysis, cohort: CohortSummary) -> Iterator[str]:
 def _verdict(text: str, verdict: VariantVerdict) -> str:
     """The answer in bold; before it the variant's name where there are several, after it what limits it."""
     before, _, after = (escaped(part) for part in text.partition(verdict.answer))
-    return f'<p class="verdict">{before}<strong>{escaped(verdict.answer)}</strong>{after}</p>'
+    return f'<p class="verdict">{before} <strong>{escaped(verdict.answer)}</strong> {after}</p>'
 
 
 def _facts(analysis: Analysis, cohort: CohortSummary) -> str:

@@ -1,4 +1,4 @@
-"""docs/api.md: everything that a plugin may import, from the docstrings; `python -m tests.api_docs` writes it anew."""
+"""docs/api.md (what a plugin may import) and docs/commands.md; `python -m tests.api_docs` writes them anew."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import ast
 import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator
 from importlib import import_module
@@ -13,7 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-TO = Path(__file__).parents[1] / "docs" / "api.md"
+DOCS = Path(__file__).parents[1] / "docs"
+TO = DOCS / "api.md"
+COMMANDS = DOCS / "commands.md"
 MODULES = {
     "fusionbench": "Values, interfaces, hooks and errors.",
     "fusionbench.nn": "Building blocks of torch models; `TorchModel` ties a module to the training loop.",
@@ -89,5 +93,14 @@ def page() -> str:
     return "\n".join(parts).replace("\n\n\n", "\n\n") + "\n"
 
 
+def commands_page() -> str:
+    """Every command with its arguments and options, as typer documents them."""
+    made = [sys.executable, "-m", "typer", "fusionbench.cli", "utils", "docs", "--name", "fusionbench"]
+    text = subprocess.run([*made, "--title", "Every command"], capture_output=True, text=True, check=True).stdout
+    # Usage lines are no commands that a reader could type.
+    return text.replace("```console\n$ ", "```text\n").rstrip() + "\n"
+
+
 if __name__ == "__main__":
     TO.write_text(page(), encoding="utf-8")
+    COMMANDS.write_text(commands_page(), encoding="utf-8")

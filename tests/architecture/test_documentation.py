@@ -1,15 +1,19 @@
-"""Every public name is documented, and docs/api.md lists what a plugin may import."""
+"""Every public name is documented; the generated pages are current; the documentation site is whole."""
 
 from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tests.api_docs import MODULES, TO, page, public_names
+from tests.api_docs import COMMANDS, MODULES, TO, commands_page, page, public_names
 from tests.architecture.test_imports import FOR_PLUGINS
 
 
@@ -71,3 +75,22 @@ def test_every_public_name_says_what_it_is() -> None:
         module = import_module(name)
         things = [(n, getattr(module, n)) for n in public_names(module)]
         assert [n for n, of in things if (inspect.isclass(of) or inspect.isfunction(of)) and not of.__doc__] == []
+
+
+def test_the_page_of_commands_is_as_the_command_line() -> None:
+    assert COMMANDS.read_text(encoding="utf-8") == commands_page(), "write it anew: python -m tests.api_docs"
+
+
+def test_the_documentation_site_is_built_without_a_warning(tmp_path: Path) -> None:
+    """`strict: true` in mkdocs.yml: a dead link, an unknown anchor or a page outside the navigation ends the build."""
+    root = TO.parents[1]
+    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--config-file", str(root / "mkdocs.yml")]
+    built = subprocess.run([*command, "--site-dir", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stdout + built.stderr
+    assert (tmp_path / "tour.html").is_file()
+    outside = [
+        (page.name, found)
+        for page in tmp_path.glob("*.html")
+        for found in re.findall(r'(?:src|<link[^>]*href)="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
+    ]
+    assert not outside, "pages load nothing from other hosts"

@@ -132,7 +132,7 @@ def test_pure_interaction_is_found_by_fusion_alone() -> None:
 
 
 @pytest.mark.skipif("protocol-audit" not in SUITES, reason="not published")
-def test_what_the_readme_says_a_protocol_is_worth() -> None:
+def test_what_a_protocol_is_said_to_be_worth() -> None:
     folder = PUBLISHED / "protocol-audit"
     blca = {"dataset": "tcga-blca", "modalities": "clinical+omic"}
     c = {(m, v): mean("protocol-audit", model=m, variant=v, **blca) for m in FORMS for v in ("base", "as-published")}
@@ -142,11 +142,11 @@ def test_what_the_readme_says_a_protocol_is_worth() -> None:
     difference = line.split("|")[5].strip(" *")
     shared = re.search(r"tcga-blca \(as-published\): ([\d.]+)% of test rows share", (folder / "audit.json").read_text())
     assert shared is not None
-    readme = " ".join((PUBLISHED.parents[1] / "README.md").read_text(encoding="utf-8").split())
+    page = " ".join((PUBLISHED.parents[1] / "docs" / "protocol.md").read_text(encoding="utf-8").split())
     for model, form in FORMS.items():
-        assert form.format(c[model, "base"], c[model, "as-published"]) in readme
-    assert difference in readme
-    assert f"{shared[1]} % of the test rows share a patient with train" in readme
+        assert form.format(c[model, "base"], c[model, "as-published"]) in page
+    assert difference in page
+    assert f"{shared[1]} % of the test rows share a patient with train" in page
 
 
 FORMS = {

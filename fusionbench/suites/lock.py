@@ -93,6 +93,7 @@ def _dataset(
     cells = [c for c in plan.listed if str(c.dataset) == name]
     return {
         "version": registry.dataset(ref.name).version,
+        "identity": cohort.identity,
         **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
         "cases": {unit: len(of.cases) for unit, of in units.items()},
@@ -118,6 +119,11 @@ def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
         name: [*of.get("notes", []), *(f"warning: {warning['text']}" for warning in of.get("warnings", []))]
         for name, of in lock["datasets"].items()
     }
+
+
+def identities_of(lock: Mapping[str, Any]) -> dict[str, str]:
+    """Dataset as written to which cohort it is, by which resampling is seeded; older locks had one name for both."""
+    return {name: str(of.get("identity", name)) for name, of in lock["datasets"].items()}
 
 
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
-from fusionbench.suites.cell import Cell, Plan, canonical, cell_key
+from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -92,15 +92,22 @@ def _record_problems(stored: StoredResult) -> Iterator[str]:
     if cell_key(canonical(about.get("ingredients", {}))) != cell.key:
         yield "the recorded inputs have another key"
     expected = {
-        "cell": {**cell_columns(cell), "variant": None},
+        "cell": _comparable(cell_columns(cell)),
         "recipe": cell.recipe.model_dump(mode="json"),
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
     }
-    # A cell of several variants is stored once, under one of their names.
-    recorded = {**about, "cell": {**about.get("cell", {}), "variant": None}}
+    recorded = {**about, "cell": _comparable(about.get("cell", {}))}
     for name, value in expected.items():
         if recorded.get(name) != json.loads(json.dumps(value)):
             yield f"the recorded {name} is not the planned one"
+
+
+def _comparable(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's columns without the names that suites give: a cell of several variants, or of a dataset that was written
+    in another way, is stored once, under one of its names.
+    """
+    named = {"variant": None, "dataset": None}
+    return {**columns, **named, "tau": rounded_tau(columns["tau"]) if "tau" in columns else None}
 
 
 def scores(
@@ -219,7 +226,11 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
 
 
 def _compared(part: Any) -> Any:
-    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers."""
+    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers, and
+    the last bits of a horizon.
+    """
+    if isinstance(part, float):
+        return rounded_tau(part)
     if not isinstance(part, Mapping):
         return part
     skipped = {"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS}

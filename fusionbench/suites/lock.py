@@ -194,6 +194,11 @@ def _is_lock(content: Mapping[str, Any]) -> bool:
     return isinstance(protocol, Mapping) and type(suite.get("seed")) is type(protocol.get("repeats")) is int
 
 
+def is_older(lock: Mapping[str, Any]) -> bool:
+    """Whether it was written under another RESULTS_VERSION: keys and fingerprints are not those that are made now."""
+    return bool(lock.get("results_version") != RESULTS_VERSION)
+
+
 _REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 

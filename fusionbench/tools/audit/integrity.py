@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
+from fusionbench.suites.lock import is_older
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -217,15 +218,24 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         stored: the lock of the results.
         now: the lock that the plan would be given now.
     """
-    parts = ("fusionbench", "results_version", "suite", "cells", "datasets", "models", "options")
+    older = is_older(stored)
+    parts = ("fusionbench", "suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
+    skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
     plain = json.loads(json.dumps(now))
-    differing = [name for name in parts if _compared(stored.get(name)) != _compared(plain.get(name))]
+    differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
     why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
     findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
+    if older:
+        version = stored.get("results_version")
+        findings += [Finding("data, hashed in another way then", f"written under RESULTS_VERSION {version}")]
     return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
 
 
-def _compared(part: Any) -> Any:
+_NO_NUMBER = frozenset({"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS})
+_NOT_THEN = frozenset({"identity", "fingerprint", "checksums", "warnings"})  # absent, or hashed in another way
+
+
+def _compared(part: Any, skipped: Container[str]) -> Any:
     """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers, and
     the last bits of a horizon.
     """
@@ -233,5 +243,4 @@ def _compared(part: Any) -> Any:
         return rounded_tau(part)
     if not isinstance(part, Mapping):
         return part
-    skipped = {"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS}
-    return {name: _compared(value) for name, value in part.items() if name not in skipped}
+    return {name: _compared(value, skipped) for name, value in part.items() if name not in skipped}

@@ -194,6 +194,9 @@ def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterato
         yield "mixed code", f"its {n} cells were computed by {len(sources)} states of the code of {', '.join(names)}"
     elif known and known[0] != source_of(registry, "models", cells[0].cell.model.name):
         yield "other code than installed", f"{known[0]['distribution']} {known[0]['version']}, changed since"
+    threads = sorted({record.get("environment", {}).get("threads", 1) for record in about})
+    if len(threads) > 1:
+        yield "mixed threads", f"its {n} cells were computed with {' and '.join(map(str, threads))} threads"
     commits = [str(record.get("git_commit", "")) for record in about]
     if len(set(commits)) > 1:
         yield "mixed commits", f"its {n} cells are of {len(set(commits))} commits of fusionbench"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -9,12 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fusionbench import Case, SurvivalTarget
 from fusionbench.builtin.synthetic import Synthetic, SyntheticCohort, SyntheticOptions
+from fusionbench.builtin.table.dataset import Table, TableOptions
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.fingerprint import DIGITS, digest, rounded
@@ -102,8 +105,8 @@ test_patterns = ["full", "half"]
 """
 
 
-def planned(registry: Registry, cohort: Cohort) -> Plan:
-    return expand(parse_suite("two", SUITE, "two.toml"), registry, lambda ref, unit: cohort)
+def planned(registry: Registry, cohort: Cohort, text: str = SUITE) -> Plan:
+    return expand(parse_suite("two", text, "two.toml"), registry, lambda ref, unit: cohort)
 
 
 def test_another_processor_has_the_same_cohort_keys_and_folds(registry: Registry) -> None:
@@ -134,3 +137,57 @@ def test_a_default_that_is_written_out_is_the_same_cohort(registry: Registry) ->
     )
     assert (usual.identity, usual.fingerprint) == (written.identity, written.fingerprint)
     assert usual.identity == "synthetic[cases=30,noise=2]"
+
+
+# A user's table on another processor, with its rows in another order
+
+TOML = """
+table = "cohort.csv"
+id = "id"
+[outcome]
+time = "time"
+unit = "day"
+event = "event"
+[modality.table]
+columns = ["x", "level"]
+"""
+OF_TABLE = (
+    SUITE.replace('"synthetic"', '"table"').replace('["vector", "bag"]', '["table"]').replace("late-fusion", "cox")
+)
+written = st.decimals(-10000, 10000, allow_nan=False, places=3).map(float)
+
+
+def table_cohort(registry: Registry, frame: pd.DataFrame, separator: str = ",") -> Cohort:
+    with tempfile.TemporaryDirectory() as folder:
+        frame.to_csv(Path(folder) / "cohort.csv", index=False, sep=separator, lineterminator="\r\n")
+        (Path(folder) / "cohort.toml").write_text(f'separator = "{separator}"\n{TOML}')
+        dataset = Table(TableOptions(file=f"{folder}/cohort.toml"), Path("nowhere"))
+        return load_cohort(dataset, registry.modalities)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.data())
+def test_a_users_table_off_by_the_last_bits_is_the_same_cohort(registry: Registry, data: st.DataObject) -> None:
+    n = data.draw(st.integers(24, 40))
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    frame = pd.DataFrame(
+        {
+            "id": [f"p{i:02d}" for i in range(n)],
+            "time": data.draw(st.lists(st.integers(1, 4000).map(float), min_size=n, max_size=n)),
+            "event": [int(i % 3 > 0) for i in range(n)],
+            "x": data.draw(st.lists(written, min_size=n, max_size=n)),
+            "level": data.draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=n, max_size=n)),
+        }
+    )
+    other = frame.assign(time=noisy(frame["time"], rng), x=noisy(frame["x"], rng)).sample(frac=1, random_state=1)
+    here, there = table_cohort(registry, frame), table_cohort(registry, other, ";")
+    assert here.fingerprint == there.fingerprint
+    one, two = planned(registry, here, OF_TABLE), planned(registry, there, OF_TABLE)
+    assert [c.split for c in one.cells] == [c.split for c in two.cells]
+    assert [c.key for c in one.cells] == [c.key for c in two.cells]
+
+    row = data.draw(st.integers(0, n - 1))
+    column = data.draw(st.sampled_from(["time", "x", "level"]))
+    changed = frame.copy()
+    changed.loc[row, column] = "d" if column == "level" else frame.loc[row, column] + 1
+    assert table_cohort(registry, changed).fingerprint != here.fingerprint

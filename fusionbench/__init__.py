@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fusionbench.core.executor import Executor, LostTask, ResourceRequest
     from fusionbench.core.hookspecs import hookimpl
     from fusionbench.core.interfaces import (
+        BESIDE_SUITE,
         Dataset,
         FitContext,
         FittedModality,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BESIDE_SUITE",
     "Attention",
     "Bag",
     "Batch",

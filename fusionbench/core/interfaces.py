@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import SearchSpace
 from fusionbench.core.types import (
     Attention,
@@ -45,6 +46,11 @@ class Options(BaseModel):
 
 BESIDE_SUITE = "a path, relative to the suite that names it"
 """Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file."""
+
+
+def path_options(options: type[BaseModel]) -> tuple[str, ...]:
+    """The options that say where files lie: those marked `BESIDE_SUITE`. They are no part of what a cohort is."""
+    return tuple(name for name, field in options.model_fields.items() if BESIDE_SUITE in field.metadata)
 
 
 _Options = Options  # the classes below have an attribute of the same name
@@ -121,6 +127,16 @@ class Dataset(ABC):
     def __init__(self, options: _Options, home: Path) -> None:
         self.options, self.home = options, home
 
+    @property
+    def identity(self) -> PluginRef:
+        """Name and options that say which cohort it is, wherever its files lie: no path, nothing at its default.
+
+        Random choices depend on it, and the content of the files is in the fingerprint. Override where a path is a
+        part of an option.
+        """
+        chosen = self.options.model_dump(mode="json", exclude_defaults=True, exclude=set(path_options(self.Options)))
+        return PluginRef.of(self.name, **{key: _as_written(value) for key, value in chosen.items()})
+
     @abstractmethod
     def info(self) -> DatasetInfo:
         """What the cohort is: its modalities with their columns, endpoint, licence and checksums.
@@ -155,6 +171,11 @@ class Dataset(ABC):
 
     def convert(self, raw_dir: Path, out_dir: Path) -> None:
         """Turn downloaded files into the tidy files that `cases` reads; called after a fetch."""
+
+
+def _as_written(value: Any) -> Any:
+    """A whole number without its `.0`: `noise=2` and `noise=2.0` are one choice."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Predictor(ABC):

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.interfaces import path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 
 
 def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
-    """The plugin's validated Options for a reference.
+    """The plugin's validated Options for a reference, with its paths as seen from the working directory.
 
     Raises:
         SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
     """
     cls = registry.get(kind, ref.name)
     try:
-        return cls.Options.model_validate(dict(ref.options))
+        return _located(cls.Options.model_validate(dict(ref.options)), ref.folder)
     except ValidationError as error:
         lines = []
         for e in error.errors():
@@ -30,3 +32,13 @@ def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
             else:
                 lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
         raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error
+
+
+def _located(options: BaseModel, folder: str) -> BaseModel:
+    """The options with their paths, also those at their defaults, as seen from the working directory."""
+    given = {name: getattr(options, name) for name in path_options(type(options))} if folder else {}
+    return options.model_copy(update={name: _inside(folder, path) for name, path in given.items() if path})
+
+
+def _inside(folder: str, path: str) -> str:
+    return os.path.normpath(os.path.join(folder, os.path.expanduser(path)))

@@ -24,10 +24,12 @@ class PluginRef:
 
     Attributes:
         name: with its distribution, `distribution:name`, where two distributions bring the same name.
+        folder: where relative paths among the options begin; empty = the working directory. No part of the text.
     """
 
     name: str
     options: tuple[tuple[str, Any], ...] = ()
+    folder: str = ""
 
     @classmethod
     def parse(cls, text: str) -> PluginRef:
@@ -57,7 +59,7 @@ class PluginRef:
 
     def with_options(self, options: Mapping[str, Any]) -> PluginRef:
         """The same plugin with `options` laid over its own."""
-        return PluginRef(self.name, _frozen({**dict(self.options), **options}))
+        return PluginRef(self.name, _frozen({**dict(self.options), **options}), self.folder)
 
     def __str__(self) -> str:
         return self._written

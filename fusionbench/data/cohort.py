@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from fusionbench.core.interfaces import Dataset, Modality
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.timing import LOAD, span
 from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, SurvivalTarget
+from fusionbench.data.fingerprint import cohort_fingerprint
 
 
 @dataclass(frozen=True)
@@ -27,11 +26,12 @@ class Cohort:
     """A dataset that has been read and checked.
 
     Attributes:
-        label: the dataset with its options that are not the defaults.
+        label: the dataset with its options that are not the defaults, for people.
+        identity: the same without paths; random choices depend on it.
         cases: in the dataset's order.
         modalities: readers, in the dataset's order of modalities.
         specs_raw: what is known of each modality before preprocessing; for planning.
-        fingerprint: sha256 of ids, groups, targets, which modalities each case has, checksums and options.
+        fingerprint: sha256 of what it is; see `cohort_fingerprint`.
         folds: the published folds, or None.
     """
 
@@ -40,6 +40,7 @@ class Cohort:
     cases: tuple[Case, ...]
     modalities: Mapping[str, Modality]
     specs_raw: Mapping[str, ModalitySpec]
+    identity: str
     fingerprint: str
     folds: tuple[Fold, ...] | None
 
@@ -92,7 +93,8 @@ def load_cohort(
         cases=cases,
         modalities=modalities,
         specs_raw={name: raw_spec(modality, cases) for name, modality in modalities.items()},
-        fingerprint=_fingerprint(dataset, info, cases),
+        identity=str(dataset.identity),
+        fingerprint=cohort_fingerprint(dataset, info.checksums, cases),
         folds=None if published is None else tuple(published),
     )
 
@@ -205,18 +207,3 @@ def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, ne
             f"{label}, modality {name!r}: {len(empty)} columns have no value in any case, the first is {first}; "
             "leave them out"
         )
-
-
-def _fingerprint(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> str:
-    digest = hashlib.sha256()
-    for line in _facts(dataset, info, cases):
-        digest.update(json.dumps(line, sort_keys=True).encode() + b"\n")
-    return digest.hexdigest()
-
-
-def _facts(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> Iterator[list[Any]]:
-    """JSON values that the fingerprint is made of; the values of modalities are covered by the checksums."""
-    yield [dataset.name, dataset.version, dataset.options.model_dump(mode="json"), dict(info.checksums)]
-    for case in cases:
-        target = None if case.target is None else [float(case.target.time), bool(case.target.event)]
-        yield [case.id, case.group, target, sorted(case.refs)]

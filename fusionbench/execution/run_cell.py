@@ -266,7 +266,7 @@ def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> Su
 def fit_seed(cell: Cell) -> int:
     """What a cell's fit depends on: initialisation, order of cases, dropout."""
     return derive(
-        cell.seed, "fit", str(cell.dataset), str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
+        cell.seed, "fit", cell.cohort_name, str(cell.model), "+".join(cell.modalities), cell.repeat, cell.fold
     )
 
 

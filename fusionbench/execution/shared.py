@@ -116,7 +116,7 @@ class SharedResources:
         over = cell.masked_over or cell.modalities
         ids = {*cell.split.train, *cell.split.val}
         present = present_modalities((c for c in self._protocol_cohort(cell, over).cases if c.id in ids), over)
-        root = derive(cell.seed, "train-masks", str(cell.dataset), cell.repeat, cell.fold)
+        root = derive(cell.seed, "train-masks", cell.cohort_name, cell.repeat, cell.fold)
         pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
         return make_masks(pattern, present, over, 1, root)[0]
 
@@ -126,7 +126,7 @@ class SharedResources:
         A protocol may have it fitted on the whole cohort instead; the ledger then says so.
         """
         cases = {c.id: c for c in cohort.cases}
-        everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(cases)
+        everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(sorted(cases))
         parts = []
         for name in cell.modalities:
             seen = tuple(i for i in everyone if name in cases[i].refs and name not in hidden.get(i, ()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 import pandas as pd
 
@@ -45,17 +46,25 @@ class Analysis:
         return dict(zip(row_keys(cells), stored.fillna(named).astype(int), strict=True))
 
 
-def analyse(frames: Frames, *, directions: Mapping[str, bool | None], seed: int, draws: int = DRAWS) -> Analysis:
+def analyse(
+    frames: Frames,
+    *,
+    directions: Mapping[str, bool | None],
+    seed: int,
+    draws: int = DRAWS,
+    identities: Mapping[str, str] = MappingProxyType({}),
+) -> Analysis:
     """Check the frames, resample patients, and rank the rows.
 
     Args:
         directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
         seed: of the bootstrap; the suite's.
+        identities: dataset to which cohort it is; see `identities_of`.
 
     Raises:
         ResultsError: the stored frames contradict one another.
     """
-    stored = CheckedFrames.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions, identities)
     values = fold_values(stored.folds)
     bootstraps = bootstrap_variants(stored, seed=seed, draws=draws)
     return Analysis(frames, stored, values, bootstraps, comparison_table(stored, values, bootstraps, draws))

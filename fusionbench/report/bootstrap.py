@@ -56,7 +56,7 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
     # The first weighting counts every patient once: it gives the values, the others the draws.
     weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
     try:
-        sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.name), draws=draws)
+        sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.identity), draws=draws)
         weights, redrawn = np.concatenate([weights, sample.weights]), sample.redrawn
     except UndefinedMetric as undefined:
         reason = str(undefined)

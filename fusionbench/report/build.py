@@ -22,7 +22,7 @@ from fusionbench.report.rescore import rescore
 from fusionbench.report.stored_beside import rests_on
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
 from fusionbench.suites import published_numbers
-from fusionbench.suites.lock import make_lock, notes_of, read_lock, run_command
+from fusionbench.suites.lock import identities_of, make_lock, notes_of, read_lock, run_command
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -149,7 +149,7 @@ def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:
     directions = _directions(registry, lock["suite"]["metrics"])
-    return analyse(frames, directions=directions, seed=lock["suite"]["seed"])
+    return analyse(frames, directions=directions, seed=lock["suite"]["seed"], identities=identities_of(lock))
 
 
 def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry) -> Frames:
@@ -208,5 +208,7 @@ def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
 def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registry) -> str:
     """`folds` of one metric as a Markdown table with means, spreads and tie groups."""
     frames, lock = replace(read_frames(store.folder), folds=folds), read_lock(store.folder)
-    table = analyse(frames, directions=_directions(registry, [name]), seed=lock["suite"]["seed"]).table
+    directions = _directions(registry, [name])
+    seed, identities = lock["suite"]["seed"], identities_of(lock)
+    table = analyse(frames, directions=directions, seed=seed, identities=identities).table
     return render(table, "md", title=lock["suite"]["title"])

@@ -11,7 +11,7 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.paired import compare
 from fusionbench.results.frames import Frames, read_frames
-from fusionbench.suites.lock import read_lock
+from fusionbench.suites.lock import identities_of, read_lock
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -36,7 +36,8 @@ def compare_models(
         frames = _side_by_side(frames, read_frames(other.folder), model_b)
         model_b = _theirs(model_b)
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    return compare(frames, model_a, model_b, directions=directions, seed=lock["suite"]["seed"])
+    seed, identities = lock["suite"]["seed"], identities_of(lock)
+    return compare(frames, model_a, model_b, directions=directions, seed=seed, identities=identities)
 
 
 def _theirs(model: str) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pandas as pd
@@ -95,6 +96,7 @@ class CheckedFrames:
         folds: folds.csv.
         plans: (dataset, variant) to its test folds.
         directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
+        identities: dataset to the cohort's identity, by which resampling is seeded; of others it is their name.
     """
 
     cells: pd.DataFrame
@@ -103,9 +105,16 @@ class CheckedFrames:
     targets: pd.DataFrame
     plans: Mapping[tuple[str, str], FoldPlan]
     directions: Mapping[str, bool | None]
+    identities: Mapping[str, str] = field(default_factory=dict)
+
+    def identity(self, dataset: str) -> str:
+        """Which cohort a dataset is, wherever its files lie."""
+        return self.identities.get(dataset, dataset)
 
     @classmethod
-    def of(cls, frames: Frames, directions: Mapping[str, bool | None]) -> CheckedFrames:
+    def of(
+        cls, frames: Frames, directions: Mapping[str, bool | None], identities: Mapping[str, str] = MappingProxyType({})
+    ) -> CheckedFrames:
         """The frames after the check.
 
         Raises:
@@ -129,7 +138,7 @@ class CheckedFrames:
         unplanned = {(row[0], row[3]) for row in known} - plans.keys()
         if unplanned:
             raise ResultsError(f"no fold sizes are stored for dataset and variant {' · '.join(min(unplanned))}")
-        return cls(cells, folds, predictions, frames.targets, plans, directions)
+        return cls(cells, folds, predictions, frames.targets, plans, directions, identities)
 
 
 def _compact(predictions: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -131,6 +132,7 @@ def compare(
     directions: Mapping[str, bool | None],
     seed: int,
     draws: int = DRAWS,
+    identities: Mapping[str, str] = MappingProxyType({}),
 ) -> pd.DataFrame:
     """One model against another, wherever both were run, on the patients that both have.
 
@@ -141,6 +143,7 @@ def compare(
         model_a, model_b: as in the table, with their options.
         directions: metric to higher_is_better; a metric without direction is not compared.
         seed: of the bootstrap; the suite's.
+        identities: dataset to which cohort it is; see `identities_of`.
 
     Returns:
         PAIR_COLUMNS and n_cases, the cases that both rows were tested on.
@@ -148,7 +151,7 @@ def compare(
     Raises:
         ResultsError: if a model is not in the results, or the two never meet.
     """
-    stored = CheckedFrames.of(frames, directions)
+    stored = CheckedFrames.of(frames, directions, identities)
     models = sorted(set(stored.cells["model"].astype(str)))
     for model in (model_a, model_b):
         if model not in models:

@@ -26,6 +26,7 @@ class FollowUp:
     Attributes:
         time, event: (case,) months; bool.
         patient: (case,) which patient each case is of.
+        identity: which cohort it is, wherever its files lie; its patients are resampled by it.
     """
 
     name: str
@@ -33,6 +34,7 @@ class FollowUp:
     time: Floats
     event: NDArray[np.bool_]
     patient: Ints
+    identity: str
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
         time=frame["time"].to_numpy(np.float64),
         event=frame["event"].to_numpy(bool),
         patient=np.unique(patient, return_inverse=True)[1].astype(np.int64),
+        identity=stored.identity(dataset),
     )
 
 

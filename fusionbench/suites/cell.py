@@ -16,8 +16,12 @@ from fusionbench.core.types import Case, Fold, Member
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.suites.suite import BASE, Suite
 
-RESULTS_VERSION = 2
-"""Bumped when a change of floors 1 to 3 changes results; part of every key."""
+RESULTS_VERSION = 3
+"""Bumped when a change of the core changes results or what keys are made of; part of every key.
+
+3: keys and seeds hold no path, and numbers are rounded before they are hashed. Numbers are those of version 2, except
+of suites of the user's own files.
+"""
 
 ORACLE = "oracle"
 """The row of the oracle baseline: the true hazards, where a cohort knows them."""
@@ -33,8 +37,10 @@ class Cell:
     """One model on one fold; everything `run_cell` needs beside the cohort and the registry.
 
     Attributes:
+        dataset: as the suite writes it, for people and for reading it.
+        cohort_name: which cohort it is, wherever its files lie (`Dataset.identity`); random choices depend on it.
         patterns: missing-modality patterns of its test fold, expanded.
-        tau, the dataset's horizon in months, and `split` are frozen into the key.
+        tau: the dataset's horizon in months; in the key with `TAU_DIGITS` digits.
         members: models it builds on, with the keys of their cells.
         tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
@@ -57,6 +63,7 @@ class Cell:
     metrics: tuple[str, ...]
     tau: float
     split: Fold
+    cohort_name: str
     policy: str = ""
     members: tuple[tuple[Member, str], ...] = ()
     tuned: tuple[tuple[str, Any], ...] = ()
@@ -162,12 +169,20 @@ def cell_key(canonical_ingredients: str) -> str:
     return hashlib.sha256(canonical_ingredients.encode()).hexdigest()[:20]
 
 
+TAU_DIGITS = 6
+
+
+def rounded_tau(tau: float) -> float:
+    """A horizon with `TAU_DIGITS` significant digits, as keys have it: processors differ in the last bits of one."""
+    return float(f"{tau:.{TAU_DIGITS}g}")
+
+
 def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[Mask]]:
     """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
     test = set(cell.split.test)
     hides = any(pattern != "full" for pattern in cell.patterns)
     present = present_modalities((c for c in cases if c.id in test), cell.modalities) if hides else {}
-    root = derive(cell.seed, "masks", str(cell.dataset), cell.repeat, cell.fold)
+    root = derive(cell.seed, "masks", cell.cohort_name, cell.repeat, cell.fold)
     draws = cell.protocol.mask_draws
     return {p: make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
 

@@ -96,6 +96,7 @@ def _dataset(
         "title": cohort.info.title,
         "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
         "version": registry.dataset(ref.name).version,
+        "identity": cohort.identity,
         **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
         "cases": {unit: len(of.cases) for unit, of in units.items()},
@@ -121,6 +122,11 @@ def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
         name: [*of.get("notes", []), *(f"warning: {warning['text']}" for warning in of.get("warnings", []))]
         for name, of in lock["datasets"].items()
     }
+
+
+def identities_of(lock: Mapping[str, Any]) -> dict[str, str]:
+    """Dataset as written to which cohort it is, by which resampling is seeded; older locks had one name for both."""
+    return {name: str(of.get("identity", name)) for name, of in lock["datasets"].items()}
 
 
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
@@ -189,6 +195,11 @@ def _is_lock(content: Mapping[str, Any]) -> bool:
         return False
     protocol = suite.get("protocol")
     return isinstance(protocol, Mapping) and type(suite.get("seed")) is type(protocol.get("repeats")) is int
+
+
+def is_older(lock: Mapping[str, Any]) -> bool:
+    """Whether it was written under another RESULTS_VERSION: keys and fingerprints are not those that are made now."""
+    return bool(lock.get("results_version") != RESULTS_VERSION)
 
 
 _REMEDY = "finished cells are kept: run the suite and it is written anew"

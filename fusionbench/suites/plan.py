@@ -19,7 +19,7 @@ from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data import splits
 from fusionbench.data.masks import check_pattern, expand_patterns, hidden_from_all, mask_hash
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
-from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, test_masks
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau, test_masks
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import check_names
@@ -48,7 +48,7 @@ def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; that name is reserved for the oracle baseline")
     _check_modalities(suite, cohorts)
-    found = read_tuned(suite, registry)
+    found = read_tuned(suite)
     rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
     return Plan(suite, tuple(_ordered(rows)))
 
@@ -212,11 +212,12 @@ class _Maker:
             seed=self.suite.seed,
             skip=skip,
             policy=policy,
-            key=_skip_key(self.dataset, model, modalities, self.variant, repeat, fold) if skip else "",
+            key=_skip_key(self.about_dataset, model, modalities, self.variant, repeat, fold) if skip else "",
             patterns=self.patterns(modalities),
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
+            cohort_name=self.cohort.identity,
             listed=not parent,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
         )
@@ -258,6 +259,7 @@ class _Maker:
             metrics=self.suite.metrics,
             tau=self.tau,
             split=split,
+            cohort_name=self.cohort.identity,
         )
         return self.keyed(cell)
 
@@ -335,7 +337,7 @@ class _Maker:
         return self.written[id(value)][1]
 
     def ingredients(self, cell: Cell, members: Sequence[str]) -> dict[str, Any]:
-        """What the key is the hash of. Seeds depend on dataset and model as written, so that is part of it."""
+        """What the key is the hash of. Seeds depend on the cohort's identity and the model as written."""
         return {
             "results_version": RESULTS_VERSION,
             "dataset": self.about_dataset,
@@ -345,7 +347,7 @@ class _Maker:
             "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
             "protocol": self.about_protocol,
             "patterns": self.listed(cell.patterns),
-            "tau": cell.tau,
+            "tau": rounded_tau(cell.tau),
             "split": self._fold_hash(cell),
             "masks": self._mask_hash(cell),
             "seed": cell.seed,
@@ -358,7 +360,7 @@ class _Maker:
     def _about_dataset(self) -> dict[str, Any]:
         dataset = self.registry.dataset(self.dataset.name)
         about = {"name": dataset.name, "version": dataset.version, "fingerprint": self.cohort.fingerprint}
-        return {**about, "written": str(self.dataset)}
+        return {**about, "identity": self.cohort.identity}
 
     def _about_model(self, ref: PluginRef, written: str) -> dict[str, Any]:
         about: dict[str, Any] = {"name": ref.name}
@@ -372,8 +374,9 @@ class _Maker:
 
     def _about_modality(self, name: str) -> dict[str, Any]:
         use = self.cohort.info.modalities[name]
-        version = self.registry.modalities[use.modality].version
-        return {"kind": use.modality, "version": version, "options": dict(use.options)}
+        reader = self.registry.modalities[use.modality]
+        options = reader.Options.model_validate(dict(use.options)).model_dump(mode="json", exclude_defaults=True)
+        return {"kind": use.modality, "version": reader.version, "options": options}
 
 
 def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:
@@ -381,7 +384,7 @@ def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:
 
 
 def _skip_key(
-    dataset: PluginRef, model: PluginRef, modalities: tuple[str, ...], variant: str, repeat: int, fold: int
+    dataset: Mapping[str, Any], model: PluginRef, modalities: tuple[str, ...], variant: str, repeat: int, fold: int
 ) -> str:
-    content = [str(dataset), str(model), "+".join(modalities), variant, repeat, fold]
+    content = [dataset, str(model), "+".join(modalities), variant, repeat, fold]
     return "skip-" + hashlib.sha256(canonical(content).encode()).hexdigest()[:15]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
 from fusionbench.core.errors import SuiteError, did_you_mean
-from fusionbench.core.interfaces import BESIDE_SUITE
+from fusionbench.core.interfaces import path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder
@@ -137,7 +138,7 @@ def load_suite(registry: Registry, name: str) -> Suite:
         suite = parse_suite(known, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
-    if isinstance(path, Path):  # paths in the file are relative to it; from here on to the working directory
+    if isinstance(path, Path):
         datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
         suite = suite.model_copy(update={"datasets": datasets})
     suite._file = path
@@ -171,23 +172,34 @@ def _is_path(name: str) -> bool:
 
 
 def dataset_from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
-    """A dataset whose paths are relative to `folder`, as seen from here."""
-    return _moved(ref, registry, lambda path: os.path.normpath(folder / Path(path).expanduser()))
+    """A dataset as a file in `folder` writes it: relative paths among its options begin there.
+
+    A dataset without paths, and one that is not installed, stays as it is.
+    """
+    paths = _paths_of(ref, registry)
+    if not paths:
+        return ref
+    written = ref.with_options({key: value for key, value in paths.items() if key in dict(ref.options)})
+    return replace(written, folder="" if folder == Path() else folder.as_posix())
 
 
 def dataset_for_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
-    """The inverse: a dataset as a file in `folder` has to write it. Absolute paths stay."""
-    return _moved(ref, registry, lambda path: path if os.path.isabs(path) else os.path.relpath(path, folder))
+    """A dataset as a file in another folder has to write it, so that it reads the same files. Absolute paths stay."""
+    paths = {
+        key: os.path.join(ref.folder, os.path.expanduser(value)) for key, value in _paths_of(ref, registry).items()
+    }
+    moved = {key: path if os.path.isabs(path) else os.path.relpath(path, folder) for key, path in paths.items()}
+    return replace(ref.with_options({key: Path(path).as_posix() for key, path in moved.items()}), folder="")
 
 
-def _moved(ref: PluginRef, registry: Registry, change: Callable[[str], str]) -> PluginRef:
-    """With other paths, where its options name a file beside the suite; an unknown dataset as it is."""
+def _paths_of(ref: PluginRef, registry: Registry) -> dict[str, str]:
+    """The paths among a dataset's options, written or by default, without `./` and repeated separators."""
     if not registry.knows("datasets", ref.name):
-        return ref
-    fields = registry.dataset(ref.name).Options.model_fields
-    beside = [key for key, _ in ref.options if key in fields and BESIDE_SUITE in fields[key].metadata]
-    paths = {key: value for key, value in ref.options if key in beside and isinstance(value, str)}
-    return ref.with_options({key: change(value) for key, value in paths.items()})
+        return {}
+    options = registry.dataset(ref.name).Options
+    given = dict(ref.options)
+    paths = {key: given.get(key, options.model_fields[key].default) for key in path_options(options)}
+    return {key: Path(path).as_posix() for key, path in paths.items() if isinstance(path, str) and path}
 
 
 def parse_suite(name: str, text: str, where: str) -> Suite:
@@ -316,7 +328,7 @@ def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tu
     chosen: list[PluginRef] = []
     for text in wanted:
         ref, adds = PluginRef.parse(text), "[" in text
-        same = [r for r in have if r == ref or (not adds and r.name == ref.name)]
+        same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
         if not same and not adds:
             raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
         chosen += same or [ref]

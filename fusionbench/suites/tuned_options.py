@@ -7,21 +7,17 @@ case has influenced the options that it is tested with.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN
 from fusionbench.suites.cell import CellPosition
-from fusionbench.suites.suite import dataset_for_folder, dataset_from_folder
 
 if TYPE_CHECKING:
-    from fusionbench.core.registry import Registry
     from fusionbench.suites.suite import Suite
 
 
@@ -107,7 +103,7 @@ class TunedOptions:
         return found
 
 
-def read_tuned(suite: Suite, registry: Registry) -> TunedOptions:
+def read_tuned(suite: Suite) -> TunedOptions:
     """The studies that a suite's key `tuned` names, a file beside it.
 
     Raises:
@@ -116,24 +112,7 @@ def read_tuned(suite: Suite, registry: Registry) -> TunedOptions:
     if suite.tuned is None:
         return TunedOptions()
     where, text = suite.read_beside("tuned")
-    studies = parse_record(text, where).study
-    if isinstance(suite.file, Path):
-        studies = from_folder(studies, registry, suite.file.parent)
-    return TunedOptions(where, {study.position: study for study in studies})
-
-
-def from_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
-    """Studies of a file in `folder`, their datasets as seen from here."""
-    return tuple(_renamed(s, dataset_from_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
-
-
-def for_folder(studies: Iterable[Study], registry: Registry, folder: Path) -> tuple[Study, ...]:
-    """The inverse: studies as a file in `folder` has to write them."""
-    return tuple(_renamed(s, dataset_for_folder(PluginRef.parse(s.dataset), registry, folder)) for s in studies)
-
-
-def _renamed(study: Study, dataset: PluginRef) -> Study:
-    return study.model_copy(update={"dataset": str(dataset)})
+    return TunedOptions(where, {study.position: study for study in parse_record(text, where).study})
 
 
 def parse_record(text: str, where: str) -> TuningRecord:

@@ -13,10 +13,11 @@ from fusionbench.core.registry import Registry, names_folder
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
-from fusionbench.suites.lock import LOCK, read_lock, suite_from_lock
+from fusionbench.suites.lock import LOCK, is_older, read_lock, suite_from_lock
 from fusionbench.suites.plan import expand
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite, load_suite, narrow_suite, suite_name
+from fusionbench.tools.older_results import as_stored
 
 
 def plan_suite(name: str, resources: SharedResources, selection: Selection = WHOLE) -> Plan:
@@ -60,7 +61,8 @@ def plan_as_run(
     suite = selection.narrow(suite)
     if installed_only:
         suite = without_models(suite, uninstalled_models(suite, lock, resources.registry))
-    return selection.pick(expand(suite, resources.registry, resources.cohort)), store
+    plan = selection.pick(expand(suite, resources.registry, resources.cohort))
+    return (as_stored(plan, store, resources) if is_older(lock) else plan), store
 
 
 def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry) -> dict[str, str]:

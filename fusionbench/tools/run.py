@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.core.errors import DataError
+from fusionbench.core.errors import DataError, ResultsError
 from fusionbench.core.executor import Executor
 from fusionbench.core.guard import refuse_replaced_functions
 from fusionbench.execution.executors.options import RunOptions, choose
@@ -22,8 +22,8 @@ from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.results.integrity import set_aside
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import Cell, Plan
-from fusionbench.suites.lock import LOCK, lock_text
+from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan
+from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.planning import plan_suite, results_of
@@ -147,6 +147,8 @@ def run_suite(
     with hold(store.folder) as dead:
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
+        for line in older_lines(store):
+            reporter.note(line)
         lock = lock_of(whole or plan, resources)
         for line in warning_lines(lock):
             reporter.note(line)
@@ -166,6 +168,19 @@ def run_suite(
         if live and report.table is not None and ran:
             live.end(table_rows(store), mlflow.suite_files(store.folder))
     return replace(report, outdated=outdated, notes=live.notes if live else ())
+
+
+def older_lines(store: Store) -> Iterator[str]:
+    """One line where the results there are of another RESULTS_VERSION."""
+    try:
+        lock = read_lock(store.folder) if store.has_file(LOCK) else None
+    except ResultsError:  # a damaged lock is written anew
+        return
+    if lock is not None and is_older(lock):
+        yield (
+            f"{store.folder} has results of RESULTS_VERSION {lock.get('results_version')}, this is {RESULTS_VERSION}: "
+            "they are kept, and computed once more under new keys"
+        )
 
 
 SHOWN_WARNINGS = 3

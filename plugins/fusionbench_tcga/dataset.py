@@ -63,6 +63,12 @@ class Tcga(Dataset):
         self._reader = Reader(home, str(PluginRef.of(self.name, **chosen)))
 
     @property
+    def identity(self) -> PluginRef:
+        """The option `image` without the place of its files."""
+        identity = super().identity
+        return identity.with_options({k: self._image for k, _ in identity.options if k == "image"})
+
+    @property
     def table_path(self) -> str:
         return f"porpoise/datasets_csv_mutsig/tcga_{self.cohort}_all_clean.csv.zip"
 

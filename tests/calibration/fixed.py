@@ -50,8 +50,8 @@ def compared(seed: int, setting: Setting, population: Population, draws: int) ->
 
 
 def cohort_of(sample: Sample) -> FollowUp:
-    n = len(sample.time)
-    return FollowUp("calibration", tuple(f"{i:05d}" for i in range(n)), sample.time, sample.event, np.arange(n))
+    ids, name = tuple(f"{i:05d}" for i in range(len(sample.time))), "calibration"
+    return FollowUp(name, ids, sample.time, sample.event, np.arange(len(ids)), name)
 
 
 def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[RowPattern], list[FoldPredictions]]:

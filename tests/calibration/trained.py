@@ -116,7 +116,7 @@ def _targets(cohort: Cohort) -> FollowUp:
     ids = tuple(sorted(cohort.targets))
     time = np.array([cohort.targets[i].time for i in ids])
     event = np.array([cohort.targets[i].event for i in ids])
-    return FollowUp("twins", ids, time, event, np.arange(len(ids)))
+    return FollowUp("twins", ids, time, event, np.arange(len(ids)), "twins")
 
 
 def _tested(line: RowPattern, fold: int, result: CellResult, cohort: FollowUp) -> FoldPredictions:

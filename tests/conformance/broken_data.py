@@ -155,6 +155,32 @@ class NoChecksums(SoundCohort):
         return replace(super().info(), checksums={})
 
 
+@fails("same-anywhere")
+class PathIsIdentity(SoundCohort):
+    """Reads a file of the user's, and does not say which option is its path."""
+
+    own_files = True
+
+    class Options(Options):
+        """
+        Attributes:
+            file: the times.
+        """
+
+        file: str = "times.txt"
+
+    @classmethod
+    def example(cls, folder: Path) -> Options:
+        (folder / "times.txt").write_text("\n".join(map(str, range(1, 21))))
+        return cls.Options(file=str(folder / "times.txt"))
+
+    def times(self) -> list[float]:
+        return [float(line) for line in Path(self.options.file).read_text().split()]
+
+    def sources(self) -> Sequence[Source]:
+        return ()
+
+
 @fails("writes-nothing")
 class KeepsTable(SoundCohort):
     def cases(self, unit: str = "patient") -> Sequence[Case]:

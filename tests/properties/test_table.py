@@ -32,7 +32,7 @@ floats = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 4))
 def sheet(columns: dict[str, Any]) -> Sheet:
     frame = pd.DataFrame(columns)
     frame.index = pd.RangeIndex(2, len(frame) + 2)
-    return Sheet("table.csv", frame, "0" * 64)
+    return Sheet("table.csv", frame)
 
 
 @given(st.lists(levels | st.none(), min_size=1, max_size=20))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fusionbench.builtin.table import outcome, slides, vectors
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
@@ -15,6 +15,7 @@ from fusionbench.builtin.table.schema import CohortSchema, data_error, read_sche
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, ModalityUse
+from fusionbench.data.fingerprint import digest
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +23,8 @@ class CohortFiles:
     """A cohort as read from its TOML and files.
 
     Attributes:
-        checksums: name in the TOML to sha256; the TOML itself without what is only printed.
+        checksums: `outcome` and each `modality.NAME` to sha256 of what was read. Names, places, formats and the order
+            of rows of the tables it came from do not matter.
         fold_of: case to the fold that tests it, where folds are published.
     """
 
@@ -78,9 +80,9 @@ class _Reader:
             for id_, group, target in zip(ids, groups, targets, strict=True)
         )
         fold_of = dict(zip(ids, folds, strict=True)) if schema.folds else None
-        self.checksums[self.path.name] = _content(schema)
         uses = {name: self.uses[name] for name in schema.modality if name in self.uses}
-        return CohortFiles(schema, uses, cases, dict(sorted(self.checksums.items())), fold_of, tuple(self.notes))
+        checksums = {"outcome": _sum_of_targets(cases), **dict(sorted(self.checksums.items()))}
+        return CohortFiles(schema, uses, cases, checksums, fold_of, tuple(self.notes))
 
     def _sheet(self, name: str, *ids: str) -> Sheet | None:
         """A table, read once however often it is named; None where it cannot be read, which is added to the problems.
@@ -93,10 +95,7 @@ class _Reader:
             except DataError as error:
                 self.problems.append(str(error))
                 self.sheets[name] = None
-        sheet = self.sheets[name]
-        if sheet is not None:
-            self.checksums[name] = sheet.sha256
-        return sheet
+        return self.sheets[name]
 
     def _ids_of(self, name: str) -> list[str]:
         """Columns of ids that modalities name in a table."""
@@ -144,7 +143,8 @@ class _Reader:
             rows = ids if sheet is table else vectors.read_ids(sheet, id_, self.problems)
             if columns:
                 read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
-                self._take(name, read.use, read.of_case, read.notes)
+                values = [read.of_case[id_] for id_ in sorted(read.of_case)]
+                self._take(name, read.use, read.of_case, read.notes, sorted(read.of_case), np.array(values))
         self.problems += shared_columns(claims)
 
     def _folders(self, ids: list[str]) -> None:
@@ -157,17 +157,23 @@ class _Reader:
             place = self.path.parent / Path(schema.folder).expanduser()
             folder = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
             use = ModalityUse("bag", folder.width, options=dict(schema.options))
-            self.checksums[schema.folder] = folder.sha256
-            self._take(name, use, folder.of_case, folder.notes)
+            owners = sorted((case, [path.name for path in paths]) for case, paths in folder.of_case.items())
+            self._take(name, use, folder.of_case, folder.notes, owners, folder.sha256)
 
-    def _take(self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...]) -> None:
+    def _take(
+        self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...], *content: Any
+    ) -> None:
+        """`content` is what its checksum is made of; the reader's options are in a cell's key themselves."""
+        about = [use.dim, use.features, sorted(use.categorical), dict(use.groups)]
+        self.checksums[f"modality.{name}"] = digest(about, *content)
         self.uses[name], self.refs[name] = use, dict(of_case)
         self.notes += notes
         if not of_case and not self.problems:
             self.problems.append(f"modality.{name}: no case has it; check the ids, or leave it out")
 
 
-def _content(schema: CohortSchema) -> str:
-    """sha256 of the TOML's content, without what is only printed."""
-    content = schema.model_dump(mode="json", exclude={"title", "citation", "licence"})
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def _sum_of_targets(cases: Sequence[Case]) -> str:
+    """sha256 of the follow-up of each case, in the order of their ids."""
+    known = {case.id: case.target for case in cases if case.target is not None}
+    events = [[id_, known[id_].event] for id_ in sorted(known)]
+    return digest(events, np.array([known[id_].time for id_ in sorted(known)]))

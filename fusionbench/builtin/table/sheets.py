@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import warnings
 import zipfile
@@ -34,12 +33,10 @@ class Sheet:
     Attributes:
         name: the file as the TOML names it.
         frame: its cells; the index is the row's number in the file, 1 being the header.
-        sha256: of the file.
     """
 
     name: str
     frame: pd.DataFrame
-    sha256: str
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -86,7 +83,7 @@ def read_sheet(folder: Path, name: str, ids: Sequence[str], schema: CohortSchema
     for column in ids:
         if column in frame.columns:
             frame[column] = _ids(frame[column])
-    return Sheet(name, frame, hashlib.sha256(data).hexdigest())
+    return Sheet(name, frame)
 
 
 def _unzipped(name: str, data: bytes) -> tuple[bytes, str]:

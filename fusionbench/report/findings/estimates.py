@@ -79,6 +79,7 @@ class RowMean:
         folds: fold to value.
         n_folds, n_wanted: folds behind the mean, and folds planned.
         complete: no fold is lacking that some other row has; a mean that lacks folds decides nothing.
+        identity: which cohort the row's dataset is, wherever its files lie.
     """
 
     row: RowKey
@@ -92,6 +93,7 @@ class RowMean:
     n_folds: int
     n_wanted: int
     complete: bool
+    identity: str
 
     @property
     def dataset(self) -> str:
@@ -135,7 +137,8 @@ def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) ->
         folds = analysis.values[row, pattern, metric]
         wanted = len(analysis.stored.plans[row[0], row[3]].test_to_train)
         complete = analysis.lacking(row, pattern, metric) is None
-        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), wanted, complete))
+        identity = analysis.stored.identity(row[0])
+        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), wanted, complete, identity))
     return made
 
 
@@ -213,7 +216,7 @@ def compare_rows(one: RowMean, other: RowMean, statistic: Statistic = sub) -> Ro
     value = float(statistic(one.mean, other.mean))
     if one.draws is None or other.draws is None:
         return RowComparison(value, paired=paired)
-    theirs = other.draws if paired else _shuffled(other.draws, other.row)
+    theirs = other.draws if paired else _shuffled(other.draws, other)
     interval = percentile_interval(np.asarray(statistic(one.draws, theirs), dtype=np.float64))
     return RowComparison(value, *interval, paired=paired)
 
@@ -229,7 +232,10 @@ def _of_incomplete(one: RowMean, other: RowMean, statistic: Statistic, *, paired
     return RowComparison(value, folds=f"on {count}", paired=True)
 
 
-def _shuffled(draws: Floats, row: RowKey) -> Floats:
-    """The draws in another order: blocks of a dataset share a seed, so in the same order they would be dependent."""
-    order = np.random.default_rng(derive(0, "unpaired", *row)).permutation(len(draws))
+def _shuffled(draws: Floats, row: RowMean) -> Floats:
+    """The draws in another order: blocks of a dataset share a seed, so in the same order they would be dependent.
+
+    Cohorts of the user's own files share one, too.
+    """
+    order = np.random.default_rng(derive(0, "unpaired", row.identity, *row.row[1:])).permutation(len(draws))
     return np.asarray(draws[order], dtype=np.float64)

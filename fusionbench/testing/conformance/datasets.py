@@ -39,13 +39,15 @@ class DatasetSubject:
     @cached_property
     def options(self) -> Options:
         """Its default options, or those of its own example."""
-        if not self.cls.own_files:
-            return self.cls.Options()
+        return self.example() if self.cls.own_files else self.cls.Options()
+
+    def example(self) -> Options:
+        """Options that read an example written into a folder of its own, which is there for as long as this object."""
         example = getattr(self.cls, "example", None)
         if example is None:
             raise Failure(f"{self.cls.__name__} has own_files = True, and no classmethod `example(folder) -> options`")
         folder = tempfile.mkdtemp()
-        weakref.finalize(self, shutil.rmtree, folder)  # it lies there for as long as it is checked
+        weakref.finalize(self, shutil.rmtree, folder)
         made: Options = example(Path(folder))
         return made
 
@@ -226,6 +228,23 @@ def checksums(subject: DatasetSubject) -> None:
     bad = [name for name, value in sums.items() if len(value) != 64]
     if not sums or bad:
         raise Failure(f"{dataset_label(subject.dataset)}: {bad[:1] or 'no checksums'}")
+
+
+@CHECKS.add(
+    "same-anywhere",
+    "The user's files are the same cohort in every folder.",
+    cause="a path among the options that is not marked with `BESIDE_SUITE`, or within a checksum.",
+    needs=READS,
+)
+def same_anywhere(subject: DatasetSubject) -> None:
+    if not subject.cls.own_files:
+        raise Skipped("its files are not the user's own")
+    datasets = (subject.dataset, subject.cls(subject.example(), data_home()))
+    here, other = (load_cohort(dataset, subject.registry.modalities) for dataset in datasets)
+    for what in ("identity", "fingerprint"):
+        one, two = getattr(here, what), getattr(other, what)
+        if one != two:
+            raise Failure(f"in two folders its {what} is {one} and {two}")
 
 
 @CHECKS.add(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,8 @@ from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
-from fusionbench.suites.cell import Cell, Plan, canonical, cell_key
+from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
+from fusionbench.suites.lock import is_older
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -92,15 +93,22 @@ def _record_problems(stored: StoredResult) -> Iterator[str]:
     if cell_key(canonical(about.get("ingredients", {}))) != cell.key:
         yield "the recorded inputs have another key"
     expected = {
-        "cell": {**cell_columns(cell), "variant": None},
+        "cell": _comparable(cell_columns(cell)),
         "recipe": cell.recipe.model_dump(mode="json"),
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
     }
-    # A cell of several variants is stored once, under one of their names.
-    recorded = {**about, "cell": {**about.get("cell", {}), "variant": None}}
+    recorded = {**about, "cell": _comparable(about.get("cell", {}))}
     for name, value in expected.items():
         if recorded.get(name) != json.loads(json.dumps(value)):
             yield f"the recorded {name} is not the planned one"
+
+
+def _comparable(columns: Mapping[str, Any]) -> dict[str, Any]:
+    """A cell's columns without the names that suites give: a cell of several variants, or of a dataset that was written
+    in another way, is stored once, under one of its names.
+    """
+    named = {"variant": None, "dataset": None}
+    return {**columns, **named, "tau": rounded_tau(columns["tau"]) if "tau" in columns else None}
 
 
 def scores(
@@ -186,6 +194,9 @@ def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterato
         yield "mixed code", f"its {n} cells were computed by {len(sources)} states of the code of {', '.join(names)}"
     elif known and known[0] != source_of(registry, "models", cells[0].cell.model.name):
         yield "other code than installed", f"{known[0]['distribution']} {known[0]['version']}, changed since"
+    threads = sorted({record.get("environment", {}).get("threads", 1) for record in about})
+    if len(threads) > 1:
+        yield "mixed threads", f"its {n} cells were computed with {' and '.join(map(str, threads))} threads"
     commits = [str(record.get("git_commit", "")) for record in about]
     if len(set(commits)) > 1:
         yield "mixed commits", f"its {n} cells are of {len(set(commits))} commits of fusionbench"
@@ -210,17 +221,29 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         stored: the lock of the results.
         now: the lock that the plan would be given now.
     """
-    parts = ("fusionbench", "results_version", "suite", "cells", "datasets", "models", "options")
+    older = is_older(stored)
+    parts = ("fusionbench", "suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
+    skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
     plain = json.loads(json.dumps(now))
-    differing = [name for name in parts if _compared(stored.get(name)) != _compared(plain.get(name))]
+    differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
     why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
     findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
+    if older:
+        version = stored.get("results_version")
+        findings += [Finding("data, hashed in another way then", f"written under RESULTS_VERSION {version}")]
     return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
 
 
-def _compared(part: Any) -> Any:
-    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers."""
+_NO_NUMBER = frozenset({"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS})
+_NOT_THEN = frozenset({"identity", "fingerprint", "checksums", "warnings"})  # absent, or hashed in another way
+
+
+def _compared(part: Any, skipped: Container[str]) -> Any:
+    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers, and
+    the last bits of a horizon.
+    """
+    if isinstance(part, float):
+        return rounded_tau(part)
     if not isinstance(part, Mapping):
         return part
-    skipped = {"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS}
-    return {name: _compared(value) for name, value in part.items() if name not in skipped}
+    return {name: _compared(value, skipped) for name, value in part.items() if name not in skipped}

@@ -100,7 +100,8 @@ def tune(
         seed=plan.suite.seed,
         study=(),
     )
-    kept = {study.position: study for study in earlier(paths(folder, plan.suite.name)[1], record, resources.registry)}
+    there = earlier(paths(folder, plan.suite.name)[1], record, plan.suite, resources.registry)
+    kept = {study.position: study for study in there}
     folder.mkdir(parents=True, exist_ok=True)
     opened = []
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
@@ -235,7 +236,8 @@ def _study_name(
         "objective": objective.name,
         "seed": cell.seed,
     }
-    return f"{cell.label} · {hashlib.sha256(canonical(about).encode()).hexdigest()[:16]}"
+    named = replace(cell, dataset=PluginRef.parse(cell.cohort_name)).label  # without the place where its files lie
+    return f"{named} · {hashlib.sha256(canonical(about).encode()).hexdigest()[:16]}"
 
 
 def _as_study(cell: Cell, found: SearchResult) -> Study:

@@ -63,7 +63,7 @@ def inner_folds(cell: Cell, cases: Mapping[str, Case], n: int) -> list[Fold]:
     """
     inside = [cases[i] for i in (*cell.split.train, *cell.split.val)]
     protocol = overlay(cell.protocol, {"fold_source": "generated", "folds": n})
-    seed = derive(cell.seed, "inner folds", str(cell.dataset), cell.variant, cell.repeat, cell.fold)
+    seed = derive(cell.seed, "inner folds", cell.cohort_name, cell.variant, cell.repeat, cell.fold)
     try:
         folds = splits.make_folds(inside, protocol, seed, 0)
     except DataError as error:

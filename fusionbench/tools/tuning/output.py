@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import tomli_w
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
 from fusionbench.suites.suite import Suite, dataset_for_folder
-from fusionbench.suites.tuned_options import Study, TuningRecord, for_folder, from_folder, parse_record
+from fusionbench.suites.tuned_options import Study, TuningRecord, parse_record
 
 _HOW = ("suite", "objective", "trials", "inner_folds", "seed")
 """Keys of a record that have to be the same for all of its studies."""
@@ -22,8 +22,8 @@ def paths(folder: Path, suite: str) -> tuple[Path, Path]:
     return folder / f"{suite}-tuned.toml", folder / f"{suite}-tuned.search.toml"
 
 
-def earlier(path: Path, wanted: TuningRecord, registry: Registry) -> tuple[Study, ...]:
-    """Studies that an earlier command wrote there, their datasets as seen from here.
+def earlier(path: Path, wanted: TuningRecord, suite: Suite, registry: Registry) -> tuple[Study, ...]:
+    """Studies that an earlier command wrote there, their datasets as the searched suite writes them.
 
     Raises:
         SuiteError: they were searched in another way, so that a table of both would compare nothing.
@@ -38,19 +38,28 @@ def earlier(path: Path, wanted: TuningRecord, registry: Registry) -> tuple[Study
                 f"{path}: holds studies with {key} = {have!r}, and this asks for {want!r}; ask for the same, or write "
                 "elsewhere with --to"
             )
-    return from_folder(there.study, registry, path.parent)
+    return _renamed(there.study, {new: old for old, new in _names(suite, path.parent, registry).items()})
 
 
 def write(folder: Path, suite: Suite, record: TuningRecord, registry: Registry) -> Path:
     """Both files; the suite names the record. Returns the suite's path."""
     suite_path, record_path = paths(folder, suite.name)
     folder.mkdir(parents=True, exist_ok=True)
-    written = record.model_copy(update={"study": for_folder(record.study, registry, folder)})
+    written = record.model_copy(update={"study": _renamed(record.study, _names(suite, folder, registry))})
     found = written.model_dump(mode="json", exclude_none=True)
     record_path.write_text(f"# {record.command}\n{tomli_w.dumps(found)}", encoding="utf-8")
     text = tomli_w.dumps(_suite(suite, record_path, registry))
     suite_path.write_text(f"# Options found by: {record.command}\n{text}", encoding="utf-8")
     return suite_path
+
+
+def _names(suite: Suite, folder: Path, registry: Registry) -> dict[str, str]:
+    """Dataset as the suite writes it to the same as a file in `folder` has to write it."""
+    return {str(d): str(dataset_for_folder(d, registry, folder)) for d in suite.datasets}
+
+
+def _renamed(studies: Iterable[Study], names: Mapping[str, str]) -> tuple[Study, ...]:
+    return tuple(s.model_copy(update={"dataset": names.get(s.dataset, s.dataset)}) for s in studies)
 
 
 def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:
@@ -59,7 +68,7 @@ def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:
     full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
     published = {"name", "reference", "claims", "counts"}
     text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
-    datasets = [str(dataset_for_folder(d, registry, record.parent)) for d in suite.datasets]
+    datasets = list(_names(suite, record.parent, registry).values())
     listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
     return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}
 

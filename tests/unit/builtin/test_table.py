@@ -250,7 +250,7 @@ def test_the_fingerprint_follows_every_file_and_not_the_title(home: Path) -> Non
     assert len(set(prints)) == len(changes) + 1
     toml(home, "Our patients", "Mine")
     assert read(home).fingerprint == prints[-1]
-    assert set(read(home).info.checksums) == {"cohort.toml", "patients.csv", "rna.csv", "slides.csv", "features"}
+    assert set(read(home).info.checksums) == {"outcome", "modality.clinical", "modality.rna", "modality.slides"}
 
 
 def test_new_patients_have_no_outcome(home: Path) -> None:

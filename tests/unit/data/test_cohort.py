@@ -145,7 +145,6 @@ def test_the_fingerprint_follows_what_is_known_of_the_cohort() -> None:
         toy(spoilt(1, group="other")),
         toy(spoilt(1, target=SurvivalTarget(1, True))),
         toy(fewer),
-        toy(list(reversed(spoilt(0)))),
         toy(options={"size": 7}),
         toy(version="2"),
         toy(info=lambda: DatasetInfo("Toy", Toy.modalities, checksums={"file": "abd"})),

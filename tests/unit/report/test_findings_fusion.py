@@ -281,7 +281,7 @@ def four(*risk: float) -> dict[tuple[int, int], FoldPredictions]:
     return {(0, 0): FoldPredictions(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
 
 
-TIME = FollowUp("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4))
+TIME = FollowUp("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4), "toy")
 ALL = np.array([True] * 4)
 
 

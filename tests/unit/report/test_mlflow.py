@@ -65,6 +65,7 @@ def cell(model: str = "healnet", fold: int = 0, key: str = "", **changes: Any) -
         metrics=("harrell_c_index", "ibs"),
         tau=48.5,
         split=Fold((), (), ()),
+        cohort_name="blca",
         policy="native",
         key=key or f"key-{model}-{fold}",
         ingredients=INGREDIENTS,

@@ -116,6 +116,14 @@ class Versioned:
     Options = ToyOptions
 
 
+class AnyOptions(Options, extra="allow"):
+    """Takes what a test says."""
+
+
+class Reader(Versioned):
+    Options = AnyOptions
+
+
 def registry(**versions: str) -> Registry:
     """`versions` by name of a thing, where it is not "1"."""
 
@@ -127,7 +135,7 @@ def registry(**versions: str) -> Registry:
         (PluginRecord("toys", "toys", "1", "MIT"),),
         {
             "datasets": {name: thing(name, Versioned) for name in ("toy", "other")},
-            "modalities": {"vector": thing("vector", Versioned)},
+            "modalities": {"vector": thing("vector", Reader)},
             "models": {str(m.name): thing(str(m.name), m) for m in models},  # type: ignore[attr-defined]
             "metrics": {name: thing(name, Versioned) for name in ("harrell_c_index", "ibs")},
         },
@@ -141,6 +149,7 @@ class Toy:
     n: int = 40
     names: tuple[str, ...] = ("clinical", "omic")
     fingerprint: str = "f"
+    identity: str = "toy"
     use: Mapping[str, Any] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
     folds: tuple[Fold, ...] | None = None
@@ -249,7 +258,9 @@ def test_a_member_that_is_a_row_too_runs_as_the_row() -> None:
 
 def test_skips_are_rows_with_a_reason_and_never_run() -> None:
     text = SUITE.replace('"late"', '"late", "on-late", "outputs-seen"').replace("[[", '[["image"], [')
-    plan = planned(text.replace('["toy"]', '["toy", "other"]'), other=Toy(names=("clinical", "omic", "image")))
+    plan = planned(
+        text.replace('["toy"]', '["toy", "other"]'), other=Toy(names=("clinical", "omic", "image"), identity="other")
+    )
     reasons = {c.row[:3]: c.skip for c in plan.listed if c.skip}
     assert reasons["toy", "late", "clinical"] == "late fusion needs two modalities"
     assert reasons["toy", "uni", "image"] == "toy has no modality 'image'"
@@ -483,7 +494,6 @@ NEW_KEYS = {
     "training pattern": SUITE.replace("[train]", 'train_pattern = "half"\n[train]'),
     "mask draws": SUITE.replace("[train]", "mask_draws = 3\n[train]"),
     "unit": SUITE.replace("[train]", 'unit = "slide"\n[train]'),
-    "dataset options": SUITE.replace('["toy"]', '["toy[n=40]"]'),
 }
 
 
@@ -519,10 +529,17 @@ def test_a_version_of_one_model_leaves_the_others_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "toy", [Toy(fingerprint="g"), Toy(use={"clip": 3}), Toy(last=40), Toy(names=("omic", "clinical"))]
+    "toy",
+    [
+        Toy(fingerprint="g"),
+        Toy(identity="toy[n=50]"),
+        Toy(use={"clip": 3}),
+        Toy(last=40),
+        Toy(names=("omic", "clinical")),
+    ],
 )
 def test_a_key_changes_with_the_cohort(toy: Toy) -> None:
-    """Its content, how it declares its modalities, its horizon, and which case lacks what."""
+    """Its content, its identity, how it declares its modalities, its horizon, and which case lacks what."""
     both = {c.key for c in planned().todo() if len(c.modalities) == 2}
     assert not both & {c.key for c in planned(toy=toy).todo()}
 

@@ -6,10 +6,10 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
-from fusionbench import Case, DataError, Dataset, DatasetInfo, ModalityUse, Options, SurvivalTarget
+from fusionbench import BESIDE_SUITE, Case, DataError, Dataset, DatasetInfo, ModalityUse, Options, SurvivalTarget
 from numpy.typing import NDArray
 
 from fusionbench_my_plugin.table import Row, read_table
@@ -24,10 +24,11 @@ class CohortOptions(Options):
     """What a suite may set, as `my-plugin[folder=/data/my-cohort]`.
 
     Attributes:
-        folder: where `patients.csv` and `lesions.csv` lie; empty = the made-up ones in this package.
+        folder: where `patients.csv` and `lesions.csv` lie; empty = the made-up ones in this package. Marked as a path,
+            so that it begins beside a suite file that names it, and is no part of what the cohort is.
     """
 
-    folder: str = ""
+    folder: Annotated[str, BESIDE_SUITE] = ""
 
 
 class CsvCohort(Dataset):

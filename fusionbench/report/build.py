@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.results.store import Store
     from fusionbench.suites.cell import Plan
+    from fusionbench.suites.provenance import Record
     from fusionbench.suites.suite import Suite
 
 TableKind = Literal["table", "table.partial"]
@@ -48,12 +49,26 @@ def planned_cohorts(plan: Plan, resources: SharedResources) -> dict[tuple[str, s
     return {(str(dataset), unit): resources.cohort(dataset, unit) for dataset, unit in plan.cohorts}
 
 
-def lock_of(plan: Plan, resources: SharedResources) -> dict[str, Any]:
-    """The content of suite.lock.toml."""
+def lock_of(plan: Plan, resources: SharedResources, records: Sequence[Record]) -> dict[str, Any]:
+    """The content of suite.lock.toml.
+
+    Args:
+        records: what the plan's cells recorded of themselves, which says what computed them; see `finished_records`.
+    """
     units = published_numbers.units(plan.suite)
     counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
     warnings = {(str(d), unit): resources.warnings(d, unit) for d, unit in plan.cohorts}
-    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings)
+    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings, records)
+
+
+def finished_records(plan: Plan, store: Store) -> list[Record]:
+    """What the finished cells of a plan recorded of themselves; of cells that failed nothing.
+
+    Raises:
+        ResultsError: a cell cannot be read.
+    """
+    stored = (store.record(cell.key) for cell in plan.todo() if store.has(cell.key))
+    return [record["record"] for record in stored if record["status"] == "ok"]
 
 
 def metric_versions(registry: Registry) -> dict[str, str]:
@@ -136,7 +151,8 @@ def write_report(
 def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:
     """The sections below a table: what it rests on, then findings."""
     seed = int(lock["suite"]["seed"])
-    return [*rests_on(analysis.frames.cells, store, seed), *findings(analysis, lock, registry)]
+    told = rests_on(analysis.frames.cells, store, seed, lock.get("differences", ()))
+    return [*told, *findings(analysis, lock, registry)]
 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:

@@ -18,14 +18,16 @@ DIRTY = "-dirty"
 """Ends the commit of cells that were computed with uncommitted changes."""
 
 
-def rests_on(cells: pd.DataFrame, store: Store, seed: int) -> Iterator[Section]:
-    """A section on the code of the cells and on the cells stored beside them; none where neither is known.
+def rests_on(cells: pd.DataFrame, store: Store, seed: int, differences: Sequence[str] = ()) -> Iterator[Section]:
+    """A section on what computed the cells and on the cells stored beside them; none where neither is known.
 
     Args:
         cells: of the shown rows (`Frames.cells`).
         seed: of the suite.
+        differences: versions and machines that are not the same in all cells, a line each.
     """
-    notes = (*code_notes(cells), *beside_notes(cells, store, seed))
+    computed = (f"not computed with one version or on one machine: {line}" for line in differences)
+    notes = (*code_notes(cells), *computed, *beside_notes(cells, store, seed))
     if notes:
         yield Section(2, TITLE, notes=notes)
 

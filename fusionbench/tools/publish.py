@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ import tomli_w
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.build import (
+    finished_records,
     frames_of,
     lock_of,
     metric_versions,
@@ -57,7 +59,7 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
     plan, store = plan_as_run(name, out, resources)
     registry, versions = resources.registry, metric_versions(resources.registry)
     missing = [c for c in plan.todo() if store.finished(c, versions) is None]
-    lock = lock_of(plan, resources)
+    lock = lock_of(plan, resources, finished_records(plan, store))
     if missing or write_tables(frames_of(plan, store, resources), store, lock, registry, "table") is None:
         left = f"{len(missing)} of {len(plan.todo())} cells are missing"
         raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', name)}")
@@ -151,14 +153,16 @@ def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:
 
 
 def _origin(plan: Plan, store: Store, made_by: str) -> dict[str, Any]:
-    """Command, cost, and the machines and versions that the cells themselves recorded."""
+    """Command, cost, and the commits, machines and versions that the cells themselves recorded."""
     records = [store.record(c.key) for c in plan.todo()]
     seconds = sum(sum(r["record"]["seconds"].values()) for r in records)
     environments = [r["record"]["environment"] for r in records if "environment" in r["record"]]
+    commits = Counter(str(r["record"].get("git_commit", "not recorded")) for r in records)
     return {
         "command": made_by,
         "cells": len(records),
         "failed": sum(r["status"] == "failed" for r in records),
         "compute_minutes": round(seconds / 60, 1),
+        "commits": dict(sorted(commits.items())),
         "environment": [e for i, e in enumerate(environments) if e not in environments[:i]],
     }

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import AccessError, ResultsError
 from fusionbench.report.document import Section
 from fusionbench.report.model import RowKey, row_key, row_keys, unique
 from fusionbench.results.frames import ROW
@@ -90,6 +90,8 @@ def _not_shown(store: Store, shown: Collection[str]) -> Iterator[_Stored]:
     for key in store.keys():  # noqa: SIM118  # a store is no mapping
         try:
             about = store.record(key)["record"]
+        except AccessError:
+            raise
         except ResultsError:
             continue  # `status` names it
         if key in shown:

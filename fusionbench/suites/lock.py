@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
 from fusionbench.data.splits import fold_hash
@@ -167,7 +167,7 @@ def read_lock(folder: Path) -> dict[str, Any]:
     try:
         lock = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # neither TOML nor UTF-8
-        raise ResultsError(f"{path}: no readable lock ({error}); {_REMEDY}") from None
+        raise ResultsError(file_problem(path, error, _REMEDY)) from None
     if not _is_lock(lock):
         raise ResultsError(f"{path}: it is not what a run writes there; {_REMEDY}")
     return lock

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import fusionbench
 from fusionbench.core import environment
-from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError, file_problem
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.data.downloads import ENVIRONMENT, dataset_rows
@@ -299,6 +299,6 @@ def _machine(folder: Path) -> Iterator[Check]:
         then = run["environment"][0]
         device, python = str(then["device"]), str(then["machine"]["python"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ResultsError(f"{folder / RUN}: cannot be read ({type(error).__name__}: {error})") from error
+        raise ResultsError(file_problem(folder / RUN, error, "publish the run again")) from error
     yield Check("ok" if device == "cpu" else "note", "device", f"{device} when it was run")
     yield _recorded("python", python, platform.python_version())

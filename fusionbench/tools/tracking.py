@@ -10,7 +10,7 @@ from fusionbench.core.errors import FusionBenchError, ResultsError
 from fusionbench.execution.shared import SharedResources
 from fusionbench.report import mlflow
 from fusionbench.report.build import finished_records, lock_of, table_rows
-from fusionbench.suites.lock import LOCK
+from fusionbench.results.store import suites_under
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.tools.planning import not_run, plan_as_run
 
@@ -89,7 +89,7 @@ def suites_run(out: Path) -> list[str]:
     Raises:
         ResultsError: there are none.
     """
-    names = sorted(path.parent.name for path in out.glob(f"*/{LOCK}"))
+    names = suites_under(out)
     if not names:
         raise ResultsError(f"no results under {out}; start with: fusionbench run quickstart --out {out}")
     return names

@@ -51,6 +51,11 @@ _REMEDIES = {
 """What to do about a file that the system refuses; a missing or a damaged file is not among that."""
 
 
+_ELSEWHERE = dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "choose another place with --out, or with --to where the command has it"
+)
+
+
 def file_problem(path: object, error: object, otherwise: str, *, to: Literal["read", "write"] = "read") -> str:
     """One line for a file that cannot be read or written: which, why, what to do.
 
@@ -62,6 +67,7 @@ def file_problem(path: object, error: object, otherwise: str, *, to: Literal["re
     reason = os.strerror(number) if number in _REMEDIES else getattr(error, "strerror", None) or str(error)
     remedy = _REMEDIES.get(number, otherwise)
     if to == "write":
+        remedy = _ELSEWHERE.get(number, remedy)
         return f"{path} could not be written: {reason}; {remedy}"
     return f"{path}: cannot be read ({reason}); {remedy}"
 

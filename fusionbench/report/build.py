@@ -122,11 +122,18 @@ def table_rows(store: Store) -> pd.DataFrame:
 
 
 def write_report(
-    frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, audit: Audit | str, suite: Suite
+    frames: Frames,
+    store: Store,
+    lock: Mapping[str, Any],
+    registry: Registry,
+    audit: Audit | str,
+    suite: Suite,
+    to: Store | None = None,
 ) -> Path:
     """report.html and figures/ in the suite's folder.
 
     Args:
+        to: where they are written instead.
         frames: with their imported models, as `write_tables` stored them.
         audit: or why there is none.
         suite: as its file has it.
@@ -142,10 +149,10 @@ def write_report(
         go_on = command(store.root, "run", store.suite)
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     analysis = _analysed(frames, lock, registry)
-    images = list(write_figures(make_figures(analysis, lock), store))
+    images = list(write_figures(make_figures(analysis, lock), to or store))
     origin = Origin.read(store.folder, run_command(lock, suite))
     below = _below(analysis, store, lock, registry)
-    return store.write_text("report.html", report(analysis, lock, images, audit, origin, below))
+    return (to or store).write_text("report.html", report(analysis, lock, images, audit, origin, below))
 
 
 def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:
@@ -200,16 +207,18 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
     return write_tables(frames, store, lock, registry, "table"), names
 
 
-def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
+def score(store: Store, name: str, registry: Registry, to: Store | None = None) -> pd.DataFrame:
     """A metric from the stored predictions: FOLD_COLUMNS, also written as scores/<metric>.csv.
+
+    Args:
+        to: where it is written; default the suite's folder.
 
     Raises:
         SuiteError: unknown metric. ResultsError: no complete results.
     """
     metric = registry.metric(name)()
     folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: metric})
-    (store.folder / "scores").mkdir(exist_ok=True)
-    store.write_text(f"scores/{name}.csv", folds.to_csv(index=False))
+    (to or store).write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
 
 

@@ -134,7 +134,6 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
 def store_predictions(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
-    (store.folder / FOLDER).mkdir(exist_ok=True)
     return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 

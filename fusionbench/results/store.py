@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,12 @@ class Store:
         self.folder = root / suite
         self.cells = self.folder / "cells"
 
+    @classmethod
+    def at(cls, folder: Path) -> Store:
+        """A store whose files go into a folder anywhere."""
+        folder = folder.absolute()
+        return cls(folder.parent, folder.name)
+
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before any compute.
 
@@ -91,11 +97,11 @@ class Store:
 
     def has(self, key: str) -> bool:
         """Whether a cell has a result, finished or failed."""
-        return (self.cells / key / CELL).is_file()
+        return (self.cells / key / CELL).exists()  # also where a folder lies in its place, which reading it names
 
     def has_file(self, name: str) -> bool:
         """Whether the suite's folder holds a file of that name."""
-        return (self.folder / name).is_file()
+        return (self.folder / name).exists()
 
     def keys(self) -> tuple[str, ...]:
         """The keys of every cell that has a result, sorted."""
@@ -193,6 +199,31 @@ class Store:
         """history.parquet as an Arrow table."""
         return read_part(self.cells / key / HISTORY, read_table)
 
+    def make_folder(self, name: str) -> Path:
+        """A folder below the suite's.
+
+        Raises:
+            ResultsError: the system refuses it.
+        """
+        folder = self.folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(file_problem(folder, error, "choose another place with --out", to="write")) from error
+        return folder
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the suite's folder.
+
+        Raises:
+            ResultsError: the system refuses it.
+        """
+        path = self.folder / name
+        try:
+            path.unlink()
+        except OSError as error:
+            raise ResultsError(file_problem(path, error, "choose another place with --out", to="write")) from error
+
     def write_text(self, name: str, text: str) -> Path:
         """A file of the suite's folder, replaced whole."""
         path = self.folder / name
@@ -219,13 +250,15 @@ class Store:
 def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _fsync(temporary)
         temporary.replace(path)
     except OSError as error:
         raise ResultsError(file_problem(path, error, "choose another place with --out", to="write")) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made
+            temporary.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -257,18 +257,24 @@ class Session:
 
         return publish_suite(name, self.out, self.resources)
 
-    def report(self, name: str) -> Path:
+    def report(self, name: str, to: Path | None = None) -> Path:
         """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
+
+        Args:
+            to: the folder they are written to instead.
 
         Raises:
             SuiteError: unknown suite. ResultsError: no finished cell has a score.
         """
         from fusionbench.tools.reports import report_suite
 
-        return report_suite(name, self.out, self.resources)
+        return report_suite(name, self.out, self.resources, to)
 
-    def report_all(self) -> tuple[Path, dict[str, str]]:
+    def report_all(self, to: Path | None = None) -> tuple[Path, dict[str, str]]:
         """The reports of every suite under the results root, and index.html that leads to them.
+
+        Args:
+            to: the folder they are written to instead, each suite's in a folder of its own.
 
         Returns:
             the front page; suite to why it has no report.
@@ -278,7 +284,7 @@ class Session:
         """
         from fusionbench.tools.reports import report_all
 
-        return report_all(self.out, self.resources)
+        return report_all(self.out, self.resources, to)
 
     def audit(self, name: str, replays: int = 0) -> Audit:
         """Check stored results: the protocol, files, scores and lock; of a published run, as far as its frames show.
@@ -306,8 +312,11 @@ class Session:
         theirs = None if other is None else complete_results(name, other, self.resources)
         return compare_models(store, model_a, model_b, self.registry, theirs)
 
-    def score(self, name: str, metric: str) -> pd.DataFrame:
+    def score(self, name: str, metric: str, to: Path | None = None) -> pd.DataFrame:
         """A metric from the stored predictions, fold by fold, also written as scores/<metric>.csv.
+
+        Args:
+            to: the folder that this file is written to; default the suite's.
 
         Raises:
             SuiteError: unknown metric. ResultsError: no complete results.
@@ -315,7 +324,8 @@ class Session:
         from fusionbench.report.build import score
         from fusionbench.tools.reports import complete_results
 
-        return score(complete_results(name, self.out, self.resources), metric, self.registry)
+        elsewhere = None if to is None else Store.at(to)
+        return score(complete_results(name, self.out, self.resources), metric, self.registry, elsewhere)
 
     def import_predictions(self, name: str, path: Path) -> tuple[str, ...]:
         """Other people's predictions as rows of the table; returns their models' names.
@@ -346,7 +356,7 @@ class Session:
         """
         folder = results_of(name, self.out, self.registry).folder
         for kind in ("table", "table.partial"):
-            if (folder / f"{kind}.{suffix}").is_file():
+            if (folder / f"{kind}.{suffix}").exists():
                 return folder / f"{kind}.{suffix}"
         self.suite(name)  # an unknown name gets its own message
         raise ResultsError(f"no table of {name!r} under {self.out}; make it with: {command(self.out, 'run', name)}")

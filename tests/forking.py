@@ -13,7 +13,7 @@ from typing import Any
 
 
 @cache
-def _server() -> Any:
+def server() -> Any:
     """Forks processes; a start of Python with torch and scikit-survival would take seconds each time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["fusionbench.session", "fusionbench.cli", "sksurv.ensemble"])
@@ -42,7 +42,7 @@ class Forked:
 
     def __init__(self, args: Sequence[str], folder: Path, env: Mapping[str, str], out: Path, err: Path) -> None:
         places = (str(path.absolute()) for path in (out, err))
-        self._process = _server().Process(target=_main, args=(tuple(args), str(folder), dict(env), *places))
+        self._process = server().Process(target=_main, args=(tuple(args), str(folder), dict(env), *places))
         self._process.start()
         self.pid: int = self._process.pid
 

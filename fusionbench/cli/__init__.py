@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -24,7 +24,7 @@ from fusionbench.cli import (
     tune,
 )
 from fusionbench.cli.plugin_commands import Verbs
-from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.errors import FusionBenchError, refused_file
 
 app = typer.Typer(
     name="fusionbench",
@@ -94,5 +94,13 @@ def main() -> None:
     except FusionBenchError as error:
         if _state["debug"]:
             raise
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:  # where a file is opened says more; this is for the rest
+        if _state["debug"] or not (problem := refused_file(error)):
+            raise
+        _end(problem)
+
+
+def _end(problem: str) -> NoReturn:
+    typer.echo(f"error: {problem}", err=True)
+    sys.exit(2)

@@ -7,14 +7,16 @@ from typing import Annotated, Any
 
 import typer
 
-from fusionbench.cli.options import OUT, Json, Out, SuiteName, names_of, open_session, print_json, print_table
+from fusionbench.cli.options import OUT, Json, Out, SuiteName, To, names_of, open_session, print_json, print_table
 
 
 def compare(
     suite: SuiteName,
     model_a: Annotated[str, typer.Argument(help="A model as the table names it.")],
     model_b: Annotated[str, typer.Argument(help="The other one.")],
-    other: Annotated[Path | None, typer.Option("--other", help="Take MODEL_B from this results root.")] = None,
+    other: Annotated[
+        Path | None, typer.Option("--other", help="Take MODEL_B from this results root.", readable=False)
+    ] = None,
     as_json: Json = False,
     out: Out = OUT,
 ) -> None:
@@ -48,6 +50,7 @@ def _line(record: dict[Any, Any]) -> tuple[str, ...]:
 def score(
     suite: SuiteName,
     metric: Annotated[str, typer.Option("--metric", help="A metric.", autocompletion=names_of("metrics"))],
+    to: To = None,
     out: Out = OUT,
 ) -> None:
     """Score stored predictions by a further metric; nothing is trained again."""
@@ -55,15 +58,18 @@ def score(
     from fusionbench.tools.reports import complete_results
 
     session = open_session(out)
-    folds = session.score(suite, metric)
+    folds = session.score(suite, metric, to)
     store = complete_results(suite, out, session.resources)
     typer.echo(scored_table(store, metric, folds, session.registry).rstrip())
-    typer.echo(f"\nfold values: {store.folder / 'scores' / metric}.csv")
+    typer.echo(f"\nfold values: {(to or store.folder) / 'scores' / metric}.csv")
 
 
 def import_(
     suite: SuiteName,
-    file: Annotated[Path, typer.Argument(help="Predictions: CSV or parquet with the columns of predictions.parquet.")],
+    file: Annotated[
+        Path,
+        typer.Argument(help="Predictions: CSV or parquet with the columns of predictions.parquet.", readable=False),
+    ],
     out: Out = OUT,
 ) -> None:
     """Bring somebody else's predictions into a suite's table."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from fusionbench.cli.options import OUT, Out, SuiteName, names_of, open_session
+from fusionbench.cli.options import OUT, Out, SuiteName, To, names_of, open_session
 
 
 class Format(StrEnum):
@@ -59,6 +59,7 @@ def report(
     everything: Annotated[
         bool, typer.Option("--all", help="Every suite of the results root, and a front page index.html.")
     ] = False,
+    to: To = None,
     out: Out = OUT,
 ) -> None:
     """Write a suite's report: one HTML file that needs nothing else, and its figures as PNG and SVG."""
@@ -66,9 +67,9 @@ def report(
         raise typer.BadParameter("name one suite, or say --all")
     session = open_session(out)
     if suite is not None:
-        typer.echo(f"report: {session.report(suite)}")
+        typer.echo(f"report: {session.report(suite, to)}")
         return
-    path, without = session.report_all()
+    path, without = session.report_all(to)
     for name, reason in without.items():
         typer.echo(f"no report of {name}: {reason}")
     typer.echo(f"front page: {path}")

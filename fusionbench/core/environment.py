@@ -29,10 +29,11 @@ def _version(name: str) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words: processor architecture, cores, memory; no host name."""
+    """The machine in words: processor, system, cores, memory; no host name."""
     import psutil
 
     return {
+        "processor": processor(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "cores": psutil.cpu_count(logical=True),
@@ -40,11 +41,28 @@ def machine() -> dict[str, Any]:
     }
 
 
+@cache
+def processor() -> str:
+    """The processor's name; its architecture where the system does not say."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    except OSError:  # no Linux
+        names = []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
 def describe(device: str, threads: int) -> dict[str, Any]:
     """Versions, device and the threads a cell was given."""
     import torch
 
-    about = {"packages": packages(), "machine": machine(), "device": device, "threads": threads}
+    about = {
+        "fusionbench": _version("fusionbench"),
+        "packages": packages(),
+        "machine": machine(),
+        "device": device,
+        "threads": threads,
+    }
     if device.startswith("cuda"):
         about["gpu"] = torch.cuda.get_device_name()
     return about

@@ -20,6 +20,7 @@ from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.plugin_source import source_of
+from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
 from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
@@ -208,9 +209,28 @@ def _origin(cell: Cell, resources: SharedResources) -> dict[str, Any]:
         "ingredients": dict(cell.ingredients),
         "recipe": cell.recipe.model_dump(mode="json"),
         "metrics": {name: resources.registry.metric(name).version for name in cell.metrics},
-        "source": {} if cell.model.name == ORACLE else source_of(resources.registry, "models", cell.model.name),
+        **computed_by(cell, resources.registry),
         "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
     }
+
+
+def computed_by(cell: Cell, registry: Registry) -> dict[str, Any]:
+    """The code of a cell's model and dataset, and the distributions of all plugins that its numbers come from."""
+    used = [("datasets", cell.dataset.name), *(("metrics", name) for name in cell.metrics)]
+    used += [("modalities", reader["kind"]) for reader in cell.ingredients.get("modalities", {}).values()]
+    used += [("models", ref.name) for ref in (cell.model, *(m.model for m, _ in cell.members)) if ref.name != ORACLE]
+    owners = {owner.name: owner for kind, name in used for owner in [registry.owner(kind, name)]}
+    return {
+        "source": {} if cell.model.name == ORACLE else source_of(registry, "models", cell.model.name),
+        "dataset_source": source_of(registry, "datasets", cell.dataset.name),
+        "plugins": {name: f"{owner.distribution} {owner.version}" for name, owner in sorted(owners.items())},
+    }
+
+
+def computed_here(cell: Cell, resources: SharedResources) -> dict[str, Any]:
+    """As much of a cell's record as says what computes it, before it is computed."""
+    about = environment.describe(str(resources.device), resources.threads or 1)
+    return {"cell": cell_columns(cell), **computed_by(cell, resources.registry), "environment": about}
 
 
 def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: SurvivalPrediction) -> dict[str, Any]:

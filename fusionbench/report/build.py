@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.results.store import Store
     from fusionbench.suites.cell import Plan
+    from fusionbench.suites.provenance import Record
     from fusionbench.suites.suite import Suite
 
 TableKind = Literal["table", "table.partial"]
@@ -49,12 +50,26 @@ def planned_cohorts(plan: Plan, resources: SharedResources) -> dict[tuple[str, s
     return {(str(dataset), unit): resources.cohort(dataset, unit) for dataset, unit in plan.cohorts}
 
 
-def lock_of(plan: Plan, resources: SharedResources) -> dict[str, Any]:
-    """The content of suite.lock.toml."""
+def lock_of(plan: Plan, resources: SharedResources, records: Sequence[Record]) -> dict[str, Any]:
+    """The content of suite.lock.toml.
+
+    Args:
+        records: what the plan's cells recorded of themselves, which says what computed them; see `finished_records`.
+    """
     units = published_numbers.units(plan.suite)
     counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
     warnings = {(str(d), unit): resources.warnings(d, unit) for d, unit in plan.cohorts}
-    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings)
+    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings, records)
+
+
+def finished_records(plan: Plan, store: Store) -> list[Record]:
+    """What the finished cells of a plan recorded of themselves; of cells that failed nothing.
+
+    Raises:
+        ResultsError: a cell cannot be read.
+    """
+    stored = (store.record(cell.key) for cell in plan.todo() if store.has(cell.key))
+    return [record["record"] for record in stored if record["status"] == "ok"]
 
 
 def metric_versions(registry: Registry) -> dict[str, str]:
@@ -115,11 +130,18 @@ def table_rows(store: Store) -> pd.DataFrame:
 
 
 def write_report(
-    frames: Frames, store: Store, lock: Mapping[str, Any], registry: Registry, audit: Audit | str, suite: Suite
+    frames: Frames,
+    store: Store,
+    lock: Mapping[str, Any],
+    registry: Registry,
+    audit: Audit | str,
+    suite: Suite,
+    to: Store | None = None,
 ) -> Path:
     """report.html and figures/ in the suite's folder.
 
     Args:
+        to: where they are written instead.
         frames: with their imported models, as `write_tables` stored them.
         audit: or why there is none.
         suite: as its file has it.
@@ -135,16 +157,17 @@ def write_report(
         go_on = command(store.root, "run", store.suite)
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     analysis = _analysed(frames, lock, registry)
-    images = list(write_figures(make_figures(analysis, lock), store))
+    images = list(write_figures(make_figures(analysis, lock), to or store))
     origin = Origin.read(store.folder, run_command(lock, suite))
     below = _below(analysis, store, lock, registry)
-    return store.write_text("report.html", report(analysis, lock, images, audit, origin, below))
+    return (to or store).write_text("report.html", report(analysis, lock, images, audit, origin, below))
 
 
 def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:
     """The sections below a table: what it rests on, then findings."""
     seed = int(lock["suite"]["seed"])
-    return [*rests_on(analysis.frames.cells, store, seed), *findings(analysis, lock, registry)]
+    told = rests_on(analysis.frames.cells, store, seed, lock.get("differences", ()))
+    return [*told, *findings(analysis, lock, registry)]
 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:
@@ -192,16 +215,18 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
     return write_tables(frames, store, lock, registry, "table"), names
 
 
-def score(store: Store, name: str, registry: Registry) -> pd.DataFrame:
+def score(store: Store, name: str, registry: Registry, to: Store | None = None) -> pd.DataFrame:
     """A metric from the stored predictions: FOLD_COLUMNS, also written as scores/<metric>.csv.
+
+    Args:
+        to: where it is written; default the suite's folder.
 
     Raises:
         SuiteError: unknown metric. ResultsError: no complete results.
     """
     metric = registry.metric(name)()
     folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: metric})
-    (store.folder / "scores").mkdir(exist_ok=True)
-    store.write_text(f"scores/{name}.csv", folds.to_csv(index=False))
+    (to or store).write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
 
 

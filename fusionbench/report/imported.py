@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from fusionbench.core.errors import DataError, did_you_mean
+from fusionbench.core.errors import DataError, ResultsError, did_you_mean, file_problem
 from fusionbench.core.file_names import filename
 from fusionbench.report.model import IMPORTED
 from fusionbench.results.frames import CELL_COLUMNS, PLACE, ROW, Frames
@@ -58,7 +58,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype={"case": str, "dataset": str, "model": str, "modalities": str, "variant": str})
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+        raise DataError(file_problem(path, error, "write it as CSV or parquet again")) from None
 
 
 def _is_month(name: str) -> bool:
@@ -134,13 +134,19 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
 def store_predictions(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
-    (store.folder / FOLDER).mkdir(exist_ok=True)
     return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
 
 
 def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
-    return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
+    return [_stored(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
+
+
+def _stored(path: Path) -> pd.DataFrame:
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise ResultsError(file_problem(path, error, "import the predictions again")) from error
 
 
 def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import AccessError, ResultsError
 from fusionbench.report.document import Section
 from fusionbench.report.model import RowKey, row_key, row_keys, unique
 from fusionbench.results.frames import ROW
@@ -18,14 +18,16 @@ DIRTY = "-dirty"
 """Ends the commit of cells that were computed with uncommitted changes."""
 
 
-def rests_on(cells: pd.DataFrame, store: Store, seed: int) -> Iterator[Section]:
-    """A section on the code of the cells and on the cells stored beside them; none where neither is known.
+def rests_on(cells: pd.DataFrame, store: Store, seed: int, differences: Sequence[str] = ()) -> Iterator[Section]:
+    """A section on what computed the cells and on the cells stored beside them; none where neither is known.
 
     Args:
         cells: of the shown rows (`Frames.cells`).
         seed: of the suite.
+        differences: versions and machines that are not the same in all cells, a line each.
     """
-    notes = (*code_notes(cells), *beside_notes(cells, store, seed))
+    computed = (f"not computed with one version or on one machine: {line}" for line in differences)
+    notes = (*code_notes(cells), *computed, *beside_notes(cells, store, seed))
     if notes:
         yield Section(2, TITLE, notes=notes)
 
@@ -88,6 +90,8 @@ def _not_shown(store: Store, shown: Collection[str]) -> Iterator[_Stored]:
     for key in store.keys():  # noqa: SIM118  # a store is no mapping
         try:
             about = store.record(key)["record"]
+        except AccessError:
+            raise
         except ResultsError:
             continue  # `status` names it
         if key in shown:

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Attempts:
         except FileNotFoundError:
             return Tried()
         except (OSError, ValueError, TypeError, KeyError) as error:
-            raise ResultsError(f"{path}: cannot be read ({error}); remove it and run the suite again") from error
+            raise ResultsError(file_problem(path, error, "remove it and run the suite again")) from error
 
     def all(self) -> dict[str, Tried]:
         """Every cell that has a marker."""
@@ -138,4 +138,4 @@ def utc_now() -> str:
 
 
 def _refused(path: Path, error: OSError) -> ResultsError:
-    return ResultsError(f"{path} could not be written: {error.strerror or error}")
+    return ResultsError(file_problem(path, error, "choose another --out", to="write"))

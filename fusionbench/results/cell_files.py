@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import AccessError, ResultsError, file_problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -173,5 +173,6 @@ def read_arrays(path: Path) -> dict[str, Any]:
 
 
 def unreadable(path: Path | str, why: object) -> ResultsError:
-    """The error of a cell's file that is missing or damaged."""
-    return ResultsError(f"{path}: cannot be read ({why}); remove the folder and run the suite again")
+    """The error of a cell's file that is missing, damaged or refused."""
+    kind = AccessError if isinstance(why, PermissionError) else ResultsError
+    return kind(file_problem(path, why, "remove the folder and run the suite again"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.results.cell_files import frame_of
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
@@ -107,22 +107,22 @@ def read_frames(folder: Path) -> Frames:
     Raises:
         ResultsError: a file is missing or damaged.
     """
-    try:
-        texts = {name: pd.read_csv(folder / f"{name}.csv", dtype=_DTYPES, keep_default_na=False) for name in TEXTS}
-        binaries = {name: _binary(folder / f"{name}.parquet") for name in BINARIES}
-    except (OSError, ValueError) as error:
-        raise ResultsError(
-            f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
-        ) from error
+    texts = {name: _read(folder / f"{name}.csv") for name in TEXTS}
+    binaries = {name: _read(folder / f"{name}.parquet") for name in BINARIES}
     for name in {"value", "realised"} & set(texts["folds"].columns):
         texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
     return Frames(**texts, **binaries)
 
 
-def _binary(path: Path) -> pd.DataFrame:
+def _read(path: Path) -> pd.DataFrame:
     if path.name == "history.parquet" and not path.exists():
         return pd.DataFrame(columns=HISTORY_COLUMNS)  # published before curves were
-    return pd.read_parquet(path)
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        return pd.read_csv(path, dtype=_DTYPES, keep_default_na=False)
+    except (OSError, ValueError) as error:
+        raise ResultsError(file_problem(path, error, "write complete results with: fusionbench run")) from error
 
 
 def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic_core import from_json
 
-from fusionbench.core.errors import ResultsError
-from fusionbench.results.cell_files import CELL, HISTORY, PREDICTIONS, PREPROCESS, WEIGHTS
+from fusionbench.core.errors import AccessError, ResultsError, refused_file
+from fusionbench.results.cell_files import (
+    CELL,
+    HISTORY,
+    PREDICTIONS,
+    PREPROCESS,
+    WEIGHTS,
+    read_json,
+    read_part,
+    unreadable,
+)
 from fusionbench.results.store import Store
 
 ASIDE = "damaged"
@@ -22,16 +30,22 @@ def damaged(store: Store, key: str) -> str:
     """What is wrong with a stored cell, as far as its files show without being read through; empty where nothing is.
 
     A file that is missing, cut off or of another format is seen; a changed number inside is not.
+
+    Raises:
+        AccessError: this user may not read it, which is no damage.
     """
     try:
         if store.record(key)["status"] != "ok":
             return ""
         if reason := cut_off(f"{store.cells}/{key}"):
             return reason
-        json.loads((store.cells / key / PREPROCESS).read_text(encoding="utf-8"))
+    except AccessError:
+        raise
     except ResultsError:
         return f"{CELL} cannot be read"
-    except (OSError, ValueError):
+    try:
+        read_part(store.cells / key / PREPROCESS, read_json)
+    except ResultsError:  # it was readable a moment ago: its content is damaged
         return f"{PREPROCESS} cannot be read"
     return ""
 
@@ -40,12 +54,17 @@ def cut_off(folder: str) -> str:
     """Which file beside the cell.json of a cell that is ok is missing or cut off, by its ends; empty where none is.
 
     Costs a tenth of a millisecond, so that `status` can ask it of thousands.
+
+    Raises:
+        AccessError: this user may not read one of them.
     """
     try:
         for name, first, last in _FRAMES:
             if not _framed(f"{folder}/{name}", first, last):
                 return f"{name} is cut off"
         return "" if _whole_weights(f"{folder}/{WEIGHTS}") else f"{WEIGHTS} is cut off"
+    except PermissionError as error:
+        raise unreadable(error.filename, error) from error
     except OSError as error:
         return f"{Path(str(error.filename)).name} cannot be read: {error.strerror}"
 
@@ -54,7 +73,7 @@ def set_aside(store: Store, keys: Iterable[str]) -> tuple[str, ...]:
     """Move the damaged ones of these cells to results/<suite>/damaged/; one line for each.
 
     Raises:
-        ResultsError: one cannot be moved.
+        ResultsError: one cannot be moved. AccessError: this user may not read one.
     """
     lines = []
     for key in keys:
@@ -66,7 +85,8 @@ def set_aside(store: Store, keys: Iterable[str]) -> tuple[str, ...]:
             aside.mkdir(exist_ok=True)
             (store.cells / key).rename(target)
         except OSError as error:
-            raise ResultsError(f"{store.cells / key}: {reason}, and it cannot be moved aside: {error}") from error
+            why = refused_file(error) or str(error)
+            raise ResultsError(f"{store.cells / key}: {reason}, and it cannot be moved aside: {why}") from error
         lines.append(f"cell {key} was damaged ({reason}); it is moved to {target} and computed again")
     return tuple(lines)
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 from fusionbench.core.environment import git_commit
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem, refused_file
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 
@@ -29,7 +30,7 @@ def renew_entry(folder: Path, name: str) -> None:
     """Note that one file of a published folder was made anew from the others; without a manifest nothing is done."""
     path = folder / MANIFEST
     if path.is_file():
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = _read(path)
         content["sha256"][name] = sha256(folder / name)
         path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
@@ -44,16 +45,25 @@ def manifest_agrees(folder: Path) -> Line:
     if not path.is_file():
         return verdict(_RULE, [Finding("there is none", "published without a manifest")], "1 manifest")
     try:
-        expected: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))["sha256"]
         found = {each.name: sha256(each) for each in folder.iterdir() if each.is_file() and each.name != MANIFEST}
-    except (OSError, ValueError, KeyError) as error:
-        raise ResultsError(f"{path}: no readable manifest ({error}); publish the run again") from error
+    except OSError as error:
+        raise ResultsError(refused_file(error)) from error
+    expected: dict[str, str] = _read(path)["sha256"]
     findings = [
         Finding(f"{name} {what}")
         for name in sorted({*expected, *found})
         if (what := _difference(expected.get(name), found.get(name)))
     ]
     return verdict(_RULE, findings, f"{len(expected)} files")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content["sha256"].items()
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ResultsError(file_problem(path, error, "publish the run again")) from error
+    return content
 
 
 def _difference(expected: str | None, found: str | None) -> str:

@@ -6,14 +6,14 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic_core import from_json
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.types import SurvivalPrediction
 from fusionbench.results.cell_files import (
     CELL,
@@ -31,6 +31,8 @@ from fusionbench.results.cell_files import (
     unreadable,
     write_parts,
 )
+from fusionbench.results.replace_folder import ASIDE, put_back, replace_folder
+from fusionbench.suites.lock import LOCK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,6 +44,22 @@ RECORD = {"key", "status", "reason", "scores", "grid", "patterns", "record"}
 ABOUT_S = ("n", "survival")
 
 
+def suites_under(root: Path, having: str = LOCK) -> list[str]:
+    """Names of the suites that have results under a results root, sorted; none where there is no such folder.
+
+    Args:
+        having: a file or folder that each of them has.
+
+    Raises:
+        OSError: the system refuses to list the root or to look into a folder of it.
+    """
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        return []
+    return [name for name in names if not name.startswith(".") and (root / name / having).exists()]
+
+
 class Store:
     """The results of one suite under a results root."""
 
@@ -49,6 +67,12 @@ class Store:
         self.root, self.suite = root, suite
         self.folder = root / suite
         self.cells = self.folder / "cells"
+
+    @classmethod
+    def at(cls, folder: Path) -> Store:
+        """A store whose files go into a folder anywhere."""
+        folder = folder.absolute()
+        return cls(folder.parent, folder.name)
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before any compute.
@@ -65,21 +89,27 @@ class Store:
             raise ResultsError(
                 f"results folder {self.folder} cannot be written: {error.strerror or error}; choose another with --out"
             ) from error
+        for old in self.cells.glob(f"{ASIDE}*"):
+            put_back(self.cells / old.name.removeprefix(ASIDE))
         for old in self.cells.glob(".tmp-*"):
             if _abandoned(old):
                 shutil.rmtree(old, ignore_errors=True)
 
     def has(self, key: str) -> bool:
         """Whether a cell has a result, finished or failed."""
-        return (self.cells / key / CELL).is_file()
+        return (self.cells / key / CELL).exists()  # also where a folder lies in its place, which reading it names
 
     def has_file(self, name: str) -> bool:
         """Whether the suite's folder holds a file of that name."""
-        return (self.folder / name).is_file()
+        return (self.folder / name).exists()
 
     def keys(self) -> tuple[str, ...]:
         """The keys of every cell that has a result, sorted."""
-        return tuple(sorted(p.parent.name for p in self.cells.glob(f"[!.]*/{CELL}")))
+        try:
+            folders = os.listdir(self.cells)
+        except FileNotFoundError:
+            return ()
+        return tuple(sorted(name for name in folders if not name.startswith(".") and self.has(name)))
 
     def finished(self, cell: Cell, versions: Mapping[str, str]) -> dict[str, Any] | None:
         """cell.json of a cell that failed, or was scored by the metrics as they are installed; else None.
@@ -118,27 +148,17 @@ class Store:
         """
         final = self.cells / result.key
         temporary = self.cells / f".tmp-{os.getpid()}-{result.key}"
-        replaced = self.cells / f".tmp-{os.getpid()}-old-{result.key}"
         try:
-            for leftover in (temporary, replaced):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
             write_parts(temporary, result)
-            for part in (*temporary.iterdir(), temporary):
-                _fsync(part)
-            if final.exists():
-                final.rename(replaced)
-            temporary.rename(final)
+            sync_folder(temporary)
+            replace_folder(temporary, final)
             _fsync(self.cells)
         except OSError as error:
-            raise ResultsError(
-                f"cell {result.key} could not be written to {final}: {error.strerror or error}"
-            ) from error
+            raise ResultsError(file_problem(final, error, "choose another --out", to="write")) from error
         finally:
-            if replaced.exists() and not final.exists():
-                replaced.rename(final)
-            for leftover in (temporary, replaced):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
         return final
 
     def load(self, key: str, *, weights: bool = True) -> CellResult:
@@ -179,6 +199,31 @@ class Store:
         """history.parquet as an Arrow table."""
         return read_part(self.cells / key / HISTORY, read_table)
 
+    def make_folder(self, name: str) -> Path:
+        """A folder below the suite's.
+
+        Raises:
+            ResultsError: the system refuses it.
+        """
+        folder = self.folder / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ResultsError(file_problem(folder, error, "choose another place with --out", to="write")) from error
+        return folder
+
+    def remove(self, name: str) -> None:
+        """Remove a file of the suite's folder.
+
+        Raises:
+            ResultsError: the system refuses it.
+        """
+        path = self.folder / name
+        try:
+            path.unlink()
+        except OSError as error:
+            raise ResultsError(file_problem(path, error, "choose another place with --out", to="write")) from error
+
     def write_text(self, name: str, text: str) -> Path:
         """A file of the suite's folder, replaced whole."""
         path = self.folder / name
@@ -205,13 +250,21 @@ class Store:
 def _replacing(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _fsync(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise ResultsError(f"{path} could not be written: {error.strerror or error}") from error
+        raise ResultsError(file_problem(path, error, "choose another place with --out", to="write")) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # it was never made
+            temporary.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder of files survive a power cut."""
+    for part in (*folder.iterdir(), folder):
+        _fsync(part)
 
 
 def _fsync(path: Path) -> None:

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
-import fusionbench
-from fusionbench.core import environment
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.suites.provenance import Record, dataset_plugins, provenance
 from fusionbench.suites.suite import Suite, parse_suite
 from fusionbench.survival import assign_bins, time_bins
 
@@ -38,16 +37,19 @@ def make_lock(
     cohorts: Mapping[tuple[str, str], Cohort],
     counted: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
     warnings: Mapping[tuple[str, str], Sequence[DataWarning]] = MappingProxyType({}),
+    records: Sequence[Record] = (),
 ) -> dict[str, Any]:
-    """The resolved suite, split and mask hashes, horizons, data checksums, plugin and package versions.
+    """The resolved suite, split and mask hashes, horizons, data checksums, and what computed the cells.
 
     Args:
         counted: cohorts that are counted although no cell reads them.
         warnings: about the cohorts, by dataset as written and unit; in no cell's key.
+        records: of the finished cells; plugin and package versions and machines are those that they name.
     """
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
+    computed, read_by = provenance(records), dataset_plugins(records)
     return {
-        "fusionbench": fusionbench.__version__,
+        "fusionbench": computed.pop("fusionbench"),
         "results_version": RESULTS_VERSION,
         "suite": suite_in_lock(plan.suite),
         "cells": {
@@ -58,19 +60,18 @@ def make_lock(
         "datasets": {
             str(d): {
                 **_dataset(plan, registry, str(d), cohorts, counted),
+                **read_by.get(str(d), {}),
                 "warnings": _warnings([w for (of, _), some in warnings.items() if of == str(d) for w in some]),
             }
             for d, _ in plan.cohorts
         },
         **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
-        "plugins": {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"},
         "models": {name: registry.model(name).version for name in models},
-        "model_plugins": {name: _source(registry, "models", name) for name in models},
         "options": {
             str(ref): _plain(validate_options(registry, "models", ref).model_dump(mode="json"))
             for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
         },
-        "packages": environment.packages(),
+        **computed,
     }
 
 
@@ -97,7 +98,6 @@ def _dataset(
         "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
         "version": registry.dataset(ref.name).version,
         "identity": cohort.identity,
-        **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},
         "cases": {unit: len(of.cases) for unit, of in units.items()},
         "counts": {
@@ -157,12 +157,6 @@ def _masks(cells: Sequence[Cell]) -> dict[str, str]:
     return {fold: hashlib.sha256(canonical(sorted(of_fold)).encode()).hexdigest() for fold, of_fold in sets.items()}
 
 
-def _source(registry: Registry, kind: str, name: str) -> dict[str, str]:
-    """The plugin that brings a thing, and the installed distribution it is of."""
-    record = registry.owner(kind, name)
-    return {"plugin": record.name, "distribution": record.distribution, "distribution_version": record.version}
-
-
 def _plain(value: Any) -> Any:
     """TOML has no null: keys without a value are left out."""
     if isinstance(value, Mapping):
@@ -182,7 +176,7 @@ def read_lock(folder: Path) -> dict[str, Any]:
     try:
         lock = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:  # neither TOML nor UTF-8
-        raise ResultsError(f"{path}: no readable lock ({error}); {_REMEDY}") from None
+        raise ResultsError(file_problem(path, error, _REMEDY)) from None
     if not _is_lock(lock):
         raise ResultsError(f"{path}: it is not what a run writes there; {_REMEDY}")
     return lock

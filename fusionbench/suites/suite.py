@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
-from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.errors import SuiteError, did_you_mean, file_problem
 from fusionbench.core.interfaces import path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
@@ -138,6 +138,8 @@ def load_suite(registry: Registry, name: str) -> Suite:
         suite = parse_suite(known, path.read_text(encoding="utf-8"), str(path))
     except UnicodeDecodeError as error:
         raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise SuiteError(file_problem(path, error, "name a file that can be read")) from error
     if isinstance(path, Path):
         datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
         suite = suite.model_copy(update={"datasets": datasets})

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 import fusionbench
 from fusionbench.core import environment
-from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError, file_problem
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.data.downloads import ENVIRONMENT, dataset_rows
@@ -95,7 +95,7 @@ def device_lines() -> Iterator[Check]:
     import torch
 
     about = environment.machine()
-    yield Check("ok", "processor", f"{_processor()}, {about['cores']} cores, {about['memory_gib']} GiB of memory")
+    yield Check("ok", "processor", f"{about['processor']}, {about['cores']} cores, {about['memory_gib']} GiB of memory")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         yield Check("ok", "cuda", f"{torch.version.cuda}: {', '.join(names)}")
@@ -104,16 +104,6 @@ def device_lines() -> Iterator[Check]:
         )
     else:
         yield Check("note", "cuda", "none; --device auto is the CPU")
-
-
-def _processor() -> str:
-    """The processor's name; its architecture where the system does not say."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as file:
-            names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    except OSError:
-        names = []
-    return names[0] if names else platform.processor() or platform.machine()
 
 
 def thread_lines() -> Iterator[Check]:
@@ -253,6 +243,9 @@ def against_lock(suite: str, out: Path, registry: Registry, home: Path) -> Itera
         yield from _fingerprints(dataset, about.get("fingerprint"), registry, home)
     for model, then in _section(lock, "models").items():
         yield _keyed(f"model {model}", then, _version(registry, "models", model))
+    plugins = {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"}
+    for plugin, then in _section(lock, "plugins").items():
+        yield _recorded(f"plugin {plugin}", then, plugins.get(plugin, "not installed"))
     here = environment.packages()
     for package, then in _section(lock, "packages").items():
         yield _recorded(package, then, here.get(package, "not looked at"))
@@ -310,6 +303,6 @@ def _machine(folder: Path) -> Iterator[Check]:
         then = run["environment"][0]
         device, python = str(then["device"]), str(then["machine"]["python"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise ResultsError(f"{folder / RUN}: cannot be read ({type(error).__name__}: {error})") from error
+        raise ResultsError(file_problem(folder / RUN, error, "publish the run again")) from error
     yield Check("ok" if device == "cpu" else "note", "device", f"{device} when it was run")
     yield _recorded("python", python, platform.python_version())

@@ -72,10 +72,11 @@ def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry
         lock: of the last run; empty where there was none.
     """
     plugins = lock.get("model_plugins", {})
+    unknown = {"distribution": "a distribution", "distribution_version": "that no cell names"}
     return {
-        str(model): "{distribution} {distribution_version}".format_map(plugins[model.name])
+        str(model): "{distribution} {distribution_version}".format_map(plugins.get(model.name, unknown))
         for model in suite.models
-        if model.name in plugins and not registry.knows("models", model.name)
+        if model.name in lock.get("models", {}) and not registry.knows("models", model.name)
     }
 
 

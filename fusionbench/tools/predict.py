@@ -15,7 +15,7 @@ from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modali
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import restore_fit
 from fusionbench.results.cell_files import survival_column
-from fusionbench.results.store import Store
+from fusionbench.results.store import Store, suites_under
 from fusionbench.suites.cell import ORACLE, with_tuned
 
 if TYPE_CHECKING:
@@ -33,14 +33,14 @@ def find_cell(out: Path, key: str) -> tuple[Store, str]:
     suite, _, start = key.rpartition("/")
     if not re.fullmatch(r"[0-9A-Za-z]{1,20}", start) or (suite and not is_plain(suite)):
         raise ResultsError(f"no cell {key!r}: write the first digits of its key, or SUITE/KEY")
-    folders = sorted(out.glob(f"{suite or '*'}/cells/{start}*/cell.json"))
-    if not folders:
+    stores = [Store(out, name) for name in ([suite] if suite else suites_under(out, "cells"))]
+    found = [(store, name) for store in stores for name in store.keys() if name.startswith(start)]  # noqa: SIM118
+    if not found:
         raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")
-    if len(folders) > 1:
-        names = ", ".join(f"{f.parents[2].name}/{f.parent.name}" for f in folders[:5])
-        raise ResultsError(f"{key!r} names {len(folders)} cells: {names}; write more of it, or SUITE/KEY")
-    cell = folders[0].parent
-    return Store(out, cell.parents[1].name), cell.name
+    if len(found) > 1:
+        names = ", ".join(f"{store.suite}/{name}" for store, name in found[:5])
+        raise ResultsError(f"{key!r} names {len(found)} cells: {names}; write more of it, or SUITE/KEY")
+    return found[0]
 
 
 def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:

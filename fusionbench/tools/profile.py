@@ -17,7 +17,7 @@ from tabulate import tabulate
 
 from fusionbench.core import environment, timing
 from fusionbench.core.cell_result import CellResult
-from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError
+from fusionbench.core.errors import FusionBenchError, SuiteError
 from fusionbench.core.file_names import filename
 from fusionbench.core.registry import Registry
 from fusionbench.core.timing import PhaseTimer, Spent, span
@@ -157,14 +157,9 @@ def write(profile: Profile, store: Store) -> Profiled:
         ResultsError: they cannot be written.
     """
     place = f"profile/{_name(profile)}"
-    folder = store.folder / place
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        store.write_text(f"{place}/profile.md", markdown(profile))
-        store.write_text(f"{place}/profile.json", json.dumps(as_json(profile), indent=1))
-    except OSError as error:
-        raise ResultsError(f"{folder} cannot be written: {error.strerror or error}; choose with --out") from error
-    return Profiled(profile, folder)
+    store.write_text(f"{place}/profile.md", markdown(profile))
+    store.write_text(f"{place}/profile.json", json.dumps(as_json(profile), indent=1))
+    return Profiled(profile, store.folder / place)
 
 
 def _name(profile: Profile) -> str:

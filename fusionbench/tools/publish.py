@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
-import tempfile
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
 from fusionbench.core.commands import command
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, refused_file
 from fusionbench.report.build import (
+    finished_records,
     frames_of,
     lock_of,
     metric_versions,
@@ -21,7 +24,9 @@ from fusionbench.report.build import (
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
 from fusionbench.results.manifest import write_manifest
-from fusionbench.results.store import Store
+from fusionbench.results.replace_folder import put_back, replace_folder
+from fusionbench.results.run_lock import hold
+from fusionbench.results.store import Store, sync_folder
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
 from fusionbench.suites.suite import load_suite
@@ -52,12 +57,17 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
         the folder.
 
     Raises:
-        ResultsError: not complete, a breach, or too large.
+        ResultsError: not complete, a breach, too large, or another process runs or publishes the suite.
     """
     plan, store = plan_as_run(name, out, resources)
+    with hold(store.folder):
+        return _publish(name, out, plan, store, resources)
+
+
+def _publish(name: str, out: Path, plan: Plan, store: Store, resources: SharedResources) -> Path:
     registry, versions = resources.registry, metric_versions(resources.registry)
     missing = [c for c in plan.todo() if store.finished(c, versions) is None]
-    lock = lock_of(plan, resources)
+    lock = lock_of(plan, resources, finished_records(plan, store))
     if missing or write_tables(frames_of(plan, store, resources), store, lock, registry, "table") is None:
         left = f"{len(missing)} of {len(plan.todo())} cells are missing"
         raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', name)}")
@@ -72,10 +82,11 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
 def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path:
     """Copy what a reader needs to <out>/published/<suite>/; predictions in a small form (`compact`).
 
-    The folder is replaced whole or not at all. The tables, frames and report were just written from the cells.
+    The folder is replaced whole or not at all, wherever this is stopped; what an earlier stop left is removed. The
+    tables, frames and report were just written from the cells.
 
     Raises:
-        ResultsError: cells failed, the audit found a breach, or a file would exceed 5 MB.
+        ResultsError: cells failed, the audit found a breach, a file would exceed 5 MB, or the system refuses a file.
     """
     failed = [record for record in (store.record(cell.key) for cell in plan.todo()) if record["status"] == "failed"]
     if failed:
@@ -85,18 +96,36 @@ def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]
     if breaches:
         raise ResultsError(f"{plan.suite.name}: the audit found a breach: {breaches[0].rule}: {breaches[0].seen}")
-    target = store.root / "published" / plan.suite.name
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".tmp-") as made:
+    shown = store.root / "published" / plan.suite.name
+    target = shown.resolve()  # a link stays, and what it leads to is replaced
+    made = target.with_name(f".tmp-{os.getpid()}-{target.name}")
+    try:
+        if target.exists() and not target.is_dir():
+            raise ResultsError(f"{target}: a file lies where the published folder goes; move it away")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        put_back(target)
+        for left in _interrupted(target):
+            shutil.rmtree(left)
+        made.mkdir()
         for name in FILES:
-            _copy(store.folder / name, Path(made) / name)
-        origin = tomli_w.dumps(_origin(plan, store, made_by) | {"survival_curves": _has_curves(Path(made))})
-        (Path(made) / "run.toml").write_text(origin, encoding="utf-8")
-        write_manifest(Path(made))
-        if target.exists():
-            shutil.rmtree(target)
-        shutil.copytree(made, target)
-    return target
+            _copy(store.folder / name, made / name)
+        origin = tomli_w.dumps(_origin(plan, store, made_by) | {"survival_curves": _has_curves(made)})
+        (made / "run.toml").write_text(origin, encoding="utf-8")
+        write_manifest(made)
+        sync_folder(made)
+        replace_folder(made, target)
+    except OSError as error:
+        why = refused_file(error) or str(error)
+        raise ResultsError(f"{shown}: not published; what was there stays: {why}") from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return shown
+
+
+def _interrupted(target: Path) -> list[Path]:
+    """Folders that a publish of the same suite left when it was killed; whoever holds the suite's lock is alone."""
+    unfinished = re.compile(rf"\.tmp-\d+-{re.escape(target.name)}")
+    return [path for path in target.parent.iterdir() if unfinished.fullmatch(path.name)]
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -151,14 +180,16 @@ def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:
 
 
 def _origin(plan: Plan, store: Store, made_by: str) -> dict[str, Any]:
-    """Command, cost, and the machines and versions that the cells themselves recorded."""
+    """Command, cost, and the commits, machines and versions that the cells themselves recorded."""
     records = [store.record(c.key) for c in plan.todo()]
     seconds = sum(sum(r["record"]["seconds"].values()) for r in records)
     environments = [r["record"]["environment"] for r in records if "environment" in r["record"]]
+    commits = Counter(str(r["record"].get("git_commit", "not recorded")) for r in records)
     return {
         "command": made_by,
         "cells": len(records),
         "failed": sum(r["status"] == "failed" for r in records),
         "compute_minutes": round(seconds / 60, 1),
+        "commits": dict(sorted(commits.items())),
         "environment": [e for i, e in enumerate(environments) if e not in environments[:i]],
     }

@@ -7,13 +7,14 @@ from pathlib import Path
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.execution.shared import SharedResources
-from fusionbench.report.build import frames_of, write_report
+from fusionbench.report.build import finished_records, frames_of, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import read_frames
 from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
+from fusionbench.suites.provenance import provenance
 from fusionbench.suites.suite import load_suite
 from fusionbench.tools.audit import audit_results
 from fusionbench.tools.audit.published import is_published, published_audit
@@ -50,30 +51,40 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     return audit_results(plan, store, resources, gone, replays)
 
 
-def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
+def report_suite(name: str, out: Path, resources: SharedResources, to: Path | None = None) -> Path:
     """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
+
+    Args:
+        to: the folder they are written to instead; nothing else is written then.
 
     Raises:
         SuiteError: unknown suite. ResultsError: no finished cell has a score.
     """
     store = results_of(name, out, resources.registry)
     if store.has_file("folds.csv"):
-        frames = read_frames(store.folder)
+        frames, lock = read_frames(store.folder), read_lock(store.folder)
     else:
         plan, store = plan_as_run(name, out, resources, installed_only=True)
         frames = frames_of(plan, store, resources)
+        # A run that was interrupted has not told its lock what computed its last cells.
+        lock = read_lock(store.folder) | provenance(finished_records(plan, store))
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
     except DataError as error:  # results can be looked at without the data they came from
         verdict = str(error)
     suite = stored_suite(name, out, resources.registry)
-    path = write_report(frames, store, read_lock(store.folder), resources.registry, verdict, suite)
-    renew_entry(store.folder, path.name)
+    elsewhere = None if to is None else Store.at(to)
+    path = write_report(frames, store, lock, resources.registry, verdict, suite, elsewhere)
+    if elsewhere is None:
+        renew_entry(store.folder, path.name)
     return path
 
 
-def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, str]]:
+def report_all(out: Path, resources: SharedResources, to: Path | None = None) -> tuple[Path, dict[str, str]]:
     """The reports of every suite under the results root, and index.html that leads to them.
+
+    Args:
+        to: the folder they are written to instead, each suite's in a folder of its own.
 
     Returns:
         the front page; suite to why it has no report.
@@ -85,9 +96,7 @@ def report_all(out: Path, resources: SharedResources) -> tuple[Path, dict[str, s
     without: dict[str, str] = {}
     for name in names:
         try:
-            report_suite(name, out, resources)
+            report_suite(name, out, resources, to and to / name)
         except FusionBenchError as error:  # told on the page and by the command; the other suites have theirs
             without[name] = str(error)
-    path = out / "index.html"
-    path.write_text(front_page(out, names, without), encoding="utf-8")
-    return path, without
+    return Store.at(to or out).write_text("index.html", front_page(out, names, without)), without

@@ -13,11 +13,19 @@ from fusionbench.core.errors import DataError, ResultsError
 from fusionbench.core.executor import Executor
 from fusionbench.core.guard import refuse_replaced_functions
 from fusionbench.execution.executors.options import RunOptions, choose
+from fusionbench.execution.run_cell import computed_here
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import task_runner
 from fusionbench.report import mlflow
-from fusionbench.report.build import frames_of, lock_of, metric_versions, table_rows, write_tables
+from fusionbench.report.build import (
+    finished_records,
+    frames_of,
+    lock_of,
+    metric_versions,
+    table_rows,
+    write_tables,
+)
 from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.results.integrity import set_aside
 from fusionbench.results.run_lock import hold
@@ -147,9 +155,9 @@ def run_suite(
     with hold(store.folder) as dead:
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
-        for line in older_lines(store):
+        for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
-        lock = lock_of(whole or plan, resources)
+        lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
         for line in warning_lines(lock):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
@@ -158,8 +166,10 @@ def run_suite(
         if track:
             replay = mlflow.replay_command(out, name, *selection.rows)
             suite = plan.suite
+            here = [computed_here(cell, resources) for cell in plan.todo() if not store.has(cell.key)]
+            known = lock_of(whole or plan, resources, [*finished_records(whole or plan, store), *here])
             live = LiveTracking(
-                lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=lock, replay=replay),
+                lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=known, replay=replay),
                 reporter.note,
             )
         ran = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
@@ -222,8 +232,6 @@ def compute(
         how many cells ran.
     """
     todo = plan.todo()
-    for line in set_aside(store, (cell.key for cell in todo)):
-        reporter.note(line)
     versions = metric_versions(resources.registry)
     waiting = [cell for cell in todo if not choice.has_result(cell, store, versions)]
     chosen = waiting[: choice.limit]  # members stand first, so a cut leaves none out
@@ -262,7 +270,7 @@ def changed_scores(before: Iterable[Mapping[str, Any]], result: CellResult) -> I
 def write_results(
     whole: Plan | None, plan: Plan, store: Store, resources: SharedResources, ran: int, left_out: str = ""
 ) -> RunReport:
-    """Write the tables of what there is: the whole suite's whenever all of its cells have a result.
+    """Write the lock and the tables of what there is: the whole suite's whenever all of its cells have a result.
 
     Args:
         whole: the whole suite; None where its data are not all here (`left_out` says why).
@@ -275,11 +283,16 @@ def write_results(
     there = sum(store.finished(c, versions) is not None for c in of_suite or ())
     complete = of_suite is not None and there == len(of_suite)
     table = None
-    if whole is not None and complete:
-        table = write_tables(frames_of(whole, store, resources), store, lock_of(whole, resources), registry, "table")
+    if whole is not None:
+        lock = lock_of(whole, resources, finished_records(whole, store))
+        store.write_text(LOCK, lock_text(lock))
+        if complete:
+            table = write_tables(frames_of(whole, store, resources), store, lock, registry, "table")
     if table is None or whole is None or plan.suite != whole.suite:
         frames = frames_of(plan, store, resources)
-        table = write_tables(frames, store, lock_of(plan, resources), registry, "table.partial")
+        table = write_tables(
+            frames, store, lock_of(plan, resources, finished_records(plan, store)), registry, "table.partial"
+        )
     cells = {c.key: c for c in plan.todo()}
     records = {key: record for key, c in cells.items() if (record := store.finished(c, versions)) is not None}
     return RunReport(

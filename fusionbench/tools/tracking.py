@@ -9,8 +9,8 @@ from pathlib import Path
 from fusionbench.core.errors import FusionBenchError, ResultsError
 from fusionbench.execution.shared import SharedResources
 from fusionbench.report import mlflow
-from fusionbench.report.build import lock_of, table_rows
-from fusionbench.suites.lock import LOCK
+from fusionbench.report.build import finished_records, lock_of, table_rows
+from fusionbench.results.store import suites_under
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.tools.planning import not_run, plan_as_run
 
@@ -59,7 +59,7 @@ def sync_suite(
         out,
         plan.suite.name,
         plan.suite.title,
-        lock=lock_of(plan, resources),
+        lock=lock_of(plan, resources, finished_records(plan, store)),
         replay=replay or mlflow.replay_command(out, name, *selection.rows),
     )
     mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
@@ -89,7 +89,7 @@ def suites_run(out: Path) -> list[str]:
     Raises:
         ResultsError: there are none.
     """
-    names = sorted(path.parent.name for path in out.glob(f"*/{LOCK}"))
+    names = suites_under(out)
     if not names:
         raise ResultsError(f"no results under {out}; start with: fusionbench run quickstart --out {out}")
     return names

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from fusionbench.core.errors import DataError, did_you_mean
+from fusionbench.core.errors import DataError, did_you_mean, file_problem
 
 SHOWN = 20
 """Problems listed in a message; of more, the number is given."""
@@ -180,7 +180,9 @@ def read_schema(path: Path) -> CohortSchema:
         raise DataError(
             f"{path}: no such file; a cohort of your own is named by its TOML, table[file=PATH] (docs/own-data.md)"
         ) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise DataError(file_problem(path, error, "name a file that can be read")) from error
+    except UnicodeDecodeError as error:
         raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: not valid TOML: {error}") from error

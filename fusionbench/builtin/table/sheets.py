@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.builtin.table.schema import CohortSchema
-from fusionbench.core.errors import DataError, did_you_mean
+from fusionbench.core.errors import DataError, did_you_mean, file_problem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,7 +71,8 @@ def read_sheet(folder: Path, name: str, ids: Sequence[str], schema: CohortSchema
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"{name}: cannot be read ({error.strerror or error}); looked for {path.absolute()}") from error
+        problem = file_problem(name, error, "write its path as seen from the cohort's file")
+        raise DataError(f"{problem}; looked for {path.absolute()}") from error
     content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
     try:
         frame = _parquet(data) if kind == ".parquet" else _csv(name, content, inside, ids, schema)

@@ -54,10 +54,9 @@ def write_figures(
     figures: Iterable[FigureOrOmitted], store: Store, place: str = FOLDER
 ) -> Iterator[EmbeddedImage | Omitted]:
     """Write each figure as NAME.svg and NAME.png to a folder of the suite's, without the figures of earlier times."""
-    folder = store.folder / place
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = store.make_folder(place)
     for old in (*folder.glob("*.svg"), *folder.glob("*.png")):
-        old.unlink()
+        store.remove(f"{place}/{old.name}")
     for figure in figures:
         yield figure if isinstance(figure, Omitted) else _write(figure, store, place)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import pandas as pd
 from fusionbench.report.document import Entry, entries
 from fusionbench.report.html.page import CONTENTS, escaped, heading, page, paragraph, table
 from fusionbench.report.model import FULL, HARRELL, is_oracle
+from fusionbench.suites.lock import read_lock
 from fusionbench.suites.suite import BASE
 
 TITLE = "Results"
@@ -35,7 +35,7 @@ def _suite(folder: Path, reason: str) -> Iterator[str]:
     if reason:
         yield paragraph(f"No report: {reason}.")
         return
-    yield paragraph(str(tomllib.loads((folder / "suite.lock.toml").read_text(encoding="utf-8"))["suite"]["title"]))
+    yield paragraph(str(read_lock(folder)["suite"]["title"]))
     yield f'<p><a href="{quote(folder.name)}/report.html">The report of {escaped(folder.name)}</a></p>'
     path = next((p for name in ("table.csv", "table.partial.csv") if (p := folder / name).is_file()), None)
     if path is not None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
@@ -61,7 +61,7 @@ class Origin:
         try:
             about = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError) as error:
-            raise ResultsError(f"{path}: cannot be read ({error}); publish the run again") from None
+            raise ResultsError(file_problem(path, error, "publish the run again")) from None
         return cls(about.pop("command", command), about)
 
 

@@ -90,10 +90,11 @@ def audit_results(
         integrity.scores(results, cohorts, metrics),
         integrity.settings_kept(results),
         integrity.one_code(results, resources.registry),
+        integrity.one_environment(results),
     ]
     lock = read_lock(store.folder)
     if not uninstalled:
-        now = lock_of(plan, resources)
+        now = lock_of(plan, resources, [stored.record["record"] for stored in results])
         lines.append(integrity.lock_agrees(lock, now))
         lock = now  # warnings may have been taken out of the stored one
     lines += [doubts.leakage(lock), doubts.plausible(results), doubts.computed(store)]

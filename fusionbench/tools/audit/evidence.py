@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.core.errors import ResultsError
-from fusionbench.results.cell_files import PREPROCESS
+from fusionbench.results.cell_files import PREPROCESS, read_json, read_part
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
 from fusionbench.survival.stats import distinct_risks
@@ -90,9 +88,4 @@ def _lowest(history: pd.DataFrame) -> int | None:
 
 
 def _preprocess(cell: Cell, store: Store) -> dict[str, Any]:
-    path = store.cells / cell.key / PREPROCESS
-    try:
-        state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ResultsError(f"{path}: cannot be read ({error}); remove the folder and run the suite again") from error
-    return state
+    return read_part(store.cells / cell.key / PREPROCESS, read_json)

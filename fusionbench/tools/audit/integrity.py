@@ -19,6 +19,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
 from fusionbench.suites.lock import is_older
+from fusionbench.suites.provenance import COMPUTED, differences
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -204,6 +205,28 @@ def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterato
         yield "uncommitted changes", f"{dirty} of {n} cells were computed with uncommitted changes"
 
 
+def one_environment(results: Sequence[StoredResult]) -> Line:
+    """All cells were computed with the same versions of plugins and packages, on one machine; a row with one thread
+    count, which may change last digits."""
+    found = list(differences([stored.record["record"] for stored in results])) + list(_threads(results))
+    shares = dict(found)
+    findings = [Finding(line, what) for what, line in found]
+    return verdict(
+        "the cells were computed with one set of versions on one machine", findings, f"{len(results)} cells", shares
+    )
+
+
+def _threads(results: Sequence[StoredResult]) -> Iterator[tuple[str, str]]:
+    rows: dict[tuple[str, ...], set[int]] = {}
+    for stored in results:
+        if (threads := stored.record["record"].get("environment", {}).get("threads")) is not None:
+            rows.setdefault(stored.cell.row, set()).add(threads)
+    mixed = {row: counts for row, counts in rows.items() if len(counts) > 1}
+    for row, counts in list(mixed.items())[:1]:
+        first = f"{' · '.join(row)}: {', '.join(map(str, sorted(counts)))}"
+        yield "threads", f"{len(mixed)} rows have cells of several thread counts, the first {first}"
+
+
 def settings_kept(results: Sequence[StoredResult]) -> Line:
     """No plugin changed settings of the process; what was changed was put back, so that no other cell depends on it."""
     findings = [
@@ -222,16 +245,19 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         now: the lock that the plan would be given now.
     """
     older = is_older(stored)
-    parts = ("fusionbench", "suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
+    parts = ("suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
     skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
+    # An older fusionbench wrote what was installed, not what the cells say.
+    computed = COMPUTED if "machines" in stored else ()
     plain = json.loads(json.dumps(now))
-    differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
+    differing = [name for name in computed if stored.get(name) != plain[name]]
+    differing += [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
     why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
     findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
     if older:
         version = stored.get("results_version")
         findings += [Finding("data, hashed in another way then", f"written under RESULTS_VERSION {version}")]
-    return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
+    return verdict("the lock is that of the planned cells", findings, f"{len(parts) + len(computed)} parts of it")
 
 
 _NO_NUMBER = frozenset({"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS})
@@ -239,8 +265,8 @@ _NOT_THEN = frozenset({"identity", "fingerprint", "checksums", "warnings"})  # a
 
 
 def _compared(part: Any, skipped: Container[str]) -> Any:
-    """Without what decides no number: the distribution that brings a plugin, titles and notes, published numbers, and
-    the last bits of a horizon.
+    """Without what decides no number: who read the data, titles and notes, published numbers, and the last bits of a
+    horizon.
     """
     if isinstance(part, float):
         return rounded_tau(part)

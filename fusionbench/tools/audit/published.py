@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.report.rescore import rescore
 from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
@@ -37,7 +37,7 @@ def published_audit(folder: Path, registry: Registry) -> Audit:
     try:
         stored = Audit.from_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ResultsError(f"{path}: no readable audit ({error}); run the suite, or publish it again") from None
+        raise ResultsError(file_problem(path, error, "run the suite, or publish it again")) from None
     frames = read_frames(folder)
     declared = {line.rule for line in stored.lines if line.verdict == "DECLARED"}
     again = (*_again(frames, declared), _rescored(frames, read_lock(folder), registry), manifest_agrees(folder))

@@ -112,9 +112,8 @@ def _tile_images(modality: ModalityExplanation) -> Iterator[TileImage]:
 
 def _write_tiles(tiles: Sequence[TileImage], store: Store, folder: str) -> None:
     """Write the images; those of an earlier explanation, which may have had other tiles, are deleted."""
-    (store.folder / folder).mkdir(parents=True, exist_ok=True)
-    for old in (store.folder / folder).glob("*.png"):
-        old.unlink()
+    for old in store.make_folder(folder).glob("*.png"):
+        store.remove(f"{folder}/{old.name}")
     for tile in tiles:
         store.write_bytes(f"{folder}/{tile.name}", tile.png)
     if not tiles:

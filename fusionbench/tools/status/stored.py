@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import AccessError, ResultsError, file_problem
 from fusionbench.results.attempts import Attempts
-from fusionbench.results.cell_files import CELL
+from fusionbench.results.cell_files import CELL, unreadable
 from fusionbench.results.integrity import cut_off
 from fusionbench.results.run_lock import holder
 from fusionbench.results.store import Store
@@ -104,13 +104,15 @@ def read_cells(store: Store) -> StoredCells:
     """Every stored cell of a suite; there may be none.
 
     Raises:
-        ResultsError: the folder itself cannot be listed.
+        ResultsError: the folder itself cannot be listed, or this user may not read a cell.
     """
     readable: dict[str, StoredCell] = {}
     damaged: dict[str, str] = {}
     for key in _keys(store):
         try:
             stored = read_cell(store, key)
+        except AccessError:
+            raise
         except ResultsError as error:
             damaged[key] = str(error)
             continue
@@ -129,7 +131,7 @@ def _keys(store: Store) -> list[str]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ResultsError(f"{store.cells} cannot be listed: {error.strerror or error}") from error
+        raise ResultsError(file_problem(store.cells, error, "look at that folder")) from error
 
 
 def read_cell(store: Store, key: str) -> StoredCell:
@@ -166,4 +168,4 @@ def read_cell(store: Store, key: str) -> StoredCell:
             f"{path}: does not say which cell it is ({seen}); remove the folder and run the suite again"
         ) from error
     except OSError as error:
-        raise ResultsError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise unreadable(path, error) from error

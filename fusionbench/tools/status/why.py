@@ -11,9 +11,7 @@ from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import SharedResources
-from fusionbench.results.cell_files import CELL
-from fusionbench.results.store import Store
-from fusionbench.suites import lock as locks
+from fusionbench.results.store import Store, suites_under
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.planning import PlannedSuite, plan_readable
@@ -97,8 +95,8 @@ def why_key(text: str, out: Path, resources: SharedResources) -> CellReport:
             f"{text!r} is no cell key: write {SHORTEST_KEY} to 20 digits of one, 0-9 and a-f, or "
             "SUITE DATASET MODEL MODALITIES FOLD"
         )
-    names = sorted(path.parent.name for path in out.glob(f"*/{locks.LOCK}"))
-    stored = [(name, path.parent.name) for name in names for path in Store(out, name).cells.glob(f"{text}*/{CELL}")]
+    names = suites_under(out)
+    stored = [(name, key) for name in names for key in Store(out, name).keys() if key.startswith(text)]  # noqa: SIM118
     found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, resources)]
     if not found:
         where = f"{', '.join(names)} under {out}" if names else f"any suite: nothing has been run under {out}"

@@ -21,6 +21,7 @@ from fusionbench.core.types import Fold
 from fusionbench.data.splits import fold_hash
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import CellTask, task_runner
+from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.suites.tuned_options import Study, TuningRecord
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
@@ -102,7 +103,7 @@ def tune(
     )
     there = earlier(paths(folder, plan.suite.name)[1], record, plan.suite, resources.registry)
     kept = {study.position: study for study in there}
-    folder.mkdir(parents=True, exist_ok=True)
+    Store.at(folder).make_folder(".")
     opened = []
     for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
         progress = TuneProgress(i, len(cells), cell.label, 0, options.trials)

@@ -187,7 +187,7 @@ def test_writing_again_replaces_the_whole(made: Store) -> None:
 
 @pytest.mark.parametrize("size", [0, 3_000, 60_000])
 def test_a_full_disk_leaves_nothing_under_the_final_name(made: Store, size: int) -> None:
-    with full_disk(size), pytest.raises(ResultsError, match=r"cell abc could not be written to .*abc: \S"):
+    with full_disk(size), pytest.raises(ResultsError, match=r"abc could not be written: \S"):
         made.write(result())
     assert entries(made) == []
     made.write(result())
@@ -221,6 +221,13 @@ def test_any_step_may_fail(made: Store, monkeypatch: pytest.MonkeyPatch, step: s
     assert entries(made) == []
 
 
+@pytest.fixture
+def no_exchange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A system that cannot exchange two names in one step."""
+    monkeypatch.setattr("fusionbench.results.replace_folder._exchanged", lambda one, other: False)
+
+
+@pytest.mark.usefixtures("no_exchange")
 def test_a_rename_that_fails_brings_the_old_result_back(made: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     made.write(result())
     rename = Path.rename
@@ -277,13 +284,30 @@ def test_what_a_crash_left_goes_when_nobody_can_be_writing_it(made: Store) -> No
 
 
 def test_a_leftover_of_the_same_process_number_is_no_hindrance(made: Store) -> None:
-    for name in (f".tmp-{os.getpid()}-abc", f".tmp-{os.getpid()}-old-abc"):
-        (made.cells / name).mkdir()
-        (made.cells / name / "part").write_text("half")
+    left = made.cells / f".tmp-{os.getpid()}-abc"
+    left.mkdir()
+    (left / "part").write_text("half")
     made.write(result())
     made.write(result(noise=1))
     assert entries(made) == ["abc"]
     assert_same(made.load("abc"), result(noise=1))
+
+
+@pytest.mark.usefixtures("no_exchange")
+def test_a_result_is_replaced_where_names_cannot_be_exchanged(made: Store) -> None:
+    made.write(result())
+    made.write(result(noise=1))
+    assert entries(made) == ["abc"]
+    assert_same(made.load("abc"), result(noise=1))
+
+
+def test_a_result_that_a_killed_process_moved_aside_is_put_back(made: Store) -> None:
+    """It was killed between two renames: the old result had left its name, the new one did not have it yet."""
+    made.write(result())
+    (made.cells / "abc").rename(made.cells / ".old-abc")
+    made.prepare()
+    assert entries(made) == ["abc"]
+    assert_same(made.load("abc"), result())
 
 
 # Where nothing can be written
@@ -379,7 +403,7 @@ def test_a_disk_that_is_full(small_disk: Path) -> None:
     """The first result has 160 KB and finds no room; a smaller one does, and nothing of the first is left."""
     made = Store(small_disk, "suite")
     made.prepare()
-    with pytest.raises(ResultsError, match=r"cell abc could not be written to .*: No space left on device"):
+    with pytest.raises(ResultsError, match=r"abc could not be written: No space left on device; make room"):
         made.write(result())
     assert entries(made) == []
     small = replace(result(), state={})

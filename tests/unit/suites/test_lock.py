@@ -6,6 +6,7 @@ import tomllib
 from dataclasses import replace
 from typing import Any
 
+from fusionbench.execution.run_cell import cell_columns, computed_by
 from fusionbench.suites.cell import ORACLE, Plan
 from fusionbench.suites.lock import lock_text, make_lock
 from tests.unit.suites.test_plan import SUITE, Toy, planned, registry
@@ -22,7 +23,8 @@ class Known(Toy):
 def locked(plan: Plan, **cohorts: Toy) -> dict[str, Any]:
     """As it is read back from the file."""
     toys: Any = {(name, "patient"): toy for name, toy in (cohorts or {"toy": Known()}).items()}
-    return tomllib.loads(lock_text(make_lock(plan, registry(), toys)))
+    records = [{"cell": cell_columns(cell), **computed_by(cell, registry())} for cell in plan.todo()]
+    return tomllib.loads(lock_text(make_lock(plan, registry(), toys, records=records)))
 
 
 def test_plugins_and_their_distributions_stand_by_what_they_bring() -> None:

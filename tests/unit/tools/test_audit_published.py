@@ -88,7 +88,7 @@ def test_other_cases_than_the_test_cases_are_a_breach(folder: Path, what: str) -
 
 def test_without_a_readable_audit_there_is_nothing_to_go_by(folder: Path) -> None:
     (folder / "audit.json").write_text("{")
-    with pytest.raises(ResultsError, match=r"audit\.json: no readable audit"):
+    with pytest.raises(ResultsError, match=r"audit\.json: cannot be read"):
         published_audit(folder, REGISTRY)
 
 

@@ -55,15 +55,13 @@ def doctor(
     raise typer.Exit(1 if any(line.verdict == "problem" for line in lines) else 0)
 
 
-def validate(suite: SuiteName) -> None:
+def validate(suite: SuiteName, out: Out = OUT) -> None:
     """Check a suite's text, names and options; reads no data."""
-    from fusionbench.core.registry import discover
-    from fusionbench.suites.suite import load_suite
     from fusionbench.suites.validation import check_names
 
-    registry = discover()
-    loaded = load_suite(registry, suite)
-    check_names(loaded, registry)
+    session = open_session(out)
+    loaded = session.suite(suite)
+    check_names(loaded, session.registry)
     sets = {modalities for dataset in loaded.datasets for modalities in loaded.sets_of(dataset.name)}
     sizes = (
         (len(loaded.datasets), "cohort"),

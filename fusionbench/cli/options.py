@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionbench.core.commands import RESULTS
+from fusionbench.core.commands import RESULTS, RESULTS_VARIABLE
 
 if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
@@ -28,7 +28,7 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
     return complete
 
 
-Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS")]
+Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar=RESULTS_VARIABLE)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SuiteName = Annotated[
     str, typer.Argument(help="A suite by name, or the path of a suite file.", autocompletion=names_of("suites"))

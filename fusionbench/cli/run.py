@@ -27,9 +27,11 @@ from fusionbench.cli.options import (
     open_session,
     print_json,
 )
+from fusionbench.core.commands import command
 
 if TYPE_CHECKING:
     from fusionbench.suites.cell import Plan
+    from fusionbench.suites.selection import Selection
     from fusionbench.tools.run import RunReport
 
 
@@ -107,7 +109,7 @@ def run(
     if as_json:
         print_json(report)
     else:
-        _tell(report, out)
+        _tell(report, out, selection)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -147,8 +149,7 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
         typer.echo(f"  {n} x {' · '.join(row[:3])}: {reason}")
 
 
-def _tell(report: RunReport, out: Path) -> None:
-    where = "" if out == OUT else f" --out {out}"
+def _tell(report: RunReport, out: Path, selection: Selection) -> None:
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
         typer.echo()
@@ -170,9 +171,10 @@ def _tell(report: RunReport, out: Path) -> None:
     if report.outdated:
         typer.echo(
             f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
-            f"which, and what changed: fusionbench status {report.suite}{where}"
+            f"which, and what changed: {command(out, 'status', report.suite)}"
         )
     if report.failed:
-        typer.echo(f"{len(report.failed)} cells failed; try them again with --retry failed", err=True)
+        again = command(out, "run", report.suite, *selection.flags, "--retry", "failed")
+        typer.echo(f"{len(report.failed)} cells failed; try them again with: {again}", err=True)
     if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
-        typer.echo(f"look at the runs: fusionbench ui {report.suite}{where}")
+        typer.echo(f"look at the runs: {command(out, 'ui', report.suite)}")

@@ -111,9 +111,7 @@ def read_frames(folder: Path) -> Frames:
         texts = {name: pd.read_csv(folder / f"{name}.csv", dtype=_DTYPES, keep_default_na=False) for name in TEXTS}
         binaries = {name: _binary(folder / f"{name}.parquet") for name in BINARIES}
     except (OSError, ValueError) as error:
-        raise ResultsError(
-            f"{folder} holds no complete results ({error}); write them with `fusionbench run`"
-        ) from error
+        raise ResultsError(f"{folder} holds no complete results ({error}); run or publish the suite again") from error
     for name in {"value", "realised"} & set(texts["folds"].columns):
         texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
     return Frames(**texts, **binaries)

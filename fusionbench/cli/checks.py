@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,7 +23,7 @@ def audit(
     """
     found = open_session(out).audit(suite, replay)
     if as_json:
-        print_json([asdict(line) for line in found.lines])
+        print_json(found.lines)
     else:
         for line in found.lines:
             typer.echo(f"{line.verdict:8}  {line.rule}: {line.seen}")

@@ -72,7 +72,7 @@ def plugins(as_json: Json = False) -> None:
 
     records = discover().plugins
     if as_json:
-        print_json(list(records))
+        print_json(records)
         return
     rows = [
         (

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fusionbench.core.errors import ResultsError
+from fusionbench.core.json_text import json_text
 from fusionbench.results.store import Store
 
 RECORD = "suite_file.json"
@@ -26,7 +27,7 @@ def remember(store: Store, file: Path) -> None:
         ResultsError: the record cannot be written.
     """
     absolute = os.path.abspath(file)
-    content = json.dumps({"relative": os.path.relpath(absolute, store.root), "absolute": absolute}, indent=1)
+    content = json_text({"relative": os.path.relpath(absolute, store.root), "absolute": absolute}, indent=1)
     if not store.has_file(RECORD) or (store.folder / RECORD).read_text(encoding="utf-8") != content:
         store.folder.mkdir(parents=True, exist_ok=True)
         store.write_text(RECORD, content)

@@ -1,4 +1,4 @@
-"""Command lines as messages advise them, ready to be pasted."""
+"""The names of fusionbench's own commands, and command lines as messages advise them, ready to be pasted."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import os
 import shlex
 from pathlib import Path
 
+OWN_COMMANDS = frozenset(
+    [
+        *("run", "status", "why", "ls", "plugins", "validate", "table", "report", "audit", "compare", "score"),
+        *("import", "predict", "publish", "explain", "profile", "tune", "sync", "ui", "doctor", "new-plugin"),
+        *("check", "data"),
+    ]
+)
+"""A plugin's command of one of these names cannot be called."""
 RESULTS = Path("results")
 """The results root where none is named."""
 RESULTS_VARIABLE = "FUSIONBENCH_RESULTS"

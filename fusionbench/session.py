@@ -26,8 +26,9 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import read_lock
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import Suite, load_suite
-from fusionbench.tools.planning import plan_as_run, plan_suite, results_of
+from fusionbench.suites.suite import Suite
+from fusionbench.tools.find_suite import find_suite
+from fusionbench.tools.planning import plan_as_run, plan_suite
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 class Session:
     """One results root, one set of installed plugins, one data home.
 
-    A suite is named by its name or by the path of its file, in every method.
+    A suite is named in every method by its name or by the path of its file; one of the user's own has a name once it
+    has been run under `out`.
 
     Attributes:
         out: the results root.
@@ -86,7 +88,7 @@ class Session:
         Raises:
             SuiteError: unknown, or wrong.
         """
-        return load_suite(self.registry, name)
+        return find_suite(name, self.out, self.registry).load()
 
     def plan(self, name: str, selection: Selection = WHOLE) -> Plan:
         """The cells that a selection of a suite asks for.
@@ -94,7 +96,7 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute.
         """
-        return plan_suite(name, self.resources, selection)
+        return plan_suite(self.suite(name), self.resources, selection)
 
     def as_run(self, name: str, selection: Selection = WHOLE) -> tuple[Plan, Store]:
         """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
@@ -157,7 +159,7 @@ class Session:
         from fusionbench.tools.explain import explain, refuse_published
 
         request.check()
-        refuse_published(results_of(request.suite, self.out, self.registry).folder, request.suite)
+        refuse_published(find_suite(request.suite, self.out, self.registry))
         plan, store = self.as_run(request.suite, request.selection)
         return explain(plan, store, self.resources, request, tell)
 
@@ -178,9 +180,11 @@ class Session:
         began = time.perf_counter()
         datasets = (request.dataset or str(self.suite(request.suite).datasets[0]),)
         selection = Selection(datasets, (request.model,), str(fold), repeats=request.repeat + 1)
-        plan = self.plan(request.suite, selection)
+        found = find_suite(request.suite, self.out, self.registry)
+        plan = plan_suite(found.load(), self.resources, selection)
+        found.remember()
         before = time.perf_counter() - began
-        return profile(plan, request, self.resources, results_of(request.suite, self.out, self.registry), before, tell)
+        return profile(plan, request, self.resources, found.store, before, tell)
 
     def tune(
         self,
@@ -207,8 +211,11 @@ class Session:
         from fusionbench.tools.tuning import tune
 
         executor = choose(execution or RunOptions(), self.threads, self.resources.device.type, self.registry)
-        plan = self.plan(name, selection)
-        folder = to or self.out / plan.suite.name / "tuning"
+        found = find_suite(name, self.out, self.registry)
+        plan = plan_suite(found.load(), self.resources, selection)
+        folder = to or found.store.folder / "tuning"
+        if to is None:
+            found.remember()
         return tune(plan, self.resources, executor, options, folder, command, on_progress or (lambda progress: None))
 
     def predict(self, cell: str, cohort: PluginRef) -> pd.DataFrame:
@@ -354,12 +361,13 @@ class Session:
         Raises:
             ResultsError: no table yet.
         """
-        folder = results_of(name, self.out, self.registry).folder
+        found = find_suite(name, self.out, self.registry)
+        folder = found.store.folder
         for kind in ("table", "table.partial"):
             if (folder / f"{kind}.{suffix}").exists():
                 return folder / f"{kind}.{suffix}"
-        self.suite(name)  # an unknown name gets its own message
-        raise ResultsError(f"no table of {name!r} under {self.out}; make it with: {command(self.out, 'run', name)}")
+        make = command(self.out, "run", found.called)
+        raise ResultsError(f"no table of {found.name!r} under {self.out}; make it with: {make}")
 
     def summary(self, name: str) -> Sequence[CohortSummary]:
         """Each cohort of a suite in a few facts with the verdicts on it; empty where an older version wrote the table.
@@ -378,5 +386,5 @@ class Session:
         Raises:
             ResultsError: no lock, or one that cannot be read.
         """
-        store = results_of(name, self.out, self.registry)
+        store = find_suite(name, self.out, self.registry).store
         return str(read_lock(store.folder)["suite"]["title"] or store.suite)

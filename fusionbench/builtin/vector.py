@@ -106,11 +106,11 @@ class Vector(Modality):
         return repr(self.use.features[index]) if self.use.features else str(index)
 
     def _spec(self, levels: Mapping[int, tuple[float, ...]]) -> ModalitySpec:
-        """The prepared columns: the raw ones in their order, a categorical one as one column per level."""
+        """The prepared columns: the raw ones in their order, a categorical one as one column per level, by its text."""
         raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]  # prepared column -> its raw column
         columns = self.use.features
         names = [
-            f"{columns[i]}={v:g}" if i in levels else columns[i]
+            f"{columns[i]}={self.use.level_names.get(columns[i], {}).get(v, f'{v:g}')}" if i in levels else columns[i]
             for i in range(len(columns))
             for v in levels.get(i, (0.0,))
         ]

@@ -23,6 +23,7 @@ from fusionbench.cli import (
     table,
     tune,
 )
+from fusionbench.cli.output import checked_output
 from fusionbench.cli.plugin_commands import Verbs
 from fusionbench.core.errors import FusionBenchError, refused_file
 
@@ -88,17 +89,21 @@ app.add_typer(data.data, name="data")
 
 
 def main() -> None:
-    """Entry point. Exit status: 0 all done, 1 some cells failed, 2 the request was wrong, 130 interrupted."""
-    try:
-        app()
-    except FusionBenchError as error:
-        if _state["debug"]:
-            raise
-        _end(str(error))
-    except OSError as error:  # where a file is opened says more; this is for the rest
-        if _state["debug"] or not (problem := refused_file(error)):
-            raise
-        _end(problem)
+    """Entry point. Exit status: 0 all done, 1 some cells failed, 2 the request was wrong, 130 interrupted.
+
+    2 also where the output could not be written, and 141 where its reader went away; see `checked_output`.
+    """
+    with checked_output():
+        try:
+            app()
+        except FusionBenchError as error:
+            if _state["debug"]:
+                raise
+            _end(str(error))
+        except OSError as error:  # where a file is opened says more; this is for the rest
+            if _state["debug"] or not (problem := refused_file(error)):
+                raise
+            _end(problem)
 
 
 def _end(problem: str) -> NoReturn:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -24,7 +23,7 @@ def audit(
     """
     found = open_session(out).audit(suite, replay)
     if as_json:
-        print_json([asdict(line) for line in found.lines])
+        print_json(found.lines)
     else:
         for line in found.lines:
             typer.echo(f"{line.verdict:8}  {line.rule}: {line.seen}")
@@ -55,15 +54,13 @@ def doctor(
     raise typer.Exit(1 if any(line.verdict == "problem" for line in lines) else 0)
 
 
-def validate(suite: SuiteName) -> None:
+def validate(suite: SuiteName, out: Out = OUT) -> None:
     """Check a suite's text, names and options; reads no data."""
-    from fusionbench.core.registry import discover
-    from fusionbench.suites.suite import load_suite
     from fusionbench.suites.validation import check_names
 
-    registry = discover()
-    loaded = load_suite(registry, suite)
-    check_names(loaded, registry)
+    session = open_session(out)
+    loaded = session.suite(suite)
+    check_names(loaded, session.registry)
     sets = {modalities for dataset in loaded.datasets for modalities in loaded.sets_of(dataset.name)}
     sizes = (
         (len(loaded.datasets), "cohort"),

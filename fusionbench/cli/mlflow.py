@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from fusionbench.cli.options import OUT, Out, names_of, open_session
+from fusionbench.core.commands import command
 
 
 def sync(
@@ -45,9 +46,9 @@ def sync(
             continue
         typer.echo(f"{report.suite}: {report.cells} cells are in MLflow")
         for name, verb in report.outdated.items():
+            again = command(out, verb, report.suite)
             typer.echo(
-                f"{report.suite}: {name} is older than the newest cell and left out; make it again with: "
-                f"fusionbench {verb} {report.suite}"
+                f"{report.suite}: {name} is older than the newest cell and left out; make it again with: {again}"
             )
     raise typer.Exit(1 if left else 0)
 
@@ -63,9 +64,12 @@ def ui(
     """Open `mlflow ui` on the results' store and print the link to a suite's runs."""
     import subprocess
 
+    from fusionbench.core.registry import discover
     from fusionbench.report import mlflow as tracking
+    from fusionbench.tools.find_suite import find_suite
 
-    uri, experiment = tracking.tracked_uri(out), tracking.tracked_experiment(out, suite)
+    name = None if suite is None else find_suite(suite, out, discover(("suites",))).name
+    uri, experiment = tracking.tracked_uri(out), tracking.tracked_experiment(out, name)
     if tracking.is_server(uri):
         typer.echo(f"the runs are on a server: {tracking.suite_link(uri, experiment)}")
         return

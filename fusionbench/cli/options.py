@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fusionbench.core.commands import RESULTS
+from fusionbench.core.commands import RESULTS, RESULTS_VARIABLE
+from fusionbench.core.json_text import json_text
 
 if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
@@ -28,7 +27,7 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
     return complete
 
 
-Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS", readable=False)]
+Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar=RESULTS_VARIABLE, readable=False)]
 To = Annotated[
     Path | None, typer.Option("--to", help="Write to this folder; the results root is only read.", readable=False)
 ]
@@ -97,14 +96,8 @@ def open_session(
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; dataclasses and mappings become objects, anything else its text."""
-
-    def plain(item: Any) -> Any:
-        if is_dataclass(item) and not isinstance(item, type):
-            return asdict(item)
-        return dict(item) if hasattr(item, "items") else str(item)
-
-    typer.echo(json.dumps(value, indent=2, default=plain))
+    """Print a value as strict JSON; see `json_text`."""
+    typer.echo(json_text(value))
 
 
 def print_table(headers: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:

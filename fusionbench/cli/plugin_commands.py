@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
-from fusionbench.core.errors import PluginError
-
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
 
@@ -22,20 +20,10 @@ class Verbs(TyperGroup):
 
     @cached_property
     def registry(self) -> Registry:
-        """The plugins' commands, looked for once.
-
-        Raises:
-            PluginError: a plugin's command has the name of one of fusionbench's own.
-        """
+        """The plugins' commands, looked for once."""
         from fusionbench.core.registry import discover
 
-        registry = discover(("commands",))
-        for name, (_, plugin) in registry.found["commands"].items():
-            if name in self.commands:
-                raise PluginError(
-                    f"plugin {plugin!r} brings a command {name!r}, which fusionbench has itself; rename it"
-                )
-        return registry
+        return discover(("commands",))
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [*super().list_commands(ctx), *self.registry.names("commands")]
@@ -45,11 +33,18 @@ class Verbs(TyperGroup):
         return super().get_command(ctx, cmd_name) or self._from_plugin(cmd_name)
 
     def _from_plugin(self, name: str) -> Any:
+        """A plugin's command; None, told on standard error, where no plugin brings it or typer cannot make it."""
         if not self.registry.knows("commands", name):
             for plugin in self.registry.plugins:
                 if plugin.status == "broken":
                     typer.echo(f"plugin {plugin.name!r} is broken: {plugin.reason}", err=True)
             return None
-        command = typer.main.get_command(self.registry.get("commands", name))
+        try:
+            command = typer.main.get_command(self.registry.get("commands", name))
+        # A plugin is third-party code and may fail in any way; the other commands are shown and run.
+        except Exception as error:  # noqa: BLE001
+            plugin = self.registry.owner("commands", name)
+            typer.echo(f"plugin {plugin.name!r} is broken: command {name!r}: {error}", err=True)
+            return None
         command.name = name
         return command

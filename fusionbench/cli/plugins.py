@@ -98,7 +98,7 @@ def plugins(as_json: Json = False) -> None:
 
     records = discover().plugins
     if as_json:
-        print_json(list(records))
+        print_json(records)
         return
     rows = [(p.name, p.status, p.version, p.licence, _provided(p), p.distribution) for p in records]
     print_table(["name", "status", "version", "licence", "provides", "distribution"], rows)

@@ -32,6 +32,7 @@ from fusionbench.core.commands import command
 if TYPE_CHECKING:
     from fusionbench.session import Session
     from fusionbench.suites.cell import Plan
+    from fusionbench.suites.selection import Selection
     from fusionbench.tools.run import RunReport
 
 
@@ -109,7 +110,7 @@ def run(
     if as_json:
         print_json(report)
     else:
-        _tell(report, session, suite)
+        _tell(report, session, selection)
     raise typer.Exit(1 if report.failed else 0)
 
 
@@ -149,15 +150,16 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
         typer.echo(f"  {n} x {' · '.join(row[:3])}: {reason}")
 
 
-def _tell(report: RunReport, session: Session, suite: str) -> None:
+def _tell(report: RunReport, session: Session, selection: Selection) -> None:
     """What came out: on a terminal one screen with the verdict, in a pipe the whole table as Markdown."""
     from fusionbench.cli.screen import View, print_table_screen, stdout_is_terminal
 
     out = session.out
     for label, reason in report.failed:
         typer.echo(f"failed: {label}: {reason}", err=True)
+    counts = list(_counts(report, out, selection))
     if report.table is not None and stdout_is_terminal():
-        print_table_screen(session, suite, View(), [*_counts(report, suite, out), *_skipped(report, suite, out)])
+        print_table_screen(session, report.suite, View(), [*counts, *_skipped(report, out)])
         return
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
@@ -165,16 +167,16 @@ def _tell(report: RunReport, session: Session, suite: str) -> None:
     else:
         for row, reason in report.skipped:
             typer.echo(f"skipped: {row}: {reason}")
-    for line in _counts(report, suite, out):
+    for line in counts:
         typer.echo(line)
     if report.table is not None:
         typer.echo(f"table: {report.table}")
-        typer.echo(f"report: {command(out, 'report', suite)}")
+        typer.echo(f"report: {command(out, 'report', report.suite)}")
     if not report.notes:  # they say why not all of it is in MLflow; the reporter has told them
-        typer.echo(f"look at the runs: {command(out, 'ui', suite)}")
+        typer.echo(f"look at the runs: {command(out, 'ui', report.suite)}")
 
 
-def _counts(report: RunReport, suite: str, out: Path) -> Iterator[str]:
+def _counts(report: RunReport, out: Path, selection: Selection) -> Iterator[str]:
     """How many cells were computed and failed, and what is lacking for a whole table."""
     if report.ran == 0 and report.done == 0:
         yield f"{report.suite}: no cell to compute"
@@ -189,13 +191,13 @@ def _counts(report: RunReport, suite: str, out: Path) -> Iterator[str]:
     if report.outdated:
         yield (
             f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
-            f"which, and what changed: {command(out, 'status', suite)}"
+            f"which, and what changed: {command(out, 'status', report.suite)}"
         )
     if report.failed:
-        again = command(out, "run", suite, "--retry", "failed")
+        again = command(out, "run", report.suite, *selection.flags, "--retry", "failed")
         yield f"{len(report.failed)} cells failed; try them again with: {again}"
 
 
-def _skipped(report: RunReport, suite: str, out: Path) -> Iterator[str]:
+def _skipped(report: RunReport, out: Path) -> Iterator[str]:
     if report.skipped:
-        yield f"{len(report.skipped)} rows do not apply; why: {command(out, 'run', suite, '--dry-run')}"
+        yield f"{len(report.skipped)} rows do not apply; why: {command(out, 'run', report.suite, '--dry-run')}"

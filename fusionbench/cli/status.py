@@ -46,7 +46,7 @@ def status(
     if as_json:
         print_json(_json(found, running, removed))
     else:
-        _show(found, running, removed, suite, out)
+        _show(found, running, removed, out)
     raise typer.Exit(1 if found.failed else 0)
 
 
@@ -72,9 +72,9 @@ def _json(found: Status, running: RunningCells, removed: list[StoredCell]) -> di
     }
 
 
-def _show(found: Status, running: RunningCells, removed: list[StoredCell], called: str, out: Path) -> None:
+def _show(found: Status, running: RunningCells, removed: list[StoredCell], out: Path) -> None:
     name = found.suite
-    again = command(out, "run", called)
+    again = command(out, "run", found.called)
     typer.echo(f"{name}: {found.count('done')} of {len(found.rows)} cells are done{_time_left(found)}")
     if running.by:
         typer.echo(f"  a run is going on: {running.by}")
@@ -88,15 +88,15 @@ def _show(found: Status, running: RunningCells, removed: list[StoredCell], calle
         rows = [row for row in found.rows if row.state == state]
         if rows:
             typer.echo(f"{state}: {len(rows)}{hint}")
-            _reasons(rows, out)
+            _reasons(rows, out, name)
     if found.skipped:
         typer.echo(f"skipped: {sum(n for _, _, n in found.skipped)}")
         _counted(Counter({f"{row}: {reason}": n for row, reason, n in found.skipped}))
-    _beside(found, running, removed, command(out, "status", called, "--prune-stale"))
+    _beside(found, running, removed, command(out, "status", found.called, "--prune-stale"))
 
 
-def _reasons(rows: list[CellStatus], out: Path) -> None:
-    first = {row.reason: f"  [{row.label}; {command(out, 'why', row.key)}]" for row in reversed(rows)}
+def _reasons(rows: list[CellStatus], out: Path, suite: str) -> None:
+    first = {row.reason: f"  [{row.label}; {command(out, 'why', f'{suite}/{row.key}')}]" for row in reversed(rows)}
     _counted(Counter(row.reason for row in rows if row.reason), first)
 
 
@@ -147,7 +147,8 @@ def duration(seconds: float) -> str:
 
 def why(
     cell: Annotated[
-        list[str], typer.Argument(help="A cell's key or its first digits, or: SUITE DATASET MODEL MODALITIES FOLD.")
+        list[str],
+        typer.Argument(help="A cell's key or its first digits, SUITE/KEY, or: SUITE DATASET MODEL MODALITIES FOLD."),
     ],
     repeat: Annotated[int, typer.Option(min=0, help="With SUITE DATASET ...: which repeat.")] = 0,
     variant: Annotated[str, typer.Option(help="With SUITE DATASET ...: which variant.")] = "base",

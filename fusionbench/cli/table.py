@@ -55,7 +55,10 @@ def table(
 
 
 def report(
-    suite: Annotated[str | None, typer.Argument(help="Name of a suite.", autocompletion=names_of("suites"))] = None,
+    suite: Annotated[
+        str | None,
+        typer.Argument(help="A suite by name, or the path of a suite file.", autocompletion=names_of("suites")),
+    ] = None,
     everything: Annotated[
         bool, typer.Option("--all", help="Every suite of the results root, and a front page index.html.")
     ] = False,

@@ -23,6 +23,7 @@ from fusionbench.cli.options import (
     names_of,
     open_session,
 )
+from fusionbench.core.commands import command
 
 if TYPE_CHECKING:
     from fusionbench.tools.tuning import TuneProgress
@@ -70,15 +71,15 @@ def tune(
     options = TuneOptions(tuple(model), trials, inner_folds, objective, space)
     execution = RunOptions(executor, jobs, address, gpus, None if timeout is None else seconds(timeout))
     session = open_session(out, device, threads=threads)
-    command = f"fusionbench {shlex.join(sys.argv[1:])}"
+    typed = shlex.join(["fusionbench", *sys.argv[1:]])
     try:
         path = session.tune(
-            suite, options, selection, to=to, execution=execution, command=command, on_progress=_print_progress
+            suite, options, selection, to=to, execution=execution, command=typed, on_progress=_print_progress
         )
     except KeyboardInterrupt:
         typer.echo("interrupted: finished trials are kept; the same command goes on where this one stopped", err=True)
         raise typer.Exit(130) from None
-    typer.echo(f"run it: fusionbench run {path}")
+    typer.echo(f"run it: {command(out, 'run', str(path))}")
 
 
 def _print_progress(progress: TuneProgress) -> None:

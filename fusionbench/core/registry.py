@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pluggy
 
 from fusionbench.core import hookspecs
+from fusionbench.core.commands import OWN_COMMANDS
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.core.file_names import is_plain
 
@@ -151,7 +152,7 @@ def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] 
     """Load every plugin and call its hooks of `kinds` (fewer kinds import less).
 
     Two plugins of one name, and two that bring the same name, are broken rows with the remedy. Each of both things is
-    then known as `distribution:name` alone; all else goes on.
+    then known as `distribution:name` alone; all else goes on. So is a plugin with a command named as one of our own.
     """
     found_points = points if points is not None else entry_points(group=GROUP)
     loaded = [_load(point, kinds) for point in sorted(found_points, key=lambda p: (p.name, _distribution(p)))]
@@ -191,9 +192,11 @@ def _apart(record: PluginRecord, records: Sequence[PluginRecord]) -> PluginRecor
 def _names(
     kind: str, things: Mapping[str, Any], record: PluginRecord, providers: Mapping[str, Sequence[PluginRecord]]
 ) -> dict[str, Any]:
-    """The things of a plugin, by the names that no other thing of the kind has."""
+    """The things of a plugin, by the names that no other thing of the kind has; without commands named as our own."""
     named = {}
     for name, thing in things.items():
+        if kind == "commands" and name in OWN_COMMANDS:
+            continue
         distributions = [r.distribution for r in providers[name]]
         if len(distributions) == 1:
             named[name] = thing
@@ -209,6 +212,10 @@ def _listed(
 ) -> PluginRecord:
     """The record with what it provides; broken where another plugin brings one of the same names."""
     record = replace(record, provides={kind: tuple(sorted(names)) for kind, names in named.items() if names})
+    for name, owners in providers.get("commands", {}).items():
+        if name in OWN_COMMANDS and record.name in {r.name for r in owners} and record.status == "ok":
+            reason = f"commands: {name!r} is fusionbench's own command, which is the one that runs; rename the plugin's"
+            record = replace(record, status="broken", reason=reason)
     for kind, by_name in providers.items():
         for name, owners in by_name.items():
             others = [r for r in owners if r.name != record.name]

@@ -347,6 +347,8 @@ class ModalityUse:
         features: names of the raw columns, in order; empty where they have none.
         categorical: names of those raw columns that hold codes without order (one-hot coded).
         groups: named groups of raw column names; a name may stand in several groups.
+        level_names: categorical column to its codes' texts, such as {"sex": {0.0: "f", 1.0: "m"}}; shown in place of
+            the codes, and in no cell's key.
         dim: width of a raw instance.
     """
 
@@ -356,6 +358,7 @@ class ModalityUse:
     features: tuple[str, ...] = ()
     categorical: frozenset[str] = frozenset()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    level_names: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -158,7 +158,7 @@ def write_report(
         raise ResultsError(f"{store.folder} holds no finished cell with a score; go on with: {go_on}")
     analysis = _analysed(frames, lock, registry)
     images = list(write_figures(make_figures(analysis, lock), to or store))
-    origin = Origin.read(store.folder, run_command(lock, suite))
+    origin = Origin.read(store.folder, run_command(lock, suite, store.root))
     below = _below(analysis, store, lock, registry)
     return (to or store).write_text("report.html", report(analysis, lock, images, audit, origin, below))
 

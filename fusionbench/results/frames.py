@@ -122,7 +122,7 @@ def _read(path: Path) -> pd.DataFrame:
             return pd.read_parquet(path)
         return pd.read_csv(path, dtype=_DTYPES, keep_default_na=False)
     except (OSError, ValueError) as error:
-        raise ResultsError(file_problem(path, error, "write complete results with: fusionbench run")) from error
+        raise ResultsError(file_problem(path, error, "run or publish the suite again")) from error
 
 
 def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:

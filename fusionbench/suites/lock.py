@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import tomli_w
 
+from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
@@ -218,14 +219,15 @@ def lock_text(lock: Mapping[str, Any]) -> str:
     return tomli_w.dumps(lock)
 
 
-def run_command(lock: Mapping[str, Any], written: Suite) -> str:
+def run_command(lock: Mapping[str, Any], written: Suite, root: Path) -> str:
     """The command that makes a run again.
 
     Args:
         written: the suite as its file has it; the lock's may have been asked for with other repeats or another seed.
+        root: the results root.
     """
     suite = lock["suite"]
     repeats, seed = suite["protocol"]["repeats"], suite["seed"]
-    more = f" --repeats {repeats}" if repeats != written.protocol.repeats else ""
-    more += f" --seed {seed}" if seed != written.seed else ""
-    return f"fusionbench run {suite['name']}{more}"
+    more = ["--repeats", str(repeats)] if repeats != written.protocol.repeats else []
+    more += ["--seed", str(seed)] if seed != written.seed else []
+    return command(root, "run", suite["name"], *more)

@@ -33,6 +33,12 @@ class Selection:
         return Selection(repeats=self.repeats, seed=self.seed)
 
     @property
+    def flags(self) -> tuple[str, ...]:
+        """The flags that say which cells, as the command line takes them; without `--limit`."""
+        numbers = (("--folds", self.folds), ("--repeats", self.repeats), ("--seed", self.seed))
+        return (*self.rows, *(word for name, value in numbers if value is not None for word in (name, str(value))))
+
+    @property
     def rows(self) -> tuple[str, ...]:
         """The flags that say which rows, as the command line takes them."""
         asked = [("-d", name) for name in self.datasets] + [("-m", name) for name in self.models]

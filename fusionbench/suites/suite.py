@@ -74,6 +74,7 @@ class Suite(_Strict):
     """A benchmark suite as written.
 
     Attributes:
+        name: of a file of the user's own, the key `name`, else the stem of the file; an installed suite's is its stem.
         modalities: the same sets for every dataset, or one list of sets per dataset name.
         base: whether the unchanged suite runs beside its variants.
         reference, claims, counts: files of published numbers beside the suite; see `references`.
@@ -132,14 +133,20 @@ def load_suite(registry: Registry, name: str) -> Suite:
     Raises:
         SuiteError: unknown name, TOML syntax (file and line), or every problem of its content at once.
     """
-    known = suite_name(registry, name)
-    path = Path(name).expanduser() if _is_path(name) else registry.suite(name)
-    try:
-        suite = parse_suite(known, path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
-    except OSError as error:
-        raise SuiteError(file_problem(path, error, "name a file that can be read")) from error
+    if not is_path(name):
+        folder_name = name.replace(":", ".")  # a colon is no part of a folder's name everywhere
+        return read_suite(registry, folder_name, registry.suite(name))
+    path = Path(name).expanduser()
+    return read_suite(registry, name_of_file(registry, path), path)
+
+
+def read_suite(registry: Registry, name: str, path: Traversable) -> Suite:
+    """The suite in a file, under the name that it is known by.
+
+    Raises:
+        SuiteError: TOML syntax (file and line), or every problem of its content at once.
+    """
+    suite = parse_suite(name, _text(path), str(path))
     if isinstance(path, Path):
         datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
         suite = suite.model_copy(update={"datasets": datasets})
@@ -147,30 +154,49 @@ def load_suite(registry: Registry, name: str) -> Suite:
     return suite
 
 
-def suite_name(registry: Registry, name: str) -> str:
-    """The name of a suite, which is also the name of its folder under the results root.
-
-    Args:
-        name: a name, which is not looked up, or the path of a suite file, which is called by its stem.
+def name_of_file(registry: Registry, path: Path) -> str:
+    """The name of a suite file of the user's own: its key `name`, else its stem. It names the folder of its results.
 
     Raises:
-        SuiteError: no such file; or its name is an installed suite's, whose results it would mix with its own, or
-            cannot name a folder.
+        SuiteError: no such file, or it cannot be read; or its name is an installed suite's, whose results it would mix
+            with its own, or cannot name a folder.
     """
-    if not _is_path(name):
-        return name.replace(":", ".")  # a colon is no part of a folder's name everywhere
-    path = Path(name).expanduser()
     if not path.is_file():
         raise SuiteError(f"{path}: no such suite file; an installed suite is named without path and ending")
-    if not names_folder(path.stem):
-        raise SuiteError(f"{path}: {path.stem!r} names the folder of its results; {FOLDER_NAMES}")
-    if path.stem in registry.names("suites"):
-        raise SuiteError(f"{path}: an installed suite is called {path.stem!r}, too; rename the file")
-    return path.stem
+    found = _toml(_text(path), str(path)).get("name", path.stem)
+    if not isinstance(found, str) or not names_folder(found):
+        raise SuiteError(f"{path}: {found!r} names the folder of its results; {FOLDER_NAMES}")
+    if found in registry.names("suites"):
+        raise SuiteError(
+            f"{path}: an installed suite is called {found!r}, too: {registry.suite(found)}; {how_to_rename(path)}"
+        )
+    return found
 
 
-def _is_path(name: str) -> bool:
+def how_to_rename(path: Path) -> str:
+    """What to do about a suite file whose name is taken."""
+    return f'write a line `name = "..."` at the top of {path}'
+
+
+def is_path(name: str) -> bool:
+    """Whether a suite is named by the path of its file."""
     return name.endswith(".toml") or "/" in name or os.sep in name
+
+
+def _text(path: Traversable) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise SuiteError(f"{path}: not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise SuiteError(file_problem(path, error, "name a file that can be read")) from error
+
+
+def _toml(text: str, where: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SuiteError(f"{where}: not valid TOML: {error}") from error
 
 
 def dataset_from_folder(ref: PluginRef, registry: Registry, folder: Path) -> PluginRef:
@@ -206,14 +232,11 @@ def _paths_of(ref: PluginRef, registry: Registry) -> dict[str, str]:
 
 def parse_suite(name: str, text: str, where: str) -> Suite:
     """A suite from its text; `where` names the file in messages."""
+    raw = _toml(text, where)
+    if raw.get("name", name) != name:
+        raise SuiteError(f"{where}: name is {raw['name']!r}, but an installed suite is called as its file, {name!r}")
     try:
-        raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise SuiteError(f"{where}: not valid TOML: {error}") from error
-    if "name" in raw:
-        raise SuiteError(f"{where}: key 'name' is not allowed; a suite's name is its file's name")
-    try:
-        suite = Suite.model_validate({"name": name, **raw})
+        suite = Suite.model_validate({**raw, "name": name})
     except ValidationError as error:
         raise SuiteError(problem_text(where, _lines(error, Suite))) from error
     problems = [*_list_problems(suite), *_variant_problems(suite)]
@@ -243,8 +266,7 @@ def _line(error: Any, root: type[BaseModel]) -> str:
         place = root
         for part in error["loc"][:-1]:  # positions in lists stay where they are
             place = _PLACES.get(str(part), place)
-        known = set(place.model_fields) - ({"name"} if place is Suite else set())
-        return f"{key}: {did_you_mean('key', str(error['loc'][-1]), known)}"
+        return f"{key}: {did_you_mean('key', str(error['loc'][-1]), place.model_fields)}"
     seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
     return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
 

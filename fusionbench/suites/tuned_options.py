@@ -125,7 +125,9 @@ def parse_record(text: str, where: str) -> TuningRecord:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-        raise SuiteError(f"{where}: {key}: {first['msg']}{more}; write it anew with: fusionbench tune") from error
+        raise SuiteError(
+            f"{where}: {key}: {first['msg']}{more}; write it anew with: fusionbench tune SUITE -m MODEL"
+        ) from error
 
 
 def _label(position: CellPosition) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import socket
 import sqlite3
@@ -19,6 +20,7 @@ from urllib.parse import urlsplit
 
 import fusionbench
 from fusionbench.core import environment
+from fusionbench.core.commands import command
 from fusionbench.core.errors import FusionBenchError, ResultsError, SuiteError, file_problem
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
@@ -26,7 +28,7 @@ from fusionbench.data.downloads import ENVIRONMENT, dataset_rows
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import RESULTS_VERSION
 from fusionbench.suites.lock import LOCK, is_older, read_lock
-from fusionbench.suites.suite import suite_name
+from fusionbench.tools.find_suite import find_suite
 
 Verdict = Literal["ok", "note", "problem"]
 
@@ -61,7 +63,7 @@ def examine(registry: Registry, home: Path, out: Path, suite: str | None = None)
     yield from thread_lines()
     yield from data_home_lines(registry, home)
     yield from results_lines(out)
-    yield from tracking_lines()
+    yield from tracking_lines(out)
     yield from extra_lines()
 
 
@@ -156,7 +158,7 @@ def data_home_lines(registry: Registry, home: Path) -> Iterator[Check]:
     """The data home and which cohorts are in it."""
     how = f"from {ENVIRONMENT}" if ENVIRONMENT in os.environ else f"{ENVIRONMENT} moves it"
     if not home.is_dir():
-        yield Check("note", "data home", f"{home} is not there yet ({how}); `fusionbench data fetch` makes it")
+        yield Check("note", "data home", f"{home} is not there yet ({how}); `fusionbench data fetch NAME` makes it")
         return
     yield _folder("data home", home, f"set {ENVIRONMENT} to a folder of yours to fetch data", readable="note")
     classes = map(registry.dataset, registry.names("datasets"))
@@ -172,7 +174,7 @@ def data_home_lines(registry: Registry, home: Path) -> Iterator[Check]:
 
 
 def _fetch(dataset: str) -> str:
-    return f"fusionbench data fetch {dataset}"
+    return f"fusionbench data fetch {shlex.quote(dataset)}"
 
 
 def results_lines(out: Path) -> Iterator[Check]:
@@ -196,7 +198,7 @@ def _folder(what: str, folder: Path, remedy: str, readable: Verdict = "problem",
     return Check("ok", what, f"{name}, writable, {free:.0f} GiB free")
 
 
-def tracking_lines() -> Iterator[Check]:
+def tracking_lines(out: Path) -> Iterator[Check]:
     """Whether somebody answers where runs are sent; asked only where a server is named."""
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     parts = urlsplit(uri)
@@ -209,7 +211,9 @@ def tracking_lines() -> Iterator[Check]:
     except OSError as error:
         why = error.strerror or str(error)
         yield Check(
-            "problem", "mlflow", f"{where} does not answer ({why}); runs go on, `fusionbench sync` replays them"
+            "problem",
+            "mlflow",
+            f"{where} does not answer ({why}); runs go on, and are replayed by: {command(out, 'sync')}",
         )
         return
     yield Check("ok", "mlflow", f"{where} answers")
@@ -224,13 +228,12 @@ def against_lock(suite: str, out: Path, registry: Registry, home: Path) -> Itera
     Raises:
         SuiteError: no such suite. ResultsError: it has no lock, or a damaged one.
     """
-    name = suite_name(registry, suite)
-    folder = out / name
-    if not (folder / LOCK).is_file():
-        registry.suite(name)  # an unknown name gets its own message
+    found = find_suite(suite, out, registry)
+    folder = found.store.folder
+    if not found.store.has_file(LOCK):
+        start = command(out, "run", found.called)
         raise ResultsError(
-            f"{name}: nothing has been run under {out}, so there is nothing to compare with; published runs: "
-            f"fusionbench doctor {name} --out results/published"
+            f"{found.name}: nothing has been run under {out}, so there is nothing to compare with; start with: {start}"
         )
     lock = read_lock(folder)
     yield _keyed("RESULTS_VERSION", lock.get("results_version"), RESULTS_VERSION)

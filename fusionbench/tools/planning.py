@@ -9,28 +9,25 @@ from typing import Any
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, ResultsError
-from fusionbench.core.registry import Registry, names_folder
+from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
-from fusionbench.suites.lock import LOCK, is_older, read_lock, suite_from_lock
+from fusionbench.suites.lock import LOCK, is_older, read_lock
 from fusionbench.suites.plan import expand
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import Suite, load_suite, narrow_suite, suite_name
+from fusionbench.suites.suite import Suite, narrow_suite
+from fusionbench.tools.find_suite import find_suite, not_run
 from fusionbench.tools.older_results import as_stored
 
 
-def plan_suite(name: str, resources: SharedResources, selection: Selection = WHOLE) -> Plan:
+def plan_suite(suite: Suite, resources: SharedResources, selection: Selection = WHOLE) -> Plan:
     """The cells that a selection of a suite asks for.
 
-    Args:
-        name: a suite's name, or the path of its file, here and below.
-
     Raises:
-        SuiteError: no such suite, or it is wrong. DataError: a cohort cannot be read.
+        SuiteError: the suite is wrong, or has no such part. DataError: a cohort cannot be read.
     """
-    suite = selection.narrow(load_suite(resources.registry, name))
-    return selection.pick(expand(suite, resources.registry, resources.cohort))
+    return selection.pick(expand(selection.narrow(suite), resources.registry, resources.cohort))
 
 
 def plan_as_run(
@@ -44,25 +41,23 @@ def plan_as_run(
     """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
 
     Args:
+        name: as `find_suite` takes it, here and below.
         installed_only: leave out the models of the last run that are not installed; see `uninstalled_models`.
 
     Raises:
         SuiteError, DataError: as `plan_suite`. ResultsError: the suite has not been run under `out`.
     """
-    store = results_of(name, out, resources.registry)
-    if not store.has_file(LOCK):
-        load_suite(resources.registry, name)  # an unknown name gets its own message
-        raise not_run(name, out)
-    lock = read_lock(store.folder)
+    found = find_suite(name, out, resources.registry)
+    if not found.store.has_file(LOCK):
+        found.load()  # what is wrong with it comes first
+        raise not_run(found)
+    lock = read_lock(found.store.folder)
     locked = selection_of(lock)
-    selection = replace(selection, repeats=locked.repeats, seed=locked.seed)
-    registry = resources.registry
-    suite = stored_suite(name, out, registry) if installed_only else load_suite(registry, name)
-    suite = selection.narrow(suite)
+    suite = found.load_or_stored()
     if installed_only:
         suite = without_models(suite, uninstalled_models(suite, lock, resources.registry))
-    plan = selection.pick(expand(suite, resources.registry, resources.cohort))
-    return (as_stored(plan, store, resources) if is_older(lock) else plan), store
+    plan = plan_suite(suite, resources, replace(selection, repeats=locked.repeats, seed=locked.seed))
+    return (as_stored(plan, found.store, resources) if is_older(lock) else plan), found.store
 
 
 def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry) -> dict[str, str]:
@@ -85,28 +80,6 @@ def without_models(suite: Suite, left_out: Collection[str]) -> Suite:
     return suite.model_copy(update={"models": tuple(m for m in suite.models if str(m) not in left_out)})
 
 
-def stored_suite(name: str, out: Path, registry: Registry) -> Suite:
-    """A suite with results under `out`; where the plugin that brings it is not installed, as its last run locked it.
-
-    Raises:
-        SuiteError: no such suite, or it is wrong. ResultsError: its lock is damaged.
-    """
-    folder = out / name
-    if name in registry.names("suites") or not names_folder(name) or not (folder / LOCK).is_file():
-        return load_suite(registry, name)
-    return suite_from_lock(read_lock(folder), str(folder / LOCK))
-
-
-def results_of(name: str, out: Path, registry: Registry) -> Store:
-    """Where a suite's results are, or will be."""
-    return Store(out, suite_name(registry, name))
-
-
-def not_run(name: str, out: Path) -> ResultsError:
-    """The error of a suite without results."""
-    return ResultsError(f"{name}: nothing has been run under {out}; start with: {command(out, 'run', name)}")
-
-
 def selection_of(lock: Mapping[str, Any]) -> Selection:
     """The whole suite with the repeats and the seed that a lock has."""
     return Selection(repeats=lock["suite"]["protocol"]["repeats"], seed=lock["suite"]["seed"])
@@ -117,7 +90,7 @@ class PlannedSuite:
     """What a suite asks for now, with the repeats and the seed of its last run.
 
     Attributes:
-        called: the suite's name, or its path, as it was asked for; what a command takes.
+        called: what a command calls it: the suite's name, or the path of its file where that has not been run yet.
         suite: as its file has it, with those repeats and that seed.
         lock: of the last run; empty where the suite has not been run.
         unread: dataset to why its cells cannot be planned on this machine.
@@ -145,7 +118,8 @@ def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSu
         SuiteError: no such suite, or it is wrong. DataError: none of its datasets can be read.
         ResultsError: its lock is damaged, or what lies there was published and has no cells.
     """
-    suite, store = stored_suite(name, out, resources.registry), results_of(name, out, resources.registry)
+    found = find_suite(name, out, resources.registry)
+    suite, store = found.load_or_stored(), found.store
     if store.has_file("run.toml"):
         look = command(out, "table", suite.name)
         raise ResultsError(f"{store.folder} was published: its cells lie where it was run; look at it with: {look}")
@@ -157,7 +131,7 @@ def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSu
         plan, unread = expand(installed, resources.registry, resources.cohort), dict[str, str]()
     except DataError:
         plan, unread = _by_dataset(installed, resources)
-    return PlannedSuite(name, suite, plan, store, lock, unread, gone)
+    return PlannedSuite(found.called, suite, plan, store, lock, unread, gone)
 
 
 def _by_dataset(suite: Suite, resources: SharedResources) -> tuple[Plan, dict[str, str]]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench.core.errors import ResultsError, SuiteError
-from fusionbench.core.file_names import is_plain
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
@@ -15,32 +13,13 @@ from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modali
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import restore_fit
 from fusionbench.results.cell_files import survival_column
-from fusionbench.results.store import Store, suites_under
 from fusionbench.suites.cell import ORACLE, with_tuned
+from fusionbench.tools.find_cell import find_cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from fusionbench.execution.shared import SharedResources
-
-
-def find_cell(out: Path, key: str) -> tuple[Store, str]:
-    """The store and full key of a cell named by its key's beginning, `SUITE/KEY` where suites share it.
-
-    Raises:
-        ResultsError: no such cell, or several.
-    """
-    suite, _, start = key.rpartition("/")
-    if not re.fullmatch(r"[0-9A-Za-z]{1,20}", start) or (suite and not is_plain(suite)):
-        raise ResultsError(f"no cell {key!r}: write the first digits of its key, or SUITE/KEY")
-    stores = [Store(out, name) for name in ([suite] if suite else suites_under(out, "cells"))]
-    found = [(store, name) for store in stores for name in store.keys() if name.startswith(start)]  # noqa: SIM118
-    if not found:
-        raise ResultsError(f"no cell {key!r} under {out}; `fusionbench run SUITE --dry-run` prints the keys of a suite")
-    if len(found) > 1:
-        names = ", ".join(f"{store.suite}/{name}" for store, name in found[:5])
-        raise ResultsError(f"{key!r} names {len(found)} cells: {names}; write more of it, or SUITE/KEY")
-    return found[0]
 
 
 def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:

@@ -5,7 +5,6 @@ results/<suite>/profile/<cell>/ holds the table and the numbers.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +18,7 @@ from fusionbench.core import environment, timing
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, SuiteError
 from fusionbench.core.file_names import filename
+from fusionbench.core.json_text import json_text
 from fusionbench.core.registry import Registry
 from fusionbench.core.timing import PhaseTimer, Spent, span
 from fusionbench.execution.run_cell import run_cell
@@ -158,7 +158,7 @@ def write(profile: Profile, store: Store) -> Profiled:
     """
     place = f"profile/{_name(profile)}"
     store.write_text(f"{place}/profile.md", markdown(profile))
-    store.write_text(f"{place}/profile.json", json.dumps(as_json(profile), indent=1))
+    store.write_text(f"{place}/profile.json", json_text(as_json(profile), indent=1))
     return Profiled(profile, store.folder / place)
 
 

@@ -29,9 +29,9 @@ from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store, sync_folder
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
-from fusionbench.suites.suite import load_suite
 from fusionbench.survival.stats import tied_ranks
 from fusionbench.tools.audit import audit_results
+from fusionbench.tools.find_suite import find_suite
 from fusionbench.tools.planning import plan_as_run
 
 if TYPE_CHECKING:
@@ -70,13 +70,13 @@ def _publish(name: str, out: Path, plan: Plan, store: Store, resources: SharedRe
     lock = lock_of(plan, resources, finished_records(plan, store))
     if missing or write_tables(frames_of(plan, store, resources), store, lock, registry, "table") is None:
         left = f"{len(missing)} of {len(plan.todo())} cells are missing"
-        raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', name)}")
+        raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', store.suite)}")
     store.write_text(LOCK, lock_text(lock))
     verdict = audit_results(plan, store, resources)
     store.write_text("audit.json", verdict.to_json())
-    lock, suite = read_lock(store.folder), load_suite(registry, name)
+    lock, suite = read_lock(store.folder), find_suite(name, out, registry).load_or_stored()
     write_report(read_frames(store.folder), store, lock, registry, verdict, suite)
-    return copy_published(plan, store, verdict, run_command(lock, suite))
+    return copy_published(plan, store, verdict, run_command(lock, suite, out))
 
 
 def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusionbench.core.commands import command
-from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError
 from fusionbench.execution.shared import SharedResources
 from fusionbench.report.build import finished_records, frames_of, write_report
 from fusionbench.report.html.index import front_page
@@ -15,10 +15,10 @@ from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
 from fusionbench.suites.provenance import provenance
-from fusionbench.suites.suite import load_suite
 from fusionbench.tools.audit import audit_results
 from fusionbench.tools.audit.published import is_published, published_audit
-from fusionbench.tools.planning import plan_as_run, results_of, stored_suite, uninstalled_models
+from fusionbench.tools.find_suite import find_suite, results_of
+from fusionbench.tools.planning import plan_as_run, uninstalled_models
 from fusionbench.tools.tracking import suites_run
 
 
@@ -28,12 +28,11 @@ def complete_results(name: str, out: Path, resources: SharedResources) -> Store:
     Raises:
         SuiteError: unknown suite. ResultsError: not complete.
     """
-    store = results_of(name, out, resources.registry)
-    if not store.has_file("folds.csv"):
-        load_suite(resources.registry, name)  # an unknown name gets its own message
-        finish = command(out, "run", name)
-        raise ResultsError(f"{name}: no complete results under {out}; finish it with: {finish}")
-    return store
+    found = find_suite(name, out, resources.registry)
+    if not found.store.has_file("folds.csv"):
+        finish = command(out, "run", found.called)
+        raise ResultsError(f"{found.name}: no complete results under {out}; finish it with: {finish}")
+    return found.store
 
 
 def audit_suite(name: str, out: Path, resources: SharedResources, replays: int = 0) -> Audit:
@@ -46,7 +45,7 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     if is_published(folder):
         return published_audit(folder, resources.registry)
     plan, store = plan_as_run(name, out, resources, installed_only=True)
-    whole = stored_suite(name, out, resources.registry)
+    whole = find_suite(name, out, resources.registry).load_or_stored()
     gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
     return audit_results(plan, store, resources, gone, replays)
 
@@ -70,9 +69,9 @@ def report_suite(name: str, out: Path, resources: SharedResources, to: Path | No
         lock = read_lock(store.folder) | provenance(finished_records(plan, store))
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
-    except DataError as error:  # results can be looked at without the data they came from
+    except (DataError, SuiteError) as error:  # results can be looked at without the data and files they came from
         verdict = str(error)
-    suite = stored_suite(name, out, resources.registry)
+    suite = find_suite(name, out, resources.registry).load_or_stored()
     elsewhere = None if to is None else Store.at(to)
     path = write_report(frames, store, lock, resources.registry, verdict, suite, elsewhere)
     if elsewhere is None:

@@ -33,8 +33,9 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import BASE
-from fusionbench.tools.planning import plan_suite, results_of
+from fusionbench.suites.suite import BASE, Suite
+from fusionbench.tools.find_suite import find_suite
+from fusionbench.tools.planning import plan_suite
 from fusionbench.tools.status import count_outdated
 
 SAME_SCORE = 1e-6
@@ -136,7 +137,7 @@ def run_suite(
     Finished cells stay whatever happens: an interrupt, a tracking server that is down, a cell that fails.
 
     Args:
-        name: a suite's name, or the path of its file.
+        name: a suite's name, or the path of its file; see `find_suite`.
         out: the results root.
         options: where cells run, and how often a cell that was lost is tried again.
         track: log to the MLflow at `tracking_uri`, else to the store under `out`.
@@ -148,13 +149,15 @@ def run_suite(
     options = options or RunOptions()
     executor = choose(options, resources.threads, resources.device.type, resources.registry)
     reporter = reporter or SilentReporter()
-    whole, unreadable = _whole_plan(name, resources, selection)
-    plan = whole if whole is not None and selection == selection.whole else plan_suite(name, resources, selection)
-    store = results_of(name, out, resources.registry)
+    found = find_suite(name, out, resources.registry)
+    suite, store = found.load(), found.store
+    whole, unreadable = _whole_plan(suite, resources, selection)
+    plan = whole if whole is not None and selection == selection.whole else plan_suite(suite, resources, selection)
     store.prepare()
     with hold(store.folder) as dead:
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
+        find_suite(name, out, resources.registry).remember()  # another run may have taken the name just before
         for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
         lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
@@ -164,8 +167,7 @@ def run_suite(
             store.write_text(LOCK, lock_text(lock))
         live = None
         if track:
-            replay = mlflow.replay_command(out, name, *selection.rows)
-            suite = plan.suite
+            replay = mlflow.replay_command(out, suite.name, *selection.rows)
             here = [computed_here(cell, resources) for cell in plan.todo() if not store.has(cell.key)]
             known = lock_of(whole or plan, resources, [*finished_records(whole or plan, store), *here])
             live = LiveTracking(
@@ -206,10 +208,10 @@ def warning_lines(lock: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: fusionbench data check {shlex.quote(name)}"
 
 
-def _whole_plan(name: str, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:
+def _whole_plan(suite: Suite, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:
     """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
     try:
-        return plan_suite(name, resources, selection.whole), ""
+        return plan_suite(suite, resources, selection.whole), ""
     except DataError as error:
         if not selection.datasets:
             raise

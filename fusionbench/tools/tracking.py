@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fusionbench.core.commands import command
 from fusionbench.core.errors import FusionBenchError, ResultsError
 from fusionbench.execution.shared import SharedResources
 from fusionbench.report import mlflow
 from fusionbench.report.build import finished_records, lock_of, table_rows
 from fusionbench.results.store import suites_under
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.tools.planning import not_run, plan_as_run
+from fusionbench.tools.find_suite import find_suite, not_run
+from fusionbench.tools.planning import plan_as_run
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def sync_suite(
     plan, store = plan_as_run(name, out, resources, selection)
     cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
     if not cells:
-        raise not_run(name, out)
+        raise not_run(find_suite(name, out, resources.registry))
     results = ((cell, store.load(cell.key, weights=False)) for cell in cells)
     has_table = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
     files = mlflow.suite_files(store.folder)
@@ -60,7 +62,7 @@ def sync_suite(
         plan.suite.name,
         plan.suite.title,
         lock=lock_of(plan, resources, finished_records(plan, store)),
-        replay=replay or mlflow.replay_command(out, name, *selection.rows),
+        replay=replay or mlflow.replay_command(out, store.suite, *selection.rows),
     )
     mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
     return SyncReport(plan.suite.name, len(cells), files.outdated)
@@ -91,5 +93,5 @@ def suites_run(out: Path) -> list[str]:
     """
     names = suites_under(out)
     if not names:
-        raise ResultsError(f"no results under {out}; start with: fusionbench run quickstart --out {out}")
+        raise ResultsError(f"no results under {out}; start with: {command(out, 'run', 'quickstart')}")
     return names

@@ -141,3 +141,13 @@ def test_planning_loads_nothing_heavy() -> None:
 def test_all_names_what_is_there() -> None:
     package = import_module("fusionbench")
     assert [n for n in package.__all__ if not hasattr(package, n)] == []
+
+
+def test_json_is_printed_by_one_function() -> None:
+    """`print_json` alone, so that what is printed is strict JSON everywhere."""
+    shown = [path for path in (*files(CORE / "cli"), *files(PLUGINS)) if not path.is_relative_to(TEMPLATES)]
+    assert len(shown) > 20
+    makers = {"json", "fusionbench.core.json_text"}
+    used = {path.name for path in shown for _, module, _ in imports(path) if module in makers}
+    assert used == {"options.py"}
+    assert not [path for path in shown if ".to_json(" in path.read_text(encoding="utf-8")]

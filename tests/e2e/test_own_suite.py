@@ -48,7 +48,6 @@ def test_every_verb_takes_the_path(cli: Cli, study: Path, tmp_path: Path) -> Non
     assert "no report" not in result.stdout
     assert "study/report.html" in Path("results/index.html").read_text(encoding="utf-8")
     assert cli("audit", "study").stdout == cli("audit", path).stdout  # by name as its last run locked it
-    one_error(cli("run", "study"), "unknown suite 'study'", "named by its path, such as ./study.toml")
 
 
 def test_a_notebook_takes_the_path_too(study: Path, tmp_path: Path) -> None:
@@ -64,8 +63,8 @@ def test_a_file_that_is_not_there(cli: Cli) -> None:
 def test_a_file_that_is_called_like_an_installed_suite(cli: Cli, study: Path) -> None:
     shutil.copy(study, study.with_name("quickstart.toml"))
     for verb in ("run", "validate"):
-        words = "an installed suite is called 'quickstart', too; rename the file"
-        one_error(cli(verb, "mine/quickstart.toml"), words)
+        taken = ("an installed suite is called 'quickstart', too: ", "benchmarks/quickstart.toml")
+        one_error(cli(verb, "mine/quickstart.toml"), *taken, 'write a line `name = "..."` at the top of mine/')
 
 
 def test_faults_name_the_file(cli: Cli, study: Path) -> None:

@@ -17,8 +17,8 @@ from fusionbench.core.types import Source
 from fusionbench.data.downloads import local_path
 from fusionbench.report.document import Entry
 from fusionbench.report.html.page import heading, items, page, paragraph, table
-from fusionbench.suites.suite import suite_name
-from fusionbench.tools.predict import find_cell
+from fusionbench.suites.suite import name_of_file
+from fusionbench.tools.find_cell import find_cell
 
 PATHS = [
     *("../x", "..", ".", "", "/etc/passwd", "a/b", "a\\b", "C:\\x", "\\\\host\\x", "a\x00b", "~/x", ".hidden"),
@@ -54,8 +54,9 @@ def test_a_suite_file_has_a_plain_name_or_is_refused(name: str) -> None:
     """The stem names the folder of its results."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(Path, "is_file", lambda path: True)
+        patched.setattr(Path, "read_text", lambda path, encoding: "")
         try:
-            stem = suite_name(Registry((), {}), f"{name}.toml")
+            stem = name_of_file(Registry((), {}), Path(f"{name}.toml").expanduser())
         except (SuiteError, ValueError, RuntimeError):  # RuntimeError: `~somebody`, whose home is not known
             return
     assert is_plain(stem)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -29,10 +29,12 @@ class Cells:
     Attributes:
         values: (row, column) float64; NaN = not known.
         categorical: the columns that hold codes without order.
+        level_names: of these, column to its codes' texts.
     """
 
     values: Floats
     categorical: frozenset[str]
+    level_names: Mapping[str, Mapping[float, str]]
 
 
 def numbers(
@@ -51,6 +53,7 @@ def numbers(
 
     values = np.full((len(sheet.frame), len(columns)), np.nan)
     codes = set(categorical)
+    level_names: dict[str, dict[float, str]] = {}
     for i, name in enumerate(columns):
         column = sheet.frame[name]
         if pd.api.types.is_datetime64_any_dtype(column.dtype):
@@ -61,14 +64,19 @@ def numbers(
             texts = as_texts(column, missing)
             if name not in codes and _is_text(texts):
                 codes.add(name)
-            values[:, i] = _coded(texts) if name in codes else _numeric(sheet, name, texts, problems)
+            if name in codes:
+                of_text = {text: code(text) for text in sorted({text for text in texts if text is not None})}
+                values[:, i] = [np.nan if text is None else of_text[text] for text in texts]
+                level_names[name] = {value: text for text, value in of_text.items()}
+            else:
+                values[:, i] = _numeric(sheet, name, texts, problems)
         infinite = np.flatnonzero(np.isinf(values[:, i]))
         if infinite.size:
             problems.append(
                 f"{sheet.name}, column {name!r}, row {sheet.frame.index[infinite[0]]}: an infinite value; leave the "
                 "cell empty where it is not known"
             )
-    return Cells(values, frozenset(codes))
+    return Cells(values, frozenset(codes), level_names)
 
 
 def as_texts(column: pd.Series[Any], missing: Sequence[str]) -> list[str | None]:
@@ -96,11 +104,6 @@ def code(text: str) -> float:
 def _is_text(texts: Sequence[str | None]) -> bool:
     known = [text for text in texts if text is not None]
     return sum(number(text) is None for text in known) > MOSTLY * len(known)
-
-
-def _coded(texts: Sequence[str | None]) -> Floats:
-    codes = {text: code(text) for text in set(texts) if text is not None}
-    return np.array([np.nan if text is None else codes[text] for text in texts])
 
 
 def _numeric(sheet: Sheet, name: str, texts: Sequence[str | None], problems: Problems) -> Floats:

@@ -96,6 +96,7 @@ def read_vectors(
         features=tuple(columns),
         categorical=cells.categorical,
         groups=dict(schema.groups),
+        level_names=cells.level_names,
     )
     of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
     return Vectors(use, of_case, tuple(notes))

@@ -31,8 +31,8 @@ _CAPTION = (
 )
 _MEMORY = "Memory is the highest that the process had reached by then, with all cells it had run before. "
 _NOT_STORED = (
-    "training times, parameters and memory are not stored with these results; `fusionbench run` writes them into "
-    "cells.csv, also where every cell is there already"
+    "training times, parameters and memory are not stored with these results; running the suite again writes them "
+    "into cells.csv, also where every cell is there already"
 )
 
 

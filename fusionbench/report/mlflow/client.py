@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class Connection:
     def failed(self, reason: str) -> TrackingError:
         """The error of every call from now on; `reason` goes on after "MLflow at URI "."""
         shown = without_password(self.uri)
-        to = f" --to {shown}" if shown.startswith("http") else ""
+        to = f" --to {shlex.quote(shown)}" if shown.startswith("http") else ""
         self._failure = TrackingError(
             f"MLflow at {shown} {reason}; results are safe on disk, replay them with: {self._replay}{to}"
         )

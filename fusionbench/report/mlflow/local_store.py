@@ -74,18 +74,21 @@ def suite_link(base_url: str, experiment_id: str | None) -> str:
     return f"{base_url.rstrip('/')}/#/experiments{runs}"
 
 
-def experiment_id(uri: str, suite: str) -> str | None:
+def experiment_id(uri: str, suite: str, replay: str = "") -> str | None:
     """Id of a suite's experiment at `uri`, or None where nothing was tracked yet; makes no store.
+
+    Args:
+        replay: the command that a failure's message names.
 
     Raises:
         TrackingError: the server does not answer or refuses.
     """
     if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
         return None
-    found = Connection(uri, suite).call("get_experiment_by_name", suite)
+    found = Connection(uri, suite, replay).call("get_experiment_by_name", suite)
     return None if found is None else str(found.experiment_id)
 
 
 def tracked_experiment(root: Path, suite: str | None) -> str | None:
     """Id of a suite's experiment where runs go; None for no suite, or one that was not tracked there."""
-    return None if suite is None else experiment_id(tracked_uri(root), suite)
+    return None if suite is None else experiment_id(tracked_uri(root), suite, replay_command(root, suite))

@@ -57,7 +57,7 @@ def explain(
     request.check()
     written: list[tuple[Explanation, Path]] = []
     for selected in select_cases(plan, store, request):
-        loaded = LoadedCase.load(selected, store, resources, request.suite)
+        loaded = LoadedCase.load(selected, store, resources)
         explanation = explain_case(loaded, selected, request.slides, request.draws)
         written.append((explanation, write_explanation(explanation, store, request)))
         if report is not None:

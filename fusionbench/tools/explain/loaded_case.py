@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from fusionbench.core.cell_result import CellResult
+from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.interfaces import Predictor
 from fusionbench.core.seeds import derive
@@ -68,7 +69,7 @@ class LoadedCase:
     risk: float
 
     @classmethod
-    def load(cls, selected: SelectedCase, store: Store, resources: SharedResources, suite: str) -> LoadedCase:
+    def load(cls, selected: SelectedCase, store: Store, resources: SharedResources) -> LoadedCase:
         """The case with its cell restored; nothing is trained.
 
         Raises:
@@ -90,15 +91,15 @@ class LoadedCase:
                 f"case {case.id!r} has none of {'+'.join(cell.modalities)}: its risk is the training mean, so there is "
                 "nothing to explain; choose other --modalities"
             )
-        loaded._check_risk(suite)
+        loaded._check_risk()
         return loaded
 
-    def _check_risk(self, suite: str) -> None:
+    def _check_risk(self) -> None:
         now = self.recomputed_risk
         if not abs(now - self.risk) <= RISK_TOLERANCE * max(1.0, abs(self.risk)):  # `not <=` also refuses NaN
             raise ResultsError(
                 f"cell {self.cell.key} now predicts a risk of {now:.6g} for case {self.case.id!r}, but {self.risk:.6g} "
-                f"is stored; run it again with: fusionbench run {suite} --rerun --out {self.store.root}"
+                f"is stored; run it again with: {command(self.store.root, 'run', self.store.suite, '--rerun')}"
             )
 
     @property

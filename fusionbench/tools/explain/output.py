@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,9 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from fusionbench.core.commands import command
 from fusionbench.core.file_names import filename
+from fusionbench.core.json_text import json_text
 from fusionbench.report.figures.export import write_figures
 from fusionbench.results.store import Store
 from fusionbench.tools.explain.attention import DISTANCES
@@ -46,7 +45,7 @@ def write_explanation(explanation: Explanation, store: Store, request: Request) 
     store.write_text(f"{folder}/items.csv", item_frame(explanation).to_csv(index=False))
     store.write_text(f"{folder}/layers.csv", layer_frame(explanation).to_csv(index=False))
     store.write_text(f"{folder}/curves.csv", curve_frame(explanation).to_csv(index=False))
-    store.write_text(f"{folder}/explanation.json", json.dumps(as_json(explanation), indent=1))
+    store.write_text(f"{folder}/explanation.json", json_text(as_json(explanation), indent=1))
     html = explanation_page(explanation, images, tiles, command_line(explanation, store, request))
     return store.write_text(f"{folder}/explanation.html", html)
 
@@ -84,10 +83,10 @@ def _model_folder(explanation: Explanation) -> str:
 def command_line(explanation: Explanation, store: Store, request: Request) -> str:
     """The command line that writes the explanation again."""
     case, cell = explanation.selected.case, explanation.selected.cell
-    words = ["fusionbench", "explain", request.suite, "--model", str(cell.model), "--case", case]
+    words = ["explain", store.suite, "--model", str(cell.model), "--case", case]
     words += ["--dataset", str(cell.dataset), "--modalities", "+".join(cell.modalities), "--variant", cell.variant]
-    words += ["--repeat", str(cell.repeat), "--out", str(store.root)]
-    return shlex.join(words + (["--slides", str(request.slides)] if request.slides else []))
+    words += ["--repeat", str(cell.repeat), *(["--slides", str(request.slides)] if request.slides else [])]
+    return command(store.root, *words)
 
 
 def _tile_images(modality: ModalityExplanation) -> Iterator[TileImage]:
@@ -178,7 +177,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "risk": explanation.risk,
         "rank_in_fold": selected.rank,
         "fold_size": selected.fold_size,
-        "fold_sd": _json_number(explanation.fold_sd),
+        "fold_sd": explanation.fold_sd,
         "missing": list(explanation.missing),
         "modalities": {modality.name: _modality_json(modality) for modality in explanation.modalities},
         "notes": list(explanation.notes),
@@ -192,8 +191,8 @@ def _modality_json(modality: ModalityExplanation) -> Mapping[str, Any]:
         "instances": modality.instances,
         "items": occlusion.items.count,
         "attention": _attention_json(modality),
-        "contribution": _json_number(occlusion.modality_contribution),
-        "agreement": _json_number(occlusion.agreement),
+        "contribution": occlusion.modality_contribution,
+        "agreement": occlusion.agreement,
         "agreement_undefined": occlusion.agreement_undefined,
     }
 
@@ -205,8 +204,3 @@ def _attention_json(modality: ModalityExplanation) -> Mapping[str, Any] | None:
         return None
     means = {name: float(values.mean()) for name, values in attention.distances.items()}
     return {"layers": len(attention.trained), **means}
-
-
-def _json_number(value: float) -> float | None:
-    """The number, or null for NaN, which JSON does not have."""
-    return None if math.isnan(value) else float(value)

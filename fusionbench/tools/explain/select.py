@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from fusionbench.core.commands import RESULTS, command
 from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.data.protocol_view import JOIN
@@ -19,6 +18,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, Cell, Plan
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.explain.request import Request
+from fusionbench.tools.find_suite import FoundSuite
 
 
 @dataclass(frozen=True)
@@ -39,16 +39,17 @@ class SelectedCase:
     fold_size: int
 
 
-def refuse_published(folder: Path, suite: str) -> None:
+def refuse_published(found: FoundSuite) -> None:
     """Refuse a folder of published results, which has tables and no weights.
 
     Raises:
         ResultsError: with the command that trains the models again.
     """
-    if (folder / "folds.csv").is_file() and not (folder / "cells").is_dir():
-        again = f"fusionbench run {shlex.quote(suite)}"
+    store = found.store
+    if store.has_file("folds.csv") and not store.cells.is_dir():
+        again = command(RESULTS, "run", found.name if found.file is not None else f"<path of {found.name}.toml>")
         raise ResultsError(
-            f"{folder}: published results hold no weights, which explain needs; train the models with: {again}"
+            f"{store.folder}: published results hold no weights, which explain needs; train the models with: {again}"
         )
 
 
@@ -61,12 +62,12 @@ def select_cases(plan: Plan, store: Store, request: Request) -> list[SelectedCas
     row, is_default = row_of(plan, request)
     if request.case is not None:
         cell = _cell_testing(row, request.case)
-        check_stored(store, cell, request.suite)
+        check_stored(store, cell)
         risks = _test_risks(store, cell)
         return [SelectedCase(cell, request.case, is_default, _ranks(risks)[request.case], len(risks))]
     _only([str(c.dataset) for c in row], "--dataset", f"{request.model} ran on")
     for cell in row:
-        check_stored(store, cell, request.suite)
+        check_stored(store, cell)
     candidates = [
         SelectedCase(cell, case, is_default, rank, len(risks))
         for cell in row
@@ -167,14 +168,14 @@ def _cell_testing(row: Sequence[Cell], case: str) -> Cell:
     return testing[0]
 
 
-def check_stored(store: Store, cell: Cell, suite: str) -> None:
+def check_stored(store: Store, cell: Cell) -> None:
     """Refuse a cell that is not stored as the suite asks for it now.
 
     Raises:
         SuiteError: it did not predict complete cases.
         ResultsError: it has not run, has failed, or is stored with other inputs; with the command to run.
     """
-    again = shlex.join(["fusionbench", "run", suite, "-m", str(cell.model), "--out", str(store.root)])
+    again = command(store.root, "run", store.suite, "-m", str(cell.model))
     if FULL not in cell.patterns:
         raise SuiteError(f"{cell.label} was not tested on complete cases: add {FULL!r} to protocol.test_patterns")
     if not store.has(cell.key):

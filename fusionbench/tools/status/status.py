@@ -45,6 +45,7 @@ class Status:
     """How far a suite is.
 
     Attributes:
+        called: what a command calls it; see `PlannedSuite`.
         rows: every cell that runs, members included, each once.
         skipped: (row, reason, cells) of what a model cannot take.
         seconds_left: estimate for the cells that are not done, in one process; None where nothing has finished yet.
@@ -59,6 +60,7 @@ class Status:
     """
 
     suite: str
+    called: str
     rows: tuple[CellStatus, ...]
     skipped: tuple[tuple[str, str, int], ...]
     seconds_left: float | None
@@ -97,6 +99,7 @@ def status(planned: PlannedSuite, cells: StoredCells, registry: Registry, runnin
             skips[" · ".join(cell.row[:3]), cell.skip] += 1
     return Status(
         suite=planned.suite.name,
+        called=planned.called,
         rows=rows,
         skipped=tuple((row, reason, n) for (row, reason), n in skips.items()),
         seconds_left=seconds_left(

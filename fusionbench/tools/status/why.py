@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +14,11 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store, suites_under
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.suite import BASE
+from fusionbench.tools.find_cell import CellKey
 from fusionbench.tools.planning import PlannedSuite, plan_readable
 from fusionbench.tools.status.diff import Change
 from fusionbench.tools.status.status import changed_inputs, scored_by_others
-from fusionbench.tools.status.stored import StoredCell, StoredCells, read_cell, read_cells, running_now
+from fusionbench.tools.status.stored import StoredCell, StoredCells, read_cells, running_now
 
 
 @dataclass(frozen=True)
@@ -70,56 +71,39 @@ def parse_selector(words: Sequence[str], repeat: int, variant: str) -> CellSelec
         return words[0]
     if len(words) != 5 or not re.fullmatch(r"\d{1,6}", words[4]):
         raise SuiteError(
-            f"cannot read {' '.join(words)!r} as a cell: write a key, or SUITE DATASET MODEL MODALITIES FOLD, such as "
-            "quickstart synthetic cox vector+bag 0"
+            f"cannot read {' '.join(words)!r} as a cell: write a key, SUITE/KEY, or SUITE DATASET MODEL "
+            "MODALITIES FOLD, such as quickstart synthetic cox vector+bag 0"
         )
     suite, dataset, model, modalities, fold = words
     return CellSelector(suite, dataset, model, modalities, int(fold), repeat, variant)
 
 
-SHORTEST_KEY = 4
-"""Digits with which the beginning of a key is accepted."""
-_KEY = re.compile(rf"[0-9a-f]{{{SHORTEST_KEY},20}}")
 _FRAME = re.compile(r'^\s*File "(?P<file>[^"]+)", line (?P<line>\d+), in (?P<name>.+)$', re.MULTILINE)
 
 
 def why_key(text: str, out: Path, resources: SharedResources) -> CellReport:
     """The report of the cell whose key is `text` or begins with it, in any suite that was run under `out`.
 
+    Args:
+        text: KEY, or SUITE/KEY for one suite.
+
     Raises:
-        SuiteError: `text` is not a key, or no key or several keys begin with it.
-        ResultsError, DataError: see `plan_readable`.
+        ResultsError: `text` is not a key, or no cell or several have such a key.
+        SuiteError, DataError: see `plan_readable`.
     """
-    if not _KEY.fullmatch(text):
-        raise SuiteError(
-            f"{text!r} is no cell key: write {SHORTEST_KEY} to 20 digits of one, 0-9 and a-f, or "
-            "SUITE DATASET MODEL MODALITIES FOLD"
-        )
-    names = suites_under(out)
-    stored = [(name, key) for name in names for key in Store(out, name).keys() if key.startswith(text)]  # noqa: SIM118
-    found = stored or [(name, key) for name in names for key in _planned_keys(name, text, out, resources)]
-    if not found:
-        where = f"{', '.join(names)} under {out}" if names else f"any suite: nothing has been run under {out}"
-        raise SuiteError(
-            f"no cell of {where} has a key that begins with {text}; keys: {command(out, 'status', 'SUITE', '--json')}"
-        )
-    if len(found) > 1:
-        shown = ", ".join(f"{key} of {name}" for name, key in found[:4])
-        raise SuiteError(f"{len(found)} cells have a key that begins with {text}: {shown}; give more digits")
-    name, key = found[0]
-    if name not in resources.registry.names("suites"):
-        dataset, model, modalities, variant, repeat, fold = read_cell(Store(out, name), key).position
-        position = (dataset, model, modalities, str(fold), "--repeat", str(repeat), "--variant", variant)
-        instead = command(out, "why", f"PATH/{name}.toml", *position)
-        raise SuiteError(f"cell {key} belongs to {name}, a suite file of your own; ask for it by path: {instead}")
+    key = CellKey.parse(text)
+    found = key.stored(out) or list(_planned(key, out, resources))
+    name, whole = key.only(found, out)
     planned = plan_readable(name, out, resources)
-    return _report_key(key, planned, read_cells(planned.store), resources.registry)
+    return _report_key(whole, planned, read_cells(planned.store), resources.registry)
 
 
-def _planned_keys(name: str, text: str, out: Path, resources: SharedResources) -> list[str]:
-    if name not in resources.registry.names("suites"):
-        return []  # a suite by path: its file may be anywhere, so that only its stored cells can be searched
-    return [cell.key for cell in plan_readable(name, out, resources).plan.todo() if cell.key.startswith(text)]
+def _planned(key: CellKey, out: Path, resources: SharedResources) -> Iterator[tuple[str, str]]:
+    """Suite and key of each planned cell that a key names, in the suites that were run."""
+    names = [key.suite] if key.suite else suites_under(out)
+    for name in names:
+        cells = plan_readable(name, out, resources).plan.todo()
+        yield from ((name, cell.key) for cell in cells if cell.key.startswith(key.start))
 
 
 def why_selected(selector: CellSelector, out: Path, resources: SharedResources) -> CellReport:
@@ -175,7 +159,7 @@ def _report_key(key: str, planned: PlannedSuite, cells: StoredCells, registry: R
     if now.key in cells.readable:
         advice = f"the current cell is {now.key}, which has a result; the table uses that one"
     return _report_stored(
-        planned, stored, "stale", now.label, _with_members(changed, stored, now, planned.store.root), advice=advice
+        planned, stored, "stale", now.label, _with_members(changed, stored, now, planned.store), advice=advice
     )
 
 
@@ -213,18 +197,22 @@ def _report_missing(cell: Cell, planned: PlannedSuite, cells: StoredCells, lost:
     if before is None:
         reason = lost or "it has never been run"
         return CellReport(planned.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=run)
-    changed = _with_members(changed_inputs(before, cell), before, cell, planned.store.root)
+    changed = _with_members(changed_inputs(before, cell), before, cell, planned.store)
     found = _report_stored(planned, before, "stale", cell.label, changed, advice=run)
     return CellReport(**{**vars(found), "key": cell.key, "reason": lost, "scores": ()})
 
 
-def _with_members(changed: Sequence[Change], before: StoredCell, cell: Cell, root: Path) -> tuple[Change, ...]:
+def _with_members(changed: Sequence[Change], before: StoredCell, cell: Cell, store: Store) -> tuple[Change, ...]:
     """`changed` with one entry for each member whose key changed; `why` of that key says which inputs did."""
     old = [str(key) for key in before.ingredients.get("members", ())]
     if len(old) != len(cell.members):
         return tuple(changed)
     mine = [
-        Change(f"member {m.model} on {'+'.join(m.modalities)}", was, f"{key} ({command(root, 'why', key)})")
+        Change(
+            f"member {m.model} on {'+'.join(m.modalities)}",
+            was,
+            f"{key} ({command(store.root, 'why', f'{store.suite}/{key}')})",
+        )
         for (m, key), was in zip(cell.members, old, strict=True)
         if was != key
     ]

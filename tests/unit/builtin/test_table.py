@@ -184,6 +184,17 @@ def test_codes_named_categorical(home: Path) -> None:
     assert read(home).modalities["clinical"].use.categorical == {"sex", "smoker", "stage"}
 
 
+def test_levels_are_shown_by_their_text(home: Path) -> None:
+    """`explain` shows these names; a text's code would be a number of fourteen digits."""
+    toml(home, '"smoker"]', '"smoker"]\ncategorical = ["stage"]')
+    cohort = read(home)
+    clinical = cohort.modalities["clinical"]
+    fitted = clinical.fit([clinical.load(case.refs["clinical"]) for case in cohort.cases])
+    names = ("age", "sex=m", "sex=f", "stage=1", "stage=2", "stage=3", "stage=4", "smoker=yes", "smoker=no")
+    assert set(fitted.spec.features) == set(names)
+    assert clinical.restore(fitted.state()).spec.features == fitted.spec.features
+
+
 def test_groups_stay_together(home: Path) -> None:
     toml(home, 'id = "patient"', 'id = "patient"\ngroup = "hospital"')
     assert {c.group for c in read(home).cases} == {f"H{i}" for i in range(6)}

@@ -127,7 +127,7 @@ def test_all_faults_come_at_once() -> None:
 def test_a_single_fault_is_one_line() -> None:
     assert refused(HEAD + "seeds = 1") == [
         "mine.toml: seeds: unknown key 'seeds'; did you mean 'seed'? Choices: base, claims, counts, datasets, "
-        "metrics, modalities, models, protocol, reference, seed, title, train, tuned, variant"
+        "metrics, modalities, models, name, protocol, reference, seed, title, train, tuned, variant"
     ]
 
 
@@ -135,7 +135,7 @@ def test_a_single_fault_is_one_line() -> None:
     ("old", "new", "said"),
     [
         ('title = "A suite"', "", "title: Field required"),
-        ('title = "A suite"', 'title = "A suite"\nname = "x"', "key 'name' is not allowed"),
+        ('title = "A suite"', 'title = "A suite"\nname = "x"', "installed suite is called as its file, 'mine'"),
         ('["mcat", "snn[depth=3]"]', "[]", "models: Tuple should have at least 1 item"),
         ('["mcat", "snn[depth=3]"]', '"mcat"', "models: Input should be a valid tuple (got 'mcat')"),
         ('["mcat", "snn[depth=3]"]', '["mcat", "snn", "mcat"]', "models: 'mcat' is listed twice"),

@@ -92,6 +92,7 @@ def _dataset(
     ref = next(d for d in plan.suite.datasets if str(d) == name)
     cells = [c for c in plan.listed if str(c.dataset) == name]
     return {
+        "title": cohort.info.title,
         "version": registry.dataset(ref.name).version,
         **_source(registry, "datasets", ref.name),
         "fingerprint": {unit: of.fingerprint for unit, of in units.items()},

@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -19,11 +18,13 @@ import psutil
 import pytest
 import requests
 
+from fusionbench import cli as command_line
+from fusionbench.report import mlflow
 from fusionbench.report.mlflow import payload
-from tests.conftest import EXAMPLE, Cli
+from tests.conftest import Cli
+from tests.forking import child, status
 from tests.services import LOOPBACK, free_port
 
-FUSIONBENCH = (sys.executable, "-c", "from fusionbench.cli import main; main()")
 RUN = ("run", "example-faulty", "-d", "example-faulty")
 STAND_IN = """
 import http.server, subprocess, sys
@@ -37,15 +38,31 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Healthy).serve_forever()
 """Answers as MLflow's server does, and has a worker as that has, in a tenth of the time."""
 
 
+def lines(path: Path, number: int, seconds: float = 120) -> list[str]:
+    """The first lines that a process writes into a file, once they are there."""
+    end = time.monotonic() + seconds
+    while len(found := path.read_text().splitlines() if path.is_file() else []) < number:
+        assert time.monotonic() < end, f"{number} lines were not written: {found}"
+        time.sleep(0.05)
+    return found[:number]
+
+
 @contextmanager
-def running(*args: str, cwd: Path, program: tuple[str, ...] = FUSIONBENCH) -> Iterator[subprocess.Popen[str]]:
-    env = {k: v for k, v in os.environ.items() if k != "MLFLOW_TRACKING_URI"} | {"PYTHONPATH": str(EXAMPLE)}
-    process = subprocess.Popen([*program, *args], cwd=cwd, env=env, stdout=subprocess.PIPE, text=True)
+def ui(said: Path, *args: str) -> Iterator[int]:
+    """The number of a process that runs `fusionbench ui ARGS` and writes what it prints into a file."""
+
+    def command() -> None:
+        sys.stdout = sys.stderr = said.open("w", encoding="utf-8")
+        sys.argv = ["fusionbench", "ui", *args]
+        command_line.main()
+
+    pid = child(command)
     try:
-        yield process
+        yield pid
     finally:
-        process.kill()
-        process.wait()
+        if psutil.pid_exists(pid) and psutil.Process(pid).ppid() == os.getpid():
+            os.kill(pid, signal.SIGTERM)
+            status(pid)
 
 
 def gone(pids: set[int], seconds: float = 10) -> bool:
@@ -81,26 +98,21 @@ def test_an_interface_that_is_not_there_is_told(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("how", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
+    ("how", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGKILL, -9)]
 )
 def test_the_server_and_its_workers_end_with_the_command(
-    tmp_path: Path, empty_store: Path, how: signal.Signals, status: int
+    tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch, how: signal.Signals, code: int
 ) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(mlflow, "ui_command", lambda _, port, __: [sys.executable, "-c", STAND_IN, str(port)])
     shutil.copy(empty_store, tmp_path / "mlflow.db")
-    code = (
-        "import sys; from fusionbench import cli; from fusionbench.report import mlflow\n"
-        f"mlflow.ui_command = lambda root, port, host: [sys.executable, '-c', {STAND_IN!r}, str(port)]\n"
-        "cli.main()"
-    )
     port = free_port()
-    arguments = ("ui", "--out", str(tmp_path), "--port", str(port))
-    with running(*arguments, cwd=tmp_path, program=(sys.executable, "-c", code)) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == f"http://127.0.0.1:{port}/#/experiments\n"
-        started = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
-        assert len(started) >= 2
-        process.send_signal(how)
-        assert process.wait(30) == status
+    with ui(tmp_path / "said", "--out", str(tmp_path), "--port", str(port)) as pid:
+        assert lines(tmp_path / "said", 1) == [f"http://127.0.0.1:{port}/#/experiments"]
+        started = {of.pid for of in psutil.Process(pid).children(recursive=True)}
+        assert len(started) >= 3  # the server, its worker, and what watches over them
+        os.kill(pid, how)
+        assert status(pid) == code
         assert gone(started)
 
 
@@ -113,11 +125,10 @@ def test_moved_results_keep_their_files_on_the_page_and_take_new_ones_where_they
     moved = (tmp_path / "results").rename(tmp_path / "new place" / "moved")
     port, out = free_port(), ("--out", str(moved))
     assert cli(*RUN, *out, "--rerun", "--folds", "0").returncode == 0
-    with running("ui", "example-faulty", *out, "--port", str(port), cwd=tmp_path) as process:
-        assert process.stdout is not None
-        link, rows = process.stdout.readline(), process.stdout.readline()
+    with ui(tmp_path / "said", "example-faulty", *out, "--port", str(port)):
+        link, rows = lines(tmp_path / "said", 2)
         base, experiment = link.split("/#/experiments/")
-        assert rows.startswith(f"rows, best first: {link.strip()}?searchFilter=")
+        assert rows.startswith(f"rows, best first: {link}?searchFilter=")
         assert "orderByKey=metrics.`harrell_c_index.mean`&orderByAsc=false&compareRunsMode=CHART" in unquote(rows)
         asked = {"experiment_ids": [experiment.split("/")[0]], "filter": f"tags.`{payload.KIND}` = 'suite'"}
         found = requests.post(f"{base}/api/2.0/mlflow/runs/search", json=asked, timeout=60).json()["runs"]

@@ -27,7 +27,7 @@ ANYWHERE = ("0.0.0.0", "::")
 NEXT_PORTS = 100
 START_SECONDS, _PAUSE = 120.0, 0.2
 _WITH_PARENT = (
-    "import os, sys; from fusionbench.core.child_process import end_with_parent; end_with_parent(0); "
+    "import os, sys; from fusionbench.core.child_process import end_with_parent; end_with_parent(os.dup(0)); "
     "os.execv(sys.argv[1], sys.argv[1:])"
 )
 """Becomes the program that its arguments name, which ends when the other end of its standard input is closed."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from fusionbench.report.mlflow import (
     ui_environment,
 )
 from fusionbench.report.mlflow.client import QUICK, Connection
+from fusionbench.report.mlflow.owner import owner_of
 from fusionbench.report.mlflow.payload import FOLD, KIND, ROW, Point, fold_payload, row_payload
 from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.suites.cell import Cell
@@ -575,6 +577,52 @@ def test_a_results_folder_whose_path_a_database_uri_cannot_hold_is_refused(tmp_p
     assert store_uri(tmp_path / "a b").endswith("a b/mlflow.db")
 
 
+# --- several results roots
+
+
+def test_another_root_s_runs_are_never_touched_and_each_table_says_whose_it_is(root: Path) -> None:
+    uri, mine, yours = store_uri(root), root / "mine", root / "yours"
+    for one in (mine, yours):
+        one.mkdir()
+        used = tracker(one, uri)
+        used.log_cell(cell(), result(cell()))
+        used.log_table(table())
+        used.log_files(SuiteFiles({}, {}))
+    whose = owner_of(mine).root, owner_of(yours).root
+    before = {r.info.run_id: r for r in stored(uri) if r.data.tags["fusionbench.root"] == whose[0]}
+    assert sorted(r.data.tags[KIND] for r in before.values()) == ["fold", "row", "suite"]
+    part = cell(key="new", seed=8, recipe=TrainRecipe(lr=0.1))
+    used = tracker(yours, uri)
+    used.log_cell(part, result(part, 0.7))
+    used.log_table(table(0.7))
+    after = {r.info.run_id: r for r in stored(uri) if r.data.tags["fusionbench.root"] == whose[0]}
+    assert {k: (r.data.to_dictionary(), r.info.status, r.info.end_time) for k, r in after.items()} == {
+        k: (r.data.to_dictionary(), r.info.status, r.info.end_time) for k, r in before.items()
+    }
+    assert {r.data.tags["fusionbench.root"] for r in stored(uri, state=2)} == {whose[1]}
+    for suite in stored(uri, "suite"):
+        user, of = suite.data.tags["mlflow.user"], suite.data.tags["fusionbench.root"]
+        assert suite.data.tags["mlflow.note.content"].startswith(
+            f"Results of {user}, results root {of[:8]}.\n\nReal omics"
+        )
+        assert suite.info.run_name.endswith(f"({user}, results root {of[:8]})")
+    note = Connection(uri, SUITE).call("get_experiment_by_name", SUITE).tags["mlflow.note.content"]
+    assert note.startswith("Real omics\n\nRuns of several results roots")
+
+
+def test_two_roots_that_make_one_experiment_at_once_share_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri, real = store_uri(root), Connection.call
+
+    def slow(self: Connection, method: str, *args: Any, **options: Any) -> Any:
+        if method == "create_experiment":
+            real(Connection(uri, SUITE), method, SUITE)  # the other one's
+        return real(self, method, *args, **options)
+
+    monkeypatch.setattr(Connection, "call", slow)
+    tracker(root).log_cell(cell(), result(cell()))
+    assert len(stored(uri)) == 2
+
+
 # --- the suite's files
 
 
@@ -757,14 +805,6 @@ def test_a_password_is_never_printed(root: Path, monkeypatch: pytest.MonkeyPatch
     assert "https://me:***@host/path" in str(caught.value)
 
 
-def test_a_damaged_store_fails_at_once(root: Path) -> None:
-    (root / "mlflow.db").write_text("no database " * 500)
-    start = time.monotonic()
-    with pytest.raises(TrackingError, match="not a database"):
-        tracker(root).log_cell(cell(), result(cell()))
-    assert time.monotonic() - start < 10  # mlflow alone tries for 100 s
-
-
 @pytest.mark.slow
 def test_a_silent_server_is_given_up_within_ten_seconds_by_default(
     root: Path, silent: str, monkeypatch: pytest.MonkeyPatch
@@ -820,16 +860,22 @@ def test_a_run_is_replayed_into_a_server_without_doubling(
     assert "View run" not in capfd.readouterr().out
 
 
-def test_the_page_is_served_to_this_machine_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_page_is_served_to_this_machine_only(monkeypatch: pytest.MonkeyPatch, root: Path) -> None:
     """Who wants others to see it says so with --host."""
     from typer.testing import CliRunner
 
     from fusionbench.cli import app
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     asked: list[list[str]] = []
-    monkeypatch.setattr("subprocess.call", lambda command, **_: asked.append(command) or 0)
-    assert CliRunner().invoke(app, ["ui", "--out", str(tmp_path)]).exit_code == 0
-    assert CliRunner().invoke(app, ["ui", "--out", str(tmp_path), "--host", "0.0.0.0"]).exit_code == 0
+
+    @contextmanager
+    def served(command: list[str], *_: Any) -> Iterator[subprocess.Popen[bytes]]:
+        asked.append(command)
+        yield subprocess.Popen(["true"])
+
+    monkeypatch.setattr("fusionbench.report.mlflow.served", served)
+    port = str(services.free_port())
+    for more in ([], ["--host", "0.0.0.0"]):
+        assert CliRunner().invoke(app, ["ui", "--out", str(root), "--port", port, *more]).exit_code == 0
     hosts = [command[command.index("--host") + 1] for command in asked]
     assert hosts == ["127.0.0.1", "0.0.0.0"]

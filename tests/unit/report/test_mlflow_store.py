@@ -22,22 +22,8 @@ from fusionbench.report.mlflow.client import Connection, TrackingError
 from fusionbench.report.mlflow.owner import owner_of
 from fusionbench.report.mlflow.sqlite_store import filled, make_ready
 from fusionbench.results.exclusive import exclusive
+from tests.forking import child, status
 from tests.full_disk import full_disk
-
-
-def child(work: Callable[[], object]) -> int:
-    """The process that does `work`; it ends with status 0, with 1 after an error, with 130 after Ctrl-C."""
-    if pid := os.fork():
-        return pid
-    status = 1
-    try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        work()
-        status = 0
-    except KeyboardInterrupt:
-        status = 130
-    finally:
-        os._exit(status)
 
 
 def size_of(path: Path) -> int:
@@ -46,10 +32,6 @@ def size_of(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return -1
-
-
-def status(pid: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
 def assert_whole(path: Path) -> None:

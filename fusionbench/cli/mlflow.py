@@ -96,8 +96,7 @@ def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, op
     experiment = tracking.tracked_experiment(out, suite)
     first = tracking.suite_link(base, experiment)
     typer.echo(f"{lead}{first}")
-    if suite is not None and experiment is not None:
-        order = _order(out, suite)
+    if suite is not None and experiment is not None and (order := _order(out, suite)):
         first = tracking.rows_link(base, experiment, order)
         typer.echo(f"rows, best first: {first}")
         for dataset, pair in tracking.best_pairs(uri, out, suite, experiment, order).items():
@@ -108,12 +107,14 @@ def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, op
         webbrowser.open(first)
 
 
-def _order(out: Path, suite: str) -> Order:
-    """The suite's first metric and its direction."""
+def _order(out: Path, suite: str) -> Order | None:
+    """The suite's first metric and its direction; None where the suite has not been run under `out`."""
     from fusionbench.core.registry import discover
     from fusionbench.report.mlflow import Order
-    from fusionbench.suites.lock import read_lock
+    from fusionbench.suites.lock import LOCK, read_lock
 
+    if not (out / suite / LOCK).is_file():
+        return None
     metric = read_lock(out / suite)["suite"]["metrics"][0]
     registry = discover(("metrics",))
     known = metric in registry.names("metrics")

@@ -90,7 +90,7 @@ def open_store(root: Path) -> str:
     Raises:
         TrackingError: the store cannot be used.
     """
-    connection = Connection(tracked_uri(root), "")
+    connection = Connection(tracked_uri(root), "", replay_command(root))
     connection.call("search_experiments", max_results=1)
     return connection.mended
 

@@ -46,9 +46,9 @@ def owner_of(root: Path) -> Owner:
         ResultsError: it has none, and none can be written there.
     """
     path = root / ROOT_ID
-    if not (found := _read(path)):
+    if not (found := read_root_id(root)):
         with exclusive(root / LOCK):
-            if not (found := _read(path)):
+            if not (found := read_root_id(root)):
                 found = uuid4().hex
                 new = path.with_name(f"{ROOT_ID}.new-{found}")
                 try:
@@ -60,12 +60,13 @@ def owner_of(root: Path) -> Owner:
     return Owner(found, _user())
 
 
-def _read(path: Path) -> str:
-    """The id; empty where there is none yet.
+def read_root_id(root: Path) -> str:
+    """The id of a results root; empty where it has none yet.
 
     Raises:
         ResultsError: the file cannot be read, or holds no id.
     """
+    path = root / ROOT_ID
     try:
         found = path.read_text(encoding="utf-8").strip()
     except FileNotFoundError:

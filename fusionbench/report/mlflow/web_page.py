@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from fusionbench.report.mlflow.client import Connection, TrackingError
-from fusionbench.report.mlflow.owner import ROOT, owner_of
+from fusionbench.report.mlflow.owner import ROOT, read_root_id
 from fusionbench.report.mlflow.payload import KIND, ROW
 from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.suite import BASE
@@ -82,10 +82,10 @@ def best_pairs(uri: str, root: Path, suite: str, experiment_id: str, order: Orde
     """Of each cohort the best row on several modalities and the best on one, as ids of runs; by the cohort's name.
 
     Raises:
-        TrackingError: the server does not answer or refuses. ResultsError: the results root has no id.
+        TrackingError: the server does not answer or refuses.
     """
     direction = "ASC" if order.ascending else "DESC"
-    tags = {KIND: ROW, ROOT: owner_of(root).root, "variant": BASE}
+    tags = {KIND: ROW, ROOT: read_root_id(root), "variant": BASE}
     found = Connection(uri, suite).call(
         "search_runs",
         [experiment_id],

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pandas as pd
 import pytest
@@ -21,11 +22,15 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.types import Fold
 from fusionbench.report.mlflow import (
+    Order,
     SuiteFiles,
     Tracker,
     TrackingError,
+    best_pairs,
+    compare_link,
     experiment_id,
     names,
+    rows_link,
     runs,
     store_uri,
     suite_files,
@@ -829,6 +834,30 @@ def test_the_web_page_is_served_to_this_machine_only_and_linked_to_the_runs(tmp_
     assert suite_link("http://127.0.0.1:5001", None) == "http://127.0.0.1:5001/#/experiments"
 
 
+def test_links_show_the_rows_by_the_suite_s_metric_and_the_best_pair(root: Path) -> None:
+    uri, used = store_uri(root), tracker(root)
+    scores = {"cox": ("clinical", 0.61), "snn": ("omic", 0.58), "healnet": ("clinical+omic", 0.6)}
+    for model, (modalities, mean) in scores.items():
+        one = cell(model, modalities=tuple(modalities.split("+")))
+        used.log_cell(one, result(one))
+        used.log_table(table(mean, models=[model]).assign(modalities=modalities))
+    empty = cell("mcat")
+    used.log_cell(empty, failed(empty, "no"))
+    used.log_table(table(math.nan, models=["mcat"], n_failed=1))
+    experiment = str(experiment_id(uri, SUITE))
+    ids = {run.data.tags["model"]: run.info.run_id for run in stored(uri, "row")}
+    high, low = Order("harrell_c_index"), Order("harrell_c_index", higher_is_better=False)
+    assert best_pairs(uri, root, SUITE, experiment, high) == {"blca": (ids["healnet"], ids["cox"])}
+    assert best_pairs(uri, root, SUITE, experiment, low) == {"blca": (ids["healnet"], ids["snn"])}
+    assert best_pairs(uri, root / "another", SUITE, experiment, high) == {}
+    base = "http://127.0.0.1:5001"
+    assert unquote(rows_link(base, "3", low)) == (
+        f"{base}/#/experiments/3/runs?searchFilter=tags.`fusionbench.kind` = 'row'&"
+        "orderByKey=metrics.`harrell_c_index.mean`&orderByAsc=true&compareRunsMode=CHART"
+    )
+    assert unquote(compare_link(base, "3", ["a", "b"])) == f'{base}/#/compare-runs?runs=["a", "b"]&experiments=["3"]'
+
+
 def test_the_web_page_sends_no_telemetry_unless_the_user_wants_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     assert ui_environment()["MLFLOW_DISABLE_TELEMETRY"] == "true"
@@ -873,9 +902,12 @@ def test_the_page_is_served_to_this_machine_only(monkeypatch: pytest.MonkeyPatch
         asked.append(command)
         yield subprocess.Popen(["true"])
 
+    opened: list[str] = []
     monkeypatch.setattr("fusionbench.report.mlflow.served", served)
+    monkeypatch.setattr("webbrowser.open", opened.append)
     port = str(services.free_port())
-    for more in ([], ["--host", "0.0.0.0"]):
+    for more in (["--open"], ["--host", "0.0.0.0"]):
         assert CliRunner().invoke(app, ["ui", "--out", str(root), "--port", port, *more]).exit_code == 0
     hosts = [command[command.index("--host") + 1] for command in asked]
     assert hosts == ["127.0.0.1", "0.0.0.0"]
+    assert opened == [f"http://127.0.0.1:{port}/#/experiments"]

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fusionbench.core.child_process import end_with_parent, safe_import_path
     from fusionbench.core.encoder import Encoder
     from fusionbench.core.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
     from fusionbench.core.executor import Executor, LostTask, ResourceRequest
@@ -103,7 +104,9 @@ __all__ = [
     "UndefinedMetric",
     "__version__",
     "discover",
+    "end_with_parent",
     "hookimpl",
+    "safe_import_path",
     "validate_options",
 ]
 
@@ -117,6 +120,7 @@ _MODULES = [
     "encoder",
     "plugin_options",
     "registry",
+    "child_process",
 ]
 
 

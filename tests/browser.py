@@ -85,6 +85,27 @@ class Browser:
             time.sleep(0.3)
         return seen
 
+    def wait_frame(self, *words: str, seconds: float = 90) -> str:
+        """`wait` in the first frame of the page."""
+        self.wait_for("return document.querySelector('iframe') !== null", seconds)
+        found = self._post("element", {"using": "css selector", "value": "iframe"})
+        self._post("frame", {"id": found})
+        try:
+            return self.wait(*words, seconds=seconds)
+        finally:
+            self._post("frame", {"id": None})
+
+    def wait_for(self, script: str, seconds: float = 90) -> None:
+        """Wait until a script returns true.
+
+        Raises:
+            AssertionError: it never did.
+        """
+        end = time.monotonic() + seconds
+        while not self.run(script):
+            assert time.monotonic() < end, f"never true: {script}"
+            time.sleep(0.3)
+
     def screenshot(self, name: str) -> Path:
         """The window as `NAME.png` among the pictures that are kept."""
         path = self._pictures / f"{re.sub(r'[^a-z0-9]+', '-', name.lower())}.png"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fusionbench.cli.options import OUT, Out, names_of, open_session
 from fusionbench.core.commands import command
+
+if TYPE_CHECKING:
+    from fusionbench.report.mlflow import Order
 
 
 def sync(
@@ -38,18 +44,22 @@ def sync(
     if suite is None and selection.rows:
         raise typer.BadParameter("-d and -m choose rows of one suite: name it")
     session = open_session(out, uri=to)
-    left = 0
+    left: list[tuple[str, str]] = []
     for report in session.sync_all() if suite is None else [session.sync(suite, selection)]:
         if isinstance(report, tuple):
-            left += 1
-            typer.echo(f"not in MLflow: {': '.join(report)}", err=True)
+            left.append(report)
             continue
+        if report.mended:
+            typer.echo(f"MLflow: {report.mended}", err=True)
         typer.echo(f"{report.suite}: {report.cells} cells are in MLflow")
         for name, verb in report.outdated.items():
             again = command(out, verb, report.suite)
             typer.echo(
                 f"{report.suite}: {name} is older than the newest cell and left out; make it again with: {again}"
             )
+        left += report.left_out.items()
+    for name, why in left:
+        typer.echo(f"not in MLflow: {name}: {why}", err=True)
     raise typer.Exit(1 if left else 0)
 
 
@@ -60,22 +70,57 @@ def ui(
     out: Out = OUT,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
     host: Annotated[str, typer.Option(help="Interface to bind to.")] = "127.0.0.1",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
 ) -> None:
-    """Open `mlflow ui` on the results' store and print the link to a suite's runs."""
-    import subprocess
-
+    """Serve MLflow's page on the results' store, and print the links to a suite's rows."""
     from fusionbench.core.registry import discover
     from fusionbench.report import mlflow as tracking
     from fusionbench.tools.find_suite import find_suite
 
-    name = None if suite is None else find_suite(suite, out, discover(("suites",))).name
-    uri, experiment = tracking.tracked_uri(out), tracking.tracked_experiment(out, name)
+    if suite is not None:
+        suite = find_suite(suite, out, discover(("suites",))).name
+    uri = tracking.tracked_uri(out)
     if tracking.is_server(uri):
-        typer.echo(f"the runs are on a server: {tracking.suite_link(uri, experiment)}")
+        _show_links("the runs are on a server: ", uri, uri, suite, out, open_page)
         return
-    typer.echo(tracking.suite_link(f"http://{host}:{port}", experiment))
-    try:
-        code = subprocess.call(tracking.ui_command(out, port, host), env=tracking.ui_environment())
-    except KeyboardInterrupt:
-        code = 0
-    raise typer.Exit(code)
+    tracking.require_free(host, port)
+    if mended := tracking.open_store(out):
+        typer.echo(f"MLflow: {mended}", err=True)
+        for report in open_session(out).sync_all():
+            if isinstance(report, tuple):
+                typer.echo(f"not in MLflow: {': '.join(report)}", err=True)
+    with tracking.served(tracking.ui_command(out, port, host), tracking.ui_environment(), host, port) as server:
+        _show_links("", f"http://{host}:{port}", uri, suite, out, open_page)
+        raise typer.Exit(server.wait())
+
+
+def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, open_page: bool) -> None:
+    """Print the address of a suite's runs, of its rows as a chart, and of the best rows side by side."""
+    from fusionbench.report import mlflow as tracking
+
+    experiment = tracking.tracked_experiment(out, suite)
+    first = tracking.suite_link(base, experiment)
+    typer.echo(f"{lead}{first}")
+    if suite is not None and experiment is not None and (order := _order(out, suite)):
+        first = tracking.rows_link(base, experiment, order)
+        typer.echo(f"rows, best first: {first}")
+        for dataset, pair in tracking.best_pairs(uri, out, suite, experiment, order).items():
+            link = tracking.compare_link(base, experiment, pair)
+            typer.echo(f"best fused and best uni-modal row of {dataset}: {link}")
+    sys.stdout.flush()  # who reads from a pipe is to have the links while the server runs
+    if open_page:
+        webbrowser.open(first)
+
+
+def _order(out: Path, suite: str) -> Order | None:
+    """The suite's first metric and its direction; None where the suite has not been run under `out`."""
+    from fusionbench.core.registry import discover
+    from fusionbench.report.mlflow import Order
+    from fusionbench.suites.lock import LOCK, read_lock
+
+    if not (out / suite / LOCK).is_file():
+        return None
+    metric = read_lock(out / suite)["suite"]["metrics"][0]
+    registry = discover(("metrics",))
+    known = metric in registry.names("metrics")
+    return Order(metric, registry.metric(metric).higher_is_better if known else None)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from fusionbench.cli.signals import interruptible
+
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
 
@@ -31,6 +33,11 @@ class Verbs(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """fusionbench's own verb of that name, else a plugin's."""
         return super().get_command(ctx, cmd_name) or self._from_plugin(cmd_name)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Call the verb; a signal that ends it is one line and its exit status, in every verb."""
+        with interruptible():
+            return super().invoke(ctx)
 
     def _from_plugin(self, name: str) -> Any:
         """A plugin's command; None, told on standard error, where no plugin brings it or typer cannot make it."""

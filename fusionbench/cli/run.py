@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,7 +89,7 @@ def run(
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
         return
-    with make_reporter() as reporter, ended_by_sigterm():
+    with make_reporter() as reporter:
         try:
             report = session.run(
                 suite,
@@ -102,34 +100,15 @@ def run(
                 options=execution,
                 reporter=reporter,
             )
-        except KeyboardInterrupt as stopped:
-            typer.echo(
-                "interrupted: finished cells are kept; the same command goes on where this one stopped", err=True
-            )
-            raise typer.Exit(143 if isinstance(stopped, Terminated) else 130) from None
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                "finished cells are kept; the same command goes on where this one stopped"
+            ) from None
     if as_json:
         print_json(report)
     else:
         _tell(report, session, selection)
     raise typer.Exit(1 if report.failed else 0)
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: a batch system wants the machine back. Its cells are no more to blame than those of a Ctrl-C."""
-
-
-@contextmanager
-def ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the run as Ctrl-C does, so that the cell in hand is not counted as one that killed the run."""
-
-    def stop(*_: object) -> None:
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _show(plan: Plan, limit: int | None, as_json: bool) -> None:

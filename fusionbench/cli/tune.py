@@ -77,8 +77,7 @@ def tune(
             suite, options, selection, to=to, execution=execution, command=typed, on_progress=_print_progress
         )
     except KeyboardInterrupt:
-        typer.echo("interrupted: finished trials are kept; the same command goes on where this one stopped", err=True)
-        raise typer.Exit(130) from None
+        raise KeyboardInterrupt("finished trials are kept; the same command goes on where this one stopped") from None
     typer.echo(f"run it: {command(out, 'run', str(path))}")
 
 

@@ -99,8 +99,8 @@ class Scheduler:
         cell = self.queue.pop_next()
         if cell is None:
             return None
+        self.running[cell.key] = cell  # first: a signal may come between the two lines
         self.attempts.start(cell.key, in_driver=self.executor.in_driver)
-        self.running[cell.key] = cell
         self.begin(cell)
         return CellTask(cell, self._members(cell))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.core.errors import DataError, ResultsError
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.core.executor import Executor
 from fusionbench.core.guard import refuse_replaced_functions
 from fusionbench.execution.executors.options import RunOptions, choose
@@ -36,7 +36,9 @@ from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE, Suite
 from fusionbench.tools.find_suite import find_suite
 from fusionbench.tools.planning import plan_suite
+from fusionbench.tools.reports import report_suite
 from fusionbench.tools.status import count_outdated
+from fusionbench.tools.tracking import refill
 
 SAME_SCORE = 1e-6
 """Scores that differ by less are the same: sums of other thread counts round otherwise."""
@@ -178,7 +180,11 @@ def run_suite(
         report = write_results(whole, plan, store, resources, ran, unreadable)
         outdated = 0 if whole is None else count_outdated(whole, store, resources.registry)
         if live and report.table is not None and ran:
+            if report.complete and not live.notes:
+                write_report_or_note(name, out, resources, reporter)
             live.end(table_rows(store), mlflow.suite_files(store.folder))
+            if live.mended and not live.notes:
+                log_again(out, resources, tracking_uri, reporter)
     return replace(report, outdated=outdated, notes=live.notes if live else ())
 
 
@@ -193,6 +199,24 @@ def older_lines(store: Store) -> Iterator[str]:
             f"{store.folder} has results of RESULTS_VERSION {lock.get('results_version')}, this is {RESULTS_VERSION}: "
             "they are kept, and computed once more under new keys"
         )
+
+
+def write_report_or_note(name: str, out: Path, resources: SharedResources, reporter: Reporter) -> None:
+    """The report that goes into MLflow with the table; a run does not fail for it."""
+    try:
+        report_suite(name, out, resources)
+    except FusionBenchError as error:
+        reporter.note(f"no report: {error}")
+
+
+def log_again(out: Path, resources: SharedResources, tracking_uri: str | None, reporter: Reporter) -> None:
+    """Log every suite under the results root, since a local store had to be made anew."""
+    try:
+        for report in refill(out, resources, tracking_uri):
+            if isinstance(report, tuple):
+                reporter.note(f"not in MLflow: {': '.join(report)}")
+    except mlflow.TrackingError as error:
+        reporter.note(f"not logged to MLflow: {error}")
 
 
 SHOWN_WARNINGS = 3

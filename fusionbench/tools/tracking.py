@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fusionbench.core.commands import command
@@ -12,6 +12,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.report import mlflow
 from fusionbench.report.build import finished_records, lock_of, table_rows
 from fusionbench.results.store import suites_under
+from fusionbench.suites.lock import read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.tools.find_suite import find_suite, not_run
 from fusionbench.tools.planning import plan_as_run
@@ -24,11 +25,15 @@ class SyncReport:
     Attributes:
         cells: how many finished cells.
         outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+        mended: why every suite under the results root was logged again; empty where only what was asked for is.
+        left_out: suites that were to be logged again and cannot be read here, to why.
     """
 
     suite: str
     cells: int
     outdated: Mapping[str, str]
+    mended: str = ""
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 def sync_suite(
@@ -49,23 +54,11 @@ def sync_suite(
     Raises:
         TrackingError: the server does not answer. ResultsError: nothing has been run.
     """
-    plan, store = plan_as_run(name, out, resources, selection)
-    cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
-    if not cells:
-        raise not_run(find_suite(name, out, resources.registry))
-    results = ((cell, store.load(cell.key, weights=False)) for cell in cells)
-    has_table = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
-    files = mlflow.suite_files(store.folder)
-    tracker = mlflow.Tracker(
-        tracking_uri,
-        out,
-        plan.suite.name,
-        plan.suite.title,
-        lock=lock_of(plan, resources, finished_records(plan, store)),
-        replay=replay or mlflow.replay_command(out, store.suite, *selection.rows),
-    )
-    mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
-    return SyncReport(plan.suite.name, len(cells), files.outdated)
+    report = _sync(name, out, resources, selection, tracking_uri, replay)
+    if not report.mended:
+        return report
+    again = refill(out, resources, tracking_uri)
+    return replace(report, left_out=dict(of for of in again if isinstance(of, tuple)))
 
 
 def sync_all(
@@ -76,13 +69,44 @@ def sync_all(
     Raises:
         TrackingError: as in `sync_suite`. ResultsError: no suite has been run there.
     """
+    suites_run(out)  # now, not when the first is asked for
+    return refill(out, resources, tracking_uri)
+
+
+def refill(out: Path, resources: SharedResources, tracking_uri: str | None) -> Iterator[SyncReport | tuple[str, str]]:
+    """`sync_all`; after it, a local store holds all that the results root does."""
     for name in suites_run(out):
         try:
-            yield sync_suite(name, out, resources, tracking_uri=tracking_uri, replay=mlflow.replay_command(out))
+            yield _sync(name, out, resources, WHOLE, tracking_uri, mlflow.replay_command(out))
         except mlflow.TrackingError:
             raise
         except FusionBenchError as error:  # its data are not here, or it was a file of the user's
             yield name, str(error)
+    mlflow.store_filled(tracking_uri or mlflow.tracked_uri(out))
+
+
+def _sync(
+    name: str, out: Path, resources: SharedResources, selection: Selection, tracking_uri: str | None, replay: str
+) -> SyncReport:
+    plan, store = plan_as_run(name, out, resources, selection)
+    cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
+    if not cells:
+        raise not_run(find_suite(name, out, resources.registry))
+    results = ((cell, store.load(cell.key, weights=False)) for cell in cells)
+    has_table = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
+    files = mlflow.suite_files(store.folder)
+    lock = lock_of(plan, resources, finished_records(plan, store))
+    whole = read_lock(store.folder)["datasets"]  # a run's name depends on how many cohorts the suite has
+    tracker = mlflow.Tracker(
+        tracking_uri,
+        out,
+        plan.suite.name,
+        plan.suite.title,
+        lock=lock | {"datasets": whole | lock["datasets"]},
+        replay=replay or mlflow.replay_command(out, store.suite, *selection.rows),
+    )
+    mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
+    return SyncReport(plan.suite.name, len(cells), files.outdated, tracker.mended)
 
 
 def suites_run(out: Path) -> list[str]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench import DataError, SuiteError
+from fusionbench import DataError, SuiteError, safe_import_path
 from fusionbench_slides.reading import Job, View, begin, read
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class Readers:
                 while starts and free:
                     start, slot = starts.popleft(), free.popleft()
                     job = Job(view, coords[start : start + size], slot)
-                    pending.append((self._started().submit(read, job), slot))
+                    with safe_import_path():  # the first one starts the processes
+                        pending.append((self._started().submit(read, job), slot))
                 future, slot = pending.popleft()
                 count = future.result()
                 yield self.slots[slot, :count, :, :, :3]

@@ -5,18 +5,15 @@ This module is all that such a process imports of the plugin; it needs neither t
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench import end_with_parent
 from fusionbench.data.slides import failing_as_data, flattened, opened
 
 if TYPE_CHECKING:
@@ -61,17 +58,8 @@ class _Process:
 
 def begin(memory: Any, shape: tuple[int, int, int, int]) -> None:
     """Called once in a new process: the shared memory as (slot, tile, row, column) RGBA pixels."""
+    end_with_parent()
     _Process.slots = np.frombuffer(memory, dtype=np.uint32).reshape(shape)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted, too, and ends this process in order
-    Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    """A reader whose parent was killed would wait for ever."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def read(job: Job) -> int:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from pkgutil import resolve_name as resolve
 
 import pytest
 
@@ -74,15 +75,54 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(calm: Path, tmp_path: Path
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_driver_that_is_told_to_end_blames_nobody(tmp_path: Path, number: int, status: int) -> None:
+    """However often it is told: whoever is impatient does not cut short what is cleaned up."""
     driver = Running(("run", "faults-slow", "--no-track", "--retries", "0"), tmp_path, warm=True)
     driver.wait_for("[1/")
-    os.kill(driver.process.pid, number)
+    for _ in range(3):
+        os.kill(driver.process.pid, number)
     assert driver.end() == status
     assert "interrupted: finished cells are kept" in (tmp_path / "log.txt").read_text()
     assert not list((tmp_path / "results/faults-slow/attempts").iterdir())
     assert run(tmp_path, "--retries", "0", suite="faults-slow").returncode == 0
+
+
+PLACES = {
+    "planning": ("fusionbench.tools.run.plan_suite", False),
+    "the attempt's beginning": ("fusionbench.results.attempts.Attempts.start", True),
+    "fitting": ("fusionbench.execution.run_cell._fit", False),
+    "storing": ("fusionbench.results.store.Store.write", False),
+    "what comes after storing": ("fusionbench.results.store.Store.write", True),
+    "the attempt's end": ("fusionbench.results.attempts.Attempts.finish", False),
+    "tables": ("fusionbench.tools.run.write_results", False),
+}
+"""What a run does to a function in which it is interrupted, and whether that has done its work then."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_an_interrupt_counts_as_no_attempt_whenever_it_comes(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    monkeypatch.syspath_prepend(PLUGIN)
+    where, afterwards = PLACES[place]
+    plain = resolve(where)
+
+    def interrupted(*args: object, **named: object) -> object:
+        if afterwards:
+            plain(*args, **named)
+        patched.undo()
+        os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*args, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(where, interrupted)
+        ended = cli("run", "faults-few", "--no-track", "--retries", "0")
+    assert ended.returncode == 143
+    assert "interrupted: finished cells are kept" in ended.stderr
+    assert not list(tmp_path.glob("results/faults-few/attempts/*"))
+    again = cli("run", "faults-few", "--no-track", "--retries", "0")
+    assert again.returncode == 0, again.stderr
 
 
 @pytest.mark.slow

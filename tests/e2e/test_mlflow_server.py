@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import signal
 import sys
@@ -10,14 +9,15 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import pytest
 
 from fusionbench.core.registry import discover
-from fusionbench.report.mlflow import experiment_id, payload, suite_link
+from fusionbench.report.mlflow import Order, best_pairs, compare_link, experiment_id, payload, rows_link, suite_link
 from fusionbench.report.mlflow.client import Connection
+from fusionbench.report.mlflow.owner import ROOT, owner_of
 from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
 from tests.browser import browser, needs_driver
 from tests.conftest import EXAMPLE
 from tests.services import MlflowServer, free_port, mlflow_server, postgresql
@@ -52,14 +52,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 
 @pytest.fixture(scope="module")
 def session(server: MlflowServer, tmp_path_factory: pytest.TempPathFactory) -> Session:
-    """A suite run against the server, its report made afterwards and synced."""
+    """A suite run against the server."""
     out = tmp_path_factory.mktemp("results")
     session = Session(out=out, device="cpu", tracking_uri=server.url, registry=discover())
     report = session.run(SUITE)
     assert report.notes == ()
     assert report.complete
-    session.report(SUITE)
-    assert session.sync(SUITE).outdated == {}
     return session
 
 
@@ -91,7 +89,8 @@ def test_rows_folds_and_files_are_there_once_however_often_they_are_replayed(ses
     assert runs(session, SUITE, state=2) == []
     (suite,) = runs(session, SUITE, "tags.`fusionbench.kind` = 'suite'")
     assert suite.info.artifact_uri.startswith("mlflow-artifacts:")
-    assert files(session, suite) >= {"table.md", "table.csv", "folds.csv", "suite.lock.toml", "report.html", "figures"}
+    assert files(session, suite) >= {"table.md", "table.csv", "folds.csv", "suite.lock.toml", "reports", "figures"}
+    assert files(session, suite, "reports") == {"reports/index.html"}
     drawn = {f"figures/{path.name}" for path in (session.out / SUITE / "figures").glob("*.png")}
     assert files(session, suite, "figures") == drawn != set()
     client = Connection(str(session.tracking_uri), SUITE)
@@ -102,10 +101,11 @@ def test_rows_folds_and_files_are_there_once_however_often_they_are_replayed(ses
 def test_parents_and_children_name_the_cohort_by_the_fingerprint_of_the_lock(session: Session) -> None:
     plan, _ = session.as_run(SUITE)
     ((dataset, unit),) = plan.cohorts
-    fingerprint = session.resources.cohort(dataset, unit).fingerprint
+    cohort = session.resources.cohort(dataset, unit)
+    fingerprint = cohort.fingerprint
     for run in runs(session, SUITE, "tags.`fusionbench.kind` != 'suite'"):
         (used,) = run.inputs.dataset_inputs
-        assert used.dataset.name == str(dataset)
+        assert used.dataset.name == cohort.info.title
         assert fingerprint.startswith(used.dataset.digest)
         assert run.data.tags["dataset.fingerprint"] == fingerprint
 
@@ -117,7 +117,7 @@ def test_a_filter_of_the_document_finds_some_runs_and_not_all(session: Session, 
 
 def test_tags_filter_what_they_say(session: Session) -> None:
     found = runs(session, SUITE, "tags.model = 'healnet' and tags.fold = '1' and tags.modalities = 'vector'")
-    assert [run.info.run_name.split(" · ")[:2] for run in found] == [["repeat 0 fold 1", "healnet"]]
+    assert [run.info.run_name for run in found] == ["healnet · vector · repeat 0 fold 1"]
     commit = found[0].data.tags.get("git_commit")
     if commit:  # the checkout that the tests run from, if it is one
         assert len(runs(session, SUITE, f"tags.git_commit = '{commit}'")) == len(runs(session, SUITE)) - 1
@@ -161,6 +161,31 @@ def test_a_server_that_dies_half_way_through_a_run_has_everything_later(session:
     assert runs(session, SMALL, state=2) == []
 
 
+def test_one_person_s_part_leaves_another_s_rows_and_table_as_they_are(session: Session, tmp_path: Path) -> None:
+    other = Session(out=tmp_path, device="cpu", tracking_uri=session.tracking_uri, registry=discover())
+
+    def of(one: Session) -> dict[str, tuple[Any, ...]]:
+        mine = f"tags.`fusionbench.root` = '{owner_of(one.out).root}'"
+        listed = runs(session, SMALL, mine)
+        return {r.info.run_id: (r.data.to_dictionary(), r.info.status, r.info.end_time) for r in listed}
+
+    session.run(SMALL, track=False)
+    session.sync(SMALL)
+    before = of(session)
+    part = Selection(seed=7, folds="0")
+    assert other.run(SMALL, part).notes == ()
+    other.sync(SMALL, part)
+    assert of(session) == before
+    assert Counter(run.data.tags[payload.KIND] for run in runs(session, SMALL)) == {"row": 2, "fold": 5, "suite": 2}
+    assert runs(session, SMALL, state=2) == []
+    for one in (session, other):
+        (suite,) = runs(
+            session, SMALL, f"tags.`{payload.KIND}` = 'suite' and tags.`{ROOT}` = '{owner_of(one.out).root}'"
+        )
+        assert str(owner_of(one.out)) in suite.data.tags[payload.NOTE]
+        assert files(session, suite) >= {"suite.lock.toml"}
+
+
 @needs_driver
 def test_the_page_shows_parents_children_their_comparison_and_the_files(session: Session, tmp_path: Path) -> None:
     base, experiment = str(session.tracking_uri), str(experiment_id(str(session.tracking_uri), SUITE))
@@ -178,11 +203,23 @@ def test_the_page_shows_parents_children_their_comparison_and_the_files(session:
             "Dataset", "matching runs", f"{SUITE}: table", "cox · ", f"({one.inputs.dataset_inputs[0].dataset.digest})"
         )
         page.run(EXPAND)
-        page.wait("repeat 0 fold 0 · ")
+        page.wait("· repeat 0 fold 0")
         page.screenshot("mlflow runs")
 
-        chosen = quote(json.dumps([one.info.run_id, two.info.run_id]))
-        page.open(f"{base}/#/compare-runs?runs={chosen}&experiments={quote(json.dumps([experiment]))}")
+        order = Order("harrell_c_index")
+        page.open(rows_link(base, experiment, order))
+        best = max(rows.values(), key=lambda run: run.data.metrics.get(order.column, 0))
+        seen = page.wait(order.column, "healnet · vector", f"{len(rows)} matching runs")
+        assert "repeat 0 fold 0" not in seen
+        assert seen.index(best.info.run_name) == min(seen.index(name) for name in rows if name in seen)
+        page.screenshot("mlflow rows chart")
+
+        ((dataset, pair),) = best_pairs(base, session.out, SUITE, experiment, order).items()
+        page.open(compare_link(base, experiment, pair))
+        page.wait("Comparing 2 Runs", order.column)
+        page.screenshot(f"mlflow best fused and uni-modal {dataset}")
+
+        page.open(compare_link(base, experiment, [one.info.run_id, two.info.run_id]))
         means = [str(round(r.data.metrics["harrell_c_index.mean"], 3)) for r in (one, two)]
         params = ("train.lr", "model.layers", "protocol.folds")
         page.wait("Comparing 2 Runs", one.info.run_name, two.info.run_name, "harrell_c_index.mean", *means, *params)
@@ -201,5 +238,9 @@ def test_the_page_shows_parents_children_their_comparison_and_the_files(session:
         page.screenshot("mlflow child system")
 
         page.open(f"{base}/#/experiments/{experiment}/runs/{suite.info.run_id}/artifacts/table.md")
-        page.wait("report.html", "suite.lock.toml", "figures", "How to read this")
+        page.wait("reports", "suite.lock.toml", "figures", "How to read this")
         page.screenshot("mlflow files")
+        page.open(f"{base}/#/experiments/{experiment}/runs/{suite.info.run_id}/artifacts/reports/index.html")
+        page.wait("reports", "index.html")
+        page.wait_frame("Did fusion help", "Figures")
+        page.screenshot("mlflow report")

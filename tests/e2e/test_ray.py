@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.conftest import EXAMPLE
@@ -126,6 +129,24 @@ def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: 
     after = records(tmp_path / "results/faults-slow")
     assert len(after) > len(stored)
     assert all(r["status"] == "ok" for r in after.values())
+
+
+def test_a_driver_that_is_told_to_end_takes_its_cells_along(tmp_path: Path) -> None:
+    """Cells that answer nothing: compiled code keeps the interpreter's lock."""
+    fits = tmp_path / "fits.txt"
+    driver = Running(("run", "faults-lock", "--no-track", "-j", "2"), tmp_path, {"FAULTS_LOG": str(fits)})
+    until = time.monotonic() + 120
+    while not fits.exists() or len(begun(fits)) < 2:
+        assert time.monotonic() < until, log(tmp_path)
+        time.sleep(0.1)
+    started = [process.pid for process in psutil.Process(driver.process.pid).children(recursive=True)]
+    os.kill(driver.process.pid, signal.SIGTERM)
+    assert driver.end() == 143
+    assert log(tmp_path).endswith(
+        "interrupted: finished cells are kept; the same command goes on where this one stopped\n"
+    )
+    assert gone(started)
+    assert not list((tmp_path / "results/faults-lock/attempts").iterdir()), "no cell is to blame"
 
 
 CLUSTER = """

@@ -92,21 +92,52 @@ def test_a_row_beside_the_suite_s_own_is_logged_with_its_mean_and_replayed_by_it
     assert {run.info.status for run in listed} == {"FINISHED"}
 
 
-def test_a_report_made_later_arrives_and_one_that_is_outdated_is_named(cli: Cli, tmp_path: Path) -> None:
+def test_table_figures_and_report_are_there_when_the_run_ends_and_what_is_outdated_later_is_named(
+    cli: Cli, tmp_path: Path
+) -> None:
     assert cli(*RUN).returncode == 0
-    files = "results/mlartifacts/example-faulty/*/artifacts/{}"
-    assert len(list(tmp_path.glob(files.format("table.md")))) == 1
-    assert not list(tmp_path.glob(files.format("report.html")))
-    assert cli("report", "example-faulty").returncode == 0
+    (suite,) = tmp_path.glob("results/mlartifacts/example-faulty/*/artifacts")
+    page = suite / "reports" / "index.html"
+    assert page.read_bytes() == Path("results/example-faulty/report.html").read_bytes()
+    assert (suite / "table.md").read_bytes() == Path("results/example-faulty/table.md").read_bytes()
+    assert list(suite.glob("figures/*.png"))
     assert cli("sync").stdout.splitlines() == ["example-faulty: 4 cells are in MLflow"]
-    assert len(list(tmp_path.glob(files.format("report.html")))) == 1
-    assert list(tmp_path.glob(files.format("figures/*.png")))
     time.sleep(0.05)
-    assert cli(*RUN, "--rerun").returncode == 0
+    assert cli(*RUN, "--rerun", "--no-track").returncode == 0
     said = cli("sync").stdout.splitlines()
     assert said[1].endswith(
         "report.html is older than the newest cell and left out; make it again with: fusionbench report example-faulty"
     )
+
+
+@pytest.mark.parametrize("verb", ["sync", "run"])
+def test_a_store_of_no_use_is_moved_aside_and_filled_again_with_every_suite(cli: Cli, store: Path, verb: str) -> None:
+    assert cli(*RUN, "--no-track").returncode == 0
+    assert cli("run", "example-failing", "--no-track").returncode == 1
+    store.write_text("no database " * 500)
+    ended = cli("sync", "example-faulty") if verb == "sync" else cli(*RUN, "--rerun", "--folds", "0")
+    assert ended.returncode == 0, ended.stderr
+    (aside,) = store.parent.glob("mlflow.db.broken-*")
+    (line,) = [line for line in ended.stderr.splitlines() if "MLflow" in line]
+    assert line == (
+        f"MLflow: {store} is damaged (file is not a database); it is {aside.name} now, a new store is filled from the "
+        "results"
+    )
+    assert tags(store, "example-faulty", payload.KIND) == {"row": 1, "fold": 4, "suite": 1}
+    assert tags(store, "example-failing", payload.KIND) == {"row": 3, "fold": 6, "suite": 1}
+    assert cli("sync", "example-faulty").stderr == ""
+
+
+def test_an_experiment_whose_files_lie_at_a_fixed_place_is_logged_again(cli: Cli, store: Path) -> None:
+    assert cli(*RUN, "--no-track").returncode == 0
+    before = Connection(f"sqlite:///{store}", "example-faulty")
+    old = before.call("create_experiment", "example-faulty", "file:///somewhere/else")
+    ended = cli("sync")
+    assert ended.stderr.startswith("MLflow: example-faulty kept its files under file:///somewhere/else, a place that")
+    assert experiment_id(f"sqlite:///{store}", "example-faulty") != old
+    assert tags(store, "example-faulty", payload.KIND) == {"row": 1, "fold": 4, "suite": 1}
+    assert list(store.parent.glob("mlartifacts/example-faulty/*/artifacts/table.md"))
+    assert cli("sync").stderr == ""
 
 
 @pytest.mark.slow

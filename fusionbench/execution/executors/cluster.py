@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import signal
 import socket
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from typing import IO, Any
 
 from fusionbench.core.errors import SuiteError
@@ -42,15 +44,51 @@ def cluster(request: ResourceRequest) -> Iterator[None]:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    if request.address is None:
-        _start(request, quiet)
-    else:
-        _join(request.address, quiet)
+    with _own_sigterm(), _from_root():
+        if request.address is None:
+            _start(request, quiet)
+        else:
+            _join(request.address, quiet)
     try:
         check(request, ray.nodes())
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """SIGTERM afterwards does what it did before: Ray installs a handler that ends the process without a word."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are the main thread's
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # that is what Ray's handler raises
+        signal.signal(signal.SIGTERM, before)
+        signal.raise_signal(signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _from_root() -> Iterator[None]:
+    """Ray is started from the root folder.
+
+    Its workers look for modules first in the working directory of the driver, where a file `queue.py` would be imported
+    in place of the standard library's module. A worker goes to that directory afterwards; see `Worker`.
+    """
+    before = os.environ.get("PYTHONPATH")
+    if before:  # relative entries are relative to here
+        os.environ["PYTHONPATH"] = os.pathsep.join(os.path.abspath(path) for path in before.split(os.pathsep))
+    try:
+        with chdir(os.path.abspath(os.sep)):
+            yield
+    finally:
+        if before:
+            os.environ["PYTHONPATH"] = before
 
 
 def _start(request: ResourceRequest, quiet: Mapping[str, Any]) -> None:

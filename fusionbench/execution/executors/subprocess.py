@@ -11,13 +11,13 @@ import multiprocessing
 import os
 import pickle
 import signal
-import threading
 import time
 from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+from fusionbench.core.child_process import SAFE_PATH, end_with_parent, safe_import_path
 from fusionbench.core.errors import PluginError
 from fusionbench.core.executor import LostTask
 from fusionbench.execution.retry import ending
@@ -71,15 +71,18 @@ class ChildProcess:
             return LostTask("out of memory: killed by the system" if for_memory else ending(code))
 
     def close(self) -> None:
-        """End the child."""
+        """End the child, also in the middle of a task: whoever closes it does not wait for a reply any more."""
         atexit.unregister(self.close)
         self._connection.close()
+        self._process.kill()
         self._process.join()
 
     def _start(self) -> None:
         self._connection, theirs = _context().Pipe()
-        self._process = _context().Process(target=_serve, args=(theirs, self.gpus))
-        self._process.start()
+        safe = SAFE_PATH in os.environ
+        self._process = _context().Process(target=_serve, args=(theirs, self.gpus, safe))
+        with safe_import_path():  # for the fork server, which starts with the first child
+            self._process.start()
         theirs.close()  # else the end of the child would not be seen
 
     def _replace(self) -> int:
@@ -91,26 +94,24 @@ class ChildProcess:
         return code or 0
 
 
-def _serve(connection: Connection, gpus: str | None) -> None:
-    """In the child: answer one request after the other until the parent is gone."""
+def _serve(connection: Connection, gpus: str | None, safe: bool) -> None:
+    """In the child: answer one request after the other until the parent is gone.
+
+    Args:
+        safe: the parent has been told itself to leave out the working directory, and with it what a plugin starts.
+    """
+    end_with_parent()
+    if not safe:
+        os.environ.pop(SAFE_PATH, None)
     if gpus is None:
         os.environ.pop(GPUS, None)
     else:
         os.environ[GPUS] = gpus  # the fork server may have been started with others; CUDA reads this when first used
-    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         while True:
             connection.send_bytes(answer_request(connection.recv_bytes()))
     except (EOFError, OSError):
         return
-
-
-def _end_with_parent() -> None:
-    """In the child: whoever is killed takes the child along, also in the middle of a task."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
 
 
 def pack_call(run_task: Any, task: Any) -> bytes:

@@ -11,23 +11,41 @@ from fusionbench.report.mlflow.files import SuiteFiles, suite_files
 from fusionbench.report.mlflow.local_store import (
     experiment_id,
     is_server,
+    open_store,
     replay_command,
+    store_filled,
     store_uri,
-    suite_link,
     tracked_experiment,
     tracked_uri,
     ui_command,
     ui_environment,
 )
 from fusionbench.report.mlflow.tracker import Tracker, sync
+from fusionbench.report.mlflow.web_page import (
+    Order,
+    best_pairs,
+    compare_link,
+    require_free,
+    rows_link,
+    served,
+    suite_link,
+)
 
 __all__ = [
+    "Order",
     "SuiteFiles",
     "Tracker",
     "TrackingError",
+    "best_pairs",
+    "compare_link",
     "experiment_id",
     "is_server",
+    "open_store",
     "replay_command",
+    "require_free",
+    "rows_link",
+    "served",
+    "store_filled",
     "store_uri",
     "suite_files",
     "suite_link",

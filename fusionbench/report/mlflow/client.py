@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from fusionbench.core.errors import FusionBenchError
+from fusionbench.report.mlflow.sqlite_store import UnusableStore, make_ready, out_of_date, to_be_filled
 
 TELEMETRY = "MLFLOW_DISABLE_TELEMETRY"
 QUICK = {
@@ -31,7 +32,10 @@ UPLOAD = QUICK | {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 NO_MLFLOW_SERVER = "answers, but not as an MLflow server does: is it the right address, and does it want a login?"
 ACCESS = " (it takes MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN)"
 DENIED = ("UNAUTHENTICATED", "PERMISSION_DENIED")
-DATABASES = frozenset({"sqlite", "postgresql", "mysql", "mssql"})
+DATABASES = frozenset({"postgresql", "mysql", "mssql"})
+SQLITE = {"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": "NullPool"}
+"""A SQLite file is opened for each call: a pooled connection would go on with a file that was moved or replaced."""
+OLD_SCHEMA = re.compile(r"out-of-date database schema \(found version (\w+), but expected (\w+)\)")
 REASON = 200  # characters of a foreign message that one line takes
 
 
@@ -43,16 +47,20 @@ class Connection:
     """An MLflow client of one suite, opened by its first call.
 
     After a failure every further call raises the same error at once, so that a dead server costs one wait.
+
+    Attributes:
+        mended: once opened, the line that says why everything has to be logged again to a local store; else empty.
     """
 
     def __init__(self, uri: str, suite: str, replay: str = "") -> None:
         self.uri, self.suite = uri, suite
+        self.mended = ""
         self._replay = replay or f"fusionbench sync {suite}"
         self._client: Any = None
         self._failure: TrackingError | None = None
 
-    def call(self, method: str, *args: Any, **options: Any) -> Any:
-        """`MlflowClient.<method>`.
+    def call(self, method: str, *args: Any, unless: str = "", **options: Any) -> Any:
+        """`MlflowClient.<method>`; None where it is refused with the error code `unless`.
 
         Raises:
             TrackingError: for whatever went wrong there.
@@ -62,10 +70,12 @@ class Connection:
         try:
             with _quick(UPLOAD if method in UPLOADS else QUICK):
                 if self._client is None:
-                    self._client = _open(self.uri)
+                    self._client, self.mended = _open(self.uri)
                 return getattr(self._client, method)(*args, **options)
         # mlflow, SQLAlchemy, requests, protobuf and json each have their own exceptions, and none may stop a run.
         except Exception as error:
+            if unless and getattr(error, "error_code", "") == unless:
+                return None
             raise self.failed(_reason(error, self.uri)) from error
 
     def failed(self, reason: str) -> TrackingError:
@@ -76,6 +86,13 @@ class Connection:
             f"MLflow at {shown} {reason}; results are safe on disk, replay them with: {self._replay}{to}"
         )
         return self._failure
+
+    def refill(self, why: str) -> None:
+        """Everything has to be logged again to this local store, by this process or a later one."""
+        path = database_path(self.uri)
+        if path is not None:
+            to_be_filled(path, why)
+        self.mended = why
 
 
 def entities() -> Any:
@@ -94,17 +111,29 @@ def without_password(uri: str) -> str:
     return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{parts.netloc.rpartition('@')[2]}"))
 
 
-def _open(uri: str) -> Any:
+def _open(uri: str) -> tuple[Any, str]:
+    """A client, and what was wrong with the store that it would have opened."""
     os.environ.setdefault(TELEMETRY, "true")
     from mlflow.tracking import MlflowClient
 
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)  # "Creating initial MLflow database tables"
-    if urlsplit(uri).scheme.partition("+")[0] in DATABASES:
-        _probe(uri)
     with warnings.catch_warnings():
         # mlflow's SQL models still use a loader strategy that SQLAlchemy 2.1 deprecates.
         warnings.filterwarnings("ignore", message="The ``noload`` loader strategy is deprecated")
-        return MlflowClient(uri)
+        kind = urlsplit(uri).scheme.partition("+")[0]
+        if kind in DATABASES:
+            _probe(uri)
+        if kind != "sqlite":
+            return MlflowClient(uri), ""
+        with _quick(SQLITE):
+            mended = "" if (path := database_path(uri)) is None else make_ready(path)
+            return MlflowClient(uri), mended
+
+
+def database_path(uri: str) -> Path | None:
+    """The file of a SQLite tracking URI; None for a database in memory, or another tracking URI."""
+    path = uri.removeprefix("sqlite:///")
+    return None if path in (uri, "", ":memory:") else Path(path)
 
 
 def _probe(uri: str) -> None:
@@ -112,8 +141,6 @@ def _probe(uri: str) -> None:
     import sqlalchemy
 
     engine = sqlalchemy.create_engine(uri, poolclass=sqlalchemy.NullPool)
-    if engine.dialect.name == "sqlite" and engine.url.database:
-        Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True)
     with engine.connect():
         pass
     engine.dispose()
@@ -143,6 +170,10 @@ def _reason(error: BaseException, uri: str) -> str:
             return NO_MLFLOW_SERVER
         cause = cause.__cause__ or cause.__context__
     text = str(error)
+    if isinstance(error, UnusableStore):
+        return text
+    if old := OLD_SCHEMA.search(text):
+        return out_of_date(without_password(uri), old[1], old[2])
     if "not in a valid JSON format" in text:
         return NO_MLFLOW_SERVER
     if status := re.search(r"error code (\d{3}) != 200|too many (\d{3}) error responses", text):

@@ -13,6 +13,8 @@ LOCK = "suite.lock.toml"
 LATER = {"audit.json": "publish", "report.html": "report"}
 """Files that another verb makes, and which; the figures belong to the report."""
 REPORT, FIGURES = "report.html", "figures/*.png"
+SHOWN_AS = {REPORT: "reports/index.html"}
+"""Files that have another name in MLflow, whose page shows them."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,7 @@ class SuiteFiles:
     """What is there to be logged.
 
     Attributes:
-        files: path below the suite's folder to the file.
+        files: name in MLflow to the file.
         outdated: files that are older than the newest cell, and left out for that; to the verb that makes them again.
     """
 
@@ -46,7 +48,8 @@ def suite_files(folder: Path) -> SuiteFiles:
     newest = max((cell.stat().st_mtime for cell in folder.glob("cells/*/cell.json")), default=0.0)
     later = {name: folder / name for name in LATER if (folder / name).is_file()}
     outdated = {name: LATER[name] for name, path in later.items() if path.stat().st_mtime < newest}
-    files |= {name: path for name, path in later.items() if name not in outdated}
-    if REPORT in files:
+    current = {name: path for name, path in later.items() if name not in outdated}
+    files |= {SHOWN_AS.get(name, name): path for name, path in current.items()}
+    if REPORT in current:
         files |= {path.relative_to(folder).as_posix(): path for path in sorted(folder.glob(FIGURES))}
     return SuiteFiles(files, outdated)

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from fusionbench.core.commands import command
-from fusionbench.report.mlflow.client import TELEMETRY, Connection, TrackingError
+from fusionbench.report.mlflow.client import TELEMETRY, Connection, TrackingError, database_path
+from fusionbench.report.mlflow.sqlite_store import filled
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 LOOPBACK = "127.0.0.1"
@@ -34,9 +35,24 @@ def is_server(uri: str) -> bool:
     return uri.startswith(("http:", "https:", "databricks"))
 
 
-def artifact_uri(root: Path, suite: str) -> str:
-    """Where runs of `suite` in a local store keep files; absolute, since a relative one moves with the shell."""
-    return (root.absolute() / ARTIFACTS / suite).as_uri()
+def is_own_store(uri: str, root: Path) -> bool:
+    """Whether a tracking URI is the results root's own store, in which nobody else's runs are."""
+    return (path := database_path(uri)) is not None and path.absolute() == root.absolute() / DATABASE
+
+
+def artifact_folder(uri: str, root: Path) -> Path | None:
+    """Where the files of runs at a tracking URI are kept: beside a SQLite store, below the results root of another
+    database; None for a server."""
+    if is_server(uri):
+        return None
+    store = database_path(uri)
+    return (root.absolute() if store is None else store.absolute().parent) / ARTIFACTS
+
+
+def store_filled(uri: str) -> None:
+    """The store at `uri` holds everything again that its results root does."""
+    if (path := database_path(uri)) is not None:
+        filled(path)
 
 
 def tracked_uri(root: Path) -> str:
@@ -54,12 +70,9 @@ def ui_command(root: Path, port: int, host: str = LOOPBACK) -> list[str]:
 
     Run it with `ui_environment()`.
     """
-    places = [
-        "--backend-store-uri",
-        tracked_uri(root),
-        "--artifacts-destination",
-        (root.absolute() / ARTIFACTS).as_uri(),
-    ]
+    uri = tracked_uri(root)
+    destination = artifact_folder(uri, root) or root.absolute() / ARTIFACTS
+    places = ["--backend-store-uri", uri, "--serve-artifacts", "--artifacts-destination", destination.as_uri()]
     return [sys.executable, "-m", "mlflow", "server", *places, "--host", host, "--port", str(port), "--workers", "1"]
 
 
@@ -68,10 +81,18 @@ def ui_environment() -> dict[str, str]:
     return {TELEMETRY: "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | os.environ
 
 
-def suite_link(base_url: str, experiment_id: str | None) -> str:
-    """Address of a suite's runs on a tracking server's web page, or of all suites where there is no id."""
-    runs = "" if experiment_id is None else f"/{experiment_id}/runs"  # without /runs the page opens in another mode
-    return f"{base_url.rstrip('/')}/#/experiments{runs}"
+def open_store(root: Path) -> str:
+    """Have a local store where runs go, before a server opens it; any other kind is left to the server.
+
+    Returns:
+        why everything under the results root has to be logged again; empty where it has not.
+
+    Raises:
+        TrackingError: the store cannot be used.
+    """
+    connection = Connection(tracked_uri(root), "", replay_command(root))
+    connection.call("search_experiments", max_results=1)
+    return connection.mended
 
 
 def experiment_id(uri: str, suite: str, replay: str = "") -> str | None:
@@ -83,7 +104,7 @@ def experiment_id(uri: str, suite: str, replay: str = "") -> str | None:
     Raises:
         TrackingError: the server does not answer or refuses.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
+    if (path := database_path(uri)) is not None and not path.is_file():
         return None
     found = Connection(uri, suite, replay).call("get_experiment_by_name", suite)
     return None if found is None else str(found.experiment_id)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from fusionbench.core.cell_result import CellResult
@@ -69,7 +68,8 @@ class Payload:
     @property
     def digest(self) -> str:
         """Equal for equal content, in whatever order it was read back: a replay that finds it writes nothing."""
-        content = asdict(self) | {"metrics": sorted(self.metrics, key=lambda point: (point.name, point.step))}
+        points = sorted(self.metrics, key=lambda point: (point.name, point.step))
+        content = asdict(self) | {"name": "", "metrics": points}  # the name only labels it
         return sha256(json.dumps(content, sort_keys=True))
 
     @property
@@ -77,20 +77,16 @@ class Payload:
         """Of that part which can be written only once: params and the dataset."""
         return sha256(json.dumps([dict(self.params), self.dataset and self.dataset.digest], sort_keys=True))
 
-    def lasting(self, seconds: float) -> Payload:
-        """The payload of a run that took so many seconds."""
-        return replace(self, seconds=seconds)
-
 
 def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
     """The parent run of a cell's table row, before its table is known: the same for every fold of the row.
 
     Args:
         lock: the content of suite.lock.toml; read are `fusionbench`, `model_plugins` (name to plugin, distribution
-            and its version), `datasets` (as written, to the same and its counts) and `options` (model as written, to
-            its resolved options). A key that it lacks is a tag or param less.
+            and its version), `datasets` (as written, to the same, its title and counts) and `options` (model as
+            written, to its resolved options). A key that it lacks is a tag or param less.
     """
-    dataset, model, modalities, variant = cell.row
+    dataset, model, *_ = cell.row
     about = lock.get("datasets", {}).get(dataset, {})
     tags = _shared_tags(cell, suite, ROW) | {
         "mlflow.source.name": f"fusionbench run {suite}",
@@ -100,14 +96,16 @@ def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
         **_tags("model", lock.get("model_plugins", {}).get(cell.model.name, {})),
         **_tags("", {k: lock[k] for k in ("fusionbench",) if k in lock}),
     }
-    name = " · ".join([model, dataset, modalities, *([variant] if variant != BASE else [])])
-    counts = about.get("counts", {}).get(cell.unit, {})
-    return Payload(name, tags, _params(cell, lock.get("options", {}).get(model, {})), dataset=_dataset(cell, counts))
+    params = _params(cell, lock.get("options", {}).get(model, {}))
+    return Payload(_name(cell, lock), tags, params, dataset=_dataset(cell, about))
 
 
-def fold_payload(cell: Cell, suite: str, result: CellResult) -> Payload:
-    """The child run of one cell: curves, scores, timings; a failure's reason as tag, description and traceback."""
-    dataset, model, modalities, variant = cell.row
+def fold_payload(cell: Cell, suite: str, result: CellResult, lock: Mapping[str, Any]) -> Payload:
+    """The child run of one cell: curves, scores, timings; a failure's reason as tag, description and traceback.
+
+    Args:
+        lock: as in `row_payload`.
+    """
     record = result.record
     environment = record.get("environment", {})
     undefined = {score_name(s.metric, s.pattern): s.reason for s in result.scores if not math.isfinite(s.value)}
@@ -123,9 +121,8 @@ def fold_payload(cell: Cell, suite: str, result: CellResult) -> Payload:
     note = "\n".join([*([f"failed: {result.reason}"] if result.status == "failed" else []), *record.get("notes", [])])
     if note:
         tags[NOTE] = clipped(note, TAG_LENGTH)
-    where = [f"repeat {cell.repeat} fold {cell.fold}", model, dataset, modalities, *([variant] * (variant != BASE))]
     return Payload(
-        name=" · ".join(where),
+        name=f"{_name(cell, lock)} · repeat {cell.repeat} fold {cell.fold}",
         tags=tags,
         params={
             "repeat": str(cell.repeat),
@@ -134,16 +131,17 @@ def fold_payload(cell: Cell, suite: str, result: CellResult) -> Payload:
         },
         metrics=(*_fold_metrics(result), *_samples(record.get("system_samples", ()))),
         texts={TRACEBACK: record["traceback"]} if "traceback" in record else {},
-        dataset=_dataset(cell),
+        dataset=_dataset(cell, {"title": lock.get("datasets", {}).get(str(cell.dataset), {}).get("title", "")}),
         status="FAILED" if result.status == "failed" else "FINISHED",
         seconds=math.fsum(record.get("seconds", {}).values()),
     )
 
 
-def suite_payload(suite: str, note: str) -> Payload:
-    """The run that holds a suite's files."""
+def suite_payload(suite: str, owner: str, note: str) -> Payload:
+    """The run that holds the files of a suite's results in one results root; `owner` says whose."""
+    note = clipped(f"Results of {owner}.\n\n{note}", TAG_LENGTH)
     tags = {KIND: SUITE, "suite": suite, "mlflow.source.name": f"fusionbench run {suite}", NOTE: note}
-    return Payload(f"{suite}: table, figures, report", tags)
+    return Payload(f"{suite}: table, figures, report ({owner})", tags)
 
 
 def commit_tags(folds: Iterable[Mapping[str, str]]) -> dict[str, str]:
@@ -200,13 +198,23 @@ def _shared_tags(cell: Cell, suite: str, kind: str) -> dict[str, str]:
     return {KIND: kind, **about, **named, **({"policy": cell.policy} if cell.policy else {}), **of_plugins}
 
 
-def _dataset(cell: Cell, counts: Mapping[str, Any] = MappingProxyType({})) -> DatasetUse | None:
-    """The cohort by name and digest, the beginning of its fingerprint; `counts` as in the lock."""
+def _name(cell: Cell, lock: Mapping[str, Any]) -> str:
+    """Model and modalities first: MLflow's page cuts long names. The cohort is named where the suite has several."""
+    dataset, model, modalities, variant = cell.row
+    datasets = lock.get("datasets", {})
+    title = datasets.get(dataset, {}).get("title", dataset)
+    return " · ".join([model, modalities, *([variant] * (variant != BASE)), *([title] * (len(datasets) > 1))])
+
+
+def _dataset(cell: Cell, about: Mapping[str, Any]) -> DatasetUse | None:
+    """The cohort by title and digest, the beginning of its fingerprint; `about` as in the lock."""
     fingerprint = cell.ingredients.get("dataset", {}).get("fingerprint")
     if fingerprint is None:
         return None
+    counts = about.get("counts", {}).get(cell.unit, {})
     profile = {"num_rows" if k == "cases" else k: v for k, v in counts.items() if isinstance(v, int)}
-    return DatasetUse(clipped(str(cell.dataset), PARAM_LENGTH), fingerprint[:DATASET_DIGEST], json.dumps(profile))
+    name = clipped(about.get("title") or str(cell.dataset), PARAM_LENGTH)
+    return DatasetUse(name, fingerprint[:DATASET_DIGEST], json.dumps(profile))
 
 
 def _params(cell: Cell, resolved: Mapping[str, Any]) -> dict[str, str]:

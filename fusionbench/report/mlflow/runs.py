@@ -6,16 +6,23 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
-from fusionbench.report.mlflow.client import NO_MLFLOW_SERVER, Connection, entities
-from fusionbench.report.mlflow.payload import DIGEST, KIND, NOTE, DatasetUse, Payload, Point
+from fusionbench.core.errors import ResultsError
+from fusionbench.report.mlflow.client import Connection, entities
+from fusionbench.report.mlflow.experiment import Experiment
+from fusionbench.report.mlflow.owner import ROOT, Owner
+from fusionbench.report.mlflow.payload import DIGEST, KIND, NOTE, SUITE, DatasetUse, Payload, Point
 
 PAGE = 100  # runs a request of what is there already; more might not arrive within the connection's patience
 METRICS, PARAMS = 250, 90  # a request: what a slow server takes within that patience; MLflow's limits are higher
 CONTEXT = "train, validation, test"
 SUPERSEDED = "fusionbench.superseded_by"
+SEVERAL = (
+    f"Runs of several results roots, told apart by their tag `{ROOT}`: the table of each is the description of its run "
+    f"with the tag `{KIND}` = `{SUITE}`."
+)
 ENDED = frozenset({"FINISHED", "FAILED"})
 
 
@@ -36,38 +43,22 @@ class Run:
 
 
 class Runs:
-    """A suite's experiment, made or restored at once."""
+    """The runs of one owner in a suite's experiment; another's are never touched."""
 
-    def __init__(self, connection: Connection, title: str, artifacts: str | None) -> None:
-        """
-        Args:
-            artifacts: URI for files of its runs, where the server has no place of its own.
-
-        Raises:
-            TrackingError: here and below, whenever the server or store fails.
-        """
-        self._call = connection.call
-        found = self._call("get_experiment_by_name", connection.suite)
-        if found is None:
-            # The web page guesses what an experiment is for, and guesses wrong where no model was logged.
-            tags = {"mlflow.experimentKind": "custom_model_development", NOTE: title}
-            self.experiment = self._call("create_experiment", connection.suite, artifacts, tags)
-        else:
-            self.experiment = found.experiment_id
-            if found.lifecycle_stage == "deleted":
-                self._call("restore_experiment", self.experiment)
-        if not self.experiment:  # any other JSON becomes an experiment without an id
-            raise connection.failed(NO_MLFLOW_SERVER)
+    def __init__(self, connection: Connection, experiment: Experiment, owner: Owner) -> None:
+        """What the methods raise is a TrackingError, whenever the server, the store or its folder fails."""
+        self._connection, self._call, self.owner = connection, connection.call, owner
+        self.experiment, self._artifacts = experiment.id, experiment.artifacts
 
     def stored(self) -> list[Run]:
-        """Our active runs, oldest first."""
+        """The owner's active runs, oldest first."""
         found: list[Run] = []
         token: str | None = ""
         while token is not None:
             page = self._call(
                 "search_runs",
                 [self.experiment],
-                f"tags.`{KIND}` != ''",
+                f"tags.`{ROOT}` = '{self.owner.root}'",
                 max_results=PAGE,
                 order_by=["attributes.start_time ASC"],
                 page_token=token or None,
@@ -82,12 +73,12 @@ class Runs:
     def create(self, payload: Payload, tags: Mapping[str, str], digest: str) -> Run:
         """A run with all its content; the digest comes last, so that it vouches for the rest."""
         start = _now() - round(payload.seconds * 1000)
-        tags = {**payload.tags, **tags}
+        tags = {**payload.tags, **tags, **self.owner.tags}
         run = Run(self._call("create_run", self.experiment, start, tags, payload.name).info.run_id, tags, start)
         if payload.dataset is not None:
             self._call("log_inputs", run.id, [_dataset_input(payload.dataset)])
         for name, text in payload.texts.items():
-            self._call("log_text", run.id, text, name)
+            self._file("put_text", run.id, name, text)
         self.write(run, {DIGEST: digest}, payload.metrics, payload.params)
         return run
 
@@ -119,29 +110,38 @@ class Runs:
 
     def upload(self, run: Run, name: str, path: Path) -> None:
         """A file under `name`, which may have folders."""
-        folder = PurePosixPath(name).parent
-        self._call("log_artifact", run.id, str(path), None if folder == PurePosixPath() else str(folder))
+        self._file("put", run.id, name, path)
 
-    def files(self, run: Run, folder: str | None = None) -> set[str]:
+    def files(self, run: Run) -> set[str]:
         """Names of the files that a run holds."""
-        listed = self._call("list_artifacts", run.id, folder)
-        below = [self.files(run, entry.path) for entry in listed if entry.is_dir]
-        return {entry.path for entry in listed if not entry.is_dir}.union(*below)
+        return set(self._file("names", run.id))
+
+    def _file(self, method: str, *args: Any) -> Any:
+        try:
+            return getattr(self._artifacts, method)(*args)
+        except ResultsError as error:
+            raise self._connection.failed(f"failed ({error})") from error
 
     def supersede(self, run: Run, key: str) -> None:
         """Mark a run as replaced and delete it the way the web page does: it can be looked at and restored there."""
         self._call("set_tag", run.id, SUPERSEDED, key)
         self._call("delete_run", run.id)
 
-    def end(self, run: Run, status: str, end: int = 0) -> None:
-        """Close a run, now or at `end`."""
-        if run.status != status:
-            run.status, run.end = status, end or _now()
+    def end(self, run: Run, status: str, end: int) -> None:
+        """Close a run; `end` in milliseconds since 1970."""
+        if (run.status, run.end) != (status, end):
+            run.status, run.end = status, end
             self._call("set_terminated", run.id, status, run.end)
 
-    def describe(self, text: str) -> None:
-        """The description of the experiment."""
-        self._call("set_experiment_tag", self.experiment, NOTE, text)
+    def describe(self, title: str, text: str) -> None:
+        """The description of the experiment: `text`, or where each owner's table is, if there are several."""
+        others = self._call(
+            "search_runs",
+            [self.experiment],
+            f"tags.`{KIND}` = '{SUITE}' and tags.`{ROOT}` != '{self.owner.root}'",
+            max_results=1,
+        )
+        self._call("set_experiment_tag", self.experiment, NOTE, f"{title}\n\n{SEVERAL}" if others else text)
 
 
 def _run(listed: Any) -> Run:

@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult
+from fusionbench.core.errors import ResultsError
 from fusionbench.report.mlflow import tables
 from fusionbench.report.mlflow.client import Connection, TrackingError
+from fusionbench.report.mlflow.experiment import open_experiment
 from fusionbench.report.mlflow.files import SuiteFiles
-from fusionbench.report.mlflow.local_store import artifact_uri, is_server, tracked_uri
+from fusionbench.report.mlflow.local_store import artifact_folder, is_own_store, tracked_uri
+from fusionbench.report.mlflow.owner import owner_of
 from fusionbench.report.mlflow.payload import (
     DIGEST,
     KEY,
@@ -50,7 +53,7 @@ class Tracker:
     web page deletes (its filter "State: Deleted" shows it). So is a row's run, with its folds, when the row's
     options change. A run that an interrupt left half written counts as changed.
 
-    One process writes: SQLite stores cannot be created by several at once.
+    Only runs of the same results root are ever replaced (see `owner`): on a server, those of other people stay.
     """
 
     def __init__(
@@ -70,6 +73,11 @@ class Tracker:
         self._known: dict[RunKey, Run] = {}
         self._note = ""
 
+    @property
+    def mended(self) -> str:
+        """Why everything under the results root has to be logged again; empty where it has not."""
+        return self._connection.mended
+
     def log_cell(self, cell: Cell, result: CellResult) -> None:
         """Log a fold below its table row; of a skipped cell only the row, with the reason.
 
@@ -77,10 +85,10 @@ class Tracker:
             TrackingError: the server or store failed; every later call then fails at once.
         """
         runs = self._runs()
-        payload = fold_payload(cell, self.suite, result)
-        row = self._row(cell, payload.seconds)
+        payload = fold_payload(cell, self.suite, result, self.lock)
+        row = self._row(cell)
         if cell.skip or result.status == "skipped":
-            runs.end(row, "FINISHED")
+            runs.end(row, "FINISHED", row.start)
             return
         place = (cell.row, str(cell.repeat), str(cell.fold))
         old = self._known.get(place)
@@ -89,7 +97,7 @@ class Tracker:
                 return
             runs.supersede(self._known.pop(place), cell.key)
         made = self._known[place] = runs.create(payload, {PARENT: row.id}, payload.digest)
-        runs.end(made, payload.status)
+        runs.end(made, payload.status, made.start + round(1000 * payload.seconds))
 
     def log_table(self, table: pd.DataFrame) -> None:
         """Write mean, sd and interval of each row on its parent run, and the table into the suite's description.
@@ -107,7 +115,7 @@ class Tracker:
             if run is not None:
                 self._log_row(row, run, list(of_row))
         self._note = tables.table_note(self.title, lines)
-        runs.describe(self._note)
+        runs.describe(self.title, self._note)
 
     def log_files(self, found: SuiteFiles) -> None:
         """Put a suite's files on its own run, with the table as description: MLflow's experiments hold no files.
@@ -117,12 +125,13 @@ class Tracker:
         Raises:
             TrackingError: as in `log_cell`.
         """
-        runs, payload = self._runs(), suite_payload(self.suite, self._note or self.title)
+        runs = self._runs()
+        payload = suite_payload(self.suite, str(runs.owner), self._note or self.title)
         run, digest = self._known.get(WHOLE), found.digest
         if run is not None and run.holds(digest):
             if payload.tags.items() - run.tags.items():
                 runs.write(run, payload.tags)
-            runs.end(run, "FINISHED")
+            self._end(run, "FINISHED", self._folds())
             return
         if run is not None and runs.files(run) - found.files.keys():
             runs.supersede(self._known.pop(WHOLE), digest)
@@ -134,7 +143,7 @@ class Tracker:
         for name, path in found.files.items():
             runs.upload(run, name, path)
         runs.write(run, {**payload.tags, DIGEST: digest})
-        runs.end(run, "FINISHED")
+        self._end(run, "FINISHED", self._folds())
 
     def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
         runs = self._runs()
@@ -145,17 +154,25 @@ class Tracker:
         if changed or tags.items() - run.tags.items():
             runs.write(run, tags, tuple(Point(name, value) for name, value in changed.items()))
             run.metrics |= changed
-        ends = [fold.end for fold in self._folds(row)]
-        runs.end(run, "FAILED" if lines[0]["n_failed"] > 0 else "FINISHED", max(ends, default=0))
+        self._end(run, "FAILED" if lines[0]["n_failed"] > 0 else "FINISHED", self._folds(row))
 
-    def _folds(self, row: Row) -> list[Run]:
-        return [known for place, known in self._known.items() if place[0] == row and place[1:] != ("", "")]
+    def _end(self, run: Run, status: str, folds: Iterable[Run]) -> None:
+        """Close a run that lasted as long as these folds together, whenever each of them was computed."""
+        self._runs().end(run, status, run.start + sum(fold.end - fold.start for fold in folds))
+
+    def _folds(self, row: Row | None = None) -> list[Run]:
+        return [known for place, known in self._known.items() if row in (None, place[0]) and place[1:] != ("", "")]
 
     def _runs(self) -> Runs:
         """The experiment, opened when first needed; of two runs for one place the younger stays."""
         if self._opened is None:
-            place = None if is_server(self.uri) else artifact_uri(self.root, self.suite)
-            self._opened = runs = Runs(self._connection, self.title, place)
+            try:
+                owner = owner_of(self.root)
+            except ResultsError as error:
+                raise self._connection.failed(f"was not asked, since {error}") from error
+            folder, own = artifact_folder(self.uri, self.root), is_own_store(self.uri, self.root)
+            experiment = open_experiment(self._connection, self.title, folder, own=own)
+            self._opened = runs = Runs(self._connection, experiment, owner)
             for run in runs.stored():
                 name = _place(run.tags)
                 if name in self._known:
@@ -163,7 +180,7 @@ class Tracker:
                 self._known[name] = run
         return self._opened
 
-    def _row(self, cell: Cell, seconds: float) -> Run:
+    def _row(self, cell: Cell) -> Run:
         """The parent run of a cell's row, made where it is missing or the row's options have changed."""
         runs, payload = self._runs(), row_payload(cell, self.suite, self.lock)
         run = self._known.get((cell.row, "", ""))
@@ -172,7 +189,7 @@ class Tracker:
                 runs.supersede(self._known.pop(place), cell.key)
             run = None
         if run is None:
-            run = runs.create(payload.lasting(seconds), {}, payload.once_digest)
+            run = runs.create(payload, {}, payload.once_digest)
             self._known[cell.row, "", ""] = run
         elif payload.tags.items() - run.tags.items():
             runs.write(run, payload.tags)
@@ -180,11 +197,17 @@ class Tracker:
 
 
 class LiveTracking:
-    """MLflow during a run: the first failure is reported once and ends it; results are on disk whatever happens."""
+    """MLflow during a run: the first failure is reported once and ends it; results are on disk whatever happens.
+
+    Attributes:
+        notes: why nothing is logged any more; empty while it is.
+        mended: why everything under the results root has to be logged again; empty where it has not.
+    """
 
     def __init__(self, make: Callable[[], Tracker], report: Callable[[str], None]) -> None:
-        """`report` is called once, with the line that says why nothing is logged any more."""
+        """`report` is called once with the line that says why nothing is logged any more, and once with `mended`."""
         self.notes: tuple[str, ...] = ()
+        self.mended = ""
         self._make, self._report = make, report
         self._tracker: Tracker | None = None
 
@@ -204,6 +227,9 @@ class LiveTracking:
             if self._tracker is None:
                 self._tracker = self._make()
             log(self._tracker)
+            if self._tracker.mended and not self.mended:
+                self.mended = self._tracker.mended
+                self._report(f"MLflow: {self.mended}")
         except TrackingError as error:
             self.notes = (f"not logged to MLflow: {error}",)
             self._report(self.notes[0])

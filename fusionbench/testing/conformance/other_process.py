@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fusionbench.core.child_process import end_with_parent
 from fusionbench.core.interfaces import Dataset, FusionModel, Predictor
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
@@ -135,25 +136,35 @@ def ask(request: Request) -> Reply:
 
 @cache
 def _worker() -> subprocess.Popen[str]:
-    code = "from fusionbench.testing.conformance.other_process import serve; serve()"
+    ours, theirs = os.pipe()  # nobody writes there: its end is the end of this process
+    code = f"from fusionbench.testing.conformance.other_process import serve; serve({ours})"
     seed = "1" if os.environ.get("PYTHONHASHSEED") != "1" else "2"
     worker = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-P", "-c", code],  # -P: no module from the working directory
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONHASHSEED": seed},
+        pass_fds=[ours],
     )
-    atexit.register(_end, worker)
+    os.close(ours)
+    atexit.register(_end, worker, theirs)
     return worker
 
 
-def _end(worker: subprocess.Popen[str]) -> None:
-    worker.communicate()  # the end of its input ends it
+def _end(worker: subprocess.Popen[str], pipe: int) -> None:
+    os.close(pipe)  # with the worker end the processes that it has forked
+    worker.kill()
+    worker.communicate()
 
 
-def serve() -> None:
-    """Answer requests, each in a forked process, until the input ends."""
+def serve(pipe: int) -> None:
+    """Answer requests, each in a forked process, until the input ends.
+
+    Args:
+        pipe: the reading end of a pipe that is closed with the parent; see `end_with_parent`.
+    """
+    end_with_parent(pipe)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a plugin prints is no answer
     for line in sys.stdin:

@@ -6,18 +6,20 @@ a case's id do not give the stored risks again.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from fusionbench.core.executor import LostTask
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import CaseSet, Member
 from fusionbench.data.masks import Mask
 from fusionbench.execution import evaluate
+from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
 from fusionbench.execution.fit_context import restore_fit
 from fusionbench.execution.run_cell import fold_data
 from fusionbench.execution.shared import SharedResources
@@ -42,11 +44,17 @@ def replay(plan: Plan, store: Store, resources: SharedResources, n: int) -> Line
     seed = derive(plan.suite.seed, "replay", *sorted(c.key for c in cells))
     order = np.random.default_rng(seed).permutation(len(cells))
     chosen = [cells[i] for i in sorted(order[:n])]
-    context = multiprocessing.get_context("spawn")  # nothing of this process: no cache, no patched function
-    with ProcessPoolExecutor(1, context) as pool:
-        found = pool.map(_replayed, *zip(*((c, store.root, store.suite, resources.home) for c in chosen), strict=True))
-        findings = [Finding(f"{c.label}: {what}") for c, what in zip(chosen, found, strict=True) if what]
+    work = partial(_replayed, root=store.root, suite=store.suite, home=resources.home)
+    with closing(ChildProcess()) as child:  # nothing of this process: no cache, no patched function
+        found = [(cell, child.run(pack_call(work, cell))) for cell in chosen]
+    findings = [Finding(f"{cell.label}: {what}") for cell, reply in found if (what := _outcome(reply))]
     return verdict("stored weights give the stored predictions again", findings, f"{len(chosen)} cells")
+
+
+def _outcome(reply: bytes | LostTask) -> str:
+    """What the fresh process found; a model that ends it has not given its predictions again either."""
+    found: str = reply.reason if isinstance(reply, LostTask) else unpack_reply(reply)
+    return found
 
 
 def _replayed(cell: Cell, root: Path, suite: str, home: Path) -> str:

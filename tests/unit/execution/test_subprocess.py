@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,14 @@ def pid_of(_: object) -> int:
     return os.getpid()
 
 
-def parent_of(_: object) -> int:
-    return os.getppid()
+def with_a_child(task: tuple[Path, str]) -> Any:
+    """Start a process, as a data loader does; write both numbers to a file, then fail."""
+    pids, how = task
+    worker = os.fork()
+    if worker == 0:
+        time.sleep(3600)
+    pids.write_text(f"{os.getpid()} {worker}")
+    return fail(how)
 
 
 def fail(how: Any) -> Any:
@@ -48,6 +55,8 @@ def fail(how: Any) -> Any:
     if how == "hang":
         signal.pthread_sigmask(signal.SIG_BLOCK, set(signal.Signals))
         time.sleep(3600)
+    if how == "lock":  # as compiled code that keeps the interpreter's lock: no thread of the process runs
+        ctypes.PyDLL(None).sleep(3600)
     if how == "later":
         threading.Timer(0.2, os._exit, (5,)).start()
         return "done"
@@ -115,27 +124,50 @@ def test_large_messages(child: ChildProcess) -> None:
     assert ask(child, len, b"x" * 2**26) == 2**26
 
 
+def ended(pids: list[int], within: float = 10) -> bool:
+    until = time.monotonic() + within
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True
+
+
+def test_what_a_task_has_started_ends_with_its_process(child: ChildProcess, tmp_path: Path) -> None:
+    task = tmp_path / "pids", "exit"
+    assert ask(child, with_a_child, task) == LostTask("its process ended with exit status 3")
+    assert ended([int(word) for word in (tmp_path / "pids").read_text().split()])
+
+
+def test_a_process_is_closed_in_the_middle_of_a_task() -> None:
+    """As an interrupt does it."""
+    with closing(ChildProcess()) as busy:
+        pid = ask(busy, pid_of, None)
+        busy._connection.send_bytes(pack_call(fail, "lock"))
+        time.sleep(0.5)
+    assert ended([pid])
+
+
 WATCHER = """
-import sys, time
+import sys
+from pathlib import Path
 sys.path.insert(0, {root!r})
-from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
-from tests.unit.execution.test_subprocess import fail, parent_of, pid_of
-child = ChildProcess()
-child_pid = unpack_reply(child.run(pack_call(pid_of, None)))
-print(unpack_reply(child.run(pack_call(parent_of, None))), child_pid, flush=True)
-child.run(pack_call(fail, "hang"))
+from fusionbench.execution.executors.subprocess import ChildProcess, pack_call
+from tests.unit.execution.test_subprocess import with_a_child
+ChildProcess().run(pack_call(with_a_child, (Path({pids!r}), "lock")))
 """
 
 
-def test_nobody_is_left_when_the_watcher_is_killed() -> None:
-    root = str(Path(__file__).parents[3])
-    with subprocess.Popen([sys.executable, "-c", WATCHER.format(root=root)], stdout=subprocess.PIPE) as watcher:
-        assert watcher.stdout is not None
-        pids = [int(word) for word in watcher.stdout.readline().split()]
-        assert len(pids) == 2
-        assert all(psutil.pid_exists(pid) for pid in pids)
+def test_nobody_is_left_when_the_watcher_is_killed(tmp_path: Path) -> None:
+    """Whatever its child is doing, and what that has started."""
+    pids, root = tmp_path / "pids", str(Path(__file__).parents[3])
+    with subprocess.Popen([sys.executable, "-c", WATCHER.format(root=root, pids=str(pids))]) as watcher:
+        until = time.monotonic() + 60
+        while not pids.exists() or len(pids.read_text().split()) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        time.sleep(0.5)
+        everyone = [process.pid for process in psutil.Process(watcher.pid).children(recursive=True)]
+        assert {int(word) for word in pids.read_text().split()} < set(everyone)
         watcher.kill()
-    until = time.monotonic() + 10
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
-        assert time.monotonic() < until, "left behind"
-        time.sleep(0.1)
+    assert ended(everyone)

@@ -13,7 +13,7 @@ import numpy as np
 from fusionbench import FusionModel, Options, Predictor, SurvivalPrediction
 
 FAULTS = ("raise", "kill", "crash", "memory", "hang")
-Fault = Literal["raise", "kill", "crash", "memory", "hang", "disk"]
+Fault = Literal["raise", "kill", "crash", "memory", "hang", "disk", "lock"]
 LOG = "FAULTS_LOG"
 """Environment variable: a file that gets one line, seed and fault, for every fit that begins."""
 
@@ -36,6 +36,8 @@ def commit(fault: str) -> None:
         ctypes.string_at(0)
     if fault == "hang":
         time.sleep(3600)
+    if fault == "lock":  # as compiled code does that keeps the interpreter's lock: no other Python thread runs
+        ctypes.PyDLL(None).sleep(3600)
     if fault == "memory":
         soft, hard = resource.getrlimit(resource.RLIMIT_AS)
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()

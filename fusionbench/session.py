@@ -196,6 +196,7 @@ class Session:
         execution: RunOptions | None = None,
         command: str = "",
         on_progress: Callable[[TuneProgress], None] | None = None,
+        note: Callable[[str], None] | None = None,
     ) -> Path:
         """Search the options of some of a suite's models; returns the tuned suite's file.
 
@@ -203,6 +204,7 @@ class Session:
             to: where the suite and its journal go; default <out>/<suite>/tuning.
             execution: where and how its trainings are computed; retries are not among that, a lost trial has failed.
             command: what the written files say made them.
+            note: called with a line on what an earlier process left behind.
 
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: no trial of a search was completed.
@@ -216,7 +218,8 @@ class Session:
         folder = to or found.store.folder / "tuning"
         if to is None:
             found.remember()
-        return tune(plan, self.resources, executor, options, folder, command, on_progress or (lambda progress: None))
+        tell = on_progress or (lambda progress: None)
+        return tune(plan, self.resources, executor, options, folder, command, tell, note or (lambda line: None))
 
     def predict(self, cell: str, cohort: PluginRef) -> pd.DataFrame:
         """Risk and survival of every case of a cohort, by a finished cell; see `fusionbench.tools.predict`.

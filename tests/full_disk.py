@@ -1,12 +1,16 @@
-"""A disk without room: no file may grow beyond a size, and the system refuses whoever writes more."""
+"""Disks without room: one on which no file may grow beyond a size, and a real one that is small."""
 
 from __future__ import annotations
 
 import os
 import resource
+import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
 
 
 def limit_file_size(size: int) -> None:
@@ -35,3 +39,20 @@ def full_disk(size: int) -> Iterator[None]:
             del os.environ["PYTHONDONTWRITEBYTECODE"]
         else:
             os.environ["PYTHONDONTWRITEBYTECODE"] = variable
+
+
+@contextmanager
+def small_disk(folder: Path, size: str) -> Iterator[Callable[[str], None]]:
+    """A tmpfs of that size (`60k`) at `folder`; gives a function that makes it larger. Only root may mount one."""
+
+    def mount(*options: str) -> bool:
+        command = ["mount", "-t", "tmpfs", "-o", ",".join(options), "tmpfs", str(folder)]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    folder.mkdir()
+    if not mount(f"size={size}"):
+        pytest.skip("needs the right to mount a tmpfs")
+    try:
+        yield lambda larger: None if mount("remount", f"size={larger}") else pytest.fail("the disk cannot grow")
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)

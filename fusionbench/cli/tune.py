@@ -74,7 +74,14 @@ def tune(
     typed = shlex.join(["fusionbench", *sys.argv[1:]])
     try:
         path = session.tune(
-            suite, options, selection, to=to, execution=execution, command=typed, on_progress=_print_progress
+            suite,
+            options,
+            selection,
+            to=to,
+            execution=execution,
+            command=typed,
+            on_progress=_print_progress,
+            note=lambda line: typer.echo(line, err=True),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt("finished trials are kept; the same command goes on where this one stopped") from None

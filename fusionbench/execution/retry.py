@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 from fusionbench.core.errors import FusionBenchError
@@ -27,6 +28,16 @@ def transient(error: BaseException) -> bool:
     if isinstance(error, RuntimeError) and not isinstance(error, DETERMINISTIC):
         return any(word in str(error).lower() for word in _PASSING)
     return not isinstance(error, (*DETERMINISTIC, RuntimeError, SystemExit))
+
+
+def full_disk(error: BaseException) -> bool:
+    """Whether the disk or the user's quota is full: an error of the system, or one that was raised because of it."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
 
 
 def ending(exit_code: int) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
-from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.errors import FusionBenchError, ResultsError
 from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.plugin_source import source_of
@@ -30,12 +30,14 @@ from fusionbench.execution import evaluate
 from fusionbench.execution.device import deterministic, limited, threads_for
 from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model, prior_record
 from fusionbench.execution.resource_samples import Meter
-from fusionbench.execution.retry import transient
+from fusionbench.execution.retry import full_disk, transient
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival import assign_bins, time_bins
 from fusionbench.survival.stats import distinct_risks
 
+FULL_DISK = "full_disk"
+"""Key of a failed cell's record: the disk was full, so that the failure is not the cell's and is not stored."""
 FEW_RISKS = 3
 """Fewer distinct risks than this in a fold are called degenerate."""
 
@@ -96,7 +98,20 @@ def _failed(cell: Cell, error: BaseException, seconds: float, meter: Meter) -> C
     reason = str(error) if isinstance(error, FusionBenchError) else f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
     about = {"traceback": trace, "transient": transient(error), **_measured(meter)}
+    if full_disk(error):
+        about[FULL_DISK] = True
     return failure(cell, reason, seconds=seconds, **about)
+
+
+def refuse_full_disk(cell: Cell, result: CellResult) -> None:
+    """
+    Raises:
+        ResultsError: the cell failed because the disk is full; whoever runs it can go on once there is room.
+    """
+    if result.record.get(FULL_DISK):
+        raise ResultsError(
+            f"{cell.label}: {result.reason}; free some space: the same command then goes on, what is finished is kept"
+        )
 
 
 def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:

@@ -11,7 +11,7 @@ from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.executor import Executor, LostTask
 from fusionbench.execution.ready_queue import ReadyQueue
-from fusionbench.execution.run_cell import failure
+from fusionbench.execution.run_cell import failure, refuse_full_disk
 from fusionbench.execution.task import CellTask, TaskRunner
 from fusionbench.results.attempts import Attempts
 from fusionbench.results.store import Store
@@ -124,6 +124,8 @@ class Scheduler:
 
     def _settle(self, cell: Cell, result: CellResult | LostTask) -> None:
         """Store a result, or count a lost or passing attempt and put the cell back into the queue."""
+        if isinstance(result, CellResult):
+            refuse_full_disk(cell, result)
         if isinstance(result, LostTask):
             self.attempts.lose(cell.key, result.reason)
         elif result.record.get("transient"):

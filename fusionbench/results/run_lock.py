@@ -38,8 +38,11 @@ class Holder:
 
 
 @contextmanager
-def hold(folder: Path) -> Iterator[Holder | None]:
+def hold(folder: Path, elsewhere: str = "--out") -> Iterator[Holder | None]:
     """Hold a suite's folder while inside; gives the dead holder whose lock was taken over, if there was one.
+
+    Args:
+        elsewhere: the flag that names another folder, for messages.
 
     Raises:
         ResultsError: a living process holds it, and which; or the lock cannot be written.
@@ -48,12 +51,14 @@ def hold(folder: Path) -> Iterator[Holder | None]:
     try:
         file = path.open("a+", encoding="utf-8")
     except OSError as error:
-        raise ResultsError(f"{path} cannot be written: {error.strerror or error}; choose another --out") from error
+        raise ResultsError(
+            f"{path} cannot be written: {error.strerror or error}; choose another {elsewhere}"
+        ) from error
     with file:
         locked = _lock(file, fcntl.LOCK_EX, _TRIES)
         before = _read(file)
         if locked is False or (locked is None and before is not None and _may_live(before)):
-            raise ResultsError(_held(folder, before, sure=locked is False))
+            raise ResultsError(_held(folder, before, elsewhere, sure=locked is False))
         try:
             _write(file, json.dumps(asdict(Holder(os.getpid(), socket.gethostname(), utc_now()))))
         except OSError as error:
@@ -114,9 +119,9 @@ def _write(file: IO[str], text: str) -> None:
     file.flush()
 
 
-def _held(folder: Path, found: Holder | None, *, sure: bool) -> str:
+def _held(folder: Path, found: Holder | None, elsewhere: str, *, sure: bool) -> str:
     who = "another process" if found is None else str(found)
-    remedy = "wait for it, end it, or choose another --out"
+    remedy = f"wait for it, end it, or choose another {elsewhere}"
     if not sure:
         remedy += f"; if that process is gone, remove {folder / NAME}"
     return f"{folder} is being computed by {who}; {remedy}"

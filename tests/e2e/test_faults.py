@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from pkgutil import resolve_name as resolve
@@ -14,7 +15,7 @@ import pytest
 
 from tests.conftest import Cli, Outcome
 from tests.faults.watching import PLUGIN, Running, records, same_results
-from tests.full_disk import full_disk
+from tests.full_disk import full_disk, small_disk
 
 
 def run(folder: Path, *args: str, suite: str = "faults-few") -> Outcome:
@@ -155,6 +156,27 @@ def test_a_disk_that_takes_no_more(
     assert "File too large" in result.stderr
     assert "Traceback" not in result.stderr
     assert not list(tmp_path.glob("results/faults-few/attempts/*.json")), "a full disk is no cell's fault"
+
+
+@pytest.mark.parametrize("model", ["faulty", "faulty[fault=write]"])
+def test_after_a_full_disk_every_cell_is_computed(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str
+) -> None:
+    """Two runs, which is as many as a cell has attempts; also where not the store but the model finds no room."""
+    monkeypatch.syspath_prepend(PLUGIN)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    args = ("run", "faults-few", "--no-track", "-m", model)
+    suite = tmp_path / "results/faults-few"
+    with small_disk(tmp_path / "results", "60k") as grow:
+        for _ in range(2):
+            full = cli(*args)
+            assert full.returncode == 2
+            assert "No space left on device" in full.stderr.splitlines()[-1]
+            assert not list((suite / "attempts").iterdir())
+        assert all(record["status"] == "ok" for record in records(suite).values())
+        grow("20m")
+        assert cli(*args).returncode == 0
+        assert {record["status"] for record in records(suite).values()} == {"ok"}
 
 
 def test_damaged_cells_are_moved_aside_and_computed_again(

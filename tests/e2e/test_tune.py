@@ -19,7 +19,9 @@ from fusionbench.session import Session
 from fusionbench.tools.tuning import TuneOptions
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
+from tests.full_disk import small_disk
 from tests.own_cohort import write_cohort
+from tests.unit.results.test_run_lock import another
 
 SUITE = """
 title = "Mine"
@@ -137,9 +139,41 @@ def test_a_killed_search_goes_on(suite: Path, tmp_path: Path, cli: Cli) -> None:
     assert not (tmp_path / "results/mine/tuning/mine-tuned.toml").exists(), "it was killed too late to test anything"
     later = cli(*args)
     assert later.returncode == 0, later.stderr
-    for study in record(tmp_path / "results/mine/tuning")["study"]:
-        assert study["complete"] + study["pruned"] + study["failed"] == 8
-        assert study["failed"] <= 1, "the one that was running when the process was killed"
+    assert "going on where process" in later.stderr
+    assert cli(*args, "--out", "calm").returncode == 0
+    assert record(tmp_path / "results/mine/tuning")["study"] == record(tmp_path / "calm/mine/tuning")["study"]
+
+
+def test_more_trials_are_added_and_the_first_ones_kept(suite: Path, tmp_path: Path, cli: Cli) -> None:
+    for trials, to in (("3", "more"), ("6", "more"), ("6", "at-once")):
+        assert cli("tune", "mine.toml", *SEARCH, "--trials", trials, "--to", to).returncode == 0
+    more, at_once = record(tmp_path / "more"), record(tmp_path / "at-once")
+    assert more["trials"] == 6
+    assert more["study"] == at_once["study"]
+    fewer = cli("tune", "mine.toml", *SEARCH, "--trials", "4", "--to", "more")
+    one_error(fewer, "trials = 6, and this asks for 4")
+
+
+def test_two_searches_in_one_folder(suite: Path, tmp_path: Path, cli: Cli) -> None:
+    (folder := tmp_path / "results/mine/tuning").mkdir(parents=True)
+    with another(folder) as process:
+        refused = cli("tune", "mine.toml", *SEARCH)
+        one_error(refused, f"is being computed by process {process.pid} on ", "or choose another --to")
+    assert [path.name for path in folder.iterdir()] == ["run.lock"]
+
+
+def test_a_search_on_a_full_disk_goes_on_once_there_is_room(suite: Path, tmp_path: Path, cli: Cli) -> None:
+    with small_disk(tmp_path / "small", "8k") as grow:
+        for _ in range(2):
+            full = cli("tune", "mine.toml", *SEARCH, "--to", "small")
+            assert full.returncode == 2
+            assert "No space left on device; free some space: the same command then goes on" in full.stderr
+        grow("1m")
+        later = cli("tune", "mine.toml", *SEARCH, "--to", "small")
+        assert later.returncode == 0, later.stderr
+        assert "ended in half a line, which was cut off" in full.stderr + later.stderr
+        assert cli("tune", "mine.toml", *SEARCH, "--to", "large").returncode == 0
+        assert record(tmp_path / "small")["study"] == record(tmp_path / "large")["study"]
 
 
 @pytest.mark.parametrize(
@@ -163,7 +197,6 @@ def test_bad_input_before_any_compute(
 
 def test_a_tuned_suite_whose_cohort_has_changed(cli: Cli, suite: Path, tmp_path: Path) -> None:
     assert cli("tune", "mine.toml", *SEARCH).returncode == 0
-    one_error(cli("tune", "mine.toml", *SEARCH, "--trials", "4"), "trials = 3, and this asks for 4")
     patients = pd.read_csv(tmp_path / "patients.csv", dtype=str, keep_default_na=False)
     patients[:-4].to_csv(tmp_path / "patients.csv", index=False)
     pd.read_csv(tmp_path / "rna.csv", dtype=str)[:-8].to_csv(tmp_path / "rna.csv", index=False)

@@ -76,6 +76,11 @@ def _result(ref: Any) -> Any:
         reply = ray.get(ref)
     except exceptions.RayTaskError as error:  # not the cell's process but the one that watches it
         raise cast(Exception, error.cause) from error
+    except exceptions.OutOfDiskError as error:
+        raise ResultsError(
+            "the disk of Ray's temporary files is full; free some space, or set RAY_TMPDIR to a folder on another "
+            "disk; finished cells are kept"
+        ) from error
     except exceptions.OutOfMemoryError:
         return LostTask("out of memory: its machine had too little left, and Ray ended it")
     except exceptions.RayError as error:

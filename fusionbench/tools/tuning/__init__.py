@@ -8,28 +8,31 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.executor import Executor, LostTask
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import TRAIN, SearchSpace
 from fusionbench.core.types import Fold
 from fusionbench.data.splits import fold_hash
+from fusionbench.execution.retry import full_disk
+from fusionbench.execution.run_cell import refuse_full_disk
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import CellTask, task_runner
+from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.suites.tuned_options import Study, TuningRecord
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
+from fusionbench.tools.tuning.journal import JOURNAL, repair
 from fusionbench.tools.tuning.output import earlier, paths, write
 from fusionbench.tools.tuning.space import default_point, space_of
 from fusionbench.tools.tuning.study import Point, Search, SearchResult, load_optuna
-
-JOURNAL = "journal.log"
 
 
 @dataclass(frozen=True)
@@ -69,18 +72,21 @@ def tune(
     folder: Path,
     command: str,
     on_progress: Callable[[TuneProgress], None],
+    note: Callable[[str], None],
 ) -> Path:
     """Search every fold of the rows of the models to tune, then write the tuned suite.
 
     Args:
         plan: the whole suite.
         folder: where the journal, the suite and the record are; a search goes on from its journal.
+        note: called with a line on what an earlier process left behind.
 
     Returns:
         the suite's file.
 
     Raises:
         SuiteError, DataError: a model, space, objective or fold that cannot be searched; before any compute.
+        ResultsError: another process searches in the folder, or its disk is full.
         FusionBenchError: no trial of a study was completed.
     """
     load_optuna()
@@ -101,23 +107,45 @@ def tune(
         seed=plan.suite.seed,
         study=(),
     )
-    there = earlier(paths(folder, plan.suite.name)[1], record, plan.suite, resources.registry)
-    kept = {study.position: study for study in there}
     Store.at(folder).make_folder(".")
-    opened = []
-    for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
-        progress = TuneProgress(i, len(cells), cell.label, 0, options.trials)
-        opened.append(
-            _RunningSearch(
-                cell, inner, spaces[cell.model], objective, options, folder / JOURNAL, resources, progress, on_progress
+    with hold(folder, "--to") as dead, _disk_of(folder):
+        if dead is not None:
+            note(f"going on where {dead} was ended")
+        searched = {cell.position for cell in cells}
+        there = earlier(paths(folder, plan.suite.name)[1], record, plan.suite, searched, resources.registry)
+        if line := repair(folder):
+            note(line)
+        opened = []
+        for i, (cell, inner) in enumerate(zip(cells, folds, strict=True), 1):
+            progress = TuneProgress(i, len(cells), cell.label, 0, options.trials)
+            space, journal = spaces[cell.model], folder / JOURNAL
+            opened.append(
+                _RunningSearch(cell, inner, space, objective, options, journal, resources, progress, on_progress)
             )
-        )
-    for search in _run(opened, resources, executor):
-        kept[search.study.position] = search.study
-    # In the order of the plan, not in the order in which searches ended.
-    order = {cell.position: i for i, cell in enumerate(plan.listed)}
-    studies = sorted(kept.values(), key=lambda study: order.get(study.position, len(order)))
-    return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), resources.registry)
+        kept = {study.position: study for study in there}
+        for search in _run(opened, resources, executor):
+            kept[search.study.position] = search.study
+        # In the order of the plan, not in the order in which searches ended.
+        order = {cell.position: i for i, cell in enumerate(plan.listed)}
+        studies = sorted(kept.values(), key=lambda study: order.get(study.position, len(order)))
+        return write(folder, plan.suite, record.model_copy(update={"study": tuple(studies)}), resources.registry)
+
+
+@contextmanager
+def _disk_of(folder: Path) -> Iterator[None]:
+    """
+    Raises:
+        ResultsError: the folder's disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not full_disk(error):
+            raise
+        raise ResultsError(
+            f"{folder} cannot be written: {error.strerror}; free some space: the same command then goes on, finished "
+            "trials are kept"
+        ) from error
 
 
 def _searched(plan: Plan, options: TuneOptions) -> Iterator[Cell]:
@@ -167,6 +195,11 @@ class _RunningSearch:
         self.search = Search(
             journal, _study_name(cell, folds, space, objective, resources), space, objective, cell.seed
         )
+        if self.search.done > options.trials:
+            raise SuiteError(
+                f"{journal} has {self.search.done} trials of {cell.label}, and this asks for {options.trials}; ask "
+                "for as many, or write elsewhere with --to"
+            )
         self.trials = self.search.run(options.trials, len(folds), self.default)
 
     def begin(self) -> CellTask | None:
@@ -176,6 +209,8 @@ class _RunningSearch:
 
     def resume(self, result: CellResult | LostTask) -> CellTask | None:
         """The next cell to compute, given the result of the last; None where the search has ended."""
+        if isinstance(result, CellResult):
+            refuse_full_disk(self.cell, result)
         outcome = result.reason if isinstance(result, LostTask) else self.objective.value(result)
         return self._next(lambda: self.trials.send(outcome))
 

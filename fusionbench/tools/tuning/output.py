@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +10,11 @@ import tomli_w
 
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
+from fusionbench.suites.cell import CellPosition
 from fusionbench.suites.suite import Suite, dataset_for_folder
 from fusionbench.suites.tuned_options import Study, TuningRecord, parse_record
 
-_HOW = ("suite", "objective", "trials", "inner_folds", "seed")
+_HOW = ("suite", "objective", "inner_folds", "seed")
 """Keys of a record that have to be the same for all of its studies."""
 
 
@@ -22,8 +23,13 @@ def paths(folder: Path, suite: str) -> tuple[Path, Path]:
     return folder / f"{suite}-tuned.toml", folder / f"{suite}-tuned.search.toml"
 
 
-def earlier(path: Path, wanted: TuningRecord, suite: Suite, registry: Registry) -> tuple[Study, ...]:
+def earlier(
+    path: Path, wanted: TuningRecord, suite: Suite, searched: Collection[CellPosition], registry: Registry
+) -> tuple[Study, ...]:
     """Studies that an earlier command wrote there, their datasets as the searched suite writes them.
+
+    Args:
+        searched: where this command searches: a study there may have had fewer trials, which are added to.
 
     Raises:
         SuiteError: they were searched in another way, so that a table of both would compare nothing.
@@ -31,14 +37,18 @@ def earlier(path: Path, wanted: TuningRecord, suite: Suite, registry: Registry) 
     if not path.is_file():
         return ()
     there = parse_record(path.read_text(encoding="utf-8"), str(path))
-    for key in _HOW:
-        have, want = getattr(there, key), getattr(wanted, key)
-        if have != want:
-            raise SuiteError(
-                f"{path}: holds studies with {key} = {have!r}, and this asks for {want!r}; ask for the same, or write "
-                "elsewhere with --to"
-            )
-    return _renamed(there.study, {new: old for old, new in _names(suite, path.parent, registry).items()})
+    studies = _renamed(there.study, {new: old for old, new in _names(suite, path.parent, registry).items()})
+    differing = [key for key in _HOW if getattr(there, key) != getattr(wanted, key)]
+    others = sorted({study.model for study in studies if study.position not in searched})
+    if there.trials > wanted.trials or (there.trials < wanted.trials and others):
+        differing.append("trials")
+    for key in differing:
+        also = f", name {' and '.join(others)} as well" if key == "trials" and others else ""
+        raise SuiteError(
+            f"{path}: holds studies with {key} = {getattr(there, key)!r}, and this asks for {getattr(wanted, key)!r}; "
+            f"ask for the same{also}, or write elsewhere with --to"
+        )
+    return studies
 
 
 def write(folder: Path, suite: Suite, record: TuningRecord, registry: Registry) -> Path:
@@ -47,9 +57,9 @@ def write(folder: Path, suite: Suite, record: TuningRecord, registry: Registry) 
     folder.mkdir(parents=True, exist_ok=True)
     written = record.model_copy(update={"study": _renamed(record.study, _names(suite, folder, registry))})
     found = written.model_dump(mode="json", exclude_none=True)
-    record_path.write_text(f"# {record.command}\n{tomli_w.dumps(found)}", encoding="utf-8")
+    _replace(record_path, f"# {record.command}\n{tomli_w.dumps(found)}")
     text = tomli_w.dumps(_suite(suite, record_path, registry))
-    suite_path.write_text(f"# Options found by: {record.command}\n{text}", encoding="utf-8")
+    _replace(suite_path, f"# Options found by: {record.command}\n{text}")
     return suite_path
 
 
@@ -60,6 +70,16 @@ def _names(suite: Suite, folder: Path, registry: Registry) -> dict[str, str]:
 
 def _renamed(studies: Iterable[Study], names: Mapping[str, str]) -> tuple[Study, ...]:
     return tuple(s.model_copy(update={"dataset": names.get(s.dataset, s.dataset)}) for s in studies)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".tmp-{path.name}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:

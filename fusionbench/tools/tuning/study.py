@@ -19,6 +19,8 @@ from fusionbench.tools.tuning.inner_folds import Objective
 if TYPE_CHECKING:
     import optuna
 
+REASON = "reason"
+"""Attribute of a trial that failed: why."""
 STARTUP = 5
 """Trials before any is pruned."""
 
@@ -67,8 +69,8 @@ class Search:
 
     @property
     def done(self) -> int:
-        """Trials that ended, however."""
-        return sum(trial.state.is_finished() for trial in self._study.trials)
+        """Trials that ended by themselves, however."""
+        return sum(trial.state.is_finished() and not self._interrupted(trial) for trial in self._study.trials)
 
     def run(self, trials: int, inner_folds: int, default: Point | None) -> Trials:
         """Trials until there are `trials`: yields a point and the inner fold to score it on, and is sent the outcome.
@@ -76,7 +78,8 @@ class Search:
         Args:
             default: the suite's own options: the first trial, so that what is found is no worse on the inner folds.
         """
-        if default is not None and not self._study.trials:
+        waiting = self._optuna.trial.TrialState.WAITING
+        if default is not None and not self.done and not self._study.get_trials(deepcopy=False, states=(waiting,)):
             with _quiet(self._optuna):
                 self._study.enqueue_trial(self._labelled(default))
         while (done := self.done) < trials:
@@ -95,8 +98,9 @@ class Search:
         """
         states = self._optuna.trial.TrialState
         of_state = {state: [t for t in self._study.trials if t.state == state] for state in states}
-        complete, failed = of_state[states.COMPLETE], of_state[states.FAIL]
-        failure = next((t.user_attrs["reason"] for t in failed if "reason" in t.user_attrs), "")
+        complete = of_state[states.COMPLETE]
+        failed = [trial for trial in of_state[states.FAIL] if not self._interrupted(trial)]
+        failure = failed[0].user_attrs[REASON] if failed else ""
         if not complete:
             reason = failure or "none was run to its end"
             raise FusionBenchError(f"no trial of {self._study.study_name} was completed: {reason}")
@@ -114,7 +118,7 @@ class Search:
         for step in range(inner_folds):
             outcome = yield point, step
             if isinstance(outcome, str):
-                trial.set_user_attr("reason", outcome)
+                trial.set_user_attr(REASON, outcome)
                 self._study.tell(trial, state=states.FAIL)
                 return
             values.append(outcome)
@@ -125,10 +129,18 @@ class Search:
         self._study.tell(trial, statistics.fmean(values))
 
     def _close_begun(self) -> None:
-        """Trials that a killed process left running: they have no value and never will."""
+        """Close trials that a process left running which was killed or interrupted.
+
+        They have no value and count for nothing: a trial with the same options takes the place of each, since the
+        sampler depends on the trials that ended by themselves alone.
+        """
         states = self._optuna.trial.TrialState
         for trial in self._study.get_trials(deepcopy=False, states=(states.RUNNING,)):
             self._study.tell(trial.number, state=states.FAIL)
+
+    def _interrupted(self, trial: optuna.trial.FrozenTrial) -> bool:
+        """Whether a trial ended with its process: one that failed has a reason."""
+        return trial.state == self._optuna.trial.TrialState.FAIL and REASON not in trial.user_attrs
 
     def _suggest(self, trial: optuna.Trial) -> Point:
         return {name: self._value(name, self._draw(trial, name)) for name in self.space}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import torch
 
 from fusionbench.core.errors import DataError, PluginError
-from fusionbench.execution.retry import ending, transient
+from fusionbench.execution.retry import ending, full_disk, transient
 
 
 class ThirdPartyError(Exception):
@@ -20,6 +21,26 @@ def error_of(work: object) -> BaseException:
     with pytest.raises(Exception) as caught:  # noqa: PT011
         work()  # type: ignore[operator]
     return caught.value
+
+
+def because(cause: BaseException) -> BaseException:
+    error = DataError("features.h5: cannot be written")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(28, "No space left on device"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (because(OSError(28, "No space left on device")), True),
+        (OSError(5, "Input/output error"), False),
+        (because(ValueError("28")), False),
+    ],
+)
+def test_a_full_disk_is_known_whoever_met_it(error: BaseException, full: bool) -> None:
+    assert full_disk(error) is full
 
 
 @pytest.mark.parametrize(

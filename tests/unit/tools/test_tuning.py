@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import tomli_w
 
@@ -23,6 +27,7 @@ from fusionbench.suites.suite import load_suite, parse_suite
 from fusionbench.suites.tuned_options import Study, TunedOptions, TuningRecord, parse_record
 from fusionbench.tools.tuning import output as writing
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
+from fusionbench.tools.tuning.journal import JOURNAL, repair
 from fusionbench.tools.tuning.space import check_space, default_point, read_space, space_of
 from fusionbench.tools.tuning.study import Point, Search
 from tests.unit.suites.test_plan import Toy, planned
@@ -241,13 +246,63 @@ def test_failed_trials_keep_their_reason_and_all_failed_is_an_error(tmp_path: Pa
         none.result(None)
 
 
-def test_a_trial_that_a_killed_process_began_is_closed(tmp_path: Path) -> None:
+def searched_in(folder: Path) -> tuple[Point, float, int, int, int]:
+    """Twelve trials on two inner folds, or what is left of them; which point is best, and how all ended."""
+    repair(folder)
+    one = search(folder)
+    run(one, 12, 2, {"x": 0.5}, lambda point, step: "ValueError: too wide" if point["x"] > 0.9 else point["x"] - step)
+    found = one.result({"x": 0.5})
+    return found.point, found.value, found.complete, found.pruned, found.failed
+
+
+def test_twenty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
+    """Each process goes on where the one before was killed, and runs the trial again that had begun."""
+    for folder in ("calm", "killed"):
+        (tmp_path / folder).mkdir()
+    began = time.monotonic()
+    calm = searched_in(tmp_path / "calm")
+    takes, moments = time.monotonic() - began, np.random.default_rng(0)
+    for _ in range(20):
+        process = os.fork()
+        if process == 0:
+            searched_in(tmp_path / "killed")
+            os._exit(0)
+        time.sleep(takes * moments.random() / 10)
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    assert searched_in(tmp_path / "killed") == calm
+
+
+@pytest.mark.parametrize("half", [b'{"op_code": 6, "wor', b"\0\0\0\0", b'{"op_code": 6, "wor\n'])
+def test_a_journal_that_ends_in_half_a_line_is_gone_on_with(tmp_path: Path, half: bytes) -> None:
+    """As a full disk and a power cut leave it."""
+    run(search(tmp_path), 3, 1, None)
+    journal = tmp_path / JOURNAL
+    before = journal.read_bytes()
+    journal.write_bytes(before + half)
+    (tmp_path / f"{JOURNAL}.lock").symlink_to(journal)  # and Optuna's lock, as a kill leaves it
+    assert (
+        repair(tmp_path)
+        == f"{journal} ended in half a line, which was cut off; the search goes on from the line before"
+    )
+    assert journal.read_bytes() == before
+    assert repair(tmp_path) == ""
+    began = time.monotonic()
+    run(search(tmp_path), 4, 1, None)
+    assert time.monotonic() - began < 10, "Optuna waits half a minute for a lock"
+    journal.write_bytes(before.replace(b"{", b"", 1))
+    with pytest.raises(SuiteError, match=r"journal.log: line 1 of .* cannot be read"):
+        repair(tmp_path)
+
+
+def test_an_interrupted_first_trial_is_the_suites_own_options_again(tmp_path: Path) -> None:
     killed = search(tmp_path)
-    killed._study.ask()  # as a process leaves it that dies now
+    next(killed.run(2, 1, {"x": 0.5}))  # as a process leaves it that dies now
     again = search(tmp_path)
-    assert again.done == 1
-    run(again, 2, 1, None)
-    assert (again.result(None).complete, again.result(None).failed) == (1, 1)
+    assert again.done == 0
+    run(again, 2, 1, {"x": 0.5})
+    found = again.result({"x": 0.5})
+    assert (found.default, found.complete, found.failed) == (0.5, 2, 0)
 
 
 def test_lower_is_better_where_the_objective_says_so_and_choices_keep_their_type(tmp_path: Path) -> None:
@@ -325,8 +380,20 @@ def test_a_written_suite_is_the_one_that_was_searched(tmp_path: Path, name: str)
 
 def test_searches_of_another_kind_do_not_share_a_file(tmp_path: Path) -> None:
     record = TuningRecord.model_validate({**RECORD, "study": [STUDY]})
+    position = record.study[0].position
     path = writing.paths(tmp_path, "quickstart")[1]
     writing.write(tmp_path, load_suite(REGISTRY, "quickstart"), record, REGISTRY)
-    assert writing.earlier(path, record, REGISTRY) == record.study
-    with pytest.raises(SuiteError, match="holds studies with trials = 3, and this asks for 4; ask for the same"):
-        writing.earlier(path, record.model_copy(update={"trials": 4}), REGISTRY)
+
+    def earlier(searched: set[Any], **changes: Any) -> object:
+        return writing.earlier(path, record.model_copy(update=changes), searched, REGISTRY)
+
+    assert earlier(set()) == record.study
+    assert earlier({position}, trials=4) == record.study, "trials are added to those of the same fold"
+    with pytest.raises(
+        SuiteError, match=r"trials = 3, and this asks for 4; ask for the same, name .* as well, or write"
+    ):
+        earlier(set(), trials=4)
+    with pytest.raises(SuiteError, match=r"trials = 3, and this asks for 2; ask for the same, or write elsewhere"):
+        earlier({position}, trials=2)
+    with pytest.raises(SuiteError, match=r"inner_folds = .*, and this asks for 9; ask for the same"):
+        earlier({position}, inner_folds=9)

@@ -13,7 +13,7 @@ import numpy as np
 from fusionbench import FusionModel, Options, Predictor, SurvivalPrediction
 
 FAULTS = ("raise", "kill", "crash", "memory", "hang")
-Fault = Literal["raise", "kill", "crash", "memory", "hang", "disk", "lock"]
+Fault = Literal["raise", "kill", "crash", "memory", "hang", "disk", "lock", "write"]
 LOG = "FAULTS_LOG"
 """Environment variable: a file that gets one line, seed and fault, for every fit that begins."""
 
@@ -30,6 +30,8 @@ def commit(fault: str) -> None:
         raise ValueError("this model fails on purpose")
     if fault == "disk":
         raise OSError(5, "Input/output error on purpose")
+    if fault == "write":
+        Path("results/scratch").write_bytes(bytes(2**20))
     if fault == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if fault == "crash":

@@ -156,7 +156,8 @@ class _Reader:
                 continue
             place = self.path.parent / Path(schema.folder).expanduser()
             folder = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
-            use = ModalityUse("bag", folder.width, options=dict(schema.options))
+            named = {"dataset": schema.dataset} if schema.dataset else {}
+            use = ModalityUse("bag", folder.width, options={**schema.options, **named})
             self.checksums[schema.folder] = folder.sha256
             self._take(name, use, folder.of_case, folder.notes)
 
@@ -169,5 +170,5 @@ class _Reader:
 
 def _content(schema: CohortSchema) -> str:
     """sha256 of the TOML's content, without what is only printed."""
-    content = schema.model_dump(mode="json", exclude={"title", "citation", "licence"})
+    content = schema.model_dump(mode="json", exclude={"title", "citation", "licence"}, exclude_defaults=True)
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -68,7 +68,7 @@ class OutcomeSchema(_Strict):
 
 
 _OF_COLUMNS = ("table", "id", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
-_OF_FOLDER = ("map", "slide", "case")
+_OF_FOLDER = ("map", "slide", "case", "dataset")
 
 
 class ModalitySchema(_Strict):
@@ -84,6 +84,7 @@ class ModalitySchema(_Strict):
         folder: feature files, one a slide, instead of columns.
         map: table of slides and their cases; without one a file's name is the case's id.
         slide, case: columns of the map.
+        dataset: name of the array in each feature file; default: `features`, else the only one of two axes.
         unknown: what to do with rows and slides of cases that the case table does not have.
         options: of the reader (`vector` or `bag`).
     """
@@ -100,6 +101,7 @@ class ModalitySchema(_Strict):
     map: str | None = None
     slide: str = "slide"
     case: str = "case"
+    dataset: str = ""
     unknown: Literal["refuse", "ignore"] = "refuse"
     options: Mapping[str, Any] = Field(default_factory=dict)
 

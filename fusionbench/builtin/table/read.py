@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fusionbench.builtin.table import outcome, slides, vectors
+from fusionbench.builtin.table import outcome, published, slides, vectors
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
 from fusionbench.builtin.table.schema import CohortSchema, data_error, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
 from fusionbench.core.errors import DataError
-from fusionbench.core.types import Case, ModalityUse
+from fusionbench.core.types import Case, Fold, ModalityUse
+from fusionbench.data.split_files import read_split, split_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,14 +24,14 @@ class CohortFiles:
 
     Attributes:
         checksums: name in the TOML to sha256; the TOML itself without what is only printed.
-        fold_of: case to the fold that tests it, where folds are published.
+        folds: the published ones, or None.
     """
 
     schema: CohortSchema
     uses: Mapping[str, ModalityUse]
     cases: tuple[Case, ...]
     checksums: Mapping[str, str]
-    fold_of: Mapping[str, str] | None
+    folds: tuple[Fold, ...] | None
     notes: tuple[str, ...]
 
 
@@ -59,6 +60,7 @@ class _Reader:
     refs: dict[str, dict[str, Any]] = field(default_factory=dict)
     uses: dict[str, ModalityUse] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def read(self) -> CohortFiles | None:
@@ -70,17 +72,22 @@ class _Reader:
         ids = vectors.read_ids(sheet, schema.id, self.problems)
         targets = outcome.targets(sheet, schema.outcome, schema.missing, self.problems)
         groups = self._filled(sheet, schema.group, ids)
-        folds = self._filled(sheet, schema.folds, ids)
+        cells = self._filled(sheet, schema.folds, ids)
         self._vectors(sheet, ids)
         self._folders(ids)
         cases = tuple(
             Case(id_, group, target, {m: of[id_] for m, of in self.refs.items() if id_ in of})
             for id_, group, target in zip(ids, groups, targets, strict=True)
         )
-        fold_of = dict(zip(ids, folds, strict=True)) if schema.folds else None
+        folds = None
+        if schema.folds and all(cells):
+            column = f"column {schema.folds!r} of {sheet.name}"
+            folds = published.folds_of_column(column, ids, cells, self.problems)
+        elif schema.splits:
+            folds = self._splits(cases)
         self.checksums[self.path.name] = _content(schema)
         uses = {name: self.uses[name] for name in schema.modality if name in self.uses}
-        return CohortFiles(schema, uses, cases, dict(sorted(self.checksums.items())), fold_of, tuple(self.notes))
+        return CohortFiles(schema, uses, cases, dict(sorted(self.checksums.items())), folds, tuple(self.notes))
 
     def _sheet(self, name: str, *ids: str) -> Sheet | None:
         """A table, read once however often it is named; None where it cannot be read, which is added to the problems.
@@ -159,7 +166,28 @@ class _Reader:
             named = {"dataset": schema.dataset} if schema.dataset else {}
             use = ModalityUse("bag", folder.width, options={**schema.options, **named})
             self.checksums[schema.folder] = folder.sha256
+            self.owners |= folder.owners
             self._take(name, use, folder.of_case, folder.notes)
+
+    def _splits(self, cases: Sequence[Case]) -> tuple[Fold, ...]:
+        """The folds of split files, whose ids are those of cases, groups or slides."""
+        known: dict[str, list[str]] = {}
+        for name, case in (*((c.group, c.id) for c in cases), *self.owners.items()):
+            known.setdefault(slides.bare(name), []).append(case)
+        known |= {slides.bare(case.id): [case.id] for case in cases}
+        splits = []
+        for name in self.schema.splits:
+            try:
+                for path in split_files(self.path.parent / Path(name).expanduser()):
+                    data = path.read_bytes()
+                    self.checksums[f"{name}/{path.name}"] = hashlib.sha256(data).hexdigest()
+                    splits.append(read_split(data, path.name))
+            except (DataError, OSError) as error:
+                self.problems.append(f"splits: {name}: {error}")
+        reader = published.SplitReader([case.id for case in cases], known, self.problems)
+        folds = reader.folds(splits)
+        self.notes += reader.notes
+        return folds
 
     def _take(self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...]) -> None:
         self.uses[name], self.refs[name] = use, dict(of_case)

@@ -131,7 +131,9 @@ class CohortSchema(_Strict):
         table: the case table: one row a case; .csv, .tsv, .parquet, or a .zip with one of the first two.
         id: its column of case ids.
         group: its column of what stays on one side of a split (a patient, a site); default: the case.
-        folds: its column of the number of the fold that tests a case, where folds are published.
+        folds: its column of the number of the fold that tests a case, or of train, val and test, where a split is
+            published.
+        splits: files of splits with a column of ids for each part, or a folder of them, instead of a column.
         outcome: absent for new patients, who can be predicted on only.
         missing: cells that mean "not known".
         separator, decimal: of CSV files.
@@ -142,6 +144,7 @@ class CohortSchema(_Strict):
     id: str
     group: str | None = None
     folds: str | None = None
+    splits: Texts = ()
     outcome: OutcomeSchema | None = None
     modality: Mapping[str, ModalitySchema] = Field(min_length=1)
     missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
@@ -150,6 +153,12 @@ class CohortSchema(_Strict):
     title: str = ""
     citation: str = ""
     licence: str = ""
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> CohortSchema:
+        if self.folds and self.splits:
+            raise ValueError("folds is a column and splits are files; name one of them")
+        return self
 
     @property
     def reserved(self) -> dict[str, str]:

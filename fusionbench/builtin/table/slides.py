@@ -26,12 +26,14 @@ class Folder:
 
     Attributes:
         of_case: case to its files, in the order of their slides' names.
+        owners: slide to its case, for all slides of the cohort's cases, with a file or without.
         width: of an instance.
         sha256: over names, sizes, and the first and last MiB of each file.
         notes: one line each for files that were ignored and for slides without a file.
     """
 
     of_case: Mapping[str, tuple[Path, ...]]
+    owners: Mapping[str, str]
     width: int
     sha256: str
     notes: tuple[str, ...]
@@ -75,7 +77,8 @@ def read_folder(
     if empty:
         files_ = count(len(empty), "file")
         notes.append(f"{where}: {files_} of {schema.folder} without an instance left out, the first is {empty[0].name}")
-    return Folder(of_case, width, fingerprint(used) if used else "", tuple(notes))
+    owners = {slide: of.case for slide, of in owner.items() if of.case in cases}
+    return Folder(of_case, owners, width, fingerprint(used) if used else "", tuple(notes))
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:

@@ -197,7 +197,7 @@ def test_published_folds(home: Path) -> None:
     assert folds[1].test == ("0001", "0007", "0013", "0019", "0025")
     assert len(folds[1].train) == 25
     cells(home, "patients.csv", *((i, "hospital", "1") for i in range(30)))
-    with pytest.raises(DataError, match="folds: column 'hospital' holds one value"):
+    with pytest.raises(DataError, match=r"folds: column 'hospital' of patients\.csv holds one value"):
         table(home).folds()
 
 

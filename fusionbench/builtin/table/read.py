@@ -11,6 +11,7 @@ from typing import Any
 
 from fusionbench.builtin.table import outcome, published, slides, vectors
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
+from fusionbench.builtin.table.groups import propose_groups
 from fusionbench.builtin.table.schema import CohortSchema, data_error, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
 from fusionbench.core.errors import DataError
@@ -73,6 +74,9 @@ class _Reader:
         targets = outcome.targets(sheet, schema.outcome, schema.missing, self.problems)
         groups = self._filled(sheet, schema.group, ids)
         cells = self._filled(sheet, schema.folds, ids)
+        if schema.group is None:
+            claimed = {c for m in schema.modality.values() for c in m.columns} | set(schema.reserved)
+            self.notes += propose_groups(sheet, targets, claimed)
         self._vectors(sheet, ids)
         self._folders(ids)
         cases = tuple(
@@ -148,7 +152,10 @@ class _Reader:
                 name, schema, sheet, id_, {**self.schema.reserved, id_: "the case's id"}, self.problems
             )
             claims[name] = (sheet.name, columns)
-            rows = ids if sheet is table else vectors.read_ids(sheet, id_, self.problems)
+            rows = ids
+            if sheet is not table:
+                remedy = "say bag = true for a bag of rows per patient"
+                rows = vectors.read_ids(sheet, id_, self.problems, remedy, several=schema.bag)
             if columns:
                 read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
                 self._take(name, read.use, read.of_case, read.notes)

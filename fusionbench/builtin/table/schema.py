@@ -67,7 +67,7 @@ class OutcomeSchema(_Strict):
         return str(self.event if self.censorship is None else self.censorship)
 
 
-_OF_COLUMNS = ("table", "id", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
+_OF_COLUMNS = ("table", "id", "bag", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
 _OF_FOLDER = ("map", "slide", "case", "dataset")
 
 
@@ -81,6 +81,7 @@ class ModalitySchema(_Strict):
         groups: named groups of columns, for models that have a branch a group.
         table, id: another table with one row a case, and its column of case ids; all its other columns are taken
             where nothing is named.
+        bag: whether all rows of a case in that table form a bag; without it, a case has one row.
         folder: feature files, one a slide, instead of columns.
         map: table of slides and their cases; without one a file's name is the case's id.
         slide, case: columns of the map.
@@ -91,6 +92,7 @@ class ModalitySchema(_Strict):
 
     table: str | None = None
     id: str | None = None
+    bag: bool = False
     columns: Texts = ()
     prefix: Texts = ()
     suffix: Texts = ()
@@ -119,8 +121,10 @@ class ModalitySchema(_Strict):
         if self.folder is None and self.table is None:
             if not (self.columns or self.prefix or self.suffix):
                 raise ValueError("say where it is: columns, prefix or suffix, or another table, or a folder")
-            if "id" in given or "unknown" in given:
-                raise ValueError("id and unknown belong to a modality with a table or a folder of its own")
+            if {"id", "unknown", "bag"} & given:
+                raise ValueError("id, unknown and bag belong to a modality with a table or a folder of its own")
+        if self.bag and {"categorical", "groups"} & given:
+            raise ValueError("categorical and groups are of vectors; a bag's columns are numbers: leave them out")
         return self
 
 

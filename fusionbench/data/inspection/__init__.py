@@ -9,6 +9,7 @@ from fusionbench.data.inspection.checks import (
     DataWarning,
     check_columns,
     check_equal_cases,
+    check_equal_outcomes,
     check_follow_up,
     check_structure,
 )
@@ -47,4 +48,7 @@ def warnings_of(cohort: Cohort) -> tuple[DataWarning, ...]:
 
 def _warnings(cohort: Cohort, contents: Mapping[str, Content]) -> tuple[DataWarning, ...]:
     of_cohort = (*check_follow_up(cohort), *check_structure(cohort))
-    return (*of_cohort, *check_equal_cases(contents), *check_columns(contents))
+    equal = tuple(check_equal_cases(contents))
+    told = {name for warning in equal for name in warning.names}
+    by_outcome = [w for w in check_equal_outcomes(cohort, contents) if not told.issuperset(w.names)]
+    return (*of_cohort, *equal, *by_outcome, *check_columns(contents))

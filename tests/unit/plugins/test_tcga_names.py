@@ -89,7 +89,7 @@ def test_every_cohort_is_checked_and_planned(cls: type[Tcga], home: Path) -> Non
         cohort = loaded(made(cls, home))
         assert len(cohort.cases) == 24
     inspection = inspect(cohort)
-    assert not {w.kind for w in inspection.warnings} & {"shared-prefix", "several-rows", "few-groups"}
+    assert not {w.kind for w in inspection.warnings} & {"shared-prefix", "equal-outcomes", "few-groups"}
     folds = make_folds(cohort.cases, Protocol(folds=3), 0, 0)
     assert sorted(id_ for fold in folds for id_ in fold.test) == sorted(case.id for case in cohort.cases)
 

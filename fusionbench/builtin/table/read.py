@@ -12,8 +12,9 @@ from typing import Any
 from fusionbench.builtin.table import outcome, published, slides, vectors
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
 from fusionbench.builtin.table.groups import propose_groups
-from fusionbench.builtin.table.schema import CohortSchema, data_error, read_schema
+from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, data_error, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
+from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, Fold, ModalityUse
 from fusionbench.data.split_files import read_split, split_files
@@ -157,9 +158,31 @@ class _Reader:
                 remedy = "say bag = true for a bag of rows per patient"
                 rows = vectors.read_ids(sheet, id_, self.problems, remedy, several=schema.bag)
             if columns:
-                read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
+                groups = self._groups(name, schema, columns)
+                read = vectors.read_vectors(
+                    name, schema, sheet, rows, columns, groups, ids, self.schema.missing, self.problems
+                )
                 self._take(name, read.use, read.of_case, read.notes)
         self.problems += shared_columns(claims)
+
+    def _groups(self, name: str, schema: ModalitySchema, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """The groups of a modality's columns: those of the TOML, or of the file that it names."""
+        file = schema.groups
+        if not isinstance(file, str):
+            return dict(file)
+        try:
+            data = (self.path.parent / Path(file).expanduser()).read_bytes()
+            self.checksums[file] = hashlib.sha256(data).hexdigest()
+            found = match_columns(read_signatures(data, file), columns, f"modality.{name}", file)
+        except OSError as error:
+            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({error.strerror or error})")
+            return {}
+        except DataError as error:
+            self.problems.append(f"modality.{name}.groups: {error}")
+            return {}
+        self.notes += found.notes
+        self.problems += filter(None, [found.problem])
+        return dict(found.columns)
 
     def _folders(self, ids: list[str]) -> None:
         for name, schema in self.schema.modality.items():

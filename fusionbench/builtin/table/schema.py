@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from fusionbench.core.errors import DataError, did_you_mean
 
@@ -24,6 +33,12 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Values = Annotated[
     tuple[bool | int | float | str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,))
 ]
+
+Groups = Annotated[
+    Annotated[str, Tag("[file]")] | Annotated[Mapping[str, Texts], Tag("[groups]")],
+    Discriminator(lambda value: "[file]" if isinstance(value, str) else "[groups]"),
+]
+"""A file, or group to its columns."""
 
 
 class _Strict(BaseModel):
@@ -78,7 +93,8 @@ class ModalitySchema(_Strict):
         columns, prefix, suffix: names, beginnings and endings of its columns; a column that matches any is taken.
         exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
-        groups: named groups of columns, for models that have a branch a group.
+        groups: named groups of columns, for models that have a branch a group; or a file of gene names, a column a
+            group or a GMT.
         table, id: another table with one row a case, and its column of case ids; all its other columns are taken
             where nothing is named.
         bag: whether all rows of a case in that table form a bag; without it, a case has one row.
@@ -98,7 +114,7 @@ class ModalitySchema(_Strict):
     suffix: Texts = ()
     exclude: Texts = ()
     categorical: Texts = ()
-    groups: Mapping[str, Texts] = Field(default_factory=dict)
+    groups: Groups = Field(default_factory=dict)
     folder: str | None = None
     map: str | None = None
     slide: str = "slide"
@@ -176,6 +192,7 @@ _PLAIN = {
     "string_type": "write a text in quotes",
     "tuple_type": "write a text in quotes, or a list of texts",
     "model_type": "write keys, key = value, under its name in brackets",
+    "dict_type": "write keys, key = value, under its name in brackets",
     "mapping_type": "write keys, key = value, under its name in brackets",
     "too_short": "name one at least",
 }
@@ -215,7 +232,7 @@ def data_error(path: Path, problems: Sequence[str]) -> DataError:
 
 
 def _line(error: Any) -> str:
-    loc = [str(part) for part in error["loc"]]
+    loc = [str(part) for part in error["loc"] if not str(part).startswith("[")]  # which kind of value is no key
     key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
         table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema

@@ -73,6 +73,7 @@ def read_vectors(
     sheet: Sheet,
     ids: Sequence[str],
     columns: Sequence[str],
+    groups: Mapping[str, tuple[str, ...]],
     cases: Sequence[str],
     missing: Sequence[str],
     problems: Problems,
@@ -81,6 +82,7 @@ def read_vectors(
 
     Args:
         ids: of the table's rows; `cases`: of the case table.
+        groups: of the columns.
         missing: texts that stand for "not known".
     """
     cells = numbers(sheet, columns, schema.categorical, missing, problems)
@@ -110,7 +112,7 @@ def read_vectors(
         options=dict(schema.options),
         features=tuple(columns),
         categorical=cells.categorical,
-        groups=dict(schema.groups),
+        groups=groups,
     )
     of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
     return Vectors(use, of_case, tuple(notes))

@@ -35,15 +35,17 @@ def feature_files(folder: Path) -> list[Path]:
     Hidden files, such as macOS adds, are none.
 
     Raises:
-        DataError: there is no feature file; names the folders below that have some.
+        DataError: no such folder, or no feature file in it; names the folders below that have some.
     """
     for place in (folder, *(folder / name for name in CLAM_FOLDERS)):
         found = _files_of(place)
         if found:
             return found
+    if not folder.is_dir():
+        raise DataError(f"{folder} is no folder; put one {'/'.join(FORMATS)} file of each slide there")
     below = [f"{p.name} ({len(_files_of(p))})" for p in sorted(folder.iterdir()) if _files_of(p)]
     hint = f"; name one of the folders below it that do: {', '.join(below[:5])}" if below else ""
-    raise DataError(f"holds no {'/'.join(FORMATS)} file{hint or '; put one of each slide there'}")
+    raise DataError(f"{folder} holds no {'/'.join(FORMATS)} file{hint or '; put one of each slide there'}")
 
 
 def _files_of(folder: Path) -> list[Path]:
@@ -84,7 +86,7 @@ def read_arrays(path: Path, *, dataset: str = "", header_only: bool = False) -> 
 
 
 def stored_arrays(path: Path, dataset: str = "", *, header_only: bool = False) -> Arrays:
-    """The arrays as they are stored; see `read_arrays`."""
+    """The arrays as they are stored, an axis of length 1 and all; see `read_arrays` for the rest."""
     if not is_feature_file(path):
         raise DataError(f"{path}: unknown kind of feature file {path.suffix!r}; known are {', '.join(FORMATS)}")
     try:

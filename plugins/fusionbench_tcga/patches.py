@@ -28,7 +28,7 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     try:
         there = feature_files(folder)
     except DataError as error:
-        raise DataError(f"{folder} {error}, named by a slide of this cohort, {barcodes.example(suffixes)}") from error
+        raise DataError(f"{error}, named by a slide of this cohort, {barcodes.example(suffixes)}") from error
     files = barcodes.find(folder, there, suffixes, patients)
     sizes = {slide: instances(path) for slide, path in files.of_cohort.items()}
     full = {slide[:12] for slide, (n, _) in sizes.items() if n}

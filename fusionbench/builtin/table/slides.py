@@ -90,7 +90,7 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
     try:
         paths = feature_files(place.absolute())
     except DataError as error:
-        problems.append(f"{where}.folder: {name!r} {error}")
+        problems.append(f"{where}.folder: {error}")
         return {}
     for path in paths:
         slide = bare(path.name)

@@ -141,6 +141,16 @@ def test_folds_of_ones_own(home: Path) -> None:
         luad(home).folds()
 
 
+def test_folds_of_ones_own_with_a_validation_part() -> None:
+    patients = frozenset("abcd")
+    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, frozenset("abd"))
+    assert (fold.train, fold.val, fold.test) == (("b", "d"), (), ("a",))
+    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, patients)
+    assert fold.val == ("c",)
+    with pytest.raises(DataError, match="s0: train, val and test do not divide the 4 patients"):
+        read_folds({"s0": b"train,val,test\nb,c,a\nc,,\n"}, patients, patients)
+
+
 def test_folds_that_do_not_partition() -> None:
     patients = frozenset("abc")
     good = b"train,val\na,c\nb,\n"

@@ -16,15 +16,17 @@ from fusionbench.data.split_files import PAIRS, PARTS, Part, Split, numbered, pa
 SHOWN = 6
 
 
-def folds_of_column(where: str, ids: Sequence[str], cells: Sequence[str], problems: Problems) -> tuple[Fold, ...]:
+def folds_of_column(
+    column: str, file: str, ids: Sequence[str], cells: Sequence[str], problems: Problems
+) -> tuple[Fold, ...]:
     """One fold a number, which tests the cases that have it and trains on all others; or the one split of its words.
 
     Args:
-        where: the column, for messages.
+        file: that has the column; for messages.
         ids: of the cases; `cells`: of the column, one a case.
         problems: gets a line where the column holds anything else.
     """
-    labels = [cell.removesuffix(".0") for cell in cells]
+    where, labels = f"column {column!r} of {file}", [cell.removesuffix(".0") for cell in cells]
     values = sorted(set(labels), key=numbered)
     seen = ", ".join(map(repr, values[:SHOWN])) + (", ..." if len(values) > SHOWN else "")
     parts = {value: part_of(value) for value in values}
@@ -38,7 +40,7 @@ def folds_of_column(where: str, ids: Sequence[str], cells: Sequence[str], proble
             part: tuple(sorted(i for i, v in zip(ids, labels, strict=True) if parts[v] == part)) for part in PARTS
         }
         return (Fold(of_part["train"], of_part["val"], of_part["test"]),)
-    elif not all(re.fullmatch(r"\D*\d+", value) for value in values):
+    elif part_of(column) or not all(re.fullmatch(r"\D*\d+", value) for value in values):
         problems.append(
             f"folds: {where} holds {seen}; write the number of the fold that tests a case, or train, val and test"
         )
@@ -74,7 +76,7 @@ class SplitReader:
     def folds(self, splits: Sequence[Split]) -> tuple[Fold, ...]:
         """One fold a split."""
         named = dict.fromkeys(id_ for split in splits for ids in split.ids.values() for id_ in ids)
-        unknown = [id_ for id_ in named if bare(id_) not in self.known]
+        unknown = [id_ for id_ in named if not self._meant(id_)]
         if splits and len(unknown) == len(named):
             self.problems.append(
                 f"splits: no id of {splits[0].name} is a case, a group or a slide of this cohort "
@@ -91,9 +93,13 @@ class SplitReader:
         self._count(splits, folds)
         return folds
 
+    def _meant(self, id_: str) -> Sequence[str]:
+        """The cases that an id stands for; a whole number in a column with empty cells may be written as 12.0."""
+        return self.known.get(bare(id_)) or self.known.get(id_.removesuffix(".0"), ())
+
     def _fold(self, split: Split) -> Fold:
         of_part: dict[Part, set[str]] = {
-            part: {case for id_ in ids for case in self.known.get(bare(id_), ())} for part, ids in split.ids.items()
+            part: {case for id_ in ids for case in self._meant(id_)} for part, ids in split.ids.items()
         }
         for part, members in of_part.items():
             if not members and part != "val":

@@ -86,8 +86,7 @@ class _Reader:
         )
         folds = None
         if schema.folds and all(cells):
-            column = f"column {schema.folds!r} of {sheet.name}"
-            folds = published.folds_of_column(column, ids, cells, self.problems)
+            folds = published.folds_of_column(schema.folds, sheet.name, ids, cells, self.problems)
         elif schema.splits:
             folds = self._splits(cases)
         self.checksums[self.path.name] = _content(schema)

@@ -146,6 +146,30 @@ def test_ids_with_endings_and_folders_and_unknown_ones(home: Path) -> None:
     assert left.startswith("splits: 6 cases in no part of a split")
 
 
+def test_a_column_called_train_with_numbers_is_refused(home: Path) -> None:
+    """PORPOISE's tables have such a column; two folds are not what its 0 and 1 mean."""
+    column(home, "0", "0", "1")
+    path = home / "patients.csv"
+    path.write_text(path.read_text().replace(",split", ",train", 1))
+    toml(home, 'folds = "split"', 'folds = "train"')
+    with pytest.raises(
+        DataError, match=r"column 'train' of patients\.csv holds '0', '1'; write the number of the fold"
+    ):
+        read(home)
+
+
+def test_numbers_that_were_written_with_a_point(home: Path) -> None:
+    """A column of whole numbers with empty cells below becomes 12.0 in pandas."""
+    cells(home, "patients.csv", *((i, "patient", str(i + 100)) for i in range(30)))
+    (home / "cohort.toml").write_text((home / "cohort.toml").read_text().partition("[modality.rna]")[0])
+    folder = files(home, "porpoise")
+    rows = [f"{i + 100}.0,{i + 120}.0" if i < 10 else f"{i + 100}.0," for i in range(20)]
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "splits_0.csv").write_text("train,test\n" + "\n".join(rows))
+    assert parts(read(home)) == [(20, 0, 10)]
+
+
 def test_one_file_is_one_split_and_several_are_in_the_order_given(home: Path) -> None:
     files(home, "porpoise")
     toml(home, 'splits = "splits"', 'splits = "splits/splits_3.csv"')

@@ -23,6 +23,7 @@ MODULES = {
     "fusionbench.nn": "Building blocks of torch models; `TorchModel` ties a module to the training loop.",
     "fusionbench.survival": "Losses, time bins and survival curves.",
     "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
+    "fusionbench.data.feature_files": "Files of patch features, and the folders they lie in.",
     "fusionbench.data.slides": "Whole-slide images.",
     "fusionbench.report.api": "What sections below a table are made of and with (hook `fusionbench_findings`).",
     "fusionbench.testing": "Checks and toy cohorts for the tests of a plugin.",

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.builtin.feature_files import read_arrays, tile_side
 from fusionbench.builtin.instances import (
     FittedInstances,
     InstanceOptions,
@@ -21,6 +20,7 @@ from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.types import ModalitySpec, Piece, RawBag
 from fusionbench.data.feature_cache import cached_arrays
+from fusionbench.data.feature_files import read_arrays, tile_side
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,10 +64,12 @@ class Bag(Modality):
     def _cached(self, path: Path) -> Mapping[str, NDArray[Any]]:
         """The arrays of a file through the feature cache, finite as float32."""
         # Checked again, though the cache holds checked arrays: another cohort may declare another width.
-        return self._checked(path, cached_arrays(path, self.name, lambda: _finite(path, self._read(path))))
+        dataset = self.options.dataset
+        kind = f"{self.name}:{dataset}" if dataset else self.name
+        return self._checked(path, cached_arrays(path, kind, lambda: _finite(path, self._read(path))))
 
     def _read(self, path: Path, *, header_only: bool = False) -> Mapping[str, NDArray[Any]]:
-        return self._checked(path, read_arrays(path, header_only=header_only))
+        return self._checked(path, read_arrays(path, dataset=self.options.dataset, header_only=header_only))
 
     def _checked(self, path: Path, arrays: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
         """The arrays, after a check of their shapes and types."""

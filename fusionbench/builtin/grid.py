@@ -71,13 +71,13 @@ class Grid(Modality):
     def check(self, ref: Any) -> None:
         """Check shape, width and type; of a file only the header is read."""
         if isinstance(ref, (str, Path)):
-            self._checked(f"{ref}: ", read_grid(Path(ref), header_only=True))
+            self._checked(f"{ref}: ", read_grid(Path(ref), dataset=self.options.dataset, header_only=True))
         else:
             self.load(ref)
 
     def load(self, ref: Any) -> RawBag:
         where = f"{ref}: " if isinstance(ref, (str, Path)) else ""
-        array = self._checked(where, _cached(Path(ref)) if where else np.asarray(ref))
+        array = self._checked(where, _cached(Path(ref), self.options.dataset) if where else np.asarray(ref))
         array = block_means(as_float32(where, array), self.options.block)
         shape = array.shape[:-1]
         # Index along each axis, in the row-major order of the instances.
@@ -115,9 +115,10 @@ class Grid(Modality):
         return ModalitySpec(self.label, "grid", self.use.dim, axes=self.options.axes, features=self.use.features)
 
 
-def _cached(path: Path) -> NDArray[Any]:
+def _cached(path: Path, dataset: str) -> NDArray[Any]:
     """The array of a file through the feature cache, so that it is decoded once."""
-    return cached_arrays(path, "grid", lambda: {"features": read_grid(path)})["features"]
+    kind = f"grid:{dataset}" if dataset else "grid"
+    return cached_arrays(path, kind, lambda: {"features": read_grid(path, dataset=dataset)})["features"]
 
 
 def block_means(array: NDArray[np.float32], block: Sequence[int]) -> NDArray[np.float32]:

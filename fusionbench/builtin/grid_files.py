@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import pickle
-import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.builtin.feature_files import FORMATS
 from fusionbench.core.errors import DataError
+from fusionbench.data.feature_files import FEATURES, FORMATS, stored_arrays
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,13 +31,14 @@ def suffix_of(path: Path) -> str:
     return ".nii.gz" if name.endswith(".nii.gz") else Path(name).suffix
 
 
-def read_grid(path: Path, *, header_only: bool = False) -> NDArray[Any]:
+def read_grid(path: Path, *, dataset: str = "", header_only: bool = False) -> NDArray[Any]:
     """The array of a file: a picture as (row, column, channel), a volume as its axes and, where it has one, channel.
 
     Axes of a NIfTI volume run towards right, anterior and superior, whichever way the file stores them, so that one
     index means one direction in all cases; its values are scaled as its header says.
 
     Args:
+        dataset: of a feature file, which of its arrays; see `read_arrays`.
         header_only: return an array of the right shape that takes no memory; a PNG's checksums are compared as well.
 
     Raises:
@@ -54,19 +53,8 @@ def read_grid(path: Path, *, header_only: bool = False) -> NDArray[Any]:
         return _picture(path, header_only)
     if suffix in VOLUMES:
         return _volume(path, header_only)
-    return _array(path, header_only)
-
-
-def _array(path: Path, header_only: bool) -> NDArray[Any]:
-    """The array of a feature file as it is stored: an axis of length 1 is a row or slice here, not a batch of one."""
-    try:
-        arrays = FORMATS[suffix_of(path)](path, header_only)
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
-    if "features" not in arrays:
-        raise DataError(f"{path}: no dataset `features`; store the array (axis, ..., feature) under that name")
-    return arrays["features"]
+    # As it is stored: an axis of length 1 is a row or slice here, not a batch of one.
+    return stored_arrays(path, dataset, header_only=header_only)[FEATURES]
 
 
 def _picture(path: Path, header_only: bool) -> NDArray[Any]:

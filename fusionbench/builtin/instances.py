@@ -24,6 +24,8 @@ ROWS = 4096
 CHUNK = 1 << 16
 """Values scaled at a time: 256 KiB, which stay in the processor's cache between subtraction and multiplication."""
 
+NO_INSTANCE = "no instance; leave the modality out of this case to mark it as missing"
+
 
 class InstanceOptions(Options):
     """Preprocessing of instances.
@@ -31,9 +33,11 @@ class InstanceOptions(Options):
     Attributes:
         scale: "standard" = each feature to mean 0 and standard deviation 1 over all training instances (0 where it
             is constant there); "none" = as they are.
+        dataset: name of the array in each feature file; by default `features`, else the only one of two axes.
     """
 
     scale: Literal["standard", "none"] = "standard"
+    dataset: str = ""
 
 
 def check_instances(where: str, values: NDArray[Any], dim: int) -> None:
@@ -47,7 +51,7 @@ def check_instances(where: str, values: NDArray[Any], dim: int) -> None:
     if values.ndim != 2:
         raise DataError(f"{where}expected (instance, feature), got an array of shape {values.shape}")
     if values.shape[0] == 0:
-        raise DataError(f"{where}no instance; leave the modality out of this case to mark it as missing")
+        raise DataError(f"{where}{NO_INSTANCE}")
     if values.shape[1] != dim:
         raise DataError(
             f"{where}{values.shape[1]} features where the other cases have {dim}; extract all with one encoder"

@@ -23,7 +23,8 @@ RANDOM_TEST = 0.15
 def make_folds(
     cases: Sequence[Case], protocol: Protocol, seed: int, repeat: int, published: Sequence[Fold] | None = None
 ) -> list[Fold]:
-    """The folds of one repeat. Another repeat has new folds; with published folds, a new choice of validation cases.
+    """The folds of one repeat. Another repeat has new folds; with published folds, a new choice of validation cases,
+    unless these are published, too.
 
     The random choices depend on the seed, the repeat and the cases' ids, groups and events; not on their order.
 
@@ -41,12 +42,12 @@ def make_folds(
     if protocol.fold_source == "published":
         if published is None:
             raise DataError("fold_source = 'published', but this dataset publishes no folds; use 'generated'")
-        pairs = [_published(fold, by_id, i) for i, fold in enumerate(published)]
+        parts = [_published(fold, by_id, i) for i, fold in enumerate(published)]
     else:
-        pairs = _generated(cases, protocol.folds, derive(seed, "folds", repeat))
+        parts = [(rest, set(), test) for rest, test in _generated(cases, protocol.folds, derive(seed, "folds", repeat))]
     folds = []
-    for i, (rest, test) in enumerate(pairs):
-        val = _validation(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
+    for i, (rest, fixed, test) in enumerate(parts):
+        val = fixed or _validation(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
         fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
         _check_events(fold, by_id, i)
@@ -132,8 +133,8 @@ def _validation(ids: Sequence[str], share: float, by_id: Mapping[str, Case], see
     return {i for i in ids if by_id[i].group in chosen}
 
 
-def _published(fold: Fold, by_id: Mapping[str, Case], number: int) -> tuple[list[str], list[str]]:
-    """(train and validation ids, test ids) of a published fold.
+def _published(fold: Fold, by_id: Mapping[str, Case], number: int) -> tuple[list[str], set[str], list[str]]:
+    """(ids to train on, validation ids where they are published, test ids) of a published fold.
 
     Published folds name patients. Where rows are slides, all slides of a patient go where the patient is.
     """
@@ -145,8 +146,8 @@ def _published(fold: Fold, by_id: Mapping[str, Case], number: int) -> tuple[list
     unknown = sorted({*fold.train, *fold.val, *fold.test} - set(members))
     if unknown:
         raise DataError(f"published fold {number} names {len(unknown)} unknown cases, first {unknown[0]!r}")
-    rest = [i for name in (*fold.train, *fold.val) for i in members[name]]
-    return sorted(rest), [i for name in fold.test for i in members[name]]
+    train, val, test = ([i for name in names for i in members[name]] for names in _parts(fold).values())
+    return sorted(train), set(val), test
 
 
 def _parts(fold: Fold) -> dict[str, tuple[str, ...]]:

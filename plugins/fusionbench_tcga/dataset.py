@@ -11,7 +11,7 @@ import numpy as np
 
 from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import choice, folds, genes, images, maps, slides, survpath
+from fusionbench_tcga import barcodes, choice, folds, genes, images, maps, slides, survpath
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
@@ -85,8 +85,8 @@ class Tcga(Dataset):
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
-        """One case per patient, or per diagnostic slide; in the order of the table."""
-        rows = self._table.first.values() if unit == "patient" else range(len(self._table.slides))
+        """One case per patient, or per slide of a tumour; in the order of the table."""
+        rows = self._table.first.values() if unit == "patient" else self._table.tumours.values()
         made = (self._case(row, unit) for row in rows if self._table.patients[row] in self._targets)
         return tuple(made)
 
@@ -194,9 +194,14 @@ class Tcga(Dataset):
         if len(self._targets) < len(table.first):
             absent = len(table.first) - len(self._targets)
             yield f"{absent} of {len(table.first)} patients have no {self.options.endpoint}; left out"
+        normal = [slide for slide in table.slides if slide not in table.tumours]
+        yield from barcodes.tissue_lines(normal, table.tumours, f"of {len(table.slides)} slides in the table are")
         for name, found in self._images.items():
             having = sum(patient in found.by_patient for patient in self._targets)
             yield f"{name}: {having} of {len(self._targets)} patients have it"
             yield from found.notes
+            if found.by_slide:
+                slides = {slide: table.patients[row] for slide, row in table.tumours.items()}
+                yield from barcodes.missing_slides(slides, found.by_slide, name)
         if not is_published(self.table_path):
             yield f"{self.table_path}: a file of your own; its checksum is recorded, not verified"

@@ -1,4 +1,7 @@
-"""PORPOISE's published five folds: each a csv with the columns `train` and `val` of patient barcodes."""
+"""PORPOISE's published five folds: each a csv with the columns `train` and `val` of patient barcodes.
+
+Its `val` is what is tested. Files of one's own may have `test` beside them, as CLAM's; then `val` validates.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ def paths(cohort: str) -> tuple[str, ...]:
 
 
 def read_folds(files: Mapping[str, bytes], patients: frozenset[str], kept: frozenset[str]) -> Sequence[Fold]:
-    """The folds in the files' order; their `val` is our test, and no third set is published.
+    """The folds in the files' order.
 
     Args:
         files: name of each file to its bytes.
@@ -34,11 +37,14 @@ def read_folds(files: Mapping[str, bytes], patients: frozenset[str], kept: froze
         frame = pd.read_csv(io.BytesIO(data), dtype=str)
         if not {"train", "val"} <= set(frame.columns):
             raise DataError(f"{name}: no columns `train` and `val`; it must be a fold file of PORPOISE")
-        train, test = frame["train"].dropna().tolist(), frame["val"].dropna().tolist()
-        if set(train) & set(test) or set(train) | set(test) != patients:
-            raise DataError(f"{name}: train and val do not divide the {len(patients)} patients of the table in two")
-        tested += test
-        made.append(Fold(tuple(sorted(kept & set(train))), (), tuple(sorted(kept & set(test)))))
-    if len(tested) != len(patients):
+        own_val = "test" in frame.columns
+        columns = ("train", "val", "test") if own_val else ("train", "", "val")
+        train, val, test = (set(frame[column].dropna()) if column else set[str]() for column in columns)
+        if len(train) + len(val) + len(test) != len(patients) or train | val | test != patients:
+            what = "train, val and test" if own_val else "train and val"
+            raise DataError(f"{name}: {what} do not divide the {len(patients)} patients of the table")
+        tested += [] if own_val else test
+        made.append(Fold(*(tuple(sorted(kept & part)) for part in (train, val, test))))
+    if tested and len(tested) != len(patients):
         raise DataError(f"{', '.join(files)}: the five `val` sets overlap; they must hold each patient once")
     return tuple(made)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from fusionbench import DataError, ModalityUse, SuiteError
+from fusionbench_tcga import barcodes
 from fusionbench_tcga.files import Reader
 
 SETS: Mapping[str, tuple[str, ...]] = {
@@ -144,7 +145,9 @@ def read_roi(reader: Reader, bins: int) -> ImageSet:
     patients = arrays["case_id"]
     bags = {patient: shares[patients == patient] for patient in sorted(set(patients.tolist()))}
     names = tuple(f"edge_{a}_{b}" for a, b in arrays[f"patterns{bins}"].tolist())
-    return ImageSet(ModalityUse("bag", shares.shape[1], features=names), bags, {}, (PATIENT_NOTE,))
+    lines = barcodes.tissue_lines((), arrays["image"].tolist(), f"of {len(patients)} images are")
+    notes = (PATIENT_NOTE, *(f"image: {line}" for line in lines))
+    return ImageSet(ModalityUse("bag", shares.shape[1], features=names), bags, {}, notes)
 
 
 def of_slides(use: ModalityUse, bags: Mapping[str, Any], notes: tuple[str, ...] = ()) -> ImageSet:

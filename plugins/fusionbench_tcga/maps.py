@@ -154,11 +154,12 @@ def _filled(grid: Pixels) -> Pixels:
 
 def _read_folder(cohort: str, folder: Path, patients: frozenset[str]) -> Maps:
     maps = MAPS[cohort]
-    files = barcodes.find(folder, (maps.suffix,), patients, "PNG per slide there")
+    there = barcodes.files_ending(folder, (maps.suffix,), "PNG per slide there")
+    files = barcodes.find(folder, there, (maps.suffix,), patients)
     digest, found = hashlib.sha256(), {}
-    for path in files.of_cohort.values():
+    for slide, path in files.of_cohort.items():
         digest.update(f"{path.name}\x1f".encode() + path.read_bytes())
-        found[path.name.removesuffix(maps.suffix)] = _reduced(path, maps.factor)
+        found[slide] = _reduced(path, maps.factor)
     return Maps(found, digest.hexdigest(), files.notes)
 
 
@@ -193,13 +194,17 @@ def _read_npz(cohort: str, path: Path, patients: frozenset[str]) -> Maps:
         raise DataError(f"{path} has no array {', '.join(sorted(absent))}; {remedy}")
     slides = arrays["slide"].tolist()
     unknown = [slide for slide in slides if slide[:12] not in patients]
-    notes = tuple(
+    notes = [
         f"image: {len(unknown)} of {len(slides)} maps in {path.name} are of patients that the cohort's table does not "
         f"have, the first is {first}; left out"
         for first in unknown[:1]
-    )
-    pixels = {slide: of for slide, of in _unpack(arrays) if slide[:12] in patients}
-    return Maps(pixels, content_sum(arrays), notes)
+    ]
+    ours = {slide: of for slide, of in _unpack(arrays) if slide[:12] in patients}
+    normal = [slide for slide in ours if barcodes.is_normal(slide)]
+    pixels = {slide: of for slide, of in ours.items() if slide not in normal}
+    lines = barcodes.tissue_lines(normal, pixels, f"of {len(slides)} maps in {path.name} are")
+    notes += [f"image: {line}" for line in lines]
+    return Maps(pixels, content_sum(arrays), tuple(notes))
 
 
 def _unpack(arrays: dict[str, Any]) -> Iterator[tuple[str, Pixels]]:

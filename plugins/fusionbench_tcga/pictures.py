@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusionbench import DataError, ModalityUse
+from fusionbench.data.feature_files import fingerprint
 from fusionbench_tcga import barcodes
 from fusionbench_tcga.images import PATIENT_NOTE, ImageSet
-from fusionbench_tcga.patches import fingerprint
 
 PICTURES = (".png", ".jpg", ".jpeg")
 VOLUMES = (".nii", ".nii.gz")
@@ -26,11 +26,10 @@ def read_folder(folder: Path, patients: frozenset[str], *, axes: int, downsample
         downsample: edge of the blocks of positions that are averaged.
 
     Raises:
-        DataError: see `barcodes.find`; or the first file has another number of axes.
+        DataError: see `barcodes`; or the first file has another number of axes.
     """
-    files = barcodes.find(
-        folder, SUFFIXES, patients, "picture or volume per slide there", named=barcodes.SLIDE_OR_PATIENT
-    )
+    there = barcodes.files_ending(folder, SUFFIXES, "picture or volume per slide there")
+    files = barcodes.find(folder, there, SUFFIXES, patients, named=barcodes.SLIDE_OR_PATIENT)
     paths = files.of_cohort
     first: dict[str, Path] = {}
     for barcode in sorted(paths):

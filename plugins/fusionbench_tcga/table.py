@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench import DataError
+from fusionbench_tcga import barcodes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 CLINICAL = ("age", "is_female")
-_SLIDE = re.compile(r"(TCGA-\w\w-\w{4})-\w{3}-\w\w-\w{3}")  # barcode: patient, sample, portion, slide
 _META = ("case_id", "slide_id", "site", "survival_months", "censorship", *CLINICAL)
 _GENE = re.compile(r".+_(rnaseq|cnv|mut)")
 
@@ -57,6 +57,11 @@ class Table:
         for row, patient in enumerate(self.patients):
             rows.setdefault(patient, row)
         return rows
+
+    @cached_property
+    def tumours(self) -> dict[str, int]:
+        """Slide to its row, without slides of normal tissue."""
+        return {slide: row for row, slide in enumerate(self.slides) if not barcodes.is_normal(slide)}
 
 
 def read_table(data: bytes, where: str) -> Table:
@@ -110,8 +115,8 @@ def _frame(data: bytes, where: str) -> pd.DataFrame:
 def _barcodes(frame: pd.DataFrame, where: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
     slides, patients = [], []
     for slide_id, patient in zip(frame["slide_id"].astype(str), frame["case_id"].astype(str), strict=True):
-        match = _SLIDE.match(slide_id)
-        if match is None or match[1] != patient:
+        match = barcodes.SLIDE.match(slide_id)
+        if match is None or match[0][:12] != patient:
             raise DataError(f"{where}: slide_id {slide_id!r} is no slide barcode of case_id {patient!r}")
         slides.append(match[0])
         patients.append(patient)

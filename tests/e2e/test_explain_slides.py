@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.data.downloads import data_home
+from fusionbench.data.feature_files import read_arrays
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 

@@ -18,8 +18,8 @@ import pytest
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench import DataError, ModalityUse, SurvivalPrediction, SurvivalTargets, UndefinedMetric
-from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.cli.new_plugin import Kind, scaffold
+from fusionbench.data.feature_files import read_arrays
 from tests.conftest import EXAMPLE, Cli, Outcome, run_cli
 from tests.unit.slide_files import write_pyramid
 

@@ -23,8 +23,8 @@ from fusionbench_slides.resolution import Resolution
 from fusionbench_slides.tiling import Tiling, Wanted, tiling_of
 from PIL import Image
 
-from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.data.downloads import data_home
+from fusionbench.data.feature_files import read_arrays
 from tests.conftest import Cli, Outcome
 from tests.unit.slide_files import seen_at, write_pyramid
 

@@ -44,8 +44,9 @@ def select_columns(
         if column.startswith(NAMELESS):
             problems.append(f"{where}: {column} of {sheet.name} has no name; name it, or name the columns to take")
     problems += _unclaimed(where, "categorical", schema.categorical, mine, sheet)
-    for group, members in schema.groups.items():
-        problems += _unclaimed(where, f"groups.{group}", members, mine, sheet)
+    if not isinstance(schema.groups, str):
+        for group, members in schema.groups.items():
+            problems += _of_group(where, f"groups.{group}", members, mine, sheet)
     return tuple(c for c in mine if c not in reserved)
 
 
@@ -63,6 +64,18 @@ def _unclaimed(where: str, key: str, names: Sequence[str], mine: Sequence[str], 
     lines = [sheet.unknown_column(f"{where}.{key}", c) for c in names if c not in sheet.columns]
     elsewhere = [c for c in names if c in sheet.columns and c not in mine]
     return lines + [f"{where}.{key}: {c!r} is no column of this modality; add it to columns" for c in elsewhere]
+
+
+def _of_group(where: str, key: str, names: Sequence[str], mine: Sequence[str], sheet: Sheet) -> Problems:
+    """As above, with one line for many columns that the table does not have."""
+    absent = [c for c in names if c not in sheet.columns]
+    if len(absent) < 2:
+        return _unclaimed(where, key, names, mine, sheet)
+    return [
+        f"{where}.{key}: {len(absent)} of {len(names)} are no columns of {sheet.name}, the first is {absent[0]!r}; "
+        'correct them, or put the groups into a file, groups = "signatures.csv", of which such genes are left out',
+        *_unclaimed(where, key, [c for c in names if c in sheet.columns], mine, sheet),
+    ]
 
 
 def shared_columns(claims: Mapping[str, tuple[str, Sequence[str]]]) -> Problems:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from fusionbench.core.errors import DataError, SuiteError
+from fusionbench.core.errors import SuiteError
 from fusionbench.core.interfaces import BESIDE_SUITE, Dataset
 from fusionbench.core.interfaces import Options as BaseOptions
 from fusionbench.core.types import Case, DatasetInfo, Fold
@@ -70,21 +70,8 @@ class Table(Dataset):
         return self._files.cases
 
     def folds(self) -> Sequence[Fold] | None:
-        """One fold a value of the column `folds`: it tests the cases that have it and trains on all others."""
-        fold_of = self._files.fold_of
-        if fold_of is None:
-            return None
-        numbers = sorted(set(fold_of.values()), key=lambda n: (len(n), n))  # 10 after 9
-        if len(numbers) < 2:
-            raise DataError(f"{self.path}: folds: column {self._files.schema.folds!r} holds one value; it needs two")
-        return tuple(
-            Fold(
-                train=tuple(sorted(case for case in fold_of if fold_of[case] != number)),
-                val=(),
-                test=tuple(sorted(case for case in fold_of if fold_of[case] == number)),
-            )
-            for number in numbers
-        )
+        """Those of the column `folds` or the files `splits`; see `published`."""
+        return self._files.folds
 
     @cached_property
     def _files(self) -> CohortFiles:

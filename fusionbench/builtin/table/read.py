@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from fusionbench.builtin.table import outcome, slides, vectors
+from fusionbench.builtin.table import outcome, published, slides, vectors
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
-from fusionbench.builtin.table.schema import CohortSchema, data_error, read_schema
+from fusionbench.builtin.table.groups import propose_groups
+from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, data_error, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, read_sheet
+from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.errors import DataError
-from fusionbench.core.types import Case, ModalityUse
+from fusionbench.core.types import Case, Fold, ModalityUse
 from fusionbench.data.fingerprint import digest
+from fusionbench.data.split_files import read_split, split_files
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,14 +28,14 @@ class CohortFiles:
     Attributes:
         checksums: `outcome` and each `modality.NAME` to sha256 of what was read. Names, places, formats and the order
             of rows of the tables it came from do not matter.
-        fold_of: case to the fold that tests it, where folds are published.
+        folds: the published ones, or None.
     """
 
     schema: CohortSchema
     uses: Mapping[str, ModalityUse]
     cases: tuple[Case, ...]
     checksums: Mapping[str, str]
-    fold_of: Mapping[str, str] | None
+    folds: tuple[Fold, ...] | None
     notes: tuple[str, ...]
 
 
@@ -61,6 +64,7 @@ class _Reader:
     refs: dict[str, dict[str, Any]] = field(default_factory=dict)
     uses: dict[str, ModalityUse] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def read(self) -> CohortFiles | None:
@@ -72,17 +76,24 @@ class _Reader:
         ids = vectors.read_ids(sheet, schema.id, self.problems)
         targets = outcome.targets(sheet, schema.outcome, schema.missing, self.problems)
         groups = self._filled(sheet, schema.group, ids)
-        folds = self._filled(sheet, schema.folds, ids)
+        cells = self._filled(sheet, schema.folds, ids)
+        if schema.group is None:
+            claimed = {c for m in schema.modality.values() for c in m.columns} | set(schema.reserved)
+            self.notes += propose_groups(sheet, targets, claimed)
         self._vectors(sheet, ids)
         self._folders(ids)
         cases = tuple(
             Case(id_, group, target, {m: of[id_] for m, of in self.refs.items() if id_ in of})
             for id_, group, target in zip(ids, groups, targets, strict=True)
         )
-        fold_of = dict(zip(ids, folds, strict=True)) if schema.folds else None
+        folds = None
+        if schema.folds and all(cells):
+            folds = published.folds_of_column(schema.folds, sheet.name, ids, cells, self.problems)
+        elif schema.splits:
+            folds = self._splits(cases)
         uses = {name: self.uses[name] for name in schema.modality if name in self.uses}
         checksums = {"outcome": _sum_of_targets(cases), **dict(sorted(self.checksums.items()))}
-        return CohortFiles(schema, uses, cases, checksums, fold_of, tuple(self.notes))
+        return CohortFiles(schema, uses, cases, checksums, folds, tuple(self.notes))
 
     def _sheet(self, name: str, *ids: str) -> Sheet | None:
         """A table, read once however often it is named; None where it cannot be read, which is added to the problems.
@@ -140,12 +151,38 @@ class _Reader:
                 name, schema, sheet, id_, {**self.schema.reserved, id_: "the case's id"}, self.problems
             )
             claims[name] = (sheet.name, columns)
-            rows = ids if sheet is table else vectors.read_ids(sheet, id_, self.problems)
+            rows = ids
+            if sheet is not table:
+                remedy = "say bag = true for a bag of rows per patient"
+                rows = vectors.read_ids(sheet, id_, self.problems, remedy, several=schema.bag)
             if columns:
-                read = vectors.read_vectors(name, schema, sheet, rows, columns, ids, self.schema.missing, self.problems)
-                values = [read.of_case[id_] for id_ in sorted(read.of_case)]
-                self._take(name, read.use, read.of_case, read.notes, sorted(read.of_case), np.array(values))
+                groups = self._groups(name, schema, columns)
+                read = vectors.read_vectors(
+                    name, schema, sheet, rows, columns, groups, ids, self.schema.missing, self.problems
+                )
+                rows_of = {id_: np.atleast_2d(read.of_case[id_]) for id_ in sorted(read.of_case)}
+                sizes = [[id_, len(of)] for id_, of in rows_of.items()]
+                values = np.concatenate([np.empty((0, len(columns))), *rows_of.values()])
+                self._take(name, read.use, read.of_case, read.notes, sizes, values)
         self.problems += shared_columns(claims)
+
+    def _groups(self, name: str, schema: ModalitySchema, columns: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+        """The groups of a modality's columns: those of the TOML, or of the file that it names."""
+        file = schema.groups
+        if not isinstance(file, str):
+            return dict(file)
+        try:
+            data = (self.path.parent / Path(file).expanduser()).read_bytes()
+            found = match_columns(read_signatures(data, file), columns, f"modality.{name}", file)
+        except OSError as error:
+            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({error.strerror or error})")
+            return {}
+        except DataError as error:
+            self.problems.append(f"modality.{name}.groups: {error}")
+            return {}
+        self.notes += found.notes
+        self.problems += filter(None, [found.problem])
+        return dict(found.columns)
 
     def _folders(self, ids: list[str]) -> None:
         for name, schema in self.schema.modality.items():
@@ -156,9 +193,29 @@ class _Reader:
                 continue
             place = self.path.parent / Path(schema.folder).expanduser()
             folder = slides.read_folder(name, schema, place, map_, frozenset(ids), self.problems)
-            use = ModalityUse("bag", folder.width, options=dict(schema.options))
-            owners = sorted((case, [path.name for path in paths]) for case, paths in folder.of_case.items())
-            self._take(name, use, folder.of_case, folder.notes, owners, folder.sha256)
+            named = {"dataset": schema.dataset} if schema.dataset else {}
+            use = ModalityUse("bag", folder.width, options={**schema.options, **named})
+            files = sorted((case, [path.name for path in paths]) for case, paths in folder.of_case.items())
+            self.owners |= folder.owners
+            self._take(name, use, folder.of_case, folder.notes, files, folder.sha256)
+
+    def _splits(self, cases: Sequence[Case]) -> tuple[Fold, ...]:
+        """The folds of split files, whose ids are those of cases, groups or slides."""
+        known: dict[str, list[str]] = {}
+        for name, case in (*((c.group, c.id) for c in cases), *self.owners.items()):
+            known.setdefault(slides.bare(name), []).append(case)
+        known |= {slides.bare(case.id): [case.id] for case in cases}
+        splits = []
+        for name in self.schema.splits:
+            try:
+                for path in split_files(self.path.parent / Path(name).expanduser()):
+                    splits.append(read_split(path.read_bytes(), path.name))
+            except (DataError, OSError) as error:
+                self.problems.append(f"splits: {name}: {error}")
+        reader = published.SplitReader([case.id for case in cases], known, self.problems)
+        folds = reader.folds(splits)
+        self.notes += reader.notes
+        return folds
 
     def _take(
         self, name: str, use: ModalityUse, of_case: Mapping[str, Any], notes: tuple[str, ...], *content: Any

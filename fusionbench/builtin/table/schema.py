@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+    model_validator,
+)
 
 from fusionbench.core.errors import DataError, did_you_mean, file_problem
 
@@ -24,6 +33,12 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
 Values = Annotated[
     tuple[bool | int | float | str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,))
 ]
+
+Groups = Annotated[
+    Annotated[str, Tag("[file]")] | Annotated[Mapping[str, Texts], Tag("[groups]")],
+    Discriminator(lambda value: "[file]" if isinstance(value, str) else "[groups]"),
+]
+"""A file, or group to its columns."""
 
 
 class _Strict(BaseModel):
@@ -67,8 +82,8 @@ class OutcomeSchema(_Strict):
         return str(self.event if self.censorship is None else self.censorship)
 
 
-_OF_COLUMNS = ("table", "id", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
-_OF_FOLDER = ("map", "slide", "case")
+_OF_COLUMNS = ("table", "id", "bag", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
+_OF_FOLDER = ("map", "slide", "case", "dataset")
 
 
 class ModalitySchema(_Strict):
@@ -78,28 +93,33 @@ class ModalitySchema(_Strict):
         columns, prefix, suffix: names, beginnings and endings of its columns; a column that matches any is taken.
         exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
-        groups: named groups of columns, for models that have a branch a group.
+        groups: named groups of columns, for models that have a branch a group; or a file of gene names, a column a
+            group or a GMT.
         table, id: another table with one row a case, and its column of case ids; all its other columns are taken
             where nothing is named.
+        bag: whether all rows of a case in that table form a bag; without it, a case has one row.
         folder: feature files, one a slide, instead of columns.
         map: table of slides and their cases; without one a file's name is the case's id.
         slide, case: columns of the map.
+        dataset: name of the array in each feature file; default: `features`, else the only one of two axes.
         unknown: what to do with rows and slides of cases that the case table does not have.
         options: of the reader (`vector` or `bag`).
     """
 
     table: str | None = None
     id: str | None = None
+    bag: bool = False
     columns: Texts = ()
     prefix: Texts = ()
     suffix: Texts = ()
     exclude: Texts = ()
     categorical: Texts = ()
-    groups: Mapping[str, Texts] = Field(default_factory=dict)
+    groups: Groups = Field(default_factory=dict)
     folder: str | None = None
     map: str | None = None
     slide: str = "slide"
     case: str = "case"
+    dataset: str = ""
     unknown: Literal["refuse", "ignore"] = "refuse"
     options: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -117,8 +137,10 @@ class ModalitySchema(_Strict):
         if self.folder is None and self.table is None:
             if not (self.columns or self.prefix or self.suffix):
                 raise ValueError("say where it is: columns, prefix or suffix, or another table, or a folder")
-            if "id" in given or "unknown" in given:
-                raise ValueError("id and unknown belong to a modality with a table or a folder of its own")
+            if {"id", "unknown", "bag"} & given:
+                raise ValueError("id, unknown and bag belong to a modality with a table or a folder of its own")
+        if self.bag and {"categorical", "groups"} & given:
+            raise ValueError("categorical and groups are of vectors; a bag's columns are numbers: leave them out")
         return self
 
 
@@ -129,7 +151,9 @@ class CohortSchema(_Strict):
         table: the case table: one row a case; .csv, .tsv, .parquet, or a .zip with one of the first two.
         id: its column of case ids.
         group: its column of what stays on one side of a split (a patient, a site); default: the case.
-        folds: its column of the number of the fold that tests a case, where folds are published.
+        folds: its column of the number of the fold that tests a case, or of train, val and test, where a split is
+            published.
+        splits: files of splits with a column of ids for each part, or a folder of them, instead of a column.
         outcome: absent for new patients, who can be predicted on only.
         missing: cells that mean "not known".
         separator, decimal: of CSV files.
@@ -140,6 +164,7 @@ class CohortSchema(_Strict):
     id: str
     group: str | None = None
     folds: str | None = None
+    splits: Texts = ()
     outcome: OutcomeSchema | None = None
     modality: Mapping[str, ModalitySchema] = Field(min_length=1)
     missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
@@ -148,6 +173,12 @@ class CohortSchema(_Strict):
     title: str = ""
     citation: str = ""
     licence: str = ""
+
+    @model_validator(mode="after")
+    def _check_folds(self) -> CohortSchema:
+        if self.folds and self.splits:
+            raise ValueError("folds is a column and splits are files; name one of them")
+        return self
 
     @property
     def reserved(self) -> dict[str, str]:
@@ -161,6 +192,7 @@ _PLAIN = {
     "string_type": "write a text in quotes",
     "tuple_type": "write a text in quotes, or a list of texts",
     "model_type": "write keys, key = value, under its name in brackets",
+    "dict_type": "write keys, key = value, under its name in brackets",
     "mapping_type": "write keys, key = value, under its name in brackets",
     "too_short": "name one at least",
 }
@@ -202,7 +234,7 @@ def data_error(path: Path, problems: Sequence[str]) -> DataError:
 
 
 def _line(error: Any) -> str:
-    loc = [str(part) for part in error["loc"]]
+    loc = [str(part) for part in error["loc"] if not str(part).startswith("[")]  # which kind of value is no key
     key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
         table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema

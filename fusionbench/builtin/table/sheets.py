@@ -6,7 +6,7 @@ import io
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -177,6 +177,11 @@ def nearest(id_: str, known: Sequence[str]) -> str:
     """` (did you mean ...?)` for an id, or nothing."""
     near = get_close_matches(id_, known[:_NEAR_IDS], n=1, cutoff=0.7)
     return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def examples(ones: Collection[str], others: Collection[str]) -> str:
+    """Three of each of two sides of which no name agrees: `('a1', 'a2', 'a3' against 'a-1', 'a-2', 'a-3')`."""
+    return f"({' against '.join(', '.join(map(repr, sorted(names)[:3])) for names in (ones, others))})"
 
 
 def count(n: int, noun: str) -> str:

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
-from fusionbench.builtin.feature_files import FORMATS, read_arrays
-from fusionbench.builtin.instances import as_float32, check_instances
+from fusionbench.builtin.instances import NO_INSTANCE, as_float32, check_instances
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.schema import ModalitySchema
-from fusionbench.builtin.table.sheets import Sheet, count, nearest
+from fusionbench.builtin.table.sheets import Sheet, count, examples, nearest
 from fusionbench.core.errors import DataError
-
-EDGE = 1 << 20
-"""Bytes hashed at each end of a feature file; not all, since the files of a cohort can be 100 GB."""
+from fusionbench.data.feature_files import FORMATS, feature_files, fingerprint, read_arrays
 
 READ_WHOLE = 1 << 29
 """Bytes of a folder up to which loading the cohort checks every value; of larger folders, `data check` does."""
@@ -30,12 +26,14 @@ class Folder:
 
     Attributes:
         of_case: case to its files, in the order of their slides' names.
+        owners: slide to its case, for all slides of the cohort's cases, with a file or without.
         width: of an instance.
         sha256: over names, sizes, and the first and last MiB of each file.
         notes: one line each for files that were ignored and for slides without a file.
     """
 
     of_case: Mapping[str, tuple[Path, ...]]
+    owners: Mapping[str, str]
     width: int
     sha256: str
     notes: tuple[str, ...]
@@ -62,35 +60,43 @@ def read_folder(
     where, notes = f"modality.{name}", Problems()
     files = _files(where, str(schema.folder), place, problems)
     owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, schema, map_, problems)
-    aside = notes if schema.unknown == "ignore" else problems
-    aside += [f"{where}: {line}" for line in (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))]
-    absent = [slide for slide, of in owner.items() if slide not in files and of.case in cases]
-    if absent:
-        notes.append(
-            f"{where}: {len(absent)} of {len(owner)} slides of {schema.map} have no file in {schema.folder}, the first "
-            f"is {absent[0]!r}"
-        )
+    strangers = list(_no_match(schema, files, owner, cases))
+    if strangers:
+        problems += [f"{where}: {line}" for line in strangers]
+    else:
+        aside = notes if schema.unknown == "ignore" else problems
+        lines = (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))
+        aside += [f"{where}: {line}" for line in lines]
+        notes += [f"{where}: {line}" for line in _absent(schema, files, owner, cases)]
     of_case: dict[str, tuple[Path, ...]] = {}
     for slide, path in files.items():
         if slide in owner and owner[slide].case in cases:
             of_case[owner[slide].case] = (*of_case.get(owner[slide].case, ()), path)
     used = [path for paths in of_case.values() for path in paths]
-    return Folder(of_case, _check_files(used, problems), fingerprint(used) if used else "", tuple(notes))
+    of_case, width, empty = _check_files(of_case, schema.dataset, problems)
+    if empty:
+        files_ = count(len(empty), "file")
+        notes.append(f"{where}: {files_} of {schema.folder} without an instance left out, the first is {empty[0].name}")
+    owners = {slide: of.case for slide, of in owner.items() if of.case in cases}
+    return Folder(of_case, owners, width, fingerprint(used) if used else "", tuple(notes))
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:
     """Name of a slide to its file, in the order of names."""
-    known = "/".join(FORMATS)
     if not place.is_dir():
         problems.append(f"{where}.folder: {name!r} is no folder; looked for {place.absolute()}")
         return {}
     files: dict[str, Path] = {}
-    for path in sorted(p.absolute() for p in place.iterdir() if p.suffix in FORMATS):
-        if path.stem in files:
-            problems.append(f"{where}: {files[path.stem].name} and {path.name} are of one slide; keep one of them")
-        files[path.stem] = path
-    if not files:
-        problems.append(f"{where}.folder: {name!r} holds no {known} file; put one of each slide there")
+    try:
+        paths = feature_files(place.absolute())
+    except DataError as error:
+        problems.append(f"{where}.folder: {error}")
+        return {}
+    for path in paths:
+        slide = bare(path.name)
+        if slide in files:
+            problems.append(f"{where}: {files[slide].name} and {path.name} are of one slide; keep one of them")
+        files[slide] = path
     return files
 
 
@@ -116,11 +122,45 @@ def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems
 
 
 def bare(slide: str) -> str:
-    """A slide's name without the ending of its image or feature file."""
-    for ending in (*SLIDE_ENDINGS, *FORMATS):
-        if slide.lower().endswith(ending):
-            return slide[: -len(ending)]
-    return slide
+    """A slide's name without folders and without the endings of its feature file and its image."""
+    name = PureWindowsPath(slide).name  # divides at \\ and at /
+    for endings in (tuple(FORMATS), SLIDE_ENDINGS):
+        name = next((name[: -len(e)] for e in endings if name.lower().endswith(e) and len(name) > len(e)), name)
+    return name
+
+
+def _no_match(
+    schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
+) -> Iterator[str]:
+    """Lines for two sides that have no name in common: how each looks."""
+    of_cases, names = {of.case for of in owner.values()}, [path.name for path in files.values()]
+    if schema.map is None:
+        if files and not files.keys() & set(cases):
+            yield (
+                f"no file of {schema.folder} is named by a case of the case table {examples(names, cases)}; name a "
+                'table of slides and cases, map = "slides.csv"'
+            )
+        return
+    if owner and not of_cases & set(cases):
+        yield f"no case of {schema.map} is in the case table {examples(of_cases, cases)}; write them alike"
+    if owner and files and not owner.keys() & files.keys():
+        yield (
+            f"no slide of {schema.map} has a file in {schema.folder} {examples(owner, names)}; write them alike but "
+            "for folders and endings"
+        )
+
+
+def _absent(
+    schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner], cases: Collection[str]
+) -> Iterator[str]:
+    """A line for slides of the map without a file."""
+    absent = [slide for slide, of in owner.items() if slide not in files and of.case in cases]
+    if absent:
+        near = nearest(absent[0], [slide for slide in files if slide not in owner])
+        yield (
+            f"{len(absent)} of {len(owner)} slides of {schema.map} have no file in {schema.folder}, the first is "
+            f"{absent[0]!r}{near}"
+        )
 
 
 def _unmapped(schema: ModalitySchema, files: Mapping[str, Path], owner: Mapping[str, Owner]) -> Iterator[str]:
@@ -148,44 +188,42 @@ def _unknown(
 
 
 def _remedy(schema: ModalitySchema, id_: str, known: Collection[str]) -> str:
-    if schema.unknown == "ignore":
-        return ": ignored"
-    return f'{nearest(id_, sorted(known))}; add it there, or say unknown = "ignore"'
+    remedy = ": ignored" if schema.unknown == "ignore" else '; add it there, or say unknown = "ignore"'
+    return f"{nearest(id_, sorted(known))}{remedy}"
 
 
-def _check_files(paths: Sequence[Path], problems: Problems) -> int:
-    """Check the shapes of all files, and all values of a folder that is not large; the width that most files have."""
+def _check_files(
+    of_case: Mapping[str, tuple[Path, ...]], dataset: str, problems: Problems
+) -> tuple[dict[str, tuple[Path, ...]], int, list[Path]]:
+    """Check the shapes of all files, and all values of a folder that is not large.
+
+    Returns:
+        case to its files, without those that hold no instance where another one does; the width that most files have;
+        and the files left out.
+    """
+    paths = [path for of in of_case.values() for path in of]
     whole = sum(path.stat().st_size for path in paths) <= READ_WHOLE
-    shapes: dict[Path, tuple[int, ...]] = {}
+    widths: dict[Path, int] = {}
+    empty: set[Path] = set()
     faults: dict[Path, str] = {}
     for path in paths:
         try:
-            features = read_arrays(path, header_only=not whole)["features"]
+            features = read_arrays(path, dataset=dataset, header_only=not whole)["features"]
+            if features.ndim == 2 and not len(features):
+                empty.add(path)
+                continue
             check_instances(f"{path}: ", features, features.shape[-1] if features.ndim else 0)
             if whole:
                 as_float32(f"{path}: ", features)
-            shapes[path] = features.shape
+            widths[path] = features.shape[1]
         except DataError as error:
             faults[path] = str(error)
-    width = Counter(shape[1] for shape in shapes.values()).most_common(1)[0][0] if shapes else 1
-    for path, shape in shapes.items():
-        if shape[1] != width:
-            others = sum(s[1] == width for s in shapes.values())
-            faults[path] = (
-                f"{path}: {shape[1]} features where {others} other files have {width}; extract all with one encoder"
-            )
-    problems += faults.values()
-    return width
-
-
-def fingerprint(paths: Sequence[Path]) -> str:
-    """sha256 over names, sizes, and the first and last MiB of each file, in the order of names."""
-    digest = hashlib.sha256()
-    for path in sorted(paths, key=lambda p: p.name):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\x1f{size}\x1f".encode())
-        with path.open("rb") as file:
-            digest.update(file.read(EDGE))
-            file.seek(max(EDGE, size - EDGE))
-            digest.update(file.read())
-    return digest.hexdigest()
+    aside = [path for of in of_case.values() if not empty.issuperset(of) for path in of if path in empty]
+    faults |= {path: f"{path}: {NO_INSTANCE}" for path in empty.difference(aside)}
+    width = Counter(widths.values()).most_common(1)[0][0] if widths else 1
+    for path, n in widths.items():
+        if n != width:
+            others = sum(w == width for w in widths.values())
+            faults[path] = f"{path}: {n} features where {others} other files have {width}; extract all with one encoder"
+    problems += [faults[path] for path in paths if path in faults]
+    return {case: tuple(path for path in of if path not in aside) for case, of in of_case.items()}, width, aside

@@ -9,6 +9,7 @@ from fusionbench.data.inspection.checks import (
     DataWarning,
     check_columns,
     check_equal_cases,
+    check_equal_outcomes,
     check_follow_up,
     check_structure,
 )
@@ -45,6 +46,13 @@ def warnings_of(cohort: Cohort) -> tuple[DataWarning, ...]:
     return _warnings(cohort, read_small(cohort))
 
 
+_SAME_PATIENT = ("shared-prefix", "equal-cases")
+"""Kinds that name `group` as the remedy; a case is told of once."""
+
+
 def _warnings(cohort: Cohort, contents: Mapping[str, Content]) -> tuple[DataWarning, ...]:
     of_cohort = (*check_follow_up(cohort), *check_structure(cohort))
-    return (*of_cohort, *check_equal_cases(contents), *check_columns(contents))
+    equal = tuple(check_equal_cases(contents))
+    told = {name for warning in (*of_cohort, *equal) if warning.kind in _SAME_PATIENT for name in warning.names}
+    by_outcome = [w for w in check_equal_outcomes(cohort, contents) if not told.issuperset(w.names)]
+    return (*of_cohort, *equal, *by_outcome, *check_columns(contents))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from fusionbench.data.inspection.duplicates import shared_prefixes, twins
+from fusionbench.data.inspection.duplicates import copied, shared_prefixes, twins
 from fusionbench.data.inspection.leakage import (
     REVEALING,
     constant,
@@ -35,6 +35,7 @@ Kind = Literal[
     "group-astride",
     "shared-prefix",
     "equal-cases",
+    "equal-outcomes",
     "named-like-outcome",
     "predicts-event",
     "filled-by-event",
@@ -44,7 +45,7 @@ Kind = Literal[
     "id-like",
 ]
 LEAKS: tuple[Kind, ...] = (
-    *("censorship-reversed", "group-astride", "shared-prefix", "equal-cases", "named-like-outcome"),
+    *("censorship-reversed", "group-astride", "shared-prefix", "equal-cases", "equal-outcomes", "named-like-outcome"),
     *("predicts-event", "filled-by-event", "predicts-time", "level-of-event"),
 )
 """Warnings that put a suite's numbers in doubt; the others are about what a user may want to clean."""
@@ -264,6 +265,35 @@ def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
                 "name the patient under `group`, or exclude the copies",
                 involved,
             )
+
+
+def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Iterator[DataWarning]:
+    """A warning about cases of different groups with equal follow-up and equal values in every table.
+
+    Args:
+        contents: modality to what was read of it.
+    """
+    covariates: dict[str, tuple[tuple[str, bytes], ...]] = dict.fromkeys(cohort.targets, ())
+    for name, content in contents.items():
+        if content.table is not None:
+            rows = np.where(np.isnan(content.table), -np.inf, content.table)
+            for case, row in zip(content.cases, rows, strict=True):
+                if case.id in covariates:
+                    covariates[case.id] += ((name, row.tobytes()),)
+    cases = [case for case in cohort.cases if covariates.get(case.id)]
+    outcomes = [(cohort.targets[case.id].time, bool(cohort.targets[case.id].event)) for case in cases]
+    found = copied(outcomes, [covariates[case.id] for case in cases], [case.group for case in cases])
+    if found:
+        sets = [[cases[i].id for i in of] for of in found]
+        ids = tuple(id_ for of in sets for id_ in of)
+        yield DataWarning(
+            "equal-outcomes",
+            "cases",
+            f"{len(ids)} of {len(cohort.cases)} cases have the follow-up and all values of a case of another group "
+            f"({_listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
+            "`group`, or a patient stands on both sides of a split",
+            ids,
+        )
 
 
 def like_outcome(column: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,6 +27,9 @@ MIN_BITS = 15.0
 """Bits that two equal rows must share beyond those that find a pair among all pairs: columns are not independent."""
 MAX_COPIES = 4
 """Twins of a row above which it was filled with the same values for several patients, unless many rows are such."""
+MIN_COPIES, BY_CHANCE = 3, 10.0
+"""Pairs of cases with equal outcomes and covariates from which on they are told: at least so many, and so many times
+as many as chance gives."""
 MIN_SHARED = 0.1
 """Share of the cases that lie with another case under one prefix from which on the prefix looks like the patient."""
 
@@ -90,6 +93,31 @@ def _bits(scaled: Floats) -> Floats:
         near = np.searchsorted(values, column + NEAR, side="right") - low
         bits += np.where((near == near.max()) & (near > len(column) / 3), 0.0, np.log2(len(column) / near))
     return bits
+
+
+def copied(outcomes: Sequence[Hashable], covariates: Sequence[Hashable], groups: Sequence[str]) -> list[list[int]]:
+    """Sets of cases with equal outcomes and equal covariates under several groups, where chance does not explain them.
+
+    Few covariates, such as age and sex, are shared by many patients, and times in whole months by some. Both at once
+    are rare, unless the cases are slides of one patient: pairs that agree in both are counted against those that two
+    independent coincidences would give.
+
+    Args:
+        outcomes: time and event of each case. covariates: all values of its tables. groups: of each case.
+    """
+    both = list(zip(outcomes, covariates, strict=True))
+    sets: dict[Hashable, list[int]] = defaultdict(list)
+    for i, key in enumerate(both):
+        sets[key].append(i)
+    found = [of for of in sets.values() if len({groups[i] for i in of}) > 1]
+    pairs = sum(math.comb(len(of), 2) for of in found)
+    all_pairs = math.comb(len(both), 2)
+    expected = _equal_pairs(outcomes) * _equal_pairs(covariates) / max(all_pairs, 1)
+    return found if pairs >= max(MIN_COPIES, BY_CHANCE * expected) else []
+
+
+def _equal_pairs(values: Sequence[Hashable]) -> int:
+    return sum(math.comb(n, 2) for n in Counter(values).values())
 
 
 def bag_summary(values: NDArray[np.floating[Any]]) -> Floats:

@@ -146,7 +146,8 @@ def lines(facts: Facts) -> Iterator[str]:
     if facts.without_modality:
         yield f"{facts.without_modality} cases have no modality at all; they get the average training risk"
     if facts.published_folds:
-        yield f"{facts.published_folds} published folds; fold_source = 'published' uses them"
+        folds, them = ("fold", "it") if facts.published_folds == 1 else ("folds", "them")
+        yield f"{facts.published_folds} published {folds}; fold_source = 'published' uses {them}"
     yield from facts.notes
 
 

@@ -128,9 +128,9 @@ def _astride(cells: Sequence[Written], of: Mapping[tuple[str, str], Mapping[str,
 
 
 def tested_once(cells: Sequence[Written]) -> Line:
-    """Within a repeat each case stands in at most one test fold."""
+    """Within a repeat each case stands in at most one test fold; random and published splits may declare otherwise."""
     seen: dict[tuple[str, int], dict[int, tuple[str, ...]]] = defaultdict(dict)
-    random = {w.condition: w.cell.protocol.fold_source == "random" for w in cells}
+    given = {w.condition: w.cell.protocol.fold_source != "generated" for w in cells}
     for written in cells:
         seen[written.condition, written.cell.repeat][written.cell.fold] = written.cell.split.test
     findings, shares = [], {}
@@ -141,7 +141,7 @@ def tested_once(cells: Sequence[Written]) -> Line:
             findings.append(
                 Finding(
                     f"{place} repeat {repeat}: {often[0]!r} is in {counts[often[0]]} folds",
-                    place if random[place] else "",
+                    place if given[place] else "",
                 )
             )
             shares[place] = f"{len(often) / len(counts):.1%} of the rows tested are in more than one test fold"

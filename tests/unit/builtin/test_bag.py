@@ -12,8 +12,8 @@ import torch
 from fusionbench import DataError, ModalityUse
 from fusionbench.builtin import bag as bag_module
 from fusionbench.builtin.bag import Bag
-from fusionbench.builtin.feature_files import read_arrays
 from fusionbench.builtin.instances import InstanceOptions
+from fusionbench.data.feature_files import read_arrays
 
 DIM = 3
 
@@ -81,7 +81,7 @@ def test_slides_of_a_patient_follow_one_another(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz", ".npy", ".pt"])
 @pytest.mark.parametrize(
-    ("shape", "words"), [((0, DIM), "no instance"), ((4, DIM + 1), "4 features where"), ((4,), "(4,)")]
+    ("shape", "words"), [((0, DIM), "no instance"), ((4, DIM + 1), "4 features where"), ((2, 4, DIM), "(2, 4, 3)")]
 )
 def test_check_finds_a_wrong_shape_in_the_header(tmp_path: Path, suffix: str, shape: tuple, words: str) -> None:
     path = write(tmp_path / f"slide{suffix}", np.zeros(shape, np.float32))
@@ -119,7 +119,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         file["other"] = np.zeros(3)
     for suffix in (".h5", ".npz", ".npy", ".pt"):
         (tmp_path / f"broken{suffix}").write_bytes(b"not what it says")
-    torch.save({"features": torch.zeros(2, DIM)}, tmp_path / "dict.pt")
+    torch.save([torch.zeros(2, DIM)], tmp_path / "list.pt")
     (tmp_path / "slide.txt").touch()
     good, plain = write(tmp_path / "a.h5", values(2), np.zeros((2, 2))), write(tmp_path / "b.h5", values(2))
     short = write(tmp_path / "short.h5", values(2), np.zeros((1, 2)))
@@ -129,7 +129,7 @@ def test_bad_files_are_named(tmp_path: Path) -> None:
         "broken.npz": "cannot be read",
         "broken.npy": "cannot be read",
         "broken.pt": "cannot be read",
-        "dict.pt": "one plain tensor",
+        "list.pt": "one plain tensor",
         "slide.txt": "unknown kind",
         "absent.h5": "no such file",
         short.name: "coords",

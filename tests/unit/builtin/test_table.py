@@ -208,7 +208,7 @@ def test_published_folds(home: Path) -> None:
     assert folds[1].test == ("0001", "0007", "0013", "0019", "0025")
     assert len(folds[1].train) == 25
     cells(home, "patients.csv", *((i, "hospital", "1") for i in range(30)))
-    with pytest.raises(DataError, match="folds: column 'hospital' holds one value"):
+    with pytest.raises(DataError, match=r"folds: column 'hospital' of patients\.csv holds one value"):
         table(home).folds()
 
 
@@ -431,17 +431,20 @@ ONE = [
         features("x.h5", np.ones((2, 16))),
         "1 file of features of slides that slides.csv does not have, the first is x.h5",
     ),
-    (features("S0001-0.h5", np.ones((2, 16)), "feats"), "S0001-0.h5: no dataset `features`; store the"),
+    (features("S0001-0.h5", np.ones((2, 2, 16)), "feats"), "S0001-0.h5: no array `features`, and none that may be it"),
     (features("S0001-0.h5", np.ones((2, 8))), "S0001-0.h5: 8 features where 29 other files have 16"),
     (
         features("S0001-0.h5", np.full((2, 16), np.nan)),
         "S0001-0.h5: 32 values are NaN or infinite, the first at (0, 0)",
     ),
     (features("S0001-0.h5", np.ones((0, 16))), "S0001-0.h5: no instance; leave the modality out of this case"),
-    (features("S0001-0.h5", np.ones(16)), "S0001-0.h5: expected (instance, feature), got an array of shape (16,)"),
+    (
+        features("S0001-0.h5", np.ones((2, 2, 16))),
+        "S0001-0.h5: expected (instance, feature), got an array of shape (2, 2, 16)",
+    ),
     (lambda home: (home / "features/S0001-0.h5").write_bytes(b""), "S0001-0.h5: cannot be read ("),
     (torch_file({"x": Evil()}), "S0001-0.pt: cannot be read: pickled objects, which can run code and are refused"),
-    (torch_file({"features": torch.zeros(2, 16)}), "S0001-0.pt: holds a dict; save one plain tensor"),
+    (torch_file([torch.zeros(2, 16)]), "S0001-0.pt: holds a list; save one plain tensor"),
 ]
 
 

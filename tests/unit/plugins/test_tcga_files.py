@@ -141,6 +141,16 @@ def test_folds_of_ones_own(home: Path) -> None:
         luad(home).folds()
 
 
+def test_folds_of_ones_own_with_a_validation_part() -> None:
+    patients = frozenset("abcd")
+    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, frozenset("abd"))
+    assert (fold.train, fold.val, fold.test) == (("b", "d"), (), ("a",))
+    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, patients)
+    assert fold.val == ("c",)
+    with pytest.raises(DataError, match="s0: train, val and test do not divide the 4 patients"):
+        read_folds({"s0": b"train,val,test\nb,c,a\nc,,\n"}, patients, patients)
+
+
 def test_folds_that_do_not_partition() -> None:
     patients = frozenset("abc")
     good = b"train,val\na,c\nb,\n"
@@ -194,15 +204,15 @@ def test_patch_features_of_ones_own(home: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "content"),
-    [("a.pt", {"features": torch.zeros(2, 3)}), ("a.pt", SLIDES), ("b.pt", b""), ("b.npy", b""), ("b.h5", b"no")],
+    [("a.pt", ["one", "two"]), ("b.pt", b""), ("b.npy", b""), ("b.h5", b"no")],
 )
 def test_a_patch_file_that_holds_no_array_is_one_line(tmp_path: Path, name: str, content: object) -> None:
     if isinstance(content, bytes):
         (tmp_path / name).write_bytes(content)
     else:
         torch.save(content, tmp_path / name)
-    with pytest.raises(DataError, match=rf"{name}: cannot be read \(.*\); write the file again") as error:
-        patches.width(tmp_path / name)
+    with pytest.raises(DataError, match=rf"{name}: (cannot be read .*; write the file again|holds a list)") as error:
+        patches.instances(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
@@ -218,23 +228,22 @@ def test_patch_features_have_a_place_in_the_data_home(home: Path) -> None:
 
 def test_patch_widths_of_all_formats(tmp_path: Path) -> None:
     folder = patch_folder(tmp_path / "patches")
-    assert {path.suffix: patches.width(path) for path in folder.iterdir() if path.suffix != ".txt"} == {
+    assert {path.suffix: patches.instances(path)[1] for path in folder.iterdir() if path.suffix != ".txt"} == {
         ".npy": 8,
         ".npz": 8,
         ".pt": 8,
         ".h5": 8,
     }
     np.save(folder / "batch.npy", np.zeros((1, 5, 3)))
-    assert patches.width(folder / "batch.npy") == 3, "an axis of one batch leads, as CLAM and TRIDENT may write it"
+    assert patches.instances(folder / "batch.npy") == (5, 3), "an axis of one batch leads, as CLAM and TRIDENT write it"
     np.save(folder / "volume.npy", np.zeros((2, 5, 3)))
     with pytest.raises(DataError, match=r"volume\.npy: expected an \(instance, feature\) array.*\(2, 5, 3\)"):
-        patches.width(folder / "volume.npy")
+        patches.instances(folder / "volume.npy")
     (folder / "bad.h5").write_bytes(b"no")
     with pytest.raises(DataError, match=r"bad\.h5: cannot be read"):
-        patches.width(folder / "bad.h5")
+        patches.instances(folder / "bad.h5")
     np.save(folder / "flat.npy", np.zeros(3))
-    with pytest.raises(DataError, match=r"flat\.npy: expected an \(instance, feature\) array"):
-        patches.width(folder / "flat.npy")
+    assert patches.instances(folder / "flat.npy") == (1, 3), "a vector is one instance, as encoders of slides write it"
 
 
 def test_patch_folders_that_cannot_be(home: Path) -> None:

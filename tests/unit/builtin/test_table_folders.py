@@ -1,0 +1,187 @@
+"""Folders of slides as other tools leave them, joined to a cohort: names, endings, empty files, and no match at all."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from fusionbench.builtin.table import slides
+from fusionbench.core.errors import DataError
+from tests.own_cohort import write_h5
+from tests.unit.builtin.test_table import cells, home, read, table, template, toml
+
+__all__ = ["home", "template"]  # fixtures
+
+
+@pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("a.svs", "a"),
+        ("a.b.NDPI", "a.b"),
+        ("a.h5", "a"),
+        ("a.svs.h5", "a"),
+        ("/data/slides/a.svs", "a"),
+        (r"C:\Users\me\slides\a.SVS", "a"),
+        (r"..\a", "a"),
+        ("a/", "a"),
+        (".svs", ".svs"),
+        ("TCGA-2F-A9KO-01Z-00-DX1.0F1C.svs", "TCGA-2F-A9KO-01Z-00-DX1.0F1C"),
+    ],
+)
+def test_a_slides_name_has_no_folder_and_no_ending(cell: str, name: str) -> None:
+    assert slides.bare(cell) == name
+
+
+def renamed(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Each feature file under another name."""
+
+    def spoil(home: Path) -> None:
+        for path in list((home / "features").iterdir()):
+            path.rename(path.with_name(change(path.name)))
+
+    return spoil
+
+
+def named(change: Callable[[str], str]) -> Callable[[Path], None]:
+    """Each slide of the map under another name."""
+
+    def spoil(home: Path) -> None:
+        text = (home / "slides.csv").read_text().splitlines()
+        rows = [line.partition(",") for line in text[1:]]
+        (home / "slides.csv").write_text("\n".join([text[0], *(f"{change(a)},{b}" for a, _, b in rows)]) + "\n")
+
+    return spoil
+
+
+def moved(name: str) -> Callable[[Path], None]:
+    """The feature files in a folder below."""
+
+    def spoil(home: Path) -> None:
+        shutil.move(home / "features", home / "moved")
+        (home / "features").mkdir()
+        shutil.move(home / "moved", home / "features" / name)
+
+    return spoil
+
+
+def as_vectors(home: Path) -> None:
+    """One vector a slide, as TITAN, HIPT and TRIDENT's encoders of slides write it."""
+    for path in list((home / "features").iterdir()):
+        path.unlink()
+        torch.save(torch.ones(16), path.with_suffix(".pth"))
+
+
+def called_feats(home: Path) -> None:
+    for path in (home / "features").iterdir():
+        write_h5(path, np.ones((2, 16)), "feats")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        renamed(lambda name: name.replace(".h5", ".H5")),
+        renamed(lambda name: name.replace(".h5", ".hdf5")),
+        renamed(lambda name: name.replace(".h5", ".svs.h5")),
+        named(lambda slide: f"/mnt/slides/{slide}"),
+        named(lambda slide: rf"D:\slides\{slide}"),
+        named(lambda slide: slide.replace(".svs", ".SVS")),
+        moved("h5_files"),
+        moved("pt_files"),
+        as_vectors,
+        called_feats,
+    ],
+    ids=["H5", "hdf5", "svs.h5", "directories", "windows", "SVS", "h5_files", "pt_files", "vectors", "feats"],
+)
+def test_a_folder_as_another_tool_leaves_it_is_read_alike(home: Path, spoil: Callable[[Path], None]) -> None:
+    before = {case.id: len(case.refs.get("slides", ())) for case in table(home).cases()}
+    spoil(home)
+    cohort = read(home)
+    assert {case.id: len(case.refs.get("slides", ())) for case in cohort.cases} == before
+    assert not cohort.info.notes
+    case = next(case for case in cohort.cases if "slides" in case.refs)
+    assert cohort.modalities["slides"].load(case.refs["slides"]).values.shape[1] == 16
+
+
+def test_an_array_is_named_where_a_file_has_several(home: Path) -> None:
+    import h5py
+
+    for path in (home / "features").iterdir():
+        with h5py.File(path, "w") as file:
+            file["feats"], file["probabilities"] = np.ones((3, 16), np.float32), np.ones((3, 2), np.float32)
+    with pytest.raises(
+        DataError, match=r"2 that may be it; the file holds 'feats' \(3, 16\), 'probabilities' \(3, 2\)"
+    ):
+        read(home)
+    toml(home, 'folder = "features"', 'folder = "features"\ndataset = "feats"')
+    cohort = read(home)
+    case = next(case for case in cohort.cases if "slides" in case.refs)
+    assert cohort.modalities["slides"].load(case.refs["slides"]).values.shape[1] == 16
+    toml(home, 'dataset = "feats"', 'dataset = "probabilities"')
+    assert read(home).modalities["slides"].use.dim == 2
+
+
+def test_an_empty_slide_beside_a_good_one_is_left_out_and_told(home: Path) -> None:
+    """Case 0010 has two slides; the one of case 0001 is its only one, so that it is an error."""
+    write_h5(home / "features" / "S0010-1.h5", np.ones((0, 16)))
+    cohort = read(home)
+    assert [path.name for path in cohort.cases[10].refs["slides"]] == ["S0010-0.h5"]
+    assert cohort.info.notes == (
+        "modality.slides: 1 file of features without an instance left out, the first is S0010-1.h5",
+    )
+    write_h5(home / "features" / "S0010-0.h5", np.ones((0, 16)))
+    with pytest.raises(DataError, match=r"S0010-0\.h5: no instance; leave the modality out of this case"):
+        read(home)
+
+
+def test_slides_without_a_partner_are_shown_with_near_misses(home: Path) -> None:
+    (home / "features" / "S0001-0.h5").rename(home / "features" / "S0001_0.h5")
+    with pytest.raises(DataError) as error:
+        read(home)
+    assert "1 file of features of slides that slides.csv does not have, the first is S0001_0.h5 (did you mean" in str(
+        error.value
+    )
+    toml(home, 'map = "slides.csv"', 'map = "slides.csv"\nunknown = "ignore"')
+    unmapped, absent = read(home).info.notes
+    assert unmapped.endswith("the first is S0001_0.h5 (did you mean 'S0001-0'?): ignored")
+    assert absent.endswith("have no file in features, the first is 'S0001-0' (did you mean 'S0001_0'?)")
+
+
+@pytest.mark.parametrize("unknown", ["", 'unknown = "ignore"\n'])
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            named(lambda slide: f"x{slide}"),
+            "no slide of slides.csv has a file in features ('xS0001-0', 'xS0002-0', 'xS0003-0' against 'S0001-0.h5', "
+            "'S0002-0.h5', 'S0003-0.h5'); write them alike but for folders and endings",
+        ),
+        (
+            lambda home: cells(home, "slides.csv", *((row, "patient", f"P{row}") for row in range(30))),
+            "no case of slides.csv is in the case table ('P0', 'P1', 'P10' against '0000', '0001', '0002')",
+        ),
+        (
+            lambda home: toml(home, 'map = "slides.csv"\ncase = "patient"\n', ""),
+            "no file of features is named by a case of the case table ('S0001-0.h5', 'S0002-0.h5', 'S0003-0.h5' "
+            "against '0000', '0001', '0002'); name a table of slides and cases, map",
+        ),
+    ],
+    ids=["slides", "cases", "files"],
+)
+def test_no_match_at_all_shows_both_sides(home: Path, spoil: Callable[[Path], None], said: str, unknown: str) -> None:
+    toml(home, 'folder = "features"\n', f'folder = "features"\n{unknown}')
+    spoil(home)
+    with pytest.raises(DataError) as error:
+        read(home)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_folder_above_is_named_by_what_is_below(home: Path) -> None:
+    moved("features_uni_v1")(home)
+    with pytest.raises(DataError, match=r"name one of the folders below it that do: features_uni_v1 \(30\)"):
+        read(home)

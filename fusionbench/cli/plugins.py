@@ -82,7 +82,7 @@ def plugins(as_json: Json = False) -> None:
             p.licence,
             "; ".join(f"{kind}: {', '.join(names)}" for kind, names in p.provides.items()) or "-",
             p.status,
-            p.reason or "-",
+            "; ".join(filter(None, (p.reason, *p.changed_settings))) or "-",
         )
         for p in records
     ]
@@ -112,13 +112,16 @@ def check(
     from fusionbench.testing.conformance import Report, checks_for, run_check
 
     rows: list[CheckResult] = []
-    for each in checks_for(plugin, discover(), matching):
+    registry = discover()
+    for each in checks_for(plugin, registry, matching):
         row = run_check(each)
         if not as_json:
             _print_row(row, rows[-1] if rows else None)
         rows.append(row)
     report = Report(plugin, tuple(rows))
     print_json(rows) if as_json else _print_summary(report)
+    for line in next(p for p in registry.plugins if p.name == plugin).changed_settings:
+        typer.echo(line, err=True)
     if not report.ok:
         raise typer.Exit(1)
 

@@ -87,6 +87,8 @@ def run(
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
+        for line in session.registry.changed_settings:
+            typer.echo(line, err=True)
         return
     with make_reporter() as reporter, ended_by_sigterm():
         try:

@@ -70,6 +70,7 @@ def make_lock(
             for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
         },
         "packages": environment.packages(),
+        **({"changed_settings": list(registry.changed_settings)} if registry.changed_settings else {}),
     }
 
 

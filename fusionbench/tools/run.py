@@ -148,7 +148,7 @@ def run_suite(
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
         lock = lock_of(whole or plan, resources)
-        for line in warning_lines(lock):
+        for line in (*lock.get("changed_settings", ()), *warning_lines(lock)):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, lock_text(lock))
@@ -162,6 +162,8 @@ def run_suite(
             )
         ran = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
         report = write_results(whole, plan, store, resources, ran, unreadable)
+        for line in resources.registry.changed_settings[len(lock.get("changed_settings", ())) :]:
+            reporter.note(line)
         outdated = 0 if whole is None else count_outdated(whole, store, resources.registry)
         if live and report.table is not None and ran:
             live.end(table_rows(store), mlflow.suite_files(store.folder))

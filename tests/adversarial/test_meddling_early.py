@@ -142,7 +142,7 @@ def test_metrics_patched_when_a_plugin_is_imported_score_as_before(install: Inst
 
 
 def test_the_first_plugin_that_imports_torch_and_our_metrics_is_named(tmp_path: Path) -> None:
-    code = f"""
+    code = """
 import json
 from importlib.metadata import EntryPoint
 from fusionbench.core.registry import discover

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.findings.concordant_pairs import pair_sections
@@ -73,7 +74,7 @@ def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey |
     """The best uni-modal row by validation, and the one that is best on the test cases; neither lacks folds."""
 
     def tested(row: RowKey) -> float:
-        return fold_mean(fold_c(analysis, (row, FULL)))
+        return round(fold_mean(fold_c(analysis, (row, FULL))), DIGITS)
 
     best = max(complete_rows(analysis, unimodal_rows(analysis, row)), key=tested, default=None)
     return row_of_model(complete_rows(analysis, scored_rows(analysis, row[0])), row, BEST_UNIMODAL), best

@@ -17,6 +17,7 @@ from fusionbench.core import environment
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
+from fusionbench.data.inspection.checks import LEAKS
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
@@ -119,6 +120,15 @@ def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
         name: [*of.get("notes", []), *(f"warning: {warning['text']}" for warning in of.get("warnings", []))]
         for name, of in lock["datasets"].items()
     }
+
+
+def leaks_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Dataset to the warnings about leakage, of those that have one."""
+    found = {
+        name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
+        for name, of in lock["datasets"].items()
+    }
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from fusionbench.report.findings.select_rows import (
 )
 from fusionbench.report.model import FULL, HARRELL, RowKey, unique
 from fusionbench.report.paired import adjusted, comparison, fold_mean
+from fusionbench.suites.lock import leaks_of
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
@@ -51,7 +52,9 @@ def did_fusion_help(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
     """Sections on every dataset with rows on more than one modality; none where there is none."""
     sections = [s for dataset in unique(analysis.stored.cells["dataset"]) for s in _of_dataset(analysis, dataset)]
     if sections:
-        yield Section(2, "Did fusion help?")
+        sign = "shows signs of leakage, which a difference may come from"
+        notes = (f"{name} {sign}: {'; '.join(texts)}" for name, texts in leaks_of(lock).items())
+        yield Section(2, "Did fusion help?", notes=tuple(notes))
         yield from sections
 
 

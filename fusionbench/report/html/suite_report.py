@@ -17,7 +17,7 @@ from fusionbench.report.document import Section, document, entries
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.html.page import CONTENTS, escaped, figure, heading, items, page, paragraph, sections, table
-from fusionbench.suites.lock import notes_of
+from fusionbench.suites.lock import leaks_of, notes_of
 
 if TYPE_CHECKING:
     from fusionbench.results.audit_verdict import Audit
@@ -100,6 +100,10 @@ def _lead(analysis: Analysis, lock: Mapping[str, Any], title: str, audit: Audit 
         "A click on a column's name sorts its table. Bold: best mean of a dataset and pattern; shaded, marked a: not "
         "significantly different from the best row (corrected t-test)."
     )
+    leaks = leaks_of(lock)
+    if leaks:
+        yield paragraph("Signs of leakage, which the numbers below may come from:")
+        yield items([f"{name}: {text}" for name, texts in leaks.items() for text in texts])
 
 
 def _counted(n: int, noun: str) -> str:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench.core.rounding import ROUNDING
-from fusionbench.data.inspection.checks import LEAKS
 from fusionbench.report.imported import stored_predictions
 from fusionbench.report.model import C_INDEXES, MAX_C_INDEX, is_oracle
 from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.suites.lock import leaks_of
 from fusionbench.survival.stats import mean_over_folds
 
 if TYPE_CHECKING:
@@ -26,14 +26,11 @@ def leakage(lock: Mapping[str, Any]) -> Line:
     Args:
         lock: with the warnings about each cohort.
     """
-    cohorts = lock["datasets"]
-    texts = {
-        name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
-        for name, of in cohorts.items()
-    }
+    texts = leaks_of(lock)
     findings = [Finding(text, name) for name, of_cohort in texts.items() for text in of_cohort]
-    shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items() if some}
-    return verdict("no cohort shows signs of leakage", findings, f"warnings about {len(cohorts)} cohorts", shares)
+    shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items()}
+    counted = f"warnings about {len(lock['datasets'])} cohorts"
+    return verdict("no cohort shows signs of leakage", findings, counted, shares)
 
 
 def plausible(results: Sequence[StoredResult]) -> Line:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionbench.core.rounding import ROUNDING
+
 if TYPE_CHECKING:
     from fusionbench.core.types import Floats
 
@@ -57,6 +59,7 @@ def merge_intervals(expected: Floats, least: float) -> NDArray[np.int64]:
     The remaining ones at the end are merged into the last group. The groups depend on predictions only: chosen by
     outcomes, they would invalidate the test.
     """
+    least *= 1 - ROUNDING  # sums of falls of S that are `least` exactly may be just below
     starts, total = [0], 0.0
     for i, mass in enumerate(expected):
         if total >= least:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.core.errors import PluginError, UndefinedMetric
 from fusionbench.core.interfaces import Metric
+from fusionbench.core.rounding import ROUNDING
 from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
 
 if TYPE_CHECKING:
@@ -110,8 +111,9 @@ class IntegratedBrier(Metric):
         survival, grid = _survival(prediction, test)
         if not test.event.any():
             raise UndefinedMetric("no event among the test cases")
-        died = test.event[:, None] & (test.time[:, None] <= grid)
-        alive = test.time[:, None] > grid
+        # A time that is a grid point up to rounding is at it; at the last one, tau, times are compared as they are.
+        by_then = test.time[:, None] <= np.append(grid[:-1] * (1 + ROUNDING), grid[-1])
+        died, alive = test.event[:, None] & by_then, ~by_then
         # After the longest follow-up nothing is known of those who were alive.
         if not alive[:, -1].any():
             end = f"test follow-up ends at {test.time.max():g} months"

@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Dataset
 from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
 
@@ -171,7 +172,7 @@ def survival_times(risk: Floats, censoring: float, rng: np.random.Generator) -> 
     # Censoring is at c * uniform, so a case has the event where death / uniform <= c; c is the quantile of these ratios
     # that leaves the wanted share above it.
     ratio = death / uniform
-    last_event = np.sort(ratio)[len(risk) - 1 - round(censoring * len(risk))]
+    last_event = np.sort(ratio)[len(risk) - 1 - round(part_of(len(risk), censoring))]
     event = ratio <= last_event
     return np.where(event, death, last_event * uniform), event
 

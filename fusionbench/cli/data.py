@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,7 +43,8 @@ def ls(as_json: Json = False) -> None:
 
     registry = discover(("datasets",))
     home = data_home()
-    rows = dataset_rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
+    with _reading("the datasets"):
+        rows = dataset_rows(cls(cls.Options(), home) for cls in map(registry.dataset, registry.names("datasets")))
     if as_json:
         print_json(rows)
         return
@@ -151,7 +152,8 @@ def check(name: DatasetName, as_json: Json = False) -> None:
     from fusionbench.data.downloads import check_dataset
 
     dataset = _dataset(name)
-    rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
+    with _reading(name):
+        rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
     absent = any(r.state in ("missing", "damaged") for r in rows)
     inspection = None if absent else _inspect(name)
     if as_json:
@@ -205,7 +207,16 @@ def _inspect(name: str) -> Inspection:
     from fusionbench.data.inspection import inspect
     from fusionbench.session import Session
 
-    return inspect(Session(device="cpu").resources.cohort(dataset_ref(name), "patient"))
+    cohort = Session(device="cpu").resources.cohort(dataset_ref(name), "patient")
+    with _reading(name):
+        return inspect(cohort)
+
+
+def _reading(what: str) -> AbstractContextManager[None]:
+    """Around calls into datasets: what they change of the process is put back, and told on standard error."""
+    from fusionbench.core.guard import guarded
+
+    return guarded(f"reading {what}", lambda line: typer.echo(line, err=True))
 
 
 def _show(rows: Sequence[FileRow], inspection: Inspection | None) -> None:

@@ -103,8 +103,8 @@ def plugins(as_json: Json = False) -> None:
     rows = [(p.name, p.status, p.version, p.licence, _provided(p), p.distribution) for p in records]
     print_table(["name", "status", "version", "licence", "provides", "distribution"], rows)
     for p in records:
-        if p.reason:
-            typer.echo(f"{p.name}: {p.reason}")
+        for line in filter(None, (p.reason, *p.changed_settings)):
+            typer.echo(f"{p.name}: {line}")
 
 
 def _provided(plugin: PluginRecord) -> str:
@@ -142,13 +142,16 @@ def check(
     from fusionbench.testing.conformance import Report, checks_for, run_check
 
     rows: list[CheckResult] = []
-    for each in checks_for(plugin, discover(), matching):
+    registry = discover()
+    for each in checks_for(plugin, registry, matching):
         row = run_check(each)
         if not as_json:
             _print_row(row, rows[-1] if rows else None)
         rows.append(row)
     report = Report(plugin, tuple(rows))
     print_json(rows) if as_json else _print_summary(report)
+    for line in next(p for p in registry.plugins if p.name == plugin).changed_settings:
+        typer.echo(line, err=True)
     if not report.ok:
         raise typer.Exit(1)
 

@@ -88,6 +88,8 @@ def run(
     session = open_session(out, device, threads=threads, deterministic=deterministic)
     if dry_run:
         _show(session.plan(suite, selection), limit, as_json)
+        for line in session.registry.changed_settings:
+            typer.echo(line, err=True)
         return
     with make_reporter() as reporter:
         try:

@@ -5,21 +5,29 @@ Around a call into a plugin, settings of the process are remembered and put back
 
 from __future__ import annotations
 
+import io
 import os
 import random
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from fusionbench.core.errors import PluginError
+from fusionbench.core.library_imports import watched_imports
 
-PROTECTED = ("fusionbench.builtin.metrics", "fusionbench.builtin.calibration", "fusionbench.survival")
+PROTECTED = (
+    "fusionbench.builtin.metrics",
+    "fusionbench.builtin.calibration",
+    "fusionbench.survival",
+    "fusionbench.execution.evaluate",
+)
 """Modules whose functions and classes score predictions; with their submodules."""
 
 _OWN = frozenset({"fusionbench", "numpy", "scipy", "sksurv", *sys.stdlib_module_names})
@@ -32,15 +40,15 @@ class Setting:
 
     Attributes:
         name: for people.
-        get: its present value.
+        get: its present value, to be compared with ==.
         set: puts a value back.
-        imports_may: importing a library may change it, which is then put back without a word.
+        drawn: it is the state of a random number generator, which any draw changes.
     """
 
     name: str
     get: Callable[[], Any]
     set: Callable[[Any], object]
-    imports_may: bool = False
+    drawn: bool = False
 
 
 def _environment(values: dict[str, str]) -> None:
@@ -58,14 +66,30 @@ class _NoWarning(Warning):
     """A category that nothing raises."""
 
 
+def _numpy_state() -> tuple[Any, ...]:
+    """numpy's global random state; its words as bytes, which == compares."""
+    state: Any = np.random.get_state()  # noqa: NPY002 - the global state is what plugins may use
+    name, words, *rest = state
+    return name, words.tobytes(), *rest
+
+
+def _set_numpy_state(state: tuple[Any, ...]) -> None:
+    name, words, *rest = state
+    np.random.set_state((name, np.frombuffer(words, np.uint32), *rest))  # noqa: NPY002
+
+
 _SETTINGS = (
     Setting("the working directory", os.getcwd, os.chdir),
-    Setting("environment variables", lambda: dict(os.environ), _environment, imports_may=True),
-    Setting("the warnings filters", lambda: list(warnings.filters), _filters, imports_may=True),
+    Setting("environment variables", lambda: dict(os.environ), _environment),
+    Setting("the warnings filters", lambda: list(warnings.filters), _filters),
     Setting("numpy's handling of floating-point errors", np.geterr, lambda value: np.seterr(**value)),
+    Setting("standard error", lambda: sys.stderr, lambda value: setattr(sys, "stderr", value)),
+    Setting("Python's random numbers", random.getstate, random.setstate, drawn=True),
+    Setting("numpy's random numbers", _numpy_state, _set_numpy_state, drawn=True),
 )
 
 
+@cache
 def _torch_settings(torch: Any) -> tuple[Setting, ...]:
     """Settings of torch; only where something has loaded it."""
     cudnn = torch.backends.cudnn
@@ -86,6 +110,12 @@ def _torch_settings(torch: Any) -> tuple[Setting, ...]:
         ),
         Setting("torch's autocast", torch.is_autocast_enabled, lambda on: torch.set_autocast_enabled("cpu", on)),
         Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
+        Setting(
+            "torch's random numbers",
+            lambda: torch.get_rng_state().numpy().tobytes(),
+            lambda state: torch.set_rng_state(torch.frombuffer(bytearray(state), dtype=torch.uint8)),
+            drawn=True,
+        ),
     )
 
 
@@ -97,78 +127,163 @@ def _default_device(device: Any) -> None:
 
 
 @contextmanager
-def guarded(who: str, note: Callable[[str], object]) -> Iterator[None]:
+def guarded(who: str, note: Callable[[str], object], *, own: str = "", fitting: bool = False) -> Iterator[None]:
     """Around a call into a plugin: settings, random states and the harness's own functions are put back afterwards.
 
-    What the plugin prints goes to standard error, so that `--json` stays JSON.
+    What a library changes when it is imported inside is put back, too; nothing is said of that. What the plugin prints
+    goes to standard error, so that `--json` stays JSON.
 
     Args:
-        who: the plugin's thing that is called, for people.
-        note: is given a line about what was changed; nothing is said of random numbers that were drawn.
+        who: what the plugin does, for people: the subject of a sentence.
+        note: is given a line about what was changed.
+        own: the plugin's top-level package: what its modules change when they are imported is the plugin's doing.
+        fitting: a model is fitted or scored: it may draw random numbers and print, and nothing is said of that.
     """
-    torch = sys.modules.get("torch")
-    settings = (*_SETTINGS, *(_torch_settings(torch) if torch is not None else ()))
-    before, modules = [setting.get() for setting in settings], len(sys.modules)
-    state, numpy_state, originals = random.getstate(), np.random.get_state(), _members()  # noqa: NPY002
-    torch_state = None if torch is None else torch.get_rng_state()
+    before = _Remembered()
     try:
-        with redirect_stdout(sys.stderr):
+        with _output_to_standard_error() as printed, watched_imports(own, _library(before)):
             yield
     finally:
-        changed = list(_put_back(settings, before, imported=len(sys.modules) > modules))
-        changed += _put_back_functions(originals)
-        random.setstate(state)
-        np.random.set_state(numpy_state)  # noqa: NPY002 - the global state is what plugins may have used
-        if torch is not None and torch_state is not None:
-            torch.set_rng_state(torch_state)
+        changed = list(before.put_back(draws=not fitting))
         if changed:
             note(f"{who} changed {', '.join(changed)}; put back")
+        if printed.used and not fitting:
+            note(f"{who} printed to standard output; shown on standard error")
 
 
-def _put_back(settings: Sequence[Setting], before: Sequence[Any], *, imported: bool) -> Iterator[str]:
-    """Put settings back; yields the names of those that a plugin changed.
+def _library(before: _Remembered) -> Callable[[], Any]:
+    """What is done around the import of a library: what it changes is put back, what it brings is remembered."""
+
+    @contextmanager
+    def around() -> Iterator[None]:
+        now = _Remembered()
+        try:
+            yield
+        finally:
+            list(now.put_back())
+            _protected.cache_clear()  # a module is there before its functions are
+            before.remember()
+
+    return around
+
+
+class _Remembered:
+    """Values of settings, and functions of the protected modules, as they are when it is made."""
+
+    def __init__(self) -> None:
+        self.values: dict[Setting, Any] = {}
+        self.functions: dict[tuple[Any, str], Any] = {}
+        self.remember()
+
+    def remember(self) -> None:
+        """Take in what was loaded since."""
+        torch = sys.modules.get("torch")
+        loaded = hasattr(torch, "backends")  # while it is imported, it is there and empty
+        for setting in (*_SETTINGS, *(_torch_settings(torch) if loaded else ())):
+            if setting not in self.values:
+                self.values[setting] = setting.get()
+        for owner, name in _protected(len(sys.modules)):
+            if (owner, name) not in self.functions:
+                self.functions[owner, name] = vars(owner).get(name)
+
+    def put_back(self, *, draws: bool = True) -> Iterator[str]:
+        """Put everything back; yields the names of what was changed.
+
+        Args:
+            draws: name random numbers that were drawn, too.
+        """
+        for setting, value in self.values.items():
+            try:
+                same = setting.get() == value
+            except OSError:  # the working directory was removed
+                same = False
+            if not same:
+                setting.set(value)
+                if draws or not setting.drawn:
+                    yield setting.name
+        for (owner, name), value in self.functions.items():
+            if vars(owner).get(name) is not value:
+                setattr(owner, name, value)
+                yield _label(owner, name)
+
+
+@lru_cache(maxsize=1)
+def _protected(modules: int) -> tuple[tuple[Any, str], ...]:
+    """(owner, name) of every function and class of the protected modules, and of their classes' functions.
 
     Args:
-        imported: modules were imported since, which may have changed some of them.
+        modules: how many are loaded; looked for again once there is one more.
     """
-    for setting, value in zip(settings, before, strict=True):
-        try:
-            same = setting.get() == value
-        except OSError:  # the working directory was removed
-            same = False
-        if not same:
-            setting.set(value)
-            if not (imported and setting.imports_may):
-                yield setting.name
+    return tuple((owner, name) for owner, name, _ in _members())
 
 
-def _members() -> list[tuple[Any, str, Any]]:
-    """(owner, name, value) of every function and class of the protected modules, and of their classes' functions."""
-    found: list[tuple[Any, str, Any]] = []
+def _members() -> Iterator[tuple[Any, str, Any]]:
     for name, module in list(sys.modules.items()):
         if name.startswith(PROTECTED) and isinstance(module, ModuleType):
             for key, value in vars(module).items():
                 if isinstance(value, FunctionType):
-                    found.append((module, key, value))
+                    yield module, key, value
                 elif isinstance(value, type) and value.__module__ == name:
-                    found.append((module, key, value))
-                    found += [(value, k, v) for k, v in vars(value).items() if isinstance(v, FunctionType)]
-    return found
+                    yield module, key, value
+                    yield from ((value, k, v) for k, v in vars(value).items() if isinstance(v, FunctionType))
 
 
-def _put_back_functions(originals: Sequence[tuple[Any, str, Any]]) -> Iterator[str]:
-    """Put replaced functions and classes back; yields their names."""
-    for owner, name, value in originals:
-        if vars(owner).get(name) is not value:
-            setattr(owner, name, value)
-            yield _label(owner, name)
+class _Printed(io.TextIOBase):
+    """Standard output as a plugin sees it: what is written goes to standard error."""
+
+    used = False
+
+    def write(self, text: str) -> int:
+        """Pass it on."""
+        self.used = True
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Pass it on."""
+        sys.stderr.flush()
+
+    def fileno(self) -> int:
+        """That of standard error."""
+        return sys.stderr.fileno()
+
+    def isatty(self) -> bool:
+        """As standard error."""
+        return sys.stderr.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """As standard error."""
+        return sys.stderr.encoding
+
+
+@contextmanager
+def _output_to_standard_error() -> Iterator[_Printed]:
+    """Standard output is standard error inside, also to C libraries and to processes that are started there."""
+    printed = _Printed()
+    sys.stdout.flush()
+    try:
+        kept = os.dup(1)
+    except OSError:  # there is no standard output
+        with redirect_stdout(printed):
+            yield printed
+        return
+    try:
+        with suppress(OSError):  # there is no standard error
+            os.dup2(2, 1)
+        with redirect_stdout(printed):
+            yield printed
+    finally:
+        if sys.__stdout__ is not None:
+            sys.__stdout__.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
 
 
 def refuse_replaced_functions() -> None:
     """Refuse to compute with metrics that a plugin replaced.
 
     Raises:
-        PluginError: a function that scores predictions is a plugin's, put there when the plugin was imported.
+        PluginError: a function that scores predictions is a plugin's, put there before the plugins were looked for.
     """
     foreign = [
         f"{_label(owner, name)} by {value.__module__}"

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
@@ -19,9 +20,10 @@ def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
     Raises:
         SuiteError: unknown plugin; unknown or ill-valued option, with the choices.
     """
-    cls = registry.get(kind, ref.name)
+    cls, thing = registry.get(kind, ref.name), f"{kind.removesuffix('s')} {ref}"
     try:
-        return _located(cls.Options.model_validate(dict(ref.options)), ref.folder)
+        with guarded(f"checking the options of {thing}", registry.note):
+            return _located(cls.Options.model_validate(dict(ref.options)), ref.folder)
     except ValidationError as error:
         lines = []
         for e in error.errors():
@@ -31,7 +33,7 @@ def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
                 lines.append(did_you_mean("option", key, cls.Options.model_fields))
             else:
                 lines.append(f"option {key!r}: {message} (got {e['input']!r})" if key else message)
-        raise SuiteError(f"{kind.removesuffix('s')} {ref}: {'; '.join(lines)}") from error
+        raise SuiteError(f"{thing}: {'; '.join(lines)}") from error
 
 
 def _located(options: BaseModel, folder: str) -> BaseModel:

@@ -17,6 +17,7 @@ from fusionbench.core import hookspecs
 from fusionbench.core.commands import OWN_COMMANDS
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.core.file_names import is_plain
+from fusionbench.core.guard import guarded
 
 if TYPE_CHECKING:
     from fusionbench import Dataset, FusionModel, Metric, Modality
@@ -47,6 +48,7 @@ class PluginRecord:
         name: the entry point's name, with its distribution where two have the same; `fusionbench check` takes it.
         provides: kind (models, datasets, ...) to the names it brings.
         reason: why it is broken; empty where it is not.
+        changed_settings: settings of the process that it changed when it was imported; they were put back.
     """
 
     name: str
@@ -56,6 +58,7 @@ class PluginRecord:
     provides: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     status: Literal["ok", "broken"] = "ok"
     reason: str = ""
+    changed_settings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -64,10 +67,18 @@ class Registry:
 
     Attributes:
         found: kind to name to (thing, plugin name); the name is `distribution:name` where two bring the same.
+        changed_settings: lines about settings of the process that plugins changed when they were imported, or when
+            they were called outside a cell; they were put back.
     """
 
     plugins: tuple[PluginRecord, ...]
     found: Mapping[str, Mapping[str, tuple[Any, str]]]
+    changed_settings: list[str] = field(default_factory=list, compare=False)
+
+    def note(self, line: str) -> None:
+        """Keep a line about a changed setting, once."""
+        if line not in self.changed_settings:
+            self.changed_settings.append(line)
 
     def names(self, kind: str) -> tuple[str, ...]:
         """The names of one kind, sorted; empty for a kind that was not looked for."""
@@ -169,7 +180,8 @@ def discover(kinds: Collection[str] = ALL_KINDS, points: Collection[EntryPoint] 
         for kind, by_name in named.items():
             found[kind] |= {name: (thing, record.name) for name, thing in by_name.items()}
         records.append(_listed(record, named, providers))
-    return Registry(tuple(records), MappingProxyType({k: MappingProxyType(v) for k, v in found.items()}))
+    changes = [line for record in records for line in record.changed_settings]
+    return Registry(tuple(records), MappingProxyType({k: MappingProxyType(v) for k, v in found.items()}), changes)
 
 
 def _distribution(point: EntryPoint) -> str:
@@ -232,17 +244,24 @@ def _load(point: EntryPoint, kinds: Collection[str]) -> tuple[PluginRecord, dict
     dist = point.dist
     meta: Any = dist.metadata if dist is not None else {}
     record = PluginRecord(point.name, meta.get("Name") or "unknown", meta.get("Version") or "unknown", _licence(meta))
+    changes: list[str] = []
     try:
-        manager = pluggy.PluginManager(hookspecs.PROJECT)
-        manager.add_hookspecs(hookspecs)
-        manager.register(point.load(), name=point.name)
-        manager.check_pending()
-        things = {kind: _call(manager, kind) for kind in sorted(kinds)}
+        with guarded(f"importing plugin {point.name}", changes.append, own=point.module.partition(".")[0]):
+            things = _things(point, kinds)
     # A plugin is third-party code and may fail in any way: that is a row with a reason, and others go on.
     except (Exception, SystemExit) as error:  # noqa: BLE001
         reason = f"{type(error).__name__}: {str(error).strip() or 'no message'}".replace("\n", " ")
-        return replace(record, status="broken", reason=reason), {}
-    return record, things
+        return replace(record, status="broken", reason=reason, changed_settings=tuple(changes)), {}
+    return replace(record, changed_settings=tuple(changes)), things
+
+
+def _things(point: EntryPoint, kinds: Collection[str]) -> dict[str, dict[str, Any]]:
+    """What a plugin's hooks return, by kind and name."""
+    manager = pluggy.PluginManager(hookspecs.PROJECT)
+    manager.add_hookspecs(hookspecs)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    return {kind: _call(manager, kind) for kind in sorted(kinds)}
 
 
 def base_of(kind: str) -> type:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import numpy as np
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.protocol import Protocol
+from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold
 
@@ -59,7 +61,7 @@ def make_folds(
 def _random(by_id: Mapping[str, Case], protocol: Protocol, repeat: int) -> list[Fold]:
     """Independent random splits of the rows (HEALNet's protocol): neither stratified nor disjoint by group."""
     ids = sorted(by_id)
-    n_test, n_val = round(RANDOM_TEST * len(ids)), round(protocol.validation * len(ids))
+    n_test, n_val = round(part_of(len(ids), RANDOM_TEST)), round(part_of(len(ids), protocol.validation))
     if min(n_test, n_val) < 1 or len(ids) - n_test - n_val < 1:
         raise DataError(f"{len(ids)} rows are too few for a random split into train, validation and test")
     folds = []
@@ -121,12 +123,12 @@ def _validation(ids: Sequence[str], share: float, by_id: Mapping[str, Case], see
     chosen: set[str] = set()
     for with_event in (True, False):
         stratum = [g for g, (events, _) in groups.items() if (events > 0) == with_event]
-        target = share * sum(groups[g][1] for g in stratum)
+        target = part_of(sum(groups[g][1] for g in stratum), share)
         size = 0
         for i in rng.permutation(len(stratum)):
             n = groups[stratum[i]][1]
             # Stop where the next group would lead further beyond the target than it is missed now; but take one.
-            if size and size + n / 2 > target:
+            if size and size + Fraction(n, 2) > target:
                 break
             chosen.add(stratum[i])
             size += n

@@ -135,7 +135,7 @@ def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress 
     ready = prepare(cell, resources)
     threads = threads_for(ready.data.train, resources.threads, resources.cores)
     with limited(threads), deterministic(resources.deterministic):
-        with guarded(f"model {cell.model}", ready.changes.append):
+        with guarded(f"model {cell.model}", ready.changes.append, fitting=True):
             context, predictor = _fit(ready, resources, load, progress)
         ready.timer.lap("fit")
         return finish(ready, context, predictor, resources, threads)
@@ -144,7 +144,7 @@ def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress 
 def prepare(cell: Cell, resources: SharedResources) -> Ready:
     """Read, split and prepare what a cell needs."""
     timer, changes = LapTimer(), list[str]()
-    with guarded(f"dataset {cell.dataset} or one of its modalities", changes.append):
+    with guarded(f"dataset {cell.dataset} or one of its modalities", changes.append, fitting=True):
         cohort = resources.cohort_of(cell)
         with span(PREPARE):
             data = fold_data(cell, cohort, resources)
@@ -157,17 +157,18 @@ def finish(
 ) -> CellResult:
     """Predict and score with a fitted model."""
     cell, cohort, data, timer = ready.cell, ready.cohort, ready.data, ready.timer
-    with span(EVALUATE), guarded(f"model {cell.model}", ready.changes.append):
+    with span(EVALUATE), guarded(f"model {cell.model}", ready.changes.append, fitting=True):
         prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
+        state = predictor.state()
     timer.lap("predict")
-    with span(EVALUATE), guarded(f"one of the metrics {', '.join(cell.metrics)}", ready.changes.append):
+    with span(EVALUATE), guarded(f"one of the metrics {', '.join(cell.metrics)}", ready.changes.append, fitting=True):
         scores = _score(cell, cohort, data, tested, resources)
     timer.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {
         **_origin(cell, resources),
-        "fit": _fit_record(data, context, predictor, prior),
+        "fit": _fit_record(data, context, state, prior),
         "notes": _notes(cell, data, context, tested),
         "changed_settings": ready.changes,
         "seconds": timer.laps,
@@ -182,7 +183,7 @@ def finish(
         history=tuple(context.history),
         record=record,
         preprocess=data.preprocessor.state(),
-        state=predictor.state(),
+        state=state,
         curves=_own_curves(tested),
     )
 
@@ -248,7 +249,7 @@ def computed_here(cell: Cell, resources: SharedResources) -> dict[str, Any]:
     return {"cell": cell_columns(cell), **computed_by(cell, resources.registry), "environment": about}
 
 
-def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: SurvivalPrediction) -> dict[str, Any]:
+def _fit_record(data: FoldData, context: Context, state: State, prior: SurvivalPrediction) -> dict[str, Any]:
     """What fitting came to; with the stored arrays it makes the predictor again."""
     trained = context.trained[-1] if context.trained else None
     return {
@@ -257,7 +258,7 @@ def _fit_record(data: FoldData, context: Context, predictor: Predictor, prior: S
         "prior": prior_record(prior),
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
-        "parameters": sum(int(a.size) for a in predictor.state().values()),
+        "parameters": sum(int(a.size) for a in state.values()),
     }
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
@@ -77,9 +79,7 @@ class SharedResources:
         """
         known = (ref, unit)
         if known not in self._cohorts:
-            cls = self.registry.dataset(ref.name)
-            dataset = cls(validate_options(self.registry, "datasets", ref), self.home)
-            self._cohorts[known] = load_cohort(dataset, self.registry.modalities, unit)
+            self._cohorts[known] = self._loaded(ref, unit)
         return self._cohorts[known]
 
     def warnings(self, ref: PluginRef, unit: str) -> tuple[DataWarning, ...]:
@@ -90,7 +90,9 @@ class SharedResources:
         """
         known = (ref, unit)
         if known not in self._warnings:
-            self._warnings[known] = warnings_of(self.cohort(ref, unit))
+            cohort = self.cohort(ref, unit)
+            with self.reading(ref):
+                self._warnings[known] = warnings_of(cohort)
         return self._warnings[known]
 
     def cohort_of(self, cell: Cell) -> Cohort:
@@ -107,9 +109,16 @@ class SharedResources:
 
     def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
         """A cohort to predict on: targets, columns and modalities may be absent."""
-        cls = self.registry.dataset(ref.name)
-        dataset = cls(validate_options(self.registry, "datasets", ref), self.home)
-        return load_cohort(dataset, self.registry.modalities, unit, new_patients=True)
+        return self._loaded(ref, unit, new_patients=True)
+
+    def _loaded(self, ref: PluginRef, unit: str, *, new_patients: bool = False) -> Cohort:
+        cls, options = self.registry.dataset(ref.name), validate_options(self.registry, "datasets", ref)
+        with self.reading(ref):
+            return load_cohort(cls(options, self.home), self.registry.modalities, unit, new_patients=new_patients)
+
+    def reading(self, ref: PluginRef) -> AbstractContextManager[None]:
+        """Around calls into a dataset and its readers: what they change of the process is put back and named."""
+        return guarded(f"reading dataset {ref}", self.registry.note)
 
     def train_mask(self, cell: Cell) -> Mask:
         """Which modalities are hidden from training and validation; the same for every model and for its members."""

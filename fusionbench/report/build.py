@@ -11,6 +11,7 @@ import pandas as pd
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
+from fusionbench.core.guard import guarded
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
 from fusionbench.report.findings import findings
@@ -179,7 +180,8 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
     """The frames with every imported model as rows of their own."""
     metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"]}
     for table in stored_predictions(store):
-        scores = rescore(replace(frames, predictions=table), lock, metrics)
+        with guarded(f"scoring with {', '.join(metrics)}", registry.note):
+            scores = rescore(replace(frames, predictions=table), lock, metrics)
         frames = replace(
             frames,
             cells=pd.concat([frames.cells, cell_rows(table, frames)], ignore_index=True),
@@ -224,8 +226,8 @@ def score(store: Store, name: str, registry: Registry, to: Store | None = None) 
     Raises:
         SuiteError: unknown metric. ResultsError: no complete results.
     """
-    metric = registry.metric(name)()
-    folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: metric})
+    with guarded(f"scoring with {name}", registry.note):
+        folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: registry.metric(name)()})
     (to or store).write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
 

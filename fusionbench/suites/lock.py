@@ -17,6 +17,7 @@ from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
+from fusionbench.data.inspection.checks import LEAKS
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
@@ -73,6 +74,7 @@ def make_lock(
             for ref in dict.fromkeys(c.model for c in plan.cells if c.model.name != ORACLE)
         },
         **computed,
+        **({"changed_settings": list(registry.changed_settings)} if registry.changed_settings else {}),
     }
 
 
@@ -128,6 +130,15 @@ def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
 def identities_of(lock: Mapping[str, Any]) -> dict[str, str]:
     """Dataset as written to which cohort it is, by which resampling is seeded; older locks had one name for both."""
     return {name: str(of.get("identity", name)) for name, of in lock["datasets"].items()}
+
+
+def leaks_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Dataset to the warnings about leakage, of those that have one."""
+    found = {
+        name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
+        for name, of in lock["datasets"].items()
+    }
+    return {name: texts for name, texts in found.items() if texts}
 
 
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:

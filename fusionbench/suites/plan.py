@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
+from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
@@ -25,7 +26,6 @@ from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import check_names
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import FusionModel
     from fusionbench.data.cohort import Cohort
 
 _ELSEWHERE = {"fold_source", "sd_ddof"}
@@ -104,7 +104,9 @@ def _variant_cells(
     protocol: Protocol = overlay(suite.protocol, variant.protocol)
     recipe: TrainRecipe = overlay(suite.train, variant.train)
     sets = suite.sets_of(dataset.name)
-    cohort = apply_protocol(cohorts(dataset, protocol.unit), protocol, sets)
+    cohort = cohorts(dataset, protocol.unit)
+    with guarded(f"reading dataset {dataset}", registry.note):
+        cohort = apply_protocol(cohort, protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
     maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
@@ -270,12 +272,14 @@ class _Maker:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
         if unseen := self._unseen(modalities):
             return unseen, "", ()
-        model = self.model(ref)
+        options = validate_options(self.registry, "models", ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
         try:
-            reason = model.skip(task, specs)
-            members = () if reason else tuple(model.members(task, specs))
+            with guarded(f"planning with model {ref}", self.registry.note):
+                model = self.registry.model(ref.name)(options)
+                reason = model.skip(task, specs)
+                members = () if reason else tuple(model.members(task, specs))
         except FusionBenchError:
             raise
         except Exception as error:  # third-party code: the error names the plugin
@@ -297,9 +301,6 @@ class _Maker:
             return f"train_pattern {pattern!r} leaves nothing of {'+'.join(modalities)} to train on"
         named = ", ".join(m for m in modalities if m in hidden)
         return f"train_pattern {pattern!r} hides {named} from every training case" if hidden else ""
-
-    def model(self, ref: PluginRef) -> FusionModel:
-        return self.registry.model(ref.name)(validate_options(self.registry, "models", ref))
 
     def _fold_hash(self, cell: Cell) -> str:
         """Hash of the fold; made once for all models."""

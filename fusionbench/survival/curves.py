@@ -31,7 +31,11 @@ def time_bins(time: NDArray[Any], event: NDArray[Any], n_bins: int) -> tuple[flo
     if observed.size == 0:
         raise DataError(f"none of the {len(time)} training cases has an observed event, so time bins have no edges")
     # Quantiles of events, not of all times: so that every bin has about the same number of events to learn from.
-    edges = np.unique(np.quantile(observed, np.arange(1, n_bins) / n_bins))
+    position = np.arange(1, n_bins) * (observed.size - 1)  # of each edge among the sorted times, times n_bins
+    edges = np.quantile(observed, np.arange(1, n_bins) / n_bins)
+    # An edge that is an event's own time has to be that time to the last bit: bins are closed on the left.
+    own = position % n_bins == 0
+    edges = np.unique(np.where(own, np.sort(observed)[position // n_bins], edges))
     return tuple(float(edge) for edge in edges if edge > observed.min())
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
@@ -52,10 +53,11 @@ def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: 
     cohort = apply_protocol(cohort, protocol, [named])
     modalities = protocol_modalities(cohort, protocol, named)
     member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
-    fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
     specs = {m: cohort.specs_raw[m] for m in modalities}
     cases = CaseSet(tuple(cohort.cases), specs, None, _never)
-    prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
+    with guarded(f"model {member.model}", resources.registry.note, fitting=True):
+        fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
+        prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
     on_grid = evaluate.on_grid(prediction, evaluate.time_grid(about["tau"]))
     prior = [not cases.visible(case) for case in cases.cases]
     frame = pd.DataFrame({"case": list(on_grid.ids), "risk": on_grid.risk, "prior": prior})

@@ -163,7 +163,7 @@ def run_suite(
         for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
         lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
-        for line in warning_lines(lock):
+        for line in (*lock.get("changed_settings", ()), *warning_lines(lock)):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, lock_text(lock))
@@ -178,6 +178,8 @@ def run_suite(
             )
         ran = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
         report = write_results(whole, plan, store, resources, ran, unreadable)
+        for line in resources.registry.changed_settings[len(lock.get("changed_settings", ())) :]:
+            reporter.note(line)
         outdated = 0 if whole is None else count_outdated(whole, store, resources.registry)
         if live and report.table is not None and ran:
             if report.complete and not live.notes:

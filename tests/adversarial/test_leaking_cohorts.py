@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import process_time
 
 import numpy as np
 import pandas as pd
 import pytest
+from numpy.typing import NDArray
 from typer.testing import CliRunner
 
-from fusionbench import discover
+from fusionbench import Case, Dataset, DatasetInfo, ModalityUse, Options, SurvivalTarget, discover
 from fusionbench.cli import app
 from fusionbench.core.errors import DataError
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.data.cohort import load_cohort
 from fusionbench.data.downloads import data_home
 from fusionbench.data.inspection import inspect
 from fusionbench.data.inspection.checks import DataWarning, check_censorship
@@ -178,6 +180,45 @@ def test_a_leak_is_found(leak: str, tables: Tables, tmp_path: Path) -> None:
     assert {w.kind for w in found} - {kind} <= {"named-like-outcome"}
 
 
+class Bags(Dataset):
+    """Patients with a bag each."""
+
+    name = "bags"
+
+    def __init__(self, bags: Sequence[NDArray[np.float64]]) -> None:
+        super().__init__(Options(), Path())
+        self.bags = bags
+
+    def info(self) -> DatasetInfo:
+        return DatasetInfo("bags", {"image": ModalityUse("bag", dim=16)})
+
+    def cases(self, unit: str = "patient") -> list[Case]:
+        follow_up = [SurvivalTarget(1.0 + i * 29 % 101 / 2, i % 3 > 0) for i in range(len(self.bags))]
+        named = zip(self.bags, follow_up, strict=True)
+        return [Case(f"P{i:03d}", f"P{i:03d}", target, {"image": bag}) for i, (bag, target) in enumerate(named)]
+
+
+COPIES: dict[str, Callable[[NDArray[np.float64], np.random.Generator], NDArray[np.float64]]] = {
+    "in another order": lambda bag, rng: rng.permutation(bag),
+    "with noise": lambda bag, rng: bag + 0.002 * rng.normal(size=bag.shape),
+    "in another order, with noise": lambda bag, rng: rng.permutation(bag) + 0.002 * rng.normal(size=bag.shape),
+    "without one patch": lambda bag, rng: rng.permutation(bag)[1:],
+}
+
+
+@pytest.mark.parametrize("copies", COPIES)
+def test_copies_of_bags_under_other_ids_are_found(copies: str) -> None:
+    rng = np.random.default_rng(0)
+    bags = [rng.normal(rng.normal(size=16), 1.0, size=(rng.integers(300, 400), 16)) for _ in range(60)]
+    known = discover(("modalities",)).modalities
+    assert not inspect(load_cohort(Bags(bags), known)).warnings
+    spoilt = [*bags, *(COPIES[copies](bag, rng) for bag in bags[:20])]
+    (warning,) = inspect(load_cohort(Bags(spoilt), known)).warnings
+    assert warning.kind == "equal-cases"
+    assert set(warning.names) <= {f"P{i:03d}" for i in (*range(20), *range(60, 80))}
+    assert len(warning.names) >= 36
+
+
 def test_slides_with_their_patient_are_sound(tables: Tables, tmp_path: Path) -> None:
     slides(tables)
     tables.patients["patient"] = tables.patients["id"].str[:-4]
@@ -207,16 +248,18 @@ class Notes(SilentReporter):
 SUITE = """
 title = "Mine"
 datasets = ["table[file={path}]"]
-models = ["cox"]
-modalities = [["clinical"]]
+models = {models}
+modalities = {sets}
 metrics = ["harrell_c_index"]
 [protocol]
 folds = 2
 """
 
 
-def run(folder: Path, path: Path) -> tuple[Session, str, list[str]]:
-    (folder / "mine.toml").write_text(SUITE.format(path=path))
+def run(
+    folder: Path, path: Path, models: str = '["cox"]', sets: str = '[["clinical"]]'
+) -> tuple[Session, str, list[str]]:
+    (folder / "mine.toml").write_text(SUITE.format(path=path, models=models, sets=sets))
     session, notes, suite = Session(out=folder / "results", device="cpu"), Notes(), str(folder / "mine.toml")
     session.run(suite, track=False, reporter=notes)
     return session, suite, notes.lines
@@ -237,10 +280,20 @@ def test_a_leak_is_told_wherever_numbers_are(tables: Tables, tmp_path: Path) -> 
     table = (folder / "table.md").read_text()
     assert "clinical: 1 column ('x') reveals the outcome" in table
     assert "implausible: cox" in table
-    assert "reveals the outcome" in session.report(suite).read_text()
+    summary = session.report(suite).read_text().partition("<table")[0]
+    assert "Signs of leakage" in summary
+    assert "reveals the outcome" in summary
     lines = audited(session, suite)
     assert lines[LEAKAGE].verdict == lines[PLAUSIBLE].verdict == "DECLARED"
     assert "the cohort shows signs of leakage: clinical: 1 column ('x')" in lines[LEAKAGE].seen
+
+
+def test_a_leak_is_told_where_it_is_said_whether_fusion_helped(tables: Tables, tmp_path: Path) -> None:
+    tables.patients["x"] = -tables.patients["months"]
+    models, sets = '["cox", "late-fusion"]', '[["clinical"], ["rna"], ["clinical", "rna"]]'
+    run(tmp_path, tables.write(tmp_path), models, sets)
+    helped = (tmp_path / "results/mine/table.md").read_text().partition("Did fusion help?")[2]
+    assert "shows signs of leakage, which a difference may come from: clinical: 1 column ('x') reveals" in helped
 
 
 def test_a_sound_cohort_is_told_sound_and_imports_are_declared(tables: Tables, tmp_path: Path) -> None:

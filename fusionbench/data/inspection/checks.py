@@ -6,6 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -146,7 +147,7 @@ def check_censorship(time: NDArray[np.float64], event: NDArray[np.bool_]) -> Ite
     later = _probability_later(time[event], time[~event])
     size = max(1, round(TAIL * n))
     tail = int(event[np.argsort(time, kind="stable")[-size:]].sum())
-    many = max(TAIL_EVENTS, observed / n) * size
+    many = max(Fraction(TAIL_EVENTS), Fraction(observed, n)) * size
     lethal = observed >= LETHAL * n and tail >= LETHAL * size and float(time.max()) >= LONG
     if lethal or (later >= LONGER and tail >= many):
         yield DataWarning(

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NEAR = 0.02
 """Root mean squared difference, in standard deviations of the columns, below which two rows are nearly equal."""
+RANKS = 2
+"""Root mean squared difference, in ranks, below which two rows of a small cohort are nearly equal."""
 PROJECTED = 12
 """Random directions in which neighbours are looked for: near rows are near in each of them."""
 MAX_COLUMNS = 500
@@ -50,18 +52,22 @@ def twins(table: Floats, groups: Sequence[str]) -> list[tuple[int, int]]:
     scaled = scaled[:, scaled.any(axis=0)]
     if n < 2 or not scaled.shape[1]:
         return []
-    rarity = _bits(scaled)
     # A projection of unit length keeps the root mean squared difference, on average.
     directions = rng.normal(size=(scaled.shape[1], PROJECTED)) / math.sqrt(scaled.shape[1])
-    pairs = cKDTree(scaled @ directions).query_pairs(NEAR * math.sqrt(PROJECTED) * 2, output_type="ndarray")
+    tree = cKDTree(scaled @ directions)
     needed = math.log2(n * (n - 1) / 2) + MIN_BITS
-    found = [
-        (int(i), int(j))
-        for i, j in pairs
-        if groups[i] != groups[j]
-        and math.sqrt(float(np.mean((scaled[i] - scaled[j]) ** 2))) < NEAR
-        and min(rarity[i], rarity[j]) >= needed
-    ]
+    pairs: set[tuple[int, int]] = set()
+    # Noise moves a value by a rank or two, which is more than `NEAR` where there are few cases.
+    for near in {NEAR, max(NEAR, RANKS * math.sqrt(12) / n)}:
+        rarity = _bits(scaled, near)
+        pairs |= {
+            (int(i), int(j))
+            for i, j in tree.query_pairs(near * math.sqrt(PROJECTED) * 2, output_type="ndarray")
+            if groups[i] != groups[j]
+            and math.sqrt(float(np.mean((scaled[i] - scaled[j]) ** 2))) < near
+            and min(rarity[i], rarity[j]) >= needed
+        }
+    found = sorted(pairs)
     copies = Counter(i for pair in found for i in pair)
     filled = {i for i, k in copies.items() if k > MAX_COPIES}
     return found if len(filled) >= MIN_SHARED * n else [pair for pair in found if not filled & set(pair)]
@@ -74,14 +80,17 @@ def _scaled(table: Floats) -> Floats:
     """
     from scipy.stats import rankdata
 
-    filled = np.where(np.isnan(table), -np.inf, table)
-    centred = rankdata(filled, axis=0)
+    known = np.where(np.isnan(table), 0.0, table)
+    # Means over the same patches in another order differ by rounding, and are one rank all the same.
+    width = np.ptp(known, axis=0)
+    rounded = (known / np.where(width > 0, width, 1)).round(9)
+    centred = rankdata(np.where(np.isnan(table), -np.inf, rounded), axis=0)
     centred -= centred.mean(axis=0)
     deviation = centred.std(axis=0)
     return np.asarray(centred / np.where(deviation > 0, deviation, 1))
 
 
-def _bits(scaled: Floats) -> Floats:
+def _bits(scaled: Floats, near: float) -> Floats:
     """(case,) how particular a row is: minus log2 of the share of cases near each value, but for the commonest values.
 
     A row of commonest values (no mutation at all) is shared by many patients.
@@ -89,9 +98,9 @@ def _bits(scaled: Floats) -> Floats:
     ordered = np.sort(scaled, axis=0)
     bits = np.zeros(len(scaled))
     for column, values in zip(scaled.T, ordered.T, strict=True):
-        low = np.searchsorted(values, column - NEAR, side="left")
-        near = np.searchsorted(values, column + NEAR, side="right") - low
-        bits += np.where((near == near.max()) & (near > len(column) / 3), 0.0, np.log2(len(column) / near))
+        low = np.searchsorted(values, column - near, side="left")
+        count = np.searchsorted(values, column + near, side="right") - low
+        bits += np.where((count == count.max()) & (count > len(column) / 3), 0.0, np.log2(len(column) / count))
     return bits
 
 

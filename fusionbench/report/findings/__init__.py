@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from fusionbench.core.guard import guarded
 from fusionbench.core.registry import Registry
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section
@@ -27,7 +28,8 @@ def findings(analysis: Analysis, lock: Lock, registry: Registry) -> list[Section
     """The sections that every report has, then those of the plugins, in order."""
     sections = [section.folded(*FOLDED) for make in BUILTIN for section in make(analysis, lock)]
     for name, (make, plugin) in registry.found.get("findings", {}).items():
-        sections += _of_plugin(name, plugin, make, analysis, lock)
+        with guarded(f"writing section {name} of plugin {plugin}", registry.note):
+            sections += _of_plugin(name, plugin, make, analysis, lock)
     return sections
 
 

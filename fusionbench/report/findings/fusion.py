@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.findings.concordant_pairs import pair_sections
@@ -32,6 +33,7 @@ from fusionbench.report.findings.select_rows import (
 )
 from fusionbench.report.model import FULL, HARRELL, RowKey, unique
 from fusionbench.report.paired import adjusted, comparison, fold_mean
+from fusionbench.suites.lock import leaks_of
 
 _HELPED = (
     "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
@@ -50,7 +52,9 @@ def did_fusion_help(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
     """Sections on every dataset with rows on more than one modality; none where there is none."""
     sections = [s for dataset in unique(analysis.stored.cells["dataset"]) for s in _of_dataset(analysis, dataset)]
     if sections:
-        yield Section(2, "Did fusion help?")
+        sign = "shows signs of leakage, which a difference may come from"
+        notes = (f"{name} {sign}: {'; '.join(texts)}" for name, texts in leaks_of(lock).items())
+        yield Section(2, "Did fusion help?", notes=tuple(notes))
         yield from sections
 
 
@@ -73,7 +77,7 @@ def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey |
     """The best uni-modal row by validation, and the one that is best on the test cases; neither lacks folds."""
 
     def tested(row: RowKey) -> float:
-        return fold_mean(fold_c(analysis, (row, FULL)))
+        return round(fold_mean(fold_c(analysis, (row, FULL))), DIGITS)
 
     best = max(complete_rows(analysis, unimodal_rows(analysis, row)), key=tested, default=None)
     return row_of_model(complete_rows(analysis, scored_rows(analysis, row[0])), row, BEST_UNIMODAL), best

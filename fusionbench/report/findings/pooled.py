@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings.cohorts import CohortRows, cohort_rows, model_name
@@ -73,7 +74,7 @@ def _pool_variant(analysis: Analysis, found: CohortRows, variant: str) -> Pooled
         return None
     most = len(next(iter(everywhere.values())))
     means = {k: float(np.mean([_mean(analysis, row) for row in rows.values()])) for k, rows in everywhere.items()}
-    leader, *others = sorted(everywhere, key=lambda config: -means[config])
+    leader, *others = sorted(everywhere, key=lambda config: -round(means[config], DIGITS))
     effects = {config: _effect(analysis, everywhere[leader], everywhere[config]) for config in others}
     # One family over all other rows; effects without a p do not count in it.
     p = holm([effect.p if effect else math.nan for effect in effects.values()])

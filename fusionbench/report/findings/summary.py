@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fusionbench.data.inspection.checks import LEAKS
 from fusionbench.data.inspection.summary import median_follow_up
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.evidence import verdicts
 from fusionbench.report.model import unique
+from fusionbench.suites.lock import leaks_of
 
 SUMMARY = "summary.json"
 """Ending of the file beside a table: `table.summary.json`."""
@@ -64,7 +64,7 @@ def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSum
     targets = analysis.stored.targets
     for dataset in unique(analysis.stored.cells["dataset"]):
         known = lock["datasets"].get(dataset, {})
-        leaks = sum(warning["kind"] in LEAKS for warning in known.get("warnings", ()))
+        leaks = len(leaks_of(lock).get(dataset, ()))
         of = targets[targets["dataset"] == dataset]
         time, event = of["time"].to_numpy(dtype=float), of["event"].to_numpy(dtype=bool)
         yield CohortSummary(

@@ -12,10 +12,11 @@ import pandas as pd
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry
 from fusionbench.report.findings.summary import CohortSummary, VariantVerdict
-from fusionbench.report.html.page import escaped, heading, paragraph, table
+from fusionbench.report.html.page import escaped, heading, items, paragraph, table
 from fusionbench.report.model import FULL, SHORT_NAMES, unique
 from fusionbench.report.order import best_first
 from fusionbench.report.ranking import primary_metric
+from fusionbench.suites.lock import leaks_of
 
 if TYPE_CHECKING:
     from fusionbench.results.audit_verdict import Audit
@@ -40,8 +41,9 @@ def first_screen(
         audit: or why there is none.
     """
     yield f"<h1>{escaped(title)}</h1>"
+    leaks = leaks_of(lock)
     for cohort in cohorts:
-        yield from _cohort(analysis, cohort)
+        yield from _cohort(analysis, cohort, leaks.get(cohort.dataset, ()))
     yield paragraph(
         "Bold: best mean; shaded, marked a: not significantly different from the best row (corrected t-test). A click "
         "on a column's name sorts its table."
@@ -49,10 +51,13 @@ def first_screen(
     yield paragraph(f"Suite {lock['suite']['name']}: {_cells(analysis)} {_audited(audit)}")
 
 
-def _cohort(analysis: Analysis, cohort: CohortSummary) -> Iterator[str]:
+def _cohort(analysis: Analysis, cohort: CohortSummary, leaks: Sequence[str]) -> Iterator[str]:
     yield heading(2, f"{cohort.title} ({cohort.dataset})" if cohort.title else cohort.dataset)
     yield paragraph(_facts(analysis, cohort))
     yield from map(_verdict, cohort.texts, cohort.verdicts)
+    if leaks:
+        yield paragraph("Signs of leakage, which the numbers below may come from:")
+        yield items(leaks)
     lines = list(_lines(analysis, cohort.dataset))
     if lines:
         metric = SHORT_NAMES.get(_primary(analysis) or "", _primary(analysis) or "")

@@ -10,6 +10,7 @@ from sksurv.compare import compare_survival
 from sksurv.util import Surv
 
 from fusionbench.core.errors import UndefinedMetric
+from fusionbench.survival.stats.concordance import tied_ranks
 
 
 def risk_groups(risk: NDArray[Any], fold: NDArray[Any]) -> NDArray[np.bool_]:
@@ -26,7 +27,8 @@ def risk_groups(risk: NDArray[Any], fold: NDArray[Any]) -> NDArray[np.bool_]:
     for name in np.unique(fold):
         members = fold == name
         # Strictly above: where many risks tie at the median, the high group is the smaller one.
-        high[members] = risk[members] > np.median(risk[members])
+        own = tied_ranks(risk[members])
+        high[members] = own > np.median(own)
     return high
 
 

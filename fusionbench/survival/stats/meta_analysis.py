@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, stats
 
+from fusionbench.core.rounding import DIGITS
 from fusionbench.survival.stats.concordance import Floats
 from fusionbench.survival.stats.paired_tests import best_position, holm
 
@@ -117,6 +118,7 @@ def rank_test(values: ArrayLike, higher_is_better: bool) -> RankTest:
     table = np.asarray(values, dtype=np.float64)
     if table.ndim != 2 or min(table.shape) < 2 or not np.isfinite(table).all():
         raise ValueError(f"needs finite values of two or more cohorts and models, got shape {table.shape}")
+    table = table.round(DIGITS)  # equal scores tie, also where their sums were rounded otherwise
     n, k = table.shape
     ranks = stats.rankdata(-table if higher_is_better else table, axis=1).mean(axis=0)
     # Friedman's chi2, and Iman and Davenport's F from it, which is less conservative.
@@ -125,7 +127,7 @@ def rank_test(values: ArrayLike, higher_is_better: bool) -> RankTest:
     f = (n - 1) * chi2 / room if room > 1e-9 else float("inf")  # inf: all cohorts rank the models alike
     best = best_position(ranks, higher_is_better=False)
     assert best is not None  # ranks are never NaN
-    p = [float("nan") if i == best else _wilcoxon(table[:, best] - table[:, i]) for i in range(k)]
+    p = [float("nan") if i == best else _wilcoxon((table[:, best] - table[:, i]).round(DIGITS)) for i in range(k)]
     return RankTest(ranks, f, float(stats.f.sf(f, k - 1, (k - 1) * (n - 1))), best, holm(p))
 
 

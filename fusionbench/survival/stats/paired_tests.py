@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtr
 
+from fusionbench.core.rounding import ROUNDING
 from fusionbench.survival.stats.concordance import Floats
 
 DETECTABLE = 2.8
@@ -84,10 +85,10 @@ def corrected_t_test(differences: ArrayLike, test_to_train: float) -> PairedTest
     mean = float(values.mean()) if n else float("nan")
     if n < 2:
         return PairedTest(mean, float("nan"), 0, float("nan"))
+    if np.ptp(values) <= ROUNDING:  # all differences are equal: certainly different from zero, unless all are zero
+        return PairedTest(mean, 0.0, n - 1, 1.0 if abs(mean) <= ROUNDING else 0.0)
     # With ddof 1, as in the uncorrected t-test.
     se = standard_deviation(values) * float(np.sqrt(1 / n + test_to_train))
-    if se == 0:  # all differences are equal: certainly different from zero, unless all are zero
-        return PairedTest(mean, 0.0, n - 1, 1.0 if mean == 0 else 0.0)
     return PairedTest(mean, se, n - 1, float(2 * stdtr(n - 1, -abs(mean) / se)))
 
 
@@ -107,7 +108,8 @@ def holm(p_values: ArrayLike) -> Floats:
 
 
 def best_position(means: NDArray[Any], higher_is_better: bool) -> int | None:
-    """Position of the best mean (the first of equals); None where every mean is NaN."""
+    """Position of the best mean (the first of those equal up to rounding); None where every mean is NaN."""
     if np.isnan(means).all():
         return None
-    return int(np.nanargmax(means if higher_is_better else -means))
+    signed = means if higher_is_better else -means
+    return int(np.flatnonzero(signed >= np.nanmax(signed) - ROUNDING)[0])

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from fusionbench.core.guard import guarded
 from fusionbench.report.build import lock_of, planned_cohorts
 from fusionbench.results.audit_verdict import Audit, Line
 from fusionbench.results.store import Store
@@ -82,17 +83,19 @@ def audit_results(
     cohorts = planned_cohorts(plan, resources)
     protocol = audit(plan, store, cohorts, uninstalled)
     results = integrity.read_results(plan, store)
-    metrics = {name: resources.registry.metric(name)() for name in plan.suite.metrics}
+    registry = resources.registry
+    with guarded(f"scoring with {', '.join(plan.suite.metrics)}", registry.note):
+        scores = integrity.scores(results, cohorts, {name: registry.metric(name)() for name in plan.suite.metrics})
+    lock = read_lock(store.folder)
     lines = [
         integrity.complete(plan, results, store),
         integrity.files(results, store),
         integrity.records(results),
-        integrity.scores(results, cohorts, metrics),
-        integrity.settings_kept(results),
-        integrity.one_code(results, resources.registry),
+        scores,
+        integrity.settings_kept(results, [*lock.get("changed_settings", ()), *registry.changed_settings]),
+        integrity.one_code(results, registry),
         integrity.one_environment(results),
     ]
-    lock = read_lock(store.folder)
     if not uninstalled:
         now = lock_of(plan, resources, [stored.record["record"] for stored in results])
         lines.append(integrity.lock_agrees(lock, now))

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.data.inspection.checks import LEAKS
+from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.imported import stored_predictions
 from fusionbench.report.model import C_INDEXES, MAX_C_INDEX, is_oracle
 from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.suites.lock import leaks_of
 from fusionbench.survival.stats import mean_over_folds
 
 if TYPE_CHECKING:
@@ -25,14 +26,11 @@ def leakage(lock: Mapping[str, Any]) -> Line:
     Args:
         lock: with the warnings about each cohort.
     """
-    cohorts = lock["datasets"]
-    texts = {
-        name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
-        for name, of in cohorts.items()
-    }
+    texts = leaks_of(lock)
     findings = [Finding(text, name) for name, of_cohort in texts.items() for text in of_cohort]
-    shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items() if some}
-    return verdict("no cohort shows signs of leakage", findings, f"warnings about {len(cohorts)} cohorts", shares)
+    shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items()}
+    counted = f"warnings about {len(lock['datasets'])} cohorts"
+    return verdict("no cohort shows signs of leakage", findings, counted, shares)
 
 
 def plausible(results: Sequence[StoredResult]) -> Line:
@@ -48,7 +46,7 @@ def plausible(results: Sequence[StoredResult]) -> Line:
     findings = [
         Finding(f"{' · '.join(row[:-1])}: {row[-1]} {mean:.3f}", f"above {MAX_C_INDEX}")
         for row, mean in means.items()
-        if mean > MAX_C_INDEX
+        if mean > MAX_C_INDEX + ROUNDING
     ]
     return verdict(f"no test c-index is above {MAX_C_INDEX}", findings, f"{len(means)} means")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -227,9 +227,14 @@ def _threads(results: Sequence[StoredResult]) -> Iterator[tuple[str, str]]:
         yield "threads", f"{len(mixed)} rows have cells of several thread counts, the first {first}"
 
 
-def settings_kept(results: Sequence[StoredResult]) -> Line:
-    """No plugin changed settings of the process; what was changed was put back, so that no other cell depends on it."""
-    findings = [
+def settings_kept(results: Sequence[StoredResult], outside_cells: Iterable[str]) -> Line:
+    """No plugin changed settings of the process; what was changed was put back, so that no other cell depends on it.
+
+    Args:
+        outside_cells: what was changed while plugins were imported, the suite was planned or its results were scored.
+    """
+    findings = [Finding(line, line) for line in dict.fromkeys(outside_cells)]
+    findings += [
         Finding(f"{stored.cell.label}: {line}", line)
         for stored in results
         for line in stored.record["record"].get("changed_settings", ())

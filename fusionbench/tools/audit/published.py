@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from fusionbench.core.errors import ResultsError, file_problem
+from fusionbench.core.guard import guarded
 from fusionbench.report.rescore import rescore
 from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
@@ -50,7 +51,8 @@ def _rescored(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Li
     metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"] if name in registry.names("metrics")}
     own = frames.folds[frames.folds["model"].isin(set(frames.predictions["model"]))]
     try:
-        now: dict[Any, float] = rescore(frames, lock, metrics).set_index(key)["value"].to_dict()
+        with guarded(f"scoring with {', '.join(metrics)}", registry.note):
+            now: dict[Any, float] = rescore(frames, lock, metrics).set_index(key)["value"].to_dict()
     except ResultsError as error:
         return verdict(rule, [Finding(str(error))], f"{len(own)} scores")
     findings, left_out = [], 0

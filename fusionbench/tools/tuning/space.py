@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe, overlay
@@ -30,7 +31,8 @@ def space_of(model: PluginRef, registry: Registry, file: str | None) -> SearchSp
             recipe accepts.
     """
     if file is None:
-        space: SearchSpace = dict(make_model(registry, model).search_space())
+        with guarded(f"the search space of model {model}", registry.note):
+            space: SearchSpace = dict(make_model(registry, model).search_space())
         where = f"search space of {model.name!r}"
         if not space:
             raise SuiteError(f"model {model.name!r} declares no search space; give one with --space FILE")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.plugin_ref import PluginRef
 
 if TYPE_CHECKING:
@@ -348,6 +349,7 @@ class ModalityUse:
         categorical: names of those raw columns that hold codes without order (one-hot coded).
         groups: named groups of raw column names; a name may stand in several groups.
         dim: width of a raw instance.
+        levels: categorical column to its codes, each with the text that it stands for; for people only.
     """
 
     modality: str
@@ -356,6 +358,11 @@ class ModalityUse:
     features: tuple[str, ...] = ()
     categorical: frozenset[str] = frozenset()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+
+    def level(self, column: str, code: float) -> str:
+        """A level as people wrote it; its code where that is not known."""
+        return self.levels.get(column, {}).get(code, f"{code:g}")
 
 
 @dataclass(frozen=True)
@@ -367,6 +374,7 @@ class DatasetInfo:
         checksums: file name to sha256 of everything the cases were read from; empty for generated cohorts.
         true_risk: case id to true risk, for cohorts whose hazards are known by construction.
         notes: one line each; printed under the tables.
+        warnings: what looks wrong about how the files were read; `data check` adds what the values show.
     """
 
     title: str
@@ -377,6 +385,7 @@ class DatasetInfo:
     checksums: Mapping[str, str] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
 
 
 @dataclass(frozen=True)

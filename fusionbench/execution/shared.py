@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
@@ -16,7 +17,6 @@ from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.inspection import warnings_of
-from fusionbench.data.inspection.checks import DataWarning
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol

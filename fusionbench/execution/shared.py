@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fusionbench.core.data_warning import DataWarning
+from fusionbench.core.errors import DataError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
@@ -124,12 +125,22 @@ class SharedResources:
         """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.
 
         A protocol may have it fitted on the whole cohort instead; the ledger then says so.
+
+        Raises:
+            DataError: no training case has a modality, or the training pattern hides it from all that have it.
         """
         cases = {c.id: c for c in cohort.cases}
         everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(cases)
         parts = []
         for name in cell.modalities:
-            seen = tuple(i for i in everyone if name in cases[i].refs and name not in hidden.get(i, ()))
+            having = [i for i in everyone if name in cases[i].refs]
+            seen = tuple(i for i in having if name not in hidden.get(i, ()))
+            if not seen:
+                none = f"none of {len(everyone)} training cases has modality {name!r}"
+                hides = (
+                    f"the training pattern hides modality {name!r} from all {len(having)} training cases that have it"
+                )
+                raise DataError(f"{hides if having else none}; leave it out or take other folds")
             known = (cell.dataset, cell.protocol.unit, *_reading(cell), name, seen)
             if known not in self._fitted:
                 self._fitted[known] = fit_preprocessor({name: cohort.modalities[name]}, [cases[i] for i in seen])

@@ -66,7 +66,7 @@ def _grammar(decimal: str, thousands: str) -> re.Pattern[str]:
     point = re.escape(decimal)
     whole = "[0-9]+"
     if thousands:
-        whole = rf"(?:[0-9]{{1,3}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+        whole = rf"(?:[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
     return re.compile(rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?")
 
 
@@ -138,7 +138,7 @@ def _any_number(text: str, forms: Sequence[CellForm]) -> float | None:
 
 
 def _grouped(text: str, form: CellForm) -> bool:
-    groups = rf"[+-]?[0-9]{{1,3}}({re.escape(form.thousands)}[0-9]{{3}})+"
+    groups = rf"[+-]?[1-9][0-9]{{0,2}}({re.escape(form.thousands)}[0-9]{{3}})+"
     return bool(form.thousands) and re.match(groups, text.translate(_SPACES)) is not None
 
 

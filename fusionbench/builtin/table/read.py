@@ -207,8 +207,9 @@ class _Reader:
             if sheet is None:
                 continue
             if id_ not in sheet.columns:
-                self._unknown_id(name, sheet, id_, ids)
-                continue
+                sheet = self._with_id(name, sheet, id_, ids)
+                if sheet is None:
+                    continue
             reserved = {**self.schema.reserved, id_: "the case's id"}
             columns = select_columns(name, schema, sheet, id_, reserved, self.problems, self.notes)
             claims[name] = (sheet.name, columns)
@@ -242,13 +243,20 @@ class _Reader:
         )
         return self._sheet(file, id_, transposed=True)
 
-    def _unknown_id(self, name: str, sheet: Sheet, id_: str, ids: list[str]) -> None:
-        """The problem that a table has no column of ids, with the column that holds most of the cases' ids."""
+    def _with_id(self, name: str, sheet: Sheet, id_: str, ids: list[str]) -> Sheet | None:
+        """A table that has no column of ids of that name, with the column that holds the cases' ids called so.
+
+        The problem is told; None where no column holds them.
+        """
         cases, line = set(ids), sheet.unknown_column(f"modality.{name}.id", id_)
-        found = {str(column): sum(text_of(cell) in cases for cell in sheet.frame[column]) for column in sheet.columns}
+        found = {column: sum(text_of(cell) in cases for cell in sheet.frame[column]) for column in sheet.columns}
         column = max(found, key=lambda c: found[c])
-        alike = found[column] >= LIKE_CASES * len(sheet.frame)
-        self.problems.append(Problem(line, Fix(("modality", name), "id", column)) if alike else line)
+        if found[column] < LIKE_CASES * len(sheet.frame):
+            self.problems.append(line)
+            return None
+        line = f"{line}. Column {column!r} holds ids of cases; say id = {column!r}"
+        self.problems.append(Problem(line, Fix(("modality", name), "id", column)))
+        return replace(sheet, frame=sheet.frame.rename(columns={column: id_}))
 
     def _folders(self, ids: list[str]) -> None:
         for name, schema in self.schema.modality.items():

@@ -13,7 +13,9 @@ from fusionbench.builtin.instances import as_float32, check_instances
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError
+from fusionbench.data.fixes import Problem
 
 EDGE = 1 << 20
 """Bytes hashed at each end of a feature file; not all, since the files of a cohort can be 100 GB."""
@@ -63,7 +65,8 @@ def read_folder(
     files = _files(where, str(schema.folder), place, problems)
     owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, schema, map_, problems)
     aside = notes if schema.unknown == "ignore" else problems
-    aside += [f"{where}: {line}" for line in (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))]
+    left = (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))
+    aside += [Problem(f"{where}: {line}", Fix(("modality", name), "unknown", "ignore")) for line in left]
     absent = [slide for slide, of in owner.items() if slide not in files and of.case in cases]
     if absent:
         notes.append(

@@ -43,7 +43,7 @@ FAULTS = {
     "a time without an event": "row 20: 'status' is empty and 'days' is not",
     "a time of zero": "1 of 54 cases have a time of 0 ('p020')",
     "transposed matrix": "modality.rna: the columns of rna.csv are cases",
-    "numbers of a whole table as texts": "rna: 8 columns ('gene_0', 'gene_1', 'gene_2', 'gene_3' and 4 more) hold texts",
+    "numbers of a whole table as texts": "rna: 8 columns ('gene_0', 'gene_1', 'gene_2', 'gene_3' and 4 more) hold",
     "rows of unknown cases": "modality.rna: rna.csv has 1 row of cases that the case table does not have",
     "several sheets": "labs.xlsx: has 2 sheets ('values', 'legend')",
     "another name of the id": "modality.labs.id: unknown column of labs.xlsx 'patient'",

@@ -119,9 +119,10 @@ class OutcomeSchema(_Strict):
     Attributes:
         time: column of the follow-up.
         unit: of that column; the harness has months (a day is 1/30.4375 of one).
-        event: column in which 1 = the event was observed; or
-        censorship: column in which 1 = the follow-up ended without it. One of the two.
-        observed, censored: which cells mean what, where they are not 1 and 0.
+        event: column in which 1 = the event was observed; this key or `censorship`, not both.
+        censorship: column in which 1 = the follow-up ended without the event.
+        observed: cells that mean that the event was observed, where they are not 1 and 0.
+        censored: cells that mean that the follow-up ended without the event; both keys or neither.
         endpoint: for titles.
     """
 
@@ -158,15 +159,18 @@ class ModalitySchema(_Strict):
     """Table `[modality.NAME]`: where the values of one modality are.
 
     Attributes:
-        columns, prefix, suffix: names, beginnings and endings of its columns; a column that matches any is taken.
+        columns: names of its columns; a column that matches a name, a prefix or a suffix is taken.
+        prefix: beginnings of the names of its columns.
+        suffix: endings of the names of its columns.
         exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
         groups: named groups of columns, for models that have a branch a group.
-        table, id: another table with one row a case, and its column of case ids; all its other columns are taken
-            where nothing is named.
+        table: another table with one row a case; all its columns but the ids are taken where none are named.
+        id: its column of case ids; called like the case table's by default.
         folder: feature files, one a slide, instead of columns.
         map: table of slides and their cases; without one a file's name is the case's id.
-        slide, case: columns of the map; the latter is called like the case table's `id` by default.
+        slide: the map's column of slides.
+        case: the map's column of case ids; called like the case table's `id` by default.
         unknown: what to do with rows and slides of cases that the case table does not have.
         absent: what to do with columns that are named here and that the table does not have.
         options: of the reader (`vector` or `bag`).
@@ -220,6 +224,7 @@ class CohortSchema(_Strict):
         id: its column of case ids.
         group: its column of what stays on one side of a split (a patient, a site); default: the case.
         folds: its column of the number of the fold that tests a case, where folds are published.
+        modality: name of your choice to where the values of a modality are.
         outcome: absent for new patients, who can be predicted on only.
         exclude: ids of cases that are left out, in all tables.
         missing: cells that mean "not known", instead of the usual ones.
@@ -230,7 +235,9 @@ class CohortSchema(_Strict):
         encoding: of text files that are not UTF-8, such as "cp1252".
         file: name of a table to how it is written, where that differs from the others.
         column: name of a column to how its cells are written.
-        title, citation, licence: printed with results.
+        title: of the cohort, printed with results.
+        citation: printed with results.
+        licence: printed with results.
     """
 
     table: str

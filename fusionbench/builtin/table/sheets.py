@@ -32,6 +32,11 @@ _NEAR_IDS = 2000  # more are not searched for neighbours
 _DAMAGED = (ValueError, OSError, KeyError, Warning, zipfile.BadZipFile, ParseError)
 
 
+def plain_form(column: str) -> CellForm:
+    """The usual form of cells, whatever the column."""
+    return CellForm()
+
+
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A table as read.
@@ -47,7 +52,7 @@ class Sheet:
     name: str
     frame: pd.DataFrame
     sha256: str
-    form: Callable[[str], CellForm] = field(default=lambda column: CellForm())
+    form: Callable[[str], CellForm] = plain_form
     codes: Mapping[str, str] = field(default_factory=dict)
 
     @property

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionbench.builtin.table import outcome, slides, vectors
-from fusionbench.builtin.table.cells import Reading, text_of
+from fusionbench.builtin.table.cells import Reading
 from fusionbench.builtin.table.column_selection import Problems, select_columns, shared_columns
 from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest, read_sheet
@@ -54,6 +54,9 @@ def read_cohort(path: Path) -> CohortFiles:
 
 LIKE_CASES = 0.5
 """Share of a table's column names that are ids of cases from which on its rows and columns are exchanged."""
+
+FIRST_COLUMNS = 30
+"""Columns of a table among which its ids are looked for."""
 
 
 @dataclass
@@ -143,12 +146,16 @@ class _Reader:
                 if name not in known
             ]
 
-    def _sheet(self, name: str, *ids: str, transposed: bool = False) -> Sheet | None:
+    def _sheet(self, name: str, *ids: str, again: bool = False, transposed: bool = False) -> Sheet | None:
         """A table, read once however often it is named; None where it cannot be read, which is added to the problems.
 
         Its columns of ids are read as text: those of all tables of the TOML that name this file.
+
+        Args:
+            again: read it once more, since other columns turned out to be ids.
+            transposed: with rows and columns exchanged.
         """
-        if name not in self.sheets or transposed:
+        if name not in self.sheets or again:
             texts = [*self.schema.column, *(c for m in self.schema.modality.values() for c in m.categorical)]
             try:
                 self.sheets[name] = read_sheet(
@@ -241,21 +248,25 @@ class _Reader:
                 Fix(("file", file), "transposed", True),
             )
         )
-        return self._sheet(file, id_, transposed=True)
+        return self._sheet(file, id_, again=True, transposed=True)
 
     def _with_id(self, name: str, sheet: Sheet, id_: str, ids: list[str]) -> Sheet | None:
         """A table that has no column of ids of that name, with the column that holds the cases' ids called so.
 
         The problem is told; None where no column holds them.
         """
-        cases, line = set(ids), sheet.unknown_column(f"modality.{name}.id", id_)
-        found = {column: sum(text_of(cell) in cases for cell in sheet.frame[column]) for column in sheet.columns}
+        line = sheet.unknown_column(f"modality.{name}.id", id_)
+        tried = sheet.columns[:FIRST_COLUMNS]
+        sheet = self._sheet(sheet.name, *tried, again=True) or sheet  # as text: 0012 is no 12
+        cases = set(ids)
+        found = {column: sum(cell in cases for cell in sheet.frame[column]) for column in tried}
         column = max(found, key=lambda c: found[c])
         if found[column] < LIKE_CASES * len(sheet.frame):
             self.problems.append(line)
             return None
         line = f"{line}. Column {column!r} holds ids of cases; say id = {column!r}"
         self.problems.append(Problem(line, Fix(("modality", name), "id", column)))
+        sheet = self._sheet(sheet.name, column, again=True) or sheet
         return replace(sheet, frame=sheet.frame.rename(columns={column: id_}))
 
     def _folders(self, ids: list[str]) -> None:

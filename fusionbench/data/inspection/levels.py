@@ -53,8 +53,8 @@ def levels_of(content: Content) -> Levels:
         if name in use.categorical:
             column = content.table[:, i]
             codes, sizes = np.unique(column[~np.isnan(column)], return_counts=True)
-            order = np.argsort(-sizes, kind="stable")
-            found[name] = {use.level(name, float(codes[j])): int(sizes[j]) for j in order}
+            texts = [(use.level(name, float(code)), int(n)) for code, n in zip(codes, sizes, strict=True)]
+            found[name] = dict(sorted(texts, key=lambda level: (-level[1], level[0])))
     return found
 
 

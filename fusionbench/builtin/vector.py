@@ -110,7 +110,7 @@ class Vector(Modality):
         raw = [i for i in range(self.use.dim) for _ in levels.get(i, (0.0,))]  # prepared column -> its raw column
         columns = self.use.features
         names = [
-            f"{columns[i]}={self.use.level_names.get(columns[i], {}).get(v, f'{v:g}')}" if i in levels else columns[i]
+            f"{columns[i]}={self.use.level(columns[i], v)}" if i in levels else columns[i]
             for i in range(len(columns))
             for v in levels.get(i, (0.0,))
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -144,28 +145,37 @@ class SlideBar:
 
 
 @data.command("check")
-def check(name: DatasetName, as_json: Json = False) -> None:
-    """Check a dataset's files, then read the cohort; print what is in it and what is suspicious.
+def check(
+    name: DatasetName,
+    as_json: Json = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Print the lines of the cohort's TOML that would answer what is wrong.")
+    ] = False,
+) -> None:
+    """Check a dataset's files, then read the cohort; print what is in it and all that is wrong or suspicious.
 
     Warnings leave the exit status 0; what cannot be run is an error, 2.
     """
+    from fusionbench.data.cohort import FaultyCohort
     from fusionbench.data.downloads import check_dataset
 
     dataset = _dataset(name)
     with _reading(name):
         rows = [] if dataset.own_files else check_dataset(dataset)  # there is no published file to compare with
     absent = any(r.state in ("missing", "damaged") for r in rows)
-    inspection = None if absent else _inspect(name)
-    if as_json:
-        print_json(
-            {
-                "files": rows,
-                **({} if inspection is None else {"facts": inspection.facts, "warnings": inspection.warnings}),
-            }
-        )
+    inspection = None if absent else _examine(dataset)
+    if inspection is None:
+        _show(rows, as_json)
+        raise typer.Exit(2)
+    if fix:
+        typer.echo(_fixes(dataset, inspection))
+    elif as_json:
+        print_json({"files": rows, **{f.name: getattr(inspection, f.name) for f in fields(inspection)}})
     else:
-        _show(rows, inspection)
-    raise typer.Exit(2 if absent else 0)
+        _show(rows)
+        _show_inspection(inspection)
+    if inspection.problems:
+        raise FaultyCohort(name, inspection.problems, shown=None)
 
 
 @data.command("cache")
@@ -203,13 +213,12 @@ def cache(
     print_table(["entries", "MB", "bound MB", "stale"], [row])
 
 
-def _inspect(name: str) -> Inspection:
-    from fusionbench.data.inspection import inspect
-    from fusionbench.session import Session
+def _examine(dataset: Dataset) -> Inspection:
+    from fusionbench.core.registry import discover
+    from fusionbench.data.inspection import examine
 
-    cohort = Session(device="cpu").resources.cohort(dataset_ref(name), "patient")
-    with _reading(name):
-        return inspect(cohort)
+    with _reading(dataset.name):
+        return examine(dataset, discover(("modalities",)).modalities)
 
 
 def _reading(what: str) -> AbstractContextManager[None]:
@@ -219,16 +228,46 @@ def _reading(what: str) -> AbstractContextManager[None]:
     return guarded(f"reading {what}", lambda line: typer.echo(line, err=True))
 
 
-def _show(rows: Sequence[FileRow], inspection: Inspection | None) -> None:
-    if rows:
+def _fixes(dataset: Dataset, inspection: Inspection) -> str:
+    """The keys of the cohort's TOML that answer its problems and warnings, and in comments what no key answers.
+
+    Raises:
+        SuiteError: the dataset is not described by a TOML.
+    """
+    import tomllib
+
+    from fusionbench.builtin.table.dataset import Table
+    from fusionbench.core.errors import SuiteError
+    from fusionbench.data.fixes import Problem, toml_lines
+
+    if not isinstance(dataset, Table):
+        raise SuiteError(f"{dataset.name}: --fix is for cohorts of your own, which a TOML describes")
+    said = [(line, line.fixes if isinstance(line, Problem) else ()) for line in inspection.problems]
+    said += [(warning.text, warning.fixes) for warning in inspection.warnings]
+    answers = [fix for _, fixes in said for fix in fixes]
+    open_ones = [f"# - {line}" for line, fixes in said if not fixes]
+    head = [
+        f"# Answers to {len(said) - len(open_ones)} of {len(said)} problems and warnings about {dataset.path}.",
+        "# Each key belongs under the table in brackets above it; it replaces a key of the same name there.",
+    ]
+    present = tomllib.loads(dataset.path.read_text(encoding="utf-8")) if answers else {}
+    rest = ["", "# No key answers these:", *open_ones] if open_ones else []
+    return "\n".join([*head, "", toml_lines(answers, present).strip(), *rest]).rstrip()
+
+
+def _show(rows: Sequence[FileRow], as_json: bool = False) -> None:
+    if as_json:
+        print_json({"files": rows})
+    elif rows:
         print_table(["file", "state"], [(r.path, r.state) for r in rows])
-    if inspection is None:
-        return
+
+
+def _show_inspection(inspection: Inspection) -> None:
     from fusionbench.data.inspection.summary import lines
 
-    for line in lines(inspection.facts):
+    for line in lines(inspection.facts) if inspection.facts else ():
         typer.echo(line)
     for warning in inspection.warnings:
         typer.echo(f"warning: {warning.text}")
-    if not inspection.warnings:
+    if inspection.facts and not inspection.warnings and not inspection.problems:
         typer.echo("nothing suspicious")

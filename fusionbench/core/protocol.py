@@ -68,17 +68,20 @@ class Protocol(_Strict):
     """Splits, masks and what is scored; the defaults are the `clean` protocol.
 
     Attributes:
-        base: sets every switch of `AS_PUBLISHED` at once; a key given beside it wins.
+        base: "as-published" sets every switch as HEALNet's publication has it at once; a key given beside it wins.
         unit: a row is a patient (all slides one bag), or a slide, whose group is still the patient.
         fold_source: "generated" folds, the cohort's "published" ones (validation cut from their train part), or
             "random" = `folds` independent splits of the rows into 70, 15 and 15 %, which look at neither groups nor
             events and whose test sets overlap.
+        folds: number of folds; each is the test part once.
+        repeats: how often the folds are drawn, each time with another seed.
         validation: share of the non-test cases that early stopping sees (of all rows where splits are random).
         bins: time bins wanted; tied quartiles merge.
         bins_from: whose uncensored quartiles the bins are: the "train" cases', or the whole "cohort"'s.
         fitted_on: whom preprocessing is fitted on: the "train" cases, or the whole "cohort".
         impute: what stands for a missing cell of a vector.
-        clip, scale: of vectors, and `scale` of bags and grids; off = as the files have them.
+        clip: largest distance of a vector's cell from the median, in interquartile ranges; "none" = no clipping.
+        scale: of vectors, bags and grids to mean 0 and standard deviation 1; false = as the files have them.
         vectors: "joined" gives a row's vectors to the models as one modality, side by side.
         test_patterns: missing-modality patterns scored from one trained model; `only:*` and `drop:*` expand.
         mask_draws: masks drawn for `half` and `rate:<p>`.
@@ -143,17 +146,23 @@ class TrainRecipe(_Strict):
     Optional values are switched off by "none" in a suite, since TOML has no null.
 
     Attributes:
-        base: sets every key of `AS_PUBLISHED_TRAINING` at once; a key given beside it wins.
-        lr: settled between 2e-4 and 3e-3 on synthetic cohorts and on validation folds of HANCOCK, BLCA and KIRP: at
-            2e-4 interactions are learnt late, from 1e-3 on the self-normalising networks are badly calibrated.
+        base: "as-published" sets every key as HEALNet's publication has it at once; a key given beside it wins.
+        optimizer: which one of torch's.
+        momentum: of optimizer "sgd".
+        weight_decay: of the optimizer; decoupled from the gradient with "adamw".
+        batch_size: cases of a batch.
+        epochs: most epochs; early stopping may end before.
+        cox_reduction: the partial likelihood of a batch is averaged over its "events" or over its "cases".
+        lr: step size. Settled between 2e-4 and 3e-3 on synthetic cohorts and on validation folds of HANCOCK, BLCA and
+            KIRP: at 2e-4 interactions are learnt late, from 1e-3 on the self-normalising networks are badly calibrated.
         loss: "nll" (discrete hazards), "ce" (Zadeh and Schmid 2021) or "cox" (partial likelihood, one output).
         alpha: weight taken off the censored cases (nll) or given to the uncensored term (ce), in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 is what MCAT and Porpoise publish.
-        class_weights: of training-bin counts.
-        weight_sum: their scale: "cases" = the weighted count is the count, "one" = they sum to 1 (HEALNet).
-        weight_on: "likelihood" leaves them off the alpha term of `nll` (HEALNet).
-        l1: strength of the sum of absolute parameters, once an optimiser step; times `l1_factor`, which is 16 in
-            HEALNet's repository: it divides its loss by 16 and steps every batch.
+        class_weights: weights of the time bins, by the number of training cases in each.
+        weight_sum: scale of class weights: "cases" = the weighted count is the count, "one" = they sum to 1 (HEALNet).
+        weight_on: "likelihood" leaves class weights off the alpha term of `nll` (HEALNet).
+        l1: strength of the sum of absolute parameters, once an optimiser step; times `l1_factor`.
+        l1_factor: 16 in HEALNet's repository, which divides its loss by 16 and steps every batch.
         accumulate: batches whose gradients form one optimiser step.
         max_instances: instances drawn from a bag at each training epoch; evaluation always sees all.
         schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" falls from `lr` to zero.

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
+from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.plugin_ref import PluginRef
 
 if TYPE_CHECKING:
@@ -347,8 +348,8 @@ class ModalityUse:
         features: names of the raw columns, in order; empty where they have none.
         categorical: names of those raw columns that hold codes without order (one-hot coded).
         groups: named groups of raw column names; a name may stand in several groups.
-        level_names: categorical column to its codes' texts, such as {"sex": {0.0: "f", 1.0: "m"}}; shown in place of
-            the codes, and in no cell's key.
+        levels: categorical column to its codes' texts, such as {"sex": {0.0: "f", 1.0: "m"}}; shown in place of the
+            codes, and in no cell's key.
         dim: width of a raw instance.
     """
 
@@ -358,7 +359,11 @@ class ModalityUse:
     features: tuple[str, ...] = ()
     categorical: frozenset[str] = frozenset()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    level_names: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    levels: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+
+    def level(self, column: str, code: float) -> str:
+        """A level as people wrote it; its code where that is not known."""
+        return self.levels.get(column, {}).get(code, f"{code:g}")
 
 
 @dataclass(frozen=True)
@@ -370,6 +375,7 @@ class DatasetInfo:
         checksums: file name to sha256 of everything the cases were read from; empty for generated cohorts.
         true_risk: case id to true risk, for cohorts whose hazards are known by construction.
         notes: one line each; printed under the tables.
+        warnings: what looks wrong about how the files were read; `data check` adds what the values show.
     """
 
     title: str
@@ -380,6 +386,7 @@ class DatasetInfo:
     checksums: Mapping[str, str] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
     notes: tuple[str, ...] = ()
+    warnings: tuple[DataWarning, ...] = ()
 
 
 @dataclass(frozen=True)

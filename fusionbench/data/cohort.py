@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, cast
 
@@ -13,12 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError, PluginError, did_you_mean
 from fusionbench.core.interfaces import Dataset, Modality
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.timing import LOAD, span
 from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, SurvivalTarget
 from fusionbench.data.fingerprint import cohort_fingerprint
+from fusionbench.data.fixes import Problem
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,35 @@ class Cohort:
         return tuple(case.id for case in self.cases if not case.refs)
 
 
+SHOWN = 20
+"""Problems listed in a message; of more, the number is given."""
+
+
+class FaultyCohort(DataError):
+    """A cohort of which something is wrong.
+
+    Attributes:
+        problems: all of them, a line each.
+        rest: the cohort without what is wrong, for `data check`; None where nothing can be read.
+    """
+
+    def __init__(
+        self, where: str, problems: Sequence[str], rest: Dataset | None = None, *, shown: int | None = SHOWN
+    ) -> None:
+        """A message that begins with `where` and lists the first `shown` problems; None lists all."""
+        self.where, self.problems, self.rest = where, tuple(problems), rest
+        if len(problems) == 1:
+            super().__init__(f"{where}: {problems[0]}")
+            return
+        lines = [f"  - {problem}" for problem in problems[:shown]]
+        more = [f"  - and {len(problems) - len(lines)} more"] if len(problems) > len(lines) else []
+        super().__init__("\n".join([f"{where}: {len(problems)} problems", *lines, *more]))
+
+    def __reduce__(self) -> tuple[type[FaultyCohort], tuple[str, tuple[str, ...]]]:
+        # Sent by a worker; what could be read stays there.
+        return FaultyCohort, (self.where, self.problems)
+
+
 def load_cohort(
     dataset: Dataset,
     registry_modalities: Mapping[str, type[Modality]],
@@ -64,32 +95,59 @@ def load_cohort(
 ) -> Cohort:
     """Read and check a dataset.
 
+    A column without a value in any case is of no use and does no harm: a line in the cohort's notes.
+
     Args:
         registry_modalities: modality plugins by name.
         unit: of a case: "patient" or "slide".
         new_patients: for prediction: cases may lack a target, and a column or a modality may be absent throughout.
 
     Raises:
-        DataError: the cohort is empty; an id is not unique; a time is negative, NaN or infinite (0, an end on the day
-            of entry, is a time); no event is observed; a ref is of an undeclared modality or fails its modality's
-            check; a column or a modality has no value in any case.
+        FaultyCohort: the cohort is empty; an id is not unique; a time is negative, NaN or infinite (0, an end on the
+            day of entry, is a time); no event is observed; a ref is of an undeclared modality or fails its modality's
+            check; a modality has no case. All that is wrong is told at once.
         PluginError: the dataset declares a modality plugin or an option that does not exist.
+    """
+    problems: list[str] = []
+    cohort = read_sound_part(dataset, registry_modalities, problems, unit, new_patients=new_patients)
+    if problems or cohort is None:
+        raise FaultyCohort(dataset_label(dataset), problems)
+    return cohort
+
+
+def read_sound_part(
+    dataset: Dataset,
+    registry_modalities: Mapping[str, type[Modality]],
+    problems: list[str],
+    unit: str = "patient",
+    *,
+    new_patients: bool = False,
+) -> Cohort | None:
+    """A dataset without the cases and modalities that are faulty; None where no case is left.
+
+    Args:
+        problems: gets a line for each fault; the others are as for `load_cohort`.
     """
     label, info = dataset_label(dataset), dataset.info()
     modalities = {name: make_modality(label, name, use, registry_modalities) for name, use in info.modalities.items()}
     cases = tuple(dataset.cases(unit=cast(Literal["patient", "slide"], unit)))
-    _check_ids(label, cases)
-    _check_targets(label, cases, new_patients=new_patients)
+    problems += _id_problems(cases)
+    cases = _with_targets(cases, problems, new_patients=new_patients)
     for case in cases:
         undeclared = sorted(set(case.refs) - set(modalities))
         if undeclared:
-            raise DataError(f"{label}, case {case.id!r}: {did_you_mean('modality', undeclared[0], modalities)}")
-    for modality in modalities.values():
-        _check_modality(label, modality, cases, new_patients=new_patients)
+            problems.append(f"case {case.id!r}: {did_you_mean('modality', undeclared[0], modalities)}")
+    notes = [*info.notes]
+    sound = [name for name, m in modalities.items() if _is_sound(m, cases, problems, notes, new_patients=new_patients)]
+    if not cases:
+        return None
+    if len(sound) < len(modalities):
+        modalities = {name: modalities[name] for name in sound}
+        cases = tuple(replace(c, refs={m: ref for m, ref in c.refs.items() if m in modalities}) for c in cases)
     published = dataset.folds()
     return Cohort(
         label=label,
-        info=info,
+        info=replace(info, notes=tuple(notes)),
         cases=cases,
         modalities=modalities,
         specs_raw={name: raw_spec(modality, cases) for name, modality in modalities.items()},
@@ -149,43 +207,64 @@ def raw_spec(modality: Modality, cases: Sequence[Case]) -> ModalitySpec:
     return ModalitySpec(name, modality.kind, use.dim, groups, axes, use.features)
 
 
-def _check_ids(label: str, cases: Sequence[Case]) -> None:
+def _id_problems(cases: Sequence[Case]) -> Iterator[str]:
     if not cases:
-        raise DataError(f"{label}: the cohort is empty; check the dataset's options and files")
+        yield "the cohort is empty; check the dataset's options and files"
     twice = [id_ for id_, n in Counter(case.id for case in cases).items() if n > 1]
     if twice:
-        raise DataError(
-            f"{label}: {len(twice)} case ids occur more than once, the first is {twice[0]!r}; make ids unique"
-        )
+        yield f"{len(twice)} case ids occur more than once, the first is {twice[0]!r}; make ids unique"
 
 
-def _check_targets(label: str, cases: Sequence[Case], *, new_patients: bool) -> None:
+def _with_targets(cases: Sequence[Case], problems: list[str], *, new_patients: bool) -> tuple[Case, ...]:
+    """The cases whose targets can be used; the others are added to the problems."""
+    sound = []
+    unknown = [case.id for case in cases if case.target is None]
+    if unknown and not new_patients:
+        problems.append(no_follow_up(unknown))
     for case in cases:
-        if case.target is None:
-            if new_patients:
-                continue
-            raise DataError(f"{label}, case {case.id!r}: no follow-up; leave the case out, or predict on it")
-        time = float(case.target.time)
-        if not math.isfinite(time) or time < 0:
-            raise DataError(f"{label}, case {case.id!r}: time is {time:g}; give months >= 0 or leave the case out")
-        # 1 and 0 are refused, too: which of them means observed differs between data sets.
-        if not isinstance(case.target.event, (bool, np.bool_)):
-            raise DataError(
-                f"{label}, case {case.id!r}: event is {case.target.event!r}; give True (observed) or False (censored)"
-            )
-    if not new_patients and not any(case.target.event for case in cases if case.target is not None):
-        raise DataError(
-            f"{label}: none of {len(cases)} cases has an observed event; survival cannot be learnt or scored"
-        )
+        problem = "" if case.target is None else _target_problem(case.target)
+        if problem:
+            problems.append(f"case {case.id!r}: {problem}")
+        elif case.target is not None or new_patients:
+            sound.append(case)
+    if sound and not new_patients and not any(case.target.event for case in sound if case.target is not None):
+        problems.append(f"none of {len(sound)} cases has an observed event; survival cannot be learnt or scored")
+        return ()
+    return tuple(sound)
 
 
-def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, new_patients: bool) -> None:
-    """Check every ref; each column of a vector must have a value in some case."""
-    name, n = modality.label, 0
+def no_follow_up(ids: Sequence[str]) -> Problem:
+    """The problem of cases without a time, which can be predicted on and not be trained or scored with."""
+    which = f"case {ids[0]!r}: no follow-up" if len(ids) == 1 else f"{len(ids)} cases ({listed(ids)}): no follow-up"
+    them = "the case" if len(ids) == 1 else "the cases"
+    return Problem(f"{which}; leave {them} out (exclude), or predict on {them}", Fix((), "exclude", [*ids]))
+
+
+def listed(names: Sequence[str], most: int = 4) -> str:
+    """The first few names, quoted."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more
+
+
+def _target_problem(target: SurvivalTarget) -> str:
+    time = float(target.time)
+    if not math.isfinite(time) or time < 0:
+        return f"time is {time:g}; give months >= 0 or leave the case out"
+    # 1 and 0 are refused, too: which of them means observed differs between data sets.
+    if not isinstance(target.event, (bool, np.bool_)):
+        return f"event is {target.event!r}; give True (observed) or False (censored)"
+    return ""
+
+
+def _is_sound(
+    modality: Modality, cases: Sequence[Case], problems: list[str], notes: list[str], *, new_patients: bool
+) -> bool:
+    """Whether every ref can be read; else with problems. Columns without a value in any case are noted."""
+    name, before = modality.label, len(problems)
     # A reader may make more columns than are declared.
     seen: NDArray[np.bool_] | None = None
-    for case in (case for case in cases if name in case.refs):
-        n += 1
+    having = [case for case in cases if name in case.refs]
+    for case in having:
         try:
             if modality.kind == "vector":  # small: loaded whole; other kinds are files, of which headers are checked
                 known = ~np.isnan(modality.load(case.refs[name]).values).all(axis=0)
@@ -195,15 +274,11 @@ def _check_modality(label: str, modality: Modality, cases: Sequence[Case], *, ne
             else:
                 modality.check(case.refs[name])
         except DataError as error:
-            raise DataError(f"{label}, modality {name!r}, case {case.id!r}: {error}") from error
-    if new_patients:
-        return
-    if n == 0:
-        raise DataError(f"{label}: no case has modality {name!r}; leave it out of the dataset's modalities")
-    if seen is not None and not seen.all():
-        empty, names = np.flatnonzero(~seen), modality.use.features
-        first = repr(names[empty[0]]) if len(names) == len(seen) else str(empty[0])
-        raise DataError(
-            f"{label}, modality {name!r}: {len(empty)} columns have no value in any case, the first is {first}; "
-            "leave them out"
-        )
+            problems.append(f"modality {name!r}, case {case.id!r}: {error}")
+    if not having and not new_patients and cases:
+        problems.append(f"no case has modality {name!r}; leave it out of the dataset's modalities")
+    if seen is not None and not seen.all() and not new_patients:
+        names = modality.use.features if len(modality.use.features) == len(seen) else tuple(map(str, range(len(seen))))
+        empty = [names[i] for i in np.flatnonzero(~seen)]
+        notes.append(f"modality {name!r}: {len(empty)} of {len(seen)} columns have no value ({listed(empty)}): ignored")
+    return len(problems) == before

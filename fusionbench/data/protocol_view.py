@@ -103,7 +103,7 @@ def _joined_use(parts: Sequence[Modality]) -> ModalityUse:
         features=tuple(features),
         categorical=frozenset(named(part, c) for part in parts for c in part.use.categorical),
         groups={g: tuple(named(part, c) for c in cs) for part in parts for g, cs in part.use.groups.items()},
-        level_names={named(part, c): texts for part in parts for c, texts in part.use.level_names.items()},
+        levels={named(part, c): texts for part in parts for c, texts in part.use.levels.items()},
     )
 
 

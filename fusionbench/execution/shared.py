@@ -10,6 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionbench.core.data_warning import DataWarning
+from fusionbench.core.errors import DataError
 from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
@@ -18,7 +20,6 @@ from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.inspection import warnings_of
-from fusionbench.data.inspection.checks import DataWarning
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol
@@ -133,12 +134,22 @@ class SharedResources:
         """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.
 
         A protocol may have it fitted on the whole cohort instead; the ledger then says so.
+
+        Raises:
+            DataError: no training case has a modality, or the training pattern hides it from all that have it.
         """
         cases = {c.id: c for c in cohort.cases}
         everyone = cell.split.train if cell.protocol.fitted_on == "train" else tuple(sorted(cases))
         parts = []
         for name in cell.modalities:
-            seen = tuple(i for i in everyone if name in cases[i].refs and name not in hidden.get(i, ()))
+            having = [i for i in everyone if name in cases[i].refs]
+            seen = tuple(i for i in having if name not in hidden.get(i, ()))
+            if not seen:
+                none = f"none of {len(everyone)} training cases has modality {name!r}"
+                hides = (
+                    f"the training pattern hides modality {name!r} from all {len(having)} training cases that have it"
+                )
+                raise DataError(f"{hides if having else none}; leave it out or take other folds")
             known = (cell.dataset, cell.protocol.unit, *_reading(cell), name, seen)
             if known not in self._fitted:
                 self._fitted[known] = fit_preprocessor({name: cohort.modalities[name]}, [cases[i] for i in seen])

@@ -26,8 +26,8 @@ from fusionbench.suites.suite import Suite, parse_suite
 from fusionbench.survival import assign_bins, time_bins
 
 if TYPE_CHECKING:
+    from fusionbench.core.data_warning import DataWarning
     from fusionbench.data.cohort import Cohort
-    from fusionbench.data.inspection.checks import DataWarning
 
 
 LOCK = "suite.lock.toml"

@@ -49,7 +49,12 @@ class _Strict(BaseModel):
 
 
 class Scope(_Strict):
-    """What a variant is limited to; empty means everything."""
+    """What a variant is limited to; empty means everything.
+
+    Attributes:
+        models: names of models.
+        datasets: names of datasets.
+    """
 
     models: tuple[str, ...] = ()
     datasets: tuple[str, ...] = ()
@@ -59,8 +64,11 @@ class Variant(_Strict):
     """A named change of the suite; a name may stand again where the datasets it is limited to are others.
 
     Attributes:
-        protocol, train: keys to change.
+        name: of the variant, as tables show it.
+        protocol: keys of `[protocol]` to change.
+        train: keys of `[train]` to change.
         model: model name to options to change.
+        only: the models and datasets that it is limited to.
     """
 
     name: str
@@ -75,10 +83,20 @@ class Suite(_Strict):
 
     Attributes:
         name: of a file of the user's own, the key `name`, else the stem of the file; an installed suite's is its stem.
+        title: what it asks, for headings.
+        datasets: cohorts, each `NAME` or `NAME[option=value]`.
+        models: each `NAME` or `NAME[option=value]`.
         modalities: the same sets for every dataset, or one list of sets per dataset name.
+        metrics: what predictions are scored with; the first one ranks. A metric that is added scores what is stored.
+        seed: of every random choice.
+        protocol: splits, masks and what is scored.
+        train: how torch models are trained.
+        variant: named changes, each run as a suite of its own beside the unchanged one.
         base: whether the unchanged suite runs beside its variants.
-        reference, claims, counts: files of published numbers beside the suite; see `references`.
-        tuned: the file of options that a search has found, beside the suite; see `tuned`.
+        reference: CSV file of published rows beside the suite.
+        claims: CSV file of published claims beside the suite.
+        counts: CSV file of published counts of the cohorts beside the suite.
+        tuned: file of options that `fusionbench tune` has found, beside the suite.
     """
 
     name: str

@@ -37,6 +37,7 @@ from fusionbench.suites.suite import BASE, Suite
 from fusionbench.tools.find_suite import find_suite
 from fusionbench.tools.planning import plan_suite
 from fusionbench.tools.reports import report_suite
+from fusionbench.tools.rescore import with_new_metrics
 from fusionbench.tools.status import count_outdated
 from fusionbench.tools.tracking import refill
 
@@ -176,12 +177,12 @@ def run_suite(
                 lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=known, replay=replay),
                 reporter.note,
             )
-        ran = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
+        ran, scored = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
         report = write_results(whole, plan, store, resources, ran, unreadable)
         for line in resources.registry.changed_settings[len(lock.get("changed_settings", ())) :]:
             reporter.note(line)
         outdated = 0 if whole is None else count_outdated(whole, store, resources.registry)
-        if live and report.table is not None and ran:
+        if live and report.table is not None and (ran or scored):
             if report.complete and not live.notes:
                 write_report_or_note(name, out, resources, reporter)
             live.end(table_rows(store), mlflow.suite_files(store.folder))
@@ -253,15 +254,17 @@ def compute(
     choice: CellChoice,
     live: LiveTracking | None,
     reporter: Reporter,
-) -> int:
+) -> tuple[int, int]:
     """Run the chosen cells; a finished cell is stored before anything else happens to it.
 
     Returns:
-        how many cells ran.
+        how many cells ran, and how many had been trained before and were scored by further metrics.
     """
     todo = plan.todo()
     versions = metric_versions(resources.registry)
     waiting = [cell for cell in todo if not choice.has_result(cell, store, versions)]
+    scored = frozenset[str]() if choice.rerun else _score_stored(plan, waiting, store, resources, live, reporter)
+    waiting = [cell for cell in waiting if cell.key not in scored]
     chosen = waiting[: choice.limit]  # members stand first, so a cut leaves none out
 
     def sink(cell: Cell, result: CellResult) -> None:
@@ -279,7 +282,31 @@ def compute(
     reporter.start(len(chosen), len(todo) - len(waiting))
     run_task = task_runner(executor, resources, reporter.epoch)
     Scheduler(executor, store, retries, sink=sink, begin=reporter.cell, note=reporter.note).run(chosen, run_task)
-    return len(chosen)
+    return len(chosen), len(scored)
+
+
+def _score_stored(
+    plan: Plan,
+    waiting: Iterable[Cell],
+    store: Store,
+    resources: SharedResources,
+    live: LiveTracking | None,
+    reporter: Reporter,
+) -> frozenset[str]:
+    """Score cells that lack nothing but a metric; their keys."""
+    versions, done = metric_versions(resources.registry), list[str]()
+    for cell in waiting:
+        result = with_new_metrics(cell, store, resources, versions)
+        if result is not None:
+            store.write(result)
+            done.append(cell.key)
+            if live:
+                for row in (c for c in plan.listed if c.key == cell.key):
+                    live.cell(row, result)
+    if done:
+        names = ", ".join(plan.suite.metrics)
+        reporter.note(f"{len(done)} cells were trained before and are scored by further metrics ({names}) now")
+    return frozenset(done)
 
 
 def changed_scores(before: Iterable[Mapping[str, Any]], result: CellResult) -> Iterator[str]:

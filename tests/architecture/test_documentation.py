@@ -7,12 +7,19 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
+import typing
 from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+from pydantic import BaseModel
+
+from fusionbench.suites.suite import Suite
+from tests import key_docs
 from tests.api_docs import COMMANDS, MODULES, TO, commands_page, page, public_names
 from tests.architecture.test_imports import FOR_PLUGINS
 
@@ -94,3 +101,35 @@ def test_the_documentation_site_is_built_without_a_warning(tmp_path: Path) -> No
         for found in re.findall(r'(?:src|<link[^>]*href)="(https?:[^"]+)"', page.read_text(encoding="utf-8"))
     ]
     assert not outside, "pages load nothing from other hosts"
+
+
+def test_docs_keys_is_up_to_date() -> None:
+    assert key_docs.TO.read_text(encoding="utf-8") == key_docs.page(), "write it anew: python -m tests.key_docs"
+
+
+@pytest.mark.parametrize("part", [*key_docs.COHORT, *key_docs.SUITE], ids=lambda part: part[1].__name__)
+def test_every_key_is_described_and_stands_in_an_example_that_is_valid(part: tuple[Any, ...]) -> None:
+    _, schema, written = part
+    shown: set[str] = set()
+    for example in key_docs.examples(schema, written):
+        content = tomllib.loads(example)
+        shown |= set(content)
+        schema.model_validate(content | ({"name": "example"} if schema is Suite else {}))
+    assert shown == set(key_docs.keys(schema)) <= set(key_docs.said(schema))
+
+
+def test_the_page_has_a_row_for_every_key_of_every_table() -> None:
+    """Also of a table that somebody adds and forgets here."""
+    listed = {schema for _, schema, _ in (*key_docs.COHORT, *key_docs.SUITE)}
+    below = {
+        model for schema in listed for field in schema.model_fields.values() for model in models_in(field.annotation)
+    }
+    assert below <= listed
+
+
+def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    """The schemas that a type is made of."""
+    if inspect.isclass(annotation) and issubclass(annotation, BaseModel):
+        yield annotation
+    for part in typing.get_args(annotation):
+        yield from models_in(part)

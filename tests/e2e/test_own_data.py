@@ -64,7 +64,8 @@ def test_data_check_says_what_is_in_it(cli: Cli, home: Path) -> None:
 
 def test_data_check_as_json(cli: Cli, home: Path) -> None:
     found = json.loads(cli("data", "check", "data/cohort.toml", "--json").stdout)
-    assert set(found) == {"files", "facts", "warnings"}
+    assert set(found) == {"files", "problems", "facts", "warnings"}
+    assert found["problems"] == []
     assert found["warnings"] == []
     assert found["facts"]["cases"] == 120
     assert [m["name"] for m in found["facts"]["modalities"]] == ["clinical", "rna", "slides"]

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import get_args
 
 import pandas as pd
 import pytest
 
-from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
+from fusionbench.builtin.table.schema import CohortSchema
 from fusionbench.data.inspection.checks import Kind
 from tests.conftest import Cli
 from tests.own_cohort import write_files
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
-COHORT, SUITE = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+COHORT, WRITTEN, SUITE = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [line.removeprefix("$ fusionbench ") for line in TEXT.splitlines() if line.startswith("$ fusionbench ")]
 
 
@@ -59,9 +60,15 @@ def _new_patients(home: Path) -> str:
     return listed[0].name
 
 
-def test_every_key_and_every_warning_is_listed() -> None:
-    keys = {key for cell in re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE) for key in re.findall(r"`([^`]+)`", cell)}
-    for schema in (CohortSchema, OutcomeSchema, ModalitySchema):
-        assert set(schema.model_fields) <= keys
+def test_cells_as_people_write_them() -> None:
+    schema = CohortSchema.model_validate(tomllib.loads(COHORT + WRITTEN))
+    assert schema.cell_form("patients.csv", "weight").number("1.071,5 kg") == 1071.5
+    smoker = schema.cell_form("patients.csv", "smoker")
+    assert [smoker.text(cell) for cell in ("not asked", "Yes", "ex", "no", "NA")] == [None, "yes", "yes", "no", None]
+    assert schema.cell_form("rna.csv").number("0,5") == 0.5
+    assert schema.file_form("rna.csv").transposed
+
+
+def test_every_warning_is_listed() -> None:
     listed = re.findall(r"^\| `([a-z-]+)` \|", TEXT.partition("## What is warned of")[2], re.MULTILINE)
     assert tuple(listed) == get_args(Kind)

@@ -13,18 +13,19 @@ from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from fusionbench.builtin.table.cells import CellForm, text_of
 from fusionbench.builtin.table.column_selection import select_columns
 from fusionbench.builtin.table.outcome import targets
 from fusionbench.builtin.table.read import read_cohort
 from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
-from fusionbench.builtin.table.sheets import Sheet, text_of
-from fusionbench.builtin.table.values import as_texts, code, number, numbers
+from fusionbench.builtin.table.sheets import Sheet
+from fusionbench.builtin.table.values import as_texts, code, numbers
 from fusionbench.data.inspection.leakage import REVEALING, predicts_event, predicts_time
 from fusionbench.data.inspection.summary import median_follow_up
 
-MISSING = CohortSchema.model_fields["missing"].default
+FORM = CellForm(missing=frozenset(CohortSchema.model_fields["missing"].default))
 levels = st.text(st.characters(codec="utf-8", exclude_categories=("C",)), min_size=1, max_size=8).filter(
-    lambda t: t.strip() == t and t not in MISSING and number(t) is None
+    lambda t: t.strip() == t and t not in FORM.missing and FORM.number(t) is None
 )
 floats = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 4))
 
@@ -32,13 +33,13 @@ floats = st.floats(-1e9, 1e9, allow_nan=False).map(lambda x: round(x, 4))
 def sheet(columns: dict[str, Any]) -> Sheet:
     frame = pd.DataFrame(columns)
     frame.index = pd.RangeIndex(2, len(frame) + 2)
-    return Sheet("table.csv", frame)
+    return Sheet("table.csv", frame, lambda column: FORM)
 
 
 @given(st.lists(levels | st.none(), min_size=1, max_size=20))
 def test_a_level_has_the_same_code_in_every_table(texts: list[str | None]) -> None:
     problems: list[str] = []
-    together = numbers(sheet({"x": pd.Series(texts, dtype=object)}), ["x"], ["x"], MISSING, problems).values[:, 0]
+    together = numbers(sheet({"x": pd.Series(texts, dtype=object)}), ["x"], ["x"], problems).values[:, 0]
     alone = [np.nan if text is None else code(text) for text in texts]
     assert not problems
     assert np.array_equal(together, alone, equal_nan=True)
@@ -50,7 +51,7 @@ def test_numbers_stay_what_they_are_however_a_file_stores_them(values: list[floa
     as_numbers = pd.Series(values, dtype=float)
     as_text = pd.Series([None if v is None else repr(v) for v in values], dtype=object)
     problems: list[str] = []
-    made = numbers(sheet({"a": as_numbers, "b": as_text}), ["a", "b"], [], MISSING, problems)
+    made = numbers(sheet({"a": as_numbers, "b": as_text}), ["a", "b"], [], problems)
     assert not problems
     assert np.array_equal(made.values[:, 0], made.values[:, 1], equal_nan=True)
     assert np.array_equal(made.values[:, 0], as_numbers, equal_nan=True)
@@ -63,7 +64,7 @@ def test_one_text_among_numbers_is_named_by_its_row(values: list[float], text: s
     cells = [repr(v) for v in values]
     cells[row] = text
     problems: list[str] = []
-    numbers(sheet({"a": pd.Series(cells, dtype=object)}), ["a"], [], MISSING, problems)
+    numbers(sheet({"a": pd.Series(cells, dtype=object)}), ["a"], [], problems)
     assert len(problems) == 1
     assert f"column 'a', row {row + 2}: {text!r} is no number" in problems[0]
 
@@ -78,7 +79,7 @@ def test_a_claim_is_what_matches_in_the_tables_order_and_never_reserved(
     first, second = columns[:2]
     schema = ModalitySchema(table="t.csv", prefix=tuple(prefixes), suffix=tuple(suffixes))
     problems: list[str] = []
-    mine = select_columns("m", schema, sheet({c: [1] for c in columns}), first, {second: "the time"}, problems)
+    mine = select_columns("m", schema, sheet({c: [1] for c in columns}), first, {second: "the time"}, problems, [])
     if prefixes or suffixes:
         match = [c for c in columns if c.startswith(tuple(prefixes)) or c.endswith(tuple(suffixes))]
     else:
@@ -92,8 +93,10 @@ def test_event_and_censorship_are_each_other_the_other_way_round(rows: list[tupl
     table = sheet({"t": [t for t, _ in rows], "e": [int(e) for _, e in rows]})
     for flag, observed in (("event", True), ("censorship", False)):
         problems: list[str] = []
-        found = targets(table, OutcomeSchema(time="t", unit="month", **{flag: "e"}), MISSING, problems)
+        schema = OutcomeSchema(time="t", unit="month", **{flag: "e"})
+        found, faulty = targets(table, schema, [str(i) for i in range(len(rows))], problems)
         assert not problems
+        assert not faulty
         assert [(t.time, t.event) for t in found if t] == [(float(t), e is observed) for t, e in rows]
 
 
@@ -131,7 +134,7 @@ def test_a_cell_as_text_is_read_back(cell: float | int | str) -> None:
     assert text == text.strip()
     if isinstance(cell, float):
         assert float(text) == cell
-    assert as_texts(pd.Series([cell], dtype=object), ("",)) == [text or None]
+    assert as_texts(pd.Series([cell], dtype=object), CellForm()) == [text or None]
 
 
 @settings(deadline=None)  # the first example imports scikit-survival

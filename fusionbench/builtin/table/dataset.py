@@ -43,6 +43,8 @@ class Table(Dataset):
         return Path(self.options.file).expanduser()
 
     def info(self) -> DatasetInfo:
+        from fusionbench.builtin.table.doubts import doubts
+
         files = self._files
         outcome = files.schema.outcome
         return DatasetInfo(
@@ -53,13 +55,14 @@ class Table(Dataset):
             licence=files.schema.licence,
             checksums=dict(files.checksums),
             notes=files.notes,
+            warnings=tuple(doubts(files)),
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
         """One case a row of the case table, in its order.
 
         Raises:
-            DataError: all that is wrong with the TOML, or else with the files it names.
+            FaultyCohort: all that is wrong with the TOML, or else with the files it names.
             SuiteError: for unit="slide": outcomes are of cases here.
         """
         if unit != "patient":
@@ -76,8 +79,14 @@ class Table(Dataset):
     @cached_property
     def _files(self) -> CohortFiles:
         from fusionbench.builtin.table.read import read_cohort
+        from fusionbench.data.cohort import FaultyCohort
 
-        return read_cohort(self.path)
+        files = read_cohort(self.path)
+        if files.problems:
+            rest = Table(self.options, self.home)
+            rest._files = files
+            raise FaultyCohort(str(self.path), files.problems, rest if files.cases else None)
+        return files
 
     @classmethod
     def example(cls, folder: Path) -> TableOptions:

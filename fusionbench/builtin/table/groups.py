@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
 
-from fusionbench.builtin.table.sheets import Sheet, text_of
+from fusionbench.builtin.table.cells import text_of
+from fusionbench.builtin.table.sheets import Sheet
 from fusionbench.core.types import SurvivalTarget
 from fusionbench.data.inspection.checks import like_outcome
 

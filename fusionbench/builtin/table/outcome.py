@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from fusionbench.builtin.table.cells import CellForm, suggest
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.schema import OutcomeSchema
 from fusionbench.builtin.table.sheets import Sheet
-from fusionbench.builtin.table.values import as_texts, number
+from fusionbench.builtin.table.values import as_texts, column_fixes, described
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.types import SurvivalTarget
+from fusionbench.data.fixes import Problem
 
 DAYS_PER_MONTH = 30.4375
 MONTHS: Mapping[str, float] = {
@@ -23,59 +25,97 @@ MONTHS: Mapping[str, float] = {
 
 
 def targets(
-    sheet: Sheet, schema: OutcomeSchema | None, missing: Sequence[str], problems: Problems
-) -> list[SurvivalTarget | None]:
-    """The target of each row; None where both cells are empty, and in all rows where the TOML has no outcome.
+    sheet: Sheet, schema: OutcomeSchema | None, ids: Sequence[str], problems: Problems
+) -> tuple[list[SurvivalTarget | None], frozenset[str]]:
+    """The target of each row, and the ids of cases whose cells are faulty.
+
+    A target is None where the time is empty (no follow-up), and where the TOML has no outcome.
 
     Args:
-        problems: gets one line per column and kind: no time, a value without meaning, only one of two cells filled.
+        ids: of the rows.
+        problems: gets one line per column and kind: no time, a value without meaning, a time without an event.
     """
     if schema is None or not {schema.time, schema.flag} <= set(sheet.columns):
-        return [None] * len(sheet.frame)
-    times = as_texts(sheet.frame[schema.time], missing)
-    flags = as_texts(sheet.frame[schema.flag], missing)
-    months = _months(sheet, schema, times, problems)
-    events = _events(sheet, schema, flags, problems)
-    half = [i for i in range(len(times)) if (times[i] is None) != (flags[i] is None)]
+        return [None] * len(sheet.frame), frozenset() if schema is None else frozenset(ids)
+    times = as_texts(sheet.frame[schema.time], sheet.form(schema.time))
+    flags = as_texts(sheet.frame[schema.flag], sheet.form(schema.flag))
+    months = _months(sheet, schema, times, ids, problems)
+    events = _events(sheet, schema, flags, ids, problems)
+    half = [i for i in range(len(times)) if times[i] is not None and flags[i] is None]
     if half:
-        empty, other = (schema.time, schema.flag) if times[half[0]] is None else (schema.flag, schema.time)
         problems.append(
-            f"{sheet.name}, {_row(sheet, half)}: {empty!r} is empty and {other!r} is not; fill it, or empty both and "
-            "the case has no follow-up"
+            Problem(
+                f"{sheet.name}, {_row(sheet, half)}: {schema.flag!r} is empty and {schema.time!r} is not; fill it, or "
+                "leave the case out",
+                _without(half, ids),
+            )
         )
-    return [
+    made = [
         None if month is None or event is None else SurvivalTarget(month, event)
         for month, event in zip(months, events, strict=True)
     ]
+    faulty = {ids[i] for i, target in enumerate(made) if target is None and times[i] is not None}
+    return made, frozenset(faulty)
 
 
-def _months(sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], problems: Problems) -> list[float | None]:
-    times = [None if text is None else number(text) for text in texts]
-    for what, odd in (
-        ("is no number", [i for i, t in enumerate(texts) if t is not None and times[i] is None]),
-        ("is no time", [i for i, v in enumerate(times) if v is not None and not (v >= 0 and math.isfinite(v))]),
-    ):
-        if odd:
-            problems.append(
-                f"{sheet.name}, column {schema.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} {what}; write "
-                f"{schema.unit}s since entry, 0 or more, or leave the case out"
-            )
-    return [None if value is None else value * MONTHS[schema.unit] for value in times]
+def _without(rows: Sequence[int], ids: Sequence[str]) -> Fix:
+    return Fix((), "exclude", [ids[i] for i in rows if ids[i]])
 
 
-def _events(sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], problems: Problems) -> list[bool | None]:
+def _months(
+    sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], ids: Sequence[str], problems: Problems
+) -> list[float | None]:
+    form = sheet.form(schema.time)
+    times = [None if text is None else form.number(text) for text in texts]
+    odd = [i for i, text in enumerate(texts) if text is not None and times[i] is None]
+    reading = suggest([text for text in texts if text is not None], form) if odd else None
+    advice = f"write {schema.unit}s since entry, 0 or more, or leave the case out"
+    if reading is not None:
+        where = f"{sheet.name}, column {schema.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} is no number"
+        problems.append(Problem(f"{where}; {described(reading)}", *column_fixes(schema.time, reading)))
+        times = [None if text is None else reading.form.number(text) for text in map(reading.form.text, texts)]
+    elif odd:
+        where = f"{sheet.name}, column {schema.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} is no number"
+        problems.append(Problem(f"{where}; {advice}", _without(odd, ids)))
+    wrong = [i for i, v in enumerate(times) if v is not None and not (v >= 0 and math.isfinite(v))]
+    if wrong:
+        where = f"{sheet.name}, column {schema.time!r}, {_row(sheet, wrong)}: {texts[wrong[0]]!r} is no time"
+        problems.append(Problem(f"{where}; {advice}", _without(wrong, ids)))
+    return [None if value is None or i in wrong else value * MONTHS[schema.unit] for i, value in enumerate(times)]
+
+
+def _events(
+    sheet: Sheet, schema: OutcomeSchema, texts: Sequence[str | None], ids: Sequence[str], problems: Problems
+) -> list[bool | None]:
     meaning = _meaning(schema)
     events = [None if text is None else meaning.get(_plain(text)) for text in texts]
     odd = [i for i, text in enumerate(texts) if text is not None and events[i] is None]
     if odd:
         seen = sorted({str(text) for text in texts if text is not None})
         listed = ", ".join(map(repr, seen[:6])) + (", ..." if len(seen) > 6 else "")
+        strange = list(dict.fromkeys(str(texts[i]) for i in odd))
+        same = {text: alike for text in strange if (alike := _spelt(text, schema)) is not None}
+        unknown = [i for i in odd if texts[i] not in same]
+        fixes = [Fix(("column", schema.flag), "replace", same)] if same else []
+        fixes += [_without(unknown, ids)] if unknown and len(unknown) < len(texts) / 2 else []
         problems.append(
-            f"{sheet.name}, column {schema.flag!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} says neither observed nor "
-            f"censored; the column has {len(seen)} values ({listed}): say which mean what with observed = [...] and "
-            "censored = [...] under [outcome]"
+            Problem(
+                f"{sheet.name}, column {schema.flag!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} says neither observed "
+                f"nor censored; the column has {len(seen)} values ({listed}): say which mean what with observed = "
+                "[...] and censored = [...] under [outcome]",
+                *fixes,
+            )
         )
+        events = [meaning.get(_plain(same[t])) if t in same else e for t, e in zip(texts, events, strict=True)]
     return events
+
+
+def _spelt(text: str, schema: OutcomeSchema) -> str | None:
+    """The value of the outcome that a text is but for case and spaces."""
+    said = map(str, (*schema.observed, *schema.censored))
+    return next(
+        (value for value in said if "".join(value.split()).casefold() == "".join(text.split()).casefold()), None
+    )
 
 
 def _meaning(schema: OutcomeSchema) -> dict[str, bool]:
@@ -89,10 +129,10 @@ def _meaning(schema: OutcomeSchema) -> dict[str, bool]:
 
 def _plain(text: str) -> str:
     """1, 1.0 and True are one value."""
-    value = number(text)
+    value = CellForm().number(text)
     return text if value is None else f"{value:g}"
 
 
 def _row(sheet: Sheet, rows: Sequence[int]) -> str:
-    more: Any = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
     return f"row {sheet.frame.index[rows[0]]}{more}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -18,10 +19,9 @@ from pydantic import (
     model_validator,
 )
 
+from fusionbench.builtin.table.cells import CellForm
 from fusionbench.core.errors import DataError, did_you_mean, file_problem
-
-SHOWN = 20
-"""Problems listed in a message; of more, the number is given."""
+from fusionbench.data.cohort import FaultyCohort
 
 
 def _several(value: Any) -> Any:
@@ -45,15 +45,77 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class _Cells(_Strict):
+    decimal: str | None = Field(None, min_length=1, max_length=1)
+    thousands: str | None = Field(None, max_length=1)
+    units: Texts = ()
+    missing: Texts = ()
+
+    @model_validator(mode="after")
+    def _check_signs(self) -> Self:
+        if self.thousands and self.thousands == (self.decimal or "."):
+            raise ValueError(f"decimal and thousands are both {self.thousands!r}; name two signs")
+        return self
+
+    def over(self, form: CellForm) -> CellForm:
+        """A form with what is said here in place of what the form says; units and missing cells are added to its."""
+        return replace(
+            form,
+            decimal=form.decimal if self.decimal is None else self.decimal,
+            thousands=form.thousands if self.thousands is None else self.thousands,
+            units=(*form.units, *self.units),
+            missing=form.missing | frozenset(self.missing),
+        )
+
+
+class ColumnSchema(_Cells):
+    """Table `[column.NAME]`: how the cells of a column are written, in every table that has a column of that name.
+
+    Attributes:
+        decimal: sign before the fraction.
+        thousands: sign between groups of three digits; `""` = none.
+        units: texts before or behind the numbers, such as `%` or `kg`; the number is read as it stands.
+        missing: cells that mean "not known" in this column, besides those of the file.
+        replace: cells as written, and what they stand for; `""` means "not known".
+    """
+
+    replace: Mapping[str, str] = Field(default_factory=dict)
+
+    def over(self, form: CellForm) -> CellForm:
+        """As `_Cells.over`, with the cells to replace."""
+        return replace(super().over(form), replace=dict(self.replace))
+
+
+class FileSchema(_Cells):
+    """Table `[file."NAME"]`: how one table is written, where that differs from the others.
+
+    Attributes:
+        separator: between the cells of CSV files.
+        encoding: of its text, such as "cp1252"; UTF-8 and files with a byte order mark need none.
+        sheet: name of the sheet of a spreadsheet; needed where it has several.
+        transposed: its rows are columns and its columns are cases, as in a matrix of genes x samples.
+        decimal: sign before the fraction.
+        thousands: sign between groups of three digits; `""` = none.
+        units: texts before or behind the numbers, such as `%` or `kg`; the number is read as it stands.
+        missing: cells that mean "not known" in this file, besides those of the whole TOML.
+    """
+
+    separator: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str | None = None
+    sheet: str | None = None
+    transposed: bool = False
+
+
 class OutcomeSchema(_Strict):
     """Table `[outcome]`: follow-up times, and whether they ended with the event.
 
     Attributes:
         time: column of the follow-up.
         unit: of that column; the harness has months (a day is 1/30.4375 of one).
-        event: column in which 1 = the event was observed; or
-        censorship: column in which 1 = the follow-up ended without it. One of the two.
-        observed, censored: which cells mean what, where they are not 1 and 0.
+        event: column in which 1 = the event was observed; this key or `censorship`, not both.
+        censorship: column in which 1 = the follow-up ended without the event.
+        observed: cells that mean that the event was observed, where they are not 1 and 0.
+        censored: cells that mean that the follow-up ended without the event; both keys or neither.
         endpoint: for titles.
     """
 
@@ -90,19 +152,23 @@ class ModalitySchema(_Strict):
     """Table `[modality.NAME]`: where the values of one modality are.
 
     Attributes:
-        columns, prefix, suffix: names, beginnings and endings of its columns; a column that matches any is taken.
+        columns: names of its columns; a column that matches a name, a prefix or a suffix is taken.
+        prefix: beginnings of the names of its columns.
+        suffix: endings of the names of its columns.
         exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
         groups: named groups of columns, for models that have a branch a group; or a file of gene names, a column a
             group or a GMT.
-        table, id: another table with one row a case, and its column of case ids; all its other columns are taken
-            where nothing is named.
+        table: another table with one row a case; all its columns but the ids are taken where none are named.
+        id: its column of case ids; called like the case table's by default.
         bag: whether all rows of a case in that table form a bag; without it, a case has one row.
         folder: feature files, one a slide, instead of columns.
         map: table of slides and their cases; without one a file's name is the case's id.
-        slide, case: columns of the map.
+        slide: the map's column of slides.
+        case: the map's column of case ids; called like the case table's `id` by default.
         dataset: name of the array in each feature file; default: `features`, else the only one of two axes.
         unknown: what to do with rows and slides of cases that the case table does not have.
+        absent: what to do with columns that are named here and that the table does not have.
         options: of the reader (`vector` or `bag`).
     """
 
@@ -118,9 +184,10 @@ class ModalitySchema(_Strict):
     folder: str | None = None
     map: str | None = None
     slide: str = "slide"
-    case: str = "case"
+    case: str = ""
     dataset: str = ""
     unknown: Literal["refuse", "ignore"] = "refuse"
+    absent: Literal["refuse", "ignore"] = "refuse"
     options: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -148,16 +215,26 @@ class CohortSchema(_Strict):
     """A cohort's TOML as a whole.
 
     Attributes:
-        table: the case table: one row a case; .csv, .tsv, .parquet, or a .zip with one of the first two.
+        table: the case table: one row a case; .csv, .tsv, .xlsx, .parquet, or a .zip with one of the first two.
         id: its column of case ids.
         group: its column of what stays on one side of a split (a patient, a site); default: the case.
         folds: its column of the number of the fold that tests a case, or of train, val and test, where a split is
             published.
         splits: files of splits with a column of ids for each part, or a folder of them, instead of a column.
+        modality: name of your choice to where the values of a modality are.
         outcome: absent for new patients, who can be predicted on only.
-        missing: cells that mean "not known".
-        separator, decimal: of CSV files.
-        title, citation, licence: printed with results.
+        exclude: ids of cases that are left out, in all tables.
+        missing: cells that mean "not known", instead of the usual ones.
+        separator: between the cells of CSV files.
+        decimal: sign before the fraction, in CSV files.
+        thousands: sign between groups of three digits.
+        units: texts before or behind numbers, such as `%` or `kg`; the number is read as it stands.
+        encoding: of text files that are not UTF-8, such as "cp1252".
+        file: name of a table to how it is written, where that differs from the others.
+        column: name of a column to how its cells are written.
+        title: of the cohort, printed with results.
+        citation: printed with results.
+        licence: printed with results.
     """
 
     table: str
@@ -170,9 +247,33 @@ class CohortSchema(_Strict):
     missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
     separator: str = Field(",", min_length=1, max_length=1)
     decimal: str = Field(".", min_length=1, max_length=1)
+    thousands: str = Field("", max_length=1)
+    units: Texts = ()
+    encoding: str = "utf-8"
+    exclude: Texts = ()
+    file: Mapping[str, FileSchema] = Field(default_factory=dict)
+    column: Mapping[str, ColumnSchema] = Field(default_factory=dict)
     title: str = ""
     citation: str = ""
     licence: str = ""
+
+    @model_validator(mode="after")
+    def _check_signs(self) -> CohortSchema:
+        if self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands are both {self.thousands!r}; name two signs")
+        return self
+
+    def file_form(self, name: str) -> FileSchema:
+        """How a table is written: what `[file."NAME"]` says, else what the top of the TOML says."""
+        of_all = {"separator": self.separator, "encoding": self.encoding}
+        said = self.file.get(name, FileSchema())
+        return said.model_copy(update={key: getattr(said, key) or value for key, value in of_all.items()})
+
+    def cell_form(self, name: str, column: str | None = None) -> CellForm:
+        """How the cells of a table, or of one of its columns, are written."""
+        form = CellForm(self.decimal, self.thousands, self.units, frozenset(self.missing))
+        form = self.file[name].over(form) if name in self.file else form
+        return self.column[column].over(form) if column is not None and column in self.column else form
 
     @model_validator(mode="after")
     def _check_folds(self) -> CohortSchema:
@@ -197,7 +298,12 @@ _PLAIN = {
     "too_short": "name one at least",
 }
 """Kinds of pydantic errors to messages that do not need Python."""
-_TABLES: Mapping[str, type[BaseModel]] = {"outcome": OutcomeSchema, "modality": ModalitySchema}
+_TABLES: Mapping[str, type[BaseModel]] = {
+    "outcome": OutcomeSchema,
+    "modality": ModalitySchema,
+    "file": FileSchema,
+    "column": ColumnSchema,
+}
 
 
 def read_schema(path: Path) -> CohortSchema:
@@ -221,16 +327,7 @@ def read_schema(path: Path) -> CohortSchema:
     try:
         return CohortSchema.model_validate(raw)
     except ValidationError as error:
-        raise data_error(path, [_line(e) for e in error.errors()]) from error
-
-
-def data_error(path: Path, problems: Sequence[str]) -> DataError:
-    """The problems of a cohort as one error: a line for a single one, else a list."""
-    if len(problems) == 1:
-        return DataError(f"{path}: {problems[0]}")
-    lines = [f"  - {problem}" for problem in problems[:SHOWN]]
-    more = [f"  - and {len(problems) - SHOWN} more"] if len(problems) > SHOWN else []
-    return DataError("\n".join([f"{path}: {len(problems)} problems", *lines, *more]))
+        raise FaultyCohort(str(path), [_line(e) for e in error.errors()]) from error
 
 
 def _line(error: Any) -> str:

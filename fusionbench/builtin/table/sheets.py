@@ -1,29 +1,39 @@
-"""Reading tables whole: CSV, TSV, parquet and zipped CSV, with the rows numbered as a spreadsheet shows them."""
+"""Reading tables whole: CSV, TSV, xlsx, parquet and zipped CSV, with the rows numbered as a spreadsheet shows them."""
 
 from __future__ import annotations
 
 import io
-import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
 
+from fusionbench.builtin.table.cells import CellForm, text_of
 from fusionbench.builtin.table.schema import CohortSchema
+from fusionbench.builtin.table.text_files import decoded, header_of, parse_cells
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError, did_you_mean, file_problem
+from fusionbench.data.fixes import Problem
 
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = (".csv", ".tsv", ".txt", ".parquet", ".zip")
+KINDS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".zip")
 NAMELESS = "column "
 """What a column without a name is called, with its number behind."""
 
 _MANY = 30  # columns; more are not all listed
 _NEAR_IDS = 2000  # more are not searched for neighbours
+_DAMAGED = (ValueError, OSError, KeyError, Warning, zipfile.BadZipFile, ParseError)
+
+
+def plain_form(column: str) -> CellForm:
+    """The usual form of cells, whatever the column."""
+    return CellForm()
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,10 +43,14 @@ class Sheet:
     Attributes:
         name: the file as the TOML names it.
         frame: its cells; the index is the row's number in the file, 1 being the header.
+        form: column to how its cells are written.
+        codes: column that was read as numbers to a cell of it that looks like a code: `007`, `1E5`.
     """
 
     name: str
     frame: pd.DataFrame
+    form: Callable[[str], CellForm] = plain_form
+    codes: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -52,12 +66,26 @@ class Sheet:
         return f"{key}: unknown column of {self.name} {column!r}; {hint} It has {len(self.columns)} columns"
 
 
-def read_sheet(folder: Path, name: str, ids: Sequence[str], schema: CohortSchema) -> Sheet:
+def read_sheet(
+    folder: Path,
+    name: str,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    schema: CohortSchema,
+    problems: list[str],
+    *,
+    transposed: bool = False,
+) -> Sheet:
     """One table.
+
+    A problem that a key of the TOML answers (another encoding, another separator, a sheet to be named) is added to the
+    problems, and the table is read as if the key were there, so that the problems behind it are found, too.
 
     Args:
         folder: where the TOML lies; `name` is relative to it.
-        ids: columns that are read as text, so that 0012 stays 0012.
+        ids: columns that are read as text, so that 0012 stays 0012. A transposed table's ids are the first of them.
+        texts: other columns that are read as text.
+        transposed: exchange rows and columns, also where the TOML does not say so.
 
     Raises:
         DataError: no such file, another format, damaged, empty, or a column without a name of its own. The message
@@ -66,25 +94,34 @@ def read_sheet(folder: Path, name: str, ids: Sequence[str], schema: CohortSchema
     path = folder / Path(name).expanduser()
     kind = path.suffix.lower()
     if kind not in KINDS:
-        hint = "; save it as CSV" if kind in (".xlsx", ".xls", ".ods") else ""
+        hint = "; save it as .xlsx or CSV" if kind in (".xls", ".ods", ".numbers") else ""
         raise DataError(f"{name}: unknown kind of table {path.suffix!r}; known are {', '.join(KINDS)}{hint}")
     try:
         data = path.read_bytes()
     except OSError as error:
         problem = file_problem(name, error, "write its path as seen from the cohort's file")
         raise DataError(f"{problem}; looked for {path.absolute()}") from error
-    content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
+    codes: dict[str, str] = {}
     try:
-        frame = _parquet(data) if kind == ".parquet" else _csv(name, content, inside, ids, schema)
-    except (ValueError, OSError, Warning) as error:
+        if kind == ".parquet":
+            frame = _parquet(data)
+        elif kind == ".xlsx":
+            frame = _excel(name, data, schema.file_form(name).sheet, problems)
+        else:
+            content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
+            tabs = Path(inside).suffix.lower() in (".tsv", ".txt")
+            frame, codes = _text(name, content, tabs, (*ids, *texts), schema, problems)
+    except _DAMAGED as error:
         raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
+    if transposed or schema.file_form(name).transposed:
+        frame, codes = _transposed(name, frame, ids[0]), {}
     frame = frame.dropna(how="all")
     if frame.empty:
         raise DataError(f"{name}: has no rows")
     for column in ids:
         if column in frame.columns:
             frame[column] = _ids(frame[column])
-    return Sheet(name, frame)
+    return Sheet(name, frame, lambda column: schema.cell_form(name, column), codes)
 
 
 def _unzipped(name: str, data: bytes) -> tuple[bytes, str]:
@@ -112,44 +149,106 @@ def _parquet(data: bytes) -> pd.DataFrame:
     return frame
 
 
-def _csv(name: str, data: bytes, inside: str, ids: Sequence[str], schema: CohortSchema) -> pd.DataFrame:
+def _excel(name: str, data: bytes, sheet: str | None, problems: list[str]) -> pd.DataFrame:
+    import warnings
+
     import pandas as pd
 
-    tabs = Path(inside).suffix.lower() in (".tsv", ".txt")
-    form: dict[str, Any] = {"sep": "\t" if tabs else schema.separator, "encoding": "utf-8-sig"}
-    header = pd.read_csv(io.BytesIO(data), header=None, nrows=1, keep_default_na=False, dtype=str, **form)
-    names = [str(cell).strip() or f"{NAMELESS}{i}" for i, cell in enumerate(header.iloc[0], 1)]
-    _check_header(name, names, form["sep"])
     with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header lose cells
-        frame: pd.DataFrame = pd.read_csv(
-            io.BytesIO(data),
-            names=names,
-            header=0,
-            index_col=False,
-            dtype={column: str for column in ids if column in names},
-            na_values=list(schema.missing),
-            keep_default_na=False,
-            skip_blank_lines=False,
-            skipinitialspace=True,
-            decimal=schema.decimal,
-            low_memory=False,
-            **form,
+        warnings.simplefilter("ignore")  # of openpyxl: about colours and lists of choices, which are not read
+        try:
+            book = pd.ExcelFile(io.BytesIO(data), engine="openpyxl")
+        except ImportError as error:
+            raise DataError(
+                f"{name}: spreadsheets need openpyxl; install it with: pip install 'fusionbench[excel]', or save CSV"
+            ) from error
+        if sheet is not None and sheet not in book.sheet_names:
+            raise DataError(f"{name}: {did_you_mean('sheet', sheet, map(str, book.sheet_names))}")
+        pages = {
+            str(page): book.parse(page, header=None, dtype=object, keep_default_na=False, na_values=[""])
+            for page in ([sheet] if sheet is not None else book.sheet_names)
+        }
+    filled = [page for page, cells in pages.items() if not cells.empty] or list(pages)
+    if len(filled) > 1:
+        problems.append(
+            Problem(
+                f"{name}: has {len(filled)} sheets ({', '.join(map(repr, filled))}); name the one to read: sheet = "
+                f'"{filled[0]}" under [file."{name}"]',
+                Fix(("file", name), "sheet", filled[0]),
+            )
         )
+    cells = pages[filled[0]]
+    if cells.empty:
+        raise DataError(f"{name}: has no rows")
+    names = column_names([text_of(cell) for cell in cells.iloc[0]])
+    _check_names(name, names)
+    frame = cells.iloc[1:].set_axis(names, axis=1)
     frame.index = pd.RangeIndex(2, len(frame) + 2)
-    return frame
+    return typed(frame)
 
 
-def _check_header(name: str, names: Sequence[str], separator: str) -> None:
+def _text(
+    name: str, data: bytes, tabs: bool, texts: Sequence[str], schema: CohortSchema, problems: list[str]
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """A CSV or TSV file, and its columns of numbers that look like codes."""
+    form = schema.file_form(name)
+    content = decoded(name, data, str(form.encoding), problems)
+    cells = schema.cell_form(name)
+    separator = "\t" if tabs else str(form.separator)
+    names = column_names(header_of(content, separator))
+    other = next((s for s in (",", ";", "\t", "|") if s != separator and s in names[0]), None)
+    if len(names) == 1 and other is not None:
+        problems.append(
+            Problem(
+                f"{name}: one column only, {names[0][:60]!r}; if its cells are separated by {other!r}, say separator = "
+                f"{other!r} in the TOML (and decimal = ',' for numbers such as 3,5)",
+                Fix(("file", name), "separator", other),
+            )
+        )
+        separator = other
+        names = column_names(header_of(content, separator))
+    _check_names(name, names)
+    return parse_cells(content, separator, names, texts, cells)
+
+
+def _transposed(name: str, frame: pd.DataFrame, id_: str) -> pd.DataFrame:
+    """Rows and columns exchanged: the first column has the names of columns, and the header the cases' ids."""
+    import pandas as pd
+
+    names = [text_of(cell) for cell in frame.iloc[:, 0]]
+    kept = [i for i, column in enumerate(names) if column]
+    names = [names[i] for i in kept]
+    _check_names(name, [id_, *names])
+    values = frame.iloc[kept, 1:]
+    numeric = all(pd.api.types.is_numeric_dtype(kind) for kind in values.dtypes)
+    turned = pd.DataFrame(values.to_numpy(dtype=float if numeric else object).T, columns=names)
+    turned.insert(0, id_, [str(column) for column in values.columns])
+    turned.index = pd.RangeIndex(2, len(turned) + 2)  # of the file's columns, the first of which has the names
+    return turned if numeric else typed(turned)
+
+
+def typed(frame: pd.DataFrame) -> pd.DataFrame:
+    """Columns of objects that hold numbers alone as columns of numbers."""
+    import pandas as pd
+
+    made = {}
+    for i, name in enumerate(frame.columns):
+        column = frame.iloc[:, i]
+        known = column.dropna()
+        number = known.map(lambda cell: isinstance(cell, (int, float)) and not isinstance(cell, bool))
+        made[name] = column.astype(float) if len(known) and number.all() else column.infer_objects()
+    return pd.DataFrame(made, index=frame.index)
+
+
+def column_names(cells: Sequence[str]) -> list[str]:
+    """The names in a header, without spaces around them; an empty one is called by its number."""
+    return [cell.strip() or f"{NAMELESS}{i}" for i, cell in enumerate(cells, 1)]
+
+
+def _check_names(name: str, names: Sequence[str]) -> None:
     twice = [column for column, n in Counter(names).items() if n > 1]
     if twice:
         raise DataError(f"{name}: {count(len(twice), 'column name')} used twice, the first is {twice[0]!r}; rename one")
-    other = next((s for s in (",", ";", "\t") if s != separator and s in names[0]), None)
-    if len(names) == 1 and other is not None:
-        raise DataError(
-            f"{name}: one column only, {names[0][:60]!r}; if its cells are separated by {other!r}, say separator = "
-            f"{other!r} in the TOML (and decimal = ',' for numbers such as 3,5)"
-        )
 
 
 def _ids(column: pd.Series[Any]) -> pd.Series[Any]:
@@ -158,15 +257,6 @@ def _ids(column: pd.Series[Any]) -> pd.Series[Any]:
 
     # A series of texts would turn None into NaN, so this one holds objects.
     return pd.Series([text_of(cell) or None for cell in column], column.index, dtype=object)
-
-
-def text_of(cell: Any) -> str:
-    """A cell as a spreadsheet shows it, without spaces around it; a whole number that is stored as 12.0 is 12."""
-    import pandas as pd
-
-    if pd.isna(cell):
-        return ""
-    return repr(float(cell)).removesuffix(".0") if isinstance(cell, float) else str(cell).strip()
 
 
 def _reason(error: BaseException) -> str:

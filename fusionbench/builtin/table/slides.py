@@ -11,8 +11,10 @@ from fusionbench.builtin.instances import NO_INSTANCE, as_float32, check_instanc
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, examples, nearest
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError
 from fusionbench.data.feature_files import FORMATS, feature_files, fingerprint, read_arrays
+from fusionbench.data.fixes import Problem
 
 READ_WHOLE = 1 << 29
 """Bytes of a folder up to which loading the cohort checks every value; of larger folders, `data check` does."""
@@ -65,8 +67,8 @@ def read_folder(
         problems += [f"{where}: {line}" for line in strangers]
     else:
         aside = notes if schema.unknown == "ignore" else problems
-        lines = (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))
-        aside += [f"{where}: {line}" for line in lines]
+        left = (*_unmapped(schema, files, owner), *_unknown(schema, files, owner, cases))
+        aside += [Problem(f"{where}: {line}", Fix(("modality", name), "unknown", "ignore")) for line in left]
         notes += [f"{where}: {line}" for line in _absent(schema, files, owner, cases)]
     of_case: dict[str, tuple[Path, ...]] = {}
     for slide, path in files.items():

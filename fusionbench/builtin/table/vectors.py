@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusionbench.builtin.table.cells import Reading
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, examples, nearest
 from fusionbench.builtin.table.values import Cells, numbers
+from fusionbench.core.data_warning import Fix
 from fusionbench.core.types import ModalityUse
+from fusionbench.data.fixes import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -27,11 +30,13 @@ class Vectors:
     Attributes:
         of_case: case to its (column,) float64, or for a bag (row, column); a case without any known cell lacks it.
         notes: one line where rows were ignored.
+        readings: column of texts that look like numbers to what would read them so.
     """
 
     use: ModalityUse
     of_case: Mapping[str, Floats]
     notes: tuple[str, ...]
+    readings: Mapping[str, Reading]
 
 
 def read_ids(
@@ -75,7 +80,6 @@ def read_vectors(
     columns: Sequence[str],
     groups: Mapping[str, tuple[str, ...]],
     cases: Sequence[str],
-    missing: Sequence[str],
     problems: Problems,
 ) -> Vectors:
     """The values of a modality's columns, by case: a vector, or a bag of all rows of the case, in the table's order.
@@ -83,9 +87,8 @@ def read_vectors(
     Args:
         ids: of the table's rows; `cases`: of the case table.
         groups: of the columns.
-        missing: texts that stand for "not known".
     """
-    cells = numbers(sheet, columns, schema.categorical, missing, problems)
+    cells = numbers(sheet, columns, schema.categorical, problems, name)
     known, notes = frozenset(cases), []
     unknown = [(row, id_) for row, id_ in zip(sheet.frame.index, ids, strict=True) if id_ and id_ not in known]
     if unknown:
@@ -101,22 +104,28 @@ def read_vectors(
             notes.append(f"{line}: ignored")
         else:
             near = nearest(id_, cases)
-            problems.append(f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"')
+            problems.append(
+                Problem(
+                    f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"',
+                    Fix(("modality", name), "unknown", "ignore"),
+                )
+            )
     having = np.flatnonzero(~np.isnan(cells.values).all(axis=1)).tolist()
     if schema.bag:
         problems += _not_whole(name, sheet, columns, cells, having)
-        return Vectors(*_bags(schema, columns, cells, [i for i in having if ids[i] in known], ids), tuple(notes))
+        use, bags = _bags(schema, columns, cells, [i for i in having if ids[i] in known], ids)
+        return Vectors(use, bags, tuple(notes), cells.readings)
     use = ModalityUse(
         "vector",
         len(columns),
         options=dict(schema.options),
         features=tuple(columns),
         categorical=cells.categorical,
-        groups=groups,
-        level_names=cells.level_names,
+        groups={group: there for group, names in groups.items() if (there := tuple(c for c in names if c in columns))},
+        levels=cells.levels,
     )
     of_case = {ids[i]: cells.values[i] for i in having if ids[i] in known}
-    return Vectors(use, of_case, tuple(notes))
+    return Vectors(use, of_case, tuple(notes), cells.readings)
 
 
 def _bags(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fusionbench.core.data_warning import DataWarning, Fix
+from fusionbench.data.cohort import listed
 from fusionbench.data.inspection.duplicates import copied, shared_prefixes, twins
 from fusionbench.data.inspection.leakage import (
     REVEALING,
@@ -28,23 +29,31 @@ if TYPE_CHECKING:
     from fusionbench.data.inspection.contents import Content
 
 Kind = Literal[
-    "time-zero",
-    "time-unit",
     "censorship-reversed",
-    "no-modality",
-    "few-groups",
+    "predicts-event",
+    "predicts-time",
+    "filled-by-event",
+    "level-of-event",
+    "equal-cases",
     "group-astride",
     "shared-prefix",
-    "equal-cases",
     "equal-outcomes",
     "named-like-outcome",
-    "predicts-event",
-    "filled-by-event",
-    "predicts-time",
-    "level-of-event",
-    "constant",
+    "time-unit",
+    "texts-for-numbers",
+    "dates",
+    "spelling",
+    "unknown-level",
+    "numbers-for-codes",
+    "rare-modality",
+    "few-groups",
+    "no-modality",
+    "time-zero",
     "id-like",
+    "single-case",
+    "constant",
 ]
+"""Kinds of warnings, the most harmful first: leakage, then numbers that mean something else, then what is of no use."""
 LEAKS: tuple[Kind, ...] = (
     *("censorship-reversed", "group-astride", "shared-prefix", "equal-cases", "equal-outcomes", "named-like-outcome"),
     *("predicts-event", "filled-by-event", "predicts-time", "level-of-event"),
@@ -67,6 +76,8 @@ longest followed have it, too: where three of four patients die, those followed 
 TCGA, whose deaths come late, this is the only sign."""
 MIN_EVENTS = 10
 """Cases with and without event from which on these two numbers mean something."""
+MIN_HAVING = 10
+"""Cases with a modality below which it is warned about: two in each of the usual five folds."""
 MIN_GROUPS = 5
 """Each of the usual five folds needs a group."""
 OUTCOME_WORDS = frozenset(
@@ -82,23 +93,6 @@ ID_LEVELS, MIN_ID_CASES = 0.9, 10
 """A categorical column is like an id with so many levels per case, among at least so many cases."""
 
 
-@dataclass(frozen=True)
-class DataWarning:
-    """Something about a cohort that may be right and mostly is not.
-
-    Attributes:
-        kind: a name that programs can rely on; docs/own-data.md says when each is given.
-        where: the modality, or `follow-up`, `cases`, `folds`.
-        text: what was seen, with numbers, and what to do; one line, which names the first few of `names`.
-        names: every column, case or group that it is about.
-    """
-
-    kind: Kind
-    where: str
-    text: str
-    names: tuple[str, ...] = ()
-
-
 def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
     """Warnings about times and events: zeros, the unit, and whether events and censorings are exchanged."""
     targets = cohort.targets
@@ -109,9 +103,10 @@ def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
         yield DataWarning(
             "time-zero",
             "follow-up",
-            f"{len(at_zero)} of {len(time)} cases have a time of 0 ({_listed(at_zero)}): they died or were lost on the "
+            f"{len(at_zero)} of {len(time)} cases have a time of 0 ({listed(at_zero)}): they died or were lost on the "
             "day of entry, or their time is not known; exclude them if it is not",
             tuple(at_zero),
+            (Fix((), "exclude", at_zero),),
         )
     yield from _check_unit(time)
     yield from check_censorship(time, event)
@@ -174,16 +169,18 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
         yield DataWarning(
             "no-modality",
             "cases",
-            f"{len(without)} of {len(cohort.cases)} cases have no modality at all ({_listed(without)}): they leave "
+            f"{len(without)} of {len(cohort.cases)} cases have no modality at all ({listed(without)}): they leave "
             "training and get the average training risk at test; exclude them if that is not wanted",
             tuple(without),
+            (Fix((), "exclude", without),),
         )
+    yield from _rare_modalities(cohort)
     groups = Counter(case.group for case in cohort.cases)
     if len(groups) < MIN_GROUPS:
         yield DataWarning(
             "few-groups",
             "cases",
-            f"{len(groups)} groups ({_listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
+            f"{len(groups)} groups ({listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
             "stays on one side of a split",
             tuple(sorted(groups)),
         )
@@ -195,11 +192,27 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             "shared-prefix",
             "cases",
             f"{n} of {len(cohort.cases)} cases share the beginning of their id with a case of another group "
-            f"({first!r}: {_listed(ids)}): if it is the patient's, name the patient under `group`, or a patient stands "
+            f"({first!r}: {listed(ids)}): if it is the patient's, name the patient under `group`, or a patient stands "
             "on both sides of a split",
             tuple(i for ids in several.values() for i in ids),
         )
     yield from _check_folds(cohort)
+
+
+def _rare_modalities(cohort: Cohort) -> Iterator[DataWarning]:
+    """Modalities of so few cases that some of the usual folds have none of them in training, or none in test."""
+    n = len(cohort.cases)
+    for name in cohort.modalities:
+        have = [case.id for case in cohort.cases if name in case.refs]
+        if len(have) < min(n, MIN_HAVING):
+            yield DataWarning(
+                "rare-modality",
+                name,
+                f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
+                f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
+                "check the ids, or leave it out of `modalities`",
+                tuple(have),
+            )
 
 
 def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
@@ -220,28 +233,32 @@ def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
             "group-astride",
             "folds",
             f"{len(shared)} of {len(cohort.folds or ())} published folds have groups in both train and test, fold "
-            f"{number} {_listed(both)}; fold_source = 'published' will refuse it",
+            f"{number} {listed(both)}; fold_source = 'published' will refuse it",
             tuple(dict.fromkeys(name for of_fold in shared.values() for name in of_fold)),
         )
 
 
-def check_columns(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
+def check_columns(contents: Mapping[str, Content], answered: Collection[tuple[str, str]] = ()) -> Iterator[DataWarning]:
     """Warnings about the columns of tables that know the outcome, are named like one, are constant or are like ids.
 
     Args:
         contents: modality to what was read of it.
+        answered: modality and column of columns that are to be read otherwise: only their names are looked at.
     """
     for name, content in contents.items():
         if content.table is None:
             continue
+        otherwise = {column for modality, column in answered if modality == name}
         told: set[str] = set()
         for kind, (find, one, several) in _COLUMN_CHECKS.items():
-            columns = [c for c in find(content) if kind not in _OF_OUTCOME or c not in told]
+            left_out = (told if kind in _OF_OUTCOME else set()) | (otherwise if kind != "named-like-outcome" else set())
+            columns = [c for c in find(content) if c not in left_out]
             if columns:
                 told |= set(columns) if kind in _OF_OUTCOME else set()
                 number = "1 column" if len(columns) == 1 else f"{len(columns)} columns"
                 text = one if len(columns) == 1 else several
-                yield DataWarning(kind, name, f"{name}: {number} ({_listed(columns)}) {text}", tuple(columns))
+                fix = Fix(("modality", name), "exclude", list(columns))
+                yield DataWarning(kind, name, f"{name}: {number} ({listed(columns)}) {text}", tuple(columns), (fix,))
 
 
 def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
@@ -262,7 +279,7 @@ def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
                 "equal-cases",
                 name,
                 f"{name}: {len(involved)} of {len(content.cases)} cases have {what} equal or nearly equal to those of "
-                f"a case of another group ({_listed([' and '.join(pair) for pair in ids])}): if they are one patient, "
+                f"a case of another group ({listed([' and '.join(pair) for pair in ids])}): if they are one patient, "
                 "name the patient under `group`, or exclude the copies",
                 involved,
             )
@@ -291,7 +308,7 @@ def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Ite
             "equal-outcomes",
             "cases",
             f"{len(ids)} of {len(cohort.cases)} cases have the follow-up and all values of a case of another group "
-            f"({_listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
+            f"({listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
             "`group`, or a patient stands on both sides of a split",
             ids,
         )
@@ -364,9 +381,3 @@ _COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] =
 
 _OF_OUTCOME: tuple[Kind, ...] = ("predicts-event", "filled-by-event", "predicts-time", "level-of-event")
 """A column that reveals the outcome in several ways is told once."""
-
-
-def _listed(names: list[str], most: int = 4) -> str:
-    """The first few names, quoted."""
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more

@@ -68,19 +68,14 @@ class Content:
         return use.features or tuple(map(str, range(use.dim)))
 
 
-def read_all(cohort: Cohort) -> Mapping[str, Content]:
+def read_all(cohort: Cohort, problems: list[str]) -> Mapping[str, Content]:
     """Modality to what was read of it.
 
-    Raises:
-        DataError: a list of the cases whose values cannot be used.
+    Args:
+        problems: gets a line for each case whose values cannot be used; the case is left out.
     """
-    problems: list[str] = []
     contents = {name: _read(modality, cohort, problems) for name, modality in cohort.modalities.items()}
-    if len(problems) == 1:
-        raise DataError(f"{cohort.label}: {problems[0]}")
-    if problems:
-        raise DataError("\n  - ".join([f"{cohort.label}: {len(problems)} problems", *problems]))
-    return contents
+    return {name: content for name, content in contents.items() if content.cases}
 
 
 def read_small(cohort: Cohort) -> Mapping[str, Content]:
@@ -101,17 +96,17 @@ def _size(name: str, cohort: Cohort) -> int:
 
 
 def _read(modality: Modality, cohort: Cohort, problems: list[str]) -> Content:
-    have = tuple(case for case in cohort.cases if modality.label in case.refs)
-    sizes, rows = [], []
+    have, sizes, rows = [], [], []
     vector = modality.kind == "vector"
-    for case in have:
+    for case in (case for case in cohort.cases if modality.label in case.refs):
         try:
             values = modality.load(case.refs[modality.label]).values
         except DataError as error:
             problems.append(f"case {case.id!r}, modality {modality.label!r}: {error}")
             continue
+        have.append(case)
         sizes.append(len(values))
         rows.append(values[0] if vector else bag_summary(values))
     table = np.array(rows, dtype=np.float64)
     of_kind = (table, None) if vector else (None, table)
-    return Content(modality, have, np.array(sizes, dtype=np.int64), *of_kind)
+    return Content(modality, tuple(have), np.array(sizes, dtype=np.int64), *of_kind)

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusionbench.data.inspection.levels import levels_of
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusionbench.data.cohort import Cohort
     from fusionbench.data.inspection.contents import Content
+    from fusionbench.data.inspection.levels import Levels
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,7 @@ class ModalityFacts:
         have, lack: number of cases.
         missing_cells: share of empty cells among the cases that have it; None for bags.
         instances: smallest, median and largest number per case, for bags.
+        levels: each categorical column to its levels, as people wrote them, with the number of their cases.
     """
 
     name: str
@@ -50,6 +54,7 @@ class ModalityFacts:
     lack: int
     missing_cells: float | None
     instances: tuple[int, float, int] | None
+    levels: Levels
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,9 @@ def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
     )
 
 
+SHOWN_LEVELS = 12
+"""Levels of a column that are printed; `--json` has all."""
+
 _ROUNDING = 1e-9
 """Larger than any rounding error of a product over cases, smaller than any step of a real curve."""
 
@@ -129,6 +137,7 @@ def _modality(content: Content, n: int) -> ModalityFacts:
         lack=n - have,
         missing_cells=None if table is None else float(np.isnan(table).mean()),
         instances=None if table is not None else (int(sizes.min()), float(np.median(sizes)), int(sizes.max())),
+        levels=levels_of(content),
     )
 
 
@@ -142,6 +151,7 @@ def lines(facts: Facts) -> Iterator[str]:
     yield _follow_up(facts.follow_up)
     for modality in facts.modalities:
         yield _modality_line(modality)
+        yield from (_levels_line(column, levels) for column, levels in modality.levels.items())
     yield f"{facts.complete} cases have every modality"
     if facts.without_modality:
         yield f"{facts.without_modality} cases have no modality at all; they get the average training risk"
@@ -167,3 +177,9 @@ def _modality_line(facts: ModalityFacts) -> str:
     if facts.instances is not None:
         return f"{line}; {facts.instances[0]} to {facts.instances[2]} instances a case, median {facts.instances[1]:g}"
     return line
+
+
+def _levels_line(column: str, levels: Mapping[str, int]) -> str:
+    shown = ", ".join(f"{text!r} {n}" for text, n in list(levels.items())[:SHOWN_LEVELS])
+    more = f" and {len(levels) - SHOWN_LEVELS} more" if len(levels) > SHOWN_LEVELS else ""
+    return f"  {column}: {len(levels)} level{'' if len(levels) == 1 else 's'}: {shown}{more}"

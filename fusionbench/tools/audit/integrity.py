@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.cell_result import CellResult, Score
 from fusionbench.core.plugin_source import source_of
-from fusionbench.execution.evaluate import score_patterns
-from fusionbench.execution.run_cell import cell_columns, targets_of
+from fusionbench.execution.run_cell import cell_columns
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
@@ -20,6 +18,7 @@ from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
 from fusionbench.suites.lock import is_older
 from fusionbench.suites.provenance import COMPUTED, differences
+from fusionbench.tools.rescore import NEEDS_CURVES, score_stored
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 SCORE_TOLERANCE = 1e-6
 """How far a recomputed score may lie from the stored one: other processors add in another order."""
-_NEEDS_CURVES = "the model predicts risks, not survival probabilities"
 
 
 @dataclass(frozen=True)
@@ -118,10 +116,15 @@ def scores(
     """Each stored score follows from the stored predictions and the cohort's follow-up."""
     findings, recomputed, left_out = [], 0, 0
     for stored in results:
-        again = {(s.pattern, s.metric): s for s in rescored(stored, cohorts, metrics)}
+        again = {
+            (s.pattern, s.metric): s
+            for s in score_stored(
+                stored.cell, stored.result, cohorts[str(stored.cell.dataset), stored.cell.unit], metrics
+            )
+        }
         for score in stored.result.scores:
             now = again.get((score.pattern, score.metric))
-            if now is None or (now.reason == _NEEDS_CURVES and score.reason != now.reason):
+            if now is None or (now.reason == NEEDS_CURVES and score.reason != now.reason):
                 left_out += 1
                 continue
             recomputed += 1
@@ -132,35 +135,6 @@ def scores(
     if left_out:
         counted += f" ({left_out} more need curves at a model's own times, which are stored of the pattern full only)"
     return verdict("scores follow from the stored predictions", findings, counted)
-
-
-def rescored(
-    stored: StoredResult, cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
-) -> list[Score]:
-    """The scores of a cell, from its stored predictions.
-
-    Raises:
-        ResultsError: a predicted case is not of the cohort.
-    """
-    cell, cohort = stored.cell, cohorts[str(stored.cell.dataset), stored.cell.unit]
-    tested = [p for p in stored.result.predictions if p.split == "test"]
-    if unknown := {i for p in tested for i in p.prediction.ids} - cohort.targets.keys():
-        raise ResultsError(f"{cell.label}: predicts {min(unknown)!r}, which is not of the cohort")
-    test = targets_of(cohort, tested[0].prediction.ids, ())
-    train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
-    found = []
-    for name, metric in metrics.items():
-        if name in cell.metrics:
-            shown = tested if metric.horizon == "tau" else [_at_own_times(p, stored.result.curves) for p in tested]
-            found += score_patterns({name: metric}, shown, test, train, cell.tau)
-    return found
-
-
-def _at_own_times(made: PatternPrediction, curves: Mapping[str, Any]) -> PatternPrediction:
-    """With curves at the model's own times, which are stored of the pattern `full`; else with risks alone."""
-    own = curves if made.pattern == "full" else {}
-    prediction = replace(made.prediction, survival=own.get("survival"), times=own.get("times"))
-    return replace(made, prediction=prediction)
 
 
 def same_score(stored: Score, now: Score) -> bool:

@@ -324,14 +324,17 @@ def written(name: str, content: bytes) -> Callable[[Path], None]:
     return spoil
 
 
+ODD_NUMBERS = ("1_0", "0x1F", "inf", "１２", "١٢", "12:30", "1e", "- 5", "1d5", "(5)")
+"""What Python or a spreadsheet reads as a number, or a person might, and what is none here."""
 ONE = [
     # time and event
     (cell("patients.csv", (4, "days", "lost")), "patients.csv, column 'days', row 6: 'lost' is no number; write days"),
-    (cell("patients.csv", (4, "days", "-3"), (6, "days", "inf")), "column 'days', row 6 and 1 more: '-3' is no time"),
+    (cell("patients.csv", (4, "days", "-3"), (6, "days", "-1")), "column 'days', row 6 and 1 more: '-3' is no time"),
+    *((cell("patients.csv", (4, "days", odd)), f"column 'days', row 6: {odd!r} is no number") for odd in ODD_NUMBERS),
     (cell("patients.csv", (4, "status", "gone")), "column 'status', row 6: 'gone' says neither observed nor censored"),
     (cell("patients.csv", (4, "status", "gone")), "the column has 3 values ('alive', 'dead', 'gone')"),
     (words('observed = "dead"\ncensored = "alive"\n', ""), "row 2 and 29 more: '"),
-    (cell("patients.csv", (4, "days", "")), "patients.csv, row 6: 'days' is empty and 'status' is not"),
+    (cell("patients.csv", (4, "status", "")), "patients.csv, row 6: 'status' is empty and 'days' is not"),
     (words('unit = "day"', 'unit = "days"'), "outcome.unit: Input should be 'day', 'week', 'month' or 'year'"),
     (words('event = "status"', 'event = "status"\ncensorship = "status"'), "outcome: name one column: event (1 = obs"),
     (words('observed = "dead"\n', ""), "outcome: give both observed and censored"),
@@ -353,10 +356,10 @@ ONE = [
     # files
     (words("patients.csv", "patient.csv"), "patient.csv: cannot be read (No such file or directory); looked for /"),
     (
-        words("patients.csv", "patients.xlsx"),
-        "unknown kind of table '.xlsx'; known are .csv, .tsv, .txt, .parquet, .zip",
+        words("patients.csv", "patients.xls"),
+        "unknown kind of table '.xls'; known are .csv, .tsv, .txt, .xlsx, .parquet, .zip; save it as .xlsx or CSV",
     ),
-    (written("p.csv", b"\xff\xfe\x00a,b\n1,2\n"), "p.csv: cannot be read as a table ('utf-8' codec can't decode"),
+    (written("p.csv", b"\xff\xfe\x00a,b\n1,2\n"), "p.csv: its first bytes say utf-16, and it is not; save it as UTF-8"),
     (written("p.parquet", b"xx"), "p.parquet: cannot be read as a table ("),
     (written("p.zip", b"xx"), "p.zip: no readable zip ("),
     (written("p.csv", b""), "p.csv: cannot be read as a table (No columns to parse from file)"),

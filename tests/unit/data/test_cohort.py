@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from fusionbench import Case, DataError, Dataset, DatasetInfo, Fold, ModalityUse
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid
 from fusionbench.builtin.vector import Vector
-from fusionbench.data.cohort import Cohort, load_cohort
+from fusionbench.data.cohort import Cohort, FaultyCohort, load_cohort
 from fusionbench.testing.toys import TOYS, toy_cases
 
 READERS = {"vector": Vector, "bag": Bag, "grid": Grid}
@@ -88,11 +89,7 @@ def test_a_sound_cohort_comes_with_readers_specs_and_targets() -> None:
         (spoilt(1, refs={"omic": np.full(12, np.inf)}), "modality 'omic', case 'toy-001': column 'gene_0' is infinite"),
         (spoilt(1, refs={"image": np.zeros((0, 8))}), "modality 'image', case 'toy-001': no instance"),
         (spoilt(1, refs={"image": Path("gone.h5")}), "modality 'image', case 'toy-001': gone.h5: no such file"),
-        (
-            [replace(c, refs={**c.refs, "omic": np.where(np.arange(12) == 4, np.nan, 1.0)}) for c in spoilt(0)],
-            "modality 'omic': 1 columns have no value in any case, the first is 'gene_4'",
-        ),
-        ([replace(c, refs={"omic": c.refs["omic"]}) for c in spoilt(0)], "no case has modality 'image'"),
+        ([replace(c, refs={k: c.refs[k] for k in ("omic", "map")}) for c in spoilt(0)], "no case has modality 'image'"),
     ],
 )
 def test_each_fault_is_one_line_naming_the_place(cases: list[Case], words: str) -> None:
@@ -101,6 +98,25 @@ def test_each_fault_is_one_line_naming_the_place(cases: list[Case], words: str) 
     assert str(error.value).startswith("toy")
     assert words in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_column_without_a_value_is_noted() -> None:
+    cases = [replace(c, refs={**c.refs, "omic": np.where(np.arange(12) == 4, np.nan, 1.0)}) for c in spoilt(0)]
+    assert load(toy(cases)).info.notes == ("modality 'omic': 1 of 12 columns have no value ('gene_4'): ignored",)
+
+
+def test_all_faults_are_told_at_once_and_survive_a_worker() -> None:
+    cases = spoilt(1, target=None)
+    cases[2] = replace(cases[2], target=SurvivalTarget(-1, True))
+    cases[3] = replace(cases[3], target=None, refs={"omics": 1})
+    with pytest.raises(FaultyCohort) as error:
+        load(toy(cases))
+    assert str(pickle.loads(pickle.dumps(error.value))) == str(error.value)
+    assert str(error.value).splitlines() == [
+        "toy: 2 problems",
+        "  - 2 cases ('toy-001', 'toy-003'): no follow-up; leave the cases out (exclude), or predict on the cases",
+        "  - case 'toy-002': time is -1; give months >= 0 or leave the case out",
+    ]
 
 
 def test_an_end_on_the_day_of_entry_is_a_time() -> None:

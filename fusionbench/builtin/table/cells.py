@@ -1,0 +1,160 @@
+"""How cells are written: decimal sign, thousands, units, texts that mean "not known"; and what looks like numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from typing import Any
+
+NEARLY = 0.9
+"""Share of the texts of a column that a form has to read as numbers, for the column to look like numbers."""
+
+_SPACES = dict.fromkeys(map(ord, "\u00a0\u202f\u2009"), " ")
+_MINUS = {ord("\u2212"): "-"}
+_BODY = re.compile(r"[+-]?[0-9][0-9., ']*?\s*([^\W\d_]+[^\W\d_/.*²³]*(?:/[^\W_]+)?[²³]?|%|°C?|)")
+"""A number and the unit behind it: letters, also by something (mg/dl, ml/min), a percent sign, degrees."""
+_FORMS = ((".", ""), (",", ""), (".", ","), (",", "."), (".", " "), (",", " "), (".", "'"), (",", "'"))
+"""Decimal sign and thousands separator, those without the latter first."""
+
+
+@dataclass(frozen=True)
+class CellForm:
+    """How the cells of a column are written.
+
+    Attributes:
+        decimal: sign before the fraction. thousands: sign between groups of three digits; empty = none.
+        units: texts that may stand before or behind a number, such as `%` and `kg`; the number is read as it stands.
+        missing: cells that mean "not known".
+        replace: cell to the cell that it stands for; an empty one means "not known".
+    """
+
+    decimal: str = "."
+    thousands: str = ""
+    units: tuple[str, ...] = ()
+    missing: frozenset[str] = frozenset()
+    replace: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, cell: Any) -> str | None:
+        """The cell as text without spaces around it; None where nothing is known."""
+        text = text_of(cell)
+        if isinstance(cell, float):  # a spreadsheet's number, among texts that are written otherwise
+            text = text.replace(".", self.decimal)
+        text = self.replace.get(text, text)
+        return None if not text or text in self.missing else text
+
+    def number(self, text: str) -> float | None:
+        """The number that a text is; None where it is none.
+
+        Digits are 0 to 9. `1_2`, `0x1F`, `nan` and `inf` are texts; true and false are 1 and 0.
+        """
+        if text.lower() in ("true", "false"):
+            return float(text.lower() == "true")
+        grammar = _grammar(self.decimal, self.thousands)
+        whole = text.translate(_MINUS)
+        for body in (whole, *(whole.removesuffix(unit).removeprefix(unit).strip() for unit in self.units)):
+            body = body.translate(_SPACES) if self.thousands == " " else body
+            if grammar.fullmatch(body):
+                bare = body.replace(self.thousands, "") if self.thousands else body
+                return float(bare.replace(self.decimal, "."))
+        return None
+
+
+@lru_cache
+def _grammar(decimal: str, thousands: str) -> re.Pattern[str]:
+    point = re.escape(decimal)
+    whole = "[0-9]+"
+    if thousands:
+        whole = rf"(?:[1-9][0-9]{{0,2}}(?:{re.escape(thousands)}[0-9]{{3}})+|[0-9]+)"
+    return re.compile(rf"[+-]?(?:{whole}(?:{point}[0-9]*)?|{point}[0-9]+)(?:[eE][+-]?[0-9]+)?")
+
+
+def text_of(cell: Any) -> str:
+    """A cell as a spreadsheet shows it, without spaces around it; a whole number that is stored as 12.0 is 12."""
+    import pandas as pd
+
+    if pd.isna(cell):
+        return ""
+    return repr(float(cell)).removesuffix(".0") if isinstance(cell, float) else str(cell).strip()
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A form that reads the texts of a column as numbers.
+
+    Attributes:
+        form: the form. keys: what it says that the column's own did not, as keys of a TOML.
+        example: a text that it reads. odd: texts that it does not read.
+        otherwise: another form that reads them, too, as keys; empty where there is none.
+    """
+
+    form: CellForm
+    keys: Mapping[str, Any]
+    example: str
+    odd: tuple[str, ...]
+    otherwise: Mapping[str, Any] = field(default_factory=dict)
+
+
+def suggest(texts: Sequence[str], form: CellForm) -> Reading | None:
+    """The form under which nearly all texts are numbers; None where there is none, or where all are numbers already.
+
+    Args:
+        texts: of one column, those that mean "not known" left out. form: how they are read now.
+    """
+    strange = [text for text in texts if form.number(text) is None]
+    units = _unit(strange) if strange else None
+    if units is None:
+        return None
+    signs = dict.fromkeys(((form.decimal, form.thousands), *_FORMS))
+    forms = [replace(form, decimal=d, thousands=t, units=(*form.units, *units)) for d, t in signs]
+    known = [sum(one.number(text) is not None for text in texts) for one in forms]
+    best = [one for one, n in zip(forms, known, strict=True) if n == max(known)]
+    # Groups of three digits in every text are thousands rather than fractions of three digits each.
+    chosen = next((one for one in best if all(_grouped(text, one) for text in strange)), best[0])
+    odd = list(dict.fromkeys(text for text in texts if chosen.number(text) is None))
+    # A column written in several ways: what the form does not read and another does is written as the form has it.
+    again = {
+        text: f"{value!r}".replace(".", chosen.decimal)
+        for text in odd
+        if (value := _any_number(text, forms)) is not None
+    }
+    others = [one for one in best if [one.number(t) for t in texts] != [chosen.number(t) for t in texts]]
+    keys = _keys(chosen, form) | ({"replace": again} if again else {})
+    if not keys or sum(text not in odd or text in again for text in texts) < NEARLY * len(texts):
+        return None
+    example = next(text for text in strange if text in again or text not in odd)
+    return Reading(
+        replace(chosen, replace={**form.replace, **again}),
+        keys,
+        example,
+        tuple(text for text in odd if text not in again),
+        _keys(others[0], form) if others else {},
+    )
+
+
+def _any_number(text: str, forms: Sequence[CellForm]) -> float | None:
+    return next((value for one in forms if (value := one.number(text)) is not None), None)
+
+
+def _grouped(text: str, form: CellForm) -> bool:
+    groups = rf"[+-]?[1-9][0-9]{{0,2}}({re.escape(form.thousands)}[0-9]{{3}})+"
+    return bool(form.thousands) and re.match(groups, text.translate(_SPACES)) is not None
+
+
+def _unit(strange: Collection[str]) -> tuple[str, ...] | None:
+    """What stands behind the numbers: nothing, or one unit in one or several spellings; None where units differ."""
+    matches = [_BODY.fullmatch(text.translate(_SPACES).translate(_MINUS)) for text in strange]
+    found = {match[1] for match in matches if match and match[1]}
+    return tuple(sorted(found)) if len({unit.casefold() for unit in found}) <= 1 else None
+
+
+def _keys(form: CellForm, before: CellForm) -> dict[str, Any]:
+    keys: dict[str, Any] = {}
+    if form.decimal != before.decimal:
+        keys["decimal"] = form.decimal
+    if form.thousands != before.thousands:
+        keys["thousands"] = form.thousands
+    if form.units != before.units:
+        keys["units"] = [unit for unit in form.units if unit not in before.units]
+    return keys

@@ -1,0 +1,113 @@
+"""Scores of stored cells by metrics that a suite has been given since they ran; nothing is trained anew."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.errors import ResultsError
+from fusionbench.core.guard import guarded
+from fusionbench.core.types import Member
+from fusionbench.execution import evaluate
+from fusionbench.execution.fit_context import restore_fit
+from fusionbench.execution.run_cell import fold_data, targets_of
+from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
+
+if TYPE_CHECKING:
+    from fusionbench.core.interfaces import Metric
+    from fusionbench.data.cohort import Cohort
+    from fusionbench.execution.shared import SharedResources
+    from fusionbench.results.store import Store
+
+NEEDS_CURVES = "the model predicts risks, not survival probabilities"
+"""Why a metric of curves is undefined where there are none."""
+
+
+def score_stored(cell: Cell, result: CellResult, cohort: Cohort, metrics: Mapping[str, Metric]) -> list[Score]:
+    """The scores of a cell, from its stored predictions.
+
+    Raises:
+        ResultsError: a predicted case is not of the cohort.
+    """
+    tested = [p for p in result.predictions if p.split == "test"]
+    if unknown := {i for p in tested for i in p.prediction.ids} - cohort.targets.keys():
+        raise ResultsError(f"{cell.label}: predicts {min(unknown)!r}, which is not of the cohort")
+    test = targets_of(cohort, tested[0].prediction.ids, ())
+    train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
+    found = []
+    for name, metric in metrics.items():
+        if name in cell.metrics:
+            shown = tested if metric.horizon == "tau" else [_at_own_times(p, result.curves) for p in tested]
+            found += evaluate.score_patterns({name: metric}, shown, test, train, cell.tau)
+    return found
+
+
+def _at_own_times(made: PatternPrediction, curves: Mapping[str, Any]) -> PatternPrediction:
+    """With curves at the model's own times, which are stored of the pattern `full`; else with risks alone."""
+    own = curves if made.pattern == "full" else {}
+    prediction = replace(made.prediction, survival=own.get("survival"), times=own.get("times"))
+    return replace(made, prediction=prediction)
+
+
+def with_new_metrics(
+    cell: Cell, store: Store, resources: SharedResources, versions: Mapping[str, str]
+) -> CellResult | None:
+    """A finished cell with the scores of the metrics that it lacks, or that another version scored.
+
+    They come from the stored predictions; where a metric needs curves that are not stored, the stored weights predict
+    again.
+
+    Args:
+        versions: metric to the installed version.
+
+    Returns:
+        None where the cell has no result, failed, or lacks none; also for the oracle, which has no weights to predict
+        with and costs nothing.
+    """
+    if cell.model.name == ORACLE or not store.has(cell.key) or store.record(cell.key)["status"] != "ok":
+        return None
+    result = store.load(cell.key)
+    scored = dict(result.record.get("metrics", {}))
+    lacking = [name for name in cell.metrics if scored.get(name) != versions[name]]
+    if not lacking:
+        return None
+    metrics = {name: resources.registry.metric(name)() for name in lacking}
+    cohort = resources.cohort_of(cell)
+    changes: list[str] = []
+    with guarded(f"one of the metrics {', '.join(lacking)}", changes.append):
+        new = score_stored(cell, result, cohort, metrics)
+    with_curves = {p.pattern for p in result.predictions if p.prediction.survival is not None}
+    if any(score.reason == NEEDS_CURVES and score.pattern in with_curves for score in new):
+        new = _from_weights(cell, result, cohort, metrics, store, resources)
+    kept = [score for score in result.scores if score.metric not in metrics]
+    place = {name: i for i, name in enumerate((*scored, *cell.metrics))}
+    patterns = {pattern: i for i, pattern in enumerate(dict.fromkeys(score.pattern for score in (*kept, *new)))}
+    ordered = sorted((*kept, *new), key=lambda s: (patterns[s.pattern], place[s.metric]))
+    record = {
+        **result.record,
+        "metrics": scored | {name: versions[name] for name in lacking},
+        "changed_settings": [*result.record.get("changed_settings", ()), *changes],
+    }
+    return replace(result, scores=tuple(ordered), record=record)
+
+
+def _from_weights(
+    cell: Cell,
+    result: CellResult,
+    cohort: Cohort,
+    metrics: Mapping[str, Metric],
+    store: Store,
+    resources: SharedResources,
+) -> list[Score]:
+    """The scores of what the stored weights predict, with curves at the model's own times."""
+    member = Member(cell.chosen, cell.modalities)
+    fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
+    test = fold_data(cell, cohort, resources).test
+    present = present_modalities(test.cases, cell.modalities)
+    masks = test_masks(cell, cohort.cases)
+    tested = evaluate.predict_patterns(fit.predictor, test, masks, fit.prior, present, f"model {cell.model}")
+    of_test = targets_of(cohort, cell.split.test, ())
+    of_train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
+    return evaluate.score_patterns(metrics, tested, of_test, of_train, cell.tau)

@@ -126,7 +126,8 @@ def browser(folder: Path, width: int = 1500, height: int = 1000) -> Iterator[Bro
     pictures = kept(folder)
     url = f"http://127.0.0.1:{(port := free_port())}"
     flags = [*FLAGS, f"--user-data-dir={folder / 'profile'}", f"--window-size={width},{height}"]
-    wanted = {"alwaysMatch": {"goog:chromeOptions": {"binary": CHROMIUM, "args": flags}}}
+    options = {"binary": CHROMIUM, "args": flags}
+    wanted = {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": {"script": 110_000}}}  # a busy machine
     with (folder / "chromedriver.log").open("w") as log:
         driver = subprocess.Popen([DRIVER, f"--port={port}"], stdout=log, stderr=log)
         try:

@@ -242,5 +242,5 @@ def test_the_page_shows_parents_children_their_comparison_and_the_files(session:
         page.screenshot("mlflow files")
         page.open(f"{base}/#/experiments/{experiment}/runs/{suite.info.run_id}/artifacts/reports/index.html")
         page.wait("reports", "index.html")
-        page.wait_frame("Did fusion help", "Figures")
+        page.wait_frame(session.suite(SUITE).title)
         page.screenshot("mlflow report")

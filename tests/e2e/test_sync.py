@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -12,7 +14,8 @@ import pytest
 from fusionbench.report.mlflow import experiment_id, payload
 from fusionbench.report.mlflow.client import Connection
 from tests import services
-from tests.conftest import Cli
+from tests.conftest import EXAMPLE, Cli
+from tests.forking import Forked
 
 RUN = ("run", "example-faulty", "-d", "example-faulty")
 
@@ -126,6 +129,24 @@ def test_a_store_of_no_use_is_moved_aside_and_filled_again_with_every_suite(cli:
     assert tags(store, "example-faulty", payload.KIND) == {"row": 1, "fold": 4, "suite": 1}
     assert tags(store, "example-failing", payload.KIND) == {"row": 3, "fold": 6, "suite": 1}
     assert cli("sync", "example-faulty").stderr == ""
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_store_is_made_costs_a_run_nothing(cli: Cli, store: Path, tmp_path: Path) -> None:
+    store.unlink()
+    env = {**os.environ, "PYTHONPATH": str(EXAMPLE)}
+    running = Forked(RUN, tmp_path, env, tmp_path / "out", tmp_path / "err")
+    while not list(store.parent.glob("mlflow.db.new-*")):
+        assert running.poll() is None, (tmp_path / "err").read_text()
+        time.sleep(0.005)
+    os.kill(running.pid, signal.SIGINT)
+    assert running.wait(60) == 130
+    assert not store.exists()
+    ended = cli(*RUN)
+    assert ended.returncode == 0, ended.stderr
+    assert "MLflow" not in ended.stderr
+    cli("sync")
+    assert tags(store, "example-faulty", payload.KIND) == {"row": 1, "fold": 4, "suite": 1}
 
 
 def test_an_experiment_whose_files_lie_at_a_fixed_place_is_logged_again(cli: Cli, store: Path) -> None:

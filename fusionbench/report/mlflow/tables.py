@@ -36,10 +36,11 @@ def table_line(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def table_note(title: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """A suite's description: its title and as much of its table as a description holds."""
+    """A suite's description: its title and as much of its table as a description holds, without skipped rows."""
     columns = ("dataset", "model", "modalities", "variant", "pattern", "metric")
     head = [title, "", f"| {' | '.join(columns)} | mean ± sd [95 % interval] |", "|" + "---|" * (len(columns) + 1)]
-    body = ["| " + " | ".join([*(str(r[c]).replace("|", r"\|") for c in columns), _number(r)]) + " |" for r in rows]
+    ran = [row for row in rows if row["n_folds"] or row["n_failed"]]
+    body = ["| " + " | ".join([*(str(r[c]).replace("|", r"\|") for c in columns), _number(r)]) + " |" for r in ran]
     rest, room = "\n\n… and more: see table.md of the results", TAG_LENGTH - len("\n".join(head))
     if sum(len(line) + 1 for line in body) > room:
         room -= len(rest)

@@ -173,11 +173,12 @@ class _Reader:
             data = (self.path.parent / Path(file).expanduser()).read_bytes()
             self.checksums[file] = hashlib.sha256(data).hexdigest()
             found = match_columns(read_signatures(data, file), columns, f"modality.{name}", file)
-        except OSError as error:
-            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({error.strerror or error})")
-            return {}
         except DataError as error:
             self.problems.append(f"modality.{name}.groups: {error}")
+            return {}
+        except (OSError, ValueError) as error:  # the latter for names that no file can have
+            reason = getattr(error, "strerror", None) or error
+            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({reason})")
             return {}
         self.notes += found.notes
         self.problems += filter(None, [found.problem])

@@ -201,10 +201,6 @@ class _Reader:
 
     def _splits(self, cases: Sequence[Case]) -> tuple[Fold, ...]:
         """The folds of split files, whose ids are those of cases, groups or slides."""
-        known: dict[str, list[str]] = {}
-        for name, case in (*((c.group, c.id) for c in cases), *self.owners.items()):
-            known.setdefault(slides.bare(name), []).append(case)
-        known |= {slides.bare(case.id): [case.id] for case in cases}
         splits = []
         for name in self.schema.splits:
             try:
@@ -214,6 +210,7 @@ class _Reader:
                     splits.append(read_split(data, path.name))
             except (DataError, OSError) as error:
                 self.problems.append(f"splits: {name}: {error}")
+        known = published.names(cases, self.owners)
         reader = published.SplitReader([case.id for case in cases], known, self.problems)
         folds = reader.folds(splits)
         self.notes += reader.notes

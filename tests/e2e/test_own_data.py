@@ -160,7 +160,7 @@ def test_several_faults_at_once_before_any_compute(cli: Cli, home: Path, verb: t
     table.to_csv(home / "data/patients.csv", index=False)
     write_h5(home / "data/features/S0001-0.h5", np.full((2, 16), np.nan))
     write_h5(home / "data/features/S0002-0.h5", np.ones((2, 8)))
-    write_h5(home / "data/features/S0003-0.h5", np.ones((2, 16)), "feats")
+    write_h5(home / "data/features/S0003-0.h5", np.ones((2, 2, 16)), "feats")
     stderr = one_error(
         cli(*verb),
         "data/cohort.toml: 8 problems",
@@ -171,7 +171,7 @@ def test_several_faults_at_once_before_any_compute(cli: Cli, home: Path, verb: t
         "slides.csv, row 8: slide 'S0006-0' is of '0006', a case that the case table does not have",
         "S0001-0.h5: 32 values are NaN or infinite",
         "S0002-0.h5: 8 features where 118",
-        "S0003-0.h5: no dataset `features`",
+        "S0003-0.h5: no array `features`",
     )
     assert stderr.count("\n  - ") == 8
     assert not (home / "results/study/cells").exists()

@@ -128,6 +128,61 @@ def test_a_cohort_is_read_or_one_clear_error(registry: Registry, home: Path) -> 
     assert read, "no example was a cohort"
 
 
+SPLIT = [["0", "p0", "p1", "p2"], ["1", "p3", "p4.svs", "p5"], ["2", "/x/p6", "", "p7"]]
+GENES = [["TP53", "age", "sex"], ["KRAS", "y", ""]]
+REGIONS = [["p0", "1", "0.5"], ["p0", "2", "0.25"], ["p1", "3", "0"]]
+FILES = """
+splits = ["splits.csv"]
+
+[modality.regions]
+table = "regions.csv"
+bag = true
+
+[modality.genes]
+table = "genes.csv"
+groups = "signatures.csv"
+"""
+
+
+def test_splits_groups_and_bags_are_read_or_one_clear_error(registry: Registry, home: Path) -> None:
+    """Files beside a sound case table: of a split, of gene groups, and with several rows a case."""
+    folds: list[int] = []
+    top, _, rest = FILES.strip().partition("\n")
+    (home / "beside.toml").write_text(f"{top}\n{tomli_w.dumps(COHORT)}{rest}")
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([COLUMNS, *ROWS])
+
+    @FUZZ
+    @given(
+        changed_tables(["", "train", "val", "test"], SPLIT),
+        changed_tables(["A", "B", "C"], GENES),
+        changed_tables(["patient", "x", "y"], REGIONS),
+    )
+    def check(split: str, genes: str, regions: str) -> None:
+        (home / "patients.csv").write_text(text.getvalue())
+        (home / "genes.csv").write_text("patient,TP53_mut,KRAS,y\np0,1,2,3\np1,4,5,6\n")
+        for name, content in (("splits", split), ("signatures", genes), ("regions", regions)):
+            (home / f"{name}.csv").write_bytes(as_bytes(content))
+        ref = PluginRef.of("table", file=str(home / "beside.toml"))
+        try:
+            dataset = registry.dataset("table")(validate_options(registry, "datasets", ref), home)
+            cohort = load_cohort(dataset, registry.modalities)
+        except FusionBenchError as error:
+            clear(error)
+            return
+        event("a cohort")
+        folds.append(len(cohort.folds or ()))
+        ids = {case.id for case in cohort.cases}
+        for fold in cohort.folds or ():
+            assert fold.train
+            assert fold.test
+            assert ids >= {*fold.train, *fold.val, *fold.test}
+            assert not set(fold.train) & set(fold.test)
+
+    check()
+    assert folds, "no example was a cohort"
+
+
 @pytest.fixture(scope="module")
 def finished(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Frames]:
     out = tmp_path_factory.mktemp("import") / "results"

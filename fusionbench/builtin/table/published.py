@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from fusionbench.builtin.table.column_selection import Problems
 from fusionbench.builtin.table.sheets import count, examples, nearest
 from fusionbench.builtin.table.slides import bare
-from fusionbench.core.types import Fold
+from fusionbench.core.types import Case, Fold
 from fusionbench.data.split_files import PAIRS, PARTS, Part, Split, numbered, part_of
 
 SHOWN = 6
@@ -56,13 +56,30 @@ def folds_of_column(
     return ()
 
 
+def names(cases: Sequence[Case], owners: Mapping[str, str]) -> dict[str, list[str]]:
+    """Name to the cases that it stands for: of a case, a group or a slide, also without folders and endings.
+
+    Args:
+        owners: slide to its case.
+    """
+    known: dict[str, list[str]] = {}
+    for name, case in (*((c.group, c.id) for c in cases), *owners.items()):
+        known.setdefault(name, []).append(case)
+    known |= {case.id: [case.id] for case in cases}
+    short: dict[str, list[str]] = {}
+    for name in known:
+        short.setdefault(bare(name), []).append(name)
+    # 2019/034 and 2020/034 are two patients: what is shortened must mean one name.
+    return known | {name: known[full[0]] for name, full in short.items() if name not in known and len(full) == 1}
+
+
 @dataclass
 class SplitReader:
     """Turns the ids of split files into cases, and counts what does not fit.
 
     Attributes:
         cases: of the cohort, in its order.
-        known: name to the cases it stands for: cases, groups and slides, each without folders and endings.
+        known: name to the cases it stands for; see `names`.
         notes: one line each on ids that are unknown, cases that a split leaves out or that several test, and on files
             without a test part.
         problems: gets a line for each split of which a part stays empty, or that puts one case in two parts.
@@ -95,7 +112,8 @@ class SplitReader:
 
     def _meant(self, id_: str) -> Sequence[str]:
         """The cases that an id stands for; a whole number in a column with empty cells may be written as 12.0."""
-        return self.known.get(bare(id_)) or self.known.get(id_.removesuffix(".0"), ())
+        names_ = (id_, bare(id_), id_.removesuffix(".0"))
+        return next((self.known[name] for name in names_ if name in self.known), ())
 
     def _fold(self, split: Split) -> Fold:
         of_part: dict[Part, set[str]] = {

@@ -253,11 +253,12 @@ class _Reader:
         try:
             data = (self.path.parent / Path(file).expanduser()).read_bytes()
             found = match_columns(read_signatures(data, file), columns, f"modality.{name}", file)
-        except OSError as error:
-            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({error.strerror or error})")
-            return {}
         except DataError as error:
             self.problems.append(f"modality.{name}.groups: {error}")
+            return {}
+        except (OSError, ValueError) as error:  # the latter for names that no file can have
+            reason = getattr(error, "strerror", None) or error
+            self.problems.append(f"modality.{name}.groups: {file!r} cannot be read ({reason})")
             return {}
         self.notes += found.notes
         self.problems += filter(None, [found.problem])
@@ -322,10 +323,6 @@ class _Reader:
 
     def _splits(self, cases: Sequence[Case]) -> tuple[Fold, ...]:
         """The folds of split files, whose ids are those of cases, groups or slides."""
-        known: dict[str, list[str]] = {}
-        for name, case in (*((c.group, c.id) for c in cases), *self.owners.items()):
-            known.setdefault(slides.bare(name), []).append(case)
-        known |= {slides.bare(case.id): [case.id] for case in cases}
         splits = []
         for name in self.schema.splits:
             try:
@@ -333,6 +330,7 @@ class _Reader:
                     splits.append(read_split(path.read_bytes(), path.name))
             except (DataError, OSError) as error:
                 self.problems.append(f"splits: {name}: {error}")
+        known = published.names(cases, self.owners)
         reader = published.SplitReader([case.id for case in cases], known, self.problems)
         folds = reader.folds(splits)
         self.notes += reader.notes

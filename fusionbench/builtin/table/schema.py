@@ -34,9 +34,10 @@ Values = Annotated[
     tuple[bool | int | float | str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,))
 ]
 
+_KINDS_OF_GROUPS = ("file", "table")
 Groups = Annotated[
-    Annotated[str, Tag("[file]")] | Annotated[Mapping[str, Texts], Tag("[groups]")],
-    Discriminator(lambda value: "[file]" if isinstance(value, str) else "[groups]"),
+    Annotated[str, Tag("file")] | Annotated[Mapping[str, Texts], Tag("table")],
+    Discriminator(lambda value: "file" if isinstance(value, str) else "table"),
 ]
 """A file, or group to its columns."""
 
@@ -331,7 +332,9 @@ def read_schema(path: Path) -> CohortSchema:
 
 
 def _line(error: Any) -> str:
-    loc = [str(part) for part in error["loc"] if not str(part).startswith("[")]  # which kind of value is no key
+    loc = [str(part) for part in error["loc"]]
+    if loc[2:3] == ["groups"] and loc[3:4] and loc[3] in _KINDS_OF_GROUPS:
+        del loc[3]  # which kind of value it is, not a key
     key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
         table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema

@@ -61,7 +61,7 @@ def read_folder(
     """
     where, notes = f"modality.{name}", Problems()
     files = _files(where, str(schema.folder), place, problems)
-    owner = {slide: Owner(slide) for slide in files} if map_ is None else _owners(where, schema, map_, problems)
+    owner = _of_names(files, cases) if map_ is None else _owners(where, schema, map_, problems)
     strangers = list(_no_match(schema, files, owner, cases))
     if strangers:
         problems += [f"{where}: {line}" for line in strangers]
@@ -102,6 +102,15 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
     return files
 
 
+def _of_names(files: Collection[str], cases: Collection[str]) -> dict[str, Owner]:
+    """Each file is of the case of its name, where cases are slides perhaps with folders and endings in their ids."""
+    full: dict[str, list[str]] = {}
+    for case in cases:
+        full.setdefault(bare(case), []).append(case)
+    alone = {name: of[0] for name, of in full.items() if len(of) == 1}
+    return {slide: Owner(slide if slide in cases else alone.get(slide, slide)) for slide in files}
+
+
 def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems) -> dict[str, Owner]:
     """Name of a slide to its case, from the map."""
     keys = {"slide": schema.slide, "case": schema.case}
@@ -137,7 +146,7 @@ def _no_match(
     """Lines for two sides that have no name in common: how each looks."""
     of_cases, names = {of.case for of in owner.values()}, [path.name for path in files.values()]
     if schema.map is None:
-        if files and not files.keys() & set(cases):
+        if files and not of_cases & set(cases):
             yield (
                 f"no file of {schema.folder} is named by a case of the case table {examples(names, cases)}; name a "
                 'table of slides and cases, map = "slides.csv"'

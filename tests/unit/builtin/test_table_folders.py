@@ -181,6 +181,18 @@ def test_no_match_at_all_shows_both_sides(home: Path, spoil: Callable[[Path], No
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("change", ["{}.svs", "/mnt/slides/{}.svs", "{}"])
+def test_rows_of_slides_are_named_as_their_images(home: Path, change: str) -> None:
+    """A slide a row, its name as id, no map: the file of each is found by that."""
+    slides_ = sorted(path.stem for path in (home / "features").iterdir())
+    cells(home, "patients.csv", *((i, "patient", change.format(slide)) for i, slide in enumerate(slides_)))
+    text = (home / "cohort.toml").read_text().partition("[modality.rna]")[0]
+    (home / "cohort.toml").write_text(f'{text}[modality.slides]\nfolder = "features"\n')
+    cohort = read(home)
+    assert all(path.stem in case.id for case in cohort.cases for path in case.refs["slides"])
+    assert not cohort.info.notes
+
+
 def test_the_folder_above_is_named_by_what_is_below(home: Path) -> None:
     moved("features_uni_v1")(home)
     with pytest.raises(DataError, match=r"name one of the folders below it that do: features_uni_v1 \(30\)"):

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from fusionbench.builtin.table.published import names
 from fusionbench.core.errors import DataError
 from fusionbench.core.protocol import Protocol
+from fusionbench.core.types import Case
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.split_files import part_of, split_files
 from fusionbench.data.splits import make_folds
@@ -168,6 +170,16 @@ def test_numbers_that_were_written_with_a_point(home: Path) -> None:
         path.unlink()
     (folder / "splits_0.csv").write_text("train,test\n" + "\n".join(rows))
     assert parts(read(home)) == [(20, 0, 10)]
+
+
+def test_ids_with_strokes_are_not_shortened_to_one() -> None:
+    cases = [Case(id_, group, None, {}) for id_, group in (("2019/034", "a"), ("2020/034", "a"), ("2020/035.svs", "b"))]
+    known = names(cases, {"S1": "2019/034"})
+    assert known["2019/034"] == ["2019/034"]
+    assert known["a"] == ["2019/034", "2020/034"]
+    assert known["S1"] == ["2019/034"]
+    assert known["035"] == ["2020/035.svs"]
+    assert "034" not in known
 
 
 def test_one_file_is_one_split_and_several_are_in_the_order_given(home: Path) -> None:

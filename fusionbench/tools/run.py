@@ -25,7 +25,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import BASE
+from fusionbench.suites.suite import BASE, dataset_for_folder
 from fusionbench.tools.planning import plan_suite, results_of
 from fusionbench.tools.status import count_outdated
 
@@ -150,7 +150,8 @@ def run_suite(
         for line in older_lines(store):
             reporter.note(line)
         lock = lock_of(whole or plan, resources)
-        for line in warning_lines(lock):
+        seen = {str(d): str(dataset_for_folder(d, resources.registry, Path())) for d in (whole or plan).suite.datasets}
+        for line in warning_lines(lock, seen):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, lock_text(lock))
@@ -187,13 +188,18 @@ SHOWN_WARNINGS = 3
 """Warnings about a cohort that a run shows; `data check` shows the others."""
 
 
-def warning_lines(lock: Mapping[str, Any]) -> Iterator[str]:
-    """The warnings about a suite's cohorts, a few lines each."""
+def warning_lines(lock: Mapping[str, Any], seen: Mapping[str, str]) -> Iterator[str]:
+    """The warnings about a suite's cohorts, a few lines each.
+
+    Args:
+        seen: dataset as the suite writes it to the same as seen from the working directory.
+    """
     for name, of in lock["datasets"].items():
         warnings = of["warnings"]
         yield from (f"warning: {name}: {warning['text']}" for warning in warnings[:SHOWN_WARNINGS])
         if len(warnings) > SHOWN_WARNINGS:
-            yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: fusionbench data check {shlex.quote(name)}"
+            more = f"fusionbench data check {shlex.quote(seen[name])}"
+            yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: {more}"
 
 
 def _whole_plan(name: str, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:

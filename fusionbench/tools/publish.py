@@ -23,7 +23,7 @@ from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
 from fusionbench.results.manifest import write_manifest
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
-from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
+from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock, run_command
 from fusionbench.suites.suite import load_suite
 from fusionbench.survival.stats import tied_ranks
 from fusionbench.tools.audit import audit_results
@@ -55,6 +55,9 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
         ResultsError: not complete, a breach, or too large.
     """
     plan, store = plan_as_run(name, out, resources)
+    if is_older(then := read_lock(store.folder)):
+        version, again = then.get("results_version"), command(out, "run", name)
+        raise ResultsError(f"{name}: results of RESULTS_VERSION {version}; compute them once more with: {again}")
     registry, versions = resources.registry, metric_versions(resources.registry)
     missing = [c for c in plan.todo() if store.finished(c, versions) is None]
     lock = lock_of(plan, resources)

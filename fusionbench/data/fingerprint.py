@@ -76,7 +76,8 @@ def cohort_fingerprint(dataset: Dataset, checksums: Mapping[str, str], cases: Se
 def _facts(dataset: Dataset, checksums: Mapping[str, str], cases: Sequence[Case]) -> Iterator[Any]:
     files = sorted((name.replace("\\", "/").rpartition("/")[2], sha256) for name, sha256 in checksums.items())
     yield [str(dataset.identity), dataset.version, files]
-    for case in sorted(cases, key=lambda case: case.id):
-        target = case.target
-        followed = None if target is None else [rounded(target.time, TIME_DIGITS).tolist(), bool(target.event)]
+    in_order = sorted(cases, key=lambda case: case.id)
+    months = [np.nan if case.target is None else case.target.time for case in in_order]
+    for case, time in zip(in_order, rounded(months, TIME_DIGITS).tolist(), strict=True):
+        followed = None if case.target is None else [time, bool(case.target.event)]
         yield [case.id, case.group, followed, sorted(case.refs)]

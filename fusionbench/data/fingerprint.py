@@ -2,8 +2,8 @@
 
 Numbers are rounded before they are hashed, since processors differ in the last bits of what they compute. A rounded
 number changes where the exact one lies at an edge between two rounded ones, so the edges lie where no written number
-is: at an irrational fraction of a step. Numbers of up to `DIGITS` + 4 digits never lie there; of all others, at most
-one in 50,000 changes with a relative error of 1e-14.
+is: at an irrational fraction of a step. Numbers of up to `DIGITS` + 4 digits never lie there; of all others, one in a
+million changes with a relative error of 1e-14.
 """
 
 from __future__ import annotations

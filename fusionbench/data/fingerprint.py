@@ -2,8 +2,8 @@
 
 Numbers are rounded before they are hashed, since processors differ in the last bits of what they compute. A rounded
 number changes where the exact one lies at an edge between two rounded ones, so the edges lie where no written number
-is: at an irrational fraction of a step. Numbers of up to `DIGITS` + 4 digits never lie there; of all others, at most
-one in 50,000 changes with a relative error of 1e-14.
+is: at an irrational fraction of a step. Numbers of up to `DIGITS` + 4 digits never lie there; of all others, one in a
+million changes with a relative error of 1e-14.
 """
 
 from __future__ import annotations
@@ -76,7 +76,8 @@ def cohort_fingerprint(dataset: Dataset, checksums: Mapping[str, str], cases: Se
 def _facts(dataset: Dataset, checksums: Mapping[str, str], cases: Sequence[Case]) -> Iterator[Any]:
     files = sorted((name.replace("\\", "/").rpartition("/")[2], sha256) for name, sha256 in checksums.items())
     yield [str(dataset.identity), dataset.version, files]
-    for case in sorted(cases, key=lambda case: case.id):
-        target = case.target
-        followed = None if target is None else [rounded(target.time, TIME_DIGITS).tolist(), bool(target.event)]
+    in_order = sorted(cases, key=lambda case: case.id)
+    months = [np.nan if case.target is None else case.target.time for case in in_order]
+    for case, time in zip(in_order, rounded(months, TIME_DIGITS).tolist(), strict=True):
+        followed = None if case.target is None else [time, bool(case.target.event)]
         yield [case.id, case.group, followed, sorted(case.refs)]

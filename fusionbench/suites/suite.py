@@ -168,6 +168,8 @@ def read_suite(registry: Registry, name: str, path: Traversable) -> Suite:
     if isinstance(path, Path):
         datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
         suite = suite.model_copy(update={"datasets": datasets})
+        if problems := _list_problems(suite):  # `./a.toml` and `a.toml` are one file
+            raise SuiteError(problem_text(str(path), problems))
     suite._file = path
     return suite
 

@@ -237,13 +237,15 @@ def against_lock(suite: str, out: Path, registry: Registry, home: Path) -> Itera
         )
     lock = read_lock(folder)
     yield _keyed("RESULTS_VERSION", lock.get("results_version"), RESULTS_VERSION)
+    written = {str(ref): ref for ref in found.load_or_stored().datasets}
     for dataset, about in lock["datasets"].items():
         yield _keyed(f"dataset {dataset}", about.get("version"), _version(registry, "datasets", dataset.split("[")[0]))
         if is_older(lock):
             text = "hashed in another way in the lock, so it cannot be compared"
             yield Check("note", f"data of {dataset}", text)
             continue
-        yield from _fingerprints(dataset, about.get("fingerprint"), registry, home)
+        ref = written.get(dataset) or PluginRef.parse(dataset)
+        yield from _fingerprints(ref, about.get("fingerprint"), registry, home)
     for model, then in _section(lock, "models").items():
         yield _keyed(f"model {model}", then, _version(registry, "models", model))
     plugins = {p.name: f"{p.distribution} {p.version}" for p in registry.plugins if p.status == "ok"}
@@ -255,13 +257,13 @@ def against_lock(suite: str, out: Path, registry: Registry, home: Path) -> Itera
     yield from _machine(folder)
 
 
-def _fingerprints(dataset: str, then: object, registry: Registry, home: Path) -> Iterator[Check]:
+def _fingerprints(dataset: PluginRef, then: object, registry: Registry, home: Path) -> Iterator[Check]:
     """Whether the cohort is, by unit, what was read then."""
     resources = SharedResources(registry, home)
     for unit, fingerprint in (then if isinstance(then, Mapping) else {}).items():
         what = f"data of {dataset} ({unit})"
         try:
-            here = resources.cohort(PluginRef.parse(dataset), unit).fingerprint
+            here = resources.cohort(dataset, unit).fingerprint
         except FusionBenchError as error:
             yield Check("note", what, f"cannot be read here, so it cannot be compared: {error}")
             continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fusionbench.core.errors import SuiteError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.execution.shared import SharedResources
@@ -55,5 +56,8 @@ def _cohort_of(dataset: Mapping[str, Any], resources: SharedResources) -> str:
     if "identity" in dataset:
         return str(dataset["identity"])
     ref = PluginRef.parse(dataset["written"])
-    options = validate_options(resources.registry, "datasets", ref)
-    return str(resources.registry.dataset(ref.name)(options, resources.home).identity)
+    try:
+        options = validate_options(resources.registry, "datasets", ref)
+        return str(resources.registry.dataset(ref.name)(options, resources.home).identity)
+    except SuiteError:  # it is not installed any more, or has other options: no planned cell is of it
+        return str(ref)

@@ -28,7 +28,7 @@ from fusionbench.results.replace_folder import put_back, replace_folder
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store, sync_folder
 from fusionbench.suites.cell import Plan
-from fusionbench.suites.lock import LOCK, lock_text, read_lock, run_command
+from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock, run_command
 from fusionbench.survival.stats import tied_ranks
 from fusionbench.tools.audit import audit_results
 from fusionbench.tools.find_suite import find_suite
@@ -60,6 +60,9 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
         ResultsError: not complete, a breach, too large, or another process runs or publishes the suite.
     """
     plan, store = plan_as_run(name, out, resources)
+    if is_older(then := read_lock(store.folder)):
+        version, again = then.get("results_version"), command(out, "run", store.suite)
+        raise ResultsError(f"{name}: results of RESULTS_VERSION {version}; compute them once more with: {again}")
     with hold(store.folder):
         return _publish(name, out, plan, store, resources)
 

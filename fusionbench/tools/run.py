@@ -33,7 +33,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import BASE, Suite
+from fusionbench.suites.suite import BASE, Suite, dataset_for_folder
 from fusionbench.tools.find_suite import find_suite
 from fusionbench.tools.planning import plan_suite
 from fusionbench.tools.reports import report_suite
@@ -164,7 +164,8 @@ def run_suite(
         for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
         lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
-        for line in (*lock.get("changed_settings", ()), *warning_lines(lock)):
+        seen = {str(d): str(dataset_for_folder(d, resources.registry, Path())) for d in (whole or plan).suite.datasets}
+        for line in (*lock.get("changed_settings", ()), *warning_lines(lock, seen)):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
             store.write_text(LOCK, lock_text(lock))
@@ -226,13 +227,18 @@ SHOWN_WARNINGS = 3
 """Warnings about a cohort that a run shows; `data check` shows the others."""
 
 
-def warning_lines(lock: Mapping[str, Any]) -> Iterator[str]:
-    """The warnings about a suite's cohorts, a few lines each."""
+def warning_lines(lock: Mapping[str, Any], seen: Mapping[str, str]) -> Iterator[str]:
+    """The warnings about a suite's cohorts, a few lines each.
+
+    Args:
+        seen: dataset as the suite writes it to the same as seen from the working directory.
+    """
     for name, of in lock["datasets"].items():
         warnings = of["warnings"]
         yield from (f"warning: {name}: {warning['text']}" for warning in warnings[:SHOWN_WARNINGS])
         if len(warnings) > SHOWN_WARNINGS:
-            yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: fusionbench data check {shlex.quote(name)}"
+            more = f"fusionbench data check {shlex.quote(seen[name])}"
+            yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: {more}"
 
 
 def _whole_plan(suite: Suite, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:

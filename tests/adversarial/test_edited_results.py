@@ -253,6 +253,17 @@ def test_code_that_changed_since_the_run_is_named(run: Run) -> None:
     assert "other code than installed" in seen
 
 
+def test_cells_of_a_row_with_other_threads_are_named(run: Run) -> None:
+    run.edit(run.cells()[0], lambda cell: cell["record"]["environment"].update(threads=4))
+    verdict, seen = run.audit()[CODE]
+    assert verdict == "DECLARED"
+    assert (
+        "mixed threads: 1 times, first synthetic[cases=80] · snn · vector · base: its 2 cells were computed with "
+        in seen
+    )
+    assert "with 1 and 4 threads" in seen
+
+
 def test_uncommitted_and_mixed_commits_are_named(run: Run) -> None:
     run.edit(run.cells()[0], lambda cell: cell["record"].update(git_commit="a" * 40 + "-dirty"))
     verdict, seen = run.audit()[CODE]

@@ -12,6 +12,7 @@ import pytest
 
 from fusionbench.suites.cell import RESULTS_VERSION, canonical, cell_key
 from tests.conftest import Cli
+from tests.e2e.test_bad_input import one_error
 
 SUITE = """
 title = "Then and now"
@@ -71,6 +72,7 @@ def test_they_are_read_as_they_are_stored_and_computed_again_once(cli: Cli, olde
     )
     for verb in (("table", "then.toml"), ("report", "then.toml")):
         assert cli(*verb).returncode == 0
+    one_error(cli("publish", "then.toml"), "results of RESULTS_VERSION 2; compute them once more with: fusionbench run")
     told = json.loads(cli("doctor", "--json", "then.toml").stdout)
     assert [line["what"] for line in told if line["verdict"] == "problem"] == ["RESULTS_VERSION"]
     assert "RESULTS_VERSION of fusionbench: 2 -> 3" in cli("status", "then.toml").stdout

@@ -152,5 +152,6 @@ def test_moved_results_belong_to_a_moved_study(cli: Cli, template: Path, usual: 
     assert "study: 2 of 2 cells are done" in cli("status", study, *out).stdout
     told = cli("run", study, "--no-track", *out)
     assert "nothing to do" in told.stdout, told.stdout + told.stderr
+    assert cli("doctor", study, *out).returncode == 0, "the cohort is looked for beside the study"
     audit = cli("audit", study, *out)
     assert audit.returncode == 0, audit.stdout + audit.stderr

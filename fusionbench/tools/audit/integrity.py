@@ -180,25 +180,13 @@ def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterato
 
 
 def one_environment(results: Sequence[StoredResult]) -> Line:
-    """All cells were computed with the same versions of plugins and packages, on one machine; a row with one thread
-    count, which may change last digits."""
-    found = list(differences([stored.record["record"] for stored in results])) + list(_threads(results))
+    """All cells were computed with the same versions of plugins and packages, on one machine."""
+    found = list(differences([stored.record["record"] for stored in results]))
     shares = dict(found)
     findings = [Finding(line, what) for what, line in found]
     return verdict(
         "the cells were computed with one set of versions on one machine", findings, f"{len(results)} cells", shares
     )
-
-
-def _threads(results: Sequence[StoredResult]) -> Iterator[tuple[str, str]]:
-    rows: dict[tuple[str, ...], set[int]] = {}
-    for stored in results:
-        if (threads := stored.record["record"].get("environment", {}).get("threads")) is not None:
-            rows.setdefault(stored.cell.row, set()).add(threads)
-    mixed = {row: counts for row, counts in rows.items() if len(counts) > 1}
-    for row, counts in list(mixed.items())[:1]:
-        first = f"{' · '.join(row)}: {', '.join(map(str, sorted(counts)))}"
-        yield "threads", f"{len(mixed)} rows have cells of several thread counts, the first {first}"
 
 
 def settings_kept(results: Sequence[StoredResult], outside_cells: Iterable[str]) -> Line:

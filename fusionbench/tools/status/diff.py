@@ -12,6 +12,8 @@ _INPUT_NAMES = {
     "results_version": "RESULTS_VERSION of fusionbench",
     "dataset.version": "version of the dataset's plugin",
     "dataset.fingerprint": "data checksum",
+    "dataset.identity": "name and options of the cohort",
+    "dataset.written": "dataset as written",
     "model.version": "version of the model's plugin",
     "patterns": "test patterns",
     "tau": "horizon in months",

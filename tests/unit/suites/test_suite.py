@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
-from fusionbench import Options, PluginRef, SuiteError
+from fusionbench import BESIDE_SUITE, Options, PluginRef, SuiteError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.protocol import overlay
 from fusionbench.core.registry import PluginRecord, Registry
-from fusionbench.suites.suite import BASE, Suite, load_suite, narrow_suite, parse_suite
+from fusionbench.suites.suite import BASE, Suite, dataset_for_folder, load_suite, narrow_suite, parse_suite
 from fusionbench.suites.validation import check_names
 
 HEAD = """
@@ -37,13 +39,18 @@ class ToyOptions(Options):
     n: int = 10
 
 
+class OwnOptions(Options):
+    file: Annotated[str, BESIDE_SUITE] = "cohort.toml"
+    n: int = 10
+
+
 def plugin(options: type[Options]) -> tuple[Any, str]:
     return SimpleNamespace(Options=options), "toys"
 
 
 def registry(suites: Mapping[str, Path] | None = None) -> Registry:
     found = {
-        "datasets": {"toy": plugin(ToyOptions), "other": plugin(ToyOptions)},
+        "datasets": {"toy": plugin(ToyOptions), "other": plugin(ToyOptions), "own": plugin(OwnOptions)},
         "models": {"mcat": plugin(McatOptions), "snn": plugin(SnnOptions)},
         "metrics": {"harrell_c_index": plugin(Options), "ibs": plugin(Options)},
         "suites": {name: (path, "toys") for name, path in (suites or {}).items()},
@@ -102,6 +109,50 @@ def test_load_names_the_file(tmp_path: Path) -> None:
         load_suite(known, "latin")
     with pytest.raises(SuiteError, match="unknown suite 'god'; did you mean 'good'"):
         load_suite(known, "god")
+
+
+OWN = HEAD.replace('"toy", "other[n=5]"', "{}")
+
+
+def load_own(folder: Path, *datasets: str) -> Suite:
+    path = folder / "mine.toml"
+    path.write_text(OWN.format(", ".join(f"'{name}'" for name in datasets)))
+    return load_suite(registry(), str(path))
+
+
+@pytest.mark.parametrize(
+    ("written", "label", "file"),
+    [
+        ("own[file=a.toml]", "own[file=a.toml]", "{}/a.toml"),
+        ("own[file=./data//a.toml]", "own[file=data/a.toml]", "{}/data/a.toml"),
+        ("own[file=../a.toml,n=3]", "own[file=../a.toml,n=3]", "{}/../a.toml"),
+        ("own[file=/data/a.toml]", "own[file=/data/a.toml]", "/data/a.toml"),
+        ("own[file=~/a.toml]", "own[file=~/a.toml]", "/home/me/a.toml"),
+        ("own", "own", "{}/cohort.toml"),
+    ],
+)
+def test_paths_begin_beside_the_suite_and_labels_are_as_written(
+    written: str, label: str, file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    (dataset,) = load_own(tmp_path, written).datasets
+    expected = Path(os.path.normpath(file.format(tmp_path)))
+    assert str(dataset) == label
+    assert Path(validate_options(registry(), "datasets", dataset).file) == expected
+    elsewhere = dataset_for_folder(dataset, registry(), tmp_path / "some" / "where")
+    assert elsewhere.folder == ""
+    moved = validate_options(registry(), "datasets", replace(elsewhere, folder=str(tmp_path / "some" / "where")))
+    assert Path(moved.file) == expected
+
+
+def test_one_file_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"datasets: 'own\[file=a.toml\]' is listed twice"):
+        load_own(tmp_path, "own[file=a.toml]", "own[file=./a.toml]")
+
+
+def test_a_dataset_is_chosen_by_its_label_from_every_folder(tmp_path: Path) -> None:
+    suite = load_own(tmp_path, "own[file=a.toml]", "toy")
+    assert narrow_suite(suite, datasets=["own[file=a.toml]"]).datasets == suite.datasets[:1]
 
 
 def test_all_faults_come_at_once() -> None:
@@ -244,7 +295,7 @@ def test_names_and_options_are_held_against_what_is_installed() -> None:
     first, *lines = str(caught.value).splitlines()
     assert first == "suite 'mine': 5 problems"
     assert [line.removeprefix("  - ").partition(" (got")[0] for line in lines] == [
-        "unknown dataset 'tou'; did you mean 'toy'? Choices: other, toy",
+        "unknown dataset 'tou'; did you mean 'toy'? Choices: other, own, toy",
         "dataset other[m=5]: unknown option 'm'. Choices: n",
         "model snn[depth=three]: option 'depth': Input should be a valid integer, unable to parse string as an integer",
         "variant 'v': model mcat[fusion=sum]: option 'fusion': Input should be 'concat' or 'bilinear'",

@@ -14,7 +14,9 @@ def compare(
     suite: SuiteName,
     model_a: Annotated[str, typer.Argument(help="A model as the table names it.")],
     model_b: Annotated[str, typer.Argument(help="The other one.")],
-    other: Annotated[Path | None, typer.Option("--other", help="Take MODEL_B from this results root.", readable=False)] = None,
+    other: Annotated[
+        Path | None, typer.Option("--other", help="Take MODEL_B from this results root.", readable=False)
+    ] = None,
     as_json: Json = False,
     out: Out = OUT,
 ) -> None:

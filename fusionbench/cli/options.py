@@ -28,10 +28,10 @@ def names_of(kind: str) -> Callable[[str], list[str]]:
     return complete
 
 
-Out = Annotated[
-    Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS", readable=False)
+Out = Annotated[Path, typer.Option("--out", help="The results root.", envvar="FUSIONBENCH_RESULTS", readable=False)]
+To = Annotated[
+    Path | None, typer.Option("--to", help="Write to this folder; the results root is only read.", readable=False)
 ]
-To = Annotated[Path | None, typer.Option("--to", help="Write to this folder; the results root is only read.", readable=False)]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 SuiteName = Annotated[
     str, typer.Argument(help="A suite by name, or the path of a suite file.", autocompletion=names_of("suites"))

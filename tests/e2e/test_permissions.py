@@ -239,7 +239,9 @@ def one_line(outcome: Outcome, name: str) -> str:
 @pytest.mark.parametrize(("kind", "name", "verb"), [case for case in CASES if case[0] == "unreadable"])
 def test_what_may_not_be_read_is_named(said: dict[str, Outcome], kind: str, name: str, verb: str) -> None:
     line = one_line(said[f"{kind} {name} {verb}"], name)
-    assert "ask its owner for the permission, or work on a copy of your own" in line or "choose another with" in line  # `run` writes
+    assert (
+        "ask its owner for the permission, or work on a copy of your own" in line or "choose another with" in line
+    )  # `run` writes
     assert "remove" not in line, "nobody is told to delete what another user may read"
 
 

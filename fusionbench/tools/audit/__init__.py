@@ -6,10 +6,10 @@ called a pass. The plan says what should be there; what is judged is what the ce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusionbench.report.build import lock_of, planned_cohorts
 from fusionbench.results.audit_verdict import Audit, Line
@@ -17,7 +17,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import read_lock
 from fusionbench.tools.audit import doubts, integrity, rules
-from fusionbench.tools.audit.evidence import Written
+from fusionbench.tools.audit.evidence import StoredResult, Written, read_results
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
@@ -28,21 +28,18 @@ __all__ = ["Audit", "Line", "audit", "audit_results"]
 
 def audit(
     plan: Plan,
-    store: Store,
+    results: Sequence[StoredResult],
     cohorts: Mapping[tuple[str, str], Cohort],
     uninstalled: Mapping[str, str] = MappingProxyType({}),
 ) -> Audit:
-    """Read every finished cell and hold it against the protocol.
+    """Hold every finished cell against the protocol.
 
     Args:
+        results: the plan's finished cells as they were read.
         cohorts: by dataset as written and unit.
         uninstalled: models whose plugin is not installed, to the distribution that brought them; not in the plan.
-
-    Raises:
-        ResultsError: a file of a finished cell is missing or damaged.
     """
-    records = {c.key: store.record(c.key) for c in plan.todo() if store.has(c.key)}
-    cells = [Written.of(c, records[c.key], store) for c in plan.todo() if _finished(records.get(c.key))]
+    cells = [stored.written for stored in results]
     # One cell may stand in several variants; it is compared within each.
     by_key = {written.cell.key: written for written in cells}
     rows = {(c.row, c.repeat, c.fold): replace(by_key[c.key], cell=c) for c in plan.cells if c.key in by_key}
@@ -80,8 +77,8 @@ def audit_results(
         ResultsError: a file of a finished cell is missing or damaged.
     """
     cohorts = planned_cohorts(plan, resources)
-    protocol = audit(plan, store, cohorts, uninstalled)
-    results = integrity.read_results(plan, store)
+    results = read_results(plan, store)
+    protocol = audit(plan, results, cohorts, uninstalled)
     metrics = {name: resources.registry.metric(name)() for name in plan.suite.metrics}
     lines = [
         integrity.complete(plan, results, store),
@@ -103,10 +100,6 @@ def audit_results(
 
         lines.append(replay(plan, store, resources, replays))
     return Audit(plan.suite.name, (*protocol.lines, *lines))
-
-
-def _finished(record: Mapping[str, Any] | None) -> bool:
-    return record is not None and record["status"] == "ok"
 
 
 def _split(written: Written) -> str:

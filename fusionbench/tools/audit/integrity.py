@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.cell_result import PatternPrediction, Score
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.plugin_source import source_of
 from fusionbench.execution.evaluate import score_patterns
@@ -17,8 +17,9 @@ from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
-from fusionbench.suites.cell import Cell, Plan, canonical, cell_key
+from fusionbench.suites.cell import Plan, canonical, cell_key
 from fusionbench.suites.provenance import COMPUTED, differences
+from fusionbench.tools.audit.evidence import StoredResult
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -28,24 +29,6 @@ if TYPE_CHECKING:
 SCORE_TOLERANCE = 1e-6
 """How far a recomputed score may lie from the stored one: other processors add in another order."""
 _NEEDS_CURVES = "the model predicts risks, not survival probabilities"
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """A planned cell with its stored record and result."""
-
-    cell: Cell
-    record: Mapping[str, Any]
-    result: CellResult
-
-
-def read_results(plan: Plan, store: Store) -> list[StoredResult]:
-    """Every finished cell of the plan, without its weights."""
-    found = []
-    for cell in plan.todo():
-        if store.has(cell.key) and (record := store.record(cell.key))["status"] == "ok":
-            found.append(StoredResult(cell, record, store.load(cell.key, weights=False)))
-    return found
 
 
 def complete(plan: Plan, results: Sequence[StoredResult], store: Store) -> Line:

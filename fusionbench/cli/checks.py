@@ -15,6 +15,7 @@ def audit(
     replay: Annotated[
         int, typer.Option("--replay", min=0, help="Predict so many cells again from their weights, in a new process.")
     ] = 0,
+    refit: Annotated[bool, typer.Option("--refit", help="With --replay: train these cells again instead.")] = False,
     as_json: Json = False,
     out: Out = OUT,
 ) -> None:
@@ -22,7 +23,9 @@ def audit(
 
     Exit status 1 on a breach.
     """
-    found = open_session(out).audit(suite, replay)
+    if refit and not replay:
+        raise typer.BadParameter("--refit: say how many cells with --replay N")
+    found = open_session(out).audit(suite, replay, refit=refit)
     if as_json:
         print_json([asdict(line) for line in found.lines])
     else:

@@ -66,12 +66,14 @@ def audit_results(
     resources: SharedResources,
     uninstalled: Mapping[str, str] = MappingProxyType({}),
     replays: int = 0,
+    *,
+    refit: bool = False,
 ) -> Audit:
     """The protocol's rules, and whether the stored results agree with themselves.
 
     Args:
         plan: the whole suite, as it was last run, without models that are `uninstalled`.
-        replays: so many cells are predicted again from their weights.
+        replays: so many cells are predicted again from their weights, or with `refit` are trained again.
 
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
@@ -98,7 +100,7 @@ def audit_results(
     if replays:
         from fusionbench.tools.audit.replay import replay
 
-        lines.append(replay(plan, store, resources, replays))
+        lines.append(replay(plan, store, resources, replays, refit=refit))
     return Audit(plan.suite.name, (*protocol.lines, *lines))
 
 

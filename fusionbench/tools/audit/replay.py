@@ -1,7 +1,7 @@
-"""Stored cells predicted again from their weights, in a fresh process and with renamed case ids.
+"""Stored cells predicted again from their weights with renamed case ids, or trained again, in a fresh process.
 
 Weights of another fold, predictions that were edited together with their scores, and models that look an outcome up by
-a case's id do not give the stored risks again.
+a case's id do not give the stored risks again. Whoever edited the weights, too, is found by training again.
 """
 
 from __future__ import annotations
@@ -9,17 +9,19 @@ from __future__ import annotations
 import multiprocessing
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from fusionbench.core import environment
+from fusionbench.core.cell_result import CellResult, PatternPrediction
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import CaseSet, Member
 from fusionbench.data.masks import Mask
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import restore_fit
-from fusionbench.execution.run_cell import fold_data
+from fusionbench.execution.run_cell import fold_data, run_cell
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import installed
 from fusionbench.results.audit_verdict import Finding, Line, verdict
@@ -31,11 +33,13 @@ TOLERANCE = 1e-4
 the model's precision, and other processors add in another order."""
 
 
-def replay(plan: Plan, store: Store, resources: SharedResources, n: int) -> Line:
+def replay(plan: Plan, store: Store, resources: SharedResources, n: int, *, refit: bool = False) -> Line:
     """Predict `n` finished cells again; which ones depends on the plan's keys alone.
 
     Args:
         n: cells; all of them where there are fewer.
+        refit: train them again instead of restoring their weights; with other versions or on another machine than they
+            were trained with, a difference is declared.
     """
     cells = [c for c in plan.todo() if c.model.name != ORACLE and store.has(c.key)]
     cells = [c for c in cells if store.record(c.key)["status"] == "ok"]
@@ -44,17 +48,49 @@ def replay(plan: Plan, store: Store, resources: SharedResources, n: int) -> Line
     chosen = [cells[i] for i in sorted(order[:n])]
     context = multiprocessing.get_context("spawn")  # nothing of this process: no cache, no patched function
     with ProcessPoolExecutor(1, context) as pool:
-        found = pool.map(_replayed, *zip(*((c, store.root, store.suite, resources.home) for c in chosen), strict=True))
-        findings = [Finding(f"{c.label}: {what}") for c, what in zip(chosen, found, strict=True) if what]
-    return verdict("stored weights give the stored predictions again", findings, f"{len(chosen)} cells")
+        asked = [(_Replay(store.root, store.suite, resources.home, refit), cell) for cell in chosen]
+        found = [pool.submit(_Replay.__call__, *each) for each in asked]
+        findings = [finding for each in found if (finding := each.result()) is not None]
+    rule = (
+        "training again gives the stored predictions" if refit else "stored weights give the stored predictions again"
+    )
+    return verdict(rule, findings, f"{len(chosen)} cells")
 
 
-def _replayed(cell: Cell, root: Path, suite: str, home: Path) -> str:
-    """In the fresh process: how a cell's predictions differ from the stored ones; empty where they do not."""
-    try:
-        return difference(cell, Store(root, suite), SharedResources(installed(), home))
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is what was found
-        return f"cannot be predicted again: {type(error).__name__}: {error}"
+@dataclass(frozen=True)
+class _Replay:
+    """How a cell is computed again in the fresh process."""
+
+    root: Path
+    suite: str
+    home: Path
+    refit: bool
+
+    def __call__(self, cell: Cell) -> Finding | None:
+        """How a cell's predictions differ from the stored ones; None where they do not."""
+        store, declared = Store(self.root, self.suite), ""
+        try:
+            if self.refit:
+                stored = store.record(cell.key)["record"]["environment"]
+                resources = SharedResources(
+                    installed(), self.home, threads=stored["threads"], deterministic=stored["deterministic"]
+                )
+                here = environment.describe(str(resources.device), stored["threads"])
+                declared = "" if here.items() <= stored.items() else "other versions or another machine"
+                what = refit_difference(cell, store, resources)
+            else:
+                what = difference(cell, store, SharedResources(installed(), self.home))
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is what was found
+            what = f"cannot be computed again: {type(error).__name__}: {error}"
+        return Finding(f"{cell.label}: {what}", declared) if what else None
+
+
+def refit_difference(cell: Cell, store: Store, resources: SharedResources) -> str:
+    """How the predictions of a cell that is trained again differ from the stored ones; empty where they do not."""
+    made = run_cell(cell, resources, store.load)
+    if made.status != "ok":
+        return f"cannot be trained again: {made.reason}"
+    return _differing([p for p in made.predictions if p.split == "test"], store.load(cell.key, weights=False))
 
 
 def difference(cell: Cell, store: Store, resources: SharedResources) -> str:
@@ -74,6 +110,11 @@ def difference(cell: Cell, store: Store, resources: SharedResources) -> str:
         {names[case]: modalities for case, modalities in present.items()},
         f"model {cell.model}",
     )
+    return _differing(predictions, result)
+
+
+def _differing(predictions: Sequence[PatternPrediction], result: CellResult) -> str:
+    """The first risk that is not the stored one; cases are in the stored order, perhaps under other ids."""
     stored = {(p.pattern, p.draw): p.prediction for p in result.predictions if p.split == "test"}
     for made in predictions:
         before = stored.get((made.pattern, made.draw))

@@ -168,9 +168,3 @@ def test_a_table_shows_the_means_of_the_scores(folder: Path, spoil: Callable[[Pa
     line = tables_agree(read_frames(folder), folder)
     assert line.verdict == "BREACH"
     assert said in line.seen
-
-
-@pytest.mark.parametrize("suite", sorted(path.parent.name for path in PUBLISHED.parent.glob("*/table.md")))
-def test_every_published_table_shows_the_means_of_its_scores(suite: str) -> None:
-    line = tables_agree(read_frames(PUBLISHED.parent / suite), PUBLISHED.parent / suite)
-    assert line.verdict == "pass", line.seen

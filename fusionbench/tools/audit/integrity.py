@@ -217,14 +217,35 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         now: the lock that the plan would be given now.
     """
     parts = ("results_version", "suite", "cells", "datasets", "models", "options")
-    # An older fusionbench wrote what was installed, not what the cells say.
-    computed = COMPUTED if "machines" in stored else ()
     plain = json.loads(json.dumps(now))
-    differing = [name for name in computed if stored.get(name) != plain[name]]
-    differing += [name for name in parts if _compared(stored.get(name)) != _compared(plain.get(name))]
+    differing = [name for name in parts if _compared(stored.get(name)) != _compared(plain.get(name))]
     why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
     findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
-    return verdict("the lock is that of the planned cells", findings, f"{len(parts) + len(computed)} parts of it")
+    if "machines" in stored:  # an older fusionbench wrote what was installed, not what the cells say
+        findings += _computed(stored, plain)
+    return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
+
+
+def _computed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the versions and machines of a lock are those that the cells recorded."""
+    named, said = ({leaf for key in COMPUTED[:-1] for leaf in _leaves(key, of[key])} for of in (stored, now))
+    if made_up := sorted(named - said):
+        yield Finding(f"it names {' '.join(made_up[0])}, which no cell recorded; run the suite again")
+    elif said - named:
+        stale = "a run was interrupted: the lock does not name yet what computed its last cells; run the suite again"
+        yield Finding(stale, "an interrupted run")
+    elif stored["differences"] != now["differences"]:
+        yield Finding("its differences are not those of the cells; run the suite again")
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(name, version) of everything in a part of a lock; several versions of one thing are several."""
+    if isinstance(value, Mapping):
+        for key, of in value.items():
+            yield from _leaves(f"{name}.{key}", of)
+    else:
+        of_name = value if isinstance(value, list) else value.split(", ")
+        yield from ((name, str(version)) for version in of_name if version)
 
 
 def _compared(part: Any) -> Any:

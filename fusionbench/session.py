@@ -296,18 +296,19 @@ class Session:
 
         return report_all(self.out, self.resources, to)
 
-    def audit(self, name: str, replays: int = 0) -> Audit:
+    def audit(self, name: str, replays: int = 0, *, refit: bool = False) -> Audit:
         """Check stored results: the protocol, files, scores and lock; of a published run, as far as its frames show.
 
         Args:
             replays: so many cells are predicted again from their weights, in a fresh process.
+            refit: these are trained again instead.
 
         Raises:
             ResultsError: nothing has been run, or a cell is damaged.
         """
         from fusionbench.tools.reports import audit_suite
 
-        return audit_suite(name, self.out, self.resources, replays)
+        return audit_suite(name, self.out, self.resources, replays, refit=refit)
 
     def compare(self, name: str, model_a: str, model_b: str, other: Path | None = None) -> pd.DataFrame:
         """Two models of a suite, paired, wherever both were run; the second perhaps of another results root.

@@ -14,6 +14,7 @@ def audit(
     replay: Annotated[
         int, typer.Option("--replay", min=0, help="Predict so many cells again from their weights, in a new process.")
     ] = 0,
+    refit: Annotated[bool, typer.Option("--refit", help="With --replay: train these cells again instead.")] = False,
     as_json: Json = False,
     out: Out = OUT,
 ) -> None:
@@ -21,7 +22,9 @@ def audit(
 
     Exit status 1 on a breach.
     """
-    found = open_session(out).audit(suite, replay)
+    if refit and not replay:
+        raise typer.BadParameter("--refit: say how many cells with --replay N")
+    found = open_session(out).audit(suite, replay, refit=refit)
     if as_json:
         print_json(found.lines)
     else:

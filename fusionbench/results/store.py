@@ -168,13 +168,26 @@ class Store:
             ResultsError: a file is missing or damaged; says which and what to do.
         """
         record = self.record(key)
+        return self.result(key, record, self.predictions(key) if record["status"] == "ok" else None, weights=weights)
+
+    def result(
+        self, key: str, record: Mapping[str, Any], predictions: pd.DataFrame | None, *, weights: bool
+    ) -> CellResult:
+        """A stored cell as the value it was, where its cell.json and its predictions were read already.
+
+        Args:
+            predictions: None of a cell that did not finish.
+
+        Raises:
+            ResultsError: a further file is missing or damaged; says which and what to do.
+        """
+        ok = predictions is not None
         folder = self.cells / key
-        ok = record["status"] == "ok"
         return CellResult(
             key=key,
             status=record["status"],
             reason=record["reason"],
-            predictions=tuple(_split_predictions(self.predictions(key), record)) if ok else (),
+            predictions=() if predictions is None else tuple(_split_predictions(predictions, record)),
             scores=tuple(_score(s) for s in record["scores"]),
             history=tuple(self.history(key).itertuples(index=False, name=None)) if ok else (),
             record=record["record"],

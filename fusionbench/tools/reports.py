@@ -35,7 +35,7 @@ def complete_results(name: str, out: Path, resources: SharedResources) -> Store:
     return found.store
 
 
-def audit_suite(name: str, out: Path, resources: SharedResources, replays: int = 0) -> Audit:
+def audit_suite(name: str, out: Path, resources: SharedResources, replays: int = 0, *, refit: bool = False) -> Audit:
     """What the written results prove about the protocol; of a published run, as far as its frames show.
 
     Raises:
@@ -47,7 +47,7 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     plan, store = plan_as_run(name, out, resources, installed_only=True)
     whole = find_suite(name, out, resources.registry).load_or_stored()
     gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
-    return audit_results(plan, store, resources, gone, replays)
+    return audit_results(plan, store, resources, gone, replays, refit=refit)
 
 
 def report_suite(name: str, out: Path, resources: SharedResources, to: Path | None = None) -> Path:

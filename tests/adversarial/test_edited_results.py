@@ -185,7 +185,7 @@ def lock_options(run: Run) -> None:
         (swapped_weights, FILES, "model.safetensors is not the file that was written"),
         (lock_seed, LOCK, "cells, datasets differ"),
         (lock_seed, COMPLETE, "none of them has a result"),
-        (lock_version, LOCK, "fusionbench differ: the lock was edited"),
+        (lock_version, LOCK, "it names fusionbench 9.9, which no cell recorded"),
         (lock_fingerprint, LOCK, "datasets differ"),
         (lock_options, LOCK, "options differ"),
     ],
@@ -217,6 +217,20 @@ def test_weights_that_fit_no_prediction_are_found_by_replay(run: Run, spoil: Cal
     assert found[FILES][0] == "pass", "whoever edits files can edit their checksums"
     assert found[REPLAY][0] == "BREACH"
     assert "stored is" in found[REPLAY][1]
+
+
+def test_weights_that_were_edited_with_their_predictions_are_found_by_training_again(run: Run) -> None:
+    """Whoever scales a linear model's weights and risks together passes a replay of the weights."""
+    folder = run.cells("cox")[0]
+    table = pd.read_parquet(folder / PREDICTIONS)
+    table["risk"] *= 1.5
+    table.to_parquet(folder / PREDICTIONS, index=False)
+    run.cover_up(folder)
+    line = run.session.audit(run.suite, 99, refit=True).lines[-1]
+    assert (line.rule, line.verdict) == ("training again gives the stored predictions", "BREACH")
+    assert line.seen.startswith("1 of "), "the others are what training gives"
+    assert "cox" in line.seen
+    assert "stored is" in line.seen
 
 
 def test_a_rerun_says_when_a_number_changed_under_one_key(run: Run) -> None:

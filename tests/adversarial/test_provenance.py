@@ -14,7 +14,8 @@ import pytest
 from fusionbench import discover
 from fusionbench.core import environment
 from fusionbench.session import Session
-from fusionbench.suites.provenance import NOT_RECORDED, differences, provenance
+from fusionbench.suites.lock import lock_text
+from fusionbench.suites.provenance import COMPUTED, NOT_RECORDED, differences, provenance
 from fusionbench.suites.selection import Selection
 
 SUITE = """
@@ -118,7 +119,21 @@ def test_an_edited_version_in_a_lock_is_a_breach(root: Path, part: str) -> None:
     path.write_text(text.replace(f'"{value}"', '"forged"'))
     seen = {line.rule: line for line in session(root).audit(str(root / "mine.toml")).lines}
     assert seen["the lock is that of the planned cells"].verdict == "BREACH"
-    assert part in seen["the lock is that of the planned cells"].seen
+    assert f"it names {part}" in seen["the lock is that of the planned cells"].seen
+    assert "forged, which no cell recorded" in seen["the lock is that of the planned cells"].seen
+
+
+def test_a_lock_of_an_interrupted_run_is_no_edited_one(root: Path) -> None:
+    """It was written before the last cells were computed; what computed them is told all the same."""
+    path = root / "results/mine/suite.lock.toml"
+    found = lock(root)
+    early = found | {name: type(found[name])() for name in COMPUTED}
+    path.write_text(lock_text(early))
+    seen = {line.rule: line for line in session(root).audit(str(root / "mine.toml")).lines}
+    assert seen["the lock is that of the planned cells"].verdict == "DECLARED"
+    assert "a run was interrupted" in seen["the lock is that of the planned cells"].seen
+    session(root).run(str(root / "mine.toml"), track=False)
+    assert lock(root) == found
 
 
 def record(model: str = "cox", fold: int = 0, **about: Any) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from fusionbench.report.model import CheckedFrames
 from fusionbench.report.paired import comparison, fold_values
 from fusionbench.report.ranking import bootstrap_variants
 from fusionbench.results.frames import read_frames
+from fusionbench.tools.audit.published_tables import tables_agree
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 SUITES = sorted(p.parent.name for p in PUBLISHED.glob("*/table.csv"))
@@ -28,7 +29,10 @@ def test_the_table_follows_from_the_stored_predictions(suite: str) -> None:
     lock = tomllib.loads((folder / "suite.lock.toml").read_text())
     registry = discover(("metrics",))
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    made = analyse(read_frames(folder), directions=directions, seed=lock["suite"]["seed"]).table.rows
+    frames = read_frames(folder)
+    shown = tables_agree(frames, folder)
+    assert shown.verdict == "pass", shown.seen
+    made = analyse(frames, directions=directions, seed=lock["suite"]["seed"]).table.rows
     as_read = pd.read_csv(io.StringIO(made.to_csv(index=False)))
     pd.testing.assert_frame_equal(as_read, pd.read_csv(folder / "table.csv"), rtol=1e-9)
 

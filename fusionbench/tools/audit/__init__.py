@@ -6,10 +6,10 @@ called a pass. The plan says what should be there; what is judged is what the ce
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fusionbench.core.guard import guarded
 from fusionbench.report.build import lock_of, planned_cohorts
@@ -18,7 +18,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import read_lock
 from fusionbench.tools.audit import doubts, integrity, rules
-from fusionbench.tools.audit.evidence import Written
+from fusionbench.tools.audit.evidence import StoredResult, Written, read_results
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
@@ -29,21 +29,18 @@ __all__ = ["Audit", "Line", "audit", "audit_results"]
 
 def audit(
     plan: Plan,
-    store: Store,
+    results: Sequence[StoredResult],
     cohorts: Mapping[tuple[str, str], Cohort],
     uninstalled: Mapping[str, str] = MappingProxyType({}),
 ) -> Audit:
-    """Read every finished cell and hold it against the protocol.
+    """Hold every finished cell against the protocol.
 
     Args:
+        results: the plan's finished cells as they were read.
         cohorts: by dataset as written and unit.
         uninstalled: models whose plugin is not installed, to the distribution that brought them; not in the plan.
-
-    Raises:
-        ResultsError: a file of a finished cell is missing or damaged.
     """
-    records = {c.key: store.record(c.key) for c in plan.todo() if store.has(c.key)}
-    cells = [Written.of(c, records[c.key], store) for c in plan.todo() if _finished(records.get(c.key))]
+    cells = [stored.written for stored in results]
     # One cell may stand in several variants; it is compared within each.
     by_key = {written.cell.key: written for written in cells}
     rows = {(c.row, c.repeat, c.fold): replace(by_key[c.key], cell=c) for c in plan.cells if c.key in by_key}
@@ -70,19 +67,21 @@ def audit_results(
     resources: SharedResources,
     uninstalled: Mapping[str, str] = MappingProxyType({}),
     replays: int = 0,
+    *,
+    refit: bool = False,
 ) -> Audit:
     """The protocol's rules, and whether the stored results agree with themselves.
 
     Args:
         plan: the whole suite, as it was last run, without models that are `uninstalled`.
-        replays: so many cells are predicted again from their weights.
+        replays: so many cells are predicted again from their weights, or with `refit` are trained again.
 
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
     """
     cohorts = planned_cohorts(plan, resources)
-    protocol = audit(plan, store, cohorts, uninstalled)
-    results = integrity.read_results(plan, store)
+    results = read_results(plan, store)
+    protocol = audit(plan, results, cohorts, uninstalled)
     registry = resources.registry
     with guarded(f"scoring with {', '.join(plan.suite.metrics)}", registry.note):
         scores = integrity.scores(results, cohorts, {name: registry.metric(name)() for name in plan.suite.metrics})
@@ -104,12 +103,8 @@ def audit_results(
     if replays:
         from fusionbench.tools.audit.replay import replay
 
-        lines.append(replay(plan, store, resources, replays))
+        lines.append(replay(plan, store, resources, replays, refit=refit))
     return Audit(plan.suite.name, (*protocol.lines, *lines))
-
-
-def _finished(record: Mapping[str, Any] | None) -> bool:
-    return record is not None and record["status"] == "ok"
 
 
 def _split(written: Written) -> str:

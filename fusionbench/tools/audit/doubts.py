@@ -17,7 +17,7 @@ from fusionbench.survival.stats import mean_over_folds
 
 if TYPE_CHECKING:
     from fusionbench.results.store import Store
-    from fusionbench.tools.audit.integrity import StoredResult
+    from fusionbench.tools.audit.evidence import StoredResult
 
 
 def leakage(lock: Mapping[str, Any]) -> Line:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.results.cell_files import PREPROCESS, read_json, read_part
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import Cell
+from fusionbench.suites.cell import Cell, Plan
 from fusionbench.survival.stats import distinct_risks
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from fusionbench.core.cell_result import CellResult
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,14 @@ class Written:
     best_epoch: int | None
 
     @classmethod
-    def of(cls, cell: Cell, record: Mapping[str, Any], store: Store) -> Written:
-        """Read what a cell has written."""
-        frame = store.predictions(cell.key)
+    def of(cls, cell: Cell, record: Mapping[str, Any], result: CellResult, frame: pd.DataFrame) -> Written:
+        """What a rule asks of a cell's record, its result and its predictions as they lie in the file."""
         test = frame[frame["split"] == "test"]
         draws = test.groupby(["pattern", "draw"], sort=False)["case"]
         given, fit = record["record"].get("ingredients", {}), record["record"].get("fit", {})
         return cls(
             cell=cell,
-            ledgers={name: frozenset(part["ledger"]) for name, part in _preprocess(cell, store).items()},
+            ledgers={name: frozenset(part["ledger"]) for name, part in result.preprocess.items()},
             edges=tuple(fit["edges"]) if "edges" in fit else None,
             validated=frozenset(frame.loc[frame["split"] == "val", "case"]),
             tested={(str(key[0]), int(str(key[1]))): tuple(sorted(ids)) for key, ids in draws},
@@ -66,7 +66,7 @@ class Written:
             distinct=distinct_risks(test.loc[test["pattern"] == "full", "risk"].to_numpy()),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
-            best_epoch=_lowest(store.history(cell.key)) if fit.get("best_epoch") is not None else None,
+            best_epoch=_lowest(result.history) if fit.get("best_epoch") is not None else None,
         )
 
     @property
@@ -82,10 +82,35 @@ def _saturated(tested: pd.DataFrame, clamp: float) -> bool:
     return survival.size > 0 and bool(np.all(np.minimum(survival, 1 - survival) <= near))
 
 
-def _lowest(history: pd.DataFrame) -> int | None:
-    of_val = history[(history["split"] == "val") & (history["quantity"] == "loss") & np.isfinite(history["value"])]
-    return None if of_val.empty else int(of_val.sort_values("epoch").loc[of_val["value"].idxmin(), "epoch"])
+def _lowest(history: Iterable[tuple[int, str, str, float]]) -> int | None:
+    losses = {
+        epoch: value
+        for epoch, split, quantity, value in history
+        if (split, quantity) == ("val", "loss") and np.isfinite(value)
+    }
+    return min(losses, key=lambda epoch: (losses[epoch], epoch), default=None)
 
 
-def _preprocess(cell: Cell, store: Store) -> dict[str, Any]:
-    return read_part(store.cells / cell.key / PREPROCESS, read_json)
+@dataclass(frozen=True)
+class StoredResult:
+    """A planned cell with its stored record and result, without its weights, and what the protocol's rules ask."""
+
+    cell: Cell
+    record: Mapping[str, Any]
+    result: CellResult
+    written: Written
+
+
+def read_results(plan: Plan, store: Store) -> list[StoredResult]:
+    """Every finished cell of the plan; each file is read once.
+
+    Raises:
+        ResultsError: a file of a finished cell is missing or damaged.
+    """
+    found = []
+    for cell in plan.todo():
+        if store.has(cell.key) and (record := store.record(cell.key))["status"] == "ok":
+            frame = store.predictions(cell.key)
+            result = store.result(cell.key, record, frame, weights=False)
+            found.append(StoredResult(cell, record, result, Written.of(cell, record, result, frame)))
+    return found

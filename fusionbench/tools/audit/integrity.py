@@ -5,19 +5,19 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fusionbench.core.cell_result import CellResult, Score
+from fusionbench.core.cell_result import Score
 from fusionbench.core.plugin_source import source_of
 from fusionbench.execution.run_cell import cell_columns
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
-from fusionbench.suites.cell import Cell, Plan, canonical, cell_key, rounded_tau
+from fusionbench.suites.cell import Plan, canonical, cell_key, rounded_tau
 from fusionbench.suites.lock import is_older
 from fusionbench.suites.provenance import COMPUTED, differences
+from fusionbench.tools.audit.evidence import StoredResult
 from fusionbench.tools.rescore import NEEDS_CURVES, score_stored
 
 if TYPE_CHECKING:
@@ -27,24 +27,6 @@ if TYPE_CHECKING:
 
 SCORE_TOLERANCE = 1e-6
 """How far a recomputed score may lie from the stored one: other processors add in another order."""
-
-
-@dataclass(frozen=True)
-class StoredResult:
-    """A planned cell with its stored record and result."""
-
-    cell: Cell
-    record: Mapping[str, Any]
-    result: CellResult
-
-
-def read_results(plan: Plan, store: Store) -> list[StoredResult]:
-    """Every finished cell of the plan, without its weights."""
-    found = []
-    for cell in plan.todo():
-        if store.has(cell.key) and (record := store.record(cell.key))["status"] == "ok":
-            found.append(StoredResult(cell, record, store.load(cell.key, weights=False)))
-    return found
 
 
 def complete(plan: Plan, results: Sequence[StoredResult], store: Store) -> Line:
@@ -214,17 +196,38 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
     older = is_older(stored)
     parts = ("suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
     skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
-    # An older fusionbench wrote what was installed, not what the cells say.
-    computed = COMPUTED if "machines" in stored else ()
     plain = json.loads(json.dumps(now))
-    differing = [name for name in computed if stored.get(name) != plain[name]]
-    differing += [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
+    differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]
     why = "differ: the lock was edited, or the suite, its data or a plugin changed since the run; run the suite again"
     findings = [Finding(f"{', '.join(differing)} {why}")] if differing else []
+    if "machines" in stored:  # an older fusionbench wrote what was installed, not what the cells say
+        findings += _computed(stored, plain)
     if older:
         version = stored.get("results_version")
         findings += [Finding("data, hashed in another way then", f"written under RESULTS_VERSION {version}")]
-    return verdict("the lock is that of the planned cells", findings, f"{len(parts) + len(computed)} parts of it")
+    return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
+
+
+def _computed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the versions and machines of a lock are those that the cells recorded."""
+    named, said = ({leaf for key in COMPUTED[:-1] for leaf in _leaves(key, of[key])} for of in (stored, now))
+    if made_up := sorted(named - said):
+        yield Finding(f"it names {' '.join(made_up[0])}, which no cell recorded; run the suite again")
+    elif said - named:
+        stale = "a run was interrupted: the lock does not name yet what computed its last cells; run the suite again"
+        yield Finding(stale, "an interrupted run")
+    elif stored["differences"] != now["differences"]:
+        yield Finding("its differences are not those of the cells; run the suite again")
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    """(name, version) of everything in a part of a lock; several versions of one thing are several."""
+    if isinstance(value, Mapping):
+        for key, of in value.items():
+            yield from _leaves(f"{name}.{key}", of)
+    else:
+        of_name = value if isinstance(value, list) else value.split(", ")
+        yield from ((name, str(version)) for version in of_name if version)
 
 
 _NO_NUMBER = frozenset({"distribution", "distribution_version", "plugin", "notes", "title", *published_numbers.COLUMNS})

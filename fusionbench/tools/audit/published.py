@@ -16,6 +16,7 @@ from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
 from fusionbench.results.manifest import manifest_agrees
 from fusionbench.suites.lock import read_lock
+from fusionbench.tools.audit.published_tables import tables_agree
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -41,7 +42,8 @@ def published_audit(folder: Path, registry: Registry) -> Audit:
         raise ResultsError(file_problem(path, error, "run the suite, or publish it again")) from None
     frames = read_frames(folder)
     declared = {line.rule for line in stored.lines if line.verdict == "DECLARED"}
-    again = (*_again(frames, declared), _rescored(frames, read_lock(folder), registry), manifest_agrees(folder))
+    scores = _rescored(frames, read_lock(folder), registry)
+    again = (*_again(frames, declared), scores, tables_agree(frames, folder), manifest_agrees(folder))
     return Audit(stored.suite, (*stored.lines, *again))
 
 

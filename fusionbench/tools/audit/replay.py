@@ -1,19 +1,20 @@
-"""Stored cells predicted again from their weights, in a fresh process and with renamed case ids.
+"""Stored cells predicted again from their weights with renamed case ids, or trained again, in a fresh process.
 
 Weights of another fold, predictions that were edited together with their scores, and models that look an outcome up by
-a case's id do not give the stored risks again.
+a case's id do not give the stored risks again. Whoever edited the weights, too, is found by training again.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from fusionbench.core import environment
+from fusionbench.core.cell_result import CellResult, PatternPrediction
 from fusionbench.core.executor import LostTask
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import CaseSet, Member
@@ -21,7 +22,7 @@ from fusionbench.data.masks import Mask
 from fusionbench.execution import evaluate
 from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
 from fusionbench.execution.fit_context import restore_fit
-from fusionbench.execution.run_cell import fold_data
+from fusionbench.execution.run_cell import fold_data, run_cell
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import installed
 from fusionbench.results.audit_verdict import Finding, Line, verdict
@@ -33,36 +34,71 @@ TOLERANCE = 1e-4
 the model's precision, and other processors add in another order."""
 
 
-def replay(plan: Plan, store: Store, resources: SharedResources, n: int) -> Line:
+def replay(plan: Plan, store: Store, resources: SharedResources, n: int, *, refit: bool = False) -> Line:
     """Predict `n` finished cells again; which ones depends on the plan's keys alone.
 
     Args:
         n: cells; all of them where there are fewer.
+        refit: train them again instead of restoring their weights; with other versions or on another machine than they
+            were trained with, a difference is declared.
     """
     cells = [c for c in plan.todo() if c.model.name != ORACLE and store.has(c.key)]
     cells = [c for c in cells if store.record(c.key)["status"] == "ok"]
     seed = derive(plan.suite.seed, "replay", *sorted(c.key for c in cells))
     order = np.random.default_rng(seed).permutation(len(cells))
     chosen = [cells[i] for i in sorted(order[:n])]
-    work = partial(_replayed, root=store.root, suite=store.suite, home=resources.home)
+    work = _Replay(store.root, store.suite, resources.home, refit)
     with closing(ChildProcess()) as child:  # nothing of this process: no cache, no patched function
-        found = [(cell, child.run(pack_call(work, cell))) for cell in chosen]
-    findings = [Finding(f"{cell.label}: {what}") for cell, reply in found if (what := _outcome(reply))]
-    return verdict("stored weights give the stored predictions again", findings, f"{len(chosen)} cells")
+        replies = [(cell, child.run(pack_call(work, cell))) for cell in chosen]
+    findings = [finding for cell, reply in replies if (finding := _outcome(cell, reply)) is not None]
+    rule = (
+        "training again gives the stored predictions" if refit else "stored weights give the stored predictions again"
+    )
+    return verdict(rule, findings, f"{len(chosen)} cells")
 
 
-def _outcome(reply: bytes | LostTask) -> str:
+def _outcome(cell: Cell, reply: bytes | LostTask) -> Finding | None:
     """What the fresh process found; a model that ends it has not given its predictions again either."""
-    found: str = reply.reason if isinstance(reply, LostTask) else unpack_reply(reply)
+    if isinstance(reply, LostTask):
+        return Finding(f"{cell.label}: {reply.reason}")
+    found: Finding | None = unpack_reply(reply)
     return found
 
 
-def _replayed(cell: Cell, root: Path, suite: str, home: Path) -> str:
-    """In the fresh process: how a cell's predictions differ from the stored ones; empty where they do not."""
-    try:
-        return difference(cell, Store(root, suite), SharedResources(installed(), home))
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is what was found
-        return f"cannot be predicted again: {type(error).__name__}: {error}"
+@dataclass(frozen=True)
+class _Replay:
+    """How a cell is computed again in the fresh process."""
+
+    root: Path
+    suite: str
+    home: Path
+    refit: bool
+
+    def __call__(self, cell: Cell) -> Finding | None:
+        """How a cell's predictions differ from the stored ones; None where they do not."""
+        store, declared = Store(self.root, self.suite), ""
+        try:
+            if self.refit:
+                stored = store.record(cell.key)["record"]["environment"]
+                resources = SharedResources(
+                    installed(), self.home, threads=stored["threads"], deterministic=stored["deterministic"]
+                )
+                here = environment.describe(str(resources.device), stored["threads"])
+                declared = "" if here.items() <= stored.items() else "other versions or another machine"
+                what = refit_difference(cell, store, resources)
+            else:
+                what = difference(cell, store, SharedResources(installed(), self.home))
+        except Exception as error:  # noqa: BLE001 - whatever a plugin raises is what was found
+            what = f"cannot be computed again: {type(error).__name__}: {error}"
+        return Finding(f"{cell.label}: {what}", declared) if what else None
+
+
+def refit_difference(cell: Cell, store: Store, resources: SharedResources) -> str:
+    """How the predictions of a cell that is trained again differ from the stored ones; empty where they do not."""
+    made = run_cell(cell, resources, store.load)
+    if made.status != "ok":
+        return f"cannot be trained again: {made.reason}"
+    return _differing([p for p in made.predictions if p.split == "test"], store.load(cell.key, weights=False))
 
 
 def difference(cell: Cell, store: Store, resources: SharedResources) -> str:
@@ -82,6 +118,11 @@ def difference(cell: Cell, store: Store, resources: SharedResources) -> str:
         {names[case]: modalities for case, modalities in present.items()},
         f"model {cell.model}",
     )
+    return _differing(predictions, result)
+
+
+def _differing(predictions: Sequence[PatternPrediction], result: CellResult) -> str:
+    """The first risk that is not the stored one; cases are in the stored order, perhaps under other ids."""
     stored = {(p.pattern, p.draw): p.prediction for p in result.predictions if p.split == "test"}
     for made in predictions:
         before = stored.get((made.pattern, made.draw))

@@ -23,6 +23,7 @@ from fusionbench.suites import cell as cells
 from fusionbench.suites.cell import Cell, Plan, present_modalities
 from fusionbench.survival import time_bins
 from fusionbench.tools.audit import Audit, audit
+from fusionbench.tools.audit.evidence import read_results
 from tests.unit.suites.test_plan import SUITE, Toy, planned
 
 
@@ -81,7 +82,7 @@ def store(tmp_path: Path, plan: Plan) -> Store:
 
 
 def audited(plan: Plan, store: Store) -> Audit:
-    return audit(plan, store, {("toy", "patient"): TOY})  # type: ignore[dict-item]
+    return audit(plan, read_results(plan, store), {("toy", "patient"): TOY})  # type: ignore[dict-item]
 
 
 def chosen(plan: Plan, fold: int = 0) -> Cell:
@@ -144,7 +145,7 @@ def test_a_group_on_both_sides(plan: Plan, store: Store) -> None:
             case = super()._case(i)
             return type(case)(case.id, "both" if case.id in (twin, test) else case.id, case.target, case.refs)
 
-    found = audit(plan, store, {("toy", "patient"): Twins()})  # type: ignore[dict-item]
+    found = audit(plan, read_results(plan, store), {("toy", "patient"): Twins()})  # type: ignore[dict-item]
     assert_only(found, GROUPS, "group 'both' is in preprocessing and in test")
 
 
@@ -328,7 +329,7 @@ def test_what_a_protocol_switches_off_is_declared_and_quantified(tmp_path: Path,
             seen = replace(seen, record={**seen.record, "fit": {"edges": edges(everyone)}})
         store.write(seen)
     unit = plan.cells[0].unit
-    found = audit(plan, store, {("toy", unit): toy})  # type: ignore[dict-item]
+    found = audit(plan, read_results(plan, store), {("toy", unit): toy})  # type: ignore[dict-item]
     assert {i for i, line in enumerate(found.lines) if line.verdict == "DECLARED"} == set(DECLARED[variant])
     assert found.passed
     assert not any(line.verdict == "BREACH" for line in found.lines)

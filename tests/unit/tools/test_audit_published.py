@@ -12,8 +12,10 @@ import pytest
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.registry import discover
 from fusionbench.results.audit_verdict import Line
+from fusionbench.results.frames import read_frames
 from fusionbench.results.manifest import renew_entry, write_manifest
 from fusionbench.tools.audit.published import is_published, published_audit
+from fusionbench.tools.audit.published_tables import tables_agree
 
 REGISTRY = discover()
 PUBLISHED = Path(__file__).parents[3] / "results" / "published" / "quickstart"
@@ -134,3 +136,35 @@ def test_a_report_that_is_made_anew_renews_its_entry_alone(folder: Path) -> None
     (folder / "table.md").write_text("edited")
     renew_entry(folder, "report.html")
     assert lines(folder)[FILES].seen == "1 of 15 files; first: table.md was changed"
+
+
+def edited(folder: Path, name: str, old: str, new: str) -> None:
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (
+            lambda folder: edited(folder, "table.md", "0.605 ± 0.045", "0.905 ± 0.045"),
+            "is 0.9050, the scores give 0.60",
+        ),
+        (
+            lambda folder: edited(folder, "table.md", "| healnet         | vector ", "| other           | vector "),
+            "has no",
+        ),
+        (lambda folder: (folder / "table.md").unlink(), "table.md has no"),
+        (lambda folder: edited(folder, "table.csv", "0.6", "0.9"), "table.csv"),
+        (lambda folder: edited(folder, "folds.csv", "0.6", "0.9"), "the scores give"),
+    ],
+    ids=["a mean", "a name", "no table", "table.csv", "folds.csv"],
+)
+def test_a_table_shows_the_means_of_the_scores(folder: Path, spoil: Callable[[Path], object], said: str) -> None:
+    """Also where there is no manifest, or one that was written again."""
+    assert tables_agree(read_frames(folder), folder).verdict == "pass"
+    spoil(folder)
+    line = tables_agree(read_frames(folder), folder)
+    assert line.verdict == "BREACH"
+    assert said in line.seen

@@ -1,0 +1,108 @@
+"""Whether a published table shows the means of the published scores: table.md and table.csv against folds.csv."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from fusionbench.core.errors import ResultsError, file_problem
+from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.results.frames import ROW, Frames
+from fusionbench.survival.stats import mean_over_folds
+
+Place = tuple[str, ...]
+"""Dataset, model, modalities, variant, pattern, metric."""
+KEYS = [*ROW, "pattern", "metric"]
+HALF_A_DIGIT = 5.1e-4
+"""table.md shows three decimals."""
+_NUMBER = re.compile(r"^\**(-?\d+\.\d{3})\b")
+
+
+def tables_agree(frames: Frames, folder: Path) -> Line:
+    """The means of the published scores, and no others, stand in table.md and in table.csv.
+
+    Raises:
+        ResultsError: a table cannot be read.
+    """
+    means = dict(_means(frames.folds))
+    shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), 1e-9)}
+    findings = [
+        Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
+        for name, (values, tolerance) in shown.items()
+        for place, value in values.items()
+        if place in means and not abs(value - means[place]) <= tolerance
+    ]
+    findings += [
+        Finding(f"{name} has no {' · '.join(place)}")
+        for name, (values, _) in shown.items()
+        for place in means
+        if place not in values
+    ]
+    findings += [
+        Finding(f"{name}: {' · '.join(place)} has no scores")
+        for name, (values, _) in shown.items()
+        for place in values
+        if place not in means
+    ]
+    return verdict("published tables show the means of the published scores", findings, f"{len(means)} means")
+
+
+def _means(folds: pd.DataFrame) -> Iterator[tuple[Place, float]]:
+    defined = folds[folds["value"].astype(float).notna()]
+    for key, part in defined.groupby(KEYS, sort=False, observed=True):
+        yield tuple(map(str, key)), mean_over_folds(part["value"].astype(float), part["repeat"].astype(int))
+
+
+def _in_csv(folder: Path) -> Mapping[Place, float]:
+    path = folder / "table.csv"
+    if not path.exists():
+        return {}
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+        table = table[table["mean"] != ""]
+        return dict(zip(table[KEYS].itertuples(index=False, name=None), table["mean"].astype(float), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(file_problem(path, error, "publish the run again")) from error
+
+
+def _in_markdown(folder: Path, frames: Frames) -> dict[Place, float]:
+    """The means that stand in the grids of the cohorts."""
+    path = folder / "table.md"
+    if not path.exists():
+        return {}
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, ValueError) as error:
+        raise ResultsError(file_problem(path, error, "publish the run again")) from error
+    variants = {str(name): str(of["variant"].iloc[0]) for name, of in frames.cells.groupby("dataset", observed=True)}
+    metrics = set(frames.folds["metric"].astype(str))
+    found: dict[Place, float] = {}
+    dataset, pattern, header = "", "full", list[str]()
+    for line in lines:
+        if line.startswith("## "):
+            dataset, pattern = _plain(line[3:]), "full"
+        elif line.startswith("### "):
+            pattern = _plain(line[4:]).removeprefix("pattern ")
+        elif not line.startswith("|"):
+            header = []
+        elif not header:
+            header = _cells(line)
+        elif dataset in variants and not line.startswith("|-"):
+            about = {"variant": variants[dataset], **dict(zip(header, _cells(line), strict=True))}
+            place = (dataset, *(about.get(name, "") for name in ROW[1:]), pattern)
+            for metric in metrics & about.keys():
+                if number := _NUMBER.match(about[metric]):
+                    found[*place, metric] = float(number[1])
+    return found
+
+
+def _cells(line: str) -> list[str]:
+    """The entries of a line of a grid; a `|` within a name is escaped."""
+    return [_plain(part.strip()) for part in re.split(r"(?<!\\)\|", line)[1:-1]]
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"\\(.)", r"\1", text)

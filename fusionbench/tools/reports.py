@@ -10,7 +10,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.report.build import frames_of, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
-from fusionbench.results.frames import read_frames
+from fusionbench.results.frames import Frames, read_frames
 from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
@@ -49,18 +49,26 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     return audit_results(plan, store, resources, gone, replays)
 
 
+def stored_frames(name: str, out: Path, resources: SharedResources) -> tuple[Frames, Store]:
+    """The frames of a suite's results, run here or published, and where these are.
+
+    Raises:
+        SuiteError: unknown suite. ResultsError: nothing has been run.
+    """
+    store = results_of(name, out, resources.registry)
+    if store.has_file("folds.csv"):
+        return read_frames(store.folder), store
+    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    return frames_of(plan, store, resources), store
+
+
 def report_suite(name: str, out: Path, resources: SharedResources) -> Path:
     """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
 
     Raises:
         SuiteError: unknown suite. ResultsError: no finished cell has a score.
     """
-    store = results_of(name, out, resources.registry)
-    if store.has_file("folds.csv"):
-        frames = read_frames(store.folder)
-    else:
-        plan, store = plan_as_run(name, out, resources, installed_only=True)
-        frames = frames_of(plan, store, resources)
+    frames, store = stored_frames(name, out, resources)
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
     except (DataError, SuiteError) as error:  # results can be looked at without the data and files they came from

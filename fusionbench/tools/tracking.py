@@ -24,11 +24,13 @@ class SyncReport:
     Attributes:
         cells: how many finished cells.
         outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+        unfinished: how many cells are missing or failed; the suite cannot be published before they are done.
     """
 
     suite: str
     cells: int
     outdated: Mapping[str, str]
+    unfinished: int
 
 
 def sync_suite(
@@ -65,7 +67,8 @@ def sync_suite(
         replay=replay or mlflow.replay_command(out, store.suite, *selection.rows),
     )
     mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
-    return SyncReport(plan.suite.name, len(cells), files.outdated)
+    done = sum(store.has(c.key) and store.record(c.key)["status"] == "ok" for c in plan.todo())
+    return SyncReport(plan.suite.name, len(cells), files.outdated, len(plan.todo()) - done)
 
 
 def sync_all(

@@ -3,7 +3,8 @@
 from fusionbench.session import Session
 session = Session()
 session.run("quickstart")
-session.table("quickstart")
+session.table()
+session.plot("forest")
 
 What a method does lies in `fusionbench.tools`; it is imported when the method is called, so that commands that only
 plan do not wait for torch, tables and statistics.
@@ -32,6 +33,7 @@ from fusionbench.tools.planning import plan_as_run, plan_suite
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
     from fusionbench.tools.tuning import TuneOptions, TuneProgress
 
 
-@dataclass
+@dataclass(repr=False)
 class Session:
     """One results root, one set of installed plugins, one data home.
 
@@ -71,6 +73,7 @@ class Session:
     deterministic: bool = False
     registry: Registry = field(default_factory=discover)
     resources: SharedResources = field(init=False)
+    _last: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.out = Path(self.out)
@@ -80,6 +83,15 @@ class Session:
             self.device,
             threads=self.threads,
             deterministic=self.deterministic,
+        )
+
+    def __repr__(self) -> str:
+        """One line: where results go, where data are, the device, and how many plugins there are."""
+        plugins = self.registry.plugins
+        broken = sum(plugin.status == "broken" for plugin in plugins)
+        return (
+            f"Session(out={str(self.out)!r}, home={str(self.home)!r}, device={self.device!r}; {len(plugins)} plugins"
+            f"{f', {broken} broken' if broken else ''})"
         )
 
     def suite(self, name: str) -> Suite:
@@ -122,12 +134,15 @@ class Session:
         Args:
             selection: part of the suite, other repeats or another seed.
             options: where cells run, and how often a cell that was lost is tried again.
+            reporter: is told how it goes; default one line a cell on standard error, which a notebook shows.
 
         Raises:
             SuiteError, DataError, ResultsError: the request is wrong, before any compute.
         """
+        from fusionbench.tools.progress import Lines
         from fusionbench.tools.run import CellChoice, run_suite
 
+        self._last = name
         return run_suite(
             name,
             self.out,
@@ -137,7 +152,7 @@ class Session:
             options,
             track=track,
             tracking_uri=self.tracking_uri,
-            reporter=reporter,
+            reporter=reporter or Lines(),
         )
 
     def status(self, name: str) -> Status:
@@ -349,15 +364,58 @@ class Session:
 
         return import_predictions(complete_results(name, self.out, self.resources), path, self.registry)[1]
 
-    def table(self, name: str) -> pd.DataFrame:
-        """The comparison table of a suite as stored: table.csv, or table.partial.csv where the suite is not complete.
+    def table(self, name: str | None = None) -> pd.DataFrame:
+        """The comparison table of a suite, the best row first within a dataset, pattern and metric.
+
+        A row is one mean. Of a suite that is not complete, the table has what there is.
+
+        Args:
+            name: of the suite; default the one that this session ran last, or the only one under `out`.
+
+        Returns:
+            columns of text (empty where there is none): dataset, model, modalities, protocol, pattern (which modalities
+            test cases have), metric, tie_group ("a" = the best row and those not significantly different from it),
+            variant, train_pattern, policy (what the model does about an absent modality), tuned, unit (patient, slide).
+            Of float64: mean, sd (over folds), ci_low, ci_high (95 % bootstrap interval). Of Int64: n_folds (fold values
+            behind the mean), n_failed, n_repeats, n_cases (of one repeat), n_skipped.
 
         Raises:
             ResultsError: no table yet; says which command makes one.
         """
         import pandas as pd
 
-        return pd.read_csv(self.table_file(name, "csv"))
+        from fusionbench.report.tidy import tidy
+
+        metrics = self.registry.names("metrics")
+        directions = {metric: self.registry.metric(metric).higher_is_better for metric in metrics}
+        return tidy(pd.read_csv(self.table_file(self._suite_asked(name), "csv")), directions)
+
+    def plot(self, kind: str, name: str | None = None, number: int = 1) -> Figure:
+        """One of the report's figures, from what is stored.
+
+        Args:
+            kind: forest, uplift, pooled, missing, survival, calibration, training or cost.
+            name: as in `table`.
+            number: which of several figures of the kind, from 1.
+
+        Raises:
+            SuiteError: there is no such kind. ResultsError: nothing has been run, or it has no such figure, and why.
+        """
+        from fusionbench.report.build import draw
+        from fusionbench.tools.reports import stored_frames
+
+        frames, _, lock = stored_frames(self._suite_asked(name), self.out, self.resources)
+        return draw(frames, lock, self.registry, kind, number)
+
+    def _suite_asked(self, name: str | None) -> str:
+        from fusionbench.tools.tracking import suites_run
+
+        if name or self._last:
+            return name or self._last
+        names = suites_run(self.out)
+        if len(names) > 1:
+            raise ResultsError(f"{self.out} has results of several suites: name one of {', '.join(names)}")
+        return names[0]
 
     def table_file(self, name: str, suffix: str) -> Path:
         """The stored table in one format: md, csv, tex or html.

@@ -53,10 +53,11 @@ def sync(
             typer.echo(f"MLflow: {report.mended}", err=True)
         typer.echo(f"{report.suite}: {report.cells} cells are in MLflow")
         for name, verb in report.outdated.items():
-            again = command(out, verb, report.suite)
-            typer.echo(
-                f"{report.suite}: {name} is older than the newest cell and left out; make it again with: {again}"
-            )
+            how = f"make it again with: {command(out, verb, report.suite)}"
+            if verb == "publish" and report.unfinished:
+                which = command(out, "status", report.suite)
+                how = f"publish makes it again once {report.unfinished} cells are done; which: {which}"
+            typer.echo(f"{report.suite}: {name} is older than the newest cell and left out; {how}")
         left += report.left_out.items()
     for name, why in left:
         typer.echo(f"not in MLflow: {name}: {why}", err=True)

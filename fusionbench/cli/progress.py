@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Column
 
+from fusionbench.tools.progress import Lines, headline
 from fusionbench.tools.run import Reporter
 
 if TYPE_CHECKING:
@@ -42,35 +41,6 @@ def make_reporter() -> Iterator[Reporter]:
         yield Bars(progress)
 
 
-class Lines(Reporter):
-    """One line a finished cell."""
-
-    def __init__(self) -> None:
-        self.todo = self.n = 0
-        self.began = time.monotonic()
-
-    def start(self, todo: int, done: int) -> None:
-        self.todo, self.began = todo, time.monotonic()
-        if todo:
-            self.note(f"{todo} cells to compute, {done} there already")
-
-    def cell(self, cell: Cell) -> None:
-        return
-
-    def epoch(self, epoch: int, epochs: int) -> None:
-        return
-
-    def finished(self, cell: Cell, result: CellResult) -> None:
-        self.n += 1
-        spent = time.monotonic() - self.began
-        left = spent / self.n * (self.todo - self.n)
-        tail = headline(result)
-        self.note(f"[{self.n}/{self.todo}, {_clock(left)} left] {cell.label}: {tail}")
-
-    def note(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
-
-
 class Bars(Reporter):
     """Two bars: cells of the suite, epochs of the cell in hand."""
 
@@ -96,18 +66,3 @@ class Bars(Reporter):
 
     def note(self, line: str) -> None:
         self.progress.console.print(line, markup=False, highlight=False)
-
-
-def headline(result: CellResult) -> str:
-    """One phrase for a finished cell: its first metric, or its failure."""
-    if result.status != "ok":
-        return f"{result.status}: {result.reason}"
-    seconds = sum(result.record["seconds"].values())
-    first = next((s for s in result.scores if s.pattern == "full"), None)
-    score = f"{first.metric} {first.value:.3f}, " if first is not None else ""
-    return f"{score}{seconds:.1f} s"
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes}:{rest:02d}"

@@ -63,7 +63,7 @@ def print_table_screen(session: Session, suite: str, view: View, before: Sequenc
     Raises:
         ResultsError: no table yet. SuiteError: the table has no such pattern.
     """
-    rows = session.table(suite)
+    rows = pd.read_csv(session.table_file(suite, "csv"))
     if view.pattern not in set(rows["pattern"]):
         raise SuiteError(did_you_mean("pattern", view.pattern, unique(rows["pattern"])))
     path, out = session.table_file(suite, "md"), session.out

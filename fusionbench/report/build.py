@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from fusionbench.core.commands import command
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.guard import guarded
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
@@ -26,6 +26,8 @@ from fusionbench.suites import published_numbers
 from fusionbench.suites.lock import identities_of, make_lock, notes_of, read_lock, run_command
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from fusionbench.core.registry import Registry
     from fusionbench.data.cohort import Cohort
     from fusionbench.execution.shared import SharedResources
@@ -162,6 +164,33 @@ def write_report(
     origin = Origin.read(store.folder, run_command(lock, suite, store.root))
     below = _below(analysis, store, lock, registry)
     return (to or store).write_text("report.html", report(analysis, lock, images, audit, origin, below))
+
+
+def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str, number: int = 1) -> Figure:
+    """One of the report's figures.
+
+    Args:
+        frames: with their imported models, as `write_tables` stored them.
+        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, training or cost.
+        number: which of several of the kind, from 1.
+
+    Raises:
+        SuiteError: there is no such kind. ResultsError: these results have no such figure, and why.
+    """
+    from fusionbench.report.figures import MAKERS
+    from fusionbench.report.figures.figure import Omitted, ReportFigure
+    from fusionbench.report.figures.style import report_style
+
+    makers = {make.__name__: make for make in MAKERS}
+    if kind not in makers:
+        raise SuiteError(did_you_mean("figure", kind, makers))
+    with report_style():
+        made = list(makers[kind](_analysed(frames, lock, registry), lock))
+    drawn = [one.figure for one in made if isinstance(one, ReportFigure)]
+    if not 1 <= number <= len(drawn):
+        reasons = [one.reason for one in made if isinstance(one, Omitted)]
+        raise ResultsError(f"no figure {kind} {number} of {len(drawn)}{''.join(f'; {why}' for why in reasons)}")
+    return drawn[number - 1]
 
 
 def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:

@@ -56,11 +56,14 @@ class FoundSuite:
 
         Raises:
             SuiteError: the file is wrong, or what a file beside it held is not in the lock. ResultsError: the lock is
-                damaged.
+                damaged, or another suite's.
         """
         if self.file is not None:
             return self.load()
-        suite = suite_from_lock(read_lock(self.store.folder), str(self.store.folder / LOCK))
+        where = self.store.folder / LOCK
+        suite = suite_from_lock(read_lock(self.store.folder), str(where))
+        if suite.name != self.name:
+            raise ResultsError(f"{where}: the folder was {suite.name!r} when it was run; give it this name again")
         if suite.tuned is not None:
             raise SuiteError(f"{self.lost} (its tuned options are in {suite.tuned!r} beside it)")
         return suite

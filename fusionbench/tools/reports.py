@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError
@@ -10,7 +11,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.report.build import finished_records, frames_of, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
-from fusionbench.results.frames import read_frames
+from fusionbench.results.frames import Frames, read_frames
 from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
@@ -50,6 +51,21 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     return audit_results(plan, store, resources, gone, replays, refit=refit)
 
 
+def stored_frames(name: str, out: Path, resources: SharedResources) -> tuple[Frames, Store, dict[str, Any]]:
+    """The frames of a suite's results, run here or published, where these are, and their lock.
+
+    Raises:
+        SuiteError: unknown suite. ResultsError: nothing has been run.
+    """
+    store = results_of(name, out, resources.registry)
+    if store.has_file("folds.csv"):
+        return read_frames(store.folder), store, read_lock(store.folder)
+    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    # A run that was interrupted has not told its lock what computed its last cells.
+    lock = read_lock(store.folder) | provenance(finished_records(plan, store))
+    return frames_of(plan, store, resources), store, lock
+
+
 def report_suite(name: str, out: Path, resources: SharedResources, to: Path | None = None) -> Path:
     """Write report.html and figures/ beside a suite's results, run here or published, from what is stored.
 
@@ -59,14 +75,7 @@ def report_suite(name: str, out: Path, resources: SharedResources, to: Path | No
     Raises:
         SuiteError: unknown suite. ResultsError: no finished cell has a score.
     """
-    store = results_of(name, out, resources.registry)
-    if store.has_file("folds.csv"):
-        frames, lock = read_frames(store.folder), read_lock(store.folder)
-    else:
-        plan, store = plan_as_run(name, out, resources, installed_only=True)
-        frames = frames_of(plan, store, resources)
-        # A run that was interrupted has not told its lock what computed its last cells.
-        lock = read_lock(store.folder) | provenance(finished_records(plan, store))
+    frames, store, lock = stored_frames(name, out, resources)
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
     except (DataError, SuiteError) as error:  # results can be looked at without the data and files they came from

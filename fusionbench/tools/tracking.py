@@ -25,6 +25,7 @@ class SyncReport:
     Attributes:
         cells: how many finished cells.
         outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+        unfinished: how many cells are missing or failed; the suite cannot be published before they are done.
         mended: why every suite under the results root was logged again; empty where only what was asked for is.
         left_out: suites that were to be logged again and cannot be read here, to why.
     """
@@ -32,6 +33,7 @@ class SyncReport:
     suite: str
     cells: int
     outdated: Mapping[str, str]
+    unfinished: int
     mended: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -106,7 +108,8 @@ def _sync(
         replay=replay or mlflow.replay_command(out, store.suite, *selection.rows),
     )
     mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
-    return SyncReport(plan.suite.name, len(cells), files.outdated, tracker.mended)
+    done = sum(store.has(c.key) and store.record(c.key)["status"] == "ok" for c in plan.todo())
+    return SyncReport(plan.suite.name, len(cells), files.outdated, len(plan.todo()) - done, tracker.mended)
 
 
 def suites_run(out: Path) -> list[str]:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
-from fusionbench.core.errors import ResultsError
+from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import discover
 from fusionbench.session import Session
 from fusionbench.suites.selection import Selection
@@ -25,10 +26,56 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Session:
     return Session(out=tmp_path / "results", device="cpu", registry=discover())
 
 
-def test_three_lines_of_a_notebook(session: Session) -> None:
+def test_three_lines_of_a_notebook(session: Session, capsys: pytest.CaptureFixture[str]) -> None:
     report = session.run(SUITE, track=False)
     assert (report.ran, report.done, report.complete) == (4, 0, True)
-    assert len(session.table(SUITE)) == 1
+    assert len(session.table()) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert [line[:5] for line in told.err.splitlines() if line.startswith("[")] == ["[1/4,", "[2/4,", "[3/4,", "[4/4,"]
+    assert repr(session) == (
+        f"Session(out='{session.out}', home='{session.home}', device='cpu'; {len(session.registry.plugins)} plugins)"
+    )
+
+
+def test_the_table_is_tidy_and_a_figure_is_drawn(session: Session) -> None:
+    """Results of two models, asked for by a session that has run nothing."""
+    models = ("example-least-squares[ridge=1000.0]", "example-flat", "example-least-squares")
+    (session.out.parent / "mine.toml").write_text(
+        f'title = "Mine"\ndatasets = ["{SUITE}"]\nmodels = {list(models)}\nmodalities = [["table", "tiles"]]\n'
+        "[protocol]\nfolds = 2\n"
+    )
+    session.run(str(session.out.parent / "mine.toml"), track=False)
+    fresh = Session(out=session.out, device="cpu", registry=session.registry)
+    table = fresh.table()
+    assert table["mean"].is_monotonic_decreasing
+    assert set(table["model"]) == set(models)
+    kinds = {name: str(kind) for name, kind in table.dtypes.items()}
+    assert {name for name, kind in kinds.items() if kind == "float64"} == {"mean", "sd", "ci_low", "ci_high"}
+    counts = {"n_folds", "n_failed", "n_repeats", "n_cases", "n_skipped"}
+    assert {name for name, kind in kinds.items() if kind == "Int64"} == counts
+    texts = table.drop(columns=[name for name, kind in kinds.items() if kind != "object"])
+    assert texts.map(lambda cell: isinstance(cell, str)).to_numpy().all()
+    assert Session.table.__doc__ is not None
+    assert all(name in Session.table.__doc__ for name in table.columns)
+    figure = fresh.plot("forest")
+    assert isinstance(figure, Figure)
+    with pytest.raises(SuiteError, match="unknown figure 'forrest'; did you mean 'forest'"):
+        fresh.plot("forrest")
+    with pytest.raises(ResultsError, match="no figure forest 2 of 1"):
+        fresh.plot("forest", number=2)
+    with pytest.raises(ResultsError, match="no figure pooled 1 of 0; "):
+        fresh.plot("pooled", "mine")
+
+
+def test_a_session_that_has_run_nothing_asks_which_suite(session: Session) -> None:
+    with pytest.raises(ResultsError, match=r"no results under .*; start with: fusionbench run quickstart --out "):
+        session.table()
+    for suite in (SUITE, "example-tiny"):
+        (session.out / suite).mkdir(parents=True)
+        (session.out / suite / "suite.lock.toml").touch()
+    with pytest.raises(ResultsError, match="several suites: name one of example-faulty, example-tiny"):
+        session.plot("forest")
 
 
 def test_a_limit_counts_what_is_computed_now(session: Session) -> None:

@@ -45,7 +45,10 @@ def test_without_a_name_every_suite_is_replayed_and_one_that_cannot_be_read_is_n
         "example-faulty: 4 cells are in MLflow",
     ]
     (line,) = ended.stderr.splitlines()
-    assert line.startswith("not in MLflow: gone: unknown suite 'gone'")
+    assert line == (
+        "not in MLflow: gone: results/gone/suite.lock.toml: the folder was 'example-faulty' when it was run; give it "
+        "this name again"
+    )
     kinds = tags(store, "example-failing", payload.KIND)
     assert kinds == {"row": 3, "fold": 6, "suite": 1}
     shutil.rmtree("results/gone")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -153,7 +154,7 @@ def _run(listed: Any) -> Run:
 def _dataset_input(use: DatasetUse) -> Any:
     """A cohort as `mlflow.data` would describe it; what its files are is the lock's to say."""
     kinds = entities()
-    source = json.dumps({"tags": {"mlflow.source.name": f"fusionbench data check {use.name}"}})
+    source = json.dumps({"tags": {"mlflow.source.name": shlex.join(["fusionbench", "data", "check", use.name])}})
     dataset = kinds.Dataset(use.name, use.digest, "code", source, profile=use.profile)
     return kinds.DatasetInput(dataset, [kinds.InputTag("mlflow.data.context", CONTEXT)])
 

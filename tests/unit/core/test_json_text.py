@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ class Row:
     values: tuple[float, ...]
 
 
-def strict(text: str) -> object:
+def strict(text: str) -> Any:
     """Read JSON as a strict parser does: Python's own also takes NaN and Infinity."""
 
     def refuse(name: str) -> None:

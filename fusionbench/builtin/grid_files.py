@@ -14,6 +14,7 @@ import numpy as np
 
 from fusionbench.builtin.feature_files import FORMATS
 from fusionbench.core.errors import DataError
+from fusionbench.data.slides import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,8 +63,7 @@ def _array(path: Path, header_only: bool) -> NDArray[Any]:
     try:
         arrays = FORMATS[suffix_of(path)](path, header_only)
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
+        raise unreadable(path, error) from error
     if "features" not in arrays:
         raise DataError(f"{path}: no dataset `features`; store the array (axis, ..., feature) under that name")
     return arrays["features"]

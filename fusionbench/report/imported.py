@@ -140,7 +140,7 @@ def store_predictions(table: pd.DataFrame, store: Store) -> Path:
 
 def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
-    return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
+    return [pd.read_parquet(path) for path in sorted((store.folder / FOLDER).glob("[!.]*.parquet"))]
 
 
 def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:

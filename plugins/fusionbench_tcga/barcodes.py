@@ -48,7 +48,11 @@ def find(
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; put one {what} ({'/'.join(suffixes)}), {example}")
     ending = tuple(suffixes)
-    there = [path for path in sorted(folder.iterdir()) if path.name.endswith(ending) and path.is_file()]
+    there = [
+        path
+        for path in sorted(folder.iterdir())
+        if path.name.endswith(ending) and path.name[0] != "." and path.is_file()
+    ]
     found: dict[str, Path] = {}
     odd: list[str] = []
     unknown: list[str] = []

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fusionbench import DataError, ModalityUse
+from fusionbench.data.slides import unreadable
 from fusionbench_tcga import barcodes
 from fusionbench_tcga.images import ImageSet, of_slides
 
@@ -47,7 +48,7 @@ def width(path: Path) -> int:
     try:
         shape = _shape(path)
     except (OSError, ValueError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}); write the file again") from error
+        raise unreadable(path, error) from error
     if len(shape) == 3 and shape[0] == 1:  # as TRIDENT and CLAM may write it
         shape = shape[1:]
     if len(shape) != 2:

@@ -85,7 +85,7 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
         problems.append(f"{where}.folder: {name!r} is no folder; looked for {place.absolute()}")
         return {}
     files: dict[str, Path] = {}
-    for path in sorted(p.absolute() for p in place.iterdir() if p.suffix in FORMATS):
+    for path in sorted(p.absolute() for p in place.iterdir() if p.suffix in FORMATS and p.name[0] != "."):
         if path.stem in files:
             problems.append(f"{where}: {files[path.stem].name} and {path.name} are of one slide; keep one of them")
         files[path.stem] = path

@@ -140,9 +140,11 @@ def test_a_driver_that_is_told_to_end_takes_its_cells_along(tmp_path: Path) -> N
     until = time.monotonic() + 120
     while (not fits.exists() or len(begun(fits)) < 2) and time.monotonic() < until:
         time.sleep(0.1)
+    cells = len(begun(fits)) if fits.exists() else 0
     started = [process.pid for process in psutil.Process(driver.process.pid).children(recursive=True)]
     os.kill(driver.process.pid, signal.SIGTERM)
     assert driver.end() == 143
+    assert cells == 2
     assert log(tmp_path).endswith(
         "interrupted: finished cells are kept; the same command goes on where this one stopped\n"
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
+import re
 from collections.abc import Iterator
 from importlib import import_module
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -71,3 +74,17 @@ def test_every_public_name_says_what_it_is() -> None:
         module = import_module(name)
         things = [(n, getattr(module, n)) for n in public_names(module)]
         assert [n for n, of in things if (inspect.isclass(of) or inspect.isfunction(of)) and not of.__doc__] == []
+
+
+def test_every_test_that_the_table_of_situations_names_is_there() -> None:
+    tests = Path(__file__).parents[1]
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (tests.parent / "docs/reliability.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    gone = [f"{file}::{name}" for file, name in named if name not in functions_of(tests / file)]
+    assert gone == []
+
+
+def functions_of(path: Path) -> set[str]:
+    """The names of a file's functions, methods among them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

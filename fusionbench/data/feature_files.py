@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench.core.errors import DataError
+from fusionbench.data.slides import unreadable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -97,8 +98,7 @@ def stored_arrays(path: Path, dataset: str = "", *, header_only: bool = False) -
             "again as one plain (instance, feature) tensor"
         ) from error
     except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(f"{path}: cannot be read ({reason}); write the file again") from error
+        raise unreadable(path, error) from error
 
 
 def tile_side(path: Path) -> float | None:
@@ -117,7 +117,7 @@ def tile_side(path: Path) -> float | None:
             written = file.attrs.get("tile_size_level0", coords.get("patch_size_level0"))
             side = None if written is None else float(written)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error}); write the file again") from error
+        raise unreadable(path, error) from error
     return side if side is not None and 0 < side < float("inf") else None
 
 

@@ -64,6 +64,22 @@ def failing_as_data(path: Path) -> Iterator[None]:
         raise DataError(f"{path}: cannot be read as a slide ({error}); copy it again from its source") from error
 
 
+def unreadable(path: Path, error: Exception, remedy: str = "write the file again") -> DataError:
+    """The error for a feature file that cannot be read.
+
+    HDF5 refuses files that it cannot lock: nothing is wrong with one that another process has open for writing.
+
+    Args:
+        remedy: what to do where the file itself is at fault.
+    """
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    if isinstance(error, BlockingIOError) or "already open for write" in reason:
+        remedy = "another process has it open for writing: wait until that has ended"
+    elif "unable to lock file" in reason:
+        remedy = "its file system knows no locks: set HDF5_USE_FILE_LOCKING=FALSE"
+    return DataError(f"{path}: cannot be read ({reason}); {remedy}")
+
+
 def background_of(slide: Any) -> Colour:
     """The slide's colour (red, green, blue) where nothing was scanned; white where it does not say."""
     colour = slide.properties.get("openslide.background-color")

@@ -139,7 +139,7 @@ def store_predictions(table: pd.DataFrame, store: Store) -> Path:
 
 def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
-    return [_stored(path) for path in sorted((store.folder / FOLDER).glob("*.parquet"))]
+    return [_stored(path) for path in sorted((store.folder / FOLDER).glob("[!.]*.parquet"))]
 
 
 def _stored(path: Path) -> pd.DataFrame:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from fusionbench import DataError
+from fusionbench.data.slides import unreadable
 from fusionbench_slides.disk import part_of, room_for
 from fusionbench_slides.sink import Sink, sink
 
@@ -100,7 +101,4 @@ def attributes(path: Path) -> Mapping[str, Any]:
             said = {key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()}
             return {**said, "tiles": len(file["features"])}
     except (OSError, KeyError, RuntimeError, TypeError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise DataError(
-            f"{path}: is there already and cannot be read ({reason}); remove it or pass --overwrite"
-        ) from error
+        raise unreadable(path, error, "it is there already; remove it or pass --overwrite") from error

@@ -50,9 +50,17 @@ def find_slides(place: Path) -> list[Found]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Files that are not hidden; not those of a MIRAX slide, which lie in a folder of its name."""
+    """Files that are not hidden; not those of a MIRAX slide, which lie in a folder of its name.
+
+    A folder is looked at once, however many links lead there.
+    """
+    seen = set[str]()
     for at, folders, names in os.walk(folder, followlinks=True):
-        here = Path(at)
+        here, real = Path(at), os.path.realpath(at)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
         folders[:] = sorted(f for f in folders if f[0] != "." and not (here / f"{f}.mrxs").is_file())
         yield from (here / name for name in sorted(names) if name[0] != ".")
 

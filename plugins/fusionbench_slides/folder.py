@@ -85,7 +85,7 @@ def embed_folder(found: Sequence[Found], work: Work, report: Report) -> list[Out
 def _of_earlier_runs(found: Sequence[Found], out: Path) -> Iterator[Outcome]:
     """A row of each feature file that no slide of this run is called like."""
     names = {item.name for item in found}
-    for path in sorted(out.glob("*.h5")):
+    for path in sorted(out.glob("[!.]*.h5")):
         if path.stem not in names:
             try:
                 yield _row_of(path.stem, attributes(path))

@@ -99,7 +99,8 @@ def files_ending(folder: Path, suffixes: Sequence[str], what: str) -> list[Path]
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; put one {what} ({'/'.join(suffixes)}), {example(suffixes)}")
     ending = tuple(suffixes)
-    return [path for path in sorted(folder.iterdir()) if path.name.endswith(ending) and path.is_file()]
+    there = (path for path in sorted(folder.iterdir()) if path.name.endswith(ending) and path.name[0] != ".")
+    return [path for path in there if path.is_file()]
 
 
 def example(suffixes: Sequence[str]) -> str:

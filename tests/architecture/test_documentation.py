@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pkgutil
 import re
@@ -133,3 +134,17 @@ def models_in(annotation: Any) -> Iterator[type[BaseModel]]:
         yield annotation
     for part in typing.get_args(annotation):
         yield from models_in(part)
+
+
+def test_every_test_that_the_table_of_situations_names_is_there() -> None:
+    tests = Path(__file__).parents[1]
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", (tests.parent / "docs/reliability.md").read_text(encoding="utf-8"))
+    assert len(named) > 20
+    gone = [f"{file}::{name}" for file, name in named if name not in functions_of(tests / file)]
+    assert gone == []
+
+
+def functions_of(path: Path) -> set[str]:
+    """The names of a file's functions, methods among them."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}

@@ -61,6 +61,8 @@ def folder(tmp_path: Path) -> Path:
 
 def test_a_folder_becomes_features_pictures_logs_and_a_summary(cli: Cli, folder: Path, tmp_path: Path) -> None:
     (folder / "notes.txt").write_text("passed over")
+    (folder / "._a.tiff").write_bytes(b"what macOS puts beside a file")
+    (folder / "below/again").symlink_to(folder)  # a loop: its slides are there once
     result = cli("slides", str(folder), "--out", "f", *SMALL)
     assert result.returncode == 0, result.stderr
     out = tmp_path / "f"
@@ -123,6 +125,7 @@ def test_a_second_run_does_nothing_and_overwrite_all(cli: Cli, folder: Path, tmp
     assert cli(*args, "--limit", "2").returncode == 0
     assert sorted(summary(tmp_path / "f")) == ["a", "b"]
     before = (tmp_path / "f" / "a.h5").stat().st_mtime_ns
+    (tmp_path / "f" / "._b.h5").write_bytes(b"what macOS puts beside a file")
     result = cli(*args)
     assert result.returncode == 0
     assert "a: " in result.stderr

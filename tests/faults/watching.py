@@ -52,7 +52,8 @@ class Running:
             log = self.folder / "log.txt"
             self.process = Forked(self.args, self.folder, env, log, log)
             return
-        command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *self.args]
+        # -P, as the script `fusionbench` has it: no module from the working directory
+        command = [sys.executable, "-P", "-c", "from fusionbench.cli import main; main()", *self.args]
         self.process = subprocess.Popen(
             command,
             cwd=self.folder,

@@ -21,6 +21,10 @@ from fusionbench.execution.device import cores
 
 OBJECT_STORE = 200 * 2**20
 """Bytes of shared memory for what is on its way between processes; a cell's arrays are a few megabytes."""
+_SESSION = "session_2026-01-31_23-59-59_123456"
+"""How Ray calls the folder of a session, before the number of its process."""
+_SOCKET_PATH, _SOCKET_PATH_MACOS = 107, 103
+"""Bytes of the path of a socket, at most."""
 _PATIENCE = 3.0
 """Seconds for a cluster's first answer; Ray itself would try for half a minute."""
 
@@ -95,6 +99,7 @@ def _start(request: ResourceRequest, quiet: Mapping[str, Any]) -> None:
     import ray
     import torch
 
+    check_temporary_folder()
     gpus = torch.cuda.device_count()
     check(request, [{"Alive": True, "Resources": {"CPU": cores(), "GPU": gpus}}])
     wanted = (request.jobs or 1) * request.threads
@@ -106,6 +111,25 @@ def _start(request: ResourceRequest, quiet: Mapping[str, Any]) -> None:
         object_store_memory=OBJECT_STORE,
         **quiet,
     )
+
+
+def check_temporary_folder() -> None:
+    """
+    Raises:
+        SuiteError: Ray's sockets cannot lie in the folder of temporary files: the path is too long, or not ASCII.
+    """
+    linux = sys.platform.startswith("linux")
+    variable = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ or not linux else "TMPDIR"
+    folder = os.environ.get(variable, "/tmp")  # where Ray looks
+    socket_path = os.path.join(folder, "ray", f"{_SESSION}_{os.getpid()}", "sockets", "plasma_store")
+    most = _SOCKET_PATH if linux else _SOCKET_PATH_MACOS
+    if len(os.fsencode(socket_path)) > most:
+        what = f"{len(os.fsencode(folder))} bytes are too long for the sockets that Ray puts there"
+    elif not folder.isascii():
+        what = "Ray takes no letters beyond ASCII there"
+    else:
+        return
+    raise SuiteError(f"{variable}={folder}: {what}; set RAY_TMPDIR to another folder, such as /tmp")
 
 
 def _join(address: str, quiet: Mapping[str, Any]) -> None:

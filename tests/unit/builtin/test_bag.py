@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from fusionbench.builtin import bag as bag_module
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.instances import InstanceOptions
 from fusionbench.data.feature_files import read_arrays
+from fusionbench.data.slides import unreadable
 
 DIM = 3
 
@@ -51,6 +53,31 @@ def test_each_format_gives_its_features(tmp_path: Path, suffix: str) -> None:
         np.testing.assert_array_equal(loaded.values, x)
         assert loaded.values.dtype == np.float32
         assert loaded.coords is None
+
+
+def test_a_file_that_is_being_written_is_not_damaged(tmp_path: Path) -> None:
+    path = write(tmp_path / "slide.h5", values(5))
+    with path.open("rb+") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)  # as HDF5 locks a file that is open for writing
+        with pytest.raises(
+            DataError, match=r"slide\.h5: cannot be read .*; another process has it open for writing: wait"
+        ):
+            bag().load(path)
+
+
+@pytest.mark.parametrize(
+    ("reason", "words"),
+    [
+        ("file is already open for write (may use <h5clear file>)", "another process has it open for writing"),
+        (
+            "unable to lock file, errno = 38, error message = 'Function not implemented'",
+            "set HDF5_USE_FILE_LOCKING=FALSE",
+        ),
+        ("truncated file", "write the file again"),
+    ],
+)
+def test_what_to_do_about_a_file_that_cannot_be_read(reason: str, words: str) -> None:
+    assert words in str(unreadable(Path("slide.h5"), OSError(reason)))
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz"])

@@ -82,6 +82,9 @@ def test_a_patient_lacks_what_the_files_lack(home: Path) -> None:
 
 
 def test_the_slides_of_a_patient_are_one_bag(home: Path) -> None:
+    slides = next(path for path in home.rglob("S0005-0.h5")).parent
+    for name in ("._S0005-0.h5", ".DS_Store", "Thumbs.db", "desktop.ini"):  # what systems put into folders
+        (slides / name).write_bytes(b"no slide")
     cohort = read(home)
     names = [path.name for path in cohort.cases[5].refs["slides"]]
     assert names == ["S0005-0.h5", "S0005-1.h5"]

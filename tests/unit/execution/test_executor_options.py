@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
+from pathlib import Path
 from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
@@ -18,7 +21,7 @@ from fusionbench.core.errors import FusionBenchError, SuiteError
 from fusionbench.core.executor import Executor, ResourceRequest
 from fusionbench.core.registry import Registry
 from fusionbench.execution.executors import options as module
-from fusionbench.execution.executors.cluster import check, cluster, fits
+from fusionbench.execution.executors.cluster import check, check_temporary_folder, cluster, fits
 from fusionbench.execution.executors.options import RunOptions, choose, seconds
 from fusionbench.execution.executors.ray import Ray
 from fusionbench.execution.executors.serial import Serial
@@ -192,3 +195,76 @@ def test_what_no_machine_has_is_refused_with_what_they_have() -> None:
         SuiteError, match=r"--gpus-per-cell 2: a cell cannot have that, this machine has 4 CPU .* 0 GPUs"
     ):
         check(ResourceRequest(gpus=2), nodes[:1])
+
+
+@pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
+@pytest.mark.parametrize(
+    ("folder", "words"),
+    [
+        (f"/scratch/{'a' * 60}", "69 bytes are too long for the sockets"),
+        (f"/scratch/{'ä' * 30}", "69 bytes are too long for the sockets"),
+        ("/scratch/müller", "no letters beyond ASCII"),
+    ],
+)
+def test_a_folder_that_ray_cannot_use_is_named_with_what_to_set(
+    monkeypatch: pytest.MonkeyPatch, variable: str, folder: str, words: str
+) -> None:
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", "/tmp")
+    check_temporary_folder()
+    monkeypatch.setenv(variable, folder)
+    with pytest.raises(SuiteError, match=rf"{variable}={folder}: .*{words}.*; set RAY_TMPDIR to another folder"):
+        check_temporary_folder()
+    monkeypatch.setenv("RAY_TMPDIR", "/tmp")
+    check_temporary_folder()
+
+
+@pytest.fixture
+def joined(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Joins a cluster, whose Ray does what is given when it is started."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        request = ResourceRequest(address=f"127.0.0.1:{server.getsockname()[1]}")
+
+        def join(init: Callable[[], None]) -> None:
+            names = {"is_initialized": lambda: False, "nodes": lambda: [node(4)], "shutdown": lambda: None}
+            monkeypatch.setitem(sys.modules, "ray", SimpleNamespace(init=lambda **given: init(), **names))
+            with cluster(request):
+                pass
+
+        yield join
+
+
+def test_ray_is_started_from_the_root_folder(
+    joined: Callable[[Callable[[], None]], None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It puts the driver's working directory before the standard library in its workers."""
+    seen = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", "plugins")
+    joined(lambda: seen.append((Path.cwd(), os.environ["PYTHONPATH"])))
+    assert seen == [(Path("/"), str(tmp_path / "plugins"))]
+    assert (Path.cwd(), os.environ["PYTHONPATH"]) == (tmp_path, "plugins")
+
+
+def test_a_signal_while_ray_starts_and_afterwards_is_not_rays(joined: Callable[[Callable[[], None]], None]) -> None:
+    """Its own handler ends the process without a word."""
+
+    def start() -> None:
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+
+    def told() -> None:
+        start()
+        signal.raise_signal(signal.SIGTERM)
+
+    heard: list[int] = []
+    before = signal.signal(signal.SIGTERM, lambda number, frame: heard.append(number))
+    try:
+        joined(start)
+        signal.raise_signal(signal.SIGTERM)
+        assert len(heard) == 1
+        with pytest.raises(SystemExit):
+            joined(told)
+        assert len(heard) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)

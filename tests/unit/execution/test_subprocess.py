@@ -20,6 +20,7 @@ import pytest
 from fusionbench.core.errors import PluginError
 from fusionbench.core.executor import LostTask
 from fusionbench.execution.executors.subprocess import ChildProcess, pack_call, unpack_reply
+from tests.faults.watching import gone
 
 
 @pytest.fixture(scope="module")
@@ -124,19 +125,10 @@ def test_large_messages(child: ChildProcess) -> None:
     assert ask(child, len, b"x" * 2**26) == 2**26
 
 
-def ended(pids: list[int], within: float = 10) -> bool:
-    until = time.monotonic() + within
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.1)
-    return True
-
-
 def test_what_a_task_has_started_ends_with_its_process(child: ChildProcess, tmp_path: Path) -> None:
     task = tmp_path / "pids", "exit"
     assert ask(child, with_a_child, task) == LostTask("its process ended with exit status 3")
-    assert ended([int(word) for word in (tmp_path / "pids").read_text().split()])
+    assert gone([int(word) for word in (tmp_path / "pids").read_text().split()])
 
 
 def test_a_process_is_closed_in_the_middle_of_a_task() -> None:
@@ -145,7 +137,7 @@ def test_a_process_is_closed_in_the_middle_of_a_task() -> None:
         pid = ask(busy, pid_of, None)
         busy._connection.send_bytes(pack_call(fail, "lock"))
         time.sleep(0.5)
-    assert ended([pid])
+    assert gone([pid])
 
 
 WATCHER = """
@@ -170,4 +162,4 @@ def test_nobody_is_left_when_the_watcher_is_killed(tmp_path: Path) -> None:
         everyone = [process.pid for process in psutil.Process(watcher.pid).children(recursive=True)]
         assert {int(word) for word in pids.read_text().split()} < set(everyone)
         watcher.kill()
-    assert ended(everyone)
+    assert gone(everyone)

@@ -183,6 +183,7 @@ def patch_folder(folder: Path) -> Path:
 
 def test_patch_features_of_ones_own(home: Path) -> None:
     folder = patch_folder(home / "patches")
+    (folder / f"._{SLIDES[0]}.npy").write_bytes(b"what macOS puts beside a file")
     dataset = luad(home, image=f"dir:{folder}")
     refs = {c.id: c.refs.get("image") for c in dataset.cases()}
     assert refs == {

@@ -136,7 +136,7 @@ def leaks_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """Dataset to the warnings about leakage, of those that have one."""
     found = {
         name: [warning["text"] for warning in of.get("warnings", ()) if warning["kind"] in LEAKS]
-        for name, of in lock["datasets"].items()
+        for name, of in lock.get("datasets", {}).items()
     }
     return {name: texts for name, texts in found.items() if texts}
 

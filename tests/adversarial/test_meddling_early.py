@@ -89,8 +89,15 @@ def planned(folder: Path) -> list[str]:
     return session.registry.changed_settings
 
 
-@pytest.mark.parametrize("what", WHAT)
-@pytest.mark.parametrize("place", ["import", "hook", *PLANNING])
+EVERYWHERE = [(place, what) for place in ("hook", *PLANNING) for what in ("folder", "print")]
+
+
+@pytest.mark.parametrize(
+    ("place", "what"),
+    [("import", what) for what in WHAT]
+    + [("skip", what) for what in WHAT]
+    + [pair for pair in EVERYWHERE if pair[0] != "skip"],
+)
 def test_it_is_named_and_undone(
     install: Install, tmp_path: Path, capfd: pytest.CaptureFixture[str], place: str, what: str
 ) -> None:

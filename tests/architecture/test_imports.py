@@ -108,7 +108,7 @@ def loaded_by(statement: str) -> set[str]:
     code = f"{statement}\nimport sys\nprint(*sys.modules)"
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
-    return {name.split(".")[0] for name in done.stdout.split()}
+    return set(done.stdout.split())
 
 
 HEAVY = {"torch", "mlflow", "pandas", "sklearn", "sksurv", "scipy", "matplotlib", "pyarrow"}
@@ -137,6 +137,13 @@ def test_planning_loads_nothing_heavy() -> None:
         "assert session.plan('quickstart', Selection(datasets=('synthetic',))).todo()"
     )
     assert not loaded_by(statement) & HEAVY
+
+
+def test_the_process_of_check_loads_no_checks() -> None:
+    """It starts beside the first checks, and what it loads is what they wait for."""
+    loaded = loaded_by("from fusionbench.testing.other_process import serve")
+    assert "fusionbench.execution.fit_context" in loaded
+    assert not [name for name in loaded if name.startswith("fusionbench.testing.conformance")]
 
 
 def test_all_names_what_is_there() -> None:

@@ -24,8 +24,9 @@ from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, mak
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.testing.conformance import other_process
 from fusionbench.testing.conformance.check import Failure, Skipped
-from fusionbench.testing.conformance.other_process import FitJob, Reply, Request, RestoreJob, lent_by
+from fusionbench.testing.conformance.other_process import lent_by
 from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample, with_half_the_data
+from fusionbench.testing.other_process import FitJob, Reply, Request, RestoreJob
 
 Floats = NDArray[np.float64]
 

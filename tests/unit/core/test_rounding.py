@@ -16,6 +16,7 @@ from fusionbench.builtin.synthetic import survival_times
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.rounding import part_of
 from fusionbench.data.inspection.checks import check_censorship
+from fusionbench.data.inspection.summary import median_follow_up
 from fusionbench.data.splits import make_folds
 from fusionbench.execution.evaluate import time_grid
 from fusionbench.survival import assign_bins, time_bins
@@ -122,3 +123,10 @@ def test_as_many_late_events_as_a_share_says_are_many() -> None:
     event = np.concatenate([np.zeros(99, dtype=bool), np.ones(126, dtype=bool), np.arange(25) < 14])
     assert Fraction(int(event.sum()), 250) * 25 == event[-25:].sum()
     assert [w.kind for w in check_censorship(1.0 + np.arange(250) / 10, event)] == ["censorship-reversed"]
+
+
+def test_a_product_that_is_exactly_one_half_is_reached() -> None:
+    """(1 - 4/12) (1 - 1/8) (1 - 1/7) is 1/2: half of twelve patients are followed for 3 months, not for 4."""
+    time = np.array([1.0] * 4 + [2.0, 3.0] + [4.0] * 6)
+    assert Fraction(8, 12) * Fraction(7, 8) * Fraction(6, 7) == Fraction(1, 2)
+    assert median_follow_up(time, np.zeros(12, dtype=bool)) == 3

@@ -13,12 +13,14 @@ import pytest
 from typer.testing import CliRunner
 
 from fusionbench import discover
+from fusionbench.builtin.table.dataset import TableOptions
 from fusionbench.cli import app
+from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.errors import DataError
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.data.downloads import data_home
-from fusionbench.data.inspection import inspect
-from fusionbench.data.inspection.checks import DataWarning, check_censorship
+from fusionbench.data.inspection import examine
+from fusionbench.data.inspection.checks import check_censorship
 from fusionbench.data.inspection.duplicates import twins
 from fusionbench.data.inspection.leakage import filled_by_event, predicts_event, predicts_time, pure_level
 from fusionbench.execution.shared import SharedResources
@@ -156,8 +158,10 @@ def tables() -> Tables:
 
 
 def warnings(path: Path) -> list[DataWarning]:
-    resources = SharedResources(discover(("datasets", "modalities")), path.parent)
-    return list(inspect(resources.cohort(PluginRef.of("table", file=str(path)), "patient")).warnings)
+    known = discover(("datasets", "modalities"))
+    found = examine(known.dataset("table")(TableOptions(file=str(path)), path.parent), known.modalities)
+    assert found.problems == ()
+    return list(found.warnings)
 
 
 def test_a_sound_cohort_has_no_warning(tables: Tables, tmp_path: Path) -> None:

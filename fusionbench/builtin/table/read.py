@@ -291,7 +291,7 @@ class _Reader:
         if of_case:
             return
         del self.uses[name], self.refs[name]
-        if not self.problems:
+        if not any(f"modality.{name}" in problem for problem in self.problems):
             self.problems.append(f"modality.{name}: no case has it; check the ids, or leave it out")
 
 

@@ -237,6 +237,8 @@ class _Reader:
         if sheet is None or self.schema.file_form(file).transposed:
             return sheet
         cases = set(ids)
+        if id_ in sheet.columns and sum(cell in cases for cell in sheet.frame[id_]) >= LIKE_CASES * len(sheet.frame):
+            return sheet  # also a square matrix of cases x cases
         like_cases = [column for column in sheet.columns[1:] if column in cases]
         if len(like_cases) < max(2, LIKE_CASES * (len(sheet.columns) - 1)):
             return sheet

@@ -29,7 +29,7 @@ from fusionbench.testing.toys import TOYS, toy_cases
 )
 def test_a_modality_that_no_training_case_shows(hide: bool, said: str) -> None:
     cases = toy_cases(6, modalities=("omic", "image"))
-    cases = tuple(replace(c, refs={k: v for k, v in c.refs.items() if k == "omic"}) for c in cases[:5]) + (cases[5],)
+    cases = (*(replace(c, refs={"omic": c.refs["omic"]}) for c in cases[:5]), cases[5])
     readers = {
         "omic": Vector("omic", TOYS["omic"], Vector.Options()),
         "image": Bag("image", TOYS["image"], Bag.Options()),

@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from typer.testing import CliRunner
 
 from fusionbench import Case, Dataset, DatasetInfo, ModalityUse, Options, SurvivalTarget, discover
+from fusionbench.builtin.table.dataset import TableOptions
 from fusionbench.cli import app
+from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.errors import DataError
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.data.cohort import load_cohort
 from fusionbench.data.downloads import data_home
-from fusionbench.data.inspection import inspect
-from fusionbench.data.inspection.checks import DataWarning, check_censorship
+from fusionbench.data.inspection import examine
+from fusionbench.data.inspection.checks import check_censorship
 from fusionbench.data.inspection.duplicates import twins
 from fusionbench.data.inspection.leakage import filled_by_event, predicts_event, predicts_time, pure_level
 from fusionbench.execution.shared import SharedResources
@@ -158,8 +159,10 @@ def tables() -> Tables:
 
 
 def warnings(path: Path) -> list[DataWarning]:
-    resources = SharedResources(discover(("datasets", "modalities")), path.parent)
-    return list(inspect(resources.cohort(PluginRef.of("table", file=str(path)), "patient")).warnings)
+    known = discover(("datasets", "modalities"))
+    found = examine(known.dataset("table")(TableOptions(file=str(path)), path.parent), known.modalities)
+    assert found.problems == ()
+    return list(found.warnings)
 
 
 def test_a_sound_cohort_has_no_warning(tables: Tables, tmp_path: Path) -> None:
@@ -211,9 +214,9 @@ def test_copies_of_bags_under_other_ids_are_found(copies: str) -> None:
     rng = np.random.default_rng(0)
     bags = [rng.normal(rng.normal(size=16), 1.0, size=(rng.integers(300, 400), 16)) for _ in range(60)]
     known = discover(("modalities",)).modalities
-    assert not inspect(load_cohort(Bags(bags), known)).warnings
+    assert not examine(Bags(bags), known).warnings
     spoilt = [*bags, *(COPIES[copies](bag, rng) for bag in bags[:20])]
-    (warning,) = inspect(load_cohort(Bags(spoilt), known)).warnings
+    (warning,) = examine(Bags(spoilt), known).warnings
     assert warning.kind == "equal-cases"
     assert set(warning.names) <= {f"P{i:03d}" for i in (*range(20), *range(60, 80))}
     assert len(warning.names) >= 36

@@ -16,7 +16,6 @@ WORDS = {
     "few-events": ["fold", "event"],
     "few-cases": ["3 groups", "4 folds"],
     "empty": ["empty"],
-    "empty-column": ["'b'", "no value"],
     "infinite": ["case-05", "'c'", "infinite"],
     "empty-bag": ["case-06", "no instance"],
     "nan-bag": ["case-06", "NaN"],
@@ -41,6 +40,12 @@ def test_a_faulty_cohort_is_refused_before_any_compute(cli: Cli, tmp_path: Path,
     result = cli("run", "example-faulty", "-d", f"example-faulty[fault={fault}]", "--no-track")
     one_error(result, "example-faulty", *WORDS[fault])
     assert not list(tmp_path.glob("results/*/cells/*"))
+
+
+def test_a_column_without_a_value_is_noted_and_does_not_stop_the_run(cli: Cli) -> None:
+    result = cli("run", "example-faulty", "-d", "example-faulty[fault=empty-column]", "--no-track", "--limit", "1")
+    assert result.returncode == 0, result.stderr
+    assert "columns have no value ('b'): ignored" in result.stdout
 
 
 def test_an_unknown_suite_names_its_neighbours_and_all_choices(cli: Cli) -> None:

@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
+import tomllib
 from collections.abc import Iterator
 from copy import deepcopy
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import tomli_w
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from fusionbench.builtin.table.schema import CohortSchema
+from fusionbench.builtin.table.sheets import read_sheet
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import load_cohort
+from fusionbench.data.fixes import Problem, toml_lines
+from fusionbench.data.inspection import examine
 from fusionbench.report import imported
 from fusionbench.results.frames import Frames, read_frames
 from fusionbench.results.store import Store
@@ -39,7 +47,65 @@ COHORT: dict[str, Any] = {
     "outcome": {"time": "days", "unit": "day", "event": "status", "observed": "dead", "censored": "alive"},
     "modality": {"clinical": {"columns": ["age", "sex"]}},
 }
-CELLS = st.one_of(TEXTS, SCALARS.map(str), st.sampled_from(["dead", "alive", "0", "1", "-1", "1e5", "p1", "p2"]))
+WRITTEN = st.sampled_from(
+    [
+        *(
+            "1,5",
+            "1.234,5",
+            "1,234",
+            "12 %",
+            "70 kg",
+            "70 KG",
+            "1\u00a0234",
+            "1'234",
+            "<50",
+            "~5",
+            "1_0",
+            "0x1F",
+            "007",
+            "1E5",
+        ),
+        *(
+            "?",
+            "-",
+            "unknown",
+            "N/A",
+            "#N/A",
+            "[Not Available]",
+            "f",
+            "F",
+            "f ",
+            "f\u0301",
+            "2011-03-01",
+            "1.2.2011",
+            "2-Mar",
+        ),
+        *("１２", "١٢", "−3", "½", "Infinity", "1e400", "True", "männlich", "€ 5", "dead ", "DEAD", "p1.svs"),
+    ]
+)
+"""Cells as people write them."""
+CELLS = st.one_of(
+    TEXTS, WRITTEN, SCALARS.map(str), st.sampled_from(["dead", "alive", "0", "1", "-1", "1e5", "p1", "p2"])
+)
+FORMS: dict[str, st.SearchStrategy[Any]] = {
+    "decimal": st.sampled_from([",", ".", "", ",,"]),
+    "thousands": st.sampled_from([",", ".", " ", "'", ""]),
+    "units": st.lists(st.sampled_from(["%", "kg", "€", "", "1", "."]), max_size=2),
+    "missing": st.lists(CELLS, max_size=2),
+    "replace": st.dictionaries(CELLS, CELLS, max_size=2),
+    "separator": st.sampled_from([",", ";", "\t", '"', "\n", "p", " "]),
+    "encoding": st.sampled_from(
+        ["utf-8", "cp1252", "utf-16", "utf-16-le", "utf-7", "idna", "rot13", "hex", "zip", "?"]
+    ),
+    "sheet": TEXTS,
+    "transposed": st.booleans(),
+    "exclude": st.lists(st.sampled_from(["p1", "p2", "p9", ""]), max_size=2),
+    "absent": st.just("ignore"),
+    "unknown": st.just("ignore"),
+    "categorical": st.lists(st.sampled_from(COLUMNS), max_size=2),
+}
+"""Keys that say how tables are written."""
+ENCODINGS = ["utf-8", "utf-8", "utf-8", "utf-8-sig", "cp1252", "utf-16", "utf-16-le", "utf-32", "latin-1"]
 
 
 @st.composite
@@ -83,6 +149,16 @@ def cohort_texts(draw: st.DrawFn) -> str:
             continue
         names = [*part, "group", "categorical", "folder", "map", "case", "groups", "censorship"]
         part[draw(st.one_of(st.sampled_from(names), TEXTS))] = draw(st.one_of(st.sampled_from(COLUMNS), VALUES))
+    for _ in range(draw(st.integers(0, 2))):
+        key = draw(st.sampled_from(sorted(FORMS)))
+        place = draw(st.sampled_from(["top", "file", "column", "modality"]))
+        if place == "top":
+            content[key] = draw(FORMS[key])
+            continue
+        name = {"file": "patients.csv", "column": draw(st.sampled_from(COLUMNS)), "modality": "clinical"}[place]
+        tables = content.setdefault(place, {})
+        if isinstance(tables, dict) and isinstance(tables.setdefault(name, {}), dict):
+            tables[name][key] = draw(FORMS[key])
     try:
         return tomli_w.dumps(content)
     except (ValueError, TypeError, AttributeError):  # what TOML has no words for
@@ -101,8 +177,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cohort")
 
 
-def as_bytes(text: str) -> bytes:
-    return text.encode("utf-8", errors="surrogatepass")
+def as_bytes(text: str, encoding: str = "utf-8") -> bytes:
+    return text.encode(encoding, errors="surrogatepass" if encoding.startswith("utf") else "replace")
 
 
 def test_a_cohort_is_read_or_one_clear_error(registry: Registry, home: Path) -> None:
@@ -181,6 +257,69 @@ def test_splits_groups_and_bags_are_read_or_one_clear_error(registry: Registry, 
 
     check()
     assert folds, "no example was a cohort"
+
+
+def test_data_check_tells_everything_and_its_answers_can_be_pasted(registry: Registry, home: Path) -> None:
+    """No table stops `data check`; what `--fix` prints is a TOML that is read, whatever the problems were."""
+    pasted: list[int] = []
+
+    @FUZZ
+    @given(cohort_texts(), changed_tables(COLUMNS, ROWS), st.sampled_from(ENCODINGS))
+    def check(toml: str, table: str, encoding: str) -> None:
+        (home / "cohort.toml").write_bytes(as_bytes(toml))
+        (home / "patients.csv").write_bytes(as_bytes(table, encoding))
+        ref = PluginRef.of("table", file=str(home / "cohort.toml"))
+        dataset = registry.dataset("table")(validate_options(registry, "datasets", ref), home)
+        try:
+            found = examine(dataset, registry.modalities)
+        except FusionBenchError as error:
+            clear(error)
+            return
+        event("problems" if found.problems else "warnings" if found.warnings else "a cohort")
+        json.dumps([asdict(warning) for warning in found.warnings])
+        assert all(line.strip() for line in found.problems)
+        fixes = [fix for line in found.problems if isinstance(line, Problem) for fix in line.fixes]
+        fixes += [fix for warning in found.warnings for fix in warning.fixes]
+        if fixes:
+            content = tomllib.loads(toml)
+            paste(tomllib.loads(toml_lines(fixes, content)), content)
+            CohortSchema.model_validate(content)
+            pasted.append(len(fixes))
+
+    check()
+    assert pasted, "nothing was answered"
+
+
+def paste(new: dict[str, Any], content: dict[str, Any]) -> None:
+    """Put keys into a TOML's content, in place of those of the same names."""
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(content.setdefault(key, {}), dict):
+            paste(value, content[key])
+        else:
+            content[key] = value
+
+
+def test_a_damaged_spreadsheet_is_one_clear_error(home: Path) -> None:
+    pd.DataFrame(ROWS, columns=COLUMNS).to_excel(home / "patients.xlsx", index=False)
+    sound = (home / "patients.xlsx").read_bytes()
+    schema = CohortSchema.model_validate({**COHORT, "table": "patients.xlsx"})
+
+    @FUZZ
+    @given(st.lists(st.tuples(st.integers(0, len(sound) - 1), st.binary(max_size=4)), max_size=3), st.integers(0, 9))
+    def check(changes: list[tuple[int, bytes]], cut: int) -> None:
+        data = sound if cut else sound[: changes[0][0]] if changes else b""
+        for at, new in changes:
+            data = data[:at] + new + data[at + len(new) :]
+        (home / "patients.xlsx").write_bytes(data)
+        try:
+            sheet = read_sheet(home, "patients.xlsx", ["patient"], [], schema, [])
+        except FusionBenchError as error:
+            clear(error)
+            return
+        event("a table")
+        assert len(sheet.frame)
+
+    check()
 
 
 @pytest.fixture(scope="module")

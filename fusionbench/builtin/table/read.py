@@ -271,6 +271,8 @@ class _Reader:
         if sheet is None or self.schema.file_form(file).transposed:
             return sheet
         cases = set(ids)
+        if id_ in sheet.columns and sum(cell in cases for cell in sheet.frame[id_]) >= LIKE_CASES * len(sheet.frame):
+            return sheet  # also a square matrix of cases x cases
         like_cases = [column for column in sheet.columns[1:] if column in cases]
         if len(like_cases) < max(2, LIKE_CASES * (len(sheet.columns) - 1)):
             return sheet
@@ -347,7 +349,7 @@ class _Reader:
         if of_case:
             return
         del self.uses[name], self.refs[name]
-        if not self.problems:
+        if not any(f"modality.{name}" in problem for problem in self.problems):
             self.problems.append(f"modality.{name}: no case has it; check the ids, or leave it out")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -10,7 +11,6 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
 
 from fusionbench.builtin.table.cells import CellForm, text_of
 from fusionbench.builtin.table.schema import CohortSchema
@@ -28,7 +28,6 @@ NAMELESS = "column "
 
 _MANY = 30  # columns; more are not all listed
 _NEAR_IDS = 2000  # more are not searched for neighbours
-_DAMAGED = (ValueError, OSError, KeyError, Warning, zipfile.BadZipFile, ParseError)
 
 
 def plain_form(column: str) -> CellForm:
@@ -111,7 +110,7 @@ def read_sheet(
             content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
             tabs = Path(inside).suffix.lower() in (".tsv", ".txt")
             frame, codes = _text(name, content, tabs, (*ids, *texts), schema, problems)
-    except _DAMAGED as error:
+    except (ValueError, OSError, Warning) as error:
         raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
     if transposed or schema.file_form(name).transposed:
         frame, codes = _transposed(name, frame, ids[0]), {}
@@ -150,24 +149,9 @@ def _parquet(data: bytes) -> pd.DataFrame:
 
 
 def _excel(name: str, data: bytes, sheet: str | None, problems: list[str]) -> pd.DataFrame:
-    import warnings
-
     import pandas as pd
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of openpyxl: about colours and lists of choices, which are not read
-        try:
-            book = pd.ExcelFile(io.BytesIO(data), engine="openpyxl")
-        except ImportError as error:
-            raise DataError(
-                f"{name}: spreadsheets need openpyxl; install it with: pip install 'fusionbench[excel]', or save CSV"
-            ) from error
-        if sheet is not None and sheet not in book.sheet_names:
-            raise DataError(f"{name}: {did_you_mean('sheet', sheet, map(str, book.sheet_names))}")
-        pages = {
-            str(page): book.parse(page, header=None, dtype=object, keep_default_na=False, na_values=[""])
-            for page in ([sheet] if sheet is not None else book.sheet_names)
-        }
+    pages = _pages(name, data, sheet)
     filled = [page for page, cells in pages.items() if not cells.empty] or list(pages)
     if len(filled) > 1:
         problems.append(
@@ -185,6 +169,30 @@ def _excel(name: str, data: bytes, sheet: str | None, problems: list[str]) -> pd
     frame = cells.iloc[1:].set_axis(names, axis=1)
     frame.index = pd.RangeIndex(2, len(frame) + 2)
     return typed(frame)
+
+
+def _pages(name: str, data: bytes, sheet: str | None) -> dict[str, pd.DataFrame]:
+    """Name of each sheet, or of the one asked for, to its cells, the header among them."""
+    import pandas as pd
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of openpyxl: about colours and lists of choices, which are not read
+        try:
+            book = pd.ExcelFile(io.BytesIO(data), engine="openpyxl")
+            known = list(map(str, book.sheet_names))
+            asked = known if sheet is None else [sheet] if sheet in known else []
+            form: dict[str, Any] = {"header": None, "dtype": object, "keep_default_na": False, "na_values": [""]}
+            pages = {page: book.parse(page, **form) for page in asked}
+        except ImportError as error:
+            raise DataError(
+                f"{name}: spreadsheets need openpyxl; install it with: pip install 'fusionbench[excel]', or save CSV"
+            ) from error
+        # A damaged file raises whatever the reader of zip archives, of XML or of the sheet raises.
+        except Exception as error:
+            raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
+    if not pages:
+        raise DataError(f"{name}: {did_you_mean('sheet', str(sheet), known) if known else 'has no sheet'}")
+    return pages
 
 
 def _text(

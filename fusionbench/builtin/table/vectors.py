@@ -104,11 +104,10 @@ def read_vectors(
             notes.append(f"{line}: ignored")
         else:
             near = nearest(id_, cases)
+            # Ignoring all rows would leave nothing: then the ids are what has to be mended.
+            fixes = [Fix(("modality", name), "unknown", "ignore")] if known.intersection(ids) else []
             problems.append(
-                Problem(
-                    f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"',
-                    Fix(("modality", name), "unknown", "ignore"),
-                )
+                Problem(f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"', *fixes)
             )
     having = np.flatnonzero(~np.isnan(cells.values).all(axis=1)).tolist()
     if schema.bag:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from fusionbench.data.inspection.contents import Content
 
 HARM = {kind: i for i, kind in enumerate(get_args(Kind))}
+"""Kind of warning to its place when the most harmful comes first."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,15 @@ def _inspect(cohort: Cohort, problems: list[str]) -> Inspection:
         problems: known so far; gets a line for each case whose values cannot be used, such as NaN in a bag.
     """
     contents = read_all(cohort, problems)
-    return Inspection(tuple(problems), facts_of(cohort, contents), _warnings(cohort, contents))
+    found = sorted(_warnings(cohort, contents), key=lambda warning: HARM[warning.kind])
+    return Inspection(tuple(problems), facts_of(cohort, contents), tuple(found))
 
 
 def warnings_of(cohort: Cohort) -> tuple[DataWarning, ...]:
-    """The warnings about a cohort, without reading modalities whose files are large or faulty."""
+    """The warnings about a cohort, without reading modalities whose files are large or faulty.
+
+    Their order is that of stored locks, with which an audit compares them.
+    """
     return _warnings(cohort, read_small(cohort))
 
 
@@ -94,5 +99,4 @@ def _warnings(cohort: Cohort, contents: Mapping[str, Content]) -> tuple[DataWarn
     equal = list(check_equal_cases(contents))
     told = {name for warning in (*of_cohort, *equal) if warning.kind in _SAME_PATIENT for name in warning.names}
     by_outcome = [w for w in check_equal_outcomes(cohort, contents) if not told.issuperset(w.names)]
-    found = [*of_cohort, *equal, *by_outcome, *check_columns(contents, answered)]
-    return tuple(sorted(found, key=lambda warning: HARM[warning.kind]))
+    return (*of_cohort, *equal, *by_outcome, *check_columns(contents, answered))

@@ -375,6 +375,15 @@ def test_a_matrix_of_genes_and_samples_is_recognised(home: Path) -> None:
     )
 
 
+def test_a_matrix_of_cases_and_cases_is_left_as_it_is(home: Path) -> None:
+    ids = rna(home)["patient"]
+    near = pd.DataFrame(np.eye(len(ids)), columns=list(ids))
+    near.insert(0, "patient", ids)
+    near.to_csv(home / "rna.csv", index=False)
+    replaced(home, 'groups = {first = ["gene_0", "gene_1"], second = ["gene_2", "gene_3"]}', "")
+    assert read(home).modalities["rna"].use.features == tuple(ids)
+
+
 def test_a_column_without_a_value_is_ignored_and_noted(home: Path) -> None:
     column(home, "smoker", [""])
     cohort = read(home)
@@ -474,3 +483,13 @@ def test_a_faulty_modality_does_not_hide_what_the_others_show(home: Path) -> Non
     assert [w.kind for w in found.warnings] == ["unknown-level"]
     assert found.facts is not None
     assert [m.name for m in found.facts.modalities] == ["clinical", "rna"]
+
+
+def test_ids_that_all_differ_are_not_to_be_ignored(home: Path) -> None:
+    table = rna(home)
+    table["patient"] = "P" + table["patient"]
+    table.to_csv(home / "rna.csv", index=False)
+    [problem] = look(home).problems
+    assert "rna.csv has 26 rows of cases that the case table does not have" in problem
+    assert isinstance(problem, Problem)
+    assert problem.fixes == ()

@@ -181,11 +181,9 @@ def test_what_is_not_stored_is_told_with_its_remedy(small: Callable[..., Outcome
     (cell / "cell.json").write_text(json.dumps({**record, "status": "failed", "reason": "it broke"}))
     one_error(small(*asked), "failed: it broke", "--retry failed")
     (cell / "cell.json").unlink()
-    one_error(small(*asked), "has not run", "fusionbench run small.toml")
+    one_error(small(*asked), "has not run", "fusionbench run small -m")
     Path("small.toml").write_text(SMALL.replace("folds = 2", "folds = 2\nbins = 3"))
-    one_error(
-        small("-m", "cox", "--case", "case-00003", "--modalities", "bag"), "is stale", "fusionbench run small.toml"
-    )
+    one_error(small("-m", "cox", "--case", "case-00003", "--modalities", "bag"), "is stale", "fusionbench run small -m")
 
 
 def test_weights_of_another_fit_are_noticed(small: Callable[..., Outcome]) -> None:

@@ -340,7 +340,10 @@ ONE = [
         "rna.csv has 1 row of cases that the case table does not have, the first",
     ),
     # files
-    (words("patients.csv", "patient.csv"), "patient.csv: cannot be read (No such file or directory); looked for /"),
+    (
+        words("patients.csv", "patient.csv"),
+        "patient.csv: cannot be read (No such file or directory); write its path as seen from the cohort's file; looked for /",
+    ),
     (
         words("patients.csv", "patients.xlsx"),
         "unknown kind of table '.xlsx'; known are .csv, .tsv, .txt, .parquet, .zip",

@@ -342,7 +342,8 @@ ONE = [
     # files
     (
         words("patients.csv", "patient.csv"),
-        "patient.csv: cannot be read (No such file or directory); write its path as seen from the cohort's file; looked for /",
+        "patient.csv: cannot be read (No such file or directory); write its path as seen from the cohort's file; "
+        "looked for /",
     ),
     (
         words("patients.csv", "patients.xlsx"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import io
 import json
 import os
@@ -21,8 +22,10 @@ import pandas as pd
 import pytest
 
 from fusionbench import discover
+from fusionbench.results.audit_verdict import Audit
 from fusionbench.session import Session
-from tests.conftest import Outcome
+from fusionbench.tools.publish import copy_published
+from tests.conftest import Cli, Outcome
 from tests.forking import server
 from tests.own_cohort import write_cohort
 
@@ -120,8 +123,11 @@ def prepare(root: Path) -> dict[str, str]:
         session = Session(device="cpu", registry=discover())
         report = session.run("study.toml", track=False)
         assert report.complete, report
-        plan, _ = session.as_run("study.toml")
-        session.publish("study.toml")
+        plan, store = session.as_run("study.toml")
+        store.write_text("audit.json", session.audit("study.toml").to_json())
+        store.write_text("report.html", "what `publish` writes, which takes seconds")
+        copy_published(plan, store, Audit("study", ()), "fusionbench run study.toml")
+        (store.folder / "report.html").unlink()
     finally:
         os.chdir(here)
     theirs = pd.read_parquet(root / "results/study/predictions.parquet").query("model == 'cox'").assign(model="theirs")
@@ -261,3 +267,23 @@ def test_reading_needs_no_right_to_write(said: dict[str, Outcome], verb: str) ->
 @pytest.mark.parametrize("verb", WRITES)
 def test_what_may_not_be_written_is_named(said: dict[str, Outcome], verb: str) -> None:
     assert "with --out" in one_line(said[f"read-only results {verb}"], "results")
+
+
+def test_a_file_that_a_model_may_not_read_is_its_cells_failure(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a plugin raises within a cell ends that cell, not the run."""
+    from fusionbench_controls.cox import Cox
+
+    def fit(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "/weights.bin")
+
+    monkeypatch.setattr(Cox, "fit", fit)
+    Path("mine.toml").write_text(
+        SUITE.replace("table[file=data/cohort.toml]", "synthetic[cases=80]")
+        .replace('"clinical"', '"vector"')
+        .replace(', ["slides"]', "")
+        .replace(', "abmil"', "")
+    )
+    ended = cli("run", "mine.toml", "--no-track")
+    assert ended.returncode == 1, ended.stderr
+    assert "2 cells failed" in ended.stderr
+    assert "/weights.bin" in ended.stderr

@@ -367,7 +367,11 @@ ONE = [
         "rna.csv has 1 row of cases that the case table does not have, the first",
     ),
     # files
-    (words("patients.csv", "patient.csv"), "patient.csv: cannot be read (No such file or directory); looked for /"),
+    (
+        words("patients.csv", "patient.csv"),
+        "patient.csv: cannot be read (No such file or directory); write its path as seen from the cohort's file; "
+        "looked for /",
+    ),
     (
         words("patients.csv", "patients.xls"),
         "unknown kind of table '.xls'; known are .csv, .tsv, .txt, .xlsx, .parquet, .zip; save it as .xlsx or CSV",

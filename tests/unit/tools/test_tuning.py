@@ -326,7 +326,8 @@ def test_a_written_suite_is_the_one_that_was_searched(tmp_path: Path, name: str)
 def test_searches_of_another_kind_do_not_share_a_file(tmp_path: Path) -> None:
     record = TuningRecord.model_validate({**RECORD, "study": [STUDY]})
     path = writing.paths(tmp_path, "quickstart")[1]
-    writing.write(tmp_path, load_suite(REGISTRY, "quickstart"), record, REGISTRY)
-    assert writing.earlier(path, record, REGISTRY) == record.study
+    suite = load_suite(REGISTRY, "quickstart")
+    writing.write(tmp_path, suite, record, REGISTRY)
+    assert writing.earlier(path, record, suite, REGISTRY) == record.study
     with pytest.raises(SuiteError, match="holds studies with trials = 3, and this asks for 4; ask for the same"):
-        writing.earlier(path, record.model_copy(update={"trials": 4}), REGISTRY)
+        writing.earlier(path, record.model_copy(update={"trials": 4}), suite, REGISTRY)

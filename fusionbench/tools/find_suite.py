@@ -16,7 +16,7 @@ from fusionbench.core.registry import Registry, names_folder
 from fusionbench.results.store import Store
 from fusionbench.results.suite_file import places, recorded, remember
 from fusionbench.suites.lock import LOCK, read_lock, suite_from_lock
-from fusionbench.suites.suite import Suite, how_to_rename, is_path, name_of_file, read_suite
+from fusionbench.suites.suite import Suite, dataset_from_folder, how_to_rename, is_path, name_of_file, read_suite
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,12 @@ class FoundSuite:
             raise ResultsError(f"{where}: the folder was {suite.name!r} when it was run; give it this name again")
         if suite.tuned is not None:
             raise SuiteError(f"{self.lost} (its tuned options are in {suite.tuned!r} beside it)")
-        return suite
+        known = places(self.store)
+        if not known:
+            return suite
+        # Datasets of the user's own begin beside the file, where it was seen last.
+        datasets = tuple(dataset_from_folder(d, self.registry, known[-1].parent) for d in suite.datasets)
+        return suite.model_copy(update={"datasets": datasets})
 
     def remember(self) -> None:
         """Record which file it is run from, so that its name is enough from now on.
@@ -101,13 +106,18 @@ def _by_path(path: Path, out: Path, registry: Registry) -> FoundSuite:
     name = name_of_file(registry, path)
     store = Store(out, name)
     known = [place for place in places(store) if place.is_file()]
-    if known and not any(place.samefile(path) for place in known):
+    if known and not any(_same_suite(place, path) for place in known):
         raise SuiteError(
             f"{path}: {store.folder} has the results of another suite of this name, {known[0]}; "
             f"{how_to_rename(path)}, or choose another --out"
         )
     shown = str(path) if is_path(str(path)) else f"./{path}"
     return FoundSuite(name, name if known else shown, store, registry, path, own=True)
+
+
+def _same_suite(one: Path, other: Path) -> bool:
+    """Whether two paths lead to one file, or to copies of it, as where a study was copied with its results."""
+    return one.samefile(other) or one.read_bytes() == other.read_bytes()
 
 
 def _by_name(asked: str, out: Path, registry: Registry) -> FoundSuite:

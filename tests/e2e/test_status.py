@@ -15,6 +15,7 @@ from fusionbench.results.attempts import Attempts
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
 from fusionbench.session import Session
+from fusionbench.suites.cell import RESULTS_VERSION
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.speed.status import invent, measure, suite_file
@@ -168,7 +169,7 @@ def test_results_of_a_newer_fusionbench(cli: Cli, own: Path, tmp_path: Path) -> 
         old.rename(old.with_name("f" * 16 + key[:4]))
     found = state(cli, own)
     assert counts(found) == {"stale": 4}
-    assert found["cells"][0]["reason"] == "RESULTS_VERSION of fusionbench: 99 -> 2"
+    assert found["cells"][0]["reason"] == f"RESULTS_VERSION of fusionbench: 99 -> {RESULTS_VERSION}"
     assert len(found["outdated"]) == 4
 
 

@@ -382,10 +382,11 @@ def test_searches_of_another_kind_do_not_share_a_file(tmp_path: Path) -> None:
     record = TuningRecord.model_validate({**RECORD, "study": [STUDY]})
     position = record.study[0].position
     path = writing.paths(tmp_path, "quickstart")[1]
-    writing.write(tmp_path, load_suite(REGISTRY, "quickstart"), record, REGISTRY)
+    suite = load_suite(REGISTRY, "quickstart")
+    writing.write(tmp_path, suite, record, REGISTRY)
 
     def earlier(searched: set[Any], **changes: Any) -> object:
-        return writing.earlier(path, record.model_copy(update=changes), searched, REGISTRY)
+        return writing.earlier(path, record.model_copy(update=changes), suite, searched, REGISTRY)
 
     assert earlier(set()) == record.study
     assert earlier({position}, trials=4) == record.study, "trials are added to those of the same fold"

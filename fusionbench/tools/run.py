@@ -172,12 +172,13 @@ def run_suite(
         live = None
         if track:
             replay = mlflow.replay_command(out, suite.name, *selection.rows)
-            here = [computed_here(cell, resources) for cell in plan.todo() if not store.has(cell.key)]
-            known = lock_of(whole or plan, resources, [*finished_records(whole or plan, store), *here])
-            live = LiveTracking(
-                lambda: mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=known, replay=replay),
-                reporter.note,
-            )
+
+            def tracker() -> mlflow.Tracker:
+                here = [computed_here(cell, resources) for cell in plan.todo() if not store.has(cell.key)]
+                known = lock_of(whole or plan, resources, [*finished_records(whole or plan, store), *here])
+                return mlflow.Tracker(tracking_uri, out, suite.name, suite.title, lock=known, replay=replay)
+
+            live = LiveTracking(tracker, reporter.note)
         ran, scored = compute(plan, store, resources, executor, options.retries, choice, live, reporter)
         report = write_results(whole, plan, store, resources, ran, unreadable)
         for line in resources.registry.changed_settings[len(lock.get("changed_settings", ())) :]:

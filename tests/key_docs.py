@@ -60,6 +60,13 @@ transposed = true
 [column.sex]
 replace = {F = "f"}
 """,
+            """table = "patients.csv"
+id = "patient"
+splits = ["splits"]
+
+[modality.clinical]
+columns = ["age", "sex"]
+""",
         ),
     ),
     (
@@ -99,6 +106,10 @@ options = {clip = 3.0}
 map = "slides.csv"
 slide = "file"
 case = "patient"
+dataset = "feats"
+""",
+            """table = "regions.csv"
+bag = true
 """,
         ),
     ),

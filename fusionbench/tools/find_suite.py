@@ -137,8 +137,11 @@ def _by_name(asked: str, out: Path, registry: Registry) -> FoundSuite:
     if not known and not (names_folder(name) and store.has_file(LOCK)):
         registry.suite(asked)  # raises: unknown, with neighbours and choices
     again = command(out, "run", f"<path of {name}.toml>")
-    was = f"its file is gone, last seen as {known[-1]}" if known else "nothing says where its file is"
-    return FoundSuite(name, name, store, registry, None, f"{name}: {was}; name the file: {again}", own=bool(known))
+    if known:
+        lost = f"{name}: its file is gone, last seen as {known[-1]}; name the file: {again}"
+    else:
+        lost = f"{name}: no installed plugin brings this suite any more; install that plugin, or name a file: {again}"
+    return FoundSuite(name, name, store, registry, None, lost, own=bool(known))
 
 
 def _seen_from_here(path: Path) -> Path:

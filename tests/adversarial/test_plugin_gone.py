@@ -85,4 +85,4 @@ def test_a_suite_that_the_plugin_brought(cli: Cli, tmp_path: Path, uninstall: Ca
         assert result.returncode == 0, f"{command}: {result.stderr}"
     again = cli("run", "example-tiny")
     assert again.returncode == 2
-    assert "unknown suite 'example-tiny'" in again.stderr
+    assert "no installed plugin brings this suite any more" in again.stderr

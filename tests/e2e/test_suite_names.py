@@ -105,7 +105,8 @@ def test_a_folder_with_file_and_results_is_moved(cli: Cli, monkeypatch: pytest.M
 
 @pytest.mark.usefixtures("run_once")
 def test_two_files_of_one_name_are_refused(cli: Cli, tmp_path: Path) -> None:
-    write(tmp_path / "other")
+    other = write(tmp_path / "other")
+    other.write_text(f"{other.read_text()}# Another one: a copy of the same file would be the same suite.\n")
     before = sorted(path.name for path in Path("results/study").rglob("*"))
     said = (
         "other/study.toml: results/study has the results of another suite of this name, ",
@@ -150,7 +151,10 @@ def test_a_name_that_is_no_folders(cli: Cli, tmp_path: Path) -> None:
 def test_results_of_an_older_version_say_which_file_is_missing(cli: Cli) -> None:
     Path("results/study/suite_file.json").unlink()
     assert cli("report", "study").returncode == 0
-    one_error(cli("run", "study"), "study: nothing says where its file is; name the file: fusionbench run ")
+    one_error(
+        cli("run", "study"),
+        "study: no installed plugin brings this suite any more; install that plugin, or name a file: ",
+    )
     Path("results/study/suite_file.json").write_text("{}")
     one_error(cli("table", "study"), "suite_file.json: cannot be read", "remove it, then run the suite by its path")
 

@@ -177,7 +177,8 @@ def test_long_cells_break_and_first_cells_name_their_line():
 def test_the_front_page_leads_to_reports_and_says_what_is_missing(tmp_path):
     folder = tmp_path / "toy suite"
     folder.mkdir()
-    (folder / "suite.lock.toml").write_text('[suite]\ntitle = "A <b>"\n')
+    lock = '[datasets]\n[suite]\ntitle = "A <b>"\nseed = 0\n[suite.protocol]\nrepeats = 1\n'
+    (folder / "suite.lock.toml").write_text(lock)
     columns = {"dataset": "d", "modalities": "a", "variant": "base", "metric": "harrell_c_index", "pattern": "full"}
     rows = pd.DataFrame(
         {"model": ["x", "y", "oracle"], "mean": [0.6, 0.7, 0.9], "ci_low": "", "ci_high": "", "n_cases": 9}

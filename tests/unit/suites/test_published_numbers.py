@@ -50,7 +50,7 @@ def test_units_of_published_counts_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("toy,", "toi,", "ref.csv, row 1: unknown dataset 'toi'; did you mean 'toy'? Choices: other, toy"),
+        ("toy,", "toi,", "ref.csv, row 1: unknown dataset 'toi'; did you mean 'toy'? Choices: other, own, toy"),
         ("mcat", "mact", "ref.csv, row 1: unknown model 'mact'; did you mean 'mcat'? Choices: mcat, snn"),
         ("mcat", "mcat[", "ref.csv, row 1: cannot read 'mcat['"),
         ("+omic", "+omics", "unknown modality of this suite 'omics'; did you mean 'omic'? Choices: clinical, omic"),

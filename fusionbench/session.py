@@ -437,10 +437,9 @@ class Session:
         Raises:
             ResultsError: no table yet.
         """
-        from fusionbench.report.findings.summary import SUMMARY, read_summary
+        from fusionbench.report.findings.summary import stored_summary
 
-        path = self.table_file(name, "md").with_suffix(f".{SUMMARY}")
-        return read_summary(path.read_text(encoding="utf-8")) if path.is_file() else ()
+        return stored_summary(self.table_file(name, "md").parent)
 
     def title(self, name: str) -> str:
         """The title of a suite that has been run; where it has none, its name.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from fusionbench.data.inspection.summary import median_follow_up
@@ -84,6 +85,13 @@ def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSum
 def summary_json(cohorts: Iterable[CohortSummary]) -> str:
     """The content of the summary file."""
     return json.dumps([asdict(cohort) for cohort in cohorts], indent=1, allow_nan=False) + "\n"
+
+
+def stored_summary(folder: Path) -> Sequence[CohortSummary]:
+    """The summary beside a suite's table, or else beside its partial table; empty where an older version wrote it."""
+    paths = (folder / f"{kind}.{SUMMARY}" for kind in ("table", "table.partial"))
+    path = next((path for path in paths if path.is_file()), None)
+    return () if path is None else read_summary(path.read_text(encoding="utf-8"))
 
 
 def read_summary(text: str) -> Sequence[CohortSummary]:

@@ -35,10 +35,16 @@ def table_line(rows: Sequence[Mapping[str, Any]]) -> str:
     return "; ".join(f"{r['metric']} {_number(r)}" for r in full) + f" ({', '.join([f'{n_folds} folds', *more])})"
 
 
-def table_note(title: str, rows: Iterable[Mapping[str, Any]]) -> str:
-    """A suite's description: its title and as much of its table as a description holds, without skipped rows."""
+def table_note(title: str, rows: Iterable[Mapping[str, Any]], verdicts: Sequence[str] = ()) -> str:
+    """A suite's description: title, verdicts, and as much of its table as a description holds, without skipped rows."""
     columns = ("dataset", "model", "modalities", "variant", "pattern", "metric")
-    head = [title, "", f"| {' | '.join(columns)} | mean ± sd [95 % interval] |", "|" + "---|" * (len(columns) + 1)]
+    head = [
+        title,
+        "",
+        *(line for text in verdicts for line in (text, "")),
+        f"| {' | '.join(columns)} | mean ± sd [95 % interval] |",
+        "|" + "---|" * (len(columns) + 1),
+    ]
     ran = [row for row in rows if row["n_folds"] or row["n_failed"]]
     body = ["| " + " | ".join([*(str(r[c]).replace("|", r"\|") for c in columns), _number(r)]) + " |" for r in ran]
     rest, room = "\n\n… and more: see table.md of the results", TAG_LENGTH - len("\n".join(head))

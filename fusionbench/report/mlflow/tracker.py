@@ -108,13 +108,17 @@ class Tracker:
         Raises:
             TrackingError: as in `log_cell`.
         """
+        from fusionbench.report.findings.summary import stored_summary  # with pandas, which a tracker does not need
+
         runs = self._runs()
         lines = [{str(k): v for k, v in line.items()} for line in table.to_dict("records")]
         for row, of_row in groupby(sorted(lines, key=tables.row_of), key=tables.row_of):
             run = self._known.get((row, "", ""))
             if run is not None:
                 self._log_row(row, run, list(of_row))
-        self._note = tables.table_note(self.title, lines)
+        cohorts = stored_summary(self.root / self.suite)
+        verdicts = [f"{cohort.dataset}: {cohort.verdicts[0].answer}" for cohort in cohorts if cohort.verdicts]
+        self._note = tables.table_note(self.title, lines, verdicts)
         runs.describe(self.title, self._note)
 
     def log_files(self, found: SuiteFiles) -> None:

@@ -267,6 +267,7 @@ def test_a_long_table_is_cut_to_what_a_description_holds_and_says_so() -> None:
     assert "model-10 " in note
     assert note.endswith("see table.md of the results")
     assert "see table.md" not in tables.table_note("Title", rows[:5])
+    assert "\n\nNo fusion row beats cox.\n\n|" in tables.table_note("Title", rows[:5], ["No fusion row beats cox."])
     skipped = {**rows[0], "mean": math.nan, "n_folds": 0, "n_skipped": 5}
     assert tables.table_note("Title", [*rows[1:5], skipped]) == tables.table_note("Title", rows[1:5])
 

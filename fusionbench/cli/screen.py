@@ -70,7 +70,7 @@ def print_table_screen(session: Session, suite: str, view: View, before: Sequenc
     cohorts = session.summary(suite)
     lines = [*before, f"table:  {path}"]
     if not cohorts:
-        lines.append("no verdict: an older version wrote these results; `fusionbench run` writes the table anew")
+        lines.append(f"no verdict: an older version wrote the table; write it anew: {command(out, 'run', suite)}")
     lines += [f"report: {command(out, 'report', suite)}", f"runs:   {command(out, 'ui', suite)}"]
     directions = {name: session.registry.metric(name).higher_is_better for name in unique(rows["metric"])}
     print_screen(Console(), session.title(suite), rows, cohorts, directions, view, lines)

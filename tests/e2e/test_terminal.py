@@ -163,3 +163,11 @@ def test_progress_is_readable_from_60_columns(study: Path) -> None:
     bars = [part for part in parts if re.search(r"━ +[1-9]\d*/\d+ \d:\d\d:\d\d ", part)]
     assert bars, parts
     assert not any("…/" in part or ":0…" in part or ":…" in part for part in parts), "no number is cut"
+
+
+def test_the_tour_shows_what_is_printed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[2]
+    monkeypatch.chdir(root)
+    seen = cli("table", "quickstart", "--out", "results/published", env={**TERMINAL, "COLUMNS": "80"}).stdout
+    shown = "\n".join(line.rstrip() for line in lines_of(seen))
+    assert f"```text\n{shown}\n```" in (root / "docs/tour.md").read_text(encoding="utf-8"), f"it should show:\n{shown}"

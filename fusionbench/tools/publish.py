@@ -21,6 +21,7 @@ from fusionbench.report.build import (
     write_report,
     write_tables,
 )
+from fusionbench.report.findings.summary import SUMMARY
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
 from fusionbench.results.manifest import write_manifest
@@ -47,7 +48,7 @@ LARGEST = 5 * 2**20
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
 RESULTS = (*(f"{name}.csv" for name in TEXTS), *(f"{name}.parquet" for name in BINARIES))
 PREDICTIONS = "predictions.parquet"
-FILES = (*TABLES, *RESULTS, "suite.lock.toml", "audit.json", "report.html")
+FILES = (*TABLES, f"table.{SUMMARY}", *RESULTS, "suite.lock.toml", "audit.json", "report.html")
 
 
 def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:

@@ -96,6 +96,7 @@ def read_vectors(
         rows = count(len(unknown), "row")
         line = f"modality.{name}: {sheet.name} has {rows} of cases that the case table does not have"
         if len(unknown) == len(list(filter(None, ids))):
+            # Ignoring all rows would leave nothing: the ids are what has to be mended, which no key does.
             problems.append(
                 f"modality.{name}: no case of {sheet.name} is in the case table {examples(set(ids), cases)}; write "
                 "them alike"
@@ -104,10 +105,11 @@ def read_vectors(
             notes.append(f"{line}: ignored")
         else:
             near = nearest(id_, cases)
-            # Ignoring all rows would leave nothing: then the ids are what has to be mended.
-            fixes = [Fix(("modality", name), "unknown", "ignore")] if known.intersection(ids) else []
             problems.append(
-                Problem(f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"', *fixes)
+                Problem(
+                    f'{line}, the first is {id_!r} in row {row}{near}; add them, or say unknown = "ignore"',
+                    Fix(("modality", name), "unknown", "ignore"),
+                )
             )
     having = np.flatnonzero(~np.isnan(cells.values).all(axis=1)).tolist()
     if schema.bag:

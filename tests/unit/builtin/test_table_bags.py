@@ -8,7 +8,8 @@ import pytest
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.protocol import Protocol
-from fusionbench.data.inspection import inspect
+from fusionbench.data.inspection.contents import read_all
+from fusionbench.data.inspection.summary import facts_of
 from fusionbench.data.splits import make_folds
 from tests.unit.builtin.test_table import home, read, template, toml
 
@@ -31,7 +32,7 @@ def test_the_rows_of_a_case_are_a_bag(home: Path) -> None:
     assert (modality.kind, modality.use.features) == ("bag", ("nuclei", "stroma"))
     bags = {c.id: modality.load(c.refs["regions"]).values.tolist() for c in cohort.cases if "regions" in c.refs}
     assert bags == {"0001": [[1, 0.5], [3, 0.75]], "0002": [[2, 0.25]], "0005": [[5, 0]]}
-    facts = next(m for m in inspect(cohort).facts.modalities if m.name == "regions")
+    facts = next(m for m in facts_of(cohort, read_all(cohort, [])).modalities if m.name == "regions")
     assert (facts.kind, facts.have, facts.instances) == ("bag", 3, (1, 1.0, 2))
     assert len(make_folds(cohort.cases, Protocol(folds=3), 0, 0)) == 3
 

@@ -11,7 +11,7 @@ from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.table.dataset import Table, TableOptions
 from fusionbench.builtin.vector import Vector
 from fusionbench.data.cohort import Cohort, load_cohort
-from fusionbench.data.inspection import inspect
+from fusionbench.data.inspection import warnings_of
 
 FILES = Path(__file__).parents[2] / "files" / "slides"
 
@@ -33,7 +33,7 @@ def read(folder: Path, changes: dict[str, str] | None = None, frame: pd.DataFram
 def test_slides_of_a_patient_are_noticed_by_outcome_and_covariates(tmp_path: Path) -> None:
     """60 slides of 48 patients; ids say nothing, and age and sex alone are shared by many."""
     cohort = read(tmp_path)
-    warnings = {w.kind: w for w in inspect(cohort).warnings}
+    warnings = {w.kind: w for w in warnings_of(cohort)}
     assert set(warnings) == {"equal-outcomes"}
     warning = warnings["equal-outcomes"]
     assert warning.text.startswith("20 of 60 cases have the follow-up and all values of a case of another group")
@@ -54,7 +54,7 @@ def test_the_column_of_patients_is_proposed(tmp_path: Path) -> None:
 def test_nothing_is_said_where_the_group_is_named(tmp_path: Path) -> None:
     cohort = read(tmp_path, {'id = "slide"': 'id = "slide"\ngroup = "patient"'})
     assert len({case.group for case in cohort.cases}) == 48
-    assert not inspect(cohort).warnings
+    assert not warnings_of(cohort)
     assert not cohort.info.notes
 
 
@@ -67,7 +67,7 @@ def test_patients_of_equal_age_and_sex_are_not_slides(tmp_path: Path) -> None:
     assert coarse.duplicated(["age", "sex", "months", "died"]).sum() >= 3
     for frame in (patients, coarse):
         cohort = read(tmp_path, frame=frame)
-        assert "equal-outcomes" not in {w.kind for w in inspect(cohort).warnings}
+        assert "equal-outcomes" not in {w.kind for w in warnings_of(cohort)}
         assert not cohort.info.notes
 
 

@@ -17,7 +17,7 @@ from fusionbench import DataError
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.registry import discover
 from fusionbench.data.cohort import Cohort, load_cohort
-from fusionbench.data.inspection import inspect
+from fusionbench.data.inspection import warnings_of
 from fusionbench.data.splits import make_folds
 
 TABLE = Path(__file__).parents[2] / "files" / "tcga" / "slides.csv"
@@ -88,8 +88,7 @@ def test_every_cohort_is_checked_and_planned(cls: type[Tcga], home: Path) -> Non
     else:
         cohort = loaded(made(cls, home))
         assert len(cohort.cases) == 24
-    inspection = inspect(cohort)
-    assert not {w.kind for w in inspection.warnings} & {"shared-prefix", "equal-outcomes", "few-groups"}
+    assert not {w.kind for w in warnings_of(cohort)} & {"shared-prefix", "equal-outcomes", "few-groups"}
     folds = make_folds(cohort.cases, Protocol(folds=3), 0, 0)
     assert sorted(id_ for fold in folds for id_ in fold.test) == sorted(case.id for case in cohort.cases)
 

@@ -29,7 +29,7 @@ class Toy(Dataset):
                     2,
                     features=("age", "stage"),
                     categorical=frozenset({"stage"}),
-                    level_names={"stage": {0.0: "early", 1.0: "late"}},
+                    levels={"stage": {0.0: "early", 1.0: "late"}},
                 ),
                 "omic": ModalityUse("vector", 3, features=("a", "b", "c"), groups={"g": ("a", "c")}),
                 "image": ModalityUse("bag", 4),
@@ -76,7 +76,7 @@ def test_joined_vectors_are_one_modality_under_the_same_row_name(cohort: Cohort)
     use = made.info.modalities["clinical+omic"]
     assert use.features == ("age", "stage", "a", "b", "c")
     assert use.categorical == {"stage"}
-    assert use.level_names == {"stage": {0.0: "early", 1.0: "late"}}
+    assert use.levels == {"stage": {0.0: "early", 1.0: "late"}}
     assert dict(use.groups) == {"g": ("a", "c")}
     assert made.specs_raw["clinical+omic"].dim == 5
     by_id = {case.id: case for case in made.cases}

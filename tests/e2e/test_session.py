@@ -109,7 +109,9 @@ def test_a_narrowed_run_that_completes_the_suite_renews_the_full_table(
     assert published["mean"].equals(session.table(SUITE)["mean"])
 
 
-def test_a_bumped_metric_scores_what_is_stored_and_trains_nothing(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bumped_metric_scores_what_is_stored_and_trains_nothing(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
     session.run(SUITE, track=False)
     monkeypatch.setattr(session.registry.metric("harrell_c_index"), "version", "bumped")
     with pytest.raises(ResultsError, match="4 of 4 cells are missing"):

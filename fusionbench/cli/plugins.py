@@ -11,6 +11,8 @@ import typer
 from fusionbench.cli.options import Json, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fusionbench.core.registry import PluginRecord
     from fusionbench.testing.conformance import CheckResult, Report
 
@@ -146,7 +148,7 @@ def check(
     for each in checks_for(plugin, registry, matching):
         row = run_check(each)
         if not as_json:
-            _print_row(row, rows[-1] if rows else None)
+            _print_row(row, rows)
         rows.append(row)
     report = Report(plugin, tuple(rows))
     print_json(rows) if as_json else _print_summary(report)
@@ -156,11 +158,12 @@ def check(
         raise typer.Exit(1)
 
 
-def _print_row(row: CheckResult, before: CheckResult | None) -> None:
-    first = before is None or (before.kind, before.subject) != (row.kind, row.subject)
-    if first:
+def _print_row(row: CheckResult, before: Sequence[CheckResult]) -> None:
+    """One check; a reason that was given for the same subject before is not repeated."""
+    of_subject = [other for other in before if (other.kind, other.subject) == (row.kind, row.subject)]
+    if not of_subject:
         typer.echo(f"{row.kind} {row.subject}")
-    again = not first and before is not None and before.reason == row.reason
+    again = row.reason in {other.reason for other in of_subject}
     reason = f"  ({'as above' if again else row.reason})" if row.reason else ""
     typer.echo(f"  {row.status}  {row.check}{reason}")
     if row.status == "FAIL":

@@ -60,7 +60,8 @@ def test_a_case_becomes_a_page_figures_and_tables(small: Callable[..., Outcome])
     assert names >= {"explanation.html", "explanation.json", "items.csv", "layers.csv", "curves.csv"}
     assert names >= {f"figures/{name}.{kind}" for name in ("agreement", "layers", "items") for kind in ("png", "svg")}
     text = page.read_text(encoding="utf-8")
-    assert "Heatmap</b>: left out" in text
+    assert "Not drawn. " in text
+    assert "<b>Heatmap</b>: " in text
     assert not re.findall(r'(?:src|href)="(?!#|data:)', text), "a page that needs nothing else"
     items = pd.read_csv(page.parent / "items.csv")
     shares = items[items["modality"] == "bag"]["attention"]

@@ -138,9 +138,10 @@ def _tell(report: RunReport, session: Session, selection: Selection) -> None:
     out = session.out
     for label, reason in report.failed:
         typer.echo(f"failed: {label}: {reason}", err=True)
-    counts = list(_counts(report, out, selection))
+    failed = list(_failed(report, out, selection))
     if report.table is not None and stdout_is_terminal():
-        print_table_screen(session, report.suite, View(), [*counts, *_skipped(report, out)])
+        lines = [*_counts(report, out), *failed, *_skipped(report, out)]
+        print_table_screen(session, report.suite, View(), lines)
         return
     if report.table is not None:
         typer.echo(report.table.read_text(encoding="utf-8").rstrip())
@@ -148,8 +149,10 @@ def _tell(report: RunReport, session: Session, selection: Selection) -> None:
     else:
         for row, reason in report.skipped:
             typer.echo(f"skipped: {row}: {reason}")
-    for line in counts:
+    for line in _counts(report, out):
         typer.echo(line)
+    for line in failed:
+        typer.echo(line, err=True)
     if report.table is not None:
         typer.echo(f"table: {report.table}")
         typer.echo(f"report: {command(out, 'report', report.suite)}")
@@ -157,8 +160,8 @@ def _tell(report: RunReport, session: Session, selection: Selection) -> None:
         typer.echo(f"look at the runs: {command(out, 'ui', report.suite)}")
 
 
-def _counts(report: RunReport, out: Path, selection: Selection) -> Iterator[str]:
-    """How many cells were computed and failed, and what is lacking for a whole table."""
+def _counts(report: RunReport, out: Path) -> Iterator[str]:
+    """How many cells were computed, and what is lacking for a whole table."""
     if report.ran == 0 and report.done == 0:
         yield f"{report.suite}: no cell to compute"
     elif report.ran == 0:
@@ -174,6 +177,9 @@ def _counts(report: RunReport, out: Path, selection: Selection) -> Iterator[str]
             f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
             f"which, and what changed: {command(out, 'status', report.suite)}"
         )
+
+
+def _failed(report: RunReport, out: Path, selection: Selection) -> Iterator[str]:
     if report.failed:
         again = command(out, "run", report.suite, *selection.flags, "--retry", "failed")
         yield f"{len(report.failed)} cells failed; try them again with: {again}"

@@ -67,7 +67,7 @@ def test_they_are_read_as_they_are_stored_and_computed_again_once(cli: Cli, olde
     assert audit.returncode == 0, audit.stdout + audit.stderr
     assert "every cell of the suite has a result: 10 cells" in audit.stdout
     assert "the record of each cell belongs to its key: 10 cells" in audit.stdout
-    assert "DECLARED  the lock is that of the planned cells: 1 of 6 parts of it; written under RESULTS_VERSION 2" in (
+    assert "DECLARED  the lock is that of the planned cells: 1 of 5 parts of it; written under RESULTS_VERSION 2" in (
         audit.stdout
     )
     for verb in (("table", "then.toml"), ("report", "then.toml")):

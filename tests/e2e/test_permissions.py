@@ -103,7 +103,7 @@ READS = ("dry-run", "status", "why", "table", "report-all-to", "score-to", "audi
 WRITES = ("run", "report", "score", "import", "explain", "profile", "tune", "publish", "published-report")
 """Verbs that write into it."""
 FOLDERS = {
-    "study.toml": ("validate", "status"),
+    "study.toml": ("validate", "run"),
     "data/patients.csv": ("status", "data-check"),
     "results/study/suite.lock.toml": ("status", "audit", "report"),
     "results/study/folds.csv": ("report", "score", "compare"),

@@ -49,7 +49,10 @@ def read_signatures(data: bytes, name: str) -> Genes:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{name}: no UTF-8 text; save it as UTF-8") from error
-    pairs = list(_gmt(text) if kind == ".gmt" else _table(text, "," if kind == ".csv" else "\t"))
+    try:
+        pairs = list(_gmt(text) if kind == ".gmt" else _table(text, "," if kind == ".csv" else "\t"))
+    except csv.Error as error:
+        raise DataError(f"{name}: cannot be read as a table ({error}); write the file again") from error
     twice = next((group for i, (group, _) in enumerate(pairs) if group in {g for g, _ in pairs[:i]}), None)
     if twice is not None:
         raise DataError(f"{name}: two groups are called {twice!r}; rename one")
@@ -68,7 +71,7 @@ def _gmt(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _table(text: str, separator: str) -> Iterator[tuple[str, list[str]]]:
-    rows = list(csv.reader(io.StringIO(text), delimiter=separator))
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=separator))
     for i, group in enumerate(rows[0] if rows else []):
         if group.strip():
             yield group.strip(), [row[i].strip() for row in rows[1:] if i < len(row)]

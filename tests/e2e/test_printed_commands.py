@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import shlex
 import shutil
-import subprocess
-from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -62,8 +62,10 @@ class Reader:
 def reader(cli: Cli, tmp_path: Path, empty_store: Path, monkeypatch: pytest.MonkeyPatch) -> Reader:
     (tmp_path / OUT).mkdir()
     shutil.copy(empty_store, tmp_path / OUT / empty_store.name)
-    started: list[Callable[..., int]] = []
-    monkeypatch.setattr(subprocess, "call", lambda *args, **options: started.append(args) or 0)  # of `ui`, the server
+    # `ui` prints its links as it does, and serves nothing.
+    monkeypatch.setattr("fusionbench.report.mlflow.require_free", lambda host, port: None)
+    ended = SimpleNamespace(wait=lambda: 0)
+    monkeypatch.setattr("fusionbench.report.mlflow.served", lambda *args: nullcontext(ended))
     write("example-failing")
     return Reader(cli)
 

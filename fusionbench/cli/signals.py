@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -17,7 +19,9 @@ def interruptible() -> Iterator[None]:
     """Each of the three signals raises KeyboardInterrupt inside; one that is ignored (nohup) stays ignored.
 
     A further signal while the first one is being obeyed changes nothing: what is cleaned up then is cleaned up wholly.
-    A command that has more to say raises KeyboardInterrupt with a text, which says what is kept.
+    A command that has more to say raises KeyboardInterrupt with a text, which says what is kept. Where Python cannot
+    let an exception through (the destructor of an object, a callback of the garbage collector or of a fork), the signal
+    is sent again a moment later.
 
     Raises:
         typer.Exit: with 128 and the number of the signal, as a shell has it.
@@ -30,6 +34,13 @@ def interruptible() -> Iterator[None]:
             told.append(number)
             raise KeyboardInterrupt
 
+    def send_again(lost: sys.UnraisableHookArgs) -> None:
+        if isinstance(lost.exc_value, KeyboardInterrupt) and told:
+            threading.Timer(0.05, os.kill, (os.getpid(), told[-1])).start()
+        else:
+            hook_before(lost)
+
+    hook_before, sys.unraisablehook = sys.unraisablehook, send_again
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -39,6 +50,7 @@ def interruptible() -> Iterator[None]:
         _say(": ".join(("interrupted", *map(str, stopped.args))))
         raise typer.Exit(128 + (told[-1] if told else signal.SIGINT)) from None
     finally:
+        sys.unraisablehook = hook_before
         for number, handler in before.items():
             signal.signal(number, handler)
 

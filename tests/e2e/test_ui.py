@@ -22,6 +22,7 @@ from fusionbench import cli as command_line
 from fusionbench.report import mlflow
 from fusionbench.report.mlflow import payload
 from tests.conftest import Cli
+from tests.faults.watching import gone
 from tests.forking import child, status
 from tests.services import LOOPBACK, free_port
 
@@ -63,15 +64,6 @@ def ui(said: Path, *args: str) -> Iterator[int]:
         if psutil.pid_exists(pid) and psutil.Process(pid).ppid() == os.getpid():
             os.kill(pid, signal.SIGTERM)
             status(pid)
-
-
-def gone(pids: set[int], seconds: float = 10) -> bool:
-    end = time.monotonic() + seconds
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in pids):
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.05)
-    return True
 
 
 def test_a_port_that_is_taken_is_told_with_one_that_is_free(cli: Cli) -> None:

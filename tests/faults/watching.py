@@ -9,6 +9,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -89,20 +91,30 @@ class Running:
         Ray's own two agents are not among them: they look every minute or so whether they are still needed.
         """
         everyone = psutil.Process(self.process.pid).children(recursive=True)
-        started = [p.pid for p in everyone if "Agent" not in " ".join(p.cmdline())]
+        started = []
+        for process in everyone:
+            with suppress(psutil.NoSuchProcess):  # it has ended meanwhile (a zombie counts)
+                if "Agent" not in " ".join(process.cmdline()):
+                    started.append(process.pid)
         os.kill(self.process.pid, signal.SIGKILL)
         self.end()
         return started
 
 
-def gone(pids: list[int], within: float = 20) -> bool:
+def gone(pids: Iterable[int], within: float = 20) -> bool:
     """Whether the processes have ended, or end soon."""
-    until = time.monotonic() + within
-    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != "zombie" for pid in pids):
+    until, pids = time.monotonic() + within, list(pids)
+    while any(_runs(pid) for pid in pids):
         if time.monotonic() > until:
             return False
         time.sleep(0.1)
     return True
+
+
+def _runs(pid: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def records(suite: Path) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 
@@ -103,3 +105,22 @@ def test_a_terminal_that_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(typer, "echo", gone)
     assert status_of(lambda: tell(signal.SIGHUP)) == 129
+
+
+def test_an_interrupt_that_python_cannot_let_through_comes_again() -> None:
+    """An exception in a destructor ends there: the command would go on as if nobody had told it to end."""
+
+    class Interrupted:
+        def __del__(self) -> None:
+            tell(signal.SIGTERM)
+            sum(range(10))  # the handler runs here at the latest
+
+    def command() -> None:
+        Interrupted()
+        until = time.monotonic() + 10
+        while time.monotonic() < until:
+            time.sleep(0.01)
+
+    hook = sys.unraisablehook
+    assert status_of(command) == 143
+    assert sys.unraisablehook is hook

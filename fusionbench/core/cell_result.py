@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from fusionbench.core.types import SurvivalPrediction
+from fusionbench.core.types import Prediction
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import State
@@ -30,7 +30,7 @@ class PatternPrediction:
     split: Literal["test", "val"]
     pattern: str
     draw: int
-    prediction: SurvivalPrediction
+    prediction: Prediction
     n_prior: int = 0
     realised: float = 0.0
 

@@ -22,11 +22,11 @@ from fusionbench.core.types import (
     ModalitySpec,
     ModalityUse,
     Piece,
+    Prediction,
     RawBag,
     Source,
-    SurvivalPrediction,
-    SurvivalTargets,
     Task,
+    TaskName,
 )
 
 if TYPE_CHECKING:
@@ -182,10 +182,13 @@ class Predictor(ABC):
     """A fitted model."""
 
     @abstractmethod
-    def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        """One prediction per case, in order. `cases.targets` is None. Each case has at least one modality."""
+    def predict(self, cases: CaseSet) -> Prediction:
+        """One prediction per case, in order: a SurvivalPrediction, or a ClassPrediction where the task has classes.
 
-    def predict_validation(self, val: CaseSet) -> SurvivalPrediction:
+        `cases.targets` is None. Each case has at least one modality.
+        """
+
+    def predict_validation(self, val: CaseSet) -> Prediction:
         """Out-of-sample predictions on the validation cases.
 
         Override in a model that fits on the validation cases too (out-of-bag, cross-fitted).
@@ -209,7 +212,7 @@ class FitContext(Protocol):
 
     @property
     def task(self) -> Task:
-        """What is to be predicted, with this fold's time bins."""
+        """What is to be predicted, with this fold's time bins or the classes."""
         ...
 
     @property
@@ -256,18 +259,18 @@ class MemberFit(Protocol):
         ...
 
     @property
-    def validation(self) -> SurvivalPrediction:
+    def validation(self) -> Prediction:
         """Out-of-sample predictions on those validation cases that have one of the member's modalities."""
         ...
 
     @property
-    def prior(self) -> SurvivalPrediction:
+    def prior(self) -> Prediction:
         """The training-mean prediction, for cases without any of the member's modalities: one row, id "prior"."""
         ...
 
     @property
     def validation_loss(self) -> float:
-        """The best validation negative log-likelihood, or NaN where the member has none."""
+        """The best validation negative log-likelihood (of follow-up or of classes); NaN where the member has none."""
         ...
 
 
@@ -276,7 +279,7 @@ class RestoreContext(Protocol):
 
     @property
     def task(self) -> Task:
-        """What is predicted, with the fold's time bins."""
+        """What is predicted, with the fold's time bins or the classes."""
         ...
 
     @property
@@ -299,9 +302,11 @@ class RestoreContext(Protocol):
 
 
 class FusionModel(ABC):
-    """A way to fuse modalities into a survival prediction.
+    """A way to fuse modalities into a prediction.
 
     Attributes:
+        tasks: the kinds of endpoints it takes; its rows of another kind are skipped with that reason.
+        binary_outputs: width of its output on two classes: 2, or 1 for the logit of the positive class alone.
         missing: "native" = takes cases with a proper subset of the modalities; "impute" = the harness fills a
             missing modality with its training mean (one instance for a bag); printed in the policy column.
         licence: of the implementation.
@@ -311,6 +316,8 @@ class FusionModel(ABC):
     version: ClassVar[str] = "1"
     Options: ClassVar[type[_Options]] = _Options
     missing: ClassVar[Literal["native", "impute"]] = "impute"
+    tasks: ClassVar[tuple[TaskName, ...]] = ("survival",)
+    binary_outputs: ClassVar[Literal[1, 2]] = 2
 
     def __init__(self, options: _Options) -> None:
         self.options = options
@@ -354,6 +361,8 @@ class Metric(ABC):
         horizon: "tau" = the harness censors the test targets just beyond the dataset's horizon and gives S on the
             dataset's time grid, whose last point is tau; "own" = targets as they are and S at the model's times.
         range: smallest and largest possible value.
+        tasks: the kinds of endpoints it scores, which say what it is called with: SurvivalPrediction and
+            SurvivalTargets, or ClassPrediction and ClassTargets.
     """
 
     name: ClassVar[str]
@@ -361,15 +370,16 @@ class Metric(ABC):
     higher_is_better: ClassVar[bool | None] = True
     horizon: ClassVar[Literal["own", "tau"]] = "own"
     range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    tasks: ClassVar[tuple[TaskName, ...]] = ("survival",)
 
     @abstractmethod
-    def __call__(
-        self,
-        prediction: SurvivalPrediction,
-        test: SurvivalTargets[NDArray[Any]],
-        train: SurvivalTargets[NDArray[Any]],
-    ) -> float:
-        """One value; `train` (train + validation) serves inverse-probability-of-censoring weights.
+    def __call__(self, prediction: Any, test: Any, train: Any) -> float:
+        """One value for the test cases.
+
+        Args:
+            prediction: SurvivalPrediction or ClassPrediction, by `tasks`; one row a test case.
+            test: SurvivalTargets or ClassTargets of the test cases, as numpy arrays.
+            train: of the training and validation cases, which serve weights by the probability of being uncensored.
 
         Raises:
             UndefinedMetric: with the reason; the harness stores NaN.

@@ -140,6 +140,9 @@ def _with_base(given: Any, published: Mapping[str, Any]) -> Any:
     return {**published, **given}
 
 
+_NEWER = frozenset({"compile", "label_smoothing"})
+
+
 class TrainRecipe(_Strict):
     """How a torch model is trained; the same for every model of a suite. Defaults: PROTOCOLS, `clean`.
 
@@ -155,10 +158,12 @@ class TrainRecipe(_Strict):
         cox_reduction: the partial likelihood of a batch is averaged over its "events" or over its "cases".
         lr: step size. Settled between 2e-4 and 3e-3 on synthetic cohorts and on validation folds of HANCOCK, BLCA and
             KIRP: at 2e-4 interactions are learnt late, from 1e-3 on the self-normalising networks are badly calibrated.
-        loss: "nll" (discrete hazards), "ce" (Zadeh and Schmid 2021) or "cox" (partial likelihood, one output).
+        loss: "nll" (discrete hazards; of classes their cross-entropy), "ce" (Zadeh and Schmid 2021) or "cox" (partial
+            likelihood, one output).
         alpha: weight taken off the censored cases (nll) or given to the uncensored term (ce), in [0, 1].
         clamp: lower bound of probabilities; None is exact, 1e-7 is what MCAT and Porpoise publish.
-        class_weights: weights of the time bins, by the number of training cases in each.
+        class_weights: weights of the time bins or classes, by the number of training cases in each.
+        label_smoothing: share of a case's class that the loss spreads over all classes; of classes only.
         weight_sum: scale of class weights: "cases" = the weighted count is the count, "one" = they sum to 1 (HEALNet).
         weight_on: "likelihood" leaves class weights off the alpha term of `nll` (HEALNet).
         l1: strength of the sum of absolute parameters, once an optimiser step; times `l1_factor`.
@@ -190,6 +195,7 @@ class TrainRecipe(_Strict):
     clamp: float | None = Field(None, gt=0, lt=0.5)
     class_weights: Literal["none", "inverse", "inverse_root"] = "none"
     weight_sum: Literal["cases", "one"] = "cases"
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
     weight_on: Literal["all", "likelihood"] = "all"
     cox_reduction: Literal["events", "cases"] = "events"
     l1: float = Field(0.0, ge=0)
@@ -205,9 +211,9 @@ class TrainRecipe(_Strict):
 
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without `compile` where it is off: keys and locks from before there was such a switch stay as they are."""
+        """Without newer switches where they are off: keys and locks from before there were any stay as they are."""
         written: dict[str, Any] = usual(self)
-        return {name: value for name, value in written.items() if name != "compile" or value}
+        return {name: value for name, value in written.items() if name not in _NEWER or value}
 
     @model_validator(mode="before")
     @classmethod

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from fusionbench.core.data_warning import DataWarning
+from fusionbench.core.endpoints import ClassPrediction as ClassPrediction
+from fusionbench.core.endpoints import ClassTarget as ClassTarget
+from fusionbench.core.endpoints import ClassTargets as ClassTargets
+from fusionbench.core.endpoints import Prediction as Prediction
+from fusionbench.core.endpoints import SurvivalPrediction as SurvivalPrediction
+from fusionbench.core.endpoints import SurvivalTarget as SurvivalTarget
+from fusionbench.core.endpoints import SurvivalTargets as SurvivalTargets
+from fusionbench.core.endpoints import Target as Target
+from fusionbench.core.endpoints import Targets as Targets
+from fusionbench.core.endpoints import Task as Task
+from fusionbench.core.endpoints import TaskName as TaskName
 from fusionbench.core.plugin_ref import PluginRef
 
 if TYPE_CHECKING:
@@ -17,22 +28,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 ModalityKind = Literal["vector", "bag", "grid"]
-A = TypeVar("A")
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is to be predicted.
-
-    Attributes:
-        n_outputs: width of a model's output: the number of time bins, or 1 for the Cox loss.
-        edges: inner edges of the time bins of this fold, in `time_unit`, ascending; one less than the bins.
-    """
-
-    kind: Literal["survival"] = "survival"
-    n_outputs: int = 4
-    time_unit: str = "month"
-    edges: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -61,48 +56,20 @@ class ModalitySpec:
 
 
 @dataclass(frozen=True)
-class SurvivalTarget:
-    """The follow-up of one case.
-
-    Attributes:
-        time: to the event or to the end of follow-up, in the cohort's unit; in months inside the harness.
-        event: True = observed, False = censored at `time`.
-    """
-
-    time: float
-    event: bool
-
-
-@dataclass(frozen=True)
 class Case:
     """One row of a cohort.
 
     Attributes:
         id: the row.
         group: the patient (or site) that must stay on one side of a split.
-        target: None for new patients without follow-up.
+        target: follow-up or class; None for new patients without one.
         refs: modality name to whatever that modality's `load` takes; an ABSENT KEY means missing.
     """
 
     id: str
     group: str
-    target: SurvivalTarget | None
+    target: Target | None
     refs: Mapping[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class SurvivalTargets(Generic[A]):
-    """Targets of several cases, in their order: numpy arrays in a CaseSet, tensors in a Batch.
-
-    Attributes:
-        time: (case,) float, months.
-        event: (case,) bool, True = observed.
-        time_bin: (case,) int64, bin of event or censoring under the fold's edges.
-    """
-
-    time: A
-    event: A
-    time_bin: A
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,14 +126,15 @@ class CaseSet(Sequence[PreparedCase]):
     Attributes:
         cases: the underlying cases, in order.
         specs: what is declared of each modality, in the cell's order.
-        targets: arrays in the order of `cases`; None whenever the harness asks for predictions.
+        targets: arrays in the order of `cases`, SurvivalTargets or ClassTargets by the task; None whenever the harness
+            asks for predictions.
         prepare: turns a case and the names of its visible modalities into a PreparedCase.
         hidden: case id to the modalities that a missing-modality mask hides.
     """
 
     cases: tuple[Case, ...]
     specs: Mapping[str, ModalitySpec]
-    targets: SurvivalTargets[NDArray[Any]] | None
+    targets: Targets[NDArray[Any]] | None
     prepare: Callable[[Case, tuple[str, ...]], PreparedCase]
     hidden: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
@@ -199,13 +167,11 @@ class CaseSet(Sequence[PreparedCase]):
     def take(self, positions: Sequence[int]) -> CaseSet:
         """The cases at `positions`, in that order."""
         index = list(positions)
-        targets = self.targets
-        if targets is not None:
-            targets = SurvivalTargets(targets.time[index], targets.event[index], targets.time_bin[index])
+        targets = None if self.targets is None else self.targets.map(lambda array: array[index])
         return replace(self, cases=tuple(self.cases[i] for i in index), targets=targets)
 
     def without_targets(self) -> CaseSet:
-        """The same cases as the harness hands them out for prediction: nobody's follow-up is within reach."""
+        """The same cases as the harness hands them out for prediction: nobody's outcome is within reach."""
         if self.targets is None and all(case.target is None for case in self.cases):
             return self
         return replace(self, cases=tuple(replace(case, target=None) for case in self.cases), targets=None)
@@ -272,24 +238,7 @@ class Batch:
 
     ids: tuple[str, ...]
     bags: Mapping[str, Bag]
-    targets: SurvivalTargets[Tensor] | None = None
-
-
-@dataclass(frozen=True, eq=False)
-class SurvivalPrediction:
-    """What a predictor says of some cases.
-
-    Attributes:
-        ids: case ids, in order.
-        risk: (case,) float64; higher = earlier event.
-        survival: (case, time) float64, S at `times`, non-increasing; None where the model has no S.
-        times: (time,) ascending and positive, in months.
-    """
-
-    ids: tuple[str, ...]
-    risk: Floats
-    survival: Floats | None = None
-    times: Floats | None = None
+    targets: Targets[Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -373,7 +322,11 @@ class DatasetInfo:
     Attributes:
         modalities: in their natural order.
         checksums: file name to sha256 of everything the cases were read from; empty for generated cohorts.
+        task: what kind of endpoint is predicted.
+        classes: names of the classes, where it is one of classes; of two the second is the positive one.
+        endpoints: name to title of each endpoint that the cohort's option `endpoint` can choose.
         true_risk: case id to true risk, for cohorts whose hazards are known by construction.
+        true_probability: case id to the true probability of each class, likewise.
         notes: one line each; printed under the tables.
         warnings: what looks wrong about how the files were read; `data check` adds what the values show.
     """
@@ -384,7 +337,11 @@ class DatasetInfo:
     citation: str = ""
     licence: str = ""
     checksums: Mapping[str, str] = field(default_factory=dict)
+    task: TaskName = "survival"
+    classes: tuple[str, ...] = ()
+    endpoints: Mapping[str, str] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
+    true_probability: Mapping[str, tuple[float, ...]] | None = None
     notes: tuple[str, ...] = ()
     warnings: tuple[DataWarning, ...] = ()
 

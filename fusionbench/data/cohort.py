@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,9 +17,10 @@ from fusionbench.core.errors import DataError, PluginError, did_you_mean
 from fusionbench.core.interfaces import Dataset, Modality
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.timing import LOAD, span
-from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, SurvivalTarget
+from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, Target
 from fusionbench.data.fingerprint import cohort_fingerprint
 from fusionbench.data.fixes import Problem
+from fusionbench.tasks import task_kind
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Cohort:
     folds: tuple[Fold, ...] | None
 
     @cached_property
-    def targets(self) -> Mapping[str, SurvivalTarget]:
-        """Case id to target, for the cases with follow-up."""
+    def targets(self) -> Mapping[str, Target]:
+        """Case id to target, for the cases that have one: follow-up or class."""
         return {case.id: case.target for case in self.cases if case.target is not None}
 
     @property
@@ -104,7 +104,8 @@ def load_cohort(
 
     Raises:
         FaultyCohort: the cohort is empty; an id is not unique; a time is negative, NaN or infinite (0, an end on the
-            day of entry, is a time); no event is observed; a ref is of an undeclared modality or fails its modality's
+            day of entry, is a time); no event is observed; a class is unknown or has no case; a
+            ref is of an undeclared modality or fails its modality's
             check; a modality has no case. All that is wrong is told at once.
         PluginError: the dataset declares a modality plugin or an option that does not exist.
     """
@@ -132,12 +133,12 @@ def read_sound_part(
     modalities = {name: make_modality(label, name, use, registry_modalities) for name, use in info.modalities.items()}
     cases = tuple(dataset.cases(unit=cast(Literal["patient", "slide"], unit)))
     problems += _id_problems(cases)
-    cases = _with_targets(cases, problems, new_patients=new_patients)
+    notes = [*info.notes]
+    cases = _with_targets(cases, info, problems, notes, new_patients=new_patients)
     for case in cases:
         undeclared = sorted(set(case.refs) - set(modalities))
         if undeclared:
             problems.append(f"case {case.id!r}: {did_you_mean('modality', undeclared[0], modalities)}")
-    notes = [*info.notes]
     sound = [name for name, m in modalities.items() if _is_sound(m, cases, problems, notes, new_patients=new_patients)]
     if not cases:
         return None
@@ -215,20 +216,27 @@ def _id_problems(cases: Sequence[Case]) -> Iterator[str]:
         yield f"{len(twice)} case ids occur more than once, the first is {twice[0]!r}; make ids unique"
 
 
-def _with_targets(cases: Sequence[Case], problems: list[str], *, new_patients: bool) -> tuple[Case, ...]:
-    """The cases whose targets can be used; the others are added to the problems."""
-    sound = []
+def _with_targets(
+    cases: Sequence[Case], info: DatasetInfo, problems: list[str], notes: list[str], *, new_patients: bool
+) -> tuple[Case, ...]:
+    """The cases whose targets can be used; faulty ones are added to the problems, missing classes to the notes."""
+    kind, sound = task_kind(info.task), []
     unknown = [case.id for case in cases if case.target is None]
     if unknown and not new_patients:
-        problems.append(no_follow_up(unknown))
+        if info.classes:
+            notes.append(f"{len(unknown)} of {len(cases)} cases have no class for {info.endpoint!r}: left out")
+        else:
+            problems.append(no_follow_up(unknown))
     for case in cases:
-        problem = "" if case.target is None else _target_problem(case.target)
+        problem = "" if case.target is None else kind.target_problem(case.target, info)
         if problem:
             problems.append(f"case {case.id!r}: {problem}")
         elif case.target is not None or new_patients:
             sound.append(case)
-    if sound and not new_patients and not any(case.target.event for case in sound if case.target is not None):
-        problems.append(f"none of {len(sound)} cases has an observed event; survival cannot be learnt or scored")
+    targets = [case.target for case in sound if case.target is not None]
+    problem = kind.cohort_problem(targets, info) if (sound or unknown) and not new_patients else ""
+    if problem:
+        problems.append(problem)
         return ()
     return tuple(sound)
 
@@ -244,16 +252,6 @@ def listed(names: Sequence[str], most: int = 4) -> str:
     """The first few names, quoted."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
-
-
-def _target_problem(target: SurvivalTarget) -> str:
-    time = float(target.time)
-    if not math.isfinite(time) or time < 0:
-        return f"time is {time:g}; give months >= 0 or leave the case out"
-    # 1 and 0 are refused, too: which of them means observed differs between data sets.
-    if not isinstance(target.event, (bool, np.bool_)):
-        return f"event is {target.event!r}; give True (observed) or False (censored)"
-    return ""
 
 
 def _is_sound(

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.timing import COLLATE, span
-from fusionbench.core.types import Bag, Batch, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
+from fusionbench.core.types import Bag, Batch, ModalitySpec, PreparedBag, PreparedCase, Targets
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,7 +32,7 @@ EVAL_BYTES = 1 << 28
 def collate(
     cases: Sequence[PreparedCase],
     specs: Mapping[str, ModalitySpec],
-    targets: SurvivalTargets[NDArray[Any]] | None = None,
+    targets: Targets[NDArray[Any]] | None = None,
     device: torch.device = CPU,
 ) -> Batch:
     """One batch of the cases; every modality of `specs` is a key, absent ones are rows of all False.
@@ -133,10 +133,8 @@ def _grid_index(shape: Sequence[int]) -> Tensor:
     return torch.stack(index, dim=-1).reshape(-1, len(shape))
 
 
-def _tensors(targets: SurvivalTargets[NDArray[Any]], device: torch.device) -> SurvivalTargets[Tensor]:
-    return SurvivalTargets(
-        *(_to_device(torch.tensor(x), device) for x in (targets.time, targets.event, targets.time_bin))
-    )
+def _tensors(targets: Targets[NDArray[Any]], device: torch.device) -> Targets[Tensor]:
+    return targets.map(lambda array: _to_device(torch.tensor(array), device))
 
 
 def _to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -235,8 +233,7 @@ def select(batch: Batch, index: Sequence[int]) -> Batch:
         k: Bag(chosen(b.values), chosen(b.mask), maybe(b.coords), maybe(b.shape), _known_rows(b, on_cpu))
         for k, b in batch.bags.items()
     }
-    t = batch.targets
-    targets = None if t is None else SurvivalTargets(chosen(t.time), chosen(t.event), chosen(t.time_bin))
+    targets = None if batch.targets is None else batch.targets.map(chosen)
     return Batch(tuple(batch.ids[i] for i in index), bags, targets)
 
 

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from fusionbench.core.endpoints import SurvivalTarget
+
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Dataset
     from fusionbench.core.types import Case
@@ -77,7 +79,13 @@ def _facts(dataset: Dataset, checksums: Mapping[str, str], cases: Sequence[Case]
     files = sorted((name.replace("\\", "/").rpartition("/")[2], sha256) for name, sha256 in checksums.items())
     yield [str(dataset.identity), dataset.version, files]
     in_order = sorted(cases, key=lambda case: case.id)
-    months = [np.nan if case.target is None else case.target.time for case in in_order]
+    months = [case.target.time if isinstance(case.target, SurvivalTarget) else np.nan for case in in_order]
     for case, time in zip(in_order, rounded(months, TIME_DIGITS).tolist(), strict=True):
-        followed = None if case.target is None else [time, bool(case.target.event)]
-        yield [case.id, case.group, followed, sorted(case.refs)]
+        yield [case.id, case.group, _outcome(case, time), sorted(case.refs)]
+
+
+def _outcome(case: Case, time: float) -> Any:
+    """A case's follow-up with its rounded time, its class, or None."""
+    if isinstance(case.target, SurvivalTarget):
+        return [time, bool(case.target.event)]
+    return None if case.target is None else case.target.label

@@ -1,4 +1,4 @@
-"""Folds of a cohort: group-disjoint, stratified by event, and the same for every model; published folds are kept.
+"""Folds of a cohort: group-disjoint, stratified by event or class, the same for every model; published ones are kept.
 
 A protocol may choose random splits, which are neither disjoint by group nor stratified: they reproduce published
 protocols and show what group-disjoint folds are worth.
@@ -16,7 +16,8 @@ from fusionbench.core.errors import DataError
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, Fold
+from fusionbench.core.types import Case, Fold, Target
+from fusionbench.tasks import kind_of_target
 
 RANDOM_TEST = 0.15
 """Share of the rows in the test part of a random split (HEALNet: 70, 15 and 15 %)."""
@@ -28,7 +29,7 @@ def make_folds(
     """The folds of one repeat. Another repeat has new folds; with published folds, a new choice of validation cases,
     unless these are published, too.
 
-    The random choices depend on the seed, the repeat and the cases' ids, groups and events; not on their order.
+    The random choices depend on the seed, the repeat and the cases' ids, groups and targets; not on their order.
 
     Args:
         seed: of the suite.
@@ -36,7 +37,7 @@ def make_folds(
         published: the dataset's own folds, where it has any; used where the protocol says so.
 
     Raises:
-        DataError: fewer groups than folds, a fold's part without an event, or published folds that do not fit.
+        DataError: fewer groups than folds, a fold's part without an event or class, or published folds that do not fit.
     """
     by_id = {case.id: case for case in cases}
     if protocol.fold_source == "random":
@@ -52,7 +53,7 @@ def make_folds(
         val = fixed or _validation(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
         fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
-        _check_events(fold, by_id, i)
+        _check_targets(fold, by_id, i)
         _check_groups(fold, by_id, i)
         folds.append(fold)
     return folds
@@ -70,7 +71,7 @@ def _random(by_id: Mapping[str, Case], protocol: Protocol, repeat: int) -> list[
         order = [ids[j] for j in np.random.default_rng(1 + i + repeat * protocol.folds).permutation(len(ids))]
         test, val, train = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
         fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
-        _check_events(fold, by_id, i)
+        _check_targets(fold, by_id, i)
         folds.append(fold)
     return folds
 
@@ -86,47 +87,64 @@ def _generated(cases: Sequence[Case], k: int, seed: int) -> list[tuple[list[str]
     return [(sorted(all_ids - set(test)), test) for test in tests]
 
 
-def _count_groups(cases: Sequence[Case]) -> dict[str, tuple[int, int]]:
-    """Group to (events, cases), in sorted order: the order of the cases must not change the folds."""
-    counts: dict[str, tuple[int, int]] = {}
-    for case in cases:
-        events, n = counts.get(case.group, (0, 0))
-        counts[case.group] = (events + bool(case.target and case.target.event), n + 1)
-    return dict(sorted(counts.items()))
+def _count_groups(cases: Sequence[Case]) -> dict[str, tuple[int, ...]]:
+    """Group to its number of cases in each stratum but the last, then of all; the order of the cases changes nothing.
+
+    Of survival the one stratum counted is that of the events.
+    """
+    strata = _strata([case.target for case in cases])
+    counted = max(1, max(strata, default=0))
+    counts: dict[str, list[int]] = {}
+    for case, stratum in zip(cases, strata, strict=True):
+        of_group = counts.setdefault(case.group, [0] * (counted + 1))
+        of_group[-1] += 1
+        if stratum < counted:
+            of_group[stratum] += 1
+    return {group: tuple(n) for group, n in sorted(counts.items())}
 
 
-def _assign_folds(groups: Mapping[str, tuple[int, int]], k: int, rng: np.random.Generator) -> dict[str, int]:
-    """Group to fold, greedily: to the fold with the fewest events, then the fewest cases, then at random."""
+def _strata(targets: Sequence[Target | None]) -> list[int]:
+    known = next((target for target in targets if target is not None), None)
+    return [0] * len(targets) if known is None else kind_of_target(known).strata(targets)
+
+
+def _first_stratum(counts: Sequence[int]) -> int | None:
+    """The first of the counted strata in which a group has a case; None where it has cases of the last one only."""
+    return next((i for i, n in enumerate(counts[:-1]) if n), None)
+
+
+def _assign_folds(groups: Mapping[str, tuple[int, ...]], k: int, rng: np.random.Generator) -> dict[str, int]:
+    """Group to fold, greedily: to the fold with the fewest cases of its stratum, then of all, then at random."""
     names = list(groups)
     shuffled = [names[i] for i in rng.permutation(len(names))]
-    # Groups with the most events first, while small ones that even out the folds are left. The sort is stable, so
-    # equal groups stay shuffled.
+    # Groups with the most events (or cases of the rarest class) first, while small ones that even out the folds are
+    # left. The sort is stable, so equal groups stay shuffled.
     order = sorted(shuffled, key=lambda g: groups[g], reverse=True)
     tie_break = rng.permutation(k)
-    events, sizes = np.zeros(k), np.zeros(k)
+    held = np.zeros((k, len(groups[names[0]])))
     fold_of: dict[str, int] = {}
     for name in order:
-        n_events, n = groups[name]
-        # Groups without an event balance sizes; the others balance events first.
-        load = [(events[i] if n_events else 0, sizes[i], tie_break[i]) for i in range(k)]
+        stratum = _first_stratum(groups[name])
+        # Groups of the last stratum balance sizes; the others balance their stratum first.
+        load = [(0 if stratum is None else held[i, stratum], held[i, -1], tie_break[i]) for i in range(k)]
         best = min(range(k), key=load.__getitem__)
         fold_of[name] = best
-        events[best] += n_events
-        sizes[best] += n
+        held[best] += groups[name]
     return fold_of
 
 
 def _validation(ids: Sequence[str], share: float, by_id: Mapping[str, Case], seed: int) -> set[str]:
-    """A random share of `ids` for validation, stratified by event; groups stay whole."""
+    """A random share of `ids` for validation, stratified by event or class; groups stay whole."""
     groups = _count_groups([by_id[i] for i in ids])
     rng = np.random.default_rng(seed)
     chosen: set[str] = set()
-    for with_event in (True, False):
-        stratum = [g for g, (events, _) in groups.items() if (events > 0) == with_event]
-        target = part_of(sum(groups[g][1] for g in stratum), share)
+    counted = len(next(iter(groups.values()))) - 1
+    for wanted in (*range(counted), None):
+        stratum = [g for g, counts in groups.items() if _first_stratum(counts) == wanted]
+        target = part_of(sum(groups[g][-1] for g in stratum), share)
         size = 0
         for i in rng.permutation(len(stratum)):
-            n = groups[stratum[i]][1]
+            n = groups[stratum[i]][-1]
             # Stop where the next group would lead further beyond the target than it is missed now; but take one.
             if size and size + Fraction(n, 2) > target:
                 break
@@ -156,12 +174,16 @@ def _parts(fold: Fold) -> dict[str, tuple[str, ...]]:
     return {"train": fold.train, "val": fold.val, "test": fold.test}
 
 
-def _check_events(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+def _check_targets(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
+    """Every part has an event, or a case of every class."""
+    everyone = [case.target for case in by_id.values()]
+    known = next((target for target in everyone if target is not None), None)
     for name, ids in _parts(fold).items():
-        if not any(_event(by_id[i]) for i in ids):
+        targets = [by_id[i].target for i in ids]
+        lacks = "has a known outcome" if known is None else kind_of_target(known).part_problem(targets, everyone)
+        if lacks:
             raise DataError(
-                f"fold {number}: none of the {len(ids)} {name} cases has an observed event; "
-                "use fewer folds or a larger cohort"
+                f"fold {number}: none of the {len(ids)} {name} cases {lacks}; use fewer folds or a larger cohort"
             )
 
 
@@ -171,10 +193,6 @@ def _check_groups(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
         both = sorted(groups[a] & groups[b])
         if both:
             raise DataError(f"fold {number}: group {both[0]!r} is in both {a} and {b}")
-
-
-def _event(case: Case) -> bool:
-    return case.target is not None and case.target.event
 
 
 def fold_hash(fold: Fold) -> str:

@@ -5,9 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -18,11 +16,13 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
-from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
+from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Prediction, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
+from fusionbench.execution.evaluate import PRIOR
 from fusionbench.execution.training.loop import TorchPredictor, train_module
 from fusionbench.suites.cell import Cell
+from fusionbench.tasks import task_kind
 
 Load = Callable[[str], CellResult]
 """A finished cell by key, with its weights."""
@@ -36,8 +36,8 @@ class Fit:
     """A fitted model as the harness keeps it; what `MemberFit` promises."""
 
     predictor: Predictor
-    validation: SurvivalPrediction
-    prior: SurvivalPrediction
+    validation: Prediction
+    prior: Prediction
     validation_loss: float
 
 
@@ -123,7 +123,7 @@ class Loaded(Predictor):
     inner: Predictor
     preprocessor: Preprocessor
 
-    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+    def predict(self, cases: CaseSet) -> Prediction:
         return self.inner.predict(self.own(cases))
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
@@ -171,25 +171,13 @@ def restore_fit(
     model = make_model(registry, member.model)
     if model.missing == "impute":
         preprocessor = preprocessor.imputing()
-    task = Task(n_outputs=fit["n_outputs"], edges=tuple(fit["edges"]))
+    kind = task_kind(cohort.info.task)
+    task = kind.task_of(fit)
     recipe = TrainRecipe.model_validate(result.record["recipe"])
     context = Restore(task, preprocessor.specs, device, members, recipe)
     predictor = Loaded(model.restore(result.state, context), preprocessor)
     validation = next(p.prediction for p in result.predictions if p.split == "val")
-    return Fit(predictor, validation, _prior(fit["prior"]), _number(fit["validation_loss"]))
-
-
-def prior_record(prior: SurvivalPrediction) -> dict[str, Any]:
-    """The training-mean prediction as JSON values."""
-    survival = None if prior.survival is None else [float(s) for s in prior.survival[0]]
-    times = None if prior.times is None else [float(t) for t in prior.times]
-    return {"risk": float(prior.risk[0]), "survival": survival, "times": times}
-
-
-def _prior(stored: Mapping[str, Any]) -> SurvivalPrediction:
-    survival = None if stored["survival"] is None else np.array([stored["survival"]])
-    times = None if stored["times"] is None else np.array(stored["times"])
-    return SurvivalPrediction(("prior",), np.array([stored["risk"]]), survival, times)
+    return Fit(predictor, validation, kind.of_values(PRIOR, fit["prior"]), _number(fit["validation_loss"]))
 
 
 def _number(stored: float | None) -> float:

@@ -23,23 +23,23 @@ from fusionbench.core.plugin_source import source_of
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
-from fusionbench.core.types import CaseSet, Member, SurvivalPrediction, SurvivalTargets, Task
+from fusionbench.core.types import CaseSet, Member, Prediction, SurvivalPrediction, Targets, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution import evaluate
 from fusionbench.execution.device import deterministic, limited, threads_for
-from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model, prior_record
+from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import full_disk, transient
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
-from fusionbench.survival import assign_bins, time_bins
 from fusionbench.survival.stats import distinct_risks
+from fusionbench.tasks import task_kind
 
 FULL_DISK = "full_disk"
 """Key of a failed cell's record: the disk was full, so that the failure is not the cell's and is not stored."""
-FEW_RISKS = 3
-"""Fewer distinct risks than this in a fold are called degenerate."""
+FEW_SCORES = 3
+"""Fewer distinct risks or probabilities than this in a fold are called degenerate."""
 
 
 @dataclass(frozen=True)
@@ -157,8 +157,9 @@ def finish(
 ) -> CellResult:
     """Predict and score with a fitted model."""
     cell, cohort, data, timer = ready.cell, ready.cohort, ready.data, ready.timer
+    kind = task_kind(data.task.kind)
     with span(EVALUATE), guarded(f"model {cell.model}", ready.changes.append, fitting=True):
-        prior = evaluate.prior_prediction(predictor, data.train, f"model {cell.model}")
+        prior = evaluate.prior_prediction(kind, predictor, data.train, data.task, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
         state = predictor.state()
     timer.lap("predict")
@@ -178,7 +179,7 @@ def finish(
     return CellResult(
         key=cell.key,
         status="ok",
-        predictions=tuple(replace(p, prediction=evaluate.on_grid(p.prediction, grid)) for p in (validated, *tested)),
+        predictions=tuple(replace(p, prediction=kind.on_grid(p.prediction, grid)) for p in (validated, *tested)),
         scores=tuple(scores),
         history=tuple(context.history),
         record=record,
@@ -191,13 +192,13 @@ def finish(
 def _own_curves(tested: Sequence[PatternPrediction]) -> State:
     """S at the model's own times, from which scores that need them (D-calibration) can be computed again."""
     full = next((p.prediction for p in tested if p.pattern == "full"), None)
-    if full is None or full.survival is None or full.times is None:
+    if not isinstance(full, SurvivalPrediction) or full.survival is None or full.times is None:
         return {}
     return {"times": full.times, "survival": full.survival}
 
 
 def _predict(
-    cell: Cell, cohort: Cohort, data: FoldData, predictor: Predictor, prior: SurvivalPrediction
+    cell: Cell, cohort: Cohort, data: FoldData, predictor: Predictor, prior: Prediction
 ) -> tuple[list[PatternPrediction], PatternPrediction]:
     """The test fold under every pattern, and out-of-sample validation; S at the model's own times."""
     who = f"model {cell.model}"
@@ -212,9 +213,9 @@ def _score(
     cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], resources: SharedResources
 ) -> list[Score]:
     metrics = {name: resources.registry.metric(name)() for name in cell.metrics}
-    test = targets_of(cohort, cell.split.test, data.task.edges)
+    test = targets_of(cohort, cell.split.test, data.task)
     # Censoring weights are estimated on training and validation cases: those of the test fold would depend on its size.
-    fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task.edges)
+    fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task)
     return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
 
 
@@ -249,13 +250,13 @@ def computed_here(cell: Cell, resources: SharedResources) -> dict[str, Any]:
     return {"cell": cell_columns(cell), **computed_by(cell, resources.registry), "environment": about}
 
 
-def _fit_record(data: FoldData, context: Context, state: State, prior: SurvivalPrediction) -> dict[str, Any]:
+def _fit_record(data: FoldData, context: Context, state: State, prior: Prediction) -> dict[str, Any]:
     """What fitting came to; with the stored arrays it makes the predictor again."""
     trained = context.trained[-1] if context.trained else None
+    kind = task_kind(data.task.kind)
     return {
-        "n_outputs": data.task.n_outputs,
-        "edges": list(data.task.edges),
-        "prior": prior_record(prior),
+        **kind.record(data.task),
+        "prior": kind.values(prior),
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
         "parameters": sum(int(a.size) for a in state.values()),
@@ -266,9 +267,9 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
     """Bins and preprocessing, fitted on training cases unless the protocol says otherwise; a cell's three case sets."""
     cases = {c.id: c for c in cohort.cases}
     # Bins from the whole cohort leak follow-up of test cases; a protocol may ask for them, and the audit says so.
-    everyone = targets_of(cohort, cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets), ())
-    edges = time_bins(everyone.time, everyone.event, cell.protocol.bins)
-    task = Task(n_outputs=1 if cell.recipe.loss == "cox" else len(edges) + 1, edges=edges)
+    everyone = cell.split.train if cell.protocol.bins_from == "train" else tuple(cohort.targets)
+    kind = task_kind(cell.task.kind)
+    task = kind.fitted(cell.task, [cohort.targets[i] for i in everyone], cell.protocol, cell.recipe)
     hidden = resources.train_mask(cell).hidden
     preprocessor = resources.preprocessor(cell, cohort, hidden)
     imputing = cell.policy == "impute"
@@ -278,7 +279,7 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
         chosen = [cases[i] for i in ids]
         if training:
             chosen = [c for c in chosen if any(m in c.refs and m not in hidden.get(c.id, ()) for m in cell.modalities)]
-        targets = targets_of(cohort, [c.id for c in chosen], edges) if training else None
+        targets = targets_of(cohort, [c.id for c in chosen], task) if training else None
         return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
 
     # Without targets from here on: no model can see the outcome of a test case.
@@ -291,12 +292,9 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
     return FoldData(task, preprocessor, train, val, test, left_out)
 
 
-def targets_of(cohort: Cohort, ids: Sequence[str], edges: Sequence[float]) -> SurvivalTargets[NDArray[Any]]:
+def targets_of(cohort: Cohort, ids: Sequence[str], task: Task) -> Targets[NDArray[Any]]:
     """Targets as arrays, in the order of `ids`."""
-    by_id = cohort.targets
-    time_ = np.array([by_id[i].time for i in ids], dtype=np.float64)
-    event = np.array([by_id[i].event for i in ids], dtype=bool)
-    return SurvivalTargets(time_, event, assign_bins(time_, edges))
+    return task_kind(task.kind).arrays([cohort.targets[i] for i in ids], task)
 
 
 def fit_seed(cell: Cell) -> int:
@@ -340,13 +338,13 @@ def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
 
 
 class Oracle(Predictor):
-    """The oracle baseline: the cohort's true hazards as a predictor."""
+    """The oracle baseline: the cohort's true hazards or class probabilities as a predictor."""
 
     def __init__(self, cohort: Cohort) -> None:
-        self.true_risk = cohort.info.true_risk or {}
+        self.info = cohort.info
 
-    def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        return SurvivalPrediction(cases.ids, np.array([self.true_risk[i] for i in cases.ids], dtype=np.float64))
+    def predict(self, cases: CaseSet) -> Prediction:
+        return task_kind(self.info.task).truth(cases.ids, self.info)
 
     def state(self) -> State:
         return {}
@@ -354,13 +352,15 @@ class Oracle(Predictor):
 
 def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[PatternPrediction]) -> list[str]:
     notes = [*data.preprocessor.notes, *(note for trained in context.trained for note in trained.notes)]
-    if data.task.n_outputs < cell.n_outputs:
-        notes.append(f"tied quartiles: {data.task.n_outputs} time bins instead of {cell.n_outputs}")
+    if data.task.n_outputs < cell.task.n_outputs:
+        notes.append(f"tied quartiles: {data.task.n_outputs} time bins instead of {cell.task.n_outputs}")
     if data.n_left_out:
         notes.append(f"{data.n_left_out} training and validation cases have none of the modalities and were left out")
     for p in tested:
-        if p.pattern == "full" and distinct_risks(p.prediction.risk) < FEW_RISKS:
-            notes.append(f"degenerate risks: fewer than {FEW_RISKS} distinct values on the test fold")
+        distinct = min(map(distinct_risks, p.prediction.scores.T))
+        if p.pattern == "full" and distinct < FEW_SCORES:
+            what = "probabilities" if p.prediction.classes else "risks"
+            notes.append(f"degenerate {what}: fewer than {FEW_SCORES} distinct values on the test fold")
     return notes
 
 

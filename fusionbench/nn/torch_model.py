@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from fusionbench.core.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
 from fusionbench.core.search_space import Interval, SearchSpace
-from fusionbench.core.types import CaseSet, ModalitySpec, Task
+from fusionbench.core.types import CaseSet, ModalitySpec, Task, TaskName
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,13 +17,16 @@ if TYPE_CHECKING:
 class TorchModel(FusionModel):
     """A fusion model that is one torch module, trained by the harness with the suite's recipe.
 
-    Implement `build`; what it returns maps a Batch to logits (case, n_outputs). Initialisation may use torch's global
-    random numbers: the harness has seeded them. A module may also have
+    It takes every kind of endpoint: what the logits mean is the harness's business. Implement `build`; what it returns
+    maps a Batch to logits (case, n_outputs). Initialisation may use torch's global random numbers: the harness has
+    seeded them. A module may also have
 
     - `attention(batch)`, which returns modality name to weights (case, layer, head, item) as `Attention` has them,
     - `parts`, modality name to `Attention.parts`, for vectors that are cut into items, and
     - `notes`, lines for the reader of the results (a feature group that is empty and was left out).
     """
+
+    tasks: ClassVar[tuple[TaskName, ...]] = ("survival", "binary", "multiclass")
 
     @abstractmethod
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> nn.Module:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,16 +12,19 @@ import pandas as pd
 
 from fusionbench.core.cell_result import PatternPrediction
 from fusionbench.core.errors import ResultsError
-from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.core.types import ClassPrediction, ClassTargets, SurvivalPrediction, SurvivalTargets, Targets
 from fusionbench.execution.evaluate import score_patterns
-from fusionbench.results.frames import FOLD_COLUMNS, PLACE, Frames
+from fusionbench.results.cell_files import probability_column
+from fusionbench.results.frames import FOLD_COLUMNS, LABEL, PLACE, Frames
+from fusionbench.suites.lock import classes_of
+from fusionbench.tasks import kind_with
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from fusionbench.core.interfaces import Metric
 
-    Targets = SurvivalTargets[NDArray[Any]]
+    TargetArrays = Targets[NDArray[Any]]
 
 SURVIVAL = "S_"
 FOLD = ["dataset", "variant", "repeat", "fold"]
@@ -50,8 +53,11 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
             raise ResultsError(f"predictions of {' · '.join(map(str, where))} belong to no stored fold")
         tau = _tau(lock, str(place["dataset"]), str(place["variant"]))
         of = targets[str(place["dataset"])]
-        train = _targets(of, _cases(parts[where], "train", "val"))
-        rows += _scored(cell, of, train, metrics, tau, place, seen)
+        classes = classes_of(lock, str(place["dataset"]))
+        train = _targets(of, _cases(parts[where], "train", "val"), classes)
+        kind = kind_with(classes).name
+        asked = {name: metric for name, metric in metrics.items() if kind in metric.tasks}
+        rows += _scored(cell, of, train, asked, tau, place, seen, classes)
     return pd.DataFrame(rows, columns=FOLD_COLUMNS)
 
 
@@ -66,10 +72,13 @@ def _cases(split: pd.DataFrame, *parts: str) -> list[str]:
     return list(split.loc[split["part"].isin(parts), "case"])
 
 
-def _targets(of: pd.DataFrame, cases: list[str]) -> Targets:
+def _targets(of: pd.DataFrame, cases: list[str], classes: Sequence[str]) -> TargetArrays:
     if unknown := set(cases) - set(of.index):
         raise ResultsError(f"case {min(unknown)!r} was predicted, and the stored targets have no such case")
     known = of.loc[cases]
+    if classes:
+        place = {label: i for i, label in enumerate(classes)}
+        return ClassTargets(known[LABEL].map(place).to_numpy(np.int64))
     return SurvivalTargets(
         known["time"].to_numpy(np.float64), known["event"].to_numpy(bool), np.zeros(len(known), dtype=np.int64)
     )
@@ -78,16 +87,17 @@ def _targets(of: pd.DataFrame, cases: list[str]) -> Targets:
 def _scored(
     cell: pd.DataFrame,
     of: pd.DataFrame,
-    train: Targets,
+    train: TargetArrays,
     metrics: Mapping[str, Metric],
     tau: float,
     place: Mapping[str, Hashable],
     seen: Mapping[tuple[Hashable, ...], tuple[int, float]],
+    classes: Sequence[str],
 ) -> list[dict[str, Any]]:
     rows = []
     for pattern, part in cell.groupby("pattern", sort=False, observed=True):
-        draws = [_prediction(str(pattern), int(str(draw)), d) for draw, d in part.groupby("draw", sort=False)]
-        test = _targets(of, list(draws[0].prediction.ids))
+        draws = [_prediction(str(pattern), int(str(draw)), d, classes) for draw, d in part.groupby("draw", sort=False)]
+        test = _targets(of, list(draws[0].prediction.ids), classes)
         for name, metric in metrics.items():
             shown = draws if metric.horizon == "tau" else [_without_curves(d) for d in draws]
             for score in score_patterns({name: metric}, shown, test, train, tau):
@@ -98,8 +108,12 @@ def _scored(
     return rows
 
 
-def _prediction(pattern: str, draw: int, frame: pd.DataFrame) -> PatternPrediction:
+def _prediction(pattern: str, draw: int, frame: pd.DataFrame, classes: Sequence[str]) -> PatternPrediction:
     ordered = frame.sort_values("case")
+    if classes:
+        probability = ordered[[probability_column(label) for label in classes]].to_numpy(np.float64)
+        said = ClassPrediction(tuple(ordered["case"].astype(str)), tuple(classes), probability)
+        return PatternPrediction("test", pattern, draw, said)
     names = [name for name in ordered.columns if name.startswith(SURVIVAL)]
     months = np.array([float(name.removeprefix(SURVIVAL)) for name in names])
     curves = ordered[names].to_numpy(np.float64)
@@ -114,6 +128,8 @@ def _prediction(pattern: str, draw: int, frame: pd.DataFrame) -> PatternPredicti
 
 
 def _without_curves(made: PatternPrediction) -> PatternPrediction:
+    if not isinstance(made.prediction, SurvivalPrediction):
+        return made
     return replace(made, prediction=replace(made.prediction, survival=None, times=None))
 
 

@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.endpoints import ClassPrediction, SurvivalPrediction
 from fusionbench.core.errors import AccessError, ResultsError, file_problem
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from fusionbench.core.endpoints import Prediction
 
 CELL, PREDICTIONS, HISTORY = "cell.json", "predictions.parquet", "history.parquet"
 PREPROCESS, WEIGHTS, CURVES = "preprocess.json", "model.safetensors", "curves.safetensors"
@@ -30,6 +33,7 @@ T = TypeVar("T")
 def write_parts(folder: Path, result: CellResult) -> None:
     """Write every file of a result into the cell's folder; the caller makes them durable (fsync) and visible."""
     grid: list[float] = []
+    classes = result.predictions[0].prediction.classes if result.predictions else ()
     if result.status == "ok":
         grid = _write_predictions(folder / PREDICTIONS, result.predictions)
         _write_history(folder / HISTORY, result.history)
@@ -43,6 +47,7 @@ def write_parts(folder: Path, result: CellResult) -> None:
         "reason": result.reason,
         "scores": [asdict(s) | {"value": s.value if s.value == s.value else None} for s in result.scores],
         "grid": grid,
+        **({"classes": list(classes)} if classes else {}),
         "patterns": [_about(p) for p in result.predictions],
         "files": {name: sha256(folder / name) for name in PARTS if (folder / name).exists()},
         "record": dict(result.record),
@@ -65,7 +70,8 @@ def _lines(value: Any, depth: int) -> str:
 
 def _about(p: PatternPrediction) -> dict[str, Any]:
     fields = {"split": p.split, "pattern": p.pattern, "draw": p.draw, "n_prior": p.n_prior, "realised": p.realised}
-    return fields | {"n": len(p.prediction.ids), "survival": p.prediction.survival is not None}
+    has_s = isinstance(p.prediction, SurvivalPrediction) and p.prediction.survival is not None
+    return fields | {"n": len(p.prediction.ids), "survival": has_s}
 
 
 def survival_column(month: float) -> str:
@@ -82,17 +88,31 @@ def _write_predictions(path: Path, predictions: tuple[PatternPrediction, ...]) -
         "pattern": _repeated([p.pattern for p in predictions], sizes),
         "draw": np.repeat([p.draw for p in predictions], sizes),
         "case": [i for p in predictions for i in p.prediction.ids],
-        "risk": np.concatenate([p.prediction.risk for p in predictions]),
     }
-    times = next((p.prediction.times for p in predictions if p.prediction.survival is not None), None)
-    grid = [] if times is None else [float(t) for t in times]
-    rows = [
-        np.full((n, len(grid)), np.nan) if p.prediction.survival is None else p.prediction.survival
-        for p, n in zip(predictions, sizes, strict=True)
-    ]
-    survival = np.concatenate(rows)
-    _write_columns(path, columns | {survival_column(t): survival[:, i] for i, t in enumerate(grid)})
+    numbers, grid = prediction_columns([p.prediction for p in predictions])
+    _write_columns(path, columns | numbers)
     return grid
+
+
+def probability_column(label: str) -> str:
+    """The column of the probability of a class: `P(yes)`."""
+    return f"P({label})"
+
+
+def prediction_columns(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[float]]:
+    """Columns of what is predicted, one row a case, and the times of S: the risk and S, or a probability a class."""
+    import numpy as np
+
+    if classes := predictions[0].classes:
+        probability = np.concatenate([p.probability for p in predictions if isinstance(p, ClassPrediction)])
+        return {probability_column(label): probability[:, i] for i, label in enumerate(classes)}, []
+    known = [p for p in predictions if isinstance(p, SurvivalPrediction)]
+    times = next((p.times for p in known if p.survival is not None), None)
+    grid = [] if times is None else [float(t) for t in times]
+    rows = [np.full((len(p.ids), len(grid)), np.nan) if p.survival is None else p.survival for p in known]
+    survival = np.concatenate(rows)
+    risk = np.concatenate([p.risk for p in known])
+    return {"risk": risk, **{survival_column(t): survival[:, i] for i, t in enumerate(grid)}}, grid
 
 
 def _repeated(words: Sequence[str], sizes: Sequence[int]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from fusionbench.core.endpoints import ClassTarget
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.results.cell_files import frame_of
 from fusionbench.results.store import Store
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from fusionbench.core.types import Case
+    from fusionbench.core.types import Case, Target
     from fusionbench.data.cohort import Cohort
 
 TEXTS = ("cells", "folds", "targets", "sizes")
@@ -38,6 +39,8 @@ CODE_COLUMNS = ["source", "git_commit"]
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
 TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
+LABEL = "label"
+"""Column of the targets, before the modalities, where some dataset has classes."""
 SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
 
 
@@ -51,8 +54,10 @@ class Frames:
             CODE_COLUMNS which code computed it: distribution, version and checksum of the model's plugin, and the
             commit of fusionbench, both empty where unknown.
         folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
-        predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid.
-        targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +.
+        predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid; or the
+            probability of each class.
+        targets: dataset, case, group, time (months), event, and the modalities that the case has, joined with +; where
+            some dataset has classes also `label`, the case's class.
         sizes: cases in train (with validation) and test of every fold.
         splits: which cases stand in which part of which fold.
         history: what every listed cell logged, epoch by epoch: losses, validation c-index, learning rate.
@@ -198,13 +203,24 @@ def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> p
 
 def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
     rows = [
-        (name, case.id, case.group, case.target.time, case.target.event, "+".join(_having(case, cohort)))
+        (name, case.id, case.group, *_outcome(case.target), "+".join(_having(case, cohort)))
         for (name, _), cohort in cohorts.items()
         for case in cohort.cases
         if case.target is not None
     ]
-    # a case may be known by one name as a patient and as a slide; its follow-up is the same
-    return pd.DataFrame(rows, columns=TARGET_COLUMNS).drop_duplicates(TARGET_COLUMNS[:-1], ignore_index=True)
+    # a case may be known by one name as a patient and as a slide; its outcome is the same
+    columns = [*TARGET_COLUMNS[:-1], LABEL, TARGET_COLUMNS[-1]]
+    frame = pd.DataFrame(rows, columns=columns).drop_duplicates(columns[:-1], ignore_index=True)
+    if not (frame[LABEL] == "").all():
+        return frame
+    return frame.drop(columns=LABEL)  # suites of survival alone have no such column
+
+
+def _outcome(target: Target) -> tuple[object, object, str]:
+    """Time, event and class of a case: of the two kinds of endpoints one is empty."""
+    if isinstance(target, ClassTarget):
+        return None, None, target.label
+    return target.time, target.event, ""
 
 
 def _having(case: Case, cohort: Cohort) -> Iterator[str]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.endpoints import ClassPrediction, Prediction
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.types import SurvivalPrediction
 from fusionbench.results.cell_files import (
@@ -23,6 +24,7 @@ from fusionbench.results.cell_files import (
     PREPROCESS,
     WEIGHTS,
     frame_of,
+    probability_column,
     read_arrays,
     read_json,
     read_part,
@@ -306,14 +308,21 @@ def _split_predictions(frame: pd.DataFrame, record: Mapping[str, Any]) -> Iterat
 
     times = np.asarray(record["grid"], dtype=np.float64)
     columns = [survival_column(t) for t in record["grid"]]
+    classes = tuple(record.get("classes", ()))
+    probabilities = [probability_column(label) for label in classes]
     start = 0
     for about in record["patterns"]:  # rows lie in the order in which the patterns were written
         part = frame.iloc[start : start + about["n"]]
         start += about["n"]
-        prediction = SurvivalPrediction(
-            ids=tuple(part["case"]),
-            risk=part["risk"].to_numpy(np.float64),
-            survival=part[columns].to_numpy(np.float64) if about["survival"] else None,
-            times=times if about["survival"] else None,
-        )
+        ids = tuple(part["case"])
+        prediction: Prediction
+        if classes:
+            prediction = ClassPrediction(ids, classes, part[probabilities].to_numpy(np.float64))
+        else:
+            prediction = SurvivalPrediction(
+                ids,
+                risk=part["risk"].to_numpy(np.float64),
+                survival=part[columns].to_numpy(np.float64) if about["survival"] else None,
+                times=times if about["survival"] else None,
+            )
         yield PatternPrediction(prediction=prediction, **{k: v for k, v in about.items() if k not in ABOUT_S})

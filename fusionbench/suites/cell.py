@@ -12,7 +12,7 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.search_space import TRAIN
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, Fold, Member
+from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.suites.suite import BASE, Suite
 
@@ -24,7 +24,7 @@ of suites of the user's own files.
 """
 
 ORACLE = "oracle"
-"""The row of the oracle baseline: the true hazards, where a cohort knows them."""
+"""The row of the oracle baseline: the true hazards or class probabilities, where a cohort knows them."""
 
 CellPosition = tuple[str, str, str, str, int, int]
 """Dataset, model and modalities as written, variant, repeat, fold: the position of a cell in its suite."""
@@ -40,7 +40,8 @@ class Cell:
         dataset: as the suite writes it, for people and for reading it.
         cohort_name: which cohort it is, wherever its files lie (`Dataset.identity`); random choices depend on it.
         patterns: missing-modality patterns of its test fold, expanded.
-        tau: the dataset's horizon in months; in the key with `TAU_DIGITS` digits.
+        tau: the dataset's horizon in months, 0 where it has classes; in the key with `TAU_DIGITS` digits.
+        task: what is predicted, before anything is fitted.
         members: models it builds on, with the keys of their cells.
         tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
@@ -68,6 +69,7 @@ class Cell:
     members: tuple[tuple[Member, str], ...] = ()
     tuned: tuple[tuple[str, Any], ...] = ()
     masked_over: tuple[str, ...] = ()
+    task: Task = Task()
     skip: str = ""
     listed: bool = True
     key: str = ""
@@ -104,11 +106,6 @@ class Cell:
     def unit(self) -> str:
         """What a case is: a patient or a slide."""
         return self.protocol.unit
-
-    @property
-    def n_outputs(self) -> int:
-        """Width of the model's output: the number of time bins, or 1 for the Cox loss."""
-        return 1 if self.recipe.loss == "cox" else self.protocol.bins
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import tomli_w
 
 from fusionbench.core.commands import command
@@ -23,7 +22,7 @@ from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.suites.provenance import Record, dataset_plugins, provenance
 from fusionbench.suites.suite import Suite, parse_suite
-from fusionbench.survival import assign_bins, time_bins
+from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
     from fusionbench.core.data_warning import DataWarning
@@ -98,6 +97,7 @@ def _dataset(
     cells = [c for c in plan.listed if str(c.dataset) == name]
     return {
         "title": cohort.info.title,
+        **({"endpoint": cohort.info.endpoint, "classes": list(cohort.info.classes)} if cohort.info.classes else {}),
         "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
         "version": registry.dataset(ref.name).version,
         "identity": cohort.identity,
@@ -132,6 +132,11 @@ def identities_of(lock: Mapping[str, Any]) -> dict[str, str]:
     return {name: str(of.get("identity", name)) for name, of in lock["datasets"].items()}
 
 
+def classes_of(lock: Mapping[str, Any], dataset: str) -> tuple[str, ...]:
+    """The classes of a dataset's endpoint, in their order; empty where it is survival."""
+    return tuple(lock["datasets"].get(dataset, {}).get("classes", ()))
+
+
 def leaks_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
     """Dataset to the warnings about leakage, of those that have one."""
     found = {
@@ -144,13 +149,10 @@ def leaks_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
 def _counts(cohort: Cohort, bins: int) -> dict[str, Any]:
     """How large a cohort is; bins have the edges of all of its uncensored cases, as `bins_from = "cohort"` has it."""
     targets = [case.target for case in cohort.cases if case.target is not None]
-    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets])
-    sizes = np.bincount(assign_bins(time, time_bins(time, event, bins)))
     return {
         "cases": len(cohort.cases),
         "groups": len({case.group for case in cohort.cases}),
-        "events": int(event.sum()),
-        "bins": sizes.tolist(),
+        **task_kind(cohort.info.task).counts(targets, cohort.info, bins),
         "columns": {name: spec.dim for name, spec in cohort.specs_raw.items() if spec.kind == "vector"},
         "having": {name: sum(name in case.refs for case in cohort.cases) for name in cohort.specs_raw},
     }

@@ -16,14 +16,15 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import Registry
-from fusionbench.core.types import Case, Fold, Member, Task
+from fusionbench.core.types import Case, Fold, Member, SurvivalTarget, Task
 from fusionbench.data import splits
 from fusionbench.data.masks import check_pattern, expand_patterns, hidden_from_all, mask_hash
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau, test_masks
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
-from fusionbench.suites.validation import check_names
+from fusionbench.suites.validation import check_names, metrics_of
+from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
@@ -48,6 +49,7 @@ def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; that name is reserved for the oracle baseline")
     _check_modalities(suite, cohorts)
+    suite = _with_metrics(suite, registry, cohorts)
     found = read_tuned(suite)
     rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
     return Plan(suite, tuple(_ordered(rows)))
@@ -80,6 +82,12 @@ def _check_modalities(suite: Suite, cohorts: Cohorts) -> None:
     problems += _pattern_problems(suite, everywhere)
     if problems:
         raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
+
+
+def _with_metrics(suite: Suite, registry: Registry, cohorts: Cohorts) -> Suite:
+    """The suite with the metrics that its datasets are scored by."""
+    kinds = {str(ref): task_kind(cohorts(ref, suite.protocol.unit).info.task) for ref in suite.datasets}
+    return suite.model_copy(update={"metrics": metrics_of(suite, registry, kinds)})
 
 
 def _pattern_problems(suite: Suite, modalities: Sequence[str]) -> Iterator[str]:
@@ -125,7 +133,7 @@ def _made(
             for modalities in given:
                 for ref in refs:
                     yield from maker.cells(ref, modalities, repeat, number, fold)
-            if cohort.info.true_risk is not None:
+            if task_kind(cohort.info.task).knows_truth(cohort.info):
                 yield maker.oracle(repeat, number, fold)
 
 
@@ -153,9 +161,11 @@ def horizon(cases: Sequence[Case], folds: Sequence[Fold], protocol: Protocol) ->
     """tau in months: the smallest over folds of the 90th percentile of training follow-up, at most the protocol's.
 
     Taken over the first repeat's folds, so that asking for more repeats leaves finished cells valid; the smallest over
-    a suite's variants is the dataset's.
+    a suite's variants is the dataset's. 0 where the endpoint has classes, which have no horizon.
     """
-    time = {c.id: c.target.time for c in cases if c.target is not None}
+    time = {c.id: c.target.time for c in cases if isinstance(c.target, SurvivalTarget)}
+    if not time:
+        return 0.0
     tails = [float(np.percentile([time[i] for i in fold.train], 90)) for fold in folds]
     return min(protocol.horizon, *tails)
 
@@ -177,6 +187,8 @@ class _Maker:
     ) -> None:
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
+        self.kind = task_kind(cohort.info.task)
+        self.metrics = tuple(name for name in suite.metrics if self.kind.name in registry.metric(name).tasks)
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
@@ -216,10 +228,11 @@ class _Maker:
             policy=policy,
             key=_skip_key(self.about_dataset, model, modalities, self.variant, repeat, fold) if skip else "",
             patterns=self.patterns(modalities),
-            metrics=self.suite.metrics,
+            metrics=self.metrics,
             tau=self.tau,
             split=split,
             cohort_name=self.cohort.identity,
+            task=self._task(model),
             listed=not parent,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
         )
@@ -256,12 +269,13 @@ class _Maker:
             protocol=self.protocol,
             recipe=self.recipe,
             seed=self.suite.seed,
-            policy="true hazards",
+            policy=self.kind.truth_label,
             patterns=("full",),
-            metrics=self.suite.metrics,
+            metrics=self.metrics,
             tau=self.tau,
             split=split,
             cohort_name=self.cohort.identity,
+            task=self.kind.planned(self.protocol, self.recipe, self.cohort.info, 2),
         )
         return self.keyed(cell)
 
@@ -272,9 +286,13 @@ class _Maker:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
         if unseen := self._unseen(modalities):
             return unseen, "", ()
+        if problem := self.kind.recipe_problem(self.recipe):
+            raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, [train]: {problem}")
         options = validate_options(self.registry, "models", ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
-        task = Task(n_outputs=1 if self.recipe.loss == "cox" else self.protocol.bins)
+        task, takes = self._task(ref), self.registry.model(ref.name).tasks
+        if self.kind.name not in takes:
+            return f"{ref.name} takes {' and '.join(takes)} endpoints, not {self.kind.name} ones", "", ()
         try:
             with guarded(f"planning with model {ref}", self.registry.note):
                 model = self.registry.model(ref.name)(options)
@@ -292,6 +310,11 @@ class _Maker:
             if inner:
                 reason = f"its member {member.model} on {'+'.join(member.modalities)} cannot run: {inner}"
         return reason or "", model.missing, members
+
+    def _task(self, ref: PluginRef) -> Task:
+        """What a model is asked to predict, before anything is fitted."""
+        outputs = self.registry.model(ref.name).binary_outputs
+        return self.kind.planned(self.protocol, self.recipe, self.cohort.info, outputs)
 
     def _unseen(self, modalities: tuple[str, ...]) -> str:
         """Why a modality set cannot be trained on under the training pattern; empty where it can."""
@@ -356,6 +379,7 @@ class _Maker:
             "fold": cell.fold,
             "members": list(members),
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
+            **({"classes": list(cell.task.classes)} if cell.task.classes else {}),
         }
 
     def _about_dataset(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.core.plugin_options import validate_options
@@ -10,6 +10,7 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.suites import published_numbers
 from fusionbench.suites.suite import Suite, problem_text
+from fusionbench.tasks import TaskKind
 
 
 def check_names(suite: Suite, registry: Registry) -> None:
@@ -29,6 +30,35 @@ def check_names(suite: Suite, registry: Registry) -> None:
     problems += published_numbers.problems(suite, registry)
     if problems:
         raise SuiteError(problem_text(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
+
+
+def metrics_of(suite: Suite, registry: Registry, kinds: Mapping[str, TaskKind]) -> tuple[str, ...]:
+    """The metrics of a suite; one that names none has the primary metric of each kind of endpoint.
+
+    Args:
+        kinds: dataset as written to the kind of its endpoint.
+
+    Raises:
+        SuiteError: a metric that scores no dataset's endpoint, or a dataset whose endpoint no metric scores.
+    """
+    if "metrics" not in suite.model_fields_set:
+        return tuple(dict.fromkeys(kind.primary_metric for kind in kinds.values()))
+    takes = {name: registry.metric(name).tasks for name in suite.metrics}
+    tasks = {kind.name for kind in kinds.values()}
+    problems = [
+        f"metric {name!r} scores {' and '.join(of)} endpoints, and no dataset of the suite has one "
+        f"({', '.join(sorted(tasks))}): leave it out"
+        for name, of in takes.items()
+        if not tasks & {*of}
+    ]
+    problems += [
+        f"no metric of the suite scores the {kind.name} endpoint of {dataset}: add {kind.primary_metric!r}"
+        for dataset, kind in kinds.items()
+        if not any(kind.name in of for of in takes.values())
+    ]
+    if problems:
+        raise SuiteError(problem_text(f"suite {suite.name!r}", problems))
+    return suite.metrics
 
 
 def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> list[str]:

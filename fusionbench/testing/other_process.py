@@ -17,16 +17,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from fusionbench.core.child_process import end_with_parent
 from fusionbench.core.interfaces import Dataset, FusionModel, Predictor
 from fusionbench.core.protocol import TrainRecipe
-from fusionbench.core.types import CaseSet, Member, ModalitySpec, SurvivalPrediction, Task
+from fusionbench.core.types import CaseSet, Member, ModalitySpec, Prediction, Task
 from fusionbench.execution.device import limited
 from fusionbench.execution.fit_context import Context, Fit, Restore
+from fusionbench.tasks import kind_of
 
 State = Mapping[str, NDArray[Any]]
 LATER = datetime.timedelta(days=400, hours=5)
@@ -87,7 +87,7 @@ class Reply:
         written: paths that were written in the working directory, the home, the data home or beside the plugin.
     """
 
-    predictions: list[SurvivalPrediction] = field(default_factory=list)
+    predictions: list[Prediction] = field(default_factory=list)
     states: list[State] = field(default_factory=list)
     datasets: list[str] = field(default_factory=list)
     error: str = ""
@@ -142,7 +142,7 @@ def _run(path: Path, reply: Reply) -> None:
         for job in request.restores:
             own = Restore(job.lent.task, job.lent.specs, cpu, job.lent.members, job.lent.recipe)
             made = _anew(request.model).restore(job.state, own).predict(job.cases)
-            reply.predictions.append(SurvivalPrediction(made.ids, np.asarray(made.risk), made.survival, made.times))
+            reply.predictions.append(kind_of(made).checked(made, made.ids, "the restored model", made.classes))
         for fit in request.fits:
             reply.states.append(dict(_fit(request.model, fit, cpu).state()))
 

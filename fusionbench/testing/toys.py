@@ -10,6 +10,7 @@ import numpy as np
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid
 from fusionbench.builtin.vector import Vector
+from fusionbench.core.endpoints import follow_up, followed
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, ModalityUse, SurvivalTarget, SurvivalTargets, Task
@@ -82,7 +83,7 @@ def toy_case_set(
 
 def toy_targets(cases: Sequence[Case], bins: int = 4) -> SurvivalTargets[NDArray[Any]]:
     """Targets of `cases` in their order, binned by their own event times."""
-    known = [case.target for case in cases if case.target is not None]
+    known = [followed(case.target) for case in cases]
     time = np.array([target.time for target in known])
     event = np.array([target.event for target in known])
     return SurvivalTargets(time, event, assign_bins(time, time_bins(time, event, bins)))
@@ -92,7 +93,8 @@ def toy_task(case_set: CaseSet, bins: int = 4) -> Task:
     """The task of a toy case set made with as many `bins`."""
     if case_set.targets is None:
         raise ValueError("a task needs targets; make it before `without_targets`")
-    edges = time_bins(case_set.targets.time, case_set.targets.event, bins)
+    targets = follow_up(case_set.targets)
+    edges = time_bins(targets.time, targets.event, bins)
     return Task(n_outputs=len(edges) + 1, edges=edges)
 
 

@@ -13,8 +13,9 @@ from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
 from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modalities
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import restore_fit
-from fusionbench.results.cell_files import survival_column
+from fusionbench.results.cell_files import prediction_columns
 from fusionbench.suites.cell import ORACLE, with_tuned
+from fusionbench.tasks import kind_of
 from fusionbench.tools.find_cell import find_cell
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
 
 
 def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
-    """Risk and survival of every case of a cohort, by a stored cell: case, risk, S_<month>, prior.
+    """What a stored cell predicts of every case of a cohort: case, risk, prior, S_<month>; or case, prior, P(<class>).
 
-    `prior` is True for a case without any of the model's modalities: it is given the training-mean risk.
+    `prior` is True for a case without any of the model's modalities: it is given the training-mean prediction.
 
     Raises:
         ResultsError: no such cell, or one that did not finish. SuiteError: the cohort lacks a modality.
@@ -58,12 +59,11 @@ def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: 
     with guarded(f"model {member.model}", resources.registry.note, fitting=True):
         fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
         prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
-    on_grid = evaluate.on_grid(prediction, evaluate.time_grid(about["tau"]))
+    on_grid = kind_of(prediction).on_grid(prediction, evaluate.time_grid(about["tau"]))
     prior = [not cases.visible(case) for case in cases.cases]
-    frame = pd.DataFrame({"case": list(on_grid.ids), "risk": on_grid.risk, "prior": prior})
-    if on_grid.survival is not None and on_grid.times is not None:
-        for i, month in enumerate(on_grid.times):
-            frame[survival_column(float(month))] = on_grid.survival[:, i]
+    numbers, _ = prediction_columns([on_grid])
+    frame = pd.DataFrame({"case": list(on_grid.ids), **numbers})
+    frame.insert(2 if "risk" in numbers else 1, "prior", prior)
     return frame
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
+from fusionbench.core.endpoints import SurvivalPrediction
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.guard import guarded
 from fusionbench.core.types import Member
@@ -34,8 +35,8 @@ def score_stored(cell: Cell, result: CellResult, cohort: Cohort, metrics: Mappin
     tested = [p for p in result.predictions if p.split == "test"]
     if unknown := {i for p in tested for i in p.prediction.ids} - cohort.targets.keys():
         raise ResultsError(f"{cell.label}: predicts {min(unknown)!r}, which is not of the cohort")
-    test = targets_of(cohort, tested[0].prediction.ids, ())
-    train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
+    test = targets_of(cohort, tested[0].prediction.ids, cell.task)
+    train = targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
     found = []
     for name, metric in metrics.items():
         if name in cell.metrics:
@@ -46,6 +47,8 @@ def score_stored(cell: Cell, result: CellResult, cohort: Cohort, metrics: Mappin
 
 def _at_own_times(made: PatternPrediction, curves: Mapping[str, Any]) -> PatternPrediction:
     """With curves at the model's own times, which are stored of the pattern `full`; else with risks alone."""
+    if not isinstance(made.prediction, SurvivalPrediction):
+        return made
     own = curves if made.pattern == "full" else {}
     prediction = replace(made.prediction, survival=own.get("survival"), times=own.get("times"))
     return replace(made, prediction=prediction)
@@ -78,7 +81,11 @@ def with_new_metrics(
     changes: list[str] = []
     with guarded(f"one of the metrics {', '.join(lacking)}", changes.append):
         new = score_stored(cell, result, cohort, metrics)
-    with_curves = {p.pattern for p in result.predictions if p.prediction.survival is not None}
+    with_curves = {
+        p.pattern
+        for p in result.predictions
+        if isinstance(p.prediction, SurvivalPrediction) and p.prediction.survival is not None
+    }
     if any(score.reason == NEEDS_CURVES and score.pattern in with_curves for score in new):
         new = _from_weights(cell, result, cohort, metrics, store, resources)
     kept = [score for score in result.scores if score.metric not in metrics]
@@ -108,6 +115,6 @@ def _from_weights(
     present = present_modalities(test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases)
     tested = evaluate.predict_patterns(fit.predictor, test, masks, fit.prior, present, f"model {cell.model}")
-    of_test = targets_of(cohort, cell.split.test, ())
-    of_train = targets_of(cohort, (*cell.split.train, *cell.split.val), ())
+    of_test = targets_of(cohort, cell.split.test, cell.task)
+    of_train = targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
     return evaluate.score_patterns(metrics, tested, of_test, of_train, cell.tau)

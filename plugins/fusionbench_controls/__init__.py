@@ -18,6 +18,8 @@ def fusionbench_models() -> Iterable[type[FusionModel]]:
     from fusionbench_controls.cox import Cox
     from fusionbench_controls.forest import SurvivalForest
     from fusionbench_controls.late_fusion import LateFusion
+    from fusionbench_controls.logistic import Logistic
+    from fusionbench_controls.random_forest import RandomForest
     from fusionbench_controls.xor_unimodal import XorUnimodal
 
-    return [Cox, SurvivalForest, GradientBoosting, LateFusion, BestUnimodal, XorUnimodal]
+    return [Cox, SurvivalForest, Logistic, RandomForest, GradientBoosting, LateFusion, BestUnimodal, XorUnimodal]

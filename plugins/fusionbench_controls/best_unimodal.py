@@ -16,13 +16,16 @@ from fusionbench import (
     ModalitySpec,
     Options,
     PluginRef,
+    Prediction,
     Predictor,
     RestoreContext,
     State,
     SurvivalPrediction,
+    Task,
 )
 from fusionbench.survival import interpolate_survival
-from fusionbench_controls.choice import log_ranking, ranked
+from fusionbench_controls.choice import log_ranking, ranked, ranked_by_log_loss
+from fusionbench_controls.class_members import filled
 from fusionbench_controls.features import as_state
 from fusionbench_controls.members import UNIMODAL, Ask, ModelText, OnMembers, OnUnimodal, rows_with, unimodal
 
@@ -31,14 +34,18 @@ def _several(value: Any) -> Any:
     return (value,) if isinstance(value, str) else value
 
 
+OF_CLASSES = (UNIMODAL, "logistic", "random-forest")
+"""Candidates where classes are predicted and none are named."""
+
+
 class BestUnimodalOptions(Options):
     """What is chosen from.
 
     Attributes:
         candidates: models, each put on each modality; `unimodal` is `snn` on a vector and `abmil` on a bag or grid. The
             default is what the suites here list as uni-modal rows, so that no listed uni-modal model is left out of
-            what a fusion has to beat. `best-unimodal[candidates=unimodal]` chooses among networks of one recipe only,
-            by their loss.
+            what a fusion has to beat; where classes are predicted it is `unimodal`, `logistic` and `random-forest`.
+            `best-unimodal[candidates=unimodal]` chooses among networks of one recipe only, by their loss.
     """
 
     candidates: Annotated[tuple[ModelText, ...], BeforeValidator(_several)] = Field(
@@ -51,7 +58,8 @@ class BestUnimodal(OnUnimodal):
 
     Chosen by validation loss where every candidate has one, otherwise by validation c-index for all (see `ranked`),
     over all validation cases: one without a candidate's modality counts with that candidate's prior, which is what it
-    gets at test. Risk and S are the chosen one's own; a case without its modality gets its prior.
+    gets at test. Risk and S are the chosen one's own; a case without its modality gets its prior. Of classes, the
+    candidate with the lowest log loss on all validation cases is chosen.
     """
 
     name = "best-unimodal"
@@ -59,8 +67,9 @@ class BestUnimodal(OnUnimodal):
     Options = BestUnimodalOptions
     options: BestUnimodalOptions
 
-    def models_for(self, spec: ModalitySpec) -> Sequence[PluginRef]:
-        named = self.options.candidates
+    def models_for(self, spec: ModalitySpec, task: Task) -> Sequence[PluginRef]:
+        asked = "candidates" in self.options.model_fields_set or not task.classes
+        named = self.options.candidates if asked else OF_CLASSES
         return [unimodal(spec) if text == UNIMODAL else PluginRef.parse(text) for text in named]
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
@@ -70,7 +79,7 @@ class BestUnimodal(OnUnimodal):
             DataError: by c-index, and no two validation cases can be compared.
         """
         fits = self.fits(ctx)
-        ranking = ranked(fits, val, self.name)
+        ranking = ranked_by_log_loss(fits, val) if ctx.task.classes else ranked(fits, val, self.name)
         log_ranking(ctx, fits, ranking)
         return BestUnimodalPredictor(fits, int(ranking.order[0]))
 
@@ -87,8 +96,10 @@ class BestUnimodalPredictor(OnMembers):
         self.chosen = chosen
         self.member = list(self.fits)[chosen]
 
-    def combined(self, cases: CaseSet, ask: Ask) -> SurvivalPrediction:
+    def combined(self, cases: CaseSet, ask: Ask) -> Prediction:
         prior, rows = self.fits[self.member].prior, rows_with(cases, self.member)
+        if prior.classes:
+            return filled(prior, cases, rows, ask(self.member, rows) if rows else None)
         said = ask(self.member, rows) if rows else prior
         risk = np.repeat(prior.risk, len(cases))
         if rows:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from fusionbench import (
     CaseSet,
@@ -16,7 +15,6 @@ from fusionbench import (
     FitContext,
     FusionModel,
     Interval,
-    Options,
     Predictor,
     RestoreContext,
     SearchSpace,
@@ -24,6 +22,8 @@ from fusionbench import (
     SurvivalPrediction,
 )
 from fusionbench.survival import breslow_baseline
+from fusionbench_controls.boosted_classes import BoostedClassesPredictor, fit_boosted_classes
+from fusionbench_controls.boosting_options import GradientBoostingOptions, sklearn_options
 from fusionbench_controls.features import Outcomes, as_state, fitting_rows, same_columns
 from fusionbench_controls.hazards import curves, prediction
 from fusionbench_controls.trees import BoostedTrees
@@ -31,33 +31,10 @@ from fusionbench_controls.trees import BoostedTrees
 _ALL, _TRAINING = "all.", "training."
 
 
-class GradientBoostingOptions(Options):
-    """How many trees of which size.
-
-    The number of trees is fixed, since choosing it by inner folds won nothing: nested inside one training part each of
-    TCGA BLCA, BRCA, KIRP, UCEC (omics), BRCA and HANCOCK (tables), the c-index of all 200 trees lay .003 below to .037
-    above that of the chosen number, at a third of the cost.
-
-    Attributes:
-        trees: 200; with `learning_rate` half of scikit-survival's 0.1, twice its 100.
-        learning_rate: Friedman 2001 advises 0.1 or less.
-        depth: of a tree; 3 as in scikit-survival, up to 8 leaves. Hastie, Tibshirani and Friedman 2009 (10.11): 4 to 8.
-        min_leaf: smallest number of sampled cases in a leaf; 10 as in R's gbm.
-        subsample: share of the cases each tree is grown on; 0.5 as in Friedman 2002.
-        max_features: columns tried at a split; the square root of their number, as in the survival forest: all of 3,000
-            columns take 20 times as long.
-    """
-
-    trees: int = Field(200, ge=1)
-    learning_rate: float = Field(0.05, gt=0, le=1)
-    depth: int = Field(3, ge=1)
-    min_leaf: int = Field(10, ge=1)
-    subsample: float = Field(0.5, gt=0, le=1)
-    max_features: Literal["sqrt", "log2"] = "sqrt"
-
-
 class GradientBoosting(FusionModel):
     """Trees boosted on the Cox partial likelihood, over all columns of all modalities, bags averaged over instances.
+
+    Of classes the trees are boosted on the log loss, one tree a class and stage (of two classes one tree a stage).
 
     Fitted on training and validation cases, of which none decides anything but the trees: no penalty, number of trees
     or epoch is chosen. What it says of a validation case comes from a second model, of the training cases alone. Risk
@@ -70,6 +47,7 @@ class GradientBoosting(FusionModel):
     version = "1"
     Options = GradientBoostingOptions
     missing = "impute"
+    tasks: ClassVar[tuple[str, ...]] = ("survival", "binary", "multiclass")
     options: GradientBoostingOptions
 
     def search_space(self) -> SearchSpace:
@@ -84,8 +62,11 @@ class GradientBoosting(FusionModel):
         """Fit on training and validation cases together, and once more without the latter.
 
         Raises:
-            DataError: if fewer than two cases or no training case has an event, or no tree finds a split.
+            DataError: if fewer than two cases or no training case has an event (or is of some class), or no tree finds
+                a split.
         """
+        if ctx.task.classes:
+            return fit_boosted_classes(self.options, train, val, ctx)
         rows = fitting_rows(train, val, self.name)
         of_all, of_training = (int(s) for s in np.random.SeedSequence(ctx.seed).generate_state(2))
         held_out = self._grown(rows.take(np.arange(len(train))), of_training)
@@ -100,15 +81,7 @@ class GradientBoosting(FusionModel):
         if not rows.event.any():
             raise DataError(f"{self.name}: none of the {len(rows)} training cases has an observed event")
         options, x = self.options, rows.x.astype(np.float32)
-        model = GradientBoostingSurvivalAnalysis(
-            n_estimators=options.trees,
-            learning_rate=options.learning_rate,
-            max_depth=options.depth,
-            min_samples_leaf=options.min_leaf,
-            subsample=options.subsample,
-            max_features=options.max_features,
-            random_state=seed,
-        )
+        model = GradientBoostingSurvivalAnalysis(**sklearn_options(options), random_state=seed)
         # Our options are checked already; to check them again for every tree takes a third of the time.
         with config_context(skip_parameter_validation=True):
             model.fit(x, Surv.from_arrays(rows.event, rows.time))
@@ -121,6 +94,8 @@ class GradientBoosting(FusionModel):
         return trees
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
+        if ctx.task.classes:
+            return BoostedClassesPredictor.restored(ctx.task.classes, state)
         return GradientBoostingPredictor(*(BoostedTrees(**_part(state, prefix)) for prefix in (_ALL, _TRAINING)))
 
 

@@ -9,6 +9,8 @@ from typing import Literal
 import numpy as np
 
 from fusionbench import CaseSet, DataError, FitContext, Member, MemberFit, PluginError
+from fusionbench.tasks.ranking import class_pairs, mean_concordance
+from fusionbench_controls.class_members import filled, labels
 from fusionbench_controls.features import Floats, Ints
 from fusionbench_controls.members import label, picked, rows_with
 
@@ -21,12 +23,12 @@ class Ranking:
     """Members by their validation score.
 
     Attributes:
-        criterion: `loss`, lower = better, or `c_index`, higher = better.
+        criterion: `loss`, lower = better, or `c_index` or `auroc`, higher = better.
         score: (member,) NaN where it is undefined.
         order: (member,) places of the members, the best first; of equals the first declared.
     """
 
-    criterion: Literal["loss", "c_index"]
+    criterion: Literal["loss", "c_index", "auroc"]
     score: Floats
     order: Ints
 
@@ -61,6 +63,37 @@ def ranked_by_c_index(fits: Mapping[Member, MemberFit], val: CaseSet, judged: Ju
             f"there are {len(val)} of them: raise protocol.validation"
         )
     return Ranking("c_index", scores, np.argsort(-scores, kind="stable"))  # NaN comes last
+
+
+def ranked_by_log_loss(fits: Mapping[Member, MemberFit], val: CaseSet) -> Ranking:
+    """Of classes: by the log loss on all validation cases; one without a member's modality counts with its prior."""
+    losses = []
+    for member, fit in fits.items():
+        rows = rows_with(val, member)
+        said = picked(member, fit.validation, [val.ids[row] for row in rows]) if rows else None
+        own = filled(fit.prior, val, rows, said).probability[np.arange(len(val)), labels(val)]
+        losses.append(float(-np.log(np.maximum(own, np.finfo(np.float64).tiny)).mean()))
+    return Ranking("loss", np.array(losses), np.argsort(losses, kind="stable"))
+
+
+def ranked_by_auroc(fits: Mapping[Member, MemberFit], val: CaseSet, who: str) -> Ranking:
+    """Of classes: by the AUROC (macro, one class against the others) on the cases that have a member's modality.
+
+    Raises:
+        DataError: no member's is defined, so that none is best.
+    """
+    scores = np.full(len(fits), np.nan)
+    for place, (member, fit) in enumerate(fits.items()):
+        rows = rows_with(val, member)
+        if rows:
+            said = picked(member, fit.validation, [val.ids[row] for row in rows])
+            scores[place] = mean_concordance(class_pairs(labels(val)[rows], len(said.classes)), said.scores)
+    if np.isnan(scores).all():
+        raise DataError(
+            f"{who}: no member has validation cases of every class, so that no member is best; "
+            f"there are {len(val)} of them: raise protocol.validation"
+        )
+    return Ranking("auroc", scores, np.argsort(-scores, kind="stable"))  # NaN comes last
 
 
 def everybody(member: Member, fit: MemberFit, val: CaseSet) -> tuple[list[int], Floats]:

@@ -116,3 +116,61 @@ def positions(encoded: NDArray[np.uint8], ids: Sequence[str], who: str) -> Ints:
 def as_state(arrays: Mapping[str, NDArray[Any]]) -> State:
     """Arrays laid out row by row, as safetensors writes them: it would scramble a transposed view."""
     return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows to fit classes on.
+
+    Attributes:
+        x: (case, column) float64.
+        label: (case,) int64, position of the case's class in `Task.classes`.
+        group: (case,) int64; rows of one group (a patient's slides) share a code and stay together.
+    """
+
+    x: Floats
+    label: Ints
+    group: Ints
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def take(self, rows: NDArray[Any]) -> Labelled:
+        """The rows at an index or boolean mask."""
+        return Labelled(self.x[rows], self.label[rows], self.group[rows])
+
+
+def labelled_rows(train: CaseSet, val: CaseSet, n_classes: int, who: str) -> Labelled:
+    """Training rows, then validation rows.
+
+    Raises:
+        DataError: if a class has cases of fewer than two groups.
+    """
+    if train.targets is None or val.targets is None:
+        raise PluginError(f"{who}: fit needs targets on training and validation cases")
+    label = np.concatenate([train.targets.label, val.targets.label])
+    group = np.unique([case.group for case in (*train.cases, *val.cases)], return_inverse=True)[1].astype(np.int64)
+    few = min(len(np.unique(group[label == k])) for k in range(n_classes))
+    if few < 2:
+        raise DataError(f"{who}: {few} patients are of one of the {n_classes} classes; at least 2 are needed")
+    return Labelled(np.concatenate([design_matrix(train), design_matrix(val)]), label, group)
+
+
+def class_folds(rows: Labelled, n_folds: int, seed: int) -> Ints:
+    """(case,) inner fold of each row; groups stay together, classes are spread evenly.
+
+    There are fewer folds where a class has fewer groups, so that every fold is fitted on every class.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    fewest = min(len(np.unique(rows.group[rows.label == k])) for k in np.unique(rows.label))
+    splitter = StratifiedGroupKFold(min(n_folds, fewest), shuffle=True, random_state=seed)
+    fold = np.empty(len(rows), dtype=np.int64)
+    for number, (_, held_out) in enumerate(splitter.split(rows.x, rows.label, rows.group)):
+        fold[held_out] = number
+    return fold
+
+
+def sklearn_seed(seed: int) -> int:
+    """A cell's seed as scikit-learn takes one: 32 bits."""
+    return int(np.random.SeedSequence(seed).generate_state(1)[0])

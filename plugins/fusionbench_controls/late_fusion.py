@@ -17,7 +17,9 @@ from fusionbench import (
     RestoreContext,
     State,
     SurvivalPrediction,
+    Task,
 )
+from fusionbench_controls.class_members import MeanLogitsPredictor
 from fusionbench_controls.features import Floats, as_state
 from fusionbench_controls.members import (
     Ask,
@@ -38,6 +40,9 @@ class LateFusion(OnUnimodal):
     Mean and standard deviation come from each member's out-of-sample risks on the validation cases. A missing modality
     adds 0, which is its member's mean. S is the mean of the members' curves (the linear opinion pool of Stone 1961);
     it is None, and metrics of S are undefined, where a member has no S.
+
+    Of classes, the logarithms of the members' probabilities are averaged over the modalities that a case has (the
+    logarithmic opinion pool), and brought back to a sum of 1.
     """
 
     name = "late-fusion"
@@ -45,7 +50,7 @@ class LateFusion(OnUnimodal):
     Options = MemberOptions
     options: MemberOptions
 
-    def models_for(self, spec: ModalitySpec) -> Sequence[PluginRef]:
+    def models_for(self, spec: ModalitySpec, task: Task) -> Sequence[PluginRef]:
         return (self.options.model_for(spec),)
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
@@ -55,6 +60,8 @@ class LateFusion(OnUnimodal):
         no z-score and adds 0 to every case.
         """
         fits = self.fits(ctx)
+        if ctx.task.classes:
+            return MeanLogitsPredictor(fits, ctx.task.classes)
         scores = z_scores(fits.values())
         for member, (mean, sd) in zip(fits, scores, strict=True):
             name = member.modalities[0]
@@ -62,6 +69,8 @@ class LateFusion(OnUnimodal):
         return LateFusionPredictor(fits, scores[:, 0], scores[:, 1])
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
+        if ctx.task.classes:
+            return MeanLogitsPredictor(self.fits(ctx), ctx.task.classes)
         return LateFusionPredictor(self.fits(ctx), state["mean"], state["sd"])
 
 

@@ -19,6 +19,7 @@ from fusionbench import (
     Options,
     PluginError,
     PluginRef,
+    Prediction,
     Predictor,
     RestoreContext,
     SurvivalPrediction,
@@ -29,7 +30,7 @@ from fusionbench_controls.features import Floats
 
 UNIMODAL = "unimodal"
 
-Ask = Callable[[Member, Sequence[int]], SurvivalPrediction]
+Ask = Callable[[Member, Sequence[int]], Prediction]
 """What a member says of the cases at some rows, each of which has its modality."""
 
 
@@ -84,6 +85,7 @@ class OnUnimodal(FusionModel):
     """A model built on models of one modality each."""
 
     missing: ClassVar[Literal["native", "impute"]] = "native"
+    tasks: ClassVar[tuple[str, ...]] = ("survival", "binary", "multiclass")
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         if len(specs) < 2:
@@ -94,11 +96,11 @@ class OnUnimodal(FusionModel):
     def members(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Member]:
         """In the order of `specs`; a model that is named twice for a modality is one member."""
         return list(
-            dict.fromkeys(Member(ref, (name,)) for name, spec in specs.items() for ref in self.models_for(spec))
+            dict.fromkeys(Member(ref, (name,)) for name, spec in specs.items() for ref in self.models_for(spec, task))
         )
 
     @abstractmethod
-    def models_for(self, spec: ModalitySpec) -> Sequence[PluginRef]:
+    def models_for(self, spec: ModalitySpec, task: Task) -> Sequence[PluginRef]:
         """The models that a modality is given to."""
 
     def fits(self, ctx: FitContext | RestoreContext) -> dict[Member, MemberFit]:
@@ -112,15 +114,15 @@ class OnMembers(Predictor):
     def __init__(self, fits: Mapping[Member, MemberFit]) -> None:
         self.fits = dict(fits)
 
-    def predict(self, cases: CaseSet) -> SurvivalPrediction:
+    def predict(self, cases: CaseSet) -> Prediction:
         blind = cases.without_targets()
 
-        def ask(member: Member, rows: Sequence[int]) -> SurvivalPrediction:
+        def ask(member: Member, rows: Sequence[int]) -> Prediction:
             return self.fits[member].predictor.predict(blind.restrict(member.modalities).take(rows))
 
         return self.combined(cases, ask)
 
-    def predict_validation(self, val: CaseSet) -> SurvivalPrediction:
+    def predict_validation(self, val: CaseSet) -> Prediction:
         """From the members' own out-of-sample predictions."""
         ids = val.ids
         return self.combined(
@@ -128,7 +130,7 @@ class OnMembers(Predictor):
         )
 
     @abstractmethod
-    def combined(self, cases: CaseSet, ask: Ask) -> SurvivalPrediction:
+    def combined(self, cases: CaseSet, ask: Ask) -> Prediction:
         """One prediction per case from what `ask` has members say of some rows."""
 
 
@@ -141,7 +143,7 @@ def rows_with(cases: CaseSet, member: Member) -> list[int]:
     return [row for row, case in enumerate(cases.cases) if {*member.modalities} & {*cases.visible(case)}]
 
 
-def picked(member: Member, prediction: SurvivalPrediction, ids: Sequence[str]) -> SurvivalPrediction:
+def picked(member: Member, prediction: Prediction, ids: Sequence[str]) -> Prediction:
     """The part of a member's validation predictions that is about `ids`.
 
     Raises:
@@ -152,9 +154,7 @@ def picked(member: Member, prediction: SurvivalPrediction, ids: Sequence[str]) -
     if unknown:
         has = repr("+".join(member.modalities))
         raise PluginError(f"{label(member)}: {unknown[0]!r} has {has} but was no validation case of that member")
-    rows = [place[case] for case in ids]
-    survival = None if prediction.survival is None else prediction.survival[rows]
-    return SurvivalPrediction(tuple(ids), prediction.risk[rows], survival, prediction.times)
+    return prediction.take([place[case] for case in ids])
 
 
 def z_scores(fits: Iterable[MemberFit]) -> Floats:

@@ -17,8 +17,10 @@ from fusionbench import (
     RestoreContext,
     State,
     SurvivalPrediction,
+    Task,
 )
-from fusionbench_controls.choice import log_ranking, own_cases, ranked_by_c_index
+from fusionbench_controls.choice import log_ranking, own_cases, ranked_by_auroc, ranked_by_c_index
+from fusionbench_controls.class_members import FirstPresentPredictor
 from fusionbench_controls.features import Floats, Ints, as_state
 from fusionbench_controls.members import (
     Ask,
@@ -42,7 +44,7 @@ class XorUnimodal(OnUnimodal):
     of a case with one modality. And where several are there, the member with the highest validation c-index speaks: by
     the c-index and not by the loss, since of a z-score only the order counts; on the cases that have its modality,
     since it is asked about no other. S, a probability whoever says it, is taken as it is; it is None where a member has
-    no S.
+    no S. So are the probabilities of classes, of which the member with the highest validation AUROC speaks first.
     """
 
     name = "xor-unimodal"
@@ -50,7 +52,7 @@ class XorUnimodal(OnUnimodal):
     Options = MemberOptions
     options: MemberOptions
 
-    def models_for(self, spec: ModalitySpec) -> Sequence[PluginRef]:
+    def models_for(self, spec: ModalitySpec, task: Task) -> Sequence[PluginRef]:
         return (self.options.model_for(spec),)
 
     def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
@@ -60,12 +62,18 @@ class XorUnimodal(OnUnimodal):
             DataError: no two validation cases can be compared, so that no member is best.
         """
         fits = self.fits(ctx)
+        if ctx.task.classes:
+            ranking = ranked_by_auroc(fits, val, self.name)
+            log_ranking(ctx, fits, ranking)
+            return FirstPresentPredictor(fits, ctx.task.classes, ranking.order)
         ranking = ranked_by_c_index(fits, val, own_cases, self.name)
         log_ranking(ctx, fits, ranking)
         scores = z_scores(fits.values())
         return XorUnimodalPredictor(fits, scores[:, 0], scores[:, 1], ranking.order)
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
+        if ctx.task.classes:
+            return FirstPresentPredictor(self.fits(ctx), ctx.task.classes, state["order"])
         return XorUnimodalPredictor(self.fits(ctx), state["mean"], state["sd"], state["order"])
 
 

@@ -358,7 +358,7 @@ class CentresRisks(Wrapped):
 
 class _FlippedBins(Asking):
     def changed(self, made: SurvivalPrediction, cases: CaseSet) -> SurvivalPrediction:
-        if self.inner.baseline is not None:
+        if self.inner.extra:
             return made
         hazard = self.inner.logits(cases).sigmoid().numpy()
         return replace(made, survival=np.cumprod(1 - hazard[:, ::-1], axis=1)[:, : len(made.times)])

@@ -17,6 +17,7 @@ from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, read_
 from fusionbench.builtin.table.sheets import Sheet, count, nearest, read_sheet
 from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.data_warning import Fix
+from fusionbench.core.endpoints import followed
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, Fold, ModalityUse
 from fusionbench.data.fingerprint import digest
@@ -355,6 +356,6 @@ class _Reader:
 
 def _sum_of_targets(cases: Sequence[Case]) -> str:
     """sha256 of the follow-up of each case, in the order of their ids."""
-    known = {case.id: case.target for case in cases if case.target is not None}
+    known = {case.id: followed(case.target) for case in cases if case.target is not None}
     events = [[id_, known[id_].event] for id_ in sorted(known)]
     return digest(events, np.array([known[id_].time for id_ in sorted(known)]))

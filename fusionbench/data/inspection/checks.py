@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import astuple
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fusionbench.core.data_warning import DataWarning, Fix
+from fusionbench.core.endpoints import SurvivalTarget
 from fusionbench.data.cohort import listed
 from fusionbench.data.inspection.duplicates import copied, shared_prefixes, twins
 from fusionbench.data.inspection.leakage import (
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from fusionbench.data.cohort import Cohort
     from fusionbench.data.inspection.contents import Content
+    from fusionbench.data.inspection.leakage import Bools, Floats
 
 Kind = Literal[
     "censorship-reversed",
@@ -95,9 +98,11 @@ ID_LEVELS, MIN_ID_CASES = 0.9, 10
 
 def check_follow_up(cohort: Cohort) -> Iterator[DataWarning]:
     """Warnings about times and events: zeros, the unit, and whether events and censorings are exchanged."""
-    targets = cohort.targets
+    targets = {case: target for case, target in cohort.targets.items() if isinstance(target, SurvivalTarget)}
+    if not targets:
+        return
     time = np.array([t.time for t in targets.values()])
-    event = np.array([t.event for t in targets.values()], dtype=bool)
+    event = np.array([t.event for t in targets.values()], dtype=np.bool_)
     at_zero = [case for case, t in targets.items() if t.time == 0]
     if at_zero:
         yield DataWarning(
@@ -299,7 +304,7 @@ def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Ite
                 if case.id in covariates:
                     covariates[case.id] += ((name, row.tobytes()),)
     cases = [case for case in cohort.cases if covariates.get(case.id)]
-    outcomes = [(cohort.targets[case.id].time, bool(cohort.targets[case.id].event)) for case in cases]
+    outcomes = [astuple(cohort.targets[case.id]) for case in cases]
     found = copied(outcomes, [covariates[case.id] for case in cases], [case.group for case in cases])
     if found:
         sets = [[cases[i].id for i in of] for of in found]
@@ -338,6 +343,19 @@ def _columns_where(test: Callable[[Content], NDArray[np.bool_]]) -> Callable[[Co
     return lambda content: [content.columns[i] for i in np.flatnonzero(test(content))]
 
 
+def _any_event(test: Callable[[Floats, Bools], Bools], content: Content) -> Bools:
+    """(column,) whether a column reveals who had the event, or who is of some class."""
+    found = [test(content.cells[content.followed], event) for event in content.events]
+    return np.asarray(np.any(found, axis=0), dtype=np.bool_)
+
+
+def _predicts_time(content: Content) -> Bools:
+    """(column,) whether a column reveals the follow-up; none does where there is none."""
+    if content.time is None:
+        return np.zeros(content.cells.shape[1], dtype=np.bool_)
+    return predicts_time(content.cells[content.followed], content.time, content.events[0])
+
+
 _BASELINE = "exclude everything not known at baseline"
 _COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] = {
     "named-like-outcome": (
@@ -346,24 +364,24 @@ _COLUMN_CHECKS: Mapping[Kind, tuple[Callable[[Content], list[str]], str, str]] =
         "have outcome-like names; exclude those that are outcomes",
     ),
     "predicts-event": (
-        _columns_where(lambda c: predicts_event(c.cells[c.followed], c.event)),
-        f"reveals the outcome (who had the event: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
-        f"reveal the outcome (who had the event: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
+        _columns_where(lambda c: _any_event(predicts_event, c)),
+        f"reveals the outcome (event or class: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
+        f"reveal the outcome (event or class: AUC above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
     ),
     "filled-by-event": (
-        _columns_where(lambda c: filled_by_event(c.cells[c.followed], c.event)),
-        f"reveals the outcome (whether it is filled depends on the event): {_BASELINE}",
-        f"reveal the outcome (whether they are filled depends on the event): {_BASELINE}",
+        _columns_where(lambda c: _any_event(filled_by_event, c)),
+        f"reveals the outcome (whether it is filled depends on the event or class): {_BASELINE}",
+        f"reveal the outcome (whether they are filled depends on the event or class): {_BASELINE}",
     ),
     "predicts-time": (
-        _columns_where(lambda c: predicts_time(c.cells[c.followed], c.time, c.event)),
+        _columns_where(_predicts_time),
         f"reveals the outcome (c-index above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
         f"reveal the outcome (c-index above {REVEALING} or below {1 - REVEALING:.2f}): {_BASELINE}",
     ),
     "level-of-event": (
-        _columns_where(lambda c: pure_level(c.cells[c.followed], c.event)),
-        f"has a value that only cases with, or only cases without the event have: {_BASELINE}",
-        f"have a value that only cases with, or only cases without the event have: {_BASELINE}",
+        _columns_where(lambda c: _any_event(pure_level, c)),
+        f"has a value that only cases with, or only cases without the event or class have: {_BASELINE}",
+        f"have a value that only cases with, or only cases without the event or class have: {_BASELINE}",
     ),
     "constant": (
         _columns_where(lambda c: constant(c.cells)),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fusionbench.core.endpoints import ClassTarget, SurvivalTarget
 from fusionbench.core.errors import DataError
 from fusionbench.data.inspection.duplicates import bag_summary
 
@@ -48,18 +49,26 @@ class Content:
 
     @property
     def followed(self) -> list[int]:
-        """Positions of the cases with follow-up, those of `time` and `event`."""
+        """Positions of the cases with a target, those of `time` and `events`."""
         return [i for i, case in enumerate(self.cases) if case.target is not None]
 
     @property
-    def time(self) -> NDArray[np.float64]:
-        """(followed case,) months."""
-        return np.array([case.target.time for case in self.cases if case.target is not None])
+    def time(self) -> NDArray[np.float64] | None:
+        """(case with a target,) months; None where the targets are classes."""
+        known = [case.target for case in self.cases if isinstance(case.target, SurvivalTarget)]
+        return np.array([target.time for target in known]) if known else None
 
     @property
-    def event(self) -> NDArray[np.bool_]:
-        """(followed case,) True = observed."""
-        return np.array([case.target.event for case in self.cases if case.target is not None], dtype=bool)
+    def events(self) -> list[NDArray[np.bool_]]:
+        """(case with a target,) what a column must not reveal: who had the event, or who is of each of the classes."""
+        known = [case.target for case in self.cases if case.target is not None]
+        events = [target.event for target in known if isinstance(target, SurvivalTarget)]
+        if events:
+            return [np.array(events, dtype=np.bool_)]
+        labels = [target.label for target in known if isinstance(target, ClassTarget)]
+        classes = sorted({*labels})
+        wanted = classes[1:] if len(classes) == 2 else classes  # of two classes one knows the other
+        return [np.array([label == one for label in labels], dtype=np.bool_) for one in wanted]
 
     @property
     def columns(self) -> tuple[str, ...]:

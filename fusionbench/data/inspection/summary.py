@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench.core.endpoints import ClassTarget, SurvivalTarget
 from fusionbench.data.inspection.levels import levels_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,9 @@ class Facts:
     """A cohort in numbers.
 
     Attributes:
-        censored: share of the cases with follow-up, in [0, 1].
+        events, censored, follow_up: of survival; None where the endpoint has classes. `censored` is the share of the
+            cases with follow-up, in [0, 1].
+        classes: class to its number of cases, in the order of the endpoint; empty for survival.
         complete: number of cases with every modality; without_modality: with none.
     """
 
@@ -71,9 +74,10 @@ class Facts:
     endpoint: str
     cases: int
     groups: int
-    events: int
-    censored: float
-    follow_up: FollowUp
+    events: int | None
+    censored: float | None
+    follow_up: FollowUp | None
+    classes: Mapping[str, int]
     modalities: tuple[ModalityFacts, ...]
     complete: int
     without_modality: int
@@ -83,24 +87,32 @@ class Facts:
 
 def facts_of(cohort: Cohort, contents: Mapping[str, Content]) -> Facts:
     """The numbers of a cohort: cases, events, follow-up and modalities."""
-    targets = list(cohort.targets.values())
-    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets], dtype=bool)
     n = len(cohort.cases)
+    targets = [target for target in cohort.targets.values() if isinstance(target, SurvivalTarget)]
+    labels = [target.label for target in cohort.targets.values() if isinstance(target, ClassTarget)]
     return Facts(
         dataset=cohort.label,
         title=cohort.info.title,
         endpoint=cohort.info.endpoint,
         cases=n,
         groups=len({case.group for case in cohort.cases}),
-        events=int(event.sum()),
-        censored=float(1 - event.mean()),
-        follow_up=FollowUp(float(time.min()), float(time.max()), float(np.median(time)), median_follow_up(time, event)),
+        **_followed(targets),
+        classes={name: labels.count(name) for name in cohort.info.classes},
         modalities=tuple(_modality(content, n) for content in contents.values()),
         complete=sum(set(case.refs) == set(cohort.modalities) for case in cohort.cases),
         without_modality=len(cohort.without_modality),
         published_folds=len(cohort.folds or ()),
         notes=cohort.info.notes,
     )
+
+
+def _followed(targets: Sequence[SurvivalTarget]) -> dict[str, Any]:
+    """The numbers of follow-up; None where there is none."""
+    if not targets:
+        return {"events": None, "censored": None, "follow_up": None}
+    time, event = np.array([t.time for t in targets]), np.array([t.event for t in targets], dtype=np.bool_)
+    spread = FollowUp(float(time.min()), float(time.max()), float(np.median(time)), median_follow_up(time, event))
+    return {"events": int(event.sum()), "censored": float(1 - event.mean()), "follow_up": spread}
 
 
 SHOWN_LEVELS = 12
@@ -144,11 +156,9 @@ def _modality(content: Content, n: int) -> ModalityFacts:
 def lines(facts: Facts) -> Iterator[str]:
     """The facts as `data check` prints them."""
     yield f"{facts.dataset}: {facts.title}"
-    yield (
-        f"{facts.cases} cases of {facts.groups} groups; {facts.endpoint}: {facts.events} events "
-        f"({facts.censored:.1%} censored)"
-    )
-    yield _follow_up(facts.follow_up)
+    yield f"{facts.cases} cases of {facts.groups} groups; {facts.endpoint}: {_outcome(facts)}"
+    if facts.follow_up is not None:
+        yield _follow_up(facts.follow_up)
     for modality in facts.modalities:
         yield _modality_line(modality)
         yield from (_levels_line(column, levels) for column, levels in modality.levels.items())
@@ -159,6 +169,12 @@ def lines(facts: Facts) -> Iterator[str]:
         folds, them = ("fold", "it") if facts.published_folds == 1 else ("folds", "them")
         yield f"{facts.published_folds} published {folds}; fold_source = 'published' uses {them}"
     yield from facts.notes
+
+
+def _outcome(facts: Facts) -> str:
+    if facts.censored is None:
+        return ", ".join(f"{n} {name!r}" for name, n in facts.classes.items())
+    return f"{facts.events} events ({facts.censored:.1%} censored)"
 
 
 def _follow_up(facts: FollowUp) -> str:

@@ -1,10 +1,10 @@
 """The one torch training loop; models reach it as `ctx.train`.
 
-The loss of an optimiser step is a mean over units: cases for `nll` and `ce`, events (or cases) for `cox`. Accumulated
-batches share that mean, so that two batches of 8 make the same step as one of 16, and an incomplete last window is a
-step of its own. Early stopping sees the exact negative log-likelihood of the validation cases, without class weights
-and with alpha 0, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the
-partial likelihood over all validation cases.
+The loss of an optimiser step is a mean over units: cases, or events (or cases) for `cox`. Accumulated batches share
+that mean, so that two batches of 8 make the same step as one of 16, and an incomplete last window is a step of its own.
+Early stopping sees the exact negative log-likelihood of the validation cases, without class weights, label smoothing
+and alpha, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the partial
+likelihood over all validation cases.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from fusionbench import survival
 from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.seeds import derive
@@ -26,8 +25,6 @@ from fusionbench.data.collate import batches, subsample
 from fusionbench.data.loader import CACHE_BYTES, CaseLoader
 from fusionbench.execution.training.objective import (
     BestCheckpoint,
-    Objective,
-    checked_targets,
     given_targets,
     refuse_non_finite,
     validate,
@@ -43,9 +40,10 @@ from fusionbench.execution.training.optimizers import (
     training_module,
 )
 from fusionbench.execution.training.torch_predictor import TorchPredictor, forward
+from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
-    from fusionbench.execution.training.objective import Targets
+    from fusionbench.tasks import Objective
 
 __all__ = ["TorchPredictor", "train_module"]
 
@@ -76,7 +74,8 @@ def train_module(
         train: with targets, their bins under `task.edges`.
         val: the same; where its loss is undefined all epochs are trained and the predictor's notes say so.
         log: called once an epoch, counted from 1, with train/loss (mean per unit, as trained, without L1), val/loss,
-            val/c_index, lr (of the last step) and, for cox, train/skipped_batches; what is undefined is left out.
+            val/c_index or val/auroc, lr (of the last step) and, for cox, train/skipped_batches; what is undefined is
+            left out.
         progress: called with the epoch after each epoch.
 
     Raises:
@@ -84,7 +83,8 @@ def train_module(
         PluginError: the module's output has the wrong shape.
         FusionBenchError: a loss is not finite.
     """
-    targets, val_targets = checked_targets(train, task, recipe), given_targets(val, "validation")
+    targets, val_targets = given_targets(train, "training"), given_targets(val, "validation")
+    objective = task_kind(task.kind).objective(recipe, targets, task, device)
     predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
     loader = CaseLoader(train, specs, device)
     val_loader = CaseLoader(val, specs, device, cache_bytes=CACHE_BYTES - loader.cached_bytes)
@@ -92,23 +92,22 @@ def train_module(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         # Initialisation was the caller's: only what follows is seeded here.
-        steps = _Steps(module, task, loader, targets, recipe, seed, device)
+        steps = _Steps(module, task, loader, objective, recipe, seed, device)
         best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
             with compile_limits(recipe):
                 values = steps.epoch(epoch)
             with span(EVALUATE):
-                values |= validate(predictor, val_loader, val_targets, steps.objective, epoch)
+                values |= validate(predictor, val_loader, val_targets, objective, recipe, epoch)
             log(epoch, values)
             if progress is not None:
                 progress(epoch)
             if best.stop(epoch, values.get("val/loss", math.nan)):
                 break
     best.restore(predictor)
-    if recipe.loss == "cox":
-        # With the restored weights and without dropout, so that the baseline belongs to the risks that are predicted.
-        risk = predictor.logits(loader)[:, 0].numpy()
-        predictor.baseline = survival.breslow_baseline(risk, targets.time, targets.event)
+    if objective.needs_logits:
+        # With the restored weights and without dropout, so that what is added belongs to what is predicted.
+        predictor.extra = objective.after_training(predictor.logits(loader))
     return predictor
 
 
@@ -120,16 +119,15 @@ class _Steps:
         module: nn.Module,
         task: Task,
         loader: CaseLoader,
-        targets: Targets,
+        objective: Objective,
         recipe: TrainRecipe,
         seed: int,
         device: torch.device,
     ) -> None:
         self.module, self.run, self.task = module, training_module(module, recipe), task
-        self.loader, self.targets = loader, targets
+        self.loader, self.objective = loader, objective
         self.recipe, self.seed, self.device = recipe, seed, device
         self.parameters = [p for p in module.parameters() if p.requires_grad]
-        self.objective = Objective.of(recipe, targets, task, device)
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
         self.optimizer = optimizer(self.parameters, recipe)
@@ -139,11 +137,11 @@ class _Steps:
         """All training cases once; the quantities to log."""
         self.module.train()
         formed = batches(self.loader.lengths, self.recipe.batch_size, self.order)
-        usable = [(index, units) for index in formed if (units := self.objective.units(self.targets, index))]
+        usable = [(index, units) for index in formed if (units := self.objective.units(index))]
         if not usable:
             raise FusionBenchError(
-                f"no batch of epoch {epoch} has two cases and an observed event, which the cox loss needs: "
-                f"raise train.batch_size (now {self.recipe.batch_size})"
+                f"no batch of epoch {epoch} has {self.objective.needs}: raise train.batch_size "
+                f"(now {self.recipe.batch_size})"
             )
         # Known in advance, the batches can be read while the step before is computed.
         self.loader.schedule(index for index, _ in usable)
@@ -155,7 +153,7 @@ class _Steps:
         # The only wait for a GPU in an epoch.
         loss = total.item() / sum(units for _, units in usable)
         refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
-        skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.recipe.loss == "cox" else {}
+        skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.objective.needs else {}
         return {"train/loss": loss, "lr": float(rate)} | skipped
 
     def _step(self, window: Sequence[tuple[list[int], int]], epoch: int) -> Tensor:

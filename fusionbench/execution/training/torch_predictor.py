@@ -1,10 +1,10 @@
-"""A trained torch module as a predictor: logits, risks, survival curves, attention, and its state on disk."""
+"""A trained torch module as a predictor: logits, predictions, attention, and its state on disk."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -15,14 +15,9 @@ from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.timing import PREDICT, span
-from fusionbench.core.types import Attention, Batch, CaseSet, ModalitySpec, PreparedCase, SurvivalPrediction, Task
+from fusionbench.core.types import Attention, Batch, CaseSet, ModalitySpec, Prediction, PreparedCase, Task
 from fusionbench.data.collate import stream
-from fusionbench.survival import hazards_to_survival, risk_from_survival
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
+from fusionbench.tasks import task_kind
 
 
 class TorchPredictor(Predictor):
@@ -42,11 +37,11 @@ class TorchPredictor(Predictor):
         *,
         device: torch.device,
         batch_size: int = 32,
-        baseline: tuple[Floats, Floats] | None = None,
+        extra: State = MappingProxyType({}),
     ) -> None:
-        """`baseline`: event times and Breslow's cumulative hazard at them, for a module trained with the Cox loss."""
+        """`extra`: arrays that predictions need beside the logits; see `Objective.after_training`."""
         self.module, self.task, self.specs = module.to(device), task, specs
-        self.device, self.batch_size, self.baseline = device, batch_size, baseline
+        self.device, self.batch_size, self.extra = device, batch_size, extra
         self.best_epoch, self.validation_loss = 0, math.nan
         self.notes: tuple[str, ...] = ()
 
@@ -71,41 +66,26 @@ class TorchPredictor(Predictor):
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ResultsError(f"the stored weights do not fit this model; fit the cell again ({reason})") from None
-        baseline = (state["baseline.times"], state["baseline.hazard"]) if "baseline.times" in state else None
+        extra = {name: array for name, array in state.items() if not name.startswith(("module.", "fit."))}
         epoch, loss = (float(x) for x in state["fit.epoch_and_loss"])
-        predictor = cls(module, task, specs, device=device, batch_size=recipe.eval_batch_size, baseline=baseline)
+        predictor = cls(module, task, specs, device=device, batch_size=recipe.eval_batch_size, extra=extra)
         predictor.best_epoch, predictor.validation_loss = int(epoch), loss
         return predictor
 
     def state(self) -> State:
         arrays = {f"module.{k}": v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
-        if self.baseline is not None:
-            arrays["baseline.times"], arrays["baseline.hazard"] = self.baseline
+        arrays.update(self.extra)
         arrays["fit.epoch_and_loss"] = np.array([self.best_epoch, self.validation_loss], dtype=np.float64)
         return arrays
 
-    def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        """Risk and S from logits, in float64.
-
-        Discrete hazards: risk is minus the sum of S over the bins; S after a bin stands at the edge that ends it, and
-        the open last bin has no such time. Cox: risk is the output, and S a step function of Breslow's baseline at the
-        training event times.
+    def predict(self, cases: CaseSet) -> Prediction:
+        """From logits, in float64, as the kind of endpoint has it.
 
         Raises:
             PluginError: the module's output has the wrong shape.
             FusionBenchError: it is not finite.
         """
-        logits = self.logits(cases)
-        if self.baseline is not None:
-            return _cox_prediction(cases.ids, logits[:, 0].numpy(), *self.baseline)
-        # float64 from here on: products of many bins lose digits that rankings of close risks need.
-        curve = hazards_to_survival(logits)
-        risk = risk_from_survival(curve).numpy()
-        if not self.task.edges:
-            return SurvivalPrediction(cases.ids, risk)
-        # The last bin is open, so that S at its end has no time to stand at.
-        times = np.asarray(self.task.edges, dtype=np.float64)
-        return SurvivalPrediction(cases.ids, risk, curve[:, : len(times)].numpy(), times)
+        return task_kind(self.task.kind).prediction(cases.ids, self.logits(cases), self.task, self.extra)
 
     def logits(self, cases: Iterable[PreparedCase]) -> Tensor:
         """(case, n_outputs) float64 on the CPU, in the order of `cases`; all instances seen, no dropout."""
@@ -191,9 +171,3 @@ def _refuse_non_finite(logits: Tensor, ids: Sequence[str], module: nn.Module) ->
             f"{type(module).__name__} gives NaN or inf for case {case!r}: lower train.lr, set train.grad_clip, "
             "or check the module on cases with missing modalities"
         )
-
-
-def _cox_prediction(ids: tuple[str, ...], risk: Floats, times: Floats, hazard: Floats) -> SurvivalPrediction:
-    later = times > 0  # S is 1 at time 0 by convention; an event there still counts in the later hazards
-    curve = np.exp(-hazard[later] * np.exp(risk)[:, None])
-    return SurvivalPrediction(ids, risk, curve, times[later])

@@ -15,7 +15,8 @@ from fusionbench.core.errors import UndefinedMetric
 from fusionbench.core.interfaces import Metric
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
-from fusionbench.execution.evaluate import censor_after, on_grid, time_grid
+from fusionbench.execution.evaluate import time_grid
+from fusionbench.tasks.survival import Survival
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
 from fusionbench.testing.conformance.declarations import declarations
 from fusionbench.testing.conformance.samples import Targets
@@ -65,7 +66,8 @@ class MetricSubject:
         """As the harness asks: up to tau where the metric says so."""
         test = self.targets if test is None else test
         if self.cls.horizon == "tau":
-            prediction, test = on_grid(prediction, time_grid(TAU)), censor_after(test, TAU)
+            survival = Survival()
+            prediction, test = survival.on_grid(prediction, time_grid(TAU)), survival.to_horizon(test, TAU)
         given = (prediction, test, self.targets if train is None else train)
         return float(self.cls()(*copy.deepcopy(given)))
 
@@ -214,7 +216,7 @@ def inputs_not_changed(subject: MetricSubject) -> None:
         given = [prediction, subject.targets, subject.targets]
         mine = copy.deepcopy(given)
         try:
-            metric(*mine)  # type: ignore[arg-type]
+            metric(*mine)
         except UndefinedMetric:
             continue
         changed = [

@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction
+from fusionbench.core.endpoints import survival_prediction
 from fusionbench.core.errors import PluginError
 from fusionbench.core.types import CaseSet, SurvivalPrediction
 from fusionbench.data.preprocessing import Preprocessor
-from fusionbench.execution.evaluate import checked
 from fusionbench.execution.fit_context import make_model
 from fusionbench.results.store import Store
+from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, largest_difference
 from fusionbench.testing.toys import toy_modalities
@@ -129,7 +130,7 @@ def predictions(subject: ModelSubject) -> None:
         _check_risks(made, validation.ids, f"predict_validation on {trial.label}")
 
 
-def _check_risks(made: SurvivalPrediction, ids: tuple[str, ...], where: str) -> None:
+def _check_risks(made: object, ids: tuple[str, ...], where: str) -> None:
     if not isinstance(made, SurvivalPrediction):
         raise Failure(f"{where} gave {type(made).__name__}", "a fusionbench.SurvivalPrediction")
     if tuple(made.ids) != ids:
@@ -154,7 +155,7 @@ def survival_curves(subject: ModelSubject) -> None:
         raise Skipped("it predicts risks only")
     for trial in given:
         try:
-            checked(trial.plain, trial.test.ids, f"on {trial.label}")
+            task_kind("survival").checked(trial.plain, trial.test.ids, f"on {trial.label}")
         except PluginError as error:
             raise Failure(str(error)) from error
         for name, array in (("survival", trial.plain.survival), ("times", trial.plain.times)):
@@ -209,7 +210,7 @@ def restores(subject: ModelSubject) -> None:
     for trial in subject.trials:
         stored = _through_the_store(trial.fitted, trial.plain)
         again = subject.fitter.restore(trial.fitted, trial.ref, stored.state).predict(_read_back(trial, stored))
-        check_same(trial.plain, again, f"on {trial.label}, the restored predictor")
+        check_same(trial.plain, survival_prediction(again), f"on {trial.label}, the restored predictor")
 
 
 def _through_the_store(fitted: Fitted, prediction: SurvivalPrediction) -> CellResult:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from fusionbench.core.endpoints import follow_up, survival_prediction
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import CaseSet
 from fusionbench.data.downloads import data_home
@@ -89,9 +90,9 @@ def trains_on_training_cases(subject: ModelSubject) -> None:
 
 
 def _follow_up(cases: CaseSet) -> Follow:
-    targets = cases.targets
-    if targets is None:
+    if cases.targets is None:
         return {}
+    targets = follow_up(cases.targets)
     return dict(zip(cases.ids, zip(targets.time.tolist(), targets.event.tolist(), strict=True), strict=True))
 
 
@@ -138,7 +139,9 @@ def other_process(subject: ModelSubject) -> None:
     if reply.error:
         raise Failure(f"in another process: {' '.join(reply.error.split())}")
     for trial, made in zip(subject.trials, reply.predictions, strict=True):
-        check_same(trial.plain, made, f"on {trial.label}, the predictor restored in another process")
+        check_same(
+            trial.plain, survival_prediction(made), f"on {trial.label}, the predictor restored in another process"
+        )
     for trial, state in zip(subject.widest(), reply.states, strict=True):
         unlike = unlike_arrays(subject.brief(trial, other=True).predictor.state(), state)
         if unlike:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from sksurv.nonparametric import kaplan_meier_estimator
 from torch import Tensor, nn
 
+from fusionbench.core.endpoints import follow_up
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import Batch, SurvivalPrediction, Task
-from fusionbench.execution.evaluate import checked
 from fusionbench.survival import discrete_hazard_nll
+from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Targets, eight_cases, make_sample, rebinned
 from fusionbench.testing.conformance.trials import (
@@ -62,7 +63,7 @@ def any_number_of_outputs(subject: ModelSubject) -> None:
             where = f"on {trial.label} with {task.n_outputs} outputs and loss {recipe.loss!r}"
             try:
                 fitted = subject.fitter.fit(trial.ref, rebinned(trial.sample, task), recipe)
-                checked(fitted.predict(fitted.sample.test), trial.test.ids, "the model")
+                task_kind("survival").checked(fitted.predict(fitted.sample.test), trial.test.ids, "the model")
             except Exception as error:
                 raise Failure(f"{where}, {raised(error)}") from error
 
@@ -84,8 +85,7 @@ def gradients(subject: ModelSubject) -> None:
 
 
 def _backward(module: nn.Module, batch: Batch) -> None:
-    targets = batch.targets
-    assert targets is not None
+    targets = follow_up(batch.targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         made = module.train()(copy.deepcopy(batch))
@@ -173,7 +173,7 @@ def _distance_from_kaplan_meier(trial: Trial) -> bool:
     made = fitted.predict(fitted.sample.train.without_targets())
     if made.survival is None or made.times is None:
         return False
-    mean, expected = made.survival.mean(axis=0), _kaplan_meier(fitted.sample.train.targets, made.times)
+    mean, expected = made.survival.mean(axis=0), _kaplan_meier(follow_up(fitted.sample.train.targets), made.times)
     distance = float(np.abs(mean - expected).mean())
     if not distance <= NEAR:
         curves = f"mean S {np.round(mean[:4], 2).tolist()}, Kaplan-Meier {np.round(expected[:4], 2).tolist()}"

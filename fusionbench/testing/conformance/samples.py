@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionbench.core.endpoints import followed
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedCase, SurvivalTarget, SurvivalTargets, Task
 from fusionbench.data.cohort import raw_spec
@@ -158,7 +159,7 @@ def eight_cases(sample: Sample) -> Sample:
 
 def targets_of(cases: Sequence[Case], edges: Sequence[float]) -> Targets:
     """Times, events and time bins of cases with known targets."""
-    known = [case.target for case in cases if case.target is not None]
+    known = [followed(case.target) for case in cases]
     time = np.array([target.time for target in known])
     return SurvivalTargets(time, np.array([target.event for target in known]), assign_bins(time, edges))
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fusionbench.core.endpoints import survival_prediction
 from fusionbench.core.interfaces import FusionModel, Predictor
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
@@ -22,6 +23,7 @@ from fusionbench.data.collate import collate
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
 from fusionbench.execution.training.torch_predictor import TorchPredictor
+from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance import other_process
 from fusionbench.testing.conformance.check import Failure, Skipped
 from fusionbench.testing.conformance.other_process import lent_by
@@ -63,7 +65,7 @@ class Fitted:
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
         """The prediction of the fitted model."""
-        return self.predictor.predict(cases)
+        return survival_prediction(self.predictor.predict(cases))
 
     def risk(self, cases: CaseSet) -> Floats:
         """(case,) risks of cases without targets."""
@@ -116,7 +118,8 @@ class Fitter:
         own = restricted(sample, member.modalities)
         fitted = self.fit(member.model, own, recipe)
         who = f"member {member.model}"
-        prior = evaluate.prior_prediction(fitted.predictor, fitted.sample.train, who)
+        kind = task_kind(sample.task.kind)
+        prior = evaluate.prior_prediction(kind, fitted.predictor, fitted.sample.train, sample.task, who)
         validation, _ = evaluate.predict_all(fitted.predictor, fitted.sample.val, prior, who, validation=True)
         loss = fitted.module.validation_loss if fitted.module else float("nan")
         preprocessor = own.preprocessor.imputing() if fitted.model.missing == "impute" else own.preprocessor

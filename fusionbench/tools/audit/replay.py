@@ -128,11 +128,13 @@ def _differing(predictions: Sequence[PatternPrediction], result: CellResult) -> 
         before = stored.get((made.pattern, made.draw))
         if before is None or len(before.ids) != len(made.prediction.ids):
             return f"no stored prediction under {made.pattern}, draw {made.draw}"
-        gap = np.abs(made.prediction.risk - before.risk) / np.maximum(1.0, np.abs(before.risk))
+        now, then = made.prediction.scores, before.scores
+        gap = np.abs(now - then) / np.maximum(1.0, np.abs(then))
         if not (gap <= TOLERANCE).all():
-            worst = int(np.argmax(gap))
-            risks = f"{made.prediction.risk[worst]:.6g}, stored is {before.risk[worst]:.6g}"
-            return f"under {made.pattern} the risk of {before.ids[worst]!r} is {risks}"
+            worst, column = np.unravel_index(int(np.argmax(gap)), gap.shape)
+            scores = f"{now[worst, column]:.6g}, stored is {then[worst, column]:.6g}"
+            what = f"probability of {before.classes[-now.shape[1] :][column]!r}" if before.classes else "risk"
+            return f"under {made.pattern} the {what} of {before.ids[worst]!r} is {scores}"
     return ""
 
 

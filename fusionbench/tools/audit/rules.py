@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fusionbench.core.endpoints import followed
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.data.splits import fold_hash
-from fusionbench.execution.run_cell import FEW_RISKS
+from fusionbench.execution.run_cell import FEW_SCORES
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.survival import time_bins
 from fusionbench.tools.audit.evidence import Written
@@ -71,7 +72,7 @@ def bins(cells: Sequence[Written], cohorts: Cohorts) -> Line:
 def _edges(written: Written, cohorts: Cohorts, *, everyone: bool = False) -> NDArray[np.float64]:
     targets = cohort_of(cohorts, written.cell).targets
     ids = tuple(targets) if everyone else written.cell.split.train
-    time, event = (np.array([getattr(targets[i], name) for i in ids]) for name in ("time", "event"))
+    time, event = (np.array([getattr(followed(targets[i]), name) for i in ids]) for name in ("time", "event"))
     edges = np.array(time_bins(time, event, written.cell.protocol.bins))
     return edges if written.edges is not None and len(edges) == len(written.edges) else np.array([np.nan])
 
@@ -226,8 +227,8 @@ def degenerate(cells: Sequence[Written]) -> Line:
     model may rest on one binary column; a cohort's true hazards may take two values; and a clamped loss has no gradient
     where every case is saturated (S is 0 or 1 all along), so that a network which diverged stays so.
     """
-    findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_RISKS]
-    return verdict(f"at least {FEW_RISKS} distinct risks in a fold", findings, f"{len(cells)} cells")
+    findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_SCORES]
+    return verdict(f"at least {FEW_SCORES} distinct risks in a fold", findings, f"{len(cells)} cells")
 
 
 def installed(models: Sequence[PluginRef], uninstalled: Mapping[str, str]) -> Line:

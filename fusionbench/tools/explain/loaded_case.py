@@ -13,10 +13,11 @@ from torch import nn
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.commands import command
+from fusionbench.core.endpoints import survival_prediction
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.interfaces import Predictor
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, CaseSet, Member, PreparedBag, RawBag, Task
+from fusionbench.core.types import Case, CaseSet, Member, PreparedBag, RawBag
 from fusionbench.data.cohort import Cohort, read
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, load_members, make_model, restore_fit
@@ -25,6 +26,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
+from fusionbench.tasks import task_kind
 from fusionbench.tools.explain.masked_readers import MaskedBag, with_masked_readers
 from fusionbench.tools.explain.select import SelectedCase
 
@@ -82,7 +84,8 @@ class LoadedCase:
         fit = restore_fit(
             result, cohort, resources.registry, resources.device, store.load, Member(cell.chosen, cell.modalities)
         )
-        stored = next(p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
+        tested = (p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
+        stored = survival_prediction(next(tested))
         case = replace(next(c for c in cohort.cases if c.id == selected.case), target=None)
         risk = float(stored.risk[stored.ids.index(case.id)])
         loaded = cls(cell, cohort, resources, store, result, fit, case, stored.risk, risk)
@@ -149,7 +152,7 @@ class LoadedCase:
         predictions = [
             evaluate.predict_all(self.fit.predictor, self._case_set(batch), self.fit.prior, who)[0] for batch in batches
         ]
-        return np.concatenate([prediction.risk for prediction in predictions])
+        return np.concatenate([survival_prediction(prediction).risk for prediction in predictions])
 
     def contributions(self, modality: str, masked: Sequence[MaskedBag]) -> Floats:
         """(variant,) risk of the case minus its risk with a modality masked.
@@ -188,15 +191,14 @@ class LoadedCase:
             start: 0 = with the cell's own seed; others are initialisations with seeds that no cell has.
         """
         cell, fit_record, preprocessor = self.cell, self.result.record["fit"], self.predictor.preprocessor
-        edges = tuple(fit_record["edges"])
-        task = Task(n_outputs=fit_record["n_outputs"], edges=edges)
+        task = task_kind(self.cohort.info.task).task_of(fit_record)
         hidden = self.resources.train_mask(cell).hidden
         known = {c.id: c for c in self.cohort.cases}
 
         # Models may initialise from the data (k-means of patches), so fit is given the very cases that the cell had.
         def fit_cases(ids: Sequence[str]) -> CaseSet:
             seen = [i for i in ids if any(m in known[i].refs and m not in hidden.get(i, ()) for m in cell.modalities)]
-            targets = targets_of(self.cohort, seen, edges)
+            targets = targets_of(self.cohort, seen, task)
             return CaseSet(tuple(known[i] for i in seen), preprocessor.specs, targets, preprocessor.prepare, hidden)
 
         seed = fit_seed(cell) if start == 0 else derive(fit_seed(cell), "another start", start)

@@ -21,21 +21,22 @@ from fusionbench import (
     PreparedCase,
     SurvivalPrediction,
     SurvivalTargets,
+    Task,
     UndefinedMetric,
 )
 from fusionbench.core.cell_result import PatternPrediction
 from fusionbench.data.masks import make_masks
 from fusionbench.execution.evaluate import (
-    censor_after,
-    checked,
-    on_grid,
     predict_all,
     predict_patterns,
     prior_prediction,
     score_patterns,
     time_grid,
 )
+from fusionbench.tasks.survival import Survival
 
+SURVIVAL = Survival()
+on_grid, checked, censor_after = SURVIVAL.on_grid, SURVIVAL.checked, SURVIVAL.to_horizon
 NAMES = ("clinical", "omic")
 SPECS = {name: ModalitySpec(name, "vector", 1) for name in NAMES}
 IDS = ("a", "b", "c")
@@ -172,12 +173,12 @@ def test_something_else_than_a_prediction_names_the_model(rubbish: Any) -> None:
 def test_the_prior_is_the_mean_over_training_cases() -> None:
     train = case_set({"a": {"clinical": 1.0}, "b": {"clinical": 3.0}}, targets([1.0, 2.0], [True, False]))
     model = Sums()
-    prior = prior_prediction(model, train, "model x")
+    prior = prior_prediction(SURVIVAL, model, train, Task(), "model x")
     assert (prior.ids, prior.risk.tolist()) == (("prior",), [2.0])
     assert prior.survival is not None
     assert prior.survival[0] == pytest.approx([(np.exp(-1) + np.exp(-3)) / 2, (np.exp(-2) + np.exp(-6)) / 2])
     assert model.targets == [None], "the harness shows no targets when it asks for predictions"
-    assert prior_prediction(Sums(survival=False), train, "model x").survival is None
+    assert prior_prediction(SURVIVAL, Sums(survival=False), train, Task(), "model x").survival is None
 
 
 def test_a_case_without_modalities_gets_the_prior_and_is_never_shown() -> None:
@@ -227,7 +228,7 @@ def test_a_prediction_is_checked_whoever_is_asked() -> None:
     for ask in (
         lambda: predict_all(Short(), case_set(FOUR), PRIOR, "model x"),
         lambda: predict_all(Short(), case_set(FOUR), PRIOR, "model x", validation=True),
-        lambda: prior_prediction(Short(), case_set({"a": {"omic": 1.0}}), "model x"),
+        lambda: prior_prediction(SURVIVAL, Short(), case_set({"a": {"omic": 1.0}}), Task(), "model x"),
     ):
         with pytest.raises(PluginError, match=r"^model x: predicted"):
             ask()

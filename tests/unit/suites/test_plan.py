@@ -110,10 +110,11 @@ class ToyOptions(Options):
 
 
 class Versioned:
-    """As much of a dataset or a modality as planning sees."""
+    """As much of a dataset, a modality or a metric as planning sees."""
 
     version = "1"
     Options = ToyOptions
+    tasks = ("survival",)
 
 
 class AnyOptions(Options, extra="allow"):
@@ -201,7 +202,7 @@ def test_a_cell_for_every_row_and_fold() -> None:
         for fold in (0, 1)
     )
     cell = next(c for c in plan.listed if c.row == ("toy", "uni", "clinical+omic", "base"))
-    assert (cell.patterns, cell.policy, cell.recipe.lr, cell.n_outputs) == (("full", "half"), "impute", 1e-3, 4)
+    assert (cell.patterns, cell.policy, cell.recipe.lr, cell.task.n_outputs) == (("full", "half"), "impute", 1e-3, 4)
     assert cell.label == "toy · uni · clinical+omic · repeat 0 fold 0"
 
 
@@ -278,7 +279,7 @@ def test_the_cox_loss_has_one_output() -> None:
     text = SUITE.replace('"late"', '"outputs-seen"').replace("[train]", '[train]\nloss = "cox"')
     plan = planned(text)
     assert {c.skip[:9] for c in plan.listed if c.skip} == {"1 outputs"}
-    assert {c.n_outputs for c in plan.todo()} == {1}
+    assert {c.task.n_outputs for c in plan.todo()} == {1}
 
 
 def test_a_training_pattern_that_leaves_nothing_is_a_skip() -> None:

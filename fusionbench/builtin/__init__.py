@@ -38,10 +38,11 @@ def fusionbench_datasets() -> Iterable[type[Dataset]]:
 
 @hookimpl
 def fusionbench_metrics() -> Iterable[type[Metric]]:
-    """Concordance, time-dependent AUC, integrated Brier score, calibration."""
+    """Of survival: concordance, time-dependent AUC, integrated Brier score, calibration; and those of classes."""
+    from fusionbench.builtin.class_metrics import CLASS_METRICS
     from fusionbench.builtin.metrics import METRICS
 
-    return METRICS
+    return [*METRICS, *CLASS_METRICS]
 
 
 @hookimpl

@@ -16,7 +16,7 @@ from fusionbench.core.interfaces import Dataset
 from fusionbench.core.interfaces import Options as BaseOptions
 from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, DatasetInfo, ModalityUse, SurvivalTarget
+from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse, SurvivalTarget, Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 VECTOR, BAG = "vector", "bag"
 MEDIAN_MONTHS = 36.0
 """Median survival at log hazard 0."""
+CLASSES: Mapping[str, tuple[str, ...]] = {"binary": ("low", "high"), "multiclass": ("low", "middle", "high")}
+CUTS: Mapping[str, tuple[float, ...]] = {"binary": (0.0,), "multiclass": (-0.7, 0.7)}
+"""Log hazards between the classes."""
+NOISE = 0.35
+"""Scale of the logistic noise on the log hazard of a case before it is cut into classes."""
 SHAPE = 1.5
 """Shape of the Weibull baseline: hazards rise, and times spread over months to years as in real cohorts."""
 
@@ -45,6 +50,8 @@ class SyntheticOptions(BaseOptions):
         strength_vector: log hazard per sd of a score that only the vector shows.
         strength_bag: log hazard per sd of a score that only the planted instances show.
         strength_interaction: log hazard of the product of two signs, one shown by each modality.
+        task: "survival", or classes drawn from the same hazards: "binary" is high against low hazard, each case with
+            the probability that its log hazard gives; "multiclass" cuts log hazard plus noise into three.
         missing: probability that a case lacks a modality, for each one independently; a case that would lose
             both keeps one of them.
     """
@@ -60,6 +67,7 @@ class SyntheticOptions(BaseOptions):
     strength_vector: float = Field(0.7, ge=0)
     strength_bag: float = Field(0.7, ge=0)
     strength_interaction: float = Field(1.0, ge=0)
+    task: Literal["survival", "binary", "multiclass"] = "survival"
     missing: float = Field(0.0, ge=0, lt=1)
     seed: int = Field(0, ge=0)
 
@@ -78,11 +86,13 @@ class SyntheticCohort:
 
     Attributes:
         true_risk: case id to log hazard.
+        true_probability: case id to the probability of each class; empty for survival.
         planted: case id to (instance,) bool, True = carries signal; for every case, also one that lacks the bag.
     """
 
     cases: tuple[Case, ...]
     true_risk: Mapping[str, float]
+    true_probability: Mapping[str, tuple[float, ...]]
     planted: Mapping[str, NDArray[np.bool_]]
 
 
@@ -114,10 +124,17 @@ class Synthetic(Dataset):
                 VECTOR: ModalityUse("vector", self.options.vector_dim, features=vector),
                 BAG: ModalityUse("bag", self.options.bag_dim, features=bag),
             },
-            endpoint="simulated survival",
             licence="generated",
-            true_risk=self._drawn.true_risk,
+            **self._endpoint,
         )
+
+    @property
+    def _endpoint(self) -> dict[str, Any]:
+        task = self.options.task
+        if task == "survival":
+            return {"endpoint": "simulated survival", "true_risk": self._drawn.true_risk}
+        true = self._drawn.true_probability
+        return {"endpoint": "simulated classes", "task": task, "classes": CLASSES[task], "true_probability": true}
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
         if unit != "patient":
@@ -143,7 +160,7 @@ def draw(options: SyntheticOptions) -> SyntheticCohort:
         + options.strength_bag * main_bag
         + options.strength_interaction * sign_vector * sign_bag
     )
-    time, event = survival_times(risk, options.censoring, _generator(options, "times"))
+    targets, probability = _targets(options, risk)
     keep = _present(options)
     cases, planted = [], {}
     for i in range(n):
@@ -151,8 +168,24 @@ def draw(options: SyntheticOptions) -> SyntheticCohort:
         bag, planted[id_] = _bag(options, i, main_bag[i], sign_bag[i])
         refs: dict[str, Any] = {VECTOR: _vector(options, i, main_vector[i], sign_vector[i]), BAG: bag}
         refs = {name: ref for name, ref in refs.items() if name in keep[i]}
-        cases.append(Case(id_, id_, SurvivalTarget(float(time[i]), bool(event[i])), refs))
-    return SyntheticCohort(tuple(cases), {case.id: float(r) for case, r in zip(cases, risk, strict=True)}, planted)
+        cases.append(Case(id_, id_, targets[i], refs))
+    true_risk = {case.id: float(r) for case, r in zip(cases, risk, strict=True)}
+    true = {case.id: tuple(map(float, p)) for case, p in zip(cases, probability, strict=False)}
+    return SyntheticCohort(tuple(cases), true_risk, true, planted)
+
+
+def _targets(options: SyntheticOptions, risk: Floats) -> tuple[list[Target], Floats]:
+    """The cases' targets, and (case, class) the probabilities of their classes; no row for survival."""
+    if options.task == "survival":
+        time, event = survival_times(risk, options.censoring, _generator(options, "times"))
+        return [SurvivalTarget(float(t), bool(e)) for t, e in zip(time, event, strict=True)], np.zeros((0, 0))
+    cuts, names = CUTS[options.task], CLASSES[options.task]
+    # Logistic noise with the standard deviation of a log hazard of about 1, so that classes overlap as times do.
+    below = 1 / (1 + np.exp(-(np.asarray(cuts)[None, :] - risk[:, None]) / NOISE))
+    probability = np.diff(np.concatenate([np.zeros((len(risk), 1)), below, np.ones((len(risk), 1))], axis=1), axis=1)
+    drawn = _generator(options, "classes").random(len(risk))
+    label = (drawn[:, None] >= np.cumsum(probability, axis=1)[:, :-1]).sum(axis=1)
+    return [ClassTarget(names[k]) for k in label], probability
 
 
 def survival_times(risk: Floats, censoring: float, rng: np.random.Generator) -> tuple[Floats, NDArray[np.bool_]]:

@@ -151,7 +151,7 @@ class _Screen:
         facts = [] if self.view.pattern == FULL else [f"pattern {self.view.pattern}"]
         cohort = self.cohorts.get(dataset)
         if cohort is not None:
-            facts += [f"{cohort.cases} cases, {cohort.events} events"]
+            facts += [f"{cohort.cases} cases, {cohort.outcomes}"]
         return "".join(f" · {fact}" for fact in [*facts, f"{int(lines['n_folds'].max())} folds"])
 
     def _table(self, rows: pd.DataFrame, kept: pd.DataFrame) -> Group:

@@ -9,7 +9,17 @@ from types import MappingProxyType
 
 import pandas as pd
 
-from fusionbench.report.model import FULL, HARRELL, CheckedFrames, ComparisonTable, FoldCount, RowKey, row_keys
+from fusionbench.report.model import (
+    AUROC,
+    FULL,
+    HARRELL,
+    CheckedFrames,
+    ComparisonTable,
+    FoldCount,
+    RowKey,
+    row_keys,
+    unique,
+)
 from fusionbench.report.paired import FoldValues, fold_values
 from fusionbench.report.ranking import BlockDraws, bootstrap_variants
 from fusionbench.report.table import comparison_table
@@ -33,9 +43,19 @@ class Analysis:
     bootstraps: BlockDraws
     table: ComparisonTable
 
-    def lacking(self, row: RowKey, pattern: str = FULL, metric: str = HARRELL) -> FoldCount | None:
-        """How many of its planned folds a row's mean rests on, where it lacks some; None of a complete row."""
-        return self.table.incomplete.get((row, pattern, metric))
+    def lacking(self, row: RowKey, pattern: str = FULL, metric: str | None = None) -> FoldCount | None:
+        """How many of its planned folds a row's mean rests on, where it lacks some; None of a complete row.
+
+        Args:
+            metric: None for Harrell's c or the AUROC.
+        """
+        return self.table.incomplete.get((row, pattern, metric or self.stored.ranking(row[0])))
+
+    @cached_property
+    def ranking(self) -> str:
+        """The metric by which cohorts are pooled: Harrell's c, or the AUROC where no dataset has follow-up."""
+        found = {self.stored.ranking(dataset) for dataset in unique(self.stored.cells["dataset"])}
+        return HARRELL if HARRELL in found else AUROC
 
     @cached_property
     def inputs(self) -> Mapping[RowKey, int]:

@@ -1,4 +1,4 @@
-"""Bootstrap draws of Harrell's c: the same patient weights for every row and pattern."""
+"""Bootstrap draws of Harrell's c or the AUROC: the same patient weights for every row and pattern."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.survival.stats import (
     Pairs,
     ScoredFold,
-    comparable_pairs,
     concordant_pairs,
     fold_shares,
     resample,
@@ -28,7 +27,7 @@ _CHUNK = 4_000_000  # numbers of concordance matrices held at once: 32 MB
 
 @dataclass(frozen=True)
 class BootstrapDraws:
-    """Harrell's c of every row and pattern, as predicted and in each bootstrap draw.
+    """Harrell's c, or the AUROC, of every row and pattern, as predicted and in each bootstrap draw.
 
     Attributes:
         values: (row, pattern) to fold to c; folds without a comparable pair are absent.
@@ -43,7 +42,7 @@ class BootstrapDraws:
 
 
 def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, draws: int) -> BootstrapDraws:
-    """Harrell's c of every row and pattern of one block, with patients resampled within test folds.
+    """Harrell's c or the AUROC of every row and pattern of one block, with patients resampled within test folds.
 
     Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
     """
@@ -52,7 +51,8 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
         reason = "no test fold has a comparable pair" if parts else "no predictions are stored"
         return BootstrapDraws({}, {}, 0, reason)
     patients, strata = _strata(groups, cohort)
-    folds = [ScoredFold(np.searchsorted(patients, cohort.patient[g.cases]), g.pairs) for g in groups]
+    positions = [np.searchsorted(patients, cohort.patient[group.cases]) for group in groups]
+    folds = [ScoredFold(of, pairs) for of, group in zip(positions, groups, strict=True) for pairs in group.pairs]
     # The first weighting counts every patient once: it gives the values, the others the draws.
     weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
     try:
@@ -60,17 +60,17 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
         weights, redrawn = np.concatenate([weights, sample.weights]), sample.redrawn
     except UndefinedMetric as undefined:
         reason = str(undefined)
-    values, means = _means(groups, [weights[:, fold.patients] for fold in folds])
+    values, means = _means(groups, [weights[:, of] for of in positions])
     return BootstrapDraws(values, {} if reason else {line: mean[1:] for line, mean in means.items()}, redrawn, reason)
 
 
 @dataclass(frozen=True)
 class _Group:
-    """Predictions of one fold that are scored on the same cases, and so on the same pairs."""
+    """Predictions of one fold that are scored on the same cases, and so on the same pairs: those of each ranking."""
 
     fold: FoldKey
     cases: Ints
-    pairs: Pairs
+    pairs: list[Pairs]
     members: list[FoldPredictions]
 
 
@@ -83,8 +83,8 @@ def _groups(parts: Sequence[FoldPredictions], cohort: FollowUp) -> list[_Group]:
     groups = []
     for (fold, _), members in together.items():
         cases = members[0].cases
-        pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
-        if pairs.any:
+        pairs = cohort.pairs(cases)
+        if all(of.any for of in pairs):
             groups.append(_Group(fold, cases, pairs, members))
     return groups
 
@@ -123,16 +123,24 @@ def _means(
 
 
 def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[RowPattern, Floats]]:
-    """(draw,) c of every row and pattern of a group.
+    """(draw,) c of every row and pattern of a group; of several rankings the mean.
 
     c is linear in the concordance matrix, so the mean over masks of a pattern is the c of their mean matrix.
     """
     # Matrices are multiplied in chunks that bound the memory, whatever the number of rows.
-    step = max(1, _CHUNK // group.pairs.matrix.size)
+    step = max(1, _CHUNK // max(pairs.matrix.size for pairs in group.pairs))
     for start in range(0, len(group.members), step):
         members = group.members[start : start + step]
-        stack = np.stack([_mean_concordance(group.pairs, part.risk) for part in members])
-        yield from zip((part.line for part in members), weighted_c(group.pairs, stack, weights).T, strict=True)
+        of_rankings = [
+            weighted_c(pairs, np.stack([_mean_concordance(pairs, part.scores[i]) for part in members]), weights)
+            for i, pairs in enumerate(group.pairs)
+        ]
+        yield from zip((part.line for part in members), _mean(of_rankings).T, strict=True)
+
+
+def _mean(of_rankings: Sequence[Floats]) -> Floats:
+    """Their mean; of one ranking it has the same bits."""
+    return of_rankings[0] if len(of_rankings) == 1 else np.asarray(np.mean(of_rankings, axis=0))
 
 
 def _mean_concordance(pairs: Pairs, risk: Floats) -> Floats:

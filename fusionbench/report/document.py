@@ -12,11 +12,12 @@ import pandas as pd
 
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.model import (
+    AUROC,
     C_INDEXES,
     FULL,
-    HARRELL,
     IMPORTED,
     MAX_C_INDEX,
+    RANKINGS,
     ComparisonTable,
     FoldCount,
     MeanKey,
@@ -287,6 +288,11 @@ def _population(table: ComparisonTable) -> str:
     return ", ".join(unique(pd.Series([head.variant for head in table.protocols if head.sd_ddof == 0])))
 
 
+def _ranked(table: ComparisonTable) -> str:
+    """Names of the metrics that have intervals."""
+    return " and ".join(metric for metric in RANKINGS if metric in set(table.rows["metric"]))
+
+
 def _legend(table: ComparisonTable) -> Iterator[str]:
     ddof = {head.sd_ddof: head.variant for head in table.protocols}
     spread = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
@@ -295,7 +301,7 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
         yield "published folds: sd and tests average the repeats of a fold first, and count it once"
     if table.rows["ci_low"].notna().any():
         yield (
-            f"[low, high] of {HARRELL}: 95 % percentile bootstrap, {table.draws:,} draws; "
+            f"[low, high] of {_ranked(table)}: 95 % percentile bootstrap, {table.draws:,} draws; "
             "sampling of test patients, models fixed"
         )
     if len(table.tests):
@@ -309,7 +315,8 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             "tied rows may still differ: the design detects only differences above the smallest detectable one, 2.8 "
             "corrected standard errors"
         )
+    said = "prediction" if AUROC in set(table.rows["metric"]) else "risk"
     yield (
         "n_cases: cases scored in one repeat; prior: cases with none of the row's modalities visible; they get the "
-        "average training risk"
+        f"average training {said}"
     )

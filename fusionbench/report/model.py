@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.results.frames import PLACE, ROW, SIZE_COLUMNS, Frames
+from fusionbench.results.cell_files import is_probability
+from fusionbench.results.frames import LABEL, PLACE, ROW, SIZE_COLUMNS, Frames
 
 RowKey = tuple[str, str, str, str]
 """Key of a table row: dataset, model, modalities, variant."""
@@ -26,14 +27,18 @@ FoldKey = tuple[int, int]
 
 ORACLE = "oracle"
 HARRELL = "harrell_c_index"
+AUROC = "auroc"
+RANKINGS = (HARRELL, AUROC)
+"""Shares of pairs of cases that are ordered rightly, one a kind of endpoint: they have bootstrap intervals and rank."""
 C_INDEXES = (HARRELL, "uno_c_index")
-SHORT_NAMES = {HARRELL: "c-index", "uno_c_index": "Uno's c"}
+SHORT_NAMES = {HARRELL: "c-index", "uno_c_index": "Uno's c", AUROC: "AUROC"}
 """Metric to its name where there is little room."""
 MAX_C_INDEX = 0.97
 """Test c-index above which a model is not believed: no cohort is predicted so well without a leak."""
 IMPORTED = "imported"
 """Policy of the rows whose predictions were brought as a file."""
 FULL = "full"
+RISK = "risk"
 
 TABLE_COLUMNS = (
     *("dataset", "model", "modalities", "protocol", "pattern", "metric", "mean", "sd", "ci_low", "ci_high"),
@@ -52,7 +57,7 @@ PAIR_COLUMNS = (
 _NEEDED = {
     "cells": [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit"],
     "folds": [*ROW, "repeat", "fold", "pattern", "metric", "value", "reason", "n_cases", "n_prior"],
-    "predictions": [*ROW, "repeat", "fold", "pattern", "draw", "case", "risk"],
+    "predictions": [*ROW, "repeat", "fold", "pattern", "draw", "case"],
     "targets": ["dataset", "case", "group", "time", "event"],
     "sizes": SIZE_COLUMNS,
 }
@@ -111,6 +116,17 @@ class CheckedFrames:
         """Which cohort a dataset is, wherever its files lie."""
         return self.identities.get(dataset, dataset)
 
+    def classes(self, dataset: str) -> tuple[str, ...]:
+        """The classes of a dataset's cases, sorted by name; none where its endpoint is survival."""
+        if LABEL not in self.targets.columns:
+            return ()
+        labels = self.targets.loc[self.targets["dataset"] == dataset, LABEL].fillna("").astype(str)
+        return tuple(sorted({*labels} - {""}))
+
+    def ranking(self, dataset: str) -> str:
+        """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""
+        return AUROC if self.classes(dataset) else HARRELL
+
     @classmethod
     def of(
         cls, frames: Frames, directions: Mapping[str, bool | None], identities: Mapping[str, str] = MappingProxyType({})
@@ -125,7 +141,7 @@ class CheckedFrames:
             if absent:
                 raise ResultsError(f"stored {name} have no column {', '.join(absent)}; run the suite again")
         known = set(row_keys(frames.cells))
-        predictions = _compact(frames.predictions[_NEEDED["predictions"]])
+        predictions = _compact(frames.predictions[[*_NEEDED["predictions"], *_said(frames.predictions)]])
         for frame in (frames.folds, predictions):
             unknown_rows = set(row_keys(frame[ROW].drop_duplicates())) - known
             if unknown_rows:
@@ -139,6 +155,18 @@ class CheckedFrames:
         if unplanned:
             raise ResultsError(f"no fold sizes are stored for dataset and variant {' · '.join(min(unplanned))}")
         return cls(cells, folds, predictions, frames.targets, plans, directions, identities)
+
+
+def _said(predictions: pd.DataFrame) -> list[str]:
+    """The columns of what is predicted: the risk, and a probability of each class.
+
+    Raises:
+        ResultsError: there is none.
+    """
+    said = [str(name) for name in predictions.columns if name == RISK or is_probability(str(name))]
+    if not said:
+        raise ResultsError(f"stored predictions have no column {RISK}; run the suite again")
+    return said
 
 
 def _compact(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -191,7 +219,7 @@ class ComparisonTable:
         partly_undefined: the same columns, of means over the defined ones among a pattern's draws.
         progress: dataset to (cells that are there, cells wanted).
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
-        no_interval: dataset to why there are no intervals of Harrell's c.
+        no_interval: dataset to why there are no intervals of Harrell's c or the AUROC.
         draws: of the bootstrap.
     """
 

@@ -14,8 +14,8 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError, did_you_mean
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
 from fusionbench.report.model import (
-    HARRELL,
     PAIR_COLUMNS,
+    RANKINGS,
     CheckedFrames,
     FoldCount,
     FoldKey,
@@ -201,8 +201,8 @@ def _of_pair(
 ) -> Iterator[dict[str, Any]]:
     """Every pattern and metric that both rows have.
 
-    Harrell's c is computed again on the shared patients; other metrics are taken as stored, where both rows have the
-    same patients.
+    Harrell's c and the AUROC are computed again on the shared patients; other metrics are taken as stored, where both
+    rows have the same patients.
 
     Args:
         whole: patterns under which sharing leaves no patient of the common folds out.
@@ -211,7 +211,7 @@ def _of_pair(
     for row, pattern, metric in values:
         if row != a or (b, pattern, metric) not in values:
             continue
-        if metric == HARRELL and (a, pattern) in sample.values:
+        if metric in RANKINGS and (a, pattern) in sample.values:
             both = sample.values[a, pattern], sample.values[b, pattern]
             yield comparison(stored, rows, pattern, metric, both, sample)
         elif pattern in whole:

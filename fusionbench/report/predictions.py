@@ -5,15 +5,20 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from fusionbench.core.endpoints import ClassPrediction
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.model import CheckedFrames, FoldKey, RowKey, row_key
-from fusionbench.results.frames import ROW
+from fusionbench.report.model import RISK, CheckedFrames, FoldKey, RowKey, row_key
+from fusionbench.results.cell_files import probability_column
+from fusionbench.results.frames import LABEL, ROW
+from fusionbench.survival.stats import Pairs, comparable_pairs
 from fusionbench.survival.stats.concordance import Floats, Ints
+from fusionbench.tasks.ranking import class_pairs
 
 RowPattern = tuple[RowKey, str]
 """A table row under one pattern."""
@@ -21,10 +26,12 @@ RowPattern = tuple[RowKey, str]
 
 @dataclass(frozen=True)
 class FollowUp:
-    """Follow-up of a dataset's cases.
+    """Outcomes of a dataset's cases: follow-up, or classes.
 
     Attributes:
-        time, event: (case,) months; bool.
+        time, event: (case,) months; bool. NaN and False where the endpoint has classes.
+        label: (case,) position in `classes`; zeros for survival.
+        classes: names of the classes, sorted; empty for survival.
         patient: (case,) which patient each case is of.
         identity: which cohort it is, wherever its files lie; its patients are resampled by it.
     """
@@ -35,6 +42,14 @@ class FollowUp:
     event: NDArray[np.bool_]
     patient: Ints
     identity: str
+    label: Ints
+    classes: tuple[str, ...] = ()
+
+    def pairs(self, cases: Ints) -> list[Pairs]:
+        """The pairs of each ranking of some cases, by position: one for survival and for two classes."""
+        if self.classes:
+            return class_pairs(self.label[cases], len(self.classes))
+        return [comparable_pairs(self.time[cases], self.event[cases])]
 
 
 @dataclass(frozen=True)
@@ -43,13 +58,14 @@ class FoldPredictions:
 
     Attributes:
         cases: (case,) positions in the cohort, ascending.
-        risk: (draw, case) one line for each mask of the pattern.
+        scores: (ranking, draw, case) what cases are ranked by, one line for each mask of the pattern: the risk, or log
+            odds of classes; as many rankings as `FollowUp.pairs` gives.
     """
 
     line: RowPattern
     fold: FoldKey
     cases: Ints
-    risk: Floats
+    scores: Floats
 
 
 def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
@@ -65,12 +81,16 @@ def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
     if twice.any():
         raise ResultsError(f"dataset {dataset}: target of case {frame.loc[twice, 'case'].iloc[0]!r} is stored twice")
     slides = (stored.cells.loc[stored.cells["dataset"] == dataset, "unit"] == "slide").any()
+    classes = stored.classes(dataset)
+    place = {label: i for i, label in enumerate(classes)}
     patient = frame["group" if slides else "case"].astype(str).to_numpy(dtype=object)
     return FollowUp(
         name=dataset,
         cases=tuple(frame["case"].astype(str)),
-        time=frame["time"].to_numpy(np.float64),
-        event=frame["event"].to_numpy(bool),
+        time=np.full(len(frame), np.nan) if classes else frame["time"].to_numpy(np.float64),
+        event=np.zeros(len(frame), dtype=bool) if classes else _flags(frame["event"]),
+        label=np.array([place[label] for label in frame[LABEL]] if classes else [0] * len(frame), dtype=np.int64),
+        classes=classes,
         patient=np.unique(patient, return_inverse=True)[1].astype(np.int64),
         identity=stored.identity(dataset),
     )
@@ -95,13 +115,27 @@ def fold_predictions(predictions: pd.DataFrame, cohort: FollowUp) -> list[FoldPr
     order = np.lexsort((place, frame["draw"].to_numpy(), number))
     starts = np.flatnonzero(np.diff(number[order], prepend=-1))
     heads = frame[keys].iloc[order[starts]].itertuples(index=False, name=None)
-    risk = frame["risk"].to_numpy(np.float64)
+    scores = _scores(frame, cohort)
     draw = frame["draw"].to_numpy()
     parts = zip(heads, np.split(order, starts[1:]), strict=True)
-    return [_tested(head, place[part], risk[part], draw[part]) for head, part in parts]
+    return [_tested(head, place[part], scores[part], draw[part]) for head, part in parts]
 
 
-def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> FoldPredictions:
+def _scores(frame: pd.DataFrame, cohort: FollowUp) -> Floats:
+    """(row, ranking) what the cases are ranked by."""
+    if not cohort.classes:
+        return frame[[RISK]].to_numpy(np.float64)
+    probability = frame[[probability_column(label) for label in cohort.classes]].to_numpy(np.float64)
+    return ClassPrediction(("",) * len(frame), cohort.classes, probability).scores
+
+
+def _flags(column: pd.Series[Any]) -> NDArray[np.bool_]:
+    """Events as bool; in a file where other datasets of the suite have none, they are text."""
+    texts = {"True": True, "False": False}
+    return np.array([texts.get(value, value) for value in column], dtype=np.bool_)
+
+
+def _tested(head: tuple[object, ...], place: Ints, scores: Floats, draw: Ints) -> FoldPredictions:
     n_draws = 1 + int(np.count_nonzero(np.diff(draw)))
     row, pattern, repeat, fold = row_key(map(str, head[:4])), str(head[4]), int(str(head[5])), int(str(head[6]))
     where = f"predictions of {' '.join(row)}, pattern {pattern}, repeat {repeat}, fold {fold}"
@@ -110,9 +144,10 @@ def _tested(head: tuple[object, ...], place: Ints, risk: Floats, draw: Ints) -> 
     cases = place[: len(place) // n_draws]
     if (np.diff(cases) <= 0).any():
         raise ResultsError(f"{where}: a case is there twice")
-    if not np.isfinite(risk).all():
-        raise ResultsError(f"{where}: a risk is NaN or infinite")
-    return FoldPredictions((row, pattern), (repeat, fold), cases, risk.reshape(n_draws, -1))
+    if not np.isfinite(scores).all():
+        raise ResultsError(f"{where}: a risk or probability is NaN or infinite")
+    by_draw = np.moveaxis(scores.reshape(n_draws, len(cases), -1), -1, 0)
+    return FoldPredictions((row, pattern), (repeat, fold), cases, by_draw)
 
 
 def blocks(parts: Iterable[FoldPredictions], variants: Sequence[str]) -> dict[str, int]:
@@ -149,4 +184,4 @@ def shared_cases(one: Sequence[FoldPredictions], other: Sequence[FoldPredictions
 
 def _restrict(part: FoldPredictions, cases: Ints) -> FoldPredictions:
     keep = np.isin(part.cases, cases, assume_unique=True)
-    return replace(part, cases=part.cases[keep], risk=part.risk[:, keep])
+    return replace(part, cases=part.cases[keep], scores=part.scores[..., keep])

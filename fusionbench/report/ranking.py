@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
-from fusionbench.report.model import HARRELL, CheckedFrames, MeanKey, RowKey, is_oracle, unique
+from fusionbench.report.model import RANKINGS, CheckedFrames, MeanKey, RowKey, is_oracle, unique
 from fusionbench.report.paired import FoldValues, adjusted, comparison, fold_mean
 from fusionbench.report.predictions import blocks, fold_predictions, follow_up_of
 from fusionbench.survival.stats import best_position
@@ -38,7 +38,7 @@ class Ranking:
 
 
 def primary_metric(directions: Mapping[str, bool | None], scored: Container[str]) -> str | None:
-    """The metric by which rows are sorted: Harrell's c, or the suite's first metric that has a direction.
+    """The metric by which rows are sorted: Harrell's c or the AUROC, else the first metric that has a direction.
 
     Args:
         directions: metric to higher_is_better, in the suite's order.
@@ -48,7 +48,7 @@ def primary_metric(directions: Mapping[str, bool | None], scored: Container[str]
         None where no metric that has a direction is scored.
     """
     ranked = [name for name, higher in directions.items() if higher is not None and name in scored]
-    return HARRELL if HARRELL in ranked else next(iter(ranked), None)
+    return next((name for name in ranked if name in RANKINGS), next(iter(ranked), None))
 
 
 def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:
@@ -106,7 +106,7 @@ def _rank_family(
         return
     best = complete[position]
     others = [row for row in rows if row != best]
-    sample = draws_by_variant[best[0], best[3]][1] if metric == HARRELL else None
+    sample = draws_by_variant[best[0], best[3]][1] if metric in RANKINGS else None
     lines = {row: comparison(stored, (best, row), pattern, metric, (folds[best], folds[row]), sample) for row in others}
     # Holm over the comparisons of complete rows with the best one: these are all that the table decides.
     ranked = [row for row in others if row in complete]

@@ -11,7 +11,7 @@ import pandas as pd
 from fusionbench.report.incomplete import incomplete_means
 from fusionbench.report.model import (
     FULL,
-    HARRELL,
+    RANKINGS,
     TABLE_COLUMNS,
     CheckedFrames,
     ComparisonTable,
@@ -143,7 +143,7 @@ def _numbers(of: Mapping[FoldKey, float], plan: FoldPlan) -> dict[str, Any]:
 
 def _interval(variants: BlockDraws, place: MeanKey) -> dict[str, float]:
     row, pattern, metric = place
-    draws = variants[row[0], row[3]][1].draws.get((row, pattern)) if metric == HARRELL else None
+    draws = variants[row[0], row[3]][1].draws.get((row, pattern)) if metric in RANKINGS else None
     low, high = (math.nan, math.nan) if draws is None else percentile_interval(draws)
     return {"ci_low": low, "ci_high": high}
 

@@ -99,6 +99,11 @@ def probability_column(label: str) -> str:
     return f"P({label})"
 
 
+def is_probability(column: str) -> bool:
+    """Whether a column holds the probability of a class."""
+    return column.startswith("P(") and column.endswith(")")
+
+
 def prediction_columns(predictions: Sequence[Prediction]) -> tuple[dict[str, Any], list[float]]:
     """Columns of what is predicted, one row a case, and the times of S: the risk and S, or a probability a class."""
     import numpy as np

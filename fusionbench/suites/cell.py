@@ -69,7 +69,7 @@ class Cell:
     members: tuple[tuple[Member, str], ...] = ()
     tuned: tuple[tuple[str, Any], ...] = ()
     masked_over: tuple[str, ...] = ()
-    task: Task = Task()
+    task: Task = field(default_factory=Task)
     skip: str = ""
     listed: bool = True
     key: str = ""

@@ -11,7 +11,7 @@ from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFi
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, GREY, Style
 from fusionbench.report.findings.estimates import Estimate, RowMean, row_means
-from fusionbench.report.model import FULL, HARRELL, configuration_of, is_oracle, row_keys
+from fusionbench.report.model import FULL, RANKINGS, configuration_of, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 
 TITLE = "c-index by cohort and model"
@@ -45,7 +45,7 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
 
 def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
     rows = analysis.table.rows
-    chosen = rows[(rows["tie_group"] == TIED) & (rows["pattern"] == FULL) & (rows["metric"] == HARRELL)]
+    chosen = rows[(rows["tie_group"] == TIED) & (rows["pattern"] == FULL) & rows["metric"].isin(RANKINGS)]
     return set(row_keys(chosen))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from fusionbench.report.analysis import Analysis
-from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, configuration_of, is_oracle
+from fusionbench.report.model import FULL, Configuration, RowKey, configuration_of, is_oracle
 
 SHARED = 0.1
 """Share of the smaller dataset's patients from which on two datasets are one cohort."""
@@ -37,7 +37,7 @@ class CohortRows:
 
 def cohort_rows(analysis: Analysis) -> CohortRows:
     """The rows with a c on every planned fold, without the oracle baseline, by configuration and cohort."""
-    scored = [row for (row, *of), values in analysis.values.items() if values and of == [FULL, HARRELL]]
+    scored = [row for (row, *of), values in analysis.values.items() if values and of == [FULL, analysis.ranking]]
     complete = [row for row in scored if not is_oracle(row[1]) and analysis.lacking(row) is None]
     kept, twice = _counted_once(analysis.stored.targets, complete)
     rows: dict[Configuration, dict[str, RowKey]] = {}

@@ -22,7 +22,7 @@ from fusionbench.report.findings.select_rows import (
 from fusionbench.report.findings.visible_cases import modalities_of_cases
 from fusionbench.report.model import FULL, FoldKey, RowKey
 from fusionbench.report.predictions import FoldPredictions, FollowUp, fold_predictions, follow_up_of
-from fusionbench.survival.stats import comparable_pairs, concordant_pairs, fold_shares
+from fusionbench.survival.stats import Pairs, concordant_pairs, fold_shares
 from fusionbench.survival.stats.concordance import Floats
 
 _TEXT = (
@@ -149,10 +149,24 @@ def _right(kinds: Floats, right: Floats) -> tuple[float, float, float]:
 def _fold(cohort: FollowUp, keep: Bools, parts: Sequence[FoldPredictions]) -> tuple[Floats, Floats] | None:
     """((kind,) shares of pairs, (third, kind) of those that a third ranks right) of one fold."""
     cases = np.array([i for i in parts[0].cases if keep[i]], dtype=np.int64)
-    pairs = comparable_pairs(cohort.time[cases], cohort.event[cases])
-    if not pairs.any:
+    rankings = [
+        _of_pairs(pairs, [part.scores[i, 0][np.isin(part.cases, cases)] for part in parts])
+        for i, pairs in enumerate(cohort.pairs(cases))
+        if pairs.any
+    ]
+    if not rankings:
         return None
-    first, second, *thirds = (concordant_pairs(pairs, part.risk[0][np.isin(part.cases, cases)]) for part in parts)
+    return _mean([kinds for kinds, _ in rankings]), _mean([right for _, right in rankings])
+
+
+def _mean(arrays: Sequence[Floats]) -> Floats:
+    """Over the rankings; of one it has the same bits."""
+    return arrays[0] if len(arrays) == 1 else np.asarray(np.mean(arrays, axis=0))
+
+
+def _of_pairs(pairs: Pairs, scores: Sequence[Floats]) -> tuple[Floats, Floats]:
+    """The same of one ranking; `scores`: (case,) of each row."""
+    first, second, *thirds = (concordant_pairs(pairs, of) for of in scores)
     # Matrices over (earlier, later) hold 1 = right, 0.5 = tied risk, 0 = wrong on comparable pairs, 0 elsewhere; their
     # elementwise products count pairs that two rows rank right (or wrong) at once.
     wrong = [pairs.matrix - of for of in (first, second)]

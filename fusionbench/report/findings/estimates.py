@@ -15,7 +15,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.bootstrap import BootstrapDraws
 from fusionbench.report.document import Entry
-from fusionbench.report.model import FULL, HARRELL, FoldCount, FoldKey, RowKey, row_key
+from fusionbench.report.model import FULL, RANKINGS, FoldCount, FoldKey, RowKey, row_key
 from fusionbench.report.paired import fold_mean
 from fusionbench.report.predictions import RowPattern
 from fusionbench.results.frames import ROW
@@ -124,21 +124,22 @@ class RowMean:
         return f"{self.mean:.3f}{spread}{interval}{part}"
 
 
-def row_means(analysis: Analysis, pattern: str = FULL, metric: str = HARRELL) -> list[RowMean]:
-    """Every row that has a mean of this pattern and metric, in the table's order."""
+def row_means(analysis: Analysis, pattern: str = FULL, metric: str | None = None) -> list[RowMean]:
+    """Every row that has a mean of this pattern and metric, in the table's order; None: Harrell's c or the AUROC."""
     rows = analysis.table.rows
-    chosen = rows[(rows["pattern"] == pattern) & (rows["metric"] == metric) & rows["mean"].notna()]
+    wanted = rows["metric"].isin(RANKINGS) if metric is None else rows["metric"] == metric
+    chosen = rows[(rows["pattern"] == pattern) & wanted & rows["mean"].notna()]
     made = []
     for line in chosen.to_dict("records"):
-        row = row_key(line[name] for name in ROW)
+        row, scored = row_key(line[name] for name in ROW), str(line["metric"])
         block, sample = analysis.bootstraps[row[0], row[3]]
-        draws = sample.draws.get((row, pattern)) if metric == HARRELL else None
+        draws = sample.draws.get((row, pattern)) if scored in RANKINGS else None
         mean, sd, low, high = (float(line[name]) for name in ("mean", "sd", "ci_low", "ci_high"))
-        folds = analysis.values[row, pattern, metric]
-        wanted = len(analysis.stored.plans[row[0], row[3]].test_to_train)
-        complete = analysis.lacking(row, pattern, metric) is None
+        folds = analysis.values[row, pattern, scored]
+        planned = len(analysis.stored.plans[row[0], row[3]].test_to_train)
+        complete = analysis.lacking(row, pattern, scored) is None
         identity = analysis.stored.identity(row[0])
-        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), wanted, complete, identity))
+        made.append(RowMean(row, mean, sd, low, high, block, draws, folds, len(folds), planned, complete, identity))
     return made
 
 
@@ -170,7 +171,7 @@ def bootstrap_of(analysis: Analysis, row: RowKey) -> BootstrapDraws:
 
 def fold_c(analysis: Analysis, line: RowPattern) -> Mapping[FoldKey, float]:
     """Fold to c, as it was scored."""
-    return analysis.values.get((line[0], line[1], HARRELL), {})
+    return analysis.values.get((line[0], line[1], analysis.stored.ranking(line[0][0])), {})
 
 
 def c_draws(analysis: Analysis, line: RowPattern) -> Floats | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.select_rows import BEST_UNIMODAL, XOR, is_model
-from fusionbench.report.model import FULL, HARRELL, RowKey, is_oracle, unique
+from fusionbench.report.model import FULL, RANKINGS, RowKey, is_oracle, unique
 from fusionbench.report.paired import adjusted, comparison, fold_mean
 from fusionbench.report.ranking import ALPHA, primary_metric
 from fusionbench.report.verdict import Candidate, Evidence, Fall, Verdict, verdict
@@ -26,7 +26,8 @@ def verdicts(analysis: Analysis, dataset: str, leaks: int = 0) -> dict[str, Verd
     Args:
         leaks: warnings about the cohort that are signs of leakage.
     """
-    scored = {metric for (_, pattern, metric), of in analysis.values.items() if of and pattern == FULL}
+    values = analysis.values.items()
+    scored = {metric for (row, pattern, metric), of in values if of and pattern == FULL and row[0] == dataset}
     metric = primary_metric(analysis.stored.directions, scored)
     cells = analysis.stored.cells
     variants = unique(cells.loc[cells["dataset"] == dataset, "variant"])
@@ -94,7 +95,7 @@ class _Rows:
 
     def _candidate(self, row: RowKey, pattern: str = FULL) -> Candidate:
         draws = None
-        if self.metric == HARRELL:
+        if self.metric in RANKINGS:
             draws = self.analysis.bootstraps[row[0], row[3]][1].draws.get((row, pattern))
         interval = (math.nan, math.nan) if draws is None else percentile_interval(draws)
         return Candidate(_name(row), self._mean(row, pattern), *interval)

@@ -31,7 +31,7 @@ from fusionbench.report.findings.select_rows import (
     unimodal_rows,
     without_folds,
 )
-from fusionbench.report.model import FULL, HARRELL, RowKey, unique
+from fusionbench.report.model import FULL, RowKey, unique
 from fusionbench.report.paired import adjusted, comparison, fold_mean
 from fusionbench.suites.lock import leaks_of
 
@@ -97,9 +97,10 @@ def _helped(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Sectio
 
 def _tests(analysis: Analysis, references: Mapping[RowKey, RowKey]) -> dict[RowKey, dict[str, Any]]:
     """Each row's comparison with its reference, adjusted over the rows that lack no folds."""
+    stored = analysis.stored
     values = {row: fold_c(analysis, (row, FULL)) for pair in references.items() for row in pair}
     lines = {
-        row: comparison(analysis.stored, (row, other), FULL, HARRELL, (values[row], values[other]), None)
+        row: comparison(stored, (row, other), FULL, stored.ranking(row[0]), (values[row], values[other]), None)
         for row, other in references.items()
     }
     complete = complete_rows(analysis, references)

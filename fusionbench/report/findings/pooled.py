@@ -13,7 +13,7 @@ from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings.cohorts import CohortRows, cohort_rows, model_name
-from fusionbench.report.model import FULL, HARRELL, Configuration, RowKey, is_oracle
+from fusionbench.report.model import FULL, Configuration, RowKey, is_oracle
 from fusionbench.report.paired import comparison, fold_mean
 from fusionbench.survival.stats import RandomEffects, RankTest, holm, random_effects, rank_test
 
@@ -106,7 +106,7 @@ def _notes(
     yield from found.twice
     yield from (f"options by cohort: {text}" for config, text in found.options.items() if config in everywhere)
     incomplete = analysis.table.incomplete.items()
-    lacking = {row: n for (row, *of), n in incomplete if of == [FULL, HARRELL] and row[3] == variant}
+    lacking = {row: n for (row, *of), n in incomplete if of == [FULL, analysis.ranking] and row[3] == variant}
     left_out = [f"{row[1]} on {row[2]}, {row[0]} ({n})" for row, n in lacking.items() if not is_oracle(row[1])]
     if left_out:
         yield f"left out, for lack of folds: {'; '.join(left_out)}"
@@ -136,7 +136,7 @@ def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
 
 
 def _mean(analysis: Analysis, row: RowKey) -> float:
-    return fold_mean(analysis.values[row, FULL, HARRELL])
+    return fold_mean(analysis.values[row, FULL, analysis.ranking])
 
 
 def _pooled(together: PooledCohorts) -> Section:
@@ -165,8 +165,8 @@ def _effect(analysis: Analysis, leader: Mapping[str, RowKey], rows: Mapping[str,
 
 
 def _difference(analysis: Analysis, one: RowKey, other: RowKey) -> dict[str, Any]:
-    values = (analysis.values[one, FULL, HARRELL], analysis.values[other, FULL, HARRELL])
-    return comparison(analysis.stored, (one, other), FULL, HARRELL, values, None)
+    values = tuple(analysis.values[row, FULL, analysis.ranking] for row in (one, other))
+    return comparison(analysis.stored, (one, other), FULL, analysis.ranking, (values[0], values[1]), None)
 
 
 def _line(config: Configuration, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:

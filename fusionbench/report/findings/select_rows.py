@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import RowMean, fold_c
-from fusionbench.report.model import FULL, HARRELL, RowKey, is_oracle
+from fusionbench.report.model import FULL, RANKINGS, RowKey, is_oracle
 from fusionbench.suites.suite import BASE
 
 BEST_UNIMODAL = "best-unimodal"
@@ -16,7 +16,7 @@ XOR = "xor-unimodal"
 
 def scored_rows(analysis: Analysis, dataset: str) -> list[RowKey]:
     """The dataset's rows that have a c under the pattern `full`, without the oracle baseline."""
-    scored = dict.fromkeys(row for (row, pattern, metric), of in analysis.values.items() if of and metric == HARRELL)
+    scored = dict.fromkeys(row for (row, pattern, metric), of in analysis.values.items() if of and metric in RANKINGS)
     return [row for row in scored if row[0] == dataset and not is_oracle(row[1]) and fold_c(analysis, (row, FULL))]
 
 
@@ -62,7 +62,7 @@ def row_of_model(rows: Sequence[RowKey], row: RowKey, name: str) -> RowKey | Non
 def patterns_of(analysis: Analysis, rows: Sequence[RowKey], kind: str) -> list[str]:
     """The patterns of a kind (`rate`, `only`) that some of the rows were tested under, in the order of the suite."""
     wanted = set(rows)
-    found = (p for row, p, metric in analysis.values if row in wanted and metric == HARRELL)
+    found = (p for row, p, metric in analysis.values if row in wanted and metric in RANKINGS)
     return list(dict.fromkeys(p for p in found if p.partition(":")[0] == kind))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,9 @@ from fusionbench.data.inspection.summary import median_follow_up
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.evidence import verdicts
 from fusionbench.report.model import unique
-from fusionbench.suites.lock import leaks_of
+from fusionbench.report.predictions import follow_up_of
+from fusionbench.results.frames import LABEL
+from fusionbench.suites.lock import classes_of, leaks_of
 
 SUMMARY = "summary.json"
 """Ending of the file beside a table: `table.summary.json`."""
@@ -40,9 +42,10 @@ class CohortSummary:
     Attributes:
         dataset: as the suite writes it.
         title: the dataset's own; empty where it was not stored.
-        cases, events: of the cohort; cases are slides where a slide is the unit.
+        cases, events: of the cohort; cases are slides where a slide is the unit. No events where it has classes.
         median_follow_up: in months, by the reverse Kaplan-Meier estimator; None where it is not reached.
         modalities: name to how many cases have it; empty where that was not stored.
+        classes: class to how many cases are of it; empty for survival.
     """
 
     dataset: str
@@ -52,6 +55,12 @@ class CohortSummary:
     median_follow_up: float | None
     modalities: Mapping[str, int]
     verdicts: tuple[VariantVerdict, ...]
+    classes: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def outcomes(self) -> str:
+        """How many cases had which outcome: `51 events`, or `81 no, 66 yes`."""
+        return ", ".join(f"{n} {name}" for name, n in self.classes.items()) or f"{self.events} events"
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -67,13 +76,14 @@ def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSum
         known = lock["datasets"].get(dataset, {})
         leaks = len(leaks_of(lock).get(dataset, ()))
         of = targets[targets["dataset"] == dataset]
-        time, event = of["time"].to_numpy(dtype=float), of["event"].to_numpy(dtype=bool)
+        cohort, names = follow_up_of(analysis.stored, dataset), classes_of(lock, dataset)
         yield CohortSummary(
             dataset=dataset,
             title=str(known.get("title", "")),
             cases=len(of),
-            events=int(event.sum()),
-            median_follow_up=median_follow_up(time, event) if len(of) else None,
+            events=int(cohort.event.sum()),
+            median_follow_up=median_follow_up(cohort.time, cohort.event) if len(of) and not names else None,
+            classes={name: int((of[LABEL] == name).sum()) for name in names},
             modalities=dict(known.get("modalities", {})),
             verdicts=tuple(
                 VariantVerdict(variant, str(v.outcome), v.answer, v.text)
@@ -84,7 +94,8 @@ def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSum
 
 def summary_json(cohorts: Iterable[CohortSummary]) -> str:
     """The content of the summary file."""
-    return json.dumps([asdict(cohort) for cohort in cohorts], indent=1, allow_nan=False) + "\n"
+    written = ({k: v for k, v in asdict(cohort).items() if k != "classes" or v} for cohort in cohorts)
+    return json.dumps(list(written), indent=1, allow_nan=False) + "\n"
 
 
 def stored_summary(folder: Path) -> Sequence[CohortSummary]:

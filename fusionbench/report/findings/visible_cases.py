@@ -127,7 +127,7 @@ def _restricted(parts: Sequence[FoldPredictions], having: Sequence[frozenset[str
 
 
 def _only(part: FoldPredictions, keep: NDArray[np.bool_], line: RowPattern) -> FoldPredictions:
-    return replace(part, line=line, cases=part.cases[keep], risk=part.risk[:, keep])
+    return replace(part, line=line, cases=part.cases[keep], scores=part.scores[..., keep])
 
 
 def visible_modalities(pattern: str, names: Sequence[str]) -> frozenset[str]:

@@ -74,8 +74,9 @@ def _facts(analysis: Analysis, cohort: CohortSummary) -> str:
     """Dataset, cases, events, follow-up, and how many cases have each modality."""
     slides = (analysis.stored.cells.loc[analysis.stored.cells["dataset"] == cohort.dataset, "unit"] == "slide").any()
     follow_up = cohort.median_follow_up
-    known = "median follow-up not reached" if follow_up is None else f"median follow-up {follow_up:.0f} months"
-    facts = f"{cohort.cases} {'slides' if slides else 'patients'}, {cohort.events} events, {known}."
+    known = ", median follow-up not reached" if follow_up is None else f", median follow-up {follow_up:.0f} months"
+    known = "" if cohort.classes else known
+    facts = f"{cohort.cases} {'slides' if slides else 'patients'}, {cohort.outcomes}{known}."
     having = ", ".join(f"{name} {n}" for name, n in cohort.modalities.items())
     return f"{facts} With {having}." if having else facts
 

@@ -11,7 +11,7 @@ import pandas as pd
 
 from fusionbench.report.document import Entry, entries
 from fusionbench.report.html.page import CONTENTS, escaped, heading, page, paragraph, table
-from fusionbench.report.model import FULL, HARRELL, is_oracle
+from fusionbench.report.model import FULL, RANKINGS, is_oracle
 from fusionbench.suites.lock import read_lock
 from fusionbench.suites.suite import BASE
 
@@ -45,7 +45,7 @@ def _suite(folder: Path, reason: str) -> Iterator[str]:
 
 def _best(rows: pd.DataFrame) -> Iterator[tuple[Entry, ...]]:
     rows = rows.assign(mean=pd.to_numeric(rows["mean"], errors="coerce"))
-    chosen = rows[(rows["metric"] == HARRELL) & (rows["pattern"] == FULL) & rows["mean"].notna()]
+    chosen = rows[rows["metric"].isin(RANKINGS) & (rows["pattern"] == FULL) & rows["mean"].notna()]
     chosen = chosen[~chosen["model"].map(is_oracle)]
     for dataset, part in chosen.groupby("dataset", sort=False):
         best: dict[Any, Any] = part.nlargest(1, "mean").to_dict("records")[0]

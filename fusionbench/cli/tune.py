@@ -42,8 +42,9 @@ def tune(
     trials: Annotated[int, typer.Option(min=1, help="Trials of each search, those of earlier runs included.")] = 50,
     inner_folds: Annotated[int, typer.Option(min=2, help="Folds within each fold's training cases.")] = 3,
     objective: Annotated[
-        str, typer.Option(help="A metric on the inner folds, or `nll`: the validation loss.")
-    ] = "harrell_c_index",
+        str | None,
+        typer.Option(help="A metric on the inner folds, or `nll`: the validation loss; default: the c-index or AUROC."),
+    ] = None,
     space: Annotated[
         str | None, typer.Option(help="A search space: a file, or healnet-paper; default: the model's own.")
     ] = None,

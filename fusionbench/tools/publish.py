@@ -162,13 +162,14 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
 
     Under the pattern `full`, risks stay as they are, and S is kept to three decimals in the first repeat. Under the
     others, where masks and draws make many rows, a risk becomes its rank (1 = lowest) among the test cases of its fold,
-    pattern and draw, and S is left out.
+    pattern and draw, and S is left out. Probabilities of classes stay as they are.
     """
     full = frame["pattern"] == "full"
     survival = _curves(frame.columns)
     within = frame.groupby([*PLACE, "pattern", "draw"], observed=True, sort=False)
     small = frame.copy()
-    small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
+    if "risk" in frame.columns:
+        small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
     small[survival] = frame[survival].astype("float32").round(3).where(full & (frame["repeat"] == 0))
     return small
 

@@ -13,11 +13,17 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, JoinedPredictions, best_rows, joined_predictions, risk_quarters
+from fusionbench.report.figures.predictions import (
+    MOST,
+    JoinedPredictions,
+    best_rows,
+    joined_predictions,
+    risk_quarters,
+    with_follow_up,
+)
 from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, DASHED, GREY
 from fusionbench.report.findings.estimates import Estimate
-from fusionbench.report.model import unique
 
 TITLE = "Calibration"
 HORIZONS = (60.0, 36.0, 12.0)
@@ -52,7 +58,7 @@ def points(of: JoinedPredictions, months: float) -> list[tuple[float, Estimate]]
 
 def calibration(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort."""
-    datasets = unique(analysis.stored.cells["dataset"])
+    datasets = with_follow_up(analysis)
     for i, dataset in enumerate(datasets):
         title = f"{TITLE}: {dataset}"
         rows = [m.row for m in best_rows(analysis, dataset, most=len(analysis.table.rows))]

@@ -16,10 +16,16 @@ from fusionbench.core.errors import UndefinedMetric
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
-from fusionbench.report.figures.predictions import MOST, Floats, JoinedPredictions, best_rows, joined_predictions
+from fusionbench.report.figures.predictions import (
+    MOST,
+    Floats,
+    JoinedPredictions,
+    best_rows,
+    joined_predictions,
+    with_follow_up,
+)
 from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, SIZE, Style, legend_handle
-from fusionbench.report.model import unique
 from fusionbench.survival.stats import log_rank_p, risk_groups
 
 TITLE = "Survival by predicted risk"
@@ -91,7 +97,7 @@ def _range(numbers: Sequence[float]) -> str:
 
 def survival(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort."""
-    datasets = unique(analysis.stored.cells["dataset"])
+    datasets = with_follow_up(analysis)
     for i, dataset in enumerate(datasets):
         rows = [m.row for m in best_rows(analysis, dataset)]
         found = joined_predictions(analysis, dataset, rows)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import RowMean, row_means
-from fusionbench.report.model import FULL, RowKey, is_oracle, row_key
+from fusionbench.report.model import FULL, RowKey, is_oracle, row_key, unique
 from fusionbench.results.frames import ROW
 
 Floats = NDArray[np.float64]
@@ -37,6 +37,11 @@ class JoinedPredictions:
     risk: Floats
     fold: NDArray[np.int64]
     survival: dict[float, Floats]
+
+
+def with_follow_up(analysis: Analysis) -> list[str]:
+    """The datasets whose endpoint is survival; figures of curves are about these alone."""
+    return [dataset for dataset in unique(analysis.stored.cells["dataset"]) if not analysis.stored.classes(dataset)]
 
 
 def best_rows(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:

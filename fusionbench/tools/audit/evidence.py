@@ -29,7 +29,7 @@ class Written:
         tested: (pattern, draw) to the sorted ids predicted as test cases.
         split, masks: hashes of what it was given; empty where it recorded none.
         hidden: (pattern, draw, share of modalities hidden) of every mask laid over its test fold.
-        distinct: different risks on the test fold under the pattern `full`.
+        distinct: different risks, or log odds of a class, on the test fold under the pattern `full`.
         saturated: every S there is 0 or 1, as a clamped loss no longer tells apart; False where there is no S.
         kept_epoch: whose weights were kept; None for what the training loop did not train.
         best_epoch: the first epoch with the lowest validation loss; None where none is defined.
@@ -63,7 +63,7 @@ class Written:
             split=given.get("split", ""),
             masks=given.get("masks", ""),
             hidden=tuple((p["pattern"], p["draw"], p["realised"]) for p in record["patterns"] if p["split"] == "test"),
-            distinct=distinct_risks(test.loc[test["pattern"] == "full", "risk"].to_numpy()),
+            distinct=_distinct(result),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
             best_epoch=_lowest(result.history) if fit.get("best_epoch") is not None else None,
@@ -73,6 +73,12 @@ class Written:
     def condition(self) -> str:
         """Dataset and variant; declared deviations are counted for each."""
         return f"{self.cell.dataset} ({self.cell.variant})"
+
+
+def _distinct(result: CellResult) -> int:
+    """How many different scores cases are ranked by; of several rankings the fewest."""
+    made = next(p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
+    return min(map(distinct_risks, made.scores.T))
 
 
 def _saturated(tested: pd.DataFrame, clamp: float) -> bool:

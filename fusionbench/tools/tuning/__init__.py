@@ -28,7 +28,7 @@ from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, canonical
 from fusionbench.suites.tuned_options import Study, TuningRecord
-from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
+from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds, objective_of
 from fusionbench.tools.tuning.journal import JOURNAL, repair
 from fusionbench.tools.tuning.output import earlier, paths, write
 from fusionbench.tools.tuning.space import default_point, space_of
@@ -41,14 +41,14 @@ class TuneOptions:
 
     Attributes:
         models: of the suite; a name without brackets is all of that name.
-        objective: a metric on the inner folds' held-out parts, or `nll`.
+        objective: a metric on the inner folds' held-out parts, or `nll`; None = the primary metric of the endpoint.
         space: a file or the name of a shipped one; None = what each model declares.
     """
 
     models: tuple[str, ...]
     trials: int = 50
     inner_folds: int = 3
-    objective: str = "harrell_c_index"
+    objective: str | None = None
     space: str | None = None
 
 
@@ -90,8 +90,8 @@ def tune(
         FusionBenchError: no trial of a study was completed.
     """
     load_optuna()
-    objective = Objective.named(options.objective, resources.registry)
     cells = list(_searched(plan, options))
+    objective = objective_of(options.objective, cells, resources.registry)
     spaces = {
         model: space_of(model, resources.registry, options.space) for model in dict.fromkeys(c.model for c in cells)
     }
@@ -101,7 +101,7 @@ def tune(
     record = TuningRecord(
         suite=plan.suite.name,
         command=command,
-        objective=options.objective,
+        objective=objective.name,
         trials=options.trials,
         inner_folds=options.inner_folds,
         seed=plan.suite.seed,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold
 from fusionbench.data import splits
 from fusionbench.suites.cell import Cell
+from fusionbench.tasks import task_kind
 
 NLL = "nll"
 """Objective: the best validation loss of the training loop."""
@@ -53,6 +54,26 @@ class Objective:
             return float(loss) if loss is not None else f"no validation loss, which objective {NLL!r} needs"
         score = next(s for s in result.scores if s.metric == self.name and s.pattern == "full")
         return score.value if math.isfinite(score.value) else f"{self.name} is undefined: {score.reason}"
+
+
+def objective_of(name: str | None, cells: Sequence[Cell], registry: Registry) -> Objective:
+    """The objective of all searches.
+
+    Raises:
+        SuiteError: it does not score the endpoint of a dataset; or none is named and the endpoints are of two kinds.
+    """
+    kinds = {cell.dataset: task_kind(cell.task.kind) for cell in cells}
+    usual = sorted({kind.primary_metric for kind in kinds.values()})
+    if name is None and len(usual) > 1:
+        raise SuiteError(f"the datasets have endpoints of two kinds: name one with --dataset, or --objective {NLL}")
+    objective = Objective.named(name or usual[0], registry)
+    for dataset, kind in kinds.items():
+        if objective.name != NLL and kind.name not in registry.metric(objective.name).tasks:
+            raise SuiteError(
+                f"objective {objective.name!r} does not score the {kind.name} endpoint of {dataset}: "
+                f"leave --objective out, or choose {kind.primary_metric!r}"
+            )
+    return objective
 
 
 def inner_folds(cell: Cell, cases: Mapping[str, Case], n: int) -> list[Fold]:

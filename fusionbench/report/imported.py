@@ -13,12 +13,14 @@ import pandas as pd
 from fusionbench.core.errors import DataError, ResultsError, did_you_mean, file_problem
 from fusionbench.core.file_names import filename
 from fusionbench.report.model import IMPORTED
-from fusionbench.results.frames import CELL_COLUMNS, PLACE, ROW, Frames
+from fusionbench.results.cell_files import is_probability, probability_column
+from fusionbench.results.frames import CELL_COLUMNS, LABEL, PLACE, ROW, Frames
 
 if TYPE_CHECKING:
     from fusionbench.results.store import Store
 
-NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case", "risk"]
+NEEDED = ["dataset", "model", "modalities", "repeat", "fold", "case"]
+RISK = "risk"
 OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
 COHORT = ["dataset", "variant"]
 FOLD = [*COHORT, "repeat", "fold"]
@@ -29,27 +31,40 @@ def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
     """A predictions file (CSV or parquet) against a suite's folds.
 
     Columns: dataset, model, modalities, repeat, fold, case, risk (higher = earlier event); variant, pattern and draw
-    where they are not base, full and 0; and S_<month> on the dataset's grid, or none.
+    where they are not base, full and 0; and S_<month> on the dataset's grid, or none. Where the dataset's endpoint has
+    classes, the probability of each, `P(<class>)`, in the place of the risk.
 
     Raises:
         DataError: naming the file, what was seen and what to do: columns, an unknown dataset, variant or fold, unknown,
             duplicate or absent cases of a fold, risks or curves that are no such numbers, or a row the suite has.
     """
     table = _read(path)
-    absent = [name for name in NEEDED if name not in table.columns]
+    said = _said(table, frames)
+    needed = [*NEEDED, *said]
+    absent = [name for name in needed if name not in table.columns]
     if absent:
-        raise DataError(f"{path}: no column {', '.join(absent)}; needed are {', '.join(NEEDED)}")
-    strange = [c for c in table.columns if c not in (*NEEDED, *OPTIONAL) and not _is_month(c)]
+        raise DataError(f"{path}: no column {', '.join(absent)}; needed are {', '.join(needed)}")
+    curves = RISK in said
+    strange = [c for c in table.columns if c not in (*needed, *OPTIONAL) and not (curves and _is_month(c))]
     if strange:
-        raise DataError(
-            f"{path}: unknown column {strange[0]!r}; known are {', '.join([*NEEDED, *OPTIONAL])}, S_<month>"
-        )
+        known = ", ".join([*needed, *OPTIONAL, *(["S_<month>"] if curves else [])])
+        raise DataError(f"{path}: unknown column {strange[0]!r}; known are {known}")
     absent_ones = [name for name in OPTIONAL if name not in table.columns]
     table = table.assign(**{name: np.full(len(table), OPTIONAL[name], dtype=object) for name in absent_ones})
     table = _typed(path, table)
-    for problem in chain(_numbers(table), _places(table, frames), _cases(table, frames)):
+    numbers = _numbers(table) if curves else _probabilities(table, said)
+    for problem in chain(numbers, _places(table, frames), _cases(table, frames)):
         raise DataError(f"{path}: {problem}")  # the first: each rests on those before
     return table
+
+
+def _said(table: pd.DataFrame, frames: Frames) -> list[str]:
+    """The columns of what is predicted: the risk, or the probability of each class of the file's datasets."""
+    if LABEL not in frames.targets.columns or "dataset" not in table.columns:
+        return [RISK]
+    of = frames.targets[frames.targets["dataset"].isin(set(table["dataset"]))]
+    classes = sorted(set(of[LABEL].fillna("").astype(str)) - {""})
+    return [probability_column(label) for label in classes] or [RISK]
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -66,7 +81,8 @@ def _is_month(name: str) -> bool:
 
 
 def _typed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
-    numbers = ["repeat", "fold", "draw", "risk", *(c for c in table.columns if _is_month(c))]
+    numbers = ["repeat", "fold", "draw"]
+    numbers += [c for c in table.columns if c == RISK or is_probability(c) or _is_month(c)]
     for name in numbers:
         values = pd.to_numeric(table[name], errors="coerce")
         bad = values.isna() & table[name].notna()
@@ -83,8 +99,16 @@ def _typed(path: Path, table: pd.DataFrame) -> pd.DataFrame:
     return table.astype({**dict.fromkeys(whole, "int64"), **dict.fromkeys(texts, str)})
 
 
+def _probabilities(table: pd.DataFrame, columns: list[str]) -> Iterator[str]:
+    p = table[columns].to_numpy(np.float64)
+    bad = ~(np.isfinite(p).all(axis=1) & (p >= 0).all(axis=1) & (np.abs(p.sum(axis=1) - 1) <= 1e-4))
+    if bad.any():
+        case, row = table["case"].to_numpy()[bad][0], p[bad][0].tolist()
+        yield f"probabilities of case {case!r} are {row}; they must lie in [0, 1] and sum to 1"
+
+
 def _numbers(table: pd.DataFrame) -> Iterator[str]:
-    risk = table["risk"].to_numpy(np.float64)
+    risk = table[RISK].to_numpy(np.float64)
     bad = ~np.isfinite(risk)
     if bad.any():
         yield f"risk of case {table['case'].to_numpy()[bad][0]!r} is {risk[bad][0]}; every risk must be a finite number"

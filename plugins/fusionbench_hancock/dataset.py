@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from fusionbench import Case, Dataset, DatasetInfo, ModalityUse, Source, SuiteError, SurvivalTarget
+from fusionbench import Case, Dataset, DatasetInfo, ModalityUse, Source, SuiteError
 from fusionbench import Options as BaseOptions
 from fusionbench_hancock import files, tables, tiles
-
-_ENDPOINTS = {"os": "overall survival", "rfs": "recurrence-free survival"}
+from fusionbench_hancock.endpoints import ENDPOINTS, Target, read_endpoint
 
 
 class HancockOptions(BaseOptions):
     """
     Attributes:
-        endpoint: "os" (213 deaths) or "rfs" (303 events: recurrence, metastasis, progress or death).
+        endpoint: survival: "os" (213 deaths), or "rfs" (303 events: recurrence, metastasis, progress or death);
+            classes: "recurrence-2y" (133 of 589), "recurrence-3y" (150 of 514), "survival-5y" (173 deaths within five years of
+            416), each without the patients who were followed for less; "hpv" (p16-positive, 141 of 332 tested).
         tma: one bag `tma` of all tiles with their stain coded, or eight bags `tma-he`, `tma-cd3`, ...
     """
 
-    endpoint: Literal["os", "rfs"] = "os"
+    endpoint: Literal["os", "rfs", "recurrence-2y", "recurrence-3y", "survival-5y", "hpv"] = "os"
     tma: Literal["bag", "stains"] = "bag"
 
 
@@ -39,18 +40,19 @@ class Hancock(Dataset):
     options: HancockOptions
 
     def info(self) -> DatasetInfo:
-        _, clipped = self._targets
+        endpoint = ENDPOINTS[self.options.endpoint]
         notes = ["blood: missing values were imputed upstream, by the sex-specific mode over all patients"]
-        if clipped:
-            notes.append(f"{clipped} recurrence-free times of 0 days or less, before first treatment: clipped to 1 day")
         return DatasetInfo(
             title="HANCOCK: head and neck squamous cell carcinoma, tables and tissue micro-arrays",
             modalities={name: found.use for name, found in self._modalities.items()},
-            endpoint=_ENDPOINTS[self.options.endpoint],
+            endpoint=endpoint.title,
+            task=endpoint.task,
+            classes=endpoint.classes,
+            endpoints={name: of.title for name, of in ENDPOINTS.items()},
             citation="Doerrich et al., HANCOCK, https://hancock.research.fau.eu",
             licence=self.sources()[0].terms,
             checksums={path: source.sha256 for path, source in files.sources().items()},  # each compared when read
-            notes=tuple(notes),
+            notes=(*notes, *self._targets[1]),
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
@@ -66,17 +68,18 @@ class Hancock(Dataset):
     def sources(self) -> Sequence[Source]:
         return tuple(files.sources().values())
 
-    def _case(self, patient: str, target: SurvivalTarget) -> Case:
+    def _case(self, patient: str, target: Target | None) -> Case:
         refs = {name: found.refs[patient] for name, found in self._modalities.items() if patient in found.refs}
         return Case(id=patient, group=patient, target=target, refs=refs)
 
     @cached_property
-    def _targets(self) -> tuple[Mapping[str, SurvivalTarget], int]:
-        return tables.read_targets(*self._read("targets.csv"), endpoint=self.options.endpoint)
+    def _targets(self) -> tuple[Mapping[str, Target | None], tuple[str, ...]]:
+        return read_endpoint(self.options.endpoint, self._read("targets.csv"), self._read("pathological.csv"))
 
     @cached_property
     def _modalities(self) -> Mapping[str, _Modality]:
-        found = {name: _Modality(*tables.read_table(*self._read(file))) for name, file in tables.TABLES.items()}
+        known = ENDPOINTS[self.options.endpoint].known
+        found = {name: _Modality(*tables.read_table(*self._read(file), known)) for name, file in tables.TABLES.items()}
         of_stain = {stain: tiles.read_tiles(*self._read(tiles.file_of(stain))) for stain in tiles.STAINS}
         if self.options.tma == "bag":
             return {**found, "tma": _Modality(tiles.joined_use(), tiles.joined(of_stain))}

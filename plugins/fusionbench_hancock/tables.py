@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,13 +45,17 @@ _TIME_AND_EVENT: Mapping[str, tuple[str, str, Mapping[Any, bool]]] = {
 }
 
 
-def read_table(data: bytes, where: str) -> tuple[ModalityUse, dict[str, Floats]]:
+def read_table(data: bytes, where: str, left_out: Collection[str] = ()) -> tuple[ModalityUse, dict[str, Floats]]:
     """What a table declares, and patient to its row (column,) with NaN for missing cells.
+
+    Args:
+        left_out: columns that are no inputs.
 
     Raises:
         DataError: no `patient_id`, a patient twice, or a cell that is no number.
     """
-    frame = _frame(data, where)
+    frame = read_frame(data, where)
+    frame = frame[[name for name in frame.columns if name not in left_out]]
     columns = tuple(frame.columns)
     try:
         values = frame.to_numpy(dtype=np.float64)
@@ -61,7 +65,7 @@ def read_table(data: bytes, where: str) -> tuple[ModalityUse, dict[str, Floats]]
     return use, dict(zip(frame.index, values, strict=True))
 
 
-def read_targets(data: bytes, where: str, endpoint: Literal["os", "rfs"]) -> tuple[dict[str, SurvivalTarget], int]:
+def read_targets(data: bytes, where: str, endpoint: str) -> tuple[dict[str, SurvivalTarget], int]:
     """Patient to target in months, and how many times were clipped to one day.
 
     "os" counts to death, censored at the last information. "rfs" counts from the first treatment to recurrence,
@@ -70,11 +74,8 @@ def read_targets(data: bytes, where: str, endpoint: Literal["os", "rfs"]) -> tup
     Raises:
         DataError: a column or value that is not as expected.
     """
-    frame = _frame(data, where)
     time, event, flags = _TIME_AND_EVENT[endpoint]
-    missing = {time, event} - set(frame.columns)
-    if missing:
-        raise DataError(f"{where}: no column {', '.join(sorted(missing))}")
+    frame = read_frame(data, where, (time, event))
     unknown = set(frame[event]) - set(flags)
     if unknown or frame[time].isna().any():
         raise DataError(f"{where}: {event} must be one of {list(flags)} and {time} a number for every patient")
@@ -85,7 +86,12 @@ def read_targets(data: bytes, where: str, endpoint: Literal["os", "rfs"]) -> tup
     return targets, int((days < 1).sum())
 
 
-def _frame(data: bytes, where: str) -> pd.DataFrame:
+def read_frame(data: bytes, where: str, needed: Collection[str] = ()) -> pd.DataFrame:
+    """A table by patient.
+
+    Raises:
+        DataError: no `patient_id`, a patient twice, or a column that is needed is not there.
+    """
     import pandas as pd
 
     frame = pd.read_csv(io.BytesIO(data), dtype={"patient_id": str})
@@ -94,4 +100,7 @@ def _frame(data: bytes, where: str) -> pd.DataFrame:
     if frame["patient_id"].duplicated().any():
         twice = frame["patient_id"][frame["patient_id"].duplicated()].iloc[0]
         raise DataError(f"{where}: patient {twice} stands twice")
+    missing = sorted(set(needed) - set(frame.columns))
+    if missing:
+        raise DataError(f"{where}: no column {', '.join(missing)}")
     return frame.set_index("patient_id")

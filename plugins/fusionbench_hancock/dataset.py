@@ -17,8 +17,8 @@ class HancockOptions(BaseOptions):
     """
     Attributes:
         endpoint: survival: "os" (213 deaths), or "rfs" (303 events: recurrence, metastasis, progress or death);
-            classes: "recurrence-2y" (133 of 589), "recurrence-3y" (150 of 514), "survival-5y" (173 deaths within five years of
-            416), each without the patients who were followed for less; "hpv" (p16-positive, 141 of 332 tested).
+            classes: "recurrence-2y" (133 of 589), "recurrence-3y" (150 of 514), "survival-5y" (173 deaths within five
+            years of 416), each without the patients who were followed for less; "hpv" (p16-positive, 141 of 332).
         tma: one bag `tma` of all tiles with their stain coded, or eight bags `tma-he`, `tma-cd3`, ...
     """
 

@@ -150,8 +150,9 @@ class LinearModels:
 
     @classmethod
     def joined(cls, models: Sequence[LinearModels]) -> LinearModels:
-        """Several as one."""
-        return cls(*(np.concatenate([getattr(m, name) for m in models]) for name in ("coef", "intercept")))
+        """Several as one, row by row in memory: in which order numpy sums depends on it."""
+        parts = (np.concatenate([getattr(m, name) for m in models]) for name in ("coef", "intercept"))
+        return cls(*map(np.ascontiguousarray, parts))
 
     def probability(self, x: Floats, model: Ints) -> Floats:
         """(case, class) by the `model` of each case."""

@@ -16,7 +16,7 @@ from typing import Any
 def server() -> Any:
     """Forks processes; a start of Python with torch and scikit-survival would take seconds each time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fusionbench.cli", "fusionbench.tools.run", "sksurv.ensemble"])
+    context.set_forkserver_preload(["tests.preloaded"])
     return context
 
 

@@ -20,9 +20,15 @@ def server() -> Any:
     return context
 
 
+def usual_signals() -> None:
+    """As a terminal has them: a shell's background job ignores a Ctrl-C, and what `nohup` starts a hang-up."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
 def _main(args: Sequence[str], folder: str, env: Mapping[str, str], out: str, err: str) -> None:
     """`fusionbench ARGS` in this process, which has just been forked."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual_signals()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -72,7 +78,7 @@ def child(work: Callable[[], object]) -> int:
         return pid
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        usual_signals()
         work()
         code = 0
     except KeyboardInterrupt:

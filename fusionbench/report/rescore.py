@@ -42,6 +42,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
     targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
     parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
     seen = _seen(frames.folds)
+    trained_on: dict[tuple[Hashable, ...], Targets] = {}
     rows: list[dict[str, Any]] = []
     for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
         place = dict(zip(PLACE, key, strict=True))
@@ -50,8 +51,9 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
             raise ResultsError(f"predictions of {' · '.join(map(str, where))} belong to no stored fold")
         tau = _tau(lock, str(place["dataset"]), str(place["variant"]))
         of = targets[str(place["dataset"])]
-        train = _targets(of, _cases(parts[where], "train", "val"))
-        rows += _scored(cell, of, train, metrics, tau, place, seen)
+        if where not in trained_on:
+            trained_on[where] = _targets(of, _cases(parts[where], "train", "val"))
+        rows += _scored(cell, of, trained_on[where], metrics, tau, place, seen)
     return pd.DataFrame(rows, columns=FOLD_COLUMNS)
 
 

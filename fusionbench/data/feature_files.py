@@ -97,7 +97,10 @@ def stored_arrays(path: Path, dataset: str = "", *, header_only: bool = False) -
             f"{path}: cannot be read: pickled objects, which can run code and are refused, or damaged; write the file "
             "again as one plain (instance, feature) tensor"
         ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    # A damaged file raises whatever the reader of HDF5, of zip archives, of arrays or of pickles raises.
+    except Exception as error:
         raise unreadable(path, error) from error
 
 

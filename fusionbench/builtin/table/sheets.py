@@ -103,7 +103,7 @@ def read_sheet(
     codes: dict[str, str] = {}
     try:
         if kind == ".parquet":
-            frame = _parquet(data)
+            frame = _parquet(name, data)
         elif kind == ".xlsx":
             frame = _excel(name, data, schema.file_form(name).sheet, problems)
         else:
@@ -133,14 +133,27 @@ def _unzipped(name: str, data: bytes) -> tuple[bytes, str]:
                 listed = ", ".join(inside[:5]) or "none"
                 raise DataError(f"{name}: holds {len(inside)} files ({listed}); zip one table alone")
             return archive.read(inside[0]), inside[0]
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except DataError:
+        raise
+    # A damaged archive raises whatever the reader of archives or of compressed bytes raises.
+    except Exception as error:
         raise DataError(f"{name}: no readable zip ({_reason(error)}); zip it again, without a password") from error
 
 
-def _parquet(data: bytes) -> pd.DataFrame:
+def _parquet(name: str, data: bytes) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow.parquet
 
-    frame: pd.DataFrame = pd.read_parquet(io.BytesIO(data))
+    try:
+        table = pyarrow.parquet.ParquetFile(io.BytesIO(data)).read()
+        _check_names(name, table.column_names)
+        table.validate(full=True)  # also of texts, which are decoded only where they are used
+        frame: pd.DataFrame = table.to_pandas()
+    except DataError:
+        raise
+    # A damaged file raises whatever the reader of its columns or of what pandas wrote beside them raises.
+    except Exception as error:
+        raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
     if frame.index.name:
         frame = frame.reset_index()
     frame.columns = frame.columns.map(str)

@@ -110,6 +110,7 @@ dataset = "feats"
 """,
             """table = "regions.csv"
 bag = true
+ignore = true
 """,
         ),
     ),
@@ -121,6 +122,7 @@ bag = true
 encoding = "utf-16"
 sheet = "values"
 transposed = true
+repeated = "last"
 decimal = ","
 thousands = "."
 units = "%"

@@ -95,6 +95,7 @@ class FileSchema(_Cells):
         encoding: of its text, such as "cp1252"; UTF-8 and files with a byte order mark need none.
         sheet: name of the sheet of a spreadsheet; needed where it has several.
         transposed: its rows are columns and its columns are cases, as in a matrix of genes x samples.
+        repeated: what to do with ids that have several rows, where these are not a bag: read the first or the last.
         decimal: sign before the fraction.
         thousands: sign between groups of three digits; `""` = none.
         units: texts before or behind the numbers, such as `%` or `kg`; the number is read as it stands.
@@ -105,6 +106,7 @@ class FileSchema(_Cells):
     encoding: str | None = None
     sheet: str | None = None
     transposed: bool = False
+    repeated: Literal["refuse", "first", "last"] = "refuse"
 
 
 class OutcomeSchema(_Strict):
@@ -170,6 +172,7 @@ class ModalitySchema(_Strict):
         dataset: name of the array in each feature file; default: `features`, else the only one of two axes.
         unknown: what to do with rows and slides of cases that the case table does not have.
         absent: what to do with columns that are named here and that the table does not have.
+        ignore: whether to leave the modality out, as if it did not stand here.
         options: of the reader (`vector` or `bag`).
     """
 
@@ -189,6 +192,7 @@ class ModalitySchema(_Strict):
     dataset: str = ""
     unknown: Literal["refuse", "ignore"] = "refuse"
     absent: Literal["refuse", "ignore"] = "refuse"
+    ignore: bool = False
     options: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -275,6 +279,17 @@ class CohortSchema(_Strict):
         form = CellForm(self.decimal, self.thousands, self.units, frozenset(self.missing))
         form = self.file[name].over(form) if name in self.file else form
         return self.column[column].over(form) if column is not None and column in self.column else form
+
+    @property
+    def used(self) -> dict[str, ModalitySchema]:
+        """The modalities that are not ignored."""
+        return {name: modality for name, modality in self.modality.items() if not modality.ignore}
+
+    @model_validator(mode="after")
+    def _check_used(self) -> CohortSchema:
+        if not self.used:
+            raise ValueError("every modality has ignore = true; leave one in")
+        return self
 
     @model_validator(mode="after")
     def _check_folds(self) -> CohortSchema:

@@ -66,8 +66,12 @@ def read_ids(
         id_, (first, second) = next(iter(twice.items()))
         ids = "1 id has" if len(twice) == 1 else f"{len(twice)} ids have"
         problems.append(
-            f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and "
-            f"{second}). Aggregate to one row per patient, or {remedy}"
+            Problem(
+                f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and "
+                f'{second}). Aggregate to one row per patient, say repeated = "first" under [file."{sheet.name}"] to '
+                f"read the first of each, or {remedy}",
+                Fix(("file", sheet.name), "repeated", "first"),
+            )
         )
     return [id_ or "" for id_ in sheet.frame[column]]
 

@@ -1,50 +1,49 @@
-"""PORPOISE's published five folds: each a csv with the columns `train` and `val` of patient barcodes.
+"""The published five folds of PORPOISE and of SurvPath: each a csv with the columns `train` and `val` of patients.
 
-Its `val` is what is tested. Files of one's own may have `test` beside them, as CLAM's; then `val` validates.
+Their `val` is what is tested. Files of one's own may have `test` beside them, as CLAM's; then `val` validates.
+SurvPath's hold some of the patients.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Literal
 
 from fusionbench import DataError, Fold
+from fusionbench.builtin.table.published import SplitReader
+from fusionbench.data.split_files import read_split
 
 N_FOLDS = 5
+Publisher = Literal["porpoise", "survpath"]
 
 
-def paths(cohort: str) -> tuple[str, ...]:
+def paths(cohort: str, publisher: Publisher = "porpoise") -> tuple[str, ...]:
     """Places of the fold files under the data home."""
-    return tuple(f"porpoise/splits/5foldcv/tcga_{cohort}/splits_{i}.csv" for i in range(N_FOLDS))
+    return tuple(f"{publisher}/splits/5foldcv/tcga_{cohort}/splits_{i}.csv" for i in range(N_FOLDS))
 
 
-def read_folds(files: Mapping[str, bytes], patients: frozenset[str], kept: frozenset[str]) -> Sequence[Fold]:
-    """The folds in the files' order.
+def read_folds(
+    files: Mapping[str, bytes], names: Mapping[str, str], kept: frozenset[str]
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    """The folds in the files' order; and a line each on ids that are not of the cohort, on patients whom a fold leaves
+    out, and on patients whom several folds test.
 
     Args:
         files: name of each file to its bytes.
-        patients: all patients of the cohort's table, which the test sets must partition.
-        kept: those of them that are cases (an endpoint may leave some out).
+        names: patient, and each slide, to the patient; of all rows of the cohort's table.
+        kept: patients that are cases (an endpoint may leave some out).
 
     Raises:
-        DataError: a patient on both sides of a fold, or the test sets do not partition the patients.
+        DataError: a file that is no split, no patient of it in the cohort, or a patient in two parts of a fold.
     """
-    import pandas as pd
-
-    tested: list[str] = []
-    made = []
-    for name, data in files.items():
-        frame = pd.read_csv(io.BytesIO(data), dtype=str)
-        if not {"train", "val"} <= set(frame.columns):
-            raise DataError(f"{name}: no columns `train` and `val`; it must be a fold file of PORPOISE")
-        own_val = "test" in frame.columns
-        columns = ("train", "val", "test") if own_val else ("train", "", "val")
-        train, val, test = (set(frame[column].dropna()) if column else set[str]() for column in columns)
-        if len(train) + len(val) + len(test) != len(patients) or train | val | test != patients:
-            what = "train, val and test" if own_val else "train and val"
-            raise DataError(f"{name}: {what} do not divide the {len(patients)} patients of the table")
-        tested += [] if own_val else test
-        made.append(Fold(*(tuple(sorted(kept & part)) for part in (train, val, test))))
-    if tested and len(tested) != len(patients):
-        raise DataError(f"{', '.join(files)}: the five `val` sets overlap; they must hold each patient once")
-    return tuple(made)
+    splits = [replace(read_split(data, name), name=PurePosixPath(name).name) for name, data in files.items()]
+    problems: list[str] = []
+    patients = tuple(dict.fromkeys(names.values()))
+    reader = SplitReader(patients, {name: (patient,) for name, patient in names.items()}, problems)
+    folds = reader.folds(splits)
+    if problems:
+        raise DataError(f"{PurePosixPath(next(iter(files))).parent}: {problems[0]}")
+    made = (Fold(*(tuple(i for i in part if i in kept) for part in (f.train, f.val, f.test))) for f in folds)
+    return tuple(made), tuple(note for note in reader.notes if "no part is called test" not in note)

@@ -19,7 +19,8 @@ from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
 from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
 
-from fusionbench import DataError
+from fusionbench import DataError, Fold
+from tests.conftest import Cli
 
 PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
 SLIDES = tuple(f"{p}-01Z-00-DX{i}" for p in PATIENTS for i in ((1, 2) if p.endswith("4249") else (1,)))
@@ -141,25 +142,66 @@ def test_folds_of_ones_own(home: Path) -> None:
         luad(home).folds()
 
 
+def read_fold_files(*files: bytes, patients: str = "abcd", kept: str = "abcd") -> tuple[list[Fold], tuple[str, ...]]:
+    names = {f"{patient}-DX1": patient for patient in patients} | {patient: patient for patient in patients}
+    found, notes = read_folds({f"p/s{i}.csv": data for i, data in enumerate(files)}, names, frozenset(kept))
+    return list(found), notes
+
+
 def test_folds_of_ones_own_with_a_validation_part() -> None:
-    patients = frozenset("abcd")
-    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, frozenset("abd"))
-    assert (fold.train, fold.val, fold.test) == (("b", "d"), (), ("a",))
-    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, patients)
-    assert fold.val == ("c",)
-    with pytest.raises(DataError, match="s0: train, val and test do not divide the 4 patients"):
-        read_folds({"s0": b"train,val,test\nb,c,a\nc,,\n"}, patients, patients)
+    text = b",train,val,test\n0,b,c,a\n1,d,,\n"
+    assert read_fold_files(text, kept="abd") == ([Fold(("b", "d"), (), ("a",))], ())
+    assert read_fold_files(text) == ([Fold(("b", "d"), ("c",), ("a",))], ())
+    assert read_fold_files(b"slide,train,val\na-DX1,True,False\nb-DX1,False,True\n", patients="ab", kept="ab") == (
+        [Fold(("a",), (), ("b",))],
+        (),
+    )
 
 
-def test_folds_that_do_not_partition() -> None:
-    patients = frozenset("abc")
-    good = b"train,val\na,c\nb,\n"
-    with pytest.raises(DataError, match=r"s0: train and val do not divide the 3 patients"):
-        read_folds({"s0": b"train,val\na,c\nc,\n"}, patients, patients)
-    with pytest.raises(DataError, match="sets overlap"):
-        read_folds({"s0": good, "s1": good}, patients, patients)
-    with pytest.raises(DataError, match="no columns"):
-        read_folds({"s0": b"a,b\n1,2\n"}, patients, patients)
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"train,val,test\nb,c,a\nc,,\n", "p/s0.csv: 1 ids stand in both train and val, the first is 'c'"),
+        (b"train,val\na,a-DX1\n", "p: splits: s0.csv has slides of 1 case in both train and test, the first is 'a'"),
+        (b"train,val\nx,y\n", "p: splits: no id of s0.csv is a case, a group or a slide of this cohort"),
+        (b"a,b\n1,2\n", "p/s0.csv: no columns train and test"),
+        (b"train,val\n1,2,3\n4,5,6,7\n", "p/s0.csv: cannot be read as a table"),
+        (b"", "p/s0.csv: cannot be read as a table"),
+    ],
+)
+def test_fold_files_that_cannot_be(text: bytes, said: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_fold_files(text)
+    assert str(error.value).startswith(said)
+
+
+def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> None:
+    """Patients outside the split stay in the cohort, are in no part of a fold, and are counted, as unknown ids are."""
+    folder = home / "survpath/splits/5foldcv/tcga_luad"
+    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; no checksum"):
+        luad(home, folds="survpath").folds()
+    folder.mkdir(parents=True)
+    for i in range(5):
+        text = f",train,val\n0,{PATIENTS[0]},{PATIENTS[i % 2 + 1]}\n1,{PATIENTS[3]},TCGA-ZZ-0000\n"
+        (folder / f"splits_{i}.csv").write_text(text)
+    dataset = luad(home, folds="survpath")
+    folds = dataset.folds()
+    assert folds is not None
+    assert [(f.train, f.val, f.test) for f in folds] == [
+        ((PATIENTS[0], PATIENTS[3]), (), (PATIENTS[i % 2 + 1],)) for i in range(5)
+    ]
+    assert [case.id for case in dataset.cases()] == list(PATIENTS)
+    assert luad(home).folds() is None
+    assert str(luad(home, folds="porpoise").identity) == str(luad(home).identity) != str(dataset.identity)
+    checked = cli("data", "check", "tcga-luad[folds=survpath]", env={"FUSIONBENCH_DATA": str(home)})
+    assert checked.returncode == 0, checked.stderr
+    for line in (
+        "splits: 1 of 5 ids are no case, group or slide of this cohort, the first is 'TCGA-ZZ-0000': left out",
+        "splits: 3 cases in no part of a split, the first is 'TCGA-35-4122' in splits_0.csv: left out of that fold",
+        "splits: 2 cases tested by several splits, the first is 'TCGA-05-4249'",
+        "5 published folds; fold_source = 'published' uses them",
+    ):
+        assert line in checked.stdout
 
 
 def test_gene_groups_need_six_columns() -> None:

@@ -121,6 +121,7 @@ ignore = true
             """separator = ";"
 encoding = "utf-16"
 sheet = "values"
+header = 3
 transposed = true
 repeated = "last"
 decimal = ","

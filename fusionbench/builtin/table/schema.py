@@ -94,6 +94,7 @@ class FileSchema(_Cells):
         separator: between the cells of CSV files.
         encoding: of its text, such as "cp1252"; UTF-8 and files with a byte order mark need none.
         sheet: name of the sheet of a spreadsheet; needed where it has several.
+        header: number of the row that has the names of the columns; those above it are left out.
         transposed: its rows are columns and its columns are cases, as in a matrix of genes x samples.
         repeated: what to do with ids that have several rows, where these are not a bag: read the first or the last.
         decimal: sign before the fraction.
@@ -105,6 +106,7 @@ class FileSchema(_Cells):
     separator: str | None = Field(None, min_length=1, max_length=1)
     encoding: str | None = None
     sheet: str | None = None
+    header: int = Field(1, ge=1)
     transposed: bool = False
     repeated: Literal["refuse", "first", "last"] = "refuse"
 
@@ -329,7 +331,7 @@ def read_schema(path: Path) -> CohortSchema:
         DataError: no such file, not TOML (with the line), or all its invalid keys and values.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no such file; a cohort of your own is named by its TOML, table[file=PATH] (docs/own-data.md)"
@@ -337,7 +339,7 @@ def read_schema(path: Path) -> CohortSchema:
     except OSError as error:
         raise DataError(file_problem(path, error, "name a file that can be read")) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: not valid TOML: {error}") from error
     try:

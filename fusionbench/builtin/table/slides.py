@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -95,11 +96,15 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
     except DataError as error:
         problems.append(f"{where}.folder: {error}")
         return {}
+    twice: list[str] = []
     for path in paths:
         slide = bare(path.name)
         if slide in files:
-            problems.append(f"{where}: {files[slide].name} and {path.name} are of one slide; keep one of them")
+            twice.append(f"{files[slide].name} and {path.name}")
         files[slide] = path
+    if twice:
+        more = f" ({len(twice)} slides so)" if len(twice) > 1 else ""
+        problems.append(f"{where}: {twice[0]} are of one slide{more}; keep one of them")
     return files
 
 
@@ -135,7 +140,8 @@ def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems
 
 def bare(slide: str) -> str:
     """A slide's name without folders and without the endings of its feature file and its image."""
-    name = PureWindowsPath(slide).name  # divides at \\ and at /
+    # Divides at \\ and at /. An accent may be a letter of its own, as macOS writes names.
+    name = PureWindowsPath(unicodedata.normalize("NFC", slide)).name
     for endings in (tuple(FORMATS), SLIDE_ENDINGS):
         name = next((name[: -len(e)] for e in endings if name.lower().endswith(e) and len(name) > len(e)), name)
     return name

@@ -29,6 +29,7 @@ __all__ = ["home", "template"]  # fixtures
         (r"C:\Users\me\slides\a.SVS", "a"),
         (r"..\a", "a"),
         ("a/", "a"),
+        ("e\u0301.svs", "\u00e9"),
         (".svs", ".svs"),
         ("TCGA-2F-A9KO-01Z-00-DX1.0F1C.svs", "TCGA-2F-A9KO-01Z-00-DX1.0F1C"),
     ],

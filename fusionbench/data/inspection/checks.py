@@ -208,18 +208,20 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
 def _rare_modalities(cohort: Cohort) -> Iterator[DataWarning]:
     """Modalities of so few cases that some of the usual folds have none of them in training, or none in test."""
     n = len(cohort.cases)
-    for name in cohort.modalities:
-        have = [case.id for case in cohort.cases if name in case.refs]
-        if len(have) < min(n, MIN_HAVING):
-            yield DataWarning(
-                "rare-modality",
-                name,
-                f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
-                f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
-                "check the ids, or leave it out (ignore = true)",
-                tuple(have),
-                (Fix(("modality", name), "ignore", True),),
-            )
+    having = {name: [case.id for case in cohort.cases if name in case.refs] for name in cohort.modalities}
+    rare = [name for name, have in having.items() if len(have) < min(n, MIN_HAVING)]
+    # Where all are rare, leaving them out would leave nothing: no key answers it.
+    for name in rare:
+        have = having[name]
+        yield DataWarning(
+            "rare-modality",
+            name,
+            f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
+            f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
+            "check the ids, or leave it out: ignore = true in a cohort's TOML, or not in the suite's `modalities`",
+            tuple(have),
+            (Fix(("modality", name), "ignore", True),) if len(rare) < len(having) else (),
+        )
 
 
 def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:

@@ -156,9 +156,9 @@ class Tcga(Dataset):
         asked = "folds" in self.options.model_fields_set
         if not asked and not is_published(paths[0]) and not any((self.home / p).is_file() for p in paths):
             return None, ()
-        reader, table = Reader(self.home, self._reader.dataset), self._table
-        names = dict(zip((*table.slides, *table.patients), (*table.patients, *table.patients), strict=True))
-        return folds.read_folds({p: reader.file(p) for p in paths}, names, frozenset(self._targets))
+        reader = Reader(self.home, self._reader.dataset)
+        texts = {p: reader.file(p) for p in paths}
+        return folds.read_folds(texts, tuple(self._table.first), frozenset(self._targets))
 
     @cached_property
     def _images(self) -> Mapping[str, images.ImageSet]:

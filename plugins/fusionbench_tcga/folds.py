@@ -6,14 +6,13 @@ SurvPath's hold some of the patients.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
-from pathlib import PurePosixPath
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from fusionbench import DataError, Fold
-from fusionbench.builtin.table.published import SplitReader
-from fusionbench.data.split_files import read_split
+from fusionbench.data.split_files import PAIRS, PARTS, Split, read_split
+from fusionbench_tcga import barcodes
 
 N_FOLDS = 5
 Publisher = Literal["porpoise", "survpath"]
@@ -25,25 +24,58 @@ def paths(cohort: str, publisher: Publisher = "porpoise") -> tuple[str, ...]:
 
 
 def read_folds(
-    files: Mapping[str, bytes], names: Mapping[str, str], kept: frozenset[str]
+    files: Mapping[str, bytes], patients: Sequence[str], kept: frozenset[str]
 ) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
     """The folds in the files' order; and a line each on ids that are not of the cohort, on patients whom a fold leaves
     out, and on patients whom several folds test.
 
     Args:
-        files: name of each file to its bytes.
-        names: patient, and each slide, to the patient; of all rows of the cohort's table.
-        kept: patients that are cases (an endpoint may leave some out).
+        files: name of each file to its bytes, with ids of patients or of their slides.
+        patients: all of the cohort's table.
+        kept: those of them that are cases (an endpoint may leave some out).
 
     Raises:
-        DataError: a file that is no split, no patient of it in the cohort, or a patient in two parts of a fold.
+        DataError: a file that is no split, one of which a part has no patient of the cohort, or that has a patient in
+            two parts.
     """
-    splits = [replace(read_split(data, name), name=PurePosixPath(name).name) for name, data in files.items()]
-    problems: list[str] = []
-    patients = tuple(dict.fromkeys(names.values()))
-    reader = SplitReader(patients, {name: (patient,) for name, patient in names.items()}, problems)
-    folds = reader.folds(splits)
-    if problems:
-        raise DataError(f"{PurePosixPath(next(iter(files))).parent}: {problems[0]}")
+    splits = [read_split(data, name) for name, data in files.items()]
+    folds = [_fold(split, frozenset(patients)) for split in splits]
     made = (Fold(*(tuple(i for i in part if i in kept) for part in (f.train, f.val, f.test))) for f in folds)
-    return tuple(made), tuple(note for note in reader.notes if "no part is called test" not in note)
+    return tuple(made), tuple(_notes(splits, folds, patients))
+
+
+def _patient(id_: str) -> str:
+    """The patient of a slide's barcode; any other id is one already."""
+    match = barcodes.SLIDE.match(id_)
+    return match[0][:12] if match else id_
+
+
+def _fold(split: Split, patients: frozenset[str]) -> Fold:
+    of_part = {part: {_patient(id_) for id_ in ids} & patients for part, ids in split.ids.items()}
+    for part in ("train", "test"):
+        if not of_part[part]:
+            raise DataError(f"{split.name}: no patient of the cohort's table is in its {part} part; look at its ids")
+    for first, second in PAIRS:
+        both = of_part[first] & of_part[second]
+        if both:
+            raise DataError(
+                f"{split.name}: slides of {len(both)} patients stand in both {first} and {second}, the first is of "
+                f"{min(both)}; a patient stands on one side"
+            )
+    return Fold(*(tuple(sorted(of_part[part])) for part in PARTS))
+
+
+def _notes(splits: Sequence[Split], folds: Sequence[Fold], patients: Sequence[str]) -> Iterator[str]:
+    named = dict.fromkeys(id_ for split in splits for ids in split.ids.values() for id_ in ids)
+    unknown = [id_ for id_ in named if _patient(id_) not in patients]
+    if unknown:
+        yield f"folds: {len(unknown)} of {len(named)} ids are not in the table, the first is {unknown[0]}; left out"
+    left = [p for p in patients if any(p not in {*fold.train, *fold.val, *fold.test} for fold in folds)]
+    if left:
+        yield (
+            f"folds: {len(left)} of {len(patients)} patients are in no part of a fold, the first is {left[0]}; with "
+            "fold_source = 'published' they are left out of it"
+        )
+    often = [p for p, n in Counter(p for fold in folds for p in fold.test).items() if n > 1]
+    if often:
+        yield f"folds: {len(often)} of {len(patients)} patients are tested by several folds, the first is {often[0]}"

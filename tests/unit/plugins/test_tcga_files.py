@@ -143,8 +143,7 @@ def test_folds_of_ones_own(home: Path) -> None:
 
 
 def read_fold_files(*files: bytes, patients: str = "abcd", kept: str = "abcd") -> tuple[list[Fold], tuple[str, ...]]:
-    names = {f"{patient}-DX1": patient for patient in patients} | {patient: patient for patient in patients}
-    found, notes = read_folds({f"p/s{i}.csv": data for i, data in enumerate(files)}, names, frozenset(kept))
+    found, notes = read_folds({f"s{i}.csv": data for i, data in enumerate(files)}, tuple(patients), frozenset(kept))
     return list(found), notes
 
 
@@ -152,27 +151,36 @@ def test_folds_of_ones_own_with_a_validation_part() -> None:
     text = b",train,val,test\n0,b,c,a\n1,d,,\n"
     assert read_fold_files(text, kept="abd") == ([Fold(("b", "d"), (), ("a",))], ())
     assert read_fold_files(text) == ([Fold(("b", "d"), ("c",), ("a",))], ())
-    assert read_fold_files(b"slide,train,val\na-DX1,True,False\nb-DX1,False,True\n", patients="ab", kept="ab") == (
-        [Fold(("a",), (), ("b",))],
-        (),
-    )
+
+
+def test_folds_of_slides_are_those_of_their_patients() -> None:
+    one, two = PATIENTS[:2]
+    text = f"slide,train,val\n{one}-01Z-00-DX1.AAAA.svs,True,False\n{two}-01Z-00-DX2,False,True\n"
+    folds, notes = read_folds({"s0.csv": text.encode()}, (one, two), frozenset((one, two)))
+    assert (folds, notes) == ((Fold((one,), (), (two,)),), ())
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (b"train,val,test\nb,c,a\nc,,\n", "p/s0.csv: 1 ids stand in both train and val, the first is 'c'"),
-        (b"train,val\na,a-DX1\n", "p: splits: s0.csv has slides of 1 case in both train and test, the first is 'a'"),
-        (b"train,val\nx,y\n", "p: splits: no id of s0.csv is a case, a group or a slide of this cohort"),
-        (b"a,b\n1,2\n", "p/s0.csv: no columns train and test"),
-        (b"train,val\n1,2,3\n4,5,6,7\n", "p/s0.csv: cannot be read as a table"),
-        (b"", "p/s0.csv: cannot be read as a table"),
+        (b"train,val,test\nb,c,a\nc,,\n", "s0.csv: 1 ids stand in both train and val, the first is 'c'"),
+        (b"train,val\nx,y\n", "s0.csv: no patient of the cohort's table is in its train part"),
+        (b"train,val\na,y\n", "s0.csv: no patient of the cohort's table is in its test part"),
+        (b"a,b\n1,2\n", "s0.csv: no columns train and test"),
+        (b"train,val\n1,2,3\n4,5,6,7\n", "s0.csv: cannot be read as a table"),
+        (b"", "s0.csv: cannot be read as a table"),
     ],
 )
 def test_fold_files_that_cannot_be(text: bytes, said: str) -> None:
     with pytest.raises(DataError) as error:
         read_fold_files(text)
     assert str(error.value).startswith(said)
+
+
+def test_slides_of_one_patient_on_two_sides_of_a_fold_are_refused() -> None:
+    text = f"train,val\n{PATIENTS[0]}-01Z-00-DX1,{PATIENTS[0]}-01Z-00-DX2\n".encode()
+    with pytest.raises(DataError, match=f"slides of 1 patients stand in both train and test, .* {PATIENTS[0]}"):
+        read_folds({"s0.csv": text}, PATIENTS, frozenset(PATIENTS))
 
 
 def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> None:
@@ -196,9 +204,9 @@ def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> No
     checked = cli("data", "check", "tcga-luad[folds=survpath]", env={"FUSIONBENCH_DATA": str(home)})
     assert checked.returncode == 0, checked.stderr
     for line in (
-        "splits: 1 of 5 ids are no case, group or slide of this cohort, the first is 'TCGA-ZZ-0000': left out",
-        "splits: 3 cases in no part of a split, the first is 'TCGA-35-4122' in splits_0.csv: left out of that fold",
-        "splits: 2 cases tested by several splits, the first is 'TCGA-05-4249'",
+        "folds: 1 of 5 ids are not in the table, the first is TCGA-ZZ-0000; left out",
+        "folds: 3 of 5 patients are in no part of a fold, the first is TCGA-05-4249; with",
+        "folds: 2 of 5 patients are tested by several folds, the first is TCGA-05-4249",
         "5 published folds; fold_source = 'published' uses them",
     ):
         assert line in checked.stdout

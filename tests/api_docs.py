@@ -24,6 +24,7 @@ MODULES = {
     "fusionbench.survival": "Losses, time bins and survival curves.",
     "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
     "fusionbench.data.feature_files": "Files of patch features, and the folders they lie in.",
+    "fusionbench.data.split_files": "Files of published splits.",
     "fusionbench.data.slides": "Whole-slide images.",
     "fusionbench.report.api": "What sections below a table are made of and with (hook `fusionbench_findings`).",
     "fusionbench.testing": "Checks and toy cohorts for the tests of a plugin.",

@@ -16,13 +16,19 @@ from typing import Any
 def server() -> Any:
     """Forks processes; a start of Python with torch and scikit-survival would take seconds each time."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["fusionbench.cli", "fusionbench.tools.run", "sksurv.ensemble"])
+    context.set_forkserver_preload(["tests.preloaded"])
     return context
+
+
+def usual_signals() -> None:
+    """As a terminal has them: a shell's background job ignores a Ctrl-C, and what `nohup` starts a hang-up."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _main(args: Sequence[str], folder: str, env: Mapping[str, str], out: str, err: str) -> None:
     """`fusionbench ARGS` in this process, which has just been forked."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    usual_signals()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(env)
@@ -72,7 +78,7 @@ def child(work: Callable[[], object]) -> int:
         return pid
     code = 1
     try:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        usual_signals()
         work()
         code = 0
     except KeyboardInterrupt:

@@ -110,6 +110,7 @@ dataset = "feats"
 """,
             """table = "regions.csv"
 bag = true
+ignore = true
 """,
         ),
     ),
@@ -120,7 +121,9 @@ bag = true
             """separator = ";"
 encoding = "utf-16"
 sheet = "values"
+header = 3
 transposed = true
+repeated = "last"
 decimal = ","
 thousands = "."
 units = "%"

@@ -33,7 +33,7 @@ EDGE = 1 << 20
 def feature_files(folder: Path) -> list[Path]:
     """The feature files of a folder in the order of their names; where it has none, those of CLAM's folders below it.
 
-    Hidden files, such as macOS adds, are none.
+    Hidden files, such as macOS adds, are none, nor are folders, whatever their names.
 
     Raises:
         DataError: no such folder, or no feature file in it; names the folders below that have some.
@@ -52,7 +52,7 @@ def feature_files(folder: Path) -> list[Path]:
 def _files_of(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
-    return sorted(p for p in folder.iterdir() if is_feature_file(p) and not p.name.startswith("."))
+    return sorted(p for p in folder.iterdir() if is_feature_file(p) and p.name[0] != "." and not p.is_dir())
 
 
 def is_feature_file(path: Path) -> bool:
@@ -97,7 +97,10 @@ def stored_arrays(path: Path, dataset: str = "", *, header_only: bool = False) -
             f"{path}: cannot be read: pickled objects, which can run code and are refused, or damaged; write the file "
             "again as one plain (instance, feature) tensor"
         ) from error
-    except (OSError, ValueError, RuntimeError, EOFError, zipfile.BadZipFile) as error:
+    except DataError:
+        raise
+    # A damaged file raises whatever the reader of HDF5, of zip archives, of arrays or of pickles raises.
+    except Exception as error:
         raise unreadable(path, error) from error
 
 
@@ -180,10 +183,8 @@ def _h5(path: Path, dataset: str, header_only: bool) -> Arrays:
 
 
 def _npy(path: Path, dataset: str, header_only: bool) -> Arrays:
-    if not header_only:
-        return {FEATURES: np.load(path)}
-    with path.open("rb") as file:
-        return {FEATURES: _npy_header(file)}
+    with path.open("rb") as file:  # not np.load: it takes archives and pickles, too
+        return {FEATURES: _npy_header(file) if header_only else np.lib.format.read_array(file, allow_pickle=False)}
 
 
 def _npz(path: Path, dataset: str, header_only: bool) -> Arrays:

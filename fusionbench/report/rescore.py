@@ -45,6 +45,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
     targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
     parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
     seen = _seen(frames.folds)
+    trained_on: dict[tuple[Hashable, ...], Targets] = {}
     rows: list[dict[str, Any]] = []
     for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
         place = dict(zip(PLACE, key, strict=True))
@@ -54,10 +55,11 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
         tau = _tau(lock, str(place["dataset"]), str(place["variant"]))
         of = targets[str(place["dataset"])]
         classes = classes_of(lock, str(place["dataset"]))
-        train = _targets(of, _cases(parts[where], "train", "val"), classes)
+        if where not in trained_on:
+            trained_on[where] = _targets(of, _cases(parts[where], "train", "val"), classes)
         kind = kind_with(classes).name
         asked = {name: metric for name, metric in metrics.items() if kind in metric.tasks}
-        rows += _scored(cell, of, train, asked, tau, place, seen, classes)
+        rows += _scored(cell, of, trained_on[where], asked, tau, place, seen, classes)
     return pd.DataFrame(rows, columns=FOLD_COLUMNS)
 
 

@@ -26,6 +26,7 @@ from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, Member, ModalitySpec, Prediction, Task
 from fusionbench.execution.device import limited
 from fusionbench.execution.fit_context import Context, Fit, Restore
+from fusionbench.execution.training.optimizers import import_compiler
 from fusionbench.tasks import kind_of
 
 State = Mapping[str, NDArray[Any]]
@@ -103,6 +104,7 @@ def serve(pipe: int) -> None:
     end_with_parent(pipe)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what a plugin prints is no answer
+    import_compiler()  # once here, not in the fork for each model that is trained
     for line in sys.stdin:
         child = os.fork()
         if not child:

@@ -91,16 +91,12 @@ class Tcga(Dataset):
         return tuple(made)
 
     def folds(self) -> Sequence[Fold] | None:
-        """PORPOISE's five folds over patients; None where their files are not published and not there."""
-        paths = folds.paths(self.cohort)
-        if not is_published(paths[0]) and not any((self.home / p).is_file() for p in paths):
-            return None
-        reader = Reader(self.home, self._reader.dataset)
-        texts = {p: reader.file(p) for p in paths}
-        return folds.read_folds(texts, frozenset(self._table.first), frozenset(self._targets))
+        """Five folds over patients; None where PORPOISE's files are neither published for this cohort nor there."""
+        return self._folds[0]
 
     def sources(self) -> Sequence[Source]:
-        splits = [p for p in folds.paths(self.cohort) if is_published(p)]
+        asked = "folds" in self.options.model_fields_set
+        splits = [p for p in folds.paths(self.cohort, self.options.folds) if asked or is_published(p)]
         paths = [self.table_path, SIGNATURES, *splits]
         if self.options.endpoint != "os":
             paths.append(survpath.endpoints_path(self.cohort))
@@ -154,6 +150,17 @@ class Tcga(Dataset):
         return tuple(columns[i] for i in full), values[:, full]
 
     @cached_property
+    def _folds(self) -> tuple[Sequence[Fold] | None, tuple[str, ...]]:
+        """The published folds, and what is to be noted about them."""
+        paths = folds.paths(self.cohort, self.options.folds)
+        asked = "folds" in self.options.model_fields_set
+        if not asked and not is_published(paths[0]) and not any((self.home / p).is_file() for p in paths):
+            return None, ()
+        reader = Reader(self.home, self._reader.dataset)
+        texts = {p: reader.file(p) for p in paths}
+        return folds.read_folds(texts, tuple(self._table.first), frozenset(self._targets))
+
+    @cached_property
     def _images(self) -> Mapping[str, images.ImageSet]:
         return choice.read_images(self.name, self.options, self._reader, frozenset(self._table.first))
 
@@ -203,5 +210,6 @@ class Tcga(Dataset):
             if found.by_slide:
                 slides = {slide: table.patients[row] for slide, row in table.tumours.items()}
                 yield from barcodes.missing_slides(slides, found.by_slide, name)
+        yield from self._folds[1]
         if not is_published(self.table_path):
             yield f"{self.table_path}: a file of your own; its checksum is recorded, not verified"

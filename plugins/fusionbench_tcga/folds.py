@@ -1,50 +1,81 @@
-"""PORPOISE's published five folds: each a csv with the columns `train` and `val` of patient barcodes.
+"""The published five folds of PORPOISE and of SurvPath: each a csv with the columns `train` and `val` of patients.
 
-Its `val` is what is tested. Files of one's own may have `test` beside them, as CLAM's; then `val` validates.
+Their `val` is what is tested. Files of one's own may have `test` beside them, as CLAM's; then `val` validates.
+SurvPath's hold some of the patients.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 from fusionbench import DataError, Fold
+from fusionbench.data.split_files import PAIRS, PARTS, Split, read_split
+from fusionbench_tcga import barcodes
 
 N_FOLDS = 5
+Publisher = Literal["porpoise", "survpath"]
 
 
-def paths(cohort: str) -> tuple[str, ...]:
+def paths(cohort: str, publisher: Publisher = "porpoise") -> tuple[str, ...]:
     """Places of the fold files under the data home."""
-    return tuple(f"porpoise/splits/5foldcv/tcga_{cohort}/splits_{i}.csv" for i in range(N_FOLDS))
+    return tuple(f"{publisher}/splits/5foldcv/tcga_{cohort}/splits_{i}.csv" for i in range(N_FOLDS))
 
 
-def read_folds(files: Mapping[str, bytes], patients: frozenset[str], kept: frozenset[str]) -> Sequence[Fold]:
-    """The folds in the files' order.
+def read_folds(
+    files: Mapping[str, bytes], patients: Sequence[str], kept: frozenset[str]
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    """The folds in the files' order; and a line each on ids that are not of the cohort, on patients whom a fold leaves
+    out, and on patients whom several folds test.
 
     Args:
-        files: name of each file to its bytes.
-        patients: all patients of the cohort's table, which the test sets must partition.
+        files: name of each file to its bytes, with ids of patients or of their slides.
+        patients: all of the cohort's table.
         kept: those of them that are cases (an endpoint may leave some out).
 
     Raises:
-        DataError: a patient on both sides of a fold, or the test sets do not partition the patients.
+        DataError: a file that is no split, one of which a part has no patient of the cohort, or that has a patient in
+            two parts.
     """
-    import pandas as pd
+    splits = [read_split(data, name) for name, data in files.items()]
+    folds = [_fold(split, frozenset(patients)) for split in splits]
+    made = (Fold(*(tuple(i for i in part if i in kept) for part in (f.train, f.val, f.test))) for f in folds)
+    return tuple(made), tuple(_notes(splits, folds, patients))
 
-    tested: list[str] = []
-    made = []
-    for name, data in files.items():
-        frame = pd.read_csv(io.BytesIO(data), dtype=str)
-        if not {"train", "val"} <= set(frame.columns):
-            raise DataError(f"{name}: no columns `train` and `val`; it must be a fold file of PORPOISE")
-        own_val = "test" in frame.columns
-        columns = ("train", "val", "test") if own_val else ("train", "", "val")
-        train, val, test = (set(frame[column].dropna()) if column else set[str]() for column in columns)
-        if len(train) + len(val) + len(test) != len(patients) or train | val | test != patients:
-            what = "train, val and test" if own_val else "train and val"
-            raise DataError(f"{name}: {what} do not divide the {len(patients)} patients of the table")
-        tested += [] if own_val else test
-        made.append(Fold(*(tuple(sorted(kept & part)) for part in (train, val, test))))
-    if tested and len(tested) != len(patients):
-        raise DataError(f"{', '.join(files)}: the five `val` sets overlap; they must hold each patient once")
-    return tuple(made)
+
+def _patient(id_: str) -> str:
+    """The patient of a slide's barcode; any other id is one already."""
+    match = barcodes.SLIDE.match(id_)
+    return match[0][:12] if match else id_
+
+
+def _fold(split: Split, patients: frozenset[str]) -> Fold:
+    of_part = {part: {_patient(id_) for id_ in ids} & patients for part, ids in split.ids.items()}
+    for part in ("train", "test"):
+        if not of_part[part]:
+            raise DataError(f"{split.name}: no patient of the cohort's table is in its {part} part; look at its ids")
+    for first, second in PAIRS:
+        both = of_part[first] & of_part[second]
+        if both:
+            raise DataError(
+                f"{split.name}: slides of {len(both)} patients stand in both {first} and {second}, the first is of "
+                f"{min(both)}; a patient stands on one side"
+            )
+    return Fold(*(tuple(sorted(of_part[part])) for part in PARTS))
+
+
+def _notes(splits: Sequence[Split], folds: Sequence[Fold], patients: Sequence[str]) -> Iterator[str]:
+    named = dict.fromkeys(id_ for split in splits for ids in split.ids.values() for id_ in ids)
+    unknown = [id_ for id_ in named if _patient(id_) not in patients]
+    if unknown:
+        yield f"folds: {len(unknown)} of {len(named)} ids are not in the table, the first is {unknown[0]}; left out"
+    left = [p for p in patients if any(p not in {*fold.train, *fold.val, *fold.test} for fold in folds)]
+    if left:
+        yield (
+            f"folds: {len(left)} of {len(patients)} patients are in no part of a fold, the first is {left[0]}; with "
+            "fold_source = 'published' they are left out of it"
+        )
+    often = [p for p, n in Counter(p for fold in folds for p in fold.test).items() if n > 1]
+    if often:
+        yield f"folds: {len(often)} of {len(patients)} patients are tested by several folds, the first is {often[0]}"

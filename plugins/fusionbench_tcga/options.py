@@ -8,6 +8,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from fusionbench import Options
 from fusionbench_tcga import maps
+from fusionbench_tcga.folds import Publisher
 
 
 class TcgaOptions(Options):
@@ -24,6 +25,7 @@ class TcgaOptions(Options):
         downsample: edge of the blocks of a grid's positions that are averaged to one.
         group: what stays on one side of a split: the patient, or all patients of a tissue source site.
         endpoint: "os"; "dss" and "pfi" where SurvPath's metadata file is there.
+        folds: whose published folds: "porpoise", or "survpath", where SurvPath's split files are there.
         stage_grade: add stage (0-4) and grade (1-4) to `clinical`, where SurvPath's clinical file is there.
     """
 
@@ -37,9 +39,10 @@ class TcgaOptions(Options):
     group: Literal["patient", "site"] = "patient"
     endpoint: Literal["os", "dss", "pfi"] = "os"
     stage_grade: bool = False
+    folds: Publisher = "porpoise"
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Options of grids are written where they say something, so that the keys of older results stay theirs."""
-        later = {"axes": 2, "downsample": 1}
+        """Later options are written where they say something, so that the keys of older results stay theirs."""
+        later = {"axes": 2, "downsample": 1, "folds": "porpoise"}
         return {name: value for name, value in plain(self).items() if later.get(name) != value}

@@ -14,6 +14,7 @@ from fusionbench import (
     Dataset,
     DatasetInfo,
     FittedModality,
+    Fold,
     Modality,
     ModalitySpec,
     ModalityUse,
@@ -76,7 +77,7 @@ class GraphReader(Widening):
 
 
 class GraphCohort(Dataset):
-    """Thirty generated graphs."""
+    """Thirty generated graphs; its published test sets are drawn anew for each fold, so that they overlap."""
 
     name = "graphs"
 
@@ -86,6 +87,10 @@ class GraphCohort(Dataset):
     def cases(self, unit: str = "patient") -> Sequence[Case]:
         target = [SurvivalTarget(1.0 + i, i % 2 == 0) for i in range(30)]
         return tuple(Case(f"graph-{i}", f"graph-{i}", target[i], {"cells": graph(i)}) for i in range(30))
+
+    def folds(self) -> Sequence[Fold]:
+        ids = tuple(f"graph-{i}" for i in range(30))
+        return [Fold(ids[10:], (), ids[:10]), Fold((*ids[:5], *ids[15:]), (), ids[5:15])]
 
 
 class TextReader(Widening):

@@ -11,16 +11,41 @@ from pathlib import Path
 
 import pytest
 
+from fusionbench.core.registry import discover
+from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
 from tests.browser import CHROMIUM, FLAGS, browser, kept, needs_chromium, needs_driver
-from tests.conftest import Cli
+from tests.conftest import EXAMPLE, Cli
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 LARGEST = 5 * 2**20
 
 
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results root of one fold, without a report."""
+    root = tmp_path_factory.mktemp("ran")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(EXAMPLE)
+        session = Session(out=root / "results", device="cpu", registry=discover())
+        assert not session.run("example-tiny", Selection(folds="0"), track=False).failed
+    return root / "results"
+
+
+@pytest.fixture(scope="module")
+def page(ran: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of those results, to be looked at in a browser."""
+    root = Path(shutil.copytree(ran, tmp_path_factory.mktemp("reported") / "results"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(EXAMPLE)
+        Session(out=root, device="cpu", registry=discover()).report("example-tiny")
+    return root / "example-tiny/report.html"
+
+
 @pytest.fixture
-def tiny(cli: Cli) -> Path:
-    assert cli("run", "example-tiny", "--folds", "0", "--no-track").returncode == 0
+def tiny(cli: Cli, ran: Path) -> Path:
+    """The folder of the suite in a copy of those results."""
+    shutil.copytree(ran, "results")
     return Path("results/example-tiny")
 
 
@@ -133,12 +158,10 @@ def browse(page: Path, *flags: str) -> str:
 @pytest.mark.slow
 @needs_chromium
 @pytest.mark.parametrize("window", ["1280,900", "500,900"])
-def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str) -> None:
-    assert cli("report", "example-tiny").returncode == 0
-    page = tmp_path / "probed.html"
-    text = (tiny / "report.html").read_text(encoding="utf-8")
-    page.write_text(text.replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
-    dom = browse(page, f"--window-size={window}", "--dump-dom")
+def test_the_page_in_a_browser(page: Path, tmp_path: Path, window: str) -> None:
+    probed = tmp_path / "probed.html"
+    probed.write_text(page.read_text(encoding="utf-8").replace("</body>", f"{PROBE}</body>"), encoding="utf-8")
+    dom = browse(probed, f"--window-size={window}", "--dump-dom")
     told = re.search(r'<pre id="probe">(.*?)</pre>', dom, re.DOTALL)
     assert told is not None
     seen = json.loads(told.group(1))
@@ -152,7 +175,7 @@ def test_the_page_in_a_browser(cli: Cli, tiny: Path, tmp_path: Path, window: str
     assert all(wide > 100 for wide in seen["images"]), "every figure is there"
     assert seen["wide"] <= 0, "tables and figures scroll in themselves, the page does not"
     picture = kept(tmp_path) / f"report-{window.replace(',', '-')}.png"
-    browse(page, f"--window-size={window}", f"--screenshot={picture}")
+    browse(probed, f"--window-size={window}", f"--screenshot={picture}")
     assert picture.stat().st_size > 10_000
 
 
@@ -183,13 +206,12 @@ return [document.documentElement.scrollWidth - document.documentElement.clientWi
 
 @pytest.mark.slow
 @needs_driver
-def test_it_can_be_read_on_a_desk_and_a_phone_by_day_and_by_night(cli: Cli, tiny: Path, tmp_path: Path) -> None:
-    assert cli("report", "example-tiny").returncode == 0
+def test_it_can_be_read_on_a_desk_and_a_phone_by_day_and_by_night(page: Path, tmp_path: Path) -> None:
     with browser(tmp_path) as window:
         for width in (1300, 390):
             for dark in (False, True):
                 window.emulate(width, 900, dark=dark)
-                window.open((tiny / "report.html").absolute().as_uri())
+                window.open(page.as_uri())
                 beside, faults = window.run(READABLE)
                 window.screenshot(f"report {width} {'dark' if dark else 'light'}")
                 assert beside <= 0, f"{width}: scrolls sideways by {beside} px"

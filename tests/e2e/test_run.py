@@ -58,10 +58,9 @@ def test_a_second_run_does_nothing_and_says_so(tiny: Path) -> None:
 
 @pytest.mark.slow
 def test_same_seed_same_bits_in_another_order_and_hash_seed(tiny: Path, tmp_path: Path) -> None:
-    for fold, hash_seed in (("1", "7"), ("0", "8")):
-        result = run_cli((*TINY, "--folds", fold), tmp_path, {"PYTHONHASHSEED": hash_seed})
+    for narrowed, hash_seed in ((("--folds", "1"), "7"), ((), "8")):
+        result = run_cli((*TINY, *narrowed), tmp_path, {"PYTHONHASHSEED": hash_seed})
         assert result.returncode == 0, result.stderr
-    assert run_cli(TINY, tmp_path).returncode == 0
     pd.testing.assert_frame_equal(predictions(tiny), predictions(tmp_path), check_exact=True)
 
 

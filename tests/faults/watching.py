@@ -19,7 +19,7 @@ import psutil
 
 from fusionbench.core.seeds import derive
 from tests.conftest import EXAMPLE
-from tests.forking import Forked
+from tests.forking import Forked, usual_signals
 
 PLUGIN = EXAMPLE.parent / "faults"
 REASONS = {
@@ -63,8 +63,7 @@ class Running:
             stdout=self.log,
             stderr=self.log,
             text=True,
-            # a shell's background job ignores it, and so would whatever is started below
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=usual_signals,  # else those that the tests were started with
         )
 
     def end(self, timeout: float = 600) -> int:

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 import tomllib
+import zipfile
 from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import asdict
@@ -299,20 +300,30 @@ def paste(new: dict[str, Any], content: dict[str, Any]) -> None:
             content[key] = value
 
 
-def test_a_damaged_spreadsheet_is_one_clear_error(home: Path) -> None:
-    pd.DataFrame(ROWS, columns=COLUMNS).to_excel(home / "patients.xlsx", index=False)
-    sound = (home / "patients.xlsx").read_bytes()
-    schema = CohortSchema.model_validate({**COHORT, "table": "patients.xlsx"})
+def test_a_damaged_table_is_one_clear_error(home: Path) -> None:
+    frame = pd.DataFrame(ROWS, columns=COLUMNS)
+    frame.to_excel(home / "sound.xlsx", index=False)
+    frame.to_parquet(home / "sound.parquet", index=False)
+    with zipfile.ZipFile(home / "sound.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("sound.csv", frame.to_csv(index=False))
+    sound = {kind: (home / f"sound.{kind}").read_bytes() for kind in ("xlsx", "parquet", "zip")}
+    schemas = {kind: CohortSchema.model_validate({**COHORT, "table": f"patients.{kind}"}) for kind in sound}
 
     @FUZZ
-    @given(st.lists(st.tuples(st.integers(0, len(sound) - 1), st.binary(max_size=4)), max_size=3), st.integers(0, 9))
-    def check(changes: list[tuple[int, bytes]], cut: int) -> None:
-        data = sound if cut else sound[: changes[0][0]] if changes else b""
-        for at, new in changes:
+    @given(
+        st.sampled_from(sorted(sound)),
+        st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=4)), max_size=3),
+        st.integers(0, 9),
+    )
+    def check(kind: str, changes: list[tuple[float, bytes]], cut: int) -> None:
+        data = sound[kind]
+        places = [int(at * len(data)) for at, _ in changes]
+        data = data if cut else data[: places[0]] if places else b""
+        for at, (_, new) in zip(places, changes, strict=True):
             data = data[:at] + new + data[at + len(new) :]
-        (home / "patients.xlsx").write_bytes(data)
+        (home / f"patients.{kind}").write_bytes(data)
         try:
-            sheet = read_sheet(home, "patients.xlsx", ["patient"], [], schema, [])
+            sheet = read_sheet(home, f"patients.{kind}", ["patient"], [], schemas[kind], [])
         except FusionBenchError as error:
             clear(error)
             return

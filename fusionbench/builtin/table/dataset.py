@@ -55,7 +55,7 @@ class Table(Dataset):
             licence=files.schema.licence,
             checksums=dict(files.checksums),
             notes=files.notes,
-            warnings=tuple(doubts(files)),
+            warnings=(*files.warnings, *doubts(files)),
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:

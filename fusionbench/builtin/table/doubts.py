@@ -38,7 +38,7 @@ def doubts(files: CohortFiles) -> Iterator[DataWarning]:
                 "texts-for-numbers",
                 name,
                 f"{name}: {what} texts that look like numbers ({reading.example!r}), each a level of its own; "
-                f"{described(reading)} (under {place})",
+                f"{described(reading)}{f' (under {place})' if reading.keys else ''}",
                 tuple(told),
                 in_file if whole else tuple(column_fixes(told[0], reading)),
             )

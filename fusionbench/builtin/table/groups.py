@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from fusionbench.builtin.table.cells import text_of
 from fusionbench.builtin.table.sheets import Sheet
+from fusionbench.core.data_warning import DataWarning, Fix
 from fusionbench.core.types import SurvivalTarget
 from fusionbench.data.inspection.checks import like_outcome
 
@@ -15,20 +16,27 @@ MAX_ROWS = 3.0
 """Rows a value on average up to which a column may be of patients; a hospital has more."""
 
 
-def propose_groups(sheet: Sheet, targets: Sequence[SurvivalTarget | None], claimed: Collection[str]) -> Iterator[str]:
-    """A line on the column that looks like the patient: rows with one value of it always have one follow-up.
+def propose_groups(
+    sheet: Sheet, ids: Sequence[str], targets: Sequence[SurvivalTarget | None], claimed: Collection[str]
+) -> Iterator[DataWarning]:
+    """A warning with the column that looks like the patient: rows with one value of it always have one follow-up.
 
     Args:
-        targets: of the rows.
+        ids, targets: of the rows.
         claimed: columns that are something else.
     """
     patients = {c: _patients(sheet, c, targets) for c in sheet.columns if c not in claimed and not like_outcome(c)}
     column = min((c for c, n in patients.items() if n), key=lambda c: patients[c], default=None)
     if column is not None:
-        yield (
+        shared = sheet.frame[column].map(text_of).duplicated(keep=False)
+        yield DataWarning(
+            "group-unnamed",
+            "cases",
             f"{len(targets)} rows of {sheet.name} have {patients[column]} values of {column!r}, and rows with one of "
             f'them have one follow-up: if it is the patient, say group = "{column}", or a patient stands on both sides '
-            "of a split"
+            "of a split",
+            tuple(id_ for id_, several in zip(ids, shared, strict=True) if several and id_),
+            (Fix((), "group", column),),
         )
 
 

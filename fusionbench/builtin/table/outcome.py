@@ -68,7 +68,7 @@ def _months(
     form = sheet.form(schema.time)
     times = [None if text is None else form.number(text) for text in texts]
     odd = [i for i, text in enumerate(texts) if text is not None and times[i] is None]
-    reading = suggest([text for text in texts if text is not None], form) if odd else None
+    reading = suggest([text for text in texts if text is not None], form, schema.unit) if odd else None
     advice = f"write {schema.unit}s since entry, 0 or more, or leave the case out"
     if reading is not None:
         where = f"{sheet.name}, column {schema.time!r}, {_row(sheet, odd)}: {texts[odd[0]]!r} is no number"

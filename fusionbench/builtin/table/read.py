@@ -16,7 +16,7 @@ from fusionbench.builtin.table.groups import propose_groups
 from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest, read_sheet
 from fusionbench.builtin.table.signatures import match_columns, read_signatures
-from fusionbench.core.data_warning import Fix
+from fusionbench.core.data_warning import DataWarning, Fix
 from fusionbench.core.endpoints import followed
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, Fold, ModalityUse
@@ -36,6 +36,7 @@ class CohortFiles:
         problems: all that is wrong; with any, the rest is what could be read nevertheless.
         readings: modality and column of texts that look like numbers to what would read them so.
         codes: modality and column of numbers that look like codes to one of them.
+        warnings: about the rows of the case table.
     """
 
     schema: CohortSchema
@@ -47,6 +48,7 @@ class CohortFiles:
     problems: tuple[str, ...] = ()
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     codes: Mapping[tuple[str, str], str] = field(default_factory=dict)
+    warnings: tuple[DataWarning, ...] = ()
 
 
 def read_cohort(path: Path) -> CohortFiles:
@@ -78,25 +80,27 @@ class _Reader:
     checksums: dict[str, str] = field(default_factory=dict)
     owners: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warnings: list[DataWarning] = field(default_factory=list)
     readings: dict[tuple[str, str], Reading] = field(default_factory=dict)
     codes: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def read(self) -> CohortFiles:
         """The cohort; without cases where its case table cannot be read."""
         schema = self.schema
+        self.notes += [f"modality.{name}: ignored" for name in schema.modality if name not in schema.used]
         sheet = self._sheet(schema.table, schema.id, *filter(None, [schema.group, schema.folds]))
         ids: list[str] = []
         cases: tuple[Case, ...] = ()
         folds = None
         if sheet is not None and self._has_columns(sheet):
-            sheet = self._without_excluded(sheet)
+            sheet = self._one_row_each(self._without_excluded(sheet), schema.id)
             ids = vectors.read_ids(sheet, schema.id, self.problems)
             targets, faulty = outcome.targets(sheet, schema.outcome, ids, self.problems)
             groups = self._filled(sheet, schema.group, ids)
             cells = self._filled(sheet, schema.folds, ids)
             if schema.group is None:
-                claimed = {c for m in schema.modality.values() for c in m.columns} | set(schema.reserved)
-                self.notes += propose_groups(sheet, targets, claimed)
+                claimed = {c for m in schema.used.values() for c in m.columns} | set(schema.reserved)
+                self.warnings += propose_groups(sheet, ids, targets, claimed)
             self._vectors(sheet, ids)
             self._folders(ids)
             rows = {id_: (group, target) for id_, group, target in zip(ids, groups, targets, strict=True) if id_}
@@ -114,7 +118,7 @@ class _Reader:
         self._unused_names()
         return CohortFiles(
             schema,
-            {name: self.uses[name] for name in schema.modality if name in self.uses},
+            {name: self.uses[name] for name in schema.used if name in self.uses},
             cases,
             {"outcome": _sum_of_targets(cases), **dict(sorted(self.checksums.items()))},
             folds,
@@ -122,6 +126,7 @@ class _Reader:
             tuple(dict.fromkeys(self.problems)),  # each problem once
             self.readings,
             self.codes,
+            tuple(self.warnings),
         )
 
     def _without_excluded(self, sheet: Sheet) -> Sheet:
@@ -134,16 +139,29 @@ class _Reader:
             self.problems.append(f"exclude: {sheet.name} has no case {unknown[0]!r}{near}; correct it or leave it out")
         return replace(sheet, frame=sheet.frame[~there.isin(left_out)]) if left_out else sheet
 
+    def _one_row_each(self, sheet: Sheet, id_: str) -> Sheet:
+        """A table without the rows that the TOML leaves out where an id has several."""
+        repeated = self.schema.file_form(sheet.name).repeated
+        ids = sheet.frame[id_]
+        if repeated == "refuse" or not ids.dropna().duplicated().any():
+            return sheet
+        further = ids.notna() & ids.duplicated(keep=repeated)
+        of = count(ids[further].nunique(), "id")
+        self.notes.append(f"{sheet.name}: {count(int(further.sum()), 'row')} but the {repeated} of {of} left out")
+        return replace(sheet, frame=sheet.frame[~further])
+
     def _other_files(self) -> None:
         """Find what is wrong with the other files, where the case table cannot be read."""
-        for schema in self.schema.modality.values():
+        for schema in self.schema.used.values():
             if schema.table is not None:
                 self._sheet(schema.table, schema.id or self.schema.id)
             if schema.map is not None:
                 self._sheet(schema.map, schema.slide, schema.case or self.schema.id)
 
     def _unused_names(self) -> None:
-        """Files and columns that the TOML describes and that are not there."""
+        """Files and columns that the TOML describes and that are not there; an ignored modality may have had them."""
+        if len(self.schema.used) < len(self.schema.modality):
+            return
         read = {name: sheet for name, sheet in self.sheets.items() if sheet is not None}
         self.problems += [
             f'file."{name}": no key of the TOML names this table; those that are named: {", ".join(self.sheets)}'
@@ -168,7 +186,7 @@ class _Reader:
             transposed: with rows and columns exchanged.
         """
         if name not in self.sheets or again:
-            texts = [*self.schema.column, *(c for m in self.schema.modality.values() for c in m.categorical)]
+            texts = [*self.schema.column, *(c for m in self.schema.used.values() for c in m.categorical)]
             try:
                 self.sheets[name] = read_sheet(
                     self.path.parent,
@@ -186,10 +204,8 @@ class _Reader:
 
     def _ids_of(self, name: str) -> list[str]:
         """Columns of ids that modalities name in a table."""
-        of_tables = [m.id or self.schema.id for m in self.schema.modality.values() if m.table == name]
-        of_maps = [
-            c for m in self.schema.modality.values() if m.map == name for c in (m.slide, m.case or self.schema.id)
-        ]
+        of_tables = [m.id or self.schema.id for m in self.schema.used.values() if m.table == name]
+        of_maps = [c for m in self.schema.used.values() if m.map == name for c in (m.slide, m.case or self.schema.id)]
         return [*of_tables, *of_maps]
 
     def _has_columns(self, sheet: Sheet) -> bool:
@@ -216,7 +232,7 @@ class _Reader:
 
     def _vectors(self, table: Sheet, ids: list[str]) -> None:
         claims: dict[str, tuple[str, tuple[str, ...]]] = {}
-        of_columns = {n: m for n, m in self.schema.modality.items() if m.folder is None}
+        of_columns = {n: m for n, m in self.schema.used.items() if m.folder is None}
         for name, schema in of_columns.items():
             id_ = schema.id or self.schema.id
             sheet = table if schema.table is None else self._own_table(name, schema, id_, ids)
@@ -231,6 +247,7 @@ class _Reader:
             claims[name] = (sheet.name, columns)
             rows = ids
             if sheet is not table:
+                sheet = sheet if schema.bag else self._one_row_each(sheet, id_)
                 remedy = "say bag = true for a bag of rows per patient"
                 rows = vectors.read_ids(sheet, id_, self.problems, remedy, several=schema.bag)
             if columns:
@@ -307,7 +324,7 @@ class _Reader:
         return replace(sheet, frame=sheet.frame.rename(columns={column: id_}))
 
     def _folders(self, ids: list[str]) -> None:
-        for name, schema in self.schema.modality.items():
+        for name, schema in self.schema.used.items():
             if schema.folder is None:
                 continue
             case = schema.case or self.schema.id

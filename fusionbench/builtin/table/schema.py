@@ -94,7 +94,9 @@ class FileSchema(_Cells):
         separator: between the cells of CSV files.
         encoding: of its text, such as "cp1252"; UTF-8 and files with a byte order mark need none.
         sheet: name of the sheet of a spreadsheet; needed where it has several.
+        header: number of the row that has the names of the columns; those above it are left out.
         transposed: its rows are columns and its columns are cases, as in a matrix of genes x samples.
+        repeated: what to do with ids that have several rows, where these are not a bag: read the first or the last.
         decimal: sign before the fraction.
         thousands: sign between groups of three digits; `""` = none.
         units: texts before or behind the numbers, such as `%` or `kg`; the number is read as it stands.
@@ -104,7 +106,9 @@ class FileSchema(_Cells):
     separator: str | None = Field(None, min_length=1, max_length=1)
     encoding: str | None = None
     sheet: str | None = None
+    header: int = Field(1, ge=1)
     transposed: bool = False
+    repeated: Literal["refuse", "first", "last"] = "refuse"
 
 
 class OutcomeSchema(_Strict):
@@ -170,6 +174,7 @@ class ModalitySchema(_Strict):
         dataset: name of the array in each feature file; default: `features`, else the only one of two axes.
         unknown: what to do with rows and slides of cases that the case table does not have.
         absent: what to do with columns that are named here and that the table does not have.
+        ignore: whether to leave the modality out, as if it did not stand here.
         options: of the reader (`vector` or `bag`).
     """
 
@@ -189,6 +194,7 @@ class ModalitySchema(_Strict):
     dataset: str = ""
     unknown: Literal["refuse", "ignore"] = "refuse"
     absent: Literal["refuse", "ignore"] = "refuse"
+    ignore: bool = False
     options: Mapping[str, Any] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -276,6 +282,17 @@ class CohortSchema(_Strict):
         form = self.file[name].over(form) if name in self.file else form
         return self.column[column].over(form) if column is not None and column in self.column else form
 
+    @property
+    def used(self) -> dict[str, ModalitySchema]:
+        """The modalities that are not ignored."""
+        return {name: modality for name, modality in self.modality.items() if not modality.ignore}
+
+    @model_validator(mode="after")
+    def _check_used(self) -> CohortSchema:
+        if not self.used:
+            raise ValueError("every modality has ignore = true; leave one in")
+        return self
+
     @model_validator(mode="after")
     def _check_folds(self) -> CohortSchema:
         if self.folds and self.splits:
@@ -314,7 +331,7 @@ def read_schema(path: Path) -> CohortSchema:
         DataError: no such file, not TOML (with the line), or all its invalid keys and values.
     """
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        raw = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise DataError(
             f"{path}: no such file; a cohort of your own is named by its TOML, table[file=PATH] (docs/own-data.md)"
@@ -322,7 +339,7 @@ def read_schema(path: Path) -> CohortSchema:
     except OSError as error:
         raise DataError(file_problem(path, error, "name a file that can be read")) from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: cannot be read as UTF-8 text ({error})") from error
+        raise DataError(f"{path}: cannot be read as UTF-8 text ({error}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{path}: not valid TOML: {error}") from error
     try:

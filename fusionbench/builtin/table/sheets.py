@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+import unicodedata
 import warnings
 import zipfile
 from collections import Counter
@@ -14,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.builtin.table.cells import CellForm, text_of
 from fusionbench.builtin.table.schema import CohortSchema
-from fusionbench.builtin.table.text_files import decoded, header_of, parse_cells
+from fusionbench.builtin.table.text_files import HEADER_ROWS, below, decoded, find_header, header_of, parse_cells
 from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError, did_you_mean, file_problem
 from fusionbench.data.fixes import Problem
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 KINDS = (".csv", ".tsv", ".txt", ".xlsx", ".parquet", ".zip")
 NAMELESS = "column "
 """What a column without a name is called, with its number behind."""
+
+SEPARATORS = (",", ";", "\t", "|")
+"""Signs that separate the cells of text files."""
 
 _MANY = 30  # columns; more are not all listed
 _NEAR_IDS = 2000  # more are not searched for neighbours
@@ -94,22 +99,24 @@ def read_sheet(
     kind = path.suffix.lower()
     if kind not in KINDS:
         hint = "; save it as .xlsx or CSV" if kind in (".xls", ".ods", ".numbers") else ""
+        hint = "; unpack it" if kind in (".gz", ".bz2", ".xz", ".7z", ".rar") else hint
         raise DataError(f"{name}: unknown kind of table {path.suffix!r}; known are {', '.join(KINDS)}{hint}")
     try:
         data = path.read_bytes()
     except OSError as error:
         problem = file_problem(name, error, "write its path as seen from the cohort's file")
-        raise DataError(f"{problem}; looked for {path.absolute()}") from error
+        raise DataError(f"{problem}; looked for {path.absolute()}{_near_file(path)}") from error
+    _check_content(name, kind, data)
     codes: dict[str, str] = {}
     try:
         if kind == ".parquet":
-            frame = _parquet(data)
+            frame = _parquet(name, data)
         elif kind == ".xlsx":
-            frame = _excel(name, data, schema.file_form(name).sheet, problems)
+            frame = _excel(name, data, ids[0], schema, problems)
         else:
             content, inside = _unzipped(name, data) if kind == ".zip" else (data, path.name)
             tabs = Path(inside).suffix.lower() in (".tsv", ".txt")
-            frame, codes = _text(name, content, tabs, (*ids, *texts), schema, problems)
+            frame, codes = _text(name, content, tabs, ids, texts, schema, problems)
     except (ValueError, OSError, Warning) as error:
         raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
     if transposed or schema.file_form(name).transposed:
@@ -123,6 +130,33 @@ def read_sheet(
     return Sheet(name, frame, lambda column: schema.cell_form(name, column), codes)
 
 
+_SIGNS = {
+    b"PK\x03\x04": "is a spreadsheet or another archive, whatever its ending; call it .xlsx or .zip",
+    b"PAR1": "is a parquet file, whatever its ending; call it .parquet",
+    b"\x1f\x8b": "is compressed by gzip, whatever its ending; unpack it",
+    b"\xd0\xcf\x11\xe0": "is an old spreadsheet (.xls), whatever its ending; save it as .xlsx or CSV",
+    b"version https://git-lfs": "is a Git LFS pointer and not the table; fetch it with: git lfs pull",
+    b"<!DOCTYPE": "is a web page and not a table; download the file itself",
+    b"<html": "is a web page and not a table; download the file itself",
+}
+"""First bytes of files that are no text."""
+_OF_KIND = {".xlsx": b"PK\x03\x04", ".zip": b"PK\x03\x04", ".parquet": b"PAR1"}
+
+
+def _check_content(name: str, kind: str, data: bytes) -> None:
+    """Raises a DataError for a file that its first bytes say to be of another kind than its ending does."""
+    for sign, what in _SIGNS.items():
+        if data.startswith(sign) and sign != _OF_KIND.get(kind):
+            raise DataError(f"{name}: {what}")
+
+
+def _near_file(path: Path) -> str:
+    """` (did you mean ...?)` for a file beside it that is called alike."""
+    there = {p.name.casefold(): p.name for p in path.parent.iterdir()} if path.parent.is_dir() else {}
+    near = get_close_matches(path.name.casefold(), list(there), n=1, cutoff=0.8)
+    return f" (did you mean {there[near[0]]!r}?)" if near else ""
+
+
 def _unzipped(name: str, data: bytes) -> tuple[bytes, str]:
     """The one table in an archive, and its name."""
     try:
@@ -133,14 +167,27 @@ def _unzipped(name: str, data: bytes) -> tuple[bytes, str]:
                 listed = ", ".join(inside[:5]) or "none"
                 raise DataError(f"{name}: holds {len(inside)} files ({listed}); zip one table alone")
             return archive.read(inside[0]), inside[0]
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except DataError:
+        raise
+    # A damaged archive raises whatever the reader of archives or of compressed bytes raises.
+    except Exception as error:
         raise DataError(f"{name}: no readable zip ({_reason(error)}); zip it again, without a password") from error
 
 
-def _parquet(data: bytes) -> pd.DataFrame:
+def _parquet(name: str, data: bytes) -> pd.DataFrame:
     import pandas as pd
+    import pyarrow.parquet
 
-    frame: pd.DataFrame = pd.read_parquet(io.BytesIO(data))
+    try:
+        table = pyarrow.parquet.ParquetFile(io.BytesIO(data)).read()
+        _check_names(name, table.column_names)
+        table.validate(full=True)  # also of texts, which are decoded only where they are used
+        frame: pd.DataFrame = table.to_pandas()
+    except DataError:
+        raise
+    # A damaged file raises whatever the reader of its columns or of what pandas wrote beside them raises.
+    except Exception as error:
+        raise DataError(f"{name}: cannot be read as a table ({_reason(error)})") from error
     if frame.index.name:
         frame = frame.reset_index()
     frame.columns = frame.columns.map(str)
@@ -148,10 +195,11 @@ def _parquet(data: bytes) -> pd.DataFrame:
     return frame
 
 
-def _excel(name: str, data: bytes, sheet: str | None, problems: list[str]) -> pd.DataFrame:
+def _excel(name: str, data: bytes, id_: str, schema: CohortSchema, problems: list[str]) -> pd.DataFrame:
     import pandas as pd
 
-    pages = _pages(name, data, sheet)
+    form = schema.file_form(name)
+    pages = _pages(name, data, form.sheet)
     filled = [page for page, cells in pages.items() if not cells.empty] or list(pages)
     if len(filled) > 1:
         problems.append(
@@ -164,11 +212,26 @@ def _excel(name: str, data: bytes, sheet: str | None, problems: list[str]) -> pd
     cells = pages[filled[0]]
     if cells.empty:
         raise DataError(f"{name}: has no rows")
-    names = column_names([text_of(cell) for cell in cells.iloc[0]])
+    rows = [column_names([text_of(cell) for cell in row]) for _, row in cells.iloc[:HEADER_ROWS].iterrows()]
+    header = min(form.header, len(rows))
+    if id_ not in rows[header - 1]:
+        found = next((i for i, names in enumerate(rows, 1) if id_ in names), header)
+        if found != header:
+            problems.append(_other_header(name, id_, found))
+        header = found
+    names = rows[header - 1]
     _check_names(name, names)
-    frame = cells.iloc[1:].set_axis(names, axis=1)
-    frame.index = pd.RangeIndex(2, len(frame) + 2)
+    frame = cells.iloc[header:].set_axis(names, axis=1)
+    frame.index = pd.RangeIndex(header + 1, len(frame) + header + 1)
     return typed(frame)
+
+
+def _other_header(name: str, id_: str, row: int) -> Problem:
+    return Problem(
+        f"{name}: the names of the columns are in row {row}, the first that has {id_!r}; say header = {row} under "
+        f'[file."{name}"], or delete the rows above',
+        Fix(("file", name), "header", row),
+    )
 
 
 def _pages(name: str, data: bytes, sheet: str | None) -> dict[str, pd.DataFrame]:
@@ -196,15 +259,28 @@ def _pages(name: str, data: bytes, sheet: str | None) -> dict[str, pd.DataFrame]
 
 
 def _text(
-    name: str, data: bytes, tabs: bool, texts: Sequence[str], schema: CohortSchema, problems: list[str]
+    name: str,
+    data: bytes,
+    tabs: bool,
+    ids: Sequence[str],
+    texts: Sequence[str],
+    schema: CohortSchema,
+    problems: list[str],
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """A CSV or TSV file, and its columns of numbers that look like codes."""
     form = schema.file_form(name)
     content = decoded(name, data, str(form.encoding), problems)
     cells = schema.cell_form(name)
-    separator = "\t" if tabs else str(form.separator)
+    separator, row = "\t" if tabs else str(form.separator), form.header
+    whole, content = content, below(content, row) if row > 1 else content
     names = column_names(header_of(content, separator))
-    other = next((s for s in (",", ";", "\t", "|") if s != separator and s in names[0]), None)
+    found = None if ids[0] in names else find_header(whole, (separator, *SEPARATORS), ids[0])
+    if found is not None and found[0] != row:
+        row = found[0]
+        problems.append(_other_header(name, ids[0], row))
+        content = below(whole, row)
+        names = column_names(header_of(content, separator))
+    other = next((s for s in SEPARATORS if s != separator and s in names[0]), None)
     if len(names) == 1 and other is not None:
         problems.append(
             Problem(
@@ -216,7 +292,7 @@ def _text(
         separator = other
         names = column_names(header_of(content, separator))
     _check_names(name, names)
-    return parse_cells(content, separator, names, texts, cells)
+    return parse_cells(content, separator, names, (*ids, *texts), cells, row - 1)
 
 
 def _transposed(name: str, frame: pd.DataFrame, id_: str) -> pd.DataFrame:
@@ -249,8 +325,8 @@ def typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def column_names(cells: Sequence[str]) -> list[str]:
-    """The names in a header, without spaces around them; an empty one is called by its number."""
-    return [cell.strip() or f"{NAMELESS}{i}" for i, cell in enumerate(cells, 1)]
+    """The names in a header, without spaces around them, in one line; an empty one is called by its number."""
+    return [re.sub(r"\s*[\r\n]+\s*", " ", cell.strip()) or f"{NAMELESS}{i}" for i, cell in enumerate(cells, 1)]
 
 
 def _check_names(name: str, names: Sequence[str]) -> None:
@@ -264,7 +340,8 @@ def _ids(column: pd.Series[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     # A series of texts would turn None into NaN, so this one holds objects.
-    return pd.Series([text_of(cell) or None for cell in column], column.index, dtype=object)
+    texts = (unicodedata.normalize("NFC", text_of(cell)) for cell in column)  # an accent may be a letter of its own
+    return pd.Series([text or None for text in texts], column.index, dtype=object)
 
 
 def _reason(error: BaseException) -> str:

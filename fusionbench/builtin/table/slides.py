@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -75,12 +76,13 @@ def read_folder(
         if slide in owner and owner[slide].case in cases:
             of_case[owner[slide].case] = (*of_case.get(owner[slide].case, ()), path)
     used = [path for paths in of_case.values() for path in paths]
-    of_case, width, empty = _check_files(of_case, schema.dataset, problems)
+    of_case, width, empty, faulty = _check_files(of_case, schema.dataset, problems)
     if empty:
         files_ = count(len(empty), "file")
         notes.append(f"{where}: {files_} of {schema.folder} without an instance left out, the first is {empty[0].name}")
     owners = {slide: of.case for slide, of in owner.items() if of.case in cases}
-    return Folder(of_case, owners, width, fingerprint(used) if used else "", tuple(notes))
+    sound = [path for path in used if path not in faulty]
+    return Folder(of_case, owners, width, fingerprint(sound) if sound else "", tuple(notes))
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:
@@ -94,11 +96,15 @@ def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, 
     except DataError as error:
         problems.append(f"{where}.folder: {error}")
         return {}
+    twice: list[str] = []
     for path in paths:
         slide = bare(path.name)
         if slide in files:
-            problems.append(f"{where}: {files[slide].name} and {path.name} are of one slide; keep one of them")
+            twice.append(f"{files[slide].name} and {path.name}")
         files[slide] = path
+    if twice:
+        more = f" ({len(twice)} slides so)" if len(twice) > 1 else ""
+        problems.append(f"{where}: {twice[0]} are of one slide{more}; keep one of them")
     return files
 
 
@@ -134,7 +140,8 @@ def _owners(where: str, schema: ModalitySchema, sheet: Sheet, problems: Problems
 
 def bare(slide: str) -> str:
     """A slide's name without folders and without the endings of its feature file and its image."""
-    name = PureWindowsPath(slide).name  # divides at \\ and at /
+    # Divides at \\ and at /. An accent may be a letter of its own, as macOS writes names.
+    name = PureWindowsPath(unicodedata.normalize("NFC", slide)).name
     for endings in (tuple(FORMATS), SLIDE_ENDINGS):
         name = next((name[: -len(e)] for e in endings if name.lower().endswith(e) and len(name) > len(e)), name)
     return name
@@ -205,15 +212,15 @@ def _remedy(schema: ModalitySchema, id_: str, known: Collection[str]) -> str:
 
 def _check_files(
     of_case: Mapping[str, tuple[Path, ...]], dataset: str, problems: Problems
-) -> tuple[dict[str, tuple[Path, ...]], int, list[Path]]:
+) -> tuple[dict[str, tuple[Path, ...]], int, list[Path], Collection[Path]]:
     """Check the shapes of all files, and all values of a folder that is not large.
 
     Returns:
         case to its files, without those that hold no instance where another one does; the width that most files have;
-        and the files left out.
+        the files left out; and the faulty ones.
     """
     paths = [path for of in of_case.values() for path in of]
-    whole = sum(path.stat().st_size for path in paths) <= READ_WHOLE
+    whole = sum(path.stat().st_size for path in paths if path.is_file()) <= READ_WHOLE  # others are links to nothing
     widths: dict[Path, int] = {}
     empty: set[Path] = set()
     faults: dict[Path, str] = {}
@@ -237,4 +244,4 @@ def _check_files(
             others = sum(w == width for w in widths.values())
             faults[path] = f"{path}: {n} features where {others} other files have {width}; extract all with one encoder"
     problems += [faults[path] for path in paths if path in faults]
-    return {case: tuple(path for path in of if path not in aside) for case, of in of_case.items()}, width, aside
+    return {case: tuple(path for path in of if path not in aside) for case, of in of_case.items()}, width, aside, faults

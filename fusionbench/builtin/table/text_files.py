@@ -7,6 +7,7 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.builtin.table.cells import CellForm
@@ -26,6 +27,9 @@ _MARKS = (
 )
 """First bytes that say the encoding, those of UTF-32 before those of UTF-16, with which they begin."""
 SAVE_AS_UTF8 = "save it as UTF-8 (in a spreadsheet: CSV UTF-8)"
+
+HEADER_ROWS = 30
+"""Rows among which the one with the names of the columns is looked for."""
 
 _CODE = re.compile(r"[+-]?(0[0-9]+|[0-9]+[eE][0-9]+)\s*")
 """Cells that are read as numbers and are mostly codes: 007, 1E5. Programs write 1e+05."""
@@ -85,20 +89,41 @@ def header_of(data: bytes, separator: str) -> list[str]:
     """The cells of the first row."""
     import pandas as pd
 
+    if data.strip() and not next(_lines(data)).strip():
+        return [""]
     header = pd.read_csv(
         io.BytesIO(data), header=None, nrows=1, keep_default_na=False, dtype=str, sep=separator, encoding="utf-8"
     )
     return [str(cell) for cell in header.iloc[0]]
 
 
+def _lines(data: bytes) -> Iterator[bytes]:
+    return iter(io.BytesIO(data if b"\n" in data else data.replace(b"\r", b"\n")))
+
+
+def below(data: bytes, row: int) -> bytes:
+    """The text from one row on; the first is 1."""
+    return b"".join(islice(_lines(data), row - 1, None))
+
+
+def find_header(data: bytes, separators: Sequence[str], name: str) -> tuple[int, str] | None:
+    """The number of the first row that has a cell of this name, and the separator by which it has; or None."""
+    for row, line in enumerate(islice(_lines(data), HEADER_ROWS), 1):
+        for separator in separators:
+            if name in (cell.strip().strip('"') for cell in line.decode(errors="replace").split(separator)):
+                return row, separator
+    return None
+
+
 def parse_cells(
-    data: bytes, separator: str, names: Sequence[str], texts: Sequence[str], form: CellForm
+    data: bytes, separator: str, names: Sequence[str], texts: Sequence[str], form: CellForm, above: int = 0
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """The rows below the header, and the columns of numbers that look like codes, with an example of each.
 
     Args:
         data: UTF-8. names: of the columns. texts: those that are not to become numbers.
         form: how cells are written; thousands and units are left to whoever converts texts.
+        above: rows of the file that are not in `data`.
     """
     import pandas as pd
 
@@ -123,7 +148,7 @@ def parse_cells(
             **options,
         )
         codes = dict(_codes(data, frame, options)) if len(names) <= _MAX_CODED else {}
-    frame.index = pd.RangeIndex(2, len(frame) + 2)
+    frame.index = pd.RangeIndex(2 + above, len(frame) + 2 + above)
     return frame, codes
 
 

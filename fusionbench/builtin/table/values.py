@@ -153,6 +153,10 @@ def _odd_number(place: str, name: str, known: Sequence[str], odd: int, reading: 
 def described(reading: Reading) -> str:
     """What reads a column's texts as numbers, in words."""
     said = ", ".join(f"{key} = {_toml(value)}" for key, value in reading.keys.items() if key != "replace")
+    if reading.units:
+        units = ", ".join(f"{unit!r} ({n})" for unit, n in reading.units.items())
+        how = f"say {said} and replace the others" if reading.keys else "write all numbers in one unit"
+        return f"their units differ: {units}; {how}"
     also = ", ".join(f"{key} = {_toml(value)}" for key, value in reading.otherwise.items())
     words = [f"say {said}" if said else "", f"or {also}, if that is meant" if also else ""]
     if "replace" in reading.keys:

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+LONG = 0.5
+"""Share of the ids of a table with several rows from which on it is not a row a case with a few ids repeated."""
+
+
 @dataclass(frozen=True, eq=False)
 class Vectors:
     """A modality of columns.
@@ -65,10 +69,16 @@ def read_ids(
     if twice and not several:
         id_, (first, second) = next(iter(twice.items()))
         ids = "1 id has" if len(twice) == 1 else f"{len(twice)} ids have"
-        problems.append(
-            f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and "
-            f"{second}). Aggregate to one row per patient, or {remedy}"
+        where = (
+            f"{sheet.name}, column {column!r}: {ids} several rows (first: {id_!r}, rows {first} and {second}). "
+            "Aggregate to one row per patient"
         )
+        if len(twice) > LONG * len(rows):
+            # Reading the first row of each would leave one of many values, so that no key is proposed.
+            problems.append(f"{where} (of a table with a row a value, make a column a value), or {remedy}")
+        else:
+            keep = f'say repeated = "first" under [file."{sheet.name}"] to read the first of each'
+            problems.append(Problem(f"{where}, {keep}, or {remedy}", Fix(("file", sheet.name), "repeated", "first")))
     return [id_ or "" for id_ in sheet.frame[column]]
 
 

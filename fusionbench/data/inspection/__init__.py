@@ -87,7 +87,7 @@ def warnings_of(cohort: Cohort) -> tuple[DataWarning, ...]:
     return _warnings(cohort, read_small(cohort))
 
 
-_SAME_PATIENT = ("shared-prefix", "equal-cases")
+_SAME_PATIENT = ("group-unnamed", "shared-prefix", "equal-cases")
 """Kinds that name `group` as the remedy; a case is told of once."""
 
 
@@ -96,7 +96,9 @@ def _warnings(cohort: Cohort, contents: Mapping[str, Content]) -> tuple[DataWarn
     texts = [*cohort.info.warnings, *check_levels(contents, cohort.info.warnings)]
     answered = {(w.where, name) for w in texts if w.kind in ("texts-for-numbers", "dates") for name in w.names}
     of_cohort = [*check_follow_up(cohort), *check_structure(cohort), *texts]
-    equal = list(check_equal_cases(contents))
+    grouped = {name for warning in texts if warning.kind == "group-unnamed" for name in warning.names}
+    of_cohort = [w for w in of_cohort if w.kind != "shared-prefix" or not grouped.issuperset(w.names)]
+    equal = [w for w in check_equal_cases(contents) if not grouped.issuperset(w.names)]
     told = {name for warning in (*of_cohort, *equal) if warning.kind in _SAME_PATIENT for name in warning.names}
     by_outcome = [w for w in check_equal_outcomes(cohort, contents) if not told.issuperset(w.names)]
     return (*of_cohort, *equal, *by_outcome, *check_columns(contents, answered))

@@ -39,6 +39,7 @@ Kind = Literal[
     "level-of-event",
     "equal-cases",
     "group-astride",
+    "group-unnamed",
     "shared-prefix",
     "equal-outcomes",
     "named-like-outcome",
@@ -58,7 +59,8 @@ Kind = Literal[
 ]
 """Kinds of warnings, the most harmful first: leakage, then numbers that mean something else, then what is of no use."""
 LEAKS: tuple[Kind, ...] = (
-    *("censorship-reversed", "group-astride", "shared-prefix", "equal-cases", "equal-outcomes", "named-like-outcome"),
+    *("censorship-reversed", "group-astride", "group-unnamed", "shared-prefix", "equal-cases", "equal-outcomes"),
+    "named-like-outcome",
     *("predicts-event", "filled-by-event", "predicts-time", "level-of-event"),
 )
 """Warnings that put a suite's numbers in doubt; the others are about what a user may want to clean."""
@@ -124,13 +126,15 @@ def _check_unit(time: NDArray[np.float64]) -> Iterator[DataWarning]:
         yield DataWarning(
             "time-unit",
             "follow-up",
-            f"{times} ({longest / 12:.0f} years): is the unit right? Days declared as months look like this",
+            f"{times} ({longest / 12:.0f} years): is the unit right? Days declared as months look like this; correct "
+            "`unit` under [outcome]: only who wrote the times knows it",
         )
     elif longest < SHORTEST:
         yield DataWarning(
             "time-unit",
             "follow-up",
-            f"{times}: is the unit right? Months declared as days or weeks, and years as months, look like this",
+            f"{times}: is the unit right? Months declared as days or weeks, and years as months, look like this; "
+            "correct `unit` under [outcome]: only who wrote the times knows it",
         )
 
 
@@ -155,7 +159,8 @@ def check_censorship(time: NDArray[np.float64], event: NDArray[np.bool_]) -> Ite
             "follow-up",
             f"censorship may be reversed: {observed} of {n} cases have the event, at a median time of "
             f"{np.median(time[event]):.1f} months against {np.median(time[~event]):.1f} of the censored, and so have "
-            f"{tail} of the {size} longest followed; exchange `event` and `censorship` if 1 means censored",
+            f"{tail} of the {size} longest followed; exchange `event` and `censorship` if 1 means censored. Only who "
+            "wrote the column knows",
         )
 
 
@@ -186,7 +191,7 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             "few-groups",
             "cases",
             f"{len(groups)} groups ({listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
-            "stays on one side of a split",
+            "stays on one side of a split: name a finer column under `group`, or ask for fewer folds in the suite",
             tuple(sorted(groups)),
         )
     several = shared_prefixes(cohort.cases)
@@ -197,9 +202,10 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             "shared-prefix",
             "cases",
             f"{n} of {len(cohort.cases)} cases share the beginning of their id with a case of another group "
-            f"({first!r}: {listed(ids)}): if it is the patient's, name the patient under `group`, or a patient stands "
-            "on both sides of a split",
+            f"({first!r}: {listed(ids)}): if it is the patient's, name the patient under `group`, or exclude all but "
+            "one case of each, or a patient stands on both sides of a split",
             tuple(i for ids in several.values() for i in ids),
+            (Fix((), "exclude", [i for ids in several.values() for i in ids[1:]]),),
         )
     yield from _check_folds(cohort)
 
@@ -207,17 +213,20 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
 def _rare_modalities(cohort: Cohort) -> Iterator[DataWarning]:
     """Modalities of so few cases that some of the usual folds have none of them in training, or none in test."""
     n = len(cohort.cases)
-    for name in cohort.modalities:
-        have = [case.id for case in cohort.cases if name in case.refs]
-        if len(have) < min(n, MIN_HAVING):
-            yield DataWarning(
-                "rare-modality",
-                name,
-                f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
-                f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
-                "check the ids, or leave it out of `modalities`",
-                tuple(have),
-            )
+    having = {name: [case.id for case in cohort.cases if name in case.refs] for name in cohort.modalities}
+    rare = [name for name, have in having.items() if len(have) < min(n, MIN_HAVING)]
+    # Where all are rare, leaving them out would leave nothing: no key answers it.
+    for name in rare:
+        have = having[name]
+        yield DataWarning(
+            "rare-modality",
+            name,
+            f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
+            f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
+            "check the ids, or leave it out: ignore = true in a cohort's TOML, or not in the suite's `modalities`",
+            tuple(have),
+            (Fix(("modality", name), "ignore", True),) if len(rare) < len(having) else (),
+        )
 
 
 def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
@@ -238,7 +247,8 @@ def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
             "group-astride",
             "folds",
             f"{len(shared)} of {len(cohort.folds or ())} published folds have groups in both train and test, fold "
-            f"{number} {listed(both)}; fold_source = 'published' will refuse it",
+            f"{number} {listed(both)}; fold_source = 'published' will refuse it: correct the "
+            "published folds, or take fold_source = 'generated'",
             tuple(dict.fromkeys(name for of_fold in shared.values() for name in of_fold)),
         )
 
@@ -287,6 +297,7 @@ def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
                 f"a case of another group ({listed([' and '.join(pair) for pair in ids])}): if they are one patient, "
                 "name the patient under `group`, or exclude the copies",
                 involved,
+                (Fix((), "exclude", list(dict.fromkeys(second for _, second in ids))),),
             )
 
 
@@ -314,8 +325,9 @@ def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Ite
             "cases",
             f"{len(ids)} of {len(cohort.cases)} cases have the follow-up and all values of a case of another group "
             f"({listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
-            "`group`, or a patient stands on both sides of a split",
+            "`group`, or exclude all but one case of each, or a patient stands on both sides of a split",
             ids,
+            (Fix((), "exclude", [id_ for of in sets for id_ in of[1:]]),),
         )
 
 

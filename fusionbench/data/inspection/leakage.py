@@ -137,14 +137,16 @@ def _reveals(table: Floats, time: Floats, event: Bools) -> Bools:
             margin = np.sqrt(math.log(1 / MISSED) / (2 * np.maximum(known, 1)))
             left = left[np.abs(estimate - 0.5) >= REVEALING - 0.5 - margin]
         for i in left:
-            found[columns[i]] |= _revealing(values[:, i], time, event, table.shape[1])
+            found[columns[i]] |= _revealing(values[:, i], time, event, pairs, table.shape[1])
     return found
 
 
-def _revealing(values: Floats, time: Floats, event: Bools, columns: int) -> bool:
+def _revealing(values: Floats, time: Floats, event: Bools, pairs: Pairs, columns: int) -> bool:
     known = ~np.isnan(values)
-    values, time, event = values[known], time[known], event[known]
-    c = float(concordance(values[:, np.newaxis], time_pairs(time, event))[0][0])
+    if not known.all():
+        values, time, event = values[known], time[known], event[known]
+        pairs = time_pairs(time, event)
+    c = float(concordance(values[:, np.newaxis], pairs)[0][0])
     if abs(c - 0.5) <= REVEALING - 0.5:
         return False
     return 2 * columns * _tail(abs(c - 0.5) / _null_deviation(time, event)) <= MAX_BY_CHANCE

@@ -35,6 +35,14 @@ def optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.opti
     return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
 
 
+def import_compiler() -> None:
+    """Have torch import its compiler now, which takes seconds and else happens at a process's first optimizer.
+
+    Processes that are forked afterwards have it.
+    """
+    torch.optim.SGD([nn.Parameter(torch.zeros(1))])
+
+
 def optimizer_steps(cases: int, recipe: TrainRecipe) -> int:
     """Steps of a whole training on so many cases; an incomplete last batch or window counts."""
     batches = math.ceil(cases / recipe.batch_size)

@@ -7,6 +7,9 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -80,17 +83,22 @@ def _placed(mark: Mark, height: int) -> PlacedMark:
 def svg(figure: Figure) -> bytes:
     """The same bytes for the same figure: without a date, with ids from a fixed salt."""
     file = io.BytesIO()
+    figure.set_dpi(DPI)
+    # A canvas itself, since `savefig` draws twice: first into nothing, for layouts that are not fixed yet.
     with report_style():
-        figure.savefig(file, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None})
+        FigureCanvasSVG(figure).print_svg(file, metadata={"Date": None, "Creator": None})  # type: ignore[no-untyped-call]
     return file.getvalue()
 
 
 def png(figure: Figure, colours: int) -> bytes:
     """PNG with a palette of at most `colours` colours, about a third as large as one in true colour."""
-    true_colour, file = io.BytesIO(), io.BytesIO()
+    file = io.BytesIO()
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
     with report_style():
-        figure.savefig(true_colour, format="png", dpi=DPI, pil_kwargs={"compress_level": 0})
-    image = Image.open(true_colour).convert("RGB")
+        canvas.draw()  # type: ignore[no-untyped-call]
+    pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    image = Image.fromarray(pixels).convert("RGB")
     palette = image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
     palette.save(file, format="PNG", compress_level=9)
     return file.getvalue()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 
@@ -333,6 +335,24 @@ def written(name: str, content: bytes) -> Callable[[Path], None]:
     return spoil
 
 
+def damaged_zip(home: Path) -> None:
+    """An archive whose compressed bytes are changed, its names and sizes left alone."""
+    with zipfile.ZipFile(home / "p.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(home / "patients.csv", "p.csv")
+    data = bytearray((home / "p.zip").read_bytes())
+    data[60:70] = b"\xff" * 10
+    (home / "p.zip").write_bytes(data)
+    toml(home, "patients.csv", "p.zip")
+
+
+def column_twice(home: Path) -> None:
+    """A parquet file may have two columns of one name."""
+    frame = pd.read_csv(home / "patients.csv", dtype=str)
+    arrays = [pa.array(frame["age"]), *(pa.array(frame[name]) for name in frame.columns)]
+    pq.write_table(pa.table(arrays, names=["age", *frame.columns]), home / "p.parquet")
+    toml(home, "patients.csv", "p.parquet")
+
+
 ODD_NUMBERS = ("1_0", "0x1F", "inf", "１２", "١٢", "12:30", "1e", "- 5", "1d5", "(5)")
 """What Python or a spreadsheet reads as a number, or a person might, and what is none here."""
 ONE = [
@@ -392,6 +412,8 @@ ONE = [
         "id: unknown column of patients.csv 'patients'; did you mean 'patient'",
     ),
     (words('"smoker"]', '"smoker", "days"]'), "column 'days' of patients.csv is the time; a model must not see it"),
+    (damaged_zip, "p.zip: no readable zip (Error -3 while decompressing data"),
+    (column_twice, "p.parquet: 1 column name used twice, the first is 'age'; rename one"),
     (words('"smoker"]', '"smoker", "status"]'), "column 'status' of patients.csv is the outcome; a model must not see"),
     (words('"smoker"]', '"smoker"]\nprefix = "pat"'), "column 'patient' of patients.csv is the case's id"),
     (words('"smoker"]', '"smoker"]\nprefix = "dna_"'), "no column of patients.csv has the prefix 'dna_'; correct it"),

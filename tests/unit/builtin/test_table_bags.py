@@ -43,7 +43,8 @@ def test_without_bag_it_says_how_to_make_one(home: Path) -> None:
         read(home)
     assert (
         "rois.csv, column 'patient': 1 id has several rows (first: '0001', rows 2 and 4). Aggregate to one row per "
-        "patient, or say bag = true for a bag of rows per patient"
+        'patient, say repeated = "first" under [file."rois.csv"] to read the first of each, or say bag = true for a '
+        "bag of rows per patient"
     ) in str(error.value)
 
 

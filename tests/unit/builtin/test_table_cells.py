@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,14 @@ def test_other_forms(form: CellForm, text: str, number: float | None) -> None:
         (["12.5 mg/dl", "7"], {"units": ["mg/dl"]}),
         (["1,5", "2.5", "3,1"], {"decimal": ",", "replace": {"2.5": "2,5"}}),
         (["<50", *["1,5"] * 12], {"decimal": ","}),
-        (["12 months", "2 years"], None),
+        (["12 months", "2 years"], {"units": ["months"], "replace": {"2 years": "24.0 months"}}),
+        (["5 cm", "4 cm", "30 mm"], {"units": ["cm"], "replace": {"30 mm": "3.0 cm"}}),
+        (["5,5 cm", "4,1 cm", "30 mm"], {"decimal": ",", "units": ["cm"], "replace": {"30 mm": "3,0 cm"}}),
+        (["1 month", "6 months"], {"units": ["month", "months"]}),
+        (["70 kg", "500 g", "72 kg"], {"units": ["kg"], "replace": {"500 g": "0.5 kg"}}),
+        (["5 mg/dl", "70 mmol/l"], {}),
+        (["5", "4 cm", "30 mm"], {}),
+        (["5 cm", "4 kg"], None),
         (["T1", "T2"], None),
         (["1+", "2+", "0"], None),
         (["f", "m"], None),
@@ -175,6 +183,16 @@ def test_other_forms(form: CellForm, text: str, number: float | None) -> None:
 def test_what_looks_like_numbers(texts: list[str], keys: dict[str, Any] | None) -> None:
     reading = suggest(texts, CellForm())
     assert (None if reading is None else dict(reading.keys)) == keys
+
+
+def test_times_with_units_are_converted_into_the_declared_one(home: Path) -> None:
+    """A number without a unit is in the declared one; half a year is never read as six days."""
+    column(home, "days", ["6 months", "1 year", "730", "400 days", "2 weeks"])
+    (problem,) = [line for line in look(home).problems if isinstance(line, Problem)]
+    assert "column 'days', row 2 and 23 more: '6 months' is no number; their units differ: 'months' (6)" in problem
+    say(home, toml_lines(problem.fixes, tomllib.loads((home / "cohort.toml").read_text())))
+    times = [case.target.time for case in read(home).cases[:5] if case.target]
+    assert times == pytest.approx([6, 12, 730 / 30.4375, 400 / 30.4375, 14 / 30.4375])
 
 
 def test_an_ambiguous_comma_is_told_both_ways() -> None:
@@ -242,6 +260,13 @@ def test_levels_are_listed_as_people_wrote_them(home: Path) -> None:
     ("cells", "kind", "said"),
     [
         (["1,5", "2,5", "3,25"], "texts-for-numbers", "say decimal = ','"),
+        (
+            ["5 cm", "6 cm", "30 mm"],
+            "texts-for-numbers",
+            "units differ: 'cm' (20), 'mm' (10); say units = ['cm']",
+        ),
+        (["5 mg/dl", "7 mmol/l"], "texts-for-numbers", "'mg/dl' (15), 'mmol/l' (15); write all numbers in one unit"),
+        (["5", "6 cm", "30 mm"], "texts-for-numbers", "'cm' (10), 'mm' (10); write all numbers in one unit"),
         (["M", "m", "f", "f"], "spelling", "'m' (8) and 'M' (8)"),
         (["stage II", "stage  II", "stage I"], "spelling", "differ by case or spaces only"),
         (["yes", "no", "?"], "unknown-level", "has '?' (10 cases)"),

@@ -29,6 +29,7 @@ __all__ = ["home", "template"]  # fixtures
         (r"C:\Users\me\slides\a.SVS", "a"),
         (r"..\a", "a"),
         ("a/", "a"),
+        ("e\u0301.svs", "\u00e9"),
         (".svs", ".svs"),
         ("TCGA-2F-A9KO-01Z-00-DX1.0F1C.svs", "TCGA-2F-A9KO-01Z-00-DX1.0F1C"),
     ],
@@ -196,4 +197,26 @@ def test_rows_of_slides_are_named_as_their_images(home: Path, change: str) -> No
 def test_the_folder_above_is_named_by_what_is_below(home: Path) -> None:
     moved("features_uni_v1")(home)
     with pytest.raises(DataError, match=r"name one of the folders below it that do: features_uni_v1 \(30\)"):
+        read(home)
+
+
+def test_folders_hidden_files_and_links_among_the_files(home: Path) -> None:
+    """A folder is no feature file whatever its name, nor is a hidden file; a link is read, and one to nothing told."""
+    before = read(home)
+    (home / "features" / "S9999-0.h5").mkdir()
+    (home / "features" / "._S0001-0.h5").write_bytes(b"macOS")
+    (home / "features" / "S0001-0.h5").rename(home / "elsewhere.h5")
+    (home / "features" / "S0001-0.h5").symlink_to(home / "elsewhere.h5")
+    assert read(home).fingerprint == before.fingerprint
+    (home / "elsewhere.h5").unlink()
+    with pytest.raises(DataError, match=r"S0001-0\.h5: no such file; extract its features first"):
+        read(home)
+
+
+def test_an_archive_called_npy_is_one_line(home: Path) -> None:
+    path = home / "features" / "S0001-0.h5"
+    path.unlink()
+    with path.with_suffix(".npy").open("wb") as file:
+        np.savez(file, features=np.ones((3, 16), np.float32))
+    with pytest.raises(DataError, match=r"S0001-0\.npy: cannot be read \(the magic string is not correct"):
         read(home)

@@ -10,6 +10,7 @@ import pytest
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.table.dataset import Table, TableOptions
 from fusionbench.builtin.vector import Vector
+from fusionbench.core.data_warning import Fix
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.inspection import warnings_of
 
@@ -31,8 +32,8 @@ def read(folder: Path, changes: dict[str, str] | None = None, frame: pd.DataFram
 
 
 def test_slides_of_a_patient_are_noticed_by_outcome_and_covariates(tmp_path: Path) -> None:
-    """60 slides of 48 patients; ids say nothing, and age and sex alone are shared by many."""
-    cohort = read(tmp_path)
+    """60 slides of 48 patients; ids say nothing, age and sex alone are shared by many, and no column is the patient."""
+    cohort = read(tmp_path, frame=pd.read_csv(FILES / "slides.csv", dtype=str).drop(columns="patient"))
     warnings = {w.kind: w for w in warnings_of(cohort)}
     assert set(warnings) == {"equal-outcomes"}
     warning = warnings["equal-outcomes"]
@@ -44,8 +45,13 @@ def test_slides_of_a_patient_are_noticed_by_outcome_and_covariates(tmp_path: Pat
 
 
 def test_the_column_of_patients_is_proposed(tmp_path: Path) -> None:
-    (note,) = read(tmp_path).info.notes
-    assert note == (
+    """It is told instead of what the rows have in common, and `--fix` answers it."""
+    (warning,) = warnings_of(read(tmp_path))
+    assert warning.kind == "group-unnamed"
+    assert warning.fixes == (Fix((), "group", "patient"),)
+    slides = pd.read_csv(FILES / "slides.csv", dtype=str)
+    assert sorted(warning.names) == sorted(slides[slides.patient.duplicated(keep=False)].slide)
+    assert warning.text == (
         "60 rows of slides.csv have 48 values of 'patient', and rows with one of them have one follow-up: if it is the "
         'patient, say group = "patient", or a patient stands on both sides of a split'
     )
@@ -67,12 +73,12 @@ def test_patients_of_equal_age_and_sex_are_not_slides(tmp_path: Path) -> None:
     assert coarse.duplicated(["age", "sex", "months", "died"]).sum() >= 3
     for frame in (patients, coarse):
         cohort = read(tmp_path, frame=frame)
-        assert "equal-outcomes" not in {w.kind for w in warnings_of(cohort)}
-        assert not cohort.info.notes
+        assert not {"equal-outcomes", "group-unnamed"} & {w.kind for w in warnings_of(cohort)}
 
 
 @pytest.mark.parametrize("other", ["hospital", "slide_number"])
 def test_other_columns_are_not_proposed(tmp_path: Path, other: str) -> None:
     patients = pd.read_csv(FILES / "slides.csv", dtype=str).drop_duplicates("patient")
     values = {"hospital": [f"H{i % 5}" for i in range(48)], "slide_number": [str(i // 2) for i in range(48)]}
-    assert not read(tmp_path, frame=patients.assign(**{other: values[other]})).info.notes
+    cohort = read(tmp_path, frame=patients.assign(**{other: values[other]}))
+    assert "group-unnamed" not in {w.kind for w in warnings_of(cohort)}

@@ -107,3 +107,13 @@ def test_hidden_files_are_none_and_folders_below_are_named(tmp_path: Path) -> No
     (tmp_path / "none").mkdir()
     with pytest.raises(DataError, match="put one of each slide there"):
         feature_files(tmp_path / "none")
+
+
+@pytest.mark.parametrize("ending", [".h5", ".npy", ".npz", ".pt"])
+@pytest.mark.parametrize("content", [b"", b"J", b"0", b"\x80\x02K", b"PK\x03\x04", b"slide,feature\n1,2\n"])
+def test_a_damaged_file_is_one_line(tmp_path: Path, ending: str, content: bytes) -> None:
+    """Readers raise a dozen kinds of errors for such files: struct.error, IndexError, zlib.error, ..."""
+    (tmp_path / f"slide{ending}").write_bytes(content)
+    for header_only in (False, True):
+        with pytest.raises(DataError, match=rf"slide\{ending}: cannot be read"):
+            read_arrays(tmp_path / f"slide{ending}", header_only=header_only)

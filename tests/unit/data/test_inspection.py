@@ -274,6 +274,7 @@ def test_the_unit(factor: float, seen: str) -> None:
     [(kind, text)] = kinds(plain(targets=(time * factor, event)))
     assert kind == "time-unit"
     assert seen.lower() in text.lower()
+    assert text.endswith("correct `unit` under [outcome]: only who wrote the times knows it")
 
 
 def test_censorship_the_wrongcheck_censorship() -> None:
@@ -281,6 +282,7 @@ def test_censorship_the_wrongcheck_censorship() -> None:
     [(kind, text)] = kinds(plain(targets=(time, ~event)))
     assert kind == "censorship-reversed"
     assert f"{int((~event).sum())} of 60 cases have the event, at a median time of " in text
+    assert text.endswith("exchange `event` and `censorship` if 1 means censored. Only who wrote the column knows")
 
 
 @pytest.mark.parametrize(
@@ -303,6 +305,7 @@ def test_groups_astride_published_folds() -> None:
     [(kind, text)] = kinds(dataset)
     assert kind == "group-astride"
     assert "1 of 1 published folds have groups in both train and test, fold 0 'g0', 'g1'; " in text
+    assert text.endswith("correct the published folds, or take fold_source = 'generated'")
     by_group = [[c.id for c in dataset.case_list if (c.group == "g0") is test] for test in (False, True)]
     dataset.published = [Fold(tuple(by_group[0]), (), tuple(by_group[1]))]
     assert kinds(dataset) == []
@@ -312,7 +315,27 @@ def test_few_groups_and_cases_without_anything() -> None:
     dataset = plain()
     dataset.case_list = [replace(c, group=f"g{i % 3}") for i, c in enumerate(dataset.case_list)]
     dataset.case_list[5] = replace(dataset.case_list[5], refs={})
-    assert [k for k, _ in kinds(dataset)] == ["few-groups", "no-modality"]
+    few, none = look(dataset).warnings
+    assert (few.kind, none.kind) == ("few-groups", "no-modality")
+    assert few.text.endswith("name a finer column under `group`, or ask for fewer folds in the suite")
+
+
+def test_a_warning_is_answered_by_a_key_or_says_in_words_what_to_do() -> None:
+    """The kinds without keys are those about which only a person or the suite can decide; each says so above."""
+    time, event = targets()
+    grouped = plain()
+    grouped.case_list = [replace(c, group=f"g{i % 3}") for i, c in enumerate(grouped.case_list)]
+    ids = [c.id for c in grouped.case_list]
+    grouped.published = [Fold(tuple(ids[2:]), (), tuple(ids[:2]))]
+    cohorts = [
+        *(make() for make in COLUMNS.values()),
+        plain(targets=(time, ~event)),
+        plain(targets=(time * 30.4, event)),
+        grouped,
+    ]
+    found = [warning for cohort in cohorts for warning in look(cohort).warnings]
+    assert {w.kind for w in found if not w.fixes} == {"censorship-reversed", "time-unit", "few-groups", "group-astride"}
+    assert {w.kind for w in found if w.fixes} >= set(COLUMNS)
 
 
 def test_values_that_only_a_whole_reading_finds(tmp_path: Path) -> None:

@@ -106,6 +106,15 @@ def test_published_validation_cases_are_kept() -> None:
         assert make_folds(cases, protocol(fold_source="published"), 0, repeat, given) == given
 
 
+def test_published_test_sets_may_overlap_from_fold_to_fold() -> None:
+    """As those of splits that are drawn anew for each fold; the sides of one fold may not, see below."""
+    cases = cohort(30, 15)
+    ids = tuple(c.id for c in cases)
+    given = [Fold(ids[10:], (), ids[:10]), Fold((*ids[:5], *ids[15:]), (), ids[5:15])]
+    folds = make_folds(cases, protocol(fold_source="published"), 0, 0, given)
+    assert [fold.test for fold in folds] == [fold.test for fold in given]
+
+
 def test_published_folds_name_patients_and_their_rows_follow() -> None:
     cases = cohort(30, 15, rows=2)
     given = published(sorted({c.group for c in cases}))

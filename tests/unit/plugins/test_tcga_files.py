@@ -19,7 +19,8 @@ from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
 from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
 
-from fusionbench import DataError
+from fusionbench import DataError, Fold
+from tests.conftest import Cli
 
 PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
 SLIDES = tuple(f"{p}-01Z-00-DX{i}" for p in PATIENTS for i in ((1, 2) if p.endswith("4249") else (1,)))
@@ -141,25 +142,74 @@ def test_folds_of_ones_own(home: Path) -> None:
         luad(home).folds()
 
 
+def read_fold_files(*files: bytes, patients: str = "abcd", kept: str = "abcd") -> tuple[list[Fold], tuple[str, ...]]:
+    found, notes = read_folds({f"s{i}.csv": data for i, data in enumerate(files)}, tuple(patients), frozenset(kept))
+    return list(found), notes
+
+
 def test_folds_of_ones_own_with_a_validation_part() -> None:
-    patients = frozenset("abcd")
-    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, frozenset("abd"))
-    assert (fold.train, fold.val, fold.test) == (("b", "d"), (), ("a",))
-    (fold,) = read_folds({"s0": b",train,val,test\n0,b,c,a\n1,d,,\n"}, patients, patients)
-    assert fold.val == ("c",)
-    with pytest.raises(DataError, match="s0: train, val and test do not divide the 4 patients"):
-        read_folds({"s0": b"train,val,test\nb,c,a\nc,,\n"}, patients, patients)
+    text = b",train,val,test\n0,b,c,a\n1,d,,\n"
+    assert read_fold_files(text, kept="abd") == ([Fold(("b", "d"), (), ("a",))], ())
+    assert read_fold_files(text) == ([Fold(("b", "d"), ("c",), ("a",))], ())
 
 
-def test_folds_that_do_not_partition() -> None:
-    patients = frozenset("abc")
-    good = b"train,val\na,c\nb,\n"
-    with pytest.raises(DataError, match=r"s0: train and val do not divide the 3 patients"):
-        read_folds({"s0": b"train,val\na,c\nc,\n"}, patients, patients)
-    with pytest.raises(DataError, match="sets overlap"):
-        read_folds({"s0": good, "s1": good}, patients, patients)
-    with pytest.raises(DataError, match="no columns"):
-        read_folds({"s0": b"a,b\n1,2\n"}, patients, patients)
+def test_folds_of_slides_are_those_of_their_patients() -> None:
+    one, two = PATIENTS[:2]
+    text = f"slide,train,val\n{one}-01Z-00-DX1.AAAA.svs,True,False\n{two}-01Z-00-DX2,False,True\n"
+    folds, notes = read_folds({"s0.csv": text.encode()}, (one, two), frozenset((one, two)))
+    assert (folds, notes) == ((Fold((one,), (), (two,)),), ())
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (b"train,val,test\nb,c,a\nc,,\n", "s0.csv: 1 ids stand in both train and val, the first is 'c'"),
+        (b"train,val\nx,y\n", "s0.csv: no patient of the cohort's table is in its train part"),
+        (b"train,val\na,y\n", "s0.csv: no patient of the cohort's table is in its test part"),
+        (b"a,b\n1,2\n", "s0.csv: no columns train and test"),
+        (b"train,val\n1,2,3\n4,5,6,7\n", "s0.csv: cannot be read as a table"),
+        (b"", "s0.csv: cannot be read as a table"),
+    ],
+)
+def test_fold_files_that_cannot_be(text: bytes, said: str) -> None:
+    with pytest.raises(DataError) as error:
+        read_fold_files(text)
+    assert str(error.value).startswith(said)
+
+
+def test_slides_of_one_patient_on_two_sides_of_a_fold_are_refused() -> None:
+    text = f"train,val\n{PATIENTS[0]}-01Z-00-DX1,{PATIENTS[0]}-01Z-00-DX2\n".encode()
+    with pytest.raises(DataError, match=f"slides of 1 patients stand in both train and test, .* {PATIENTS[0]}"):
+        read_folds({"s0.csv": text}, PATIENTS, frozenset(PATIENTS))
+
+
+def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> None:
+    """Patients outside the split stay in the cohort, are in no part of a fold, and are counted, as unknown ids are."""
+    folder = home / "survpath/splits/5foldcv/tcga_luad"
+    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; no checksum"):
+        luad(home, folds="survpath").folds()
+    folder.mkdir(parents=True)
+    for i in range(5):
+        text = f",train,val\n0,{PATIENTS[0]},{PATIENTS[i % 2 + 1]}\n1,{PATIENTS[3]},TCGA-ZZ-0000\n"
+        (folder / f"splits_{i}.csv").write_text(text)
+    dataset = luad(home, folds="survpath")
+    folds = dataset.folds()
+    assert folds is not None
+    assert [(f.train, f.val, f.test) for f in folds] == [
+        ((PATIENTS[0], PATIENTS[3]), (), (PATIENTS[i % 2 + 1],)) for i in range(5)
+    ]
+    assert [case.id for case in dataset.cases()] == list(PATIENTS)
+    assert luad(home).folds() is None
+    assert str(luad(home, folds="porpoise").identity) == str(luad(home).identity) != str(dataset.identity)
+    checked = cli("data", "check", "tcga-luad[folds=survpath]", env={"FUSIONBENCH_DATA": str(home)})
+    assert checked.returncode == 0, checked.stderr
+    for line in (
+        "folds: 1 of 5 ids are not in the table, the first is TCGA-ZZ-0000; left out",
+        "folds: 3 of 5 patients are in no part of a fold, the first is TCGA-05-4249; with",
+        "folds: 2 of 5 patients are tested by several folds, the first is TCGA-05-4249",
+        "5 published folds; fold_source = 'published' uses them",
+    ):
+        assert line in checked.stdout
 
 
 def test_gene_groups_need_six_columns() -> None:

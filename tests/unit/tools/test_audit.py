@@ -291,6 +291,26 @@ def test_a_case_that_is_tested_in_two_folds(plan: Plan, store: Store) -> None:
     assert audited(replace(plan, cells=given), store).lines[ONCE].verdict == "DECLARED"
 
 
+@pytest.mark.parametrize("source", ["generated", "published"])
+def test_a_patient_in_train_and_test_of_one_fold_is_a_breach_whoever_made_the_folds(
+    plan: Plan, store: Store, source: str
+) -> None:
+    """Test sets may overlap from fold to fold; the two sides of one fold may not, also where they are published so."""
+
+    class Pairs(Cohort):
+        def _case(self, i: int) -> Any:
+            case = super()._case(i)
+            return replace(case, group=f"patient-{i // 2}")
+
+    cells_ = tuple(replace(c, protocol=overlay(c.protocol, {"fold_source": source})) for c in plan.cells)
+    cohorts = {("toy", plan.cells[0].unit): Pairs(true_risk=None)}
+    changed = replace(plan, cells=cells_)
+    found = audit(changed, read_results(changed, store), cohorts)  # type: ignore[arg-type]
+    assert found.lines[GROUPS].verdict == "BREACH"
+    assert "is in preprocessing and in" in found.lines[GROUPS].seen
+    assert found.lines[ONCE].verdict == "pass"
+
+
 DECLARED = {
     "as-published": (LEDGERS, BINS, GROUPS, ONCE),
     "split": (GROUPS, ONCE),

@@ -22,6 +22,7 @@ MODULES = {
     "fusionbench": "Values, interfaces, hooks and errors.",
     "fusionbench.nn": "Building blocks of torch models; `TorchModel` ties a module to the training loop.",
     "fusionbench.survival": "Losses, time bins and survival curves.",
+    "fusionbench.tasks.ranking": "Pairs of cases that a ranking has to get right.",
     "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
     "fusionbench.data.feature_files": "Files of patch features, and the folders they lie in.",
     "fusionbench.data.split_files": "Files of published splits.",

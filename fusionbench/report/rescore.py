@@ -45,7 +45,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
     targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
     parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
     seen = _seen(frames.folds)
-    trained_on: dict[tuple[Hashable, ...], Targets] = {}
+    trained_on: dict[tuple[Hashable, ...], TargetArrays] = {}
     rows: list[dict[str, Any]] = []
     for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
         place = dict(zip(PLACE, key, strict=True))

@@ -20,6 +20,7 @@ from fusionbench.report.order import best_first
 from fusionbench.report.ranking import TIED, primary_metric
 from fusionbench.results.frames import ROW
 from fusionbench.suites.suite import BASE
+from fusionbench.tools.stored_table import StoredTable
 
 if TYPE_CHECKING:
     from fusionbench.session import Session
@@ -63,17 +64,15 @@ def print_table_screen(session: Session, suite: str, view: View, before: Sequenc
     Raises:
         ResultsError: no table yet. SuiteError: the table has no such pattern.
     """
-    rows = pd.read_csv(session.table_file(suite, "csv"))
+    stored, out = StoredTable.of(suite, session.out, session.registry), session.out
+    rows, cohorts = stored.rows(), stored.cohorts()
     if view.pattern not in set(rows["pattern"]):
         raise SuiteError(did_you_mean("pattern", view.pattern, unique(rows["pattern"])))
-    path, out = session.table_file(suite, "md"), session.out
-    cohorts = session.summary(suite)
-    lines = [*before, f"table:  {path}"]
+    lines = [*before, f"table:  {stored.file('md')}"]
     if not cohorts:
         lines.append(f"no verdict: an older version wrote the table; write it anew: {command(out, 'run', suite)}")
     lines += [f"report: {command(out, 'report', suite)}", f"runs:   {command(out, 'ui', suite)}"]
-    directions = {name: session.registry.metric(name).higher_is_better for name in unique(rows["metric"])}
-    print_screen(Console(), session.title(suite), rows, cohorts, directions, view, lines)
+    print_screen(Console(), stored.title(), rows, cohorts, stored.directions(), view, lines)
 
 
 def print_screen(

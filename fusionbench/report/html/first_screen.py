@@ -58,10 +58,12 @@ def _cohort(analysis: Analysis, cohort: CohortSummary, leaks: Sequence[str]) -> 
     if leaks:
         yield paragraph("Signs of leakage, which the numbers below may come from:")
         yield items(leaks)
-    lines = list(_lines(analysis, cohort.dataset))
-    if lines:
-        metric = SHORT_NAMES.get(_primary(analysis) or "", _primary(analysis) or "")
-        yield table(f"best rows of {cohort.dataset}", ("model", "modalities", metric, "95 % interval"), lines)
+    rows = analysis.table.rows
+    metric = primary_metric(analysis.table.directions, set(rows.loc[rows["mean"].notna(), "metric"]))
+    lines = [] if metric is None else list(_lines(analysis, cohort.dataset, metric))
+    if metric is not None and lines:
+        header = ("model", "modalities", SHORT_NAMES.get(metric, metric), "95 % interval")
+        yield table(f"best rows of {cohort.dataset}", header, lines)
 
 
 def _verdict(text: str, verdict: VariantVerdict) -> str:
@@ -80,20 +82,15 @@ def _facts(analysis: Analysis, cohort: CohortSummary) -> str:
     return f"{facts} With {having}." if having else facts
 
 
-def _primary(analysis: Analysis) -> str | None:
-    rows = analysis.table.rows
-    return primary_metric(analysis.table.directions, set(rows.loc[rows["mean"].notna(), "metric"]))
-
-
-def _lines(analysis: Analysis, dataset: str) -> Iterator[tuple[Entry, ...]]:
+def _lines(analysis: Analysis, dataset: str, metric: str) -> Iterator[tuple[Entry, ...]]:
     """The best rows of each set of modalities under the first variant."""
     rows = analysis.table.rows
-    chosen = rows[(rows["dataset"] == dataset) & (rows["pattern"] == FULL) & (rows["metric"] == _primary(analysis))]
+    chosen = rows[(rows["dataset"] == dataset) & (rows["pattern"] == FULL) & (rows["metric"] == metric)]
     chosen = chosen[chosen["mean"].notna()]
     if chosen.empty:
         return
     chosen = best_first(chosen[chosen["variant"] == unique(chosen["variant"])[0]], analysis.table.directions)
-    best = {key[0] for key in analysis.table.best if key[1:] == (FULL, _primary(analysis))}
+    best = {key[0] for key in analysis.table.best if key[1:] == (FULL, metric)}
     for record in _top(chosen).to_dict("records"):
         row = (dataset, str(record["model"]), str(record["modalities"]), str(record["variant"]))
         interval = "-" if math.isnan(record["ci_low"]) else f"{record['ci_low']:.3f} to {record['ci_high']:.3f}"

@@ -145,6 +145,10 @@ class _Screen:
             if len(kept) < len(lines):
                 yield Text(f"and {len(lines) - len(kept)} more rows", "dim")
             yield ""
+        if (self.rows["tie_group"] == TIED).any():
+            yield Text(f"bold, {TIED}: the best row and those not significantly different from it", "dim")
+        elif (self.rows["n_folds"] <= 1).all() and len(self.rows):
+            yield Text("one fold: rows are not tested against each other", "dim")
 
     def _facts(self, dataset: str, lines: pd.DataFrame) -> str:
         facts = [] if self.view.pattern == FULL else [f"pattern {self.view.pattern}"]

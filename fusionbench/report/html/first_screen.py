@@ -15,7 +15,7 @@ from fusionbench.report.findings.summary import CohortSummary, VariantVerdict
 from fusionbench.report.html.page import escaped, heading, items, paragraph, table
 from fusionbench.report.model import FULL, SHORT_NAMES, unique
 from fusionbench.report.order import best_first
-from fusionbench.report.ranking import primary_metric
+from fusionbench.report.ranking import TIED, primary_metric
 from fusionbench.suites.lock import leaks_of
 
 if TYPE_CHECKING:
@@ -44,9 +44,11 @@ def first_screen(
     leaks = leaks_of(lock)
     for cohort in cohorts:
         yield from _cohort(analysis, cohort, leaks.get(cohort.dataset, ()))
+    tied = (analysis.table.rows["tie_group"] == TIED).any()
+    marked = "shaded, marked a: not significantly different from the best row (corrected t-test)"
     yield paragraph(
-        "Bold: best mean; shaded, marked a: not significantly different from the best row (corrected t-test). A click "
-        "on a column's name sorts its table."
+        f"Bold: best mean; {marked if tied else 'rows were not tested against each other'}. A click on a column's name "
+        "sorts its table."
     )
     yield paragraph(f"Suite {lock['suite']['name']}: {_cells(analysis)} {_audited(audit)}")
 

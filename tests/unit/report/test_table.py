@@ -220,7 +220,11 @@ def test_one_fold_has_no_spread_and_no_test():
     first = {name: f[f["fold"] == 0] for name, f in vars(frames).items() if "fold" in f.columns}
     table = table_of(replace(frames, **first))
     assert rows_of(table)["sd"].isna().all()
-    assert set(rows_of(table)["tie_group"]) == {"a"}
+    assert set(rows_of(table)["tie_group"]) == {""}
+    text = render(table, "md")
+    assert text.count("with one fold rows cannot be tested, so none is marked a") == 1
+    assert "**" in text, "the best mean is bold all the same"
+    assert "n_cases: cases scored" in text
     assert table.tests["p"].isna().all()
     assert set(table.tests["reason"]) == {"fewer than two folds in common"}
     for fmt in FORMATS:

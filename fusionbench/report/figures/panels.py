@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -51,15 +52,47 @@ def lay_out(figure: Figure, size: Size, handles: Sequence[Line2D] = ()) -> None:
 
     Columns are as far apart as the texts beside their panels ask for, rows as those above and below.
     """
+    _place(figure, size, handles, [str(handle.get_label()) for handle in handles], _columns(figure))
+
+
+def stack(figure: Figure) -> bool:
+    """Place the panels of a figure below each other, for a narrow screen.
+
+    Returns:
+        False, and the figure is as it was, where it has one column, or panels that share tick labels.
+    """
+    axes = _panels_of(figure)
+    if not axes or _columns(figure) == 1 or len(axes[0].get_shared_y_axes().get_siblings(axes[0])) > 1:
+        return False
+    box, (width, height) = axes[0].get_position(original=True), figure.get_size_inches()
+    handles, labels = [], []
+    for legend in list(figure.legends):
+        handles, labels = list(legend.legend_handles), [text.get_text() for text in legend.texts]
+        legend.remove()
+    _place(figure, (float(box.width * width), float(box.height * height)), handles, labels, 1)
+    return True
+
+
+def _panels_of(figure: Figure) -> list[Axes]:
+    return [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+
+
+def _columns(figure: Figure) -> int:
+    spec = _panels_of(figure)[0].get_subplotspec()
+    assert spec is not None
+    return int(spec.get_gridspec().ncols)
+
+
+def _place(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
     # not constrained layout, which divides a figure of given size and measures every text about six times
-    axes = [(ax, spec) for ax in figure.axes if (spec := ax.get_subplotspec()) is not None]
-    rows, columns = axes[0][1].get_gridspec().get_geometry()
+    axes = _panels_of(figure)
+    rows = -(-len(axes) // columns)
     left, right, below, above = np.zeros(columns), np.zeros(columns), np.zeros(rows), np.zeros(rows)
     figure.set_size_inches(size)
     FigureCanvasAgg(figure)  # its renderer keeps the widths of texts
-    for ax, spec in axes:
+    for n, ax in enumerate(axes):
         ax.set_position((0, 0, 1, 1))  # the texts of a panel depend on its size, not on its place
-        i, j = spec.rowspan.start, spec.colspan.start
+        i, j = divmod(n, columns)
         panel, texts = ax.get_window_extent(), ax.get_tightbbox(for_layout_only=True)
         assert texts is not None  # it is None of what is not visible
         left[j] = max(left[j], (panel.x0 - texts.x0) / figure.dpi)
@@ -70,15 +103,15 @@ def lay_out(figure: Figure, size: Size, handles: Sequence[Line2D] = ()) -> None:
     width = float(x[-1] + size[0] + right[-1] + PAD)
     room = 0.0
     if handles:
-        names = max(inches(str(handle.get_label())) for handle in handles) + KEY
-        legend = figure.legend(handles=handles, loc="lower center", ncols=max(1, min(len(handles), int(width / names))))
+        entries = max(1, min(len(handles), int(width / (max(map(inches, labels)) + KEY))))
+        legend = figure.legend(handles, labels, loc="lower center", ncols=entries)
         room = legend.get_window_extent().height / figure.dpi + PAD
     y = np.cumsum((below + above + size[1] + 2 * PAD)[::-1])[::-1] - above - size[1] - PAD + room
     height = float(y[0] + size[1] + above[0] + PAD)
     figure.set_size_inches(width, height)
-    for ax, spec in axes:
-        corner = x[spec.colspan.start] / width, y[spec.rowspan.start] / height
-        ax.set_position((*corner, size[0] / width, size[1] / height))
+    for n, ax in enumerate(axes):
+        i, j = divmod(n, columns)
+        ax.set_position((x[j] / width, y[i] / height, size[0] / width, size[1] / height))
 
 
 def logarithmic(ax: Axes) -> None:

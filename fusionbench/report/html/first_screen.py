@@ -12,7 +12,7 @@ import pandas as pd
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry
 from fusionbench.report.findings.summary import CohortSummary, VariantVerdict
-from fusionbench.report.html.page import escaped, heading, items, paragraph, table
+from fusionbench.report.html.page import escaped, heading, items, paragraph, short_names, table
 from fusionbench.report.model import FULL, SHORT_NAMES, unique
 from fusionbench.report.order import best_first
 from fusionbench.report.ranking import TIED, primary_metric
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROWS = 3
 """Best rows of each set of modalities; the other rows stand in the tables below."""
+
+SHORTENED = "An ellipsis (\N{HORIZONTAL ELLIPSIS}) shortens a long name: a pointer over it in a table shows all of it."
 
 STATUS = {
     "ok": "ran",
@@ -48,7 +50,7 @@ def first_screen(
     marked = "shaded, marked a: not significantly different from the best row (corrected t-test)"
     yield paragraph(
         f"Bold: best mean; {marked if tied else 'rows were not tested against each other'}. A click on a column's name "
-        "sorts its table."
+        f"sorts its table. {SHORTENED if short_names(unique(analysis.table.rows['model'])) else ''}"
     )
     yield paragraph(f"Suite {lock['suite']['name']}: {_cells(analysis)} {_audited(audit)}")
 

@@ -155,7 +155,8 @@ class _Screen:
         cohort = self.cohorts.get(dataset)
         if cohort is not None:
             facts += [f"{cohort.cases} cases, {cohort.events} events"]
-        return "".join(f" · {fact}" for fact in [*facts, f"{int(lines['n_folds'].max())} folds"])
+        folds = int(lines["n_folds"].max())
+        return "".join(f" · {fact}" for fact in [*facts, f"{folds} fold{'' if folds == 1 else 's'}"])
 
     def _table(self, rows: pd.DataFrame, kept: pd.DataFrame) -> Group:
         """The kept rows; columns that do not fit are left out: first cases, then the interval, then modalities."""

@@ -93,7 +93,7 @@ def _place(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[
     for n, ax in enumerate(axes):
         ax.set_position((0, 0, 1, 1))  # the texts of a panel depend on its size, not on its place
         i, j = divmod(n, columns)
-        panel, texts = ax.get_window_extent(), ax.get_tightbbox(for_layout_only=True)
+        panel, texts = ax.get_window_extent(), ax.get_tightbbox()
         assert texts is not None  # it is None of what is not visible
         left[j] = max(left[j], (panel.x0 - texts.x0) / figure.dpi)
         right[j] = max(right[j], (texts.x1 - panel.x1) / figure.dpi)

@@ -57,7 +57,7 @@ class GradientBoostingOptions(Options):
 
 
 class GradientBoosting(FusionModel):
-    """Trees boosted on the Cox partial likelihood, over all columns of all modalities, bags averaged over instances.
+    """Gradient-boosted trees (Cox loss) on the columns of all modalities; bags are averaged over their instances.
 
     Fitted on training and validation cases, of which none decides anything but the trees: no penalty, number of trees
     or epoch is chosen. What it says of a validation case comes from a second model, of the training cases alone. Risk

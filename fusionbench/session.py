@@ -12,20 +12,17 @@ plan do not wait for torch, tables and statistics.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fusionbench.core.commands import RESULTS, command
-from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.commands import RESULTS
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.downloads import data_home
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
-from fusionbench.suites.lock import read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite
 from fusionbench.tools.find_suite import find_suite
@@ -37,7 +34,6 @@ if TYPE_CHECKING:
 
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
-    from fusionbench.report.findings.summary import CohortSummary
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.tools.explain import ExplainReport, Request
     from fusionbench.tools.profile import Profiled
@@ -187,19 +183,9 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute. FusionBenchError: the cell fails.
         """
-        from fusionbench.tools.profile import profile
+        from fusionbench.tools.profile import profile_fold
 
-        for flag, value in (("fold", fold), ("repeat", request.repeat)):
-            if value < 0:
-                raise SuiteError(f"--{flag} {value}: must be at least 0")
-        began = time.perf_counter()
-        datasets = (request.dataset or str(self.suite(request.suite).datasets[0]),)
-        selection = Selection(datasets, (request.model,), str(fold), repeats=request.repeat + 1)
-        found = find_suite(request.suite, self.out, self.registry)
-        plan = plan_suite(found.load(), self.resources, selection)
-        found.remember()
-        before = time.perf_counter() - began
-        return profile(plan, request, self.resources, found.store, before, tell)
+        return profile_fold(request, fold, self.out, self.resources, tell)
 
     def tune(
         self,
@@ -230,10 +216,9 @@ class Session:
         executor = choose(execution or RunOptions(), self.threads, self.resources.device.type, self.registry)
         found = find_suite(name, self.out, self.registry)
         plan = plan_suite(found.load(), self.resources, selection)
-        folder = to or found.store.folder / "tuning"
         if to is None:
             found.remember()
-        tell = on_progress or (lambda progress: None)
+        folder, tell = to or found.store.folder / "tuning", on_progress or (lambda progress: None)
         return tune(plan, self.resources, executor, options, folder, command, tell, note or (lambda line: None))
 
     def predict(self, cell: str, cohort: PluginRef) -> pd.DataFrame:
@@ -365,7 +350,7 @@ class Session:
         return import_predictions(complete_results(name, self.out, self.resources), path, self.registry)[1]
 
     def table(self, name: str | None = None) -> pd.DataFrame:
-        """The comparison table of a suite, the best row first within a dataset, pattern and metric.
+        """The comparison table of a suite, the best row first within a dataset, pattern and set of modalities.
 
         A row is one mean. Of a suite that is not complete, the table has what there is.
 
@@ -382,13 +367,11 @@ class Session:
         Raises:
             ResultsError: no table yet; says which command makes one.
         """
-        import pandas as pd
+        from fusionbench.report.order import tidy
+        from fusionbench.tools.stored_table import StoredTable
 
-        from fusionbench.report.tidy import tidy
-
-        metrics = self.registry.names("metrics")
-        directions = {metric: self.registry.metric(metric).higher_is_better for metric in metrics}
-        return tidy(pd.read_csv(self.table_file(self._suite_asked(name), "csv")), directions)
+        stored = StoredTable.of(self._suite_asked(name), self.out, self.registry)
+        return tidy(stored.rows(), stored.directions())
 
     def plot(self, kind: str, name: str | None = None, number: int = 1) -> Figure:
         """One of the report's figures, from what is stored.
@@ -408,44 +391,6 @@ class Session:
         return draw(frames, lock, self.registry, kind, number)
 
     def _suite_asked(self, name: str | None) -> str:
-        from fusionbench.tools.tracking import suites_run
+        from fusionbench.tools.tracking import only_suite
 
-        if name or self._last:
-            return name or self._last
-        names = suites_run(self.out)
-        if len(names) > 1:
-            raise ResultsError(f"{self.out} has results of several suites: name one of {', '.join(names)}")
-        return names[0]
-
-    def table_file(self, name: str, suffix: str) -> Path:
-        """The stored table in one format: md, csv, tex or html.
-
-        Raises:
-            ResultsError: no table yet.
-        """
-        found = find_suite(name, self.out, self.registry)
-        folder = found.store.folder
-        for kind in ("table", "table.partial"):
-            if (folder / f"{kind}.{suffix}").exists():
-                return folder / f"{kind}.{suffix}"
-        make = command(self.out, "run", found.called)
-        raise ResultsError(f"no table of {found.name!r} under {self.out}; make it with: {make}")
-
-    def summary(self, name: str) -> Sequence[CohortSummary]:
-        """Each cohort of a suite in a few facts with the verdicts on it; empty where an older version wrote the table.
-
-        Raises:
-            ResultsError: no table yet.
-        """
-        from fusionbench.report.findings.summary import stored_summary
-
-        return stored_summary(self.table_file(name, "md").parent)
-
-    def title(self, name: str) -> str:
-        """The title of a suite that has been run; where it has none, its name.
-
-        Raises:
-            ResultsError: no lock, or one that cannot be read.
-        """
-        store = find_suite(name, self.out, self.registry).store
-        return str(read_lock(store.folder)["suite"]["title"] or store.suite)
+        return name or self._last or only_suite(self.out)

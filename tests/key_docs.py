@@ -233,6 +233,7 @@ EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
         "alpha": 0.4,
         "clamp": 1e-7,
         "class_weights": "inverse",
+        "label_smoothing": 0.0,
         "weight_sum": "one",
         "weight_on": "likelihood",
         "cox_reduction": "cases",

@@ -97,13 +97,14 @@ class SyntheticCohort:
 
 
 class Synthetic(Dataset):
-    """Log hazard = strength_vector x u + strength_bag x w + strength_interaction x a x b.
+    """Simulated patients whose true hazards are known: from a vector, a bag of instances, and their interaction.
 
-    u and w are standard normal, a and b are fair signs, all independent. The vector shows u in its first third of
-    columns (`main_*`) and a in the second (`cross_*`); the rest is noise. In a bag, planted instances are marked by
-    a shift of 2 along a third of the features (`marker_*`), and show w and b along the two others; all other
-    instances are noise around 0. Given a alone, or b alone, the product is a fair sign: with the other two strengths
-    at 0, times and censoring are exactly independent of each single modality, while both together determine the hazard.
+    Log hazard = strength_vector x u + strength_bag x w + strength_interaction x a x b. u and w are standard normal,
+    a and b are fair signs, all independent. The vector shows u in its first third of columns (`main_*`) and a in
+    the second (`cross_*`); the rest is noise. In a bag, planted instances are marked by a shift of 2 along a third
+    of the features (`marker_*`), and show w and b along the two others; all other instances are noise around 0.
+    Given a alone, or b alone, the product is a fair sign: with the other two strengths at 0, times and censoring
+    are exactly independent of each single modality, while both together determine the hazard.
     (With a product of two normal scores they would not be: the size of one score shows how extreme the hazard is, and
     under censoring early deaths are observed more often than late ones.)
 

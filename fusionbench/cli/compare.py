@@ -73,6 +73,9 @@ def import_(
     out: Out = OUT,
 ) -> None:
     """Bring somebody else's predictions into a suite's table."""
+    from fusionbench.tools.stored_table import StoredTable
+
     session = open_session(out)
     names = session.import_predictions(suite, file)
-    typer.echo(f"imported {', '.join(names)}; the table: {session.table_file(suite, 'md')}")
+    table = StoredTable.of(suite, out, session.registry).file("md")
+    typer.echo(f"imported {', '.join(names)}; the table: {table}")

@@ -20,6 +20,7 @@ from fusionbench.report.order import best_first
 from fusionbench.report.ranking import TIED, primary_metric
 from fusionbench.results.frames import ROW
 from fusionbench.suites.suite import BASE
+from fusionbench.tools.stored_table import StoredTable
 
 if TYPE_CHECKING:
     from fusionbench.session import Session
@@ -63,17 +64,15 @@ def print_table_screen(session: Session, suite: str, view: View, before: Sequenc
     Raises:
         ResultsError: no table yet. SuiteError: the table has no such pattern.
     """
-    rows = pd.read_csv(session.table_file(suite, "csv"))
+    stored, out = StoredTable.of(suite, session.out, session.registry), session.out
+    rows, cohorts = stored.rows(), stored.cohorts()
     if view.pattern not in set(rows["pattern"]):
         raise SuiteError(did_you_mean("pattern", view.pattern, unique(rows["pattern"])))
-    path, out = session.table_file(suite, "md"), session.out
-    cohorts = session.summary(suite)
-    lines = [*before, f"table:  {path}"]
+    lines = [*before, f"table:  {stored.file('md')}"]
     if not cohorts:
         lines.append(f"no verdict: an older version wrote the table; write it anew: {command(out, 'run', suite)}")
     lines += [f"report: {command(out, 'report', suite)}", f"runs:   {command(out, 'ui', suite)}"]
-    directions = {name: session.registry.metric(name).higher_is_better for name in unique(rows["metric"])}
-    print_screen(Console(), session.title(suite), rows, cohorts, directions, view, lines)
+    print_screen(Console(), stored.title(), rows, cohorts, stored.directions(), view, lines)
 
 
 def print_screen(
@@ -146,13 +145,18 @@ class _Screen:
             if len(kept) < len(lines):
                 yield Text(f"and {len(lines) - len(kept)} more rows", "dim")
             yield ""
+        if (self.rows["tie_group"] == TIED).any():
+            yield Text(f"bold, {TIED}: the best row and those not significantly different from it", "dim")
+        elif (self.rows["n_folds"] <= 1).all() and len(self.rows):
+            yield Text("one fold: rows are not tested against each other", "dim")
 
     def _facts(self, dataset: str, lines: pd.DataFrame) -> str:
         facts = [] if self.view.pattern == FULL else [f"pattern {self.view.pattern}"]
         cohort = self.cohorts.get(dataset)
         if cohort is not None:
             facts += [f"{cohort.cases} cases, {cohort.outcomes}"]
-        return "".join(f" · {fact}" for fact in [*facts, f"{int(lines['n_folds'].max())} folds"])
+        folds = int(lines["n_folds"].max())
+        return "".join(f" · {fact}" for fact in [*facts, f"{folds} fold{'' if folds == 1 else 's'}"])
 
     def _table(self, rows: pd.DataFrame, kept: pd.DataFrame) -> Group:
         """The kept rows; columns that do not fit are left out: first cases, then the interval, then modalities."""

@@ -32,7 +32,7 @@ def status(
     ] = False,
     out: Out = OUT,
 ) -> None:
-    """Show what of a suite is done, running, failed, stale and to do, with reasons; exit 1 if cells failed.
+    """Show what of a suite is done, running, failed, to score, stale and to do, with reasons; exit 1 if cells failed.
 
     Computes nothing, and works while a run is going on.
     """
@@ -81,6 +81,7 @@ def _show(found: Status, running: RunningCells, removed: list[StoredCell], out: 
     for state, hint in (
         ("running", ""),
         ("failed", f"; again: {again} --retry failed"),
+        ("to score", f"; {again} scores the stored predictions, without training"),
         ("stale", "; their results have other inputs, and are in no table"),
         ("damaged", ""),
         ("to do", f"; {again}"),

@@ -44,6 +44,7 @@ def table(
 ) -> None:
     """Print a suite's comparison table, as the last run wrote it: on a terminal the best rows and the verdict."""
     from fusionbench.cli.screen import View, print_table_screen, stdout_is_terminal
+    from fusionbench.tools.stored_table import StoredTable
 
     session = open_session(out)
     view = View(pattern, all_metrics, all_rows, sort.value)
@@ -51,7 +52,7 @@ def table(
         print_table_screen(session, suite, view)
         return
     suffix = {"latex": "tex"}.get((form or Format.md).value, (form or Format.md).value)
-    typer.echo(session.table_file(suite, suffix).read_text(encoding="utf-8").rstrip())
+    typer.echo(StoredTable.of(suite, out, session.registry).file(suffix).read_text(encoding="utf-8").rstrip())
 
 
 def report(

@@ -304,7 +304,9 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             f"[low, high] of {_ranked(table)}: 95 % percentile bootstrap, {table.draws:,} draws; "
             "sampling of test patients, models fixed"
         )
-    if len(table.tests):
+    if len(table.tests) and not table.tests["df"].any():
+        yield "bold: best mean of a dataset and pattern; with one fold rows cannot be tested, so none is marked a"
+    elif len(table.tests):
         yield (
             "bold: best mean of a dataset and pattern; a: the best and those not different from it by the corrected "
             f"resampled t-test (Nadeau and Bengio 2003), Holm-adjusted, at {ALPHA:.0%}"

@@ -1,4 +1,4 @@
-"""The order of a table's rows for readers: within a set of modalities the best row first."""
+"""The order of a table's rows for readers: within a set of modalities the best row first; and the tidy table."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import pandas as pd
 from fusionbench.report.model import FULL
 from fusionbench.report.ranking import primary_metric
 from fusionbench.results.frames import ROW
+
+COUNTS = ("n_folds", "n_failed", "n_repeats", "n_cases", "n_skipped")
+NUMBERS = ("mean", "sd", "ci_low", "ci_high")
 
 
 def best_first(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.DataFrame:
@@ -37,6 +40,20 @@ def best_first(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.
         ["dataset", "pattern", "modalities", "lacks", "mean", "row", "metric"], kind="stable", na_position="last"
     )
     return rows.loc[order.index]
+
+
+def tidy(table: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.DataFrame:
+    """`table.csv` in the order of `best_first`, with typed columns: counts Int64, numbers float64, the rest text.
+
+    Args:
+        table: as pandas reads it.
+        directions: metric to higher_is_better, in the suite's order.
+    """
+    texts = [name for name in table.columns if name not in (*COUNTS, *NUMBERS)]
+    types = dict.fromkeys(COUNTS, "Int64") | dict.fromkeys(NUMBERS, "float64") | dict.fromkeys(texts, "object")
+    frame = table.astype({name: kind for name, kind in types.items() if name in table.columns})
+    frame[texts] = frame[texts].fillna("")
+    return best_first(frame, directions).reset_index(drop=True)
 
 
 def _appearance(column: pd.Series[str]) -> pd.Series[int]:

@@ -29,7 +29,8 @@ class Ranking:
     Attributes:
         comparisons: PAIR_COLUMNS; a is the best row, b each other row.
         best: keys of the best means.
-        tied: keys of the best means and of those not significantly different from them.
+        tied: keys of the best means and of those not significantly different from them; none where no row could be
+            tested, with one fold.
     """
 
     comparisons: list[dict[str, Any]] = field(default_factory=list)
@@ -113,6 +114,8 @@ def _rank_family(
     lines |= zip(ranked, adjusted([lines[row] for row in ranked]), strict=True)
     ranking.comparisons.extend({"p_holm": math.nan, **line} for line in lines.values())
     ranking.best.add((best, pattern, metric))
-    # A p of NaN (too few folds) is no evidence of a difference: the row stays tied.
+    if ranked and not any(lines[row]["df"] for row in ranked):
+        return  # with one fold nothing is tested: a mark on every row would say nothing
+    # A p of NaN (too few common folds) is no evidence of a difference: the row stays tied.
     tied = [best, *(row for row in ranked if not lines[row]["p_holm"] <= ALPHA)]
     ranking.tied.update((row, pattern, metric) for row in tied)

@@ -42,12 +42,15 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
     Raises:
         ResultsError: the frames and the lock do not fit together.
     """
-    targets = {str(name): of.set_index("case") for name, of in frames.targets.groupby("dataset", sort=False)}
+    known = frames.targets.astype({"case": object})
+    targets = {str(name): of.set_index("case") for name, of in known.groupby("dataset", sort=False)}
     parts = dict(iter(frames.splits.groupby(FOLD, sort=False, observed=True)))
     seen = _seen(frames.folds)
     trained_on: dict[tuple[Hashable, ...], TargetArrays] = {}
     rows: list[dict[str, Any]] = []
-    for key, cell in frames.predictions.groupby(PLACE, sort=False, observed=True):
+    # sorted, and names made Python's own, once instead of in each of hundreds of parts
+    predictions = frames.predictions.astype({"case": object}).sort_values("case", kind="stable")
+    for key, cell in predictions.groupby(PLACE, sort=False, observed=True):
         place = dict(zip(PLACE, key, strict=True))
         where = tuple(place[name] for name in FOLD)
         if where not in parts:
@@ -111,18 +114,17 @@ def _scored(
 
 
 def _prediction(pattern: str, draw: int, frame: pd.DataFrame, classes: Sequence[str]) -> PatternPrediction:
-    ordered = frame.sort_values("case")
+    ids = tuple(map(str, frame["case"]))
     if classes:
-        probability = ordered[[probability_column(label) for label in classes]].to_numpy(np.float64)
-        said = ClassPrediction(tuple(ordered["case"].astype(str)), tuple(classes), probability)
-        return PatternPrediction("test", pattern, draw, said)
-    names = [name for name in ordered.columns if name.startswith(SURVIVAL)]
+        probability = frame[[probability_column(label) for label in classes]].to_numpy(np.float64)
+        return PatternPrediction("test", pattern, draw, ClassPrediction(ids, tuple(classes), probability))
+    names = [name for name in frame.columns if name.startswith(SURVIVAL)]
     months = np.array([float(name.removeprefix(SURVIVAL)) for name in names])
-    curves = ordered[names].to_numpy(np.float64)
+    curves = frame[names].to_numpy(np.float64)
     has_curves = bool(len(months)) and bool(np.isfinite(curves).all())
     prediction = SurvivalPrediction(
-        tuple(ordered["case"].astype(str)),
-        ordered["risk"].to_numpy(np.float64),
+        ids,
+        frame["risk"].to_numpy(np.float64),
         np.minimum.accumulate(curves, axis=1) if has_curves else None,  # as rounded, S may rise by a digit
         months if has_curves else None,
     )

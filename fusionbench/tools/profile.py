@@ -6,6 +6,7 @@ results/<suite>/profile/<cell>/ holds the table and the numbers.
 from __future__ import annotations
 
 import tempfile
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -25,10 +26,13 @@ from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import SharedResources
 from fusionbench.nn import TorchModel
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import ORACLE, Cell, Plan
+from fusionbench.suites.cell import ORACLE, Cell
+from fusionbench.suites.selection import Selection
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.select import row_of
+from fusionbench.tools.find_suite import find_suite
+from fusionbench.tools.planning import plan_suite
 
 STEPS: Mapping[str, str] = {
     timing.LOAD: "cases read from files or memory",
@@ -228,12 +232,11 @@ def _on_gpu(profile: Profile) -> bool:
     return str(profile.about["device"]).startswith("cuda")
 
 
-def profile(
-    plan: Plan,
+def profile_fold(
     request: Request,
+    fold: int,
+    out: Path,
     resources: SharedResources,
-    store: Store,
-    before: float,
     log: Callable[[str], None] | None = None,
 ) -> Profiled:
     """Run one cell twice, a short warming-up of one epoch first, and write what the second one took.
@@ -241,17 +244,28 @@ def profile(
     The cell's result goes nowhere: what is stored of the suite stays as it is.
 
     Args:
-        plan: the cells of one dataset and fold, perhaps of several models and modality sets.
-        request: says which; its model, modalities, variant and repeat are looked at.
-        before: seconds that the plan took, with reading the cohort.
+        request: which model, dataset (else the suite's first), modalities, variant and repeat.
+        out: the results root.
 
     Raises:
-        SuiteError: there is no such cell, it is skipped, or it trains no torch module. FusionBenchError: it fails.
+        SuiteError, DataError: there is no such cell, it is skipped, or it trains no torch module; before any compute.
+        FusionBenchError: the cell fails.
     """
+    for flag, value in (("fold", fold), ("repeat", request.repeat)):
+        if value < 0:
+            raise SuiteError(f"--{flag} {value}: must be at least 0")
+    began = time.perf_counter()
+    found = find_suite(request.suite, out, resources.registry)
+    suite = found.load()
+    datasets = (request.dataset or str(suite.datasets[0]),)
+    selection = Selection(datasets, (request.model,), str(fold), repeats=request.repeat + 1)
+    plan = plan_suite(suite, resources, selection)
+    found.remember()
+    before = time.perf_counter() - began
     row, _ = row_of(plan, request)
     cell = row[0]
     refuse_members(cell)
     refuse_untrained(cell, resources.registry)
     if log is not None:
         log(f"profiling {cell.label} on {resources.device.type}: one epoch to warm up, then the whole cell")
-    return write(measure(cell, resources, store, before), store)
+    return write(measure(cell, resources, found.store, before), found.store)

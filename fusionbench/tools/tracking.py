@@ -122,3 +122,15 @@ def suites_run(out: Path) -> list[str]:
     if not names:
         raise ResultsError(f"no results under {out}; start with: {command(out, 'run', 'quickstart')}")
     return names
+
+
+def only_suite(out: Path) -> str:
+    """The only suite that has results under the results root.
+
+    Raises:
+        ResultsError: there is none, or several; lists them.
+    """
+    names = suites_run(out)
+    if len(names) > 1:
+        raise ResultsError(f"{out} has results of several suites: name one of {', '.join(names)}")
+    return names[0]

@@ -54,7 +54,7 @@ class BestUnimodalOptions(Options):
 
 
 class BestUnimodal(OnUnimodal):
-    """The candidate that was best on this fold's validation cases.
+    """The single-modality model that scored best on the validation cases of the fold.
 
     Chosen by validation loss where every candidate has one, otherwise by validation c-index for all (see `ranked`),
     over all validation cases: one without a candidate's modality counts with that candidate's prior, which is what it

@@ -32,7 +32,7 @@ _ALL, _TRAINING = "all.", "training."
 
 
 class GradientBoosting(FusionModel):
-    """Trees boosted on the Cox partial likelihood, over all columns of all modalities, bags averaged over instances.
+    """Gradient-boosted trees (Cox loss) on the columns of all modalities; bags are averaged over their instances.
 
     Of classes the trees are boosted on the log loss, one tree a class and stage (of two classes one tree a stage).
 

@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 
 from fusionbench import CaseSet, DataError, FitContext, Member, MemberFit, PluginError
-from fusionbench.tasks.ranking import class_pairs, mean_concordance
 from fusionbench_controls.class_members import filled, labels
 from fusionbench_controls.features import Floats, Ints
 from fusionbench_controls.members import label, picked, rows_with
@@ -82,6 +81,8 @@ def ranked_by_auroc(fits: Mapping[Member, MemberFit], val: CaseSet, who: str) ->
     Raises:
         DataError: no member's is defined, so that none is best.
     """
+    from fusionbench.tasks.ranking import class_pairs, mean_concordance
+
     scores = np.full(len(fits), np.nan)
     for place, (member, fit) in enumerate(fits.items()):
         rows = rows_with(val, member)

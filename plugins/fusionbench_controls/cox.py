@@ -52,7 +52,7 @@ class CoxOptions(Options):
 
 
 class Cox(FusionModel):
-    """Coxnet on all columns of all modalities, bags averaged over their instances.
+    """Cox regression with elastic net on the columns of all modalities; bags are averaged over their instances.
 
     The penalty is chosen by the cross-validated partial likelihood of inner folds over training and validation cases,
     which the final model is then fitted on. Risk is the linear predictor, S has Breslow's baseline.

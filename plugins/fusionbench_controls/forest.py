@@ -56,7 +56,7 @@ class SurvivalForestOptions(Options):
 
 
 class SurvivalForest(FusionModel):
-    """Log-rank trees on bootstrap samples, over all columns of all modalities, bags averaged over their instances.
+    """Random survival forest on the columns of all modalities; bags are averaged over their instances.
 
     Fitted on training and validation cases; what it says of a validation case is out-of-bag. A patient with many rows
     (slides) can be in every tree's sample; then a second forest, of the other patients' rows alone, speaks for all

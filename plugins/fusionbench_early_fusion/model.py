@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class EarlyFusion(TorchModel):
-    """Concatenate first, then HEALNet on one modality; the paper's baseline of that name.
+    """All modalities concatenated into one, which HEALNet then takes; the HEALNet paper's early-fusion baseline.
 
     Both layouts are given complete cases, so that they differ in the layout only.
     """

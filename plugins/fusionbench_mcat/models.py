@@ -71,7 +71,7 @@ class McatOmic(PorpoiseSnn):
 
 
 class McatWsi(Abmil):
-    """MCAT's image-only row: `abmil` with rho, a layer on the pooled bag, and without a fusion.
+    """MCAT's image-only row: `abmil` with one more layer (rho) on the pooled bag.
 
     Unlike `porpoise-amil`, which has no such layer and starts Xavier-normal.
     """

@@ -47,7 +47,7 @@ class Porpoise(TorchModel):
 
 
 class PorpoiseAmil(Abmil):
-    """Porpoise's attention over one bag or grid: `abmil` without a fusion, whose defaults are its wiring already."""
+    """Porpoise's image-only row: gated attention over one bag or grid, `abmil` with its default options."""
 
     name = "porpoise-amil"
     version = f"1+abmil-{Abmil.version}"  # its network is that one's

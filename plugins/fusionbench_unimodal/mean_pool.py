@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class MeanPool(TorchModel):
-    """Plain layers on the means of bags and grids and on vectors, of any modalities.
+    """A multilayer perceptron on vectors and on the means of bags and grids.
 
     A control: what a model of bags has to beat. It differs from `snn` by the means alone, and on vectors it is `snn`.
     """

@@ -27,6 +27,11 @@ def test_ls(cli: Cli, kind: str, name: str) -> None:
     assert name in {row["name"] for row in json.loads(cli("ls", kind, "--json").stdout)}
 
 
+@pytest.mark.parametrize("kind", ["datasets", "models", "metrics", "modalities"])
+def test_every_entry_says_what_it_is(cli: Cli, kind: str) -> None:
+    assert not [row["name"] for row in json.loads(cli("ls", kind, "--json").stdout) if not row["about"]]
+
+
 def test_plugins_show_a_third_party_package(cli: Cli) -> None:
     rows = {row["name"]: row for row in json.loads(cli("plugins", "--json").stdout)}
     assert rows["example"]["distribution"] == "fusionbench-example"

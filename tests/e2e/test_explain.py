@@ -14,11 +14,14 @@ import pytest
 
 from fusionbench.builtin.synthetic import Synthetic, SyntheticOptions
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.report.html.page import escaped
 from fusionbench.session import Session
 from fusionbench.suites.selection import Selection
 from fusionbench.tools.explain import Request
+from fusionbench.tools.explain.verdict import Outcome as VerdictOutcome
 from tests.conftest import Cli, Outcome
 from tests.e2e.test_bad_input import one_error
+from tests.own_cohort import write_cohort
 
 SMALL = """
 title = "Small"
@@ -71,8 +74,12 @@ def test_a_case_becomes_a_page_figures_and_tables(small: Callable[..., Outcome])
     assert layers[["total_variation", "jensen_shannon", "total_variation_between_seeds"]].stack().between(0, 1).all()
     about = json.loads((page.parent / "explanation.json").read_text())
     assert about["rank_in_fold"] == 1
+    verdicts = [modality["verdict"] for modality in about["modalities"].values()]
+    assert result.stdout.splitlines()[1 : 1 + len(verdicts)] == [f"  {of['text']}" for of in verdicts]
+    assert all(escaped(of["text"]) in text for of in verdicts)
     summary = pd.read_csv("results/small/explain/healnet/summary.csv")
     assert summary["case"].nunique() == 2
+    assert set(summary["verdict"]) <= {str(outcome) for outcome in VerdictOutcome}
     again = small("-m", "healnet", "--case", about["case"])
     assert again.returncode == 0
     assert json.loads((page.parent / "explanation.json").read_text()) == about
@@ -135,6 +142,20 @@ def test_features_that_are_tokens_have_attention_each(small: Callable[..., Outco
     items = pd.read_csv(path)
     assert list(items["name"][:2]) == ["main_0", "main_1"]
     assert items["attention"].sum() == pytest.approx(1)
+
+
+def test_levels_of_text_have_their_names(tmp_path: Path) -> None:
+    write_cohort(tmp_path, 30)
+    (tmp_path / "own.toml").write_text(
+        f'title = "Own"\ndatasets = ["table[file={tmp_path / "cohort.toml"}]"]\nmodels = ["cox"]\n'
+        'modalities = [["clinical"]]\n[protocol]\nfolds = 2\n'
+    )
+    session = Session(out=tmp_path / "results", device="cpu")
+    session.run(str(tmp_path / "own.toml"), track=False)
+    report = session.explain(Request("own", "cox", top_risk=1))
+    (modality,) = report.explanations[0].modalities
+    assert set(modality.item_names) == {"age", "sex=f", "sex=m", "stage", "smoker=yes", "smoker=no"}
+    assert "sex=f" in report.pages[0].read_text()
 
 
 def test_a_missing_modality_is_said(small: Callable[..., Outcome]) -> None:

@@ -38,6 +38,10 @@ def test_a_metric_that_is_added_scores_what_is_stored(
     weights = {path: path.read_bytes() for path in tmp_path.glob(f"results/few/cells/*/{WEIGHTS}")}
     assert len(weights) == 4 + 2  # the oracle's have none in them
     suite.write_text(SUITE.replace("METRICS", ALL))
+    told = cli("status", "few.toml").stdout
+    assert "to score: 6; fusionbench run few scores the stored predictions, without training" in told
+    assert "6 x lacks metric ibs; lacks metric d_calibration" in told
+    assert "stale" not in told
     with monkeypatch.context() as patched:
         patched.setattr(run_cell, "make_model", None)  # a cell that is trained fails
         result = cli("run", "few.toml", "--no-track")

@@ -204,6 +204,12 @@ return [document.documentElement.scrollWidth - document.documentElement.clientWi
 """
 
 
+IN_BOXES = """
+const boxes = [...document.querySelectorAll("figure .wide, .verdict + .wide")];
+return boxes.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.getAttribute("aria-label"));
+"""
+
+
 @pytest.mark.slow
 @needs_driver
 def test_it_can_be_read_on_a_desk_and_a_phone_by_day_and_by_night(page: Path, tmp_path: Path) -> None:
@@ -214,6 +220,7 @@ def test_it_can_be_read_on_a_desk_and_a_phone_by_day_and_by_night(page: Path, tm
                 window.open(page.as_uri())
                 beside, faults = window.run(READABLE)
                 window.screenshot(f"report {width} {'dark' if dark else 'light'}")
+                assert window.run(IN_BOXES) == [], f"{width}: figures or best rows scroll in their boxes"
                 assert beside <= 0, f"{width}: scrolls sideways by {beside} px"
                 assert faults == [], f"{width} {dark}"
         window.run(

@@ -155,7 +155,7 @@ def test_another_version_of_a_metric(cli: Cli, own: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(HarrellC, "version", "9")
     found = state(cli, own)
-    assert counts(found) == {"stale": 4}
+    assert counts(found) == {"to score": 4}
     assert found["cells"][0]["reason"] == "metric harrell_c_index: 1 -> 9"
     assert "changed: metric harrell_c_index: 1 -> 9" in cli("why", str(own), *PLACE, "0").stdout
 

@@ -102,6 +102,8 @@ def test_a_table_fits(study: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, co
     assert len(lines_of(seen)) <= 40
     assert ("95 % interval" in seen) == (columns >= 60), "columns are left out whole"
     assert re.search(r"0\.\d\d\d", seen)
+    plain = " ".join(ESCAPES.sub("", seen).split())
+    assert "bold, a: the best row and those not significantly different from it" in plain
 
 
 def test_best_first_within_a_set(study: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

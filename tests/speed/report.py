@@ -1,6 +1,6 @@
 """Seconds of one core that the report of 500 cells takes, from stored frames to the page; exit 1 from 60 on.
 
-The bound was 20 s for a drawing kit of the project's own. matplotlib's axes and constrained layout take longer, which
+The bound was 20 s for a drawing kit of the project's own. matplotlib's axes take longer, which
 is accepted: they replace some 500 lines of code.
 
 python -m tests.speed.report

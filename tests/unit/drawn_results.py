@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
@@ -106,7 +107,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 def _never_drawn(figure: Figure) -> set[Text]:
     """Labels of ticks outside an axis's limits: they are there, and not drawn."""
     hidden: set[Text] = set()
-    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+    for axis in (axis for axes in figure.findobj(Axes) for axis in (axes.xaxis, axes.yaxis)):
         low, high = sorted(axis.get_view_interval())
         room = 1e-9 * (high - low)
         for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):

@@ -10,7 +10,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   box.setAttribute("aria-label", `filter the rows of: ${table.caption.textContent}`);
   box.addEventListener("input", () => {
     const words = box.value.toLowerCase().split(/\s+/);
-    for (const row of rows) row.hidden = !words.every((word) => row.textContent.toLowerCase().includes(word));
+    const text = (row) => `${row.cells[0].title} ${row.textContent}`.toLowerCase();
+    for (const row of rows) row.hidden = !words.every((word) => text(row).includes(word));
   });
   table.parentElement.before(box);
 }

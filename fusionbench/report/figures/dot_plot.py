@@ -17,7 +17,7 @@ from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.model import Configuration
 from fusionbench.suites.suite import BASE
 
-PANELS = {1: 3.8, 2: 2.6}
+PANELS = {1: 3.0, 2: 2.6}
 """Inches of a panel's width, by the number of panels side by side; of more than two 1.9."""
 
 

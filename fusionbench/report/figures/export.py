@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from fusionbench.report.figures.figure import FigureOrOmitted, Mark, Omitted, ReportFigure
+from fusionbench.report.figures.panels import stack
 from fusionbench.report.figures.style import report_style
 from fusionbench.results.store import Store
 
@@ -41,6 +42,8 @@ class EmbeddedImage:
         uri: the image itself, as a data: address.
         width, height: in CSS pixels at its natural size.
         marks: whose values are shown under a pointer.
+        narrow: data: address of the same panels below each other, for a narrow screen; empty where they are anyway.
+        narrow_width: of that image.
     """
 
     name: str
@@ -51,6 +54,8 @@ class EmbeddedImage:
     width: int
     height: int
     marks: tuple[PlacedMark, ...] = ()
+    narrow: str = ""
+    narrow_width: int = 0
 
 
 def write_figures(
@@ -68,10 +73,21 @@ def _write(shown: ReportFigure, store: Store, place: str) -> EmbeddedImage:
     pixels = png(shown.figure, shown.colours)
     store.write_bytes(f"{place}/{shown.name}.svg", svg(shown.figure))
     store.write_bytes(f"{place}/{shown.name}.png", pixels)
-    uri = f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"
-    width, height = (round(CSS_DPI * float(inches)) for inches in shown.figure.get_size_inches())
+    width, height = _css_size(shown.figure)
     marks = tuple(_placed(mark, height) for mark in shown.marks)
-    return EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, uri, width, height, marks)
+    image = EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, _uri(pixels), width, height, marks)
+    if marks or not stack(shown.figure):
+        return image
+    return replace(image, narrow=_uri(png(shown.figure, shown.colours)), narrow_width=_css_size(shown.figure)[0])
+
+
+def _uri(pixels: bytes) -> str:
+    return f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"
+
+
+def _css_size(figure: Figure) -> tuple[int, int]:
+    width, height = (round(CSS_DPI * float(inches)) for inches in figure.get_size_inches())
+    return width, height
 
 
 def _placed(mark: Mark, height: int) -> PlacedMark:

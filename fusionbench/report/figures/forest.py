@@ -50,12 +50,13 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
 
 
 def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
-    """The best and those not different from it, those that are, those that lack folds, and the true hazards."""
+    """Rows of each kind: tied with the best, lower, not tested, without all folds, and the true hazards."""
 
     def dots(chosen: Sequence[RowMean]) -> dict[Any, Estimate]:
         return {(m.row[0], configuration_of(m.row)): Estimate(m.mean, m.low, m.high) for m in chosen}
 
     ranked = [m for m in rows if not is_oracle(m.row[1])]
+    tested = {row[0] for row in tied}  # with one fold no row is
     kinds = [
         Series(
             "not significantly different from the best (tie group a)",
@@ -65,8 +66,13 @@ def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]
         Series(
             "significantly lower than the best",
             Style(COLOURS[1], "o"),
-            dots([m for m in ranked if m.row not in tied and m.complete]),
+            dots([m for m in ranked if m.row not in tied and m.complete and m.row[0] in tested]),
             filled=False,
+        ),
+        Series(
+            "not tested against the best",
+            Style(COLOURS[0], "s"),
+            dots([m for m in ranked if m.complete and m.row[0] not in tested]),
         ),
         Series(
             "lacks folds, so not ranked",

@@ -168,7 +168,7 @@ def grid_figure(analysis: Analysis, rows: Sequence[RowKey], patterns: Sequence[s
         if kind:
             values[i] = [fold_mean(fold_c(analysis, (of[kind], p))) for p in patterns]
     size = (len(patterns) * CELL, len(lines) * LINE)
-    figure = Figure(figsize=(size[0] + 4, size[1] + 4), layout="constrained")
+    figure = Figure(figsize=size)
     ax = figure.subplots()
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     box = (-0.5, len(patterns) - 0.5, -len(lines) + 0.5, 0.5)

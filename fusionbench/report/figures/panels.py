@@ -1,11 +1,14 @@
-"""Figures of several titled panels of one size, laid out by matplotlib's constrained layout."""
+"""Figures of several titled panels of one size, each placed by the room that its texts need."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
@@ -14,6 +17,8 @@ from fusionbench.report.figures.style import inches, wrapped
 
 KEY = 0.6
 """Inches of a legend's column beside its text: the mark, and the space around both."""
+PAD = 0.08
+"""Inches of white around a panel with its texts."""
 
 Size = tuple[float, float]
 """Width and height of a panel in inches."""
@@ -25,7 +30,7 @@ def balanced(n: int, most: int) -> int:
 
 
 def panels(titles: Sequence[str], size: Size, *, most: int, share_y: bool = False) -> tuple[Figure, list[Axes]]:
-    """A figure with a titled panel for each name, in reading order; `lay_out` gives the panels their size.
+    """A figure with a titled panel for each name, in reading order; `lay_out` places the panels.
 
     Args:
         most: panels side by side.
@@ -33,48 +38,80 @@ def panels(titles: Sequence[str], size: Size, *, most: int, share_y: bool = Fals
     """
     columns = balanced(len(titles), most)
     rows = -(-len(titles) // columns)
-    figure = Figure(figsize=(columns * (size[0] + 1) + 3, rows * (size[1] + 2) + 1), layout="constrained")
+    figure = Figure(figsize=size)
     grid = [ax for row in figure.subplots(rows, columns, squeeze=False, sharey=share_y) for ax in row]
     for title, ax in zip(titles, grid, strict=False):
-        ax.set_title(wrapped(title, size[0]))
+        ax.set_title(wrapped(title, size[0]), y=1.0)  # a given height spares a search for a free one
     for ax in grid[len(titles) :]:
         ax.remove()
     return figure, grid[: len(titles)]
 
 
 def lay_out(figure: Figure, size: Size, handles: Sequence[Line2D] = ()) -> None:
-    """Place panels and a legend below them, and fix the layout; the figure becomes as large as the panels ask for.
+    """Give every panel its size and place panels and a legend below them; the figure becomes as large as they need.
 
-    Constrained layout divides a figure of given size. Here the panels have a given size, so the figure is resized by
-    what its panels lack: first its width, which decides on the legend's columns, then its height.
+    Columns are as far apart as the texts beside their panels ask for, rows as those above and below.
     """
-    _resize(figure, size)
-    if handles:
-        width = max(inches(str(handle.get_label())) for handle in handles) + KEY
-        columns = max(1, min(len(handles), int(figure.get_figwidth() / width)))
-        figure.set_figheight(figure.get_figheight() + len(handles) / columns * 0.2 + 0.2)  # room to begin with
-        figure.legend(handles=handles, loc="outside lower center", ncols=columns)
-        _resize(figure, size)
-    _place(figure)
-    figure.set_layout_engine("none")  # both files, of different resolution, get the same places
+    _place(figure, size, handles, [str(handle.get_label()) for handle in handles], _columns(figure))
 
 
-def _resize(figure: Figure, size: Size) -> None:
-    _place(figure)
-    ax = figure.axes[0]
-    spec, box = ax.get_subplotspec(), ax.get_position(original=True)
+def stack(figure: Figure) -> bool:
+    """Place the panels of a figure below each other, for a narrow screen.
+
+    Returns:
+        False, and the figure is as it was, where it has one column, or panels that share tick labels.
+    """
+    axes = _panels_of(figure)
+    if not axes or _columns(figure) == 1 or len(axes[0].get_shared_y_axes().get_siblings(axes[0])) > 1:
+        return False
+    box, (width, height) = axes[0].get_position(original=True), figure.get_size_inches()
+    handles, labels = [], []
+    for legend in list(figure.legends):
+        handles, labels = list(legend.legend_handles), [text.get_text() for text in legend.texts]
+        legend.remove()
+    _place(figure, (float(box.width * width), float(box.height * height)), handles, labels, 1)
+    return True
+
+
+def _panels_of(figure: Figure) -> list[Axes]:
+    return [ax for ax in figure.axes if ax.get_subplotspec() is not None]
+
+
+def _columns(figure: Figure) -> int:
+    spec = _panels_of(figure)[0].get_subplotspec()
     assert spec is not None
-    rows, columns = spec.get_gridspec().get_geometry()
-    width, height = (float(inches) for inches in figure.get_size_inches())
-    figure.set_size_inches(
-        width + columns * (size[0] - float(box.width) * width), height + rows * (size[1] - float(box.height) * height)
-    )
+    return int(spec.get_gridspec().ncols)
 
 
-def _place(figure: Figure) -> None:
-    engine = figure.get_layout_engine()
-    assert engine is not None
-    engine.execute(figure)
+def _place(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[str], columns: int) -> None:
+    # not constrained layout, which divides a figure of given size and measures every text about six times
+    axes = _panels_of(figure)
+    rows = -(-len(axes) // columns)
+    left, right, below, above = np.zeros(columns), np.zeros(columns), np.zeros(rows), np.zeros(rows)
+    figure.set_size_inches(size)
+    FigureCanvasAgg(figure)  # its renderer keeps the widths of texts
+    for n, ax in enumerate(axes):
+        ax.set_position((0, 0, 1, 1))  # the texts of a panel depend on its size, not on its place
+        i, j = divmod(n, columns)
+        panel, texts = ax.get_window_extent(), ax.get_tightbbox()
+        assert texts is not None  # it is None of what is not visible
+        left[j] = max(left[j], (panel.x0 - texts.x0) / figure.dpi)
+        right[j] = max(right[j], (texts.x1 - panel.x1) / figure.dpi)
+        below[i] = max(below[i], (panel.y0 - texts.y0) / figure.dpi)
+        above[i] = max(above[i], (texts.y1 - panel.y1) / figure.dpi)
+    x = np.cumsum(left + right + size[0] + 2 * PAD) - right - size[0] - PAD
+    width = float(x[-1] + size[0] + right[-1] + PAD)
+    room = 0.0
+    if handles:
+        entries = max(1, min(len(handles), int(width / (max(map(inches, labels)) + KEY))))
+        legend = figure.legend(handles, labels, loc="lower center", ncols=entries)
+        room = legend.get_window_extent().height / figure.dpi + PAD
+    y = np.cumsum((below + above + size[1] + 2 * PAD)[::-1])[::-1] - above - size[1] - PAD + room
+    height = float(y[0] + size[1] + above[0] + PAD)
+    figure.set_size_inches(width, height)
+    for n, ax in enumerate(axes):
+        i, j = divmod(n, columns)
+        ax.set_position((x[j] / width, y[i] / height, size[0] / width, size[1] / height))
 
 
 def logarithmic(ax: Axes) -> None:

@@ -52,8 +52,6 @@ RC: dict[str, Any] = {
     "ytick.labelcolor": "black",
     "lines.linewidth": 1.3,
     "figure.facecolor": "white",
-    "figure.constrained_layout.w_pad": 0.08,
-    "figure.constrained_layout.h_pad": 0.06,
     "svg.fonttype": "path",
     "svg.hashsalt": "fusionbench",
     "text.parse_math": False,  # a name may hold a dollar sign

@@ -12,10 +12,10 @@ import pandas as pd
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry
 from fusionbench.report.findings.summary import CohortSummary, VariantVerdict
-from fusionbench.report.html.page import escaped, heading, items, paragraph, table
+from fusionbench.report.html.page import escaped, heading, items, paragraph, short_names, table
 from fusionbench.report.model import FULL, SHORT_NAMES, unique
 from fusionbench.report.order import best_first
-from fusionbench.report.ranking import primary_metric
+from fusionbench.report.ranking import TIED, primary_metric
 from fusionbench.suites.lock import leaks_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROWS = 3
 """Best rows of each set of modalities; the other rows stand in the tables below."""
+
+SHORTENED = "An ellipsis (\N{HORIZONTAL ELLIPSIS}) shortens a long name: a pointer over it in a table shows all of it."
 
 STATUS = {
     "ok": "ran",
@@ -44,9 +46,11 @@ def first_screen(
     leaks = leaks_of(lock)
     for cohort in cohorts:
         yield from _cohort(analysis, cohort, leaks.get(cohort.dataset, ()))
+    tied = (analysis.table.rows["tie_group"] == TIED).any()
+    marked = "shaded, marked a: not significantly different from the best row (corrected t-test)"
     yield paragraph(
-        "Bold: best mean; shaded, marked a: not significantly different from the best row (corrected t-test). A click "
-        "on a column's name sorts its table."
+        f"Bold: best mean; {marked if tied else 'rows were not tested against each other'}. A click on a column's name "
+        f"sorts its table. {SHORTENED if short_names(unique(analysis.table.rows['model'])) else ''}"
     )
     yield paragraph(f"Suite {lock['suite']['name']}: {_cells(analysis)} {_audited(audit)}")
 
@@ -58,10 +62,12 @@ def _cohort(analysis: Analysis, cohort: CohortSummary, leaks: Sequence[str]) -> 
     if leaks:
         yield paragraph("Signs of leakage, which the numbers below may come from:")
         yield items(leaks)
-    lines = list(_lines(analysis, cohort.dataset))
-    if lines:
-        metric = SHORT_NAMES.get(_primary(analysis) or "", _primary(analysis) or "")
-        yield table(f"best rows of {cohort.dataset}", ("model", "modalities", metric, "95 % interval"), lines)
+    rows = analysis.table.rows
+    metric = primary_metric(analysis.table.directions, set(rows.loc[rows["mean"].notna(), "metric"]))
+    lines = [] if metric is None else list(_lines(analysis, cohort.dataset, metric))
+    if metric is not None and lines:
+        header = ("model", "modalities", SHORT_NAMES.get(metric, metric), "95 % interval")
+        yield table(f"best rows of {cohort.dataset}", header, lines)
 
 
 def _verdict(text: str, verdict: VariantVerdict) -> str:
@@ -81,20 +87,15 @@ def _facts(analysis: Analysis, cohort: CohortSummary) -> str:
     return f"{facts} With {having}." if having else facts
 
 
-def _primary(analysis: Analysis) -> str | None:
-    rows = analysis.table.rows
-    return primary_metric(analysis.table.directions, set(rows.loc[rows["mean"].notna(), "metric"]))
-
-
-def _lines(analysis: Analysis, dataset: str) -> Iterator[tuple[Entry, ...]]:
+def _lines(analysis: Analysis, dataset: str, metric: str) -> Iterator[tuple[Entry, ...]]:
     """The best rows of each set of modalities under the first variant."""
     rows = analysis.table.rows
-    chosen = rows[(rows["dataset"] == dataset) & (rows["pattern"] == FULL) & (rows["metric"] == _primary(analysis))]
+    chosen = rows[(rows["dataset"] == dataset) & (rows["pattern"] == FULL) & (rows["metric"] == metric)]
     chosen = chosen[chosen["mean"].notna()]
     if chosen.empty:
         return
     chosen = best_first(chosen[chosen["variant"] == unique(chosen["variant"])[0]], analysis.table.directions)
-    best = {key[0] for key in analysis.table.best if key[1:] == (FULL, _primary(analysis))}
+    best = {key[0] for key in analysis.table.best if key[1:] == (FULL, metric)}
     for record in _top(chosen).to_dict("records"):
         row = (dataset, str(record["model"]), str(record["modalities"]), str(record["variant"]))
         interval = "-" if math.isnan(record["ci_low"]) else f"{record['ci_low']:.3f} to {record['ci_high']:.3f}"

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import count
 
 from fusionbench.report.document import Entry, Section
 from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
+from fusionbench.report.figures.rows import NAME
+from fusionbench.report.figures.style import shortened
 
 
 def escaped(text: str) -> str:
@@ -36,10 +39,13 @@ def items(notes: Sequence[str]) -> str:
 def table(caption: str, header: Sequence[str], lines: Iterable[Sequence[Entry]]) -> str:
     """An HTML table that the page's script sorts by a click on a column's name, and filters where it is long.
 
-    The first column is the row header.
+    The first column is the row header. Names of models are as short as in the figures, unless two would be alike; a
+    pointer over one shows all of it.
     """
+    lines = list(lines)
+    short = short_names(line[0].text for line in lines) if header[0] == "model" else {}
     head = "".join(f'<th scope="col">{escaped(name)}</th>' for name in header)
-    body = "".join(f"<tr>{''.join(_cell(entry, i) for i, entry in enumerate(line))}</tr>\n" for line in lines)
+    body = "".join(f"<tr>{''.join(_cell(entry, i, short) for i, entry in enumerate(line))}</tr>\n" for line in lines)
     kind = "sortable broad" if len(header) > BROAD else "sortable"
     return (
         f'<div class="wide" tabindex="0" role="region" aria-label="{escaped(caption)}"><table class="{kind}">'
@@ -57,8 +63,15 @@ LONG = 32
 _NO_BREAK = re.compile(r"\[(\S+), (\S+)\]")  # an interval
 
 
-def _cell(entry: Entry, i: int) -> str:
-    text = escaped(entry.text)
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """Each name that is too long for a figure, with its short form; names whose short forms are alike have none."""
+    short = {name: shortened(name, NAME) for name in dict.fromkeys(names) if len(name) > LONG}
+    times = Counter(short.values())
+    return {name: form for name, form in short.items() if form != name and times[form] == 1}
+
+
+def _cell(entry: Entry, i: int, short: Mapping[str, str]) -> str:
+    text = escaped(short.get(entry.text, entry.text) if i == 0 else entry.text)
     text = text.replace("+", "+<wbr>") if len(entry.text) > LONG else text  # modality sets hold no spaces
     text = text.replace("[", "<wbr>[") if i == 0 else _NO_BREAK.sub(r"[\1,&nbsp;\2]", text).replace(" %", "&nbsp;%")
     text = f"<strong>{text}</strong>" if entry.strong else text
@@ -90,10 +103,14 @@ def sections(parts: Iterable[Section], caption: str) -> str:
 
 def figure(shown: EmbeddedImage) -> str:
     """An HTML figure with title and caption; a pointer over a mark shows its values."""
-    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}" width="{shown.width}">'
+    image = f'<img src="{shown.uri}" alt="{escaped(shown.alt)}">'
+    kind, style = "drawing", f"--wide: {shown.width}px"
+    if shown.narrow:
+        kind, style = "drawing stacked", f"{style}; --narrow: {shown.narrow_width}px"
+        image = f'<picture><source media="(max-width: 40rem)" srcset="{shown.narrow}">{image}</picture>'
     return (
         f'<figure id="{escaped(shown.name)}"><h3>{escaped(shown.title)}</h3><div class="wide" tabindex="0" '
-        f'role="region" aria-label="{escaped(shown.title)}"><div class="drawing" style="--wide: {shown.width}px">'
+        f'role="region" aria-label="{escaped(shown.title)}"><div class="{kind}" style="{style}">'
         f"{image}{_hover(shown)}</div></div><figcaption>{escaped(shown.caption)}</figcaption></figure>"
     )
 

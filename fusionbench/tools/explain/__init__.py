@@ -48,7 +48,7 @@ def explain(
 
     Args:
         plan: of the suite as it was run, at least of the request's model.
-        report: called with a line for each page once it is written.
+        report: called with a line for each page once it is written, and with the verdicts on its attention.
 
     Raises:
         SuiteError, ResultsError: before any compute, where the request does not fit what is stored.
@@ -62,5 +62,7 @@ def explain(
         written.append((explanation, write_explanation(explanation, store, request)))
         if report is not None:
             report(f"{selected.case}: {written[-1][1]}")
+            for modality in explanation.modalities:
+                report(f"  {modality.verdict.text}")
     summary = None if request.top_risk is None else write_summary(written, store)
     return ExplainReport(tuple(explanation for explanation, _ in written), tuple(page for _, page in written), summary)

@@ -14,6 +14,7 @@ from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.occlusion import Occlusion, occlude
 from fusionbench.tools.explain.select import SelectedCase
 from fusionbench.tools.explain.tiles import SlideTiles, slide_tiles
+from fusionbench.tools.explain.verdict import Evidence, Verdict, verdict
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,6 +56,16 @@ class ModalityExplanation:
         contributions = self.occlusion.by_item
         # Items that were not masked come last, behind contributions of 0.
         return np.argsort(-np.where(np.isnan(contributions), -1.0, np.abs(contributions)), kind="stable")
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the attention may be interpreted."""
+        attention, curve = self.attention, self.occlusion.curve
+        if attention is None or curve is None:
+            return verdict(self.name, None)
+        moved, between = attention.distance_from_initial.mean(), attention.distance_between_seeds.mean()
+        random = tuple(map(float, curve.random.mean(axis=1)))
+        return verdict(self.name, Evidence(float(moved), float(between), float(curve.top.mean()), random))
 
     @property
     def top(self) -> NDArray[np.intp]:

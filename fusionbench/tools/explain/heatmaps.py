@@ -29,6 +29,8 @@ LONG_SIDE = 3.4
 """Inches of the longer side of a heatmap."""
 SHORT_SIDE = 1.1
 """Inches of the shorter side, at least, which the panel's title needs."""
+BAR = 0.1
+"""Inches of a colour bar's height."""
 RISK_COLOURS = "RdBu_r"
 """Colour map of contributions: red raises the risk, blue lowers it, white is 0."""
 OPACITY = 0.6
@@ -96,7 +98,7 @@ def _figure(modality: ModalityExplanation, tiles: SlideTiles) -> Figure:
     size = (float(width), float(height))
     figure, axes = panels([panel.title for panel in shown], size, most=2)
     for ax, panel in zip(axes, shown, strict=True):
-        bar = _draw(figure, ax, tiles, panel)
+        bar = _draw(figure, ax, tiles, panel, size[1])
         bar.set_label(wrapped(panel.label, width))
         # y points down, as in images.
         ax.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]), aspect="equal", xticks=[], yticks=[])
@@ -113,16 +115,21 @@ def _extent(tiles: SlideTiles) -> tuple[Floats, Floats]:
     return np.zeros(2), np.array([columns, rows]) * tiles.thumbnail.downsample
 
 
-def _draw(figure: Figure, ax: Axes, tiles: SlideTiles, panel: HeatmapPanel) -> Colorbar:
-    """Coloured tiles, over the slide's thumbnail where there is one; returns the colour bar below them."""
+def _draw(figure: Figure, ax: Axes, tiles: SlideTiles, panel: HeatmapPanel, height: float) -> Colorbar:
+    """Coloured tiles, over the slide's thumbnail where there is one; returns the colour bar below them.
+
+    Args:
+        height: of the panel in inches.
+    """
     opacity = 1.0
     if tiles.thumbnail is not None:
-        _, (width, height) = _extent(tiles)
-        ax.imshow(tiles.thumbnail.rgb, extent=(0, width, height, 0), interpolation="bilinear")
+        _, (right, bottom) = _extent(tiles)
+        ax.imshow(tiles.thumbnail.rgb, extent=(0, right, bottom, 0), interpolation="bilinear")
         opacity = OPACITY
     squares = [Rectangle((x, y), tiles.side, tiles.side) for x, y in tiles.corners]
     drawn = PatchCollection(squares, cmap=panel.colour_map, alpha=opacity, linewidth=0)
     drawn.set_array(panel.values[tiles.items])
     drawn.set_clim(*panel.limits)
     ax.add_collection(drawn)
-    return figure.colorbar(drawn, ax=ax, location="bottom", ticks=MaxNLocator(3), fraction=0.05, pad=0.03, aspect=34)
+    bar = ax.inset_axes((0, -2 * BAR / height, 1, BAR / height))
+    return figure.colorbar(drawn, cax=bar, orientation="horizontal", ticks=MaxNLocator(3))

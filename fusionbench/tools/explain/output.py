@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,9 @@ def write_summary(written: Sequence[tuple[Explanation, Path]], store: Store) -> 
         record = as_json(explanation)
         case = {"dataset": record["cell"]["dataset"], **record, "page": page.relative_to(store.folder).as_posix()}
         for name, modality in record["modalities"].items():
-            rows.append({**case, **(modality["attention"] or {}), **modality, "modality": name})
-    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *DISTANCES, "agreement", "page"])
+            outcome = modality["verdict"]["outcome"]
+            rows.append({**case, **(modality["attention"] or {}), **modality, "modality": name, "verdict": outcome})
+    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *DISTANCES, "agreement", "verdict", "page"])
     return store.write_text(f"{_model_folder(written[0][0])}/summary.csv", frame.to_csv(index=False))
 
 
@@ -194,6 +196,7 @@ def _modality_json(modality: ModalityExplanation) -> Mapping[str, Any]:
         "contribution": occlusion.modality_contribution,
         "agreement": occlusion.agreement,
         "agreement_undefined": occlusion.agreement_undefined,
+        "verdict": asdict(modality.verdict),
     }
 
 

@@ -72,6 +72,7 @@ def explanation_page(
             f"{explanation.risk:.4g} (higher = earlier event): {rank}. Standard deviation of the risks in this fold: "
             f"{_number(explanation.fold_sd)}."
         ),
+        *(f'<p class="verdict">{escaped(modality.verdict.text)}</p>' for modality in explanation.modalities),
         CONTENTS,
         heading(2, "Summary"),
         _summary(explanation),

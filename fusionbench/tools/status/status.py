@@ -1,4 +1,4 @@
-"""How far a suite is: each of its cells done, running, failed, stale, damaged or to do; what else lies beside them."""
+"""How far a suite is: the state of each of its cells, and what else lies beside them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,11 @@ from fusionbench.tools.status.diff import Change, diff
 from fusionbench.tools.status.outdated import outdated_cells, uninstalled_cells
 from fusionbench.tools.status.stored import StoredCell, StoredCells
 
-CellState = Literal["done", "running", "failed", "stale", "damaged", "to do"]
-STATES: tuple[CellState, ...] = ("done", "running", "failed", "stale", "damaged", "to do")
+NOT_SCORED = "not scored"
+"""Stands for the version of a metric that has not scored a cell."""
+
+CellState = Literal["done", "running", "failed", "to score", "stale", "damaged", "to do"]
+STATES: tuple[CellState, ...] = ("done", "running", "failed", "to score", "stale", "damaged", "to do")
 _NO_INPUTS = ("name", "title", "reference", "claims", "counts")
 """Keys of a suite that no cell depends on."""
 
@@ -137,9 +140,10 @@ def _row(
         return CellStatus(cell.key, cell.label, "failed", stored.reason)
     if stored is not None:
         other = scored_by_others(cell, stored, registry)
-        return CellStatus(
-            cell.key, cell.label, "stale" if other else "done", format_changes(other), stored.key if other else ""
-        )
+        if not other:
+            return CellStatus(cell.key, cell.label, "done")
+        reason = "; ".join(f"lacks {of.what}" if of.old == NOT_SCORED else str(of) for of in other)
+        return CellStatus(cell.key, cell.label, "to score", reason, stored.key)
     before = old.get(cell.position)
     if before is None:
         return CellStatus(cell.key, cell.label, "to do")
@@ -147,9 +151,9 @@ def _row(
 
 
 def scored_by_others(cell: Cell, stored: StoredCell, registry: Registry) -> tuple[Change, ...]:
-    """Metrics whose version is another one than that which scored a cell."""
+    """Metrics that have not scored a cell, and those of which another version has."""
     now = {name: registry.metric(name).version for name in cell.metrics}
-    then = {name: stored.metrics.get(name, "not scored") for name in cell.metrics}
+    then = {name: stored.metrics.get(name, NOT_SCORED) for name in cell.metrics}
     return tuple(Change(f"metric {name}", then[name], now[name]) for name in now if then[name] != now[name])
 
 

@@ -39,8 +39,8 @@ class CellReport:
     """The state of one cell, and the reasons for it.
 
     Attributes:
-        state: done, running, failed, stale, damaged, to do, skipped, or other: a stored cell that the suite as it is
-            now does not ask for.
+        state: done, running, failed, to score, stale, damaged, to do, skipped, or other: a stored cell that the suite
+            as it is now does not ask for.
         folder: of the stored result that the answer is about; None where there is none.
         changes: inputs that differ between the stored result (old) and the cell as it is planned now (new).
         reason: of a failure, a skip or damage; who computes a running cell.
@@ -184,7 +184,7 @@ def _report_cell(cell: Cell, planned: PlannedSuite, cells: StoredCells, registry
     except ResultsError as error:  # `status` checks only the ends of the files, `why` reads them whole
         return CellReport(suite, label, key, "damaged", planned.store.cells / key, reason=str(error), advice=run)
     return (
-        _report_stored(planned, stored, "stale", label, other, advice=run)
+        _report_stored(planned, stored, "to score", label, other, advice=run)
         if other
         else _report_stored(planned, stored, "done", label)
     )

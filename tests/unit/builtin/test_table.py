@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,20 +23,7 @@ from fusionbench.builtin.table.values import code
 from fusionbench.builtin.vector import Vector
 from fusionbench.core.errors import DataError, FusionBenchError, SuiteError
 from fusionbench.data.cohort import Cohort, load_cohort
-from tests.own_cohort import TOML, write_cohort, write_h5
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(folder, 30)
-    return folder
-
-
-@pytest.fixture
-def home(template: Path, tmp_path: Path) -> Path:
-    """A copy of the user's cohort, to be spoilt."""
-    return shutil.copytree(template, tmp_path / "own")
+from tests.own_cohort import TOML, write_h5
 
 
 def table(home: Path) -> Table:

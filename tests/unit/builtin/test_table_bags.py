@@ -11,9 +11,7 @@ from fusionbench.core.protocol import Protocol
 from fusionbench.data.inspection.contents import read_all
 from fusionbench.data.inspection.summary import facts_of
 from fusionbench.data.splits import make_folds
-from tests.unit.builtin.test_table import home, read, template, toml
-
-__all__ = ["home", "template"]  # fixtures
+from tests.unit.builtin.test_table import read, toml
 
 ROIS = "patient,roi,nuclei,stroma\n0001,a,1,0.5\n0002,a,2,0.25\n0001,b,3,0.75\n0004,a,,\n0005,a,5,0\n"
 

@@ -22,21 +22,8 @@ from fusionbench.data.fixes import Problem, toml_lines
 from fusionbench.data.inspection import Inspection, examine
 from fusionbench.data.inspection.levels import spellings, unknown_levels
 from fusionbench.data.inspection.summary import lines
-from tests.own_cohort import write_cohort
 
 READERS = {"vector": Vector, "bag": Bag}
-
-
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("cohort")
-    write_cohort(folder, 30)
-    return folder
-
-
-@pytest.fixture
-def home(template: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(template, tmp_path / "own")
 
 
 def dataset(home: Path) -> Table:

@@ -13,9 +13,7 @@ import torch
 from fusionbench.builtin.table import slides
 from fusionbench.core.errors import DataError
 from tests.own_cohort import write_h5
-from tests.unit.builtin.test_table import cells, home, read, table, template, toml
-
-__all__ = ["home", "template"]  # fixtures
+from tests.unit.builtin.test_table import cells, read, table, toml
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,7 @@ import pytest
 
 from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.errors import DataError
-from tests.unit.builtin.test_table import home, read, template, toml
-
-__all__ = ["home", "template"]  # fixtures
+from tests.unit.builtin.test_table import read, toml
 
 FILES = Path(__file__).parents[2] / "files" / "groups"
 INLINE = 'groups = {first = ["gene_0", "gene_1"], second = ["gene_2", "gene_3"]}'

@@ -15,9 +15,7 @@ from fusionbench.core.types import Case
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.split_files import part_of, split_files
 from fusionbench.data.splits import make_folds
-from tests.unit.builtin.test_table import cells, home, read, template, toml
-
-__all__ = ["home", "template"]  # fixtures
+from tests.unit.builtin.test_table import cells, read, toml
 
 FILES = Path(__file__).parents[2] / "files" / "splits"
 IDS = [f"{i:04d}" for i in range(30)]

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fusionbench.report.figures.export import DPI, png, svg
-from fusionbench.report.figures.panels import lay_out, logarithmic, panels
+from fusionbench.report.figures.panels import lay_out, logarithmic, panels, stack
 from fusionbench.report.figures.style import Style, legend_handle, report_style
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
+from tests.unit.drawn_results import overlapping
 
 Floats = NDArray[Any]
 
@@ -100,6 +101,27 @@ def test_panels_have_the_size_that_they_are_given(n: int, size: tuple[float, flo
         box = ax.get_position()
         width, height = box.width * figure.get_figwidth(), box.height * figure.get_figheight()
         assert (width, height) == pytest.approx(size, rel=0.02)
+
+
+def test_stacked_panels_keep_their_size_and_their_texts_apart() -> None:
+    size = (2.0, 1.5)
+    with report_style():
+        figure, axes = panels([f"panel {i}" for i in range(5)], size, most=3)
+        for ax in axes:
+            ax.plot([0, 1], [0, 1e5])
+            ax.set(xlabel="months", ylabel="probability")
+        lay_out(figure, size, [legend_handle(Style("red", "o"), f"name {i}") for i in range(9)])
+        wide = figure.get_figwidth()
+        assert stack(figure)
+    assert figure.get_figwidth() < wide / 2
+    for ax in axes:
+        box = ax.get_position()
+        assert (box.width * figure.get_figwidth(), box.height * figure.get_figheight()) == pytest.approx(size)
+    assert not overlapping(figure)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == [f"name {i}" for i in range(9)]
+    assert not stack(Figure().subplots(1, 1).figure), "one column is as narrow as can be"
+    assert not stack(panels(["a", "b"], size, most=2, share_y=True)[0]), "the second has no tick labels of its own"
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.05, 1e6))

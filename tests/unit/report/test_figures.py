@@ -269,6 +269,14 @@ def test_one_model_one_cohort_one_fold():
     assert "need two" in left_out(pictures)["c-index by cohort and model"]
 
 
+def test_with_one_fold_no_row_is_drawn_as_tied_or_lower():
+    frames = make_frames({"x": 1.0, "y": 0.0}, folds=1)
+    (picture,) = made_by(forest, analysed(frames), lock_of(frames))
+    assert not picture.figure.legends, "both are of one kind"
+    assert len(marks(picture.figure, 0)[0]) == 2
+    assert "white" not in {line.get_markerfacecolor() for line in picture.figure.axes[0].lines}
+
+
 OF_ONE_COHORT = (survival, calibration, training)
 """Makers that draw each cohort for itself, at most six rows of it: more cohorts are the same drawing again."""
 

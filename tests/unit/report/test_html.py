@@ -11,10 +11,12 @@ import pandas as pd
 import pytest
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.document import Entry
+from fusionbench.report.document import Entry, entries
 from fusionbench.report.figures import make_figures
 from fusionbench.report.figures.export import EmbeddedImage, write_figures
 from fusionbench.report.figures.figure import Omitted
+from fusionbench.report.figures.rows import NAME
+from fusionbench.report.figures.style import shortened
 from fusionbench.report.html.index import front_page
 from fusionbench.report.html.page import table
 from fusionbench.report.html.suite_report import Origin, report
@@ -23,7 +25,7 @@ from fusionbench.results.store import Store
 from tests.unit.drawn_results import NASTY, analysed, everything, lock_of, renamed
 
 AUDIT = Audit("toy-suite", (Line("rule <one>", "pass", "3 cells"), Line("rule two", "DECLARED", "1 of 3 & more")))
-VOID = {"meta", "img", "br", "hr", "wbr"}
+VOID = {"meta", "img", "br", "hr", "wbr", "source"}
 
 
 class Outline(HTMLParser):
@@ -72,6 +74,7 @@ def test_it_needs_nothing_else(made):
     outline = Outline(page)
     assert outline.open == []
     assert all(str(image["src"]).startswith("data:image/") for image in outline.of("img"))
+    assert all(str(image["srcset"]).startswith("data:image/") for image in outline.of("source"))
     assert not outline.of("link")
     assert not re.search(r"(src|href)=\"?(https?:)?//", page)
     assert "@import" not in page
@@ -172,6 +175,30 @@ def test_long_cells_break_and_first_cells_name_their_line():
     assert "clinical+<wbr>pathological+<wbr>blood" in sets
     assert '<table class="sortable">' in sets
     assert 'class="sortable broad"' in table("c", [str(i) for i in range(15)], [])
+
+
+def test_long_names_are_as_short_as_in_figures_with_the_whole_name_under_the_pointer():
+    long, other = (f"healnet[{'a_rather_long_option=' * 3}{n}]" for n in (1, 2))
+    text = table("c", ("model", "modalities"), [entries(long, "a"), entries("cox", "a")])
+    short = shortened(long, NAME)
+    assert "\N{HORIZONTAL ELLIPSIS}" in short
+    assert f'title="{long}">{short.replace("[", "<wbr>[")}</th>' in text
+    middle = long[:30] + "!" + long[31:]
+    assert shortened(middle, NAME) == short, "the ellipsis hides where they differ"
+    both = table("c", ("model",), [entries(long), entries(middle)])
+    assert short.replace("[", "<wbr>[") not in both
+    assert long.replace("[", "<wbr>[") in both
+    assert shortened(other, NAME) != short
+    rule = table("c", ("rule",), [entries(long)])
+    assert long.replace("[", "<wbr>[") in rule, "only names of models"
+
+
+def test_figures_of_several_panels_have_a_narrow_form(made):
+    page, images, _ = made
+    stacked = [image for image in images if isinstance(image, EmbeddedImage) and image.narrow]
+    assert stacked
+    assert all(image.narrow_width < image.width for image in stacked)
+    assert page.count('<source media="(max-width: 40rem)"') == len(stacked)
 
 
 def test_the_front_page_leads_to_reports_and_says_what_is_missing(tmp_path):

@@ -16,6 +16,7 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.report.analysis import analyse
 from fusionbench.report.document import document
 from fusionbench.report.model import PAIR_COLUMNS, TABLE_COLUMNS
+from fusionbench.report.order import best_first, tidy
 from fusionbench.report.paired import compare
 from fusionbench.report.render import render
 from fusionbench.survival.stats import corrected_t_test, holm
@@ -219,7 +220,11 @@ def test_one_fold_has_no_spread_and_no_test():
     first = {name: f[f["fold"] == 0] for name, f in vars(frames).items() if "fold" in f.columns}
     table = table_of(replace(frames, **first))
     assert rows_of(table)["sd"].isna().all()
-    assert set(rows_of(table)["tie_group"]) == {"a"}
+    assert set(rows_of(table)["tie_group"]) == {""}
+    text = render(table, "md")
+    assert text.count("with one fold rows cannot be tested, so none is marked a") == 1
+    assert "**" in text, "the best mean is bold all the same"
+    assert "n_cases: cases scored" in text
     assert table.tests["p"].isna().all()
     assert set(table.tests["reason"]) == {"fewer than two folds in common"}
     for fmt in FORMATS:
@@ -421,3 +426,14 @@ def test_what_a_reader_needs_to_know_is_there():
         "±",
     ):
         assert needed in text
+
+
+def test_the_tidy_table_stands_in_the_order_of_every_other_one():
+    """Best first within a set of modalities; the metrics of a row together."""
+    table = table_of(make_frames({"x on a": 0.2, "y on a": 1.0, "x on a+b": 1.0, "y on a+b": 0.2}))
+    as_read = pd.read_csv(io.StringIO(render(table, "csv")))
+    frame = tidy(as_read, DIRECTIONS)
+    keys = ["modalities", "model", "metric"]
+    assert frame[keys].to_numpy().tolist() == best_first(table.rows, DIRECTIONS)[keys].to_numpy().tolist()
+    first = frame.drop_duplicates("modalities").set_index("modalities")["model"]
+    assert first.to_dict() == {"a": "y", "a+b": "x"}

@@ -187,6 +187,16 @@ def test_instances_that_raise_the_risk_are_red() -> None:
     assert (np.abs(contributions) > 0.5).sum() > 5
 
 
+def test_features_that_raise_the_risk_are_red() -> None:
+    explanation = explanation_of(modality_of("plain", None, Items(3, ("a", "b", "c"), ((0,), (1,), (2,)))))
+    picture = next(of for of in figures(explanation) if isinstance(of, ReportFigure) and of.name == "items")
+    (axes,) = picture.figure.axes
+    lengths = np.array([bar.get_width() for bar in axes.patches])
+    red, _, blue, _ = np.array([bar.get_facecolor() for bar in axes.patches]).T
+    assert ((red > blue) == (lengths > 0)).all()
+    assert len(set(lengths > 0)) == 2
+
+
 def test_what_cannot_be_drawn_says_why() -> None:
     pictures = list(figures(explanation_of(modality_of("x", None, Items(4)))))
     reasons = {picture.title: picture.reason for picture in pictures if isinstance(picture, Omitted)}

@@ -145,7 +145,7 @@ def _tested(head: tuple[object, ...], place: Ints, scores: Floats, draw: Ints) -
     if (np.diff(cases) <= 0).any():
         raise ResultsError(f"{where}: a case is there twice")
     if not np.isfinite(scores).all():
-        raise ResultsError(f"{where}: a risk or probability is NaN or infinite")
+        raise ResultsError(f"{where}: a risk is NaN or infinite, or a probability is NaN")
     by_draw = np.moveaxis(scores.reshape(n_draws, len(cases), -1), -1, 0)
     return FoldPredictions((row, pattern), (repeat, fold), cases, by_draw)
 

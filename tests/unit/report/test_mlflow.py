@@ -670,6 +670,8 @@ def test_a_suite_s_files_are_on_one_run_of_their_own(root: Path) -> None:
     (run,) = stored(store_uri(root), "suite")
     assert run.info.run_name.startswith(f"{SUITE}: table, figures, report (")
     assert run.info.status == "FINISHED"
+    made_by = {each.data.tags["mlflow.source.name"] for each in (run, *stored(store_uri(root), "row"))}
+    assert made_by == {f"fusionbench run {SUITE} --out {root}"}
     assert "\n\nReal omics\n\n| dataset |" in run.data.tags["mlflow.note.content"]
     files = root / "mlartifacts" / SUITE / run.info.run_id / "artifacts"
     assert (files / "figures" / "forest.png").read_text() == "png"

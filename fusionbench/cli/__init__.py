@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from collections.abc import Callable
 from typing import Annotated, NoReturn
@@ -25,7 +27,7 @@ from fusionbench.cli import (
 )
 from fusionbench.cli.output import checked_output
 from fusionbench.cli.plugin_commands import Verbs
-from fusionbench.core.errors import FusionBenchError, refused_file
+from fusionbench.core.errors import FusionBenchError, system_problem
 
 app = typer.Typer(
     name="fusionbench",
@@ -101,9 +103,17 @@ def main() -> None:
                 raise
             _end(str(error))
         except OSError as error:  # where a file is opened says more; this is for the rest
-            if _state["debug"] or not (problem := refused_file(error)):
+            if _state["debug"]:
                 raise
-            _end(problem)
+            command = shlex.join(["fusionbench", *sys.argv[1:]])
+            _end(system_problem(error, f"{command} in {_working_directory()}"))
+
+
+def _working_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return "a folder that has been removed"
 
 
 def _end(problem: str) -> NoReturn:

@@ -57,7 +57,7 @@ def sync(
             if verb == "publish" and report.unfinished:
                 which = command(out, "status", report.suite)
                 how = f"publish makes it again once {report.unfinished} cells are done; which: {which}"
-            typer.echo(f"{report.suite}: {name} is older than the newest cell and left out; {how}")
+            typer.echo(f"{report.suite}: {name} was made before the cells changed and is left out; {how}")
         left += report.left_out.items()
     for name, why in left:
         typer.echo(f"not in MLflow: {name}: {why}", err=True)

@@ -47,6 +47,10 @@ _REMEDIES = {
     errno.EEXIST: "a file lies where a folder should be: move it away",
     errno.ENOSPC: "make room on that disk",
     errno.EDQUOT: "your quota of that disk is used up: make room",
+    errno.EIO: "the disk, or the way to it, has failed: look at it, then repeat the command",
+    errno.ESTALE: "the folder has moved on its server: go to it anew, then repeat the command",
+    errno.EMFILE: "this process may open no more files: allow more with `ulimit -n`",
+    errno.ENFILE: "the system can open no more files: end other programs",
 }
 """What to do about a file that the system refuses; a missing or a damaged file is not among that."""
 
@@ -79,6 +83,19 @@ def refused_file(error: OSError) -> str:
     reason = error.strerror or type(error).__name__
     remedy = _REMEDIES.get(error.errno or 0)
     return f"{os.fspath(error.filename)}: {reason}" + (f"; {remedy}" if remedy else "")
+
+
+def system_problem(error: OSError, doing: str) -> str:
+    """One line for an error of the system that nobody expected where it came up.
+
+    Args:
+        doing: what was being done, and in which folder; for an error that names no file.
+    """
+    if named := refused_file(error):
+        return named
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = _REMEDIES.get(error.errno or 0)
+    return f"{doing}: {reason}" + (f"; {remedy}" if remedy else "")
 
 
 def did_you_mean(kind: str, name: str, choices: Iterable[str]) -> str:

@@ -22,6 +22,7 @@ from fusionbench.report.render import render
 from fusionbench.report.rescore import rescore
 from fusionbench.report.stored_beside import rests_on
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
+from fusionbench.results.made_from import TABLE, is_current, note_made_from, stored_contents
 from fusionbench.suites import published_numbers
 from fusionbench.suites.lock import identities_of, make_lock, notes_of, read_lock, run_command
 
@@ -98,6 +99,7 @@ def write_tables(
     Returns:
         the Markdown file; None where nothing has a score.
     """
+    contents = stored_contents(store)
     frames = with_imported(frames, store, lock, registry)
     if frames.folds.empty:
         return None
@@ -116,6 +118,7 @@ def write_tables(
         store.write_text(f"{kind}.{suffix}", shown)
     if kind == "table":
         write_frames(frames, store)
+        note_made_from(store, TABLE, contents)
     return store.folder / f"{kind}.md"
 
 
@@ -236,8 +239,11 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
         the table's Markdown file, and the names of the models.
 
     Raises:
-        DataError: what is wrong with the file. ResultsError: the suite has not been run completely.
+        DataError: what is wrong with the file. ResultsError: the table is not of the cells that are stored now.
     """
+    if is_current(store, TABLE) is False:
+        again = command(store.root, "run", store.suite)
+        raise ResultsError(f"{store.folder}: the table was made before the cells changed; make it anew with: {again}")
     frames, lock = without_imported(read_frames(store.folder)), read_lock(store.folder)
     table = read_predictions(path, frames)
     for _, of_model in table.groupby("model", sort=False):

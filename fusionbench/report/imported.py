@@ -15,6 +15,7 @@ from fusionbench.core.file_names import filename
 from fusionbench.report.model import IMPORTED
 from fusionbench.results.cell_files import is_probability, probability_column
 from fusionbench.results.frames import CELL_COLUMNS, LABEL, PLACE, ROW, Frames
+from fusionbench.results.made_from import IMPORTED_FOLDER
 
 if TYPE_CHECKING:
     from fusionbench.results.store import Store
@@ -24,7 +25,6 @@ RISK = "risk"
 OPTIONAL = {"variant": "base", "pattern": "full", "draw": 0}
 COHORT = ["dataset", "variant"]
 FOLD = [*COHORT, "repeat", "fold"]
-FOLDER = "imported"
 
 
 def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
@@ -158,12 +158,12 @@ def _cases(table: pd.DataFrame, frames: Frames) -> Iterator[str]:
 def store_predictions(table: pd.DataFrame, store: Store) -> Path:
     """Store a checked file, one per model; a later one of the same model replaces it."""
     (model,) = set(table["model"])
-    return store.write_frame(f"{FOLDER}/{filename(str(model))}.parquet", table)
+    return store.write_frame(f"{IMPORTED_FOLDER}/{filename(str(model))}.parquet", table)
 
 
 def stored_predictions(store: Store) -> list[pd.DataFrame]:
     """The predictions of every imported model, a frame each."""
-    return [_stored(path) for path in sorted((store.folder / FOLDER).glob("[!.]*.parquet"))]
+    return [_stored(path) for path in sorted((store.folder / IMPORTED_FOLDER).glob("[!.]*.parquet"))]
 
 
 def _stored(path: Path) -> pd.DataFrame:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from pydantic_core import from_json
 
@@ -86,16 +86,18 @@ class Store:
         try:
             self.cells.mkdir(parents=True, exist_ok=True)
             probe.write_text("")
-            probe.unlink()
+            probe.unlink(missing_ok=True)  # a process of this number on another machine may have removed it
         except OSError as error:
             raise ResultsError(
                 f"results folder {self.folder} cannot be written: {error.strerror or error}; choose another with --out"
             ) from error
+
+    def clear_interrupted(self) -> None:
+        """Put back or remove what a killed process left among the cells; for whoever holds the suite's run lock."""
         for old in self.cells.glob(f"{ASIDE}*"):
             put_back(self.cells / old.name.removeprefix(ASIDE))
         for old in self.cells.glob(".tmp-*"):
-            if _abandoned(old):
-                shutil.rmtree(old, ignore_errors=True)
+            shutil.rmtree(old, ignore_errors=True)
 
     def has(self, key: str) -> bool:
         """Whether a cell has a result, finished or failed."""
@@ -263,7 +265,7 @@ class Store:
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = path.with_name(f".tmp-{uuid4().hex}-{path.name}")  # machines that share a folder share process numbers
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
@@ -288,14 +290,6 @@ def _fsync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _abandoned(temporary: Path) -> bool:
-    """An hour old: no cell takes that long to write, here or on another machine that shares the folder."""
-    try:
-        return time.time() - temporary.stat().st_mtime > 3600
-    except FileNotFoundError:  # its writer has just renamed it
-        return False
 
 
 def _score(stored: Mapping[str, Any]) -> Score:

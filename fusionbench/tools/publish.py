@@ -24,6 +24,7 @@ from fusionbench.report.build import (
 from fusionbench.report.findings.summary import SUMMARY
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
+from fusionbench.results.made_from import note_made_from, stored_contents
 from fusionbench.results.manifest import write_manifest
 from fusionbench.results.replace_folder import put_back, replace_folder
 from fusionbench.results.run_lock import hold
@@ -70,6 +71,7 @@ def publish_suite(name: str, out: Path, resources: SharedResources) -> Path:
 
 def _publish(name: str, out: Path, plan: Plan, store: Store, resources: SharedResources) -> Path:
     registry, versions = resources.registry, metric_versions(resources.registry)
+    contents = stored_contents(store)
     missing = [c for c in plan.todo() if store.finished(c, versions) is None]
     lock = lock_of(plan, resources, finished_records(plan, store))
     if missing or write_tables(frames_of(plan, store, resources), store, lock, registry, "table") is None:
@@ -77,9 +79,10 @@ def _publish(name: str, out: Path, plan: Plan, store: Store, resources: SharedRe
         raise ResultsError(f"{name}: {left}; finish it with: {command(out, 'run', store.suite)}")
     store.write_text(LOCK, lock_text(lock))
     verdict = audit_results(plan, store, resources)
-    store.write_text("audit.json", verdict.to_json())
+    note_made_from(store, store.write_text("audit.json", verdict.to_json()).name, contents)
     lock, suite = read_lock(store.folder), find_suite(name, out, registry).load_or_stored()
-    write_report(read_frames(store.folder), store, lock, registry, verdict, suite)
+    report = write_report(read_frames(store.folder), store, lock, registry, verdict, suite)
+    note_made_from(store, report.name, contents)
     return copy_published(plan, store, verdict, run_command(lock, suite, out))
 
 

@@ -8,10 +8,11 @@ from typing import Any
 from fusionbench.core.commands import command
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError
 from fusionbench.execution.shared import SharedResources
-from fusionbench.report.build import finished_records, frames_of, write_report
+from fusionbench.report.build import finished_records, frames_of, with_imported, write_report
 from fusionbench.report.html.index import front_page
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.frames import Frames, read_frames
+from fusionbench.results.made_from import TABLE, is_current, note_made_from, stored_contents
 from fusionbench.results.manifest import renew_entry
 from fusionbench.results.store import Store
 from fusionbench.suites.lock import read_lock
@@ -54,16 +55,18 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
 def stored_frames(name: str, out: Path, resources: SharedResources) -> tuple[Frames, Store, dict[str, Any]]:
     """The frames of a suite's results, run here or published, where these are, and their lock.
 
+    They are those that the table was made of, or, where cells have changed since, are collected from the cells.
+
     Raises:
         SuiteError: unknown suite. ResultsError: nothing has been run.
     """
     store = results_of(name, out, resources.registry)
-    if store.has_file("folds.csv"):
+    if store.has_file("folds.csv") and is_current(store, TABLE) is not False:
         return read_frames(store.folder), store, read_lock(store.folder)
     plan, store = plan_as_run(name, out, resources, installed_only=True)
     # A run that was interrupted has not told its lock what computed its last cells.
     lock = read_lock(store.folder) | provenance(finished_records(plan, store))
-    return frames_of(plan, store, resources), store, lock
+    return with_imported(frames_of(plan, store, resources), store, lock, resources.registry), store, lock
 
 
 def report_suite(name: str, out: Path, resources: SharedResources, to: Path | None = None) -> Path:
@@ -75,6 +78,7 @@ def report_suite(name: str, out: Path, resources: SharedResources, to: Path | No
     Raises:
         SuiteError: unknown suite. ResultsError: no finished cell has a score.
     """
+    contents = stored_contents(results_of(name, out, resources.registry))
     frames, store, lock = stored_frames(name, out, resources)
     try:
         verdict: Audit | str = audit_suite(name, out, resources)
@@ -84,6 +88,7 @@ def report_suite(name: str, out: Path, resources: SharedResources, to: Path | No
     elsewhere = None if to is None else Store.at(to)
     path = write_report(frames, store, lock, resources.registry, verdict, suite, elsewhere)
     if elsewhere is None:
+        note_made_from(store, path.name, contents)
         renew_entry(store.folder, path.name)
     return path
 

@@ -160,6 +160,7 @@ def run_suite(
     with hold(store.folder) as dead:
         if dead is not None:
             reporter.note(f"going on where {dead} was ended")
+        store.clear_interrupted()
         find_suite(name, out, resources.registry).remember()  # another run may have taken the name just before
         for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
@@ -187,7 +188,7 @@ def run_suite(
         if live and report.table is not None and (ran or scored):
             if report.complete and not live.notes:
                 write_report_or_note(name, out, resources, reporter)
-            live.end(table_rows(store), mlflow.suite_files(store.folder))
+            live.end(table_rows(store), mlflow.suite_files(store))
             if live.mended and not live.notes:
                 log_again(out, resources, tracking_uri, reporter)
     return replace(report, outdated=outdated, notes=live.notes if live else ())

@@ -24,7 +24,7 @@ class SyncReport:
 
     Attributes:
         cells: how many finished cells.
-        outdated: files left out because they are older than the newest cell, to the verb that makes them again.
+        outdated: files left out because they were made of other cells, to the verb that makes them again.
         unfinished: how many cells are missing or failed; the suite cannot be published before they are done.
         mended: why every suite under the results root was logged again; empty where only what was asked for is.
         left_out: suites that were to be logged again and cannot be read here, to why.
@@ -95,8 +95,9 @@ def _sync(
     if not cells:
         raise not_run(find_suite(name, out, resources.registry))
     results = ((cell, store.load(cell.key, weights=False)) for cell in cells)
+    files = mlflow.suite_files(store)
     has_table = any(store.has_file(f"{kind}.csv") for kind in ("table", "table.partial"))
-    files = mlflow.suite_files(store.folder)
+    has_table &= mlflow.WHOLE_TABLE not in files.outdated
     lock = lock_of(plan, resources, finished_records(plan, store))
     whole = read_lock(store.folder)["datasets"]  # a run's name depends on how many cohorts the suite has
     tracker = mlflow.Tracker(

@@ -15,11 +15,8 @@ from tests.conftest import EXAMPLE, Cli
 from tests.forking import Forked
 
 FULL = Path("/dev/full")
-VERBS = (
-    *("--help", "--version", "ls suites", "plugins --json", "data ls"),
-    *("status quickstart", "run quickstart --dry-run", "table nothing"),
-)
-"""All go through `main`, and differ in what they print with: click, typer.echo and an error."""
+VERBS = ("--help", "--version", "plugins --json", "run quickstart --dry-run", "table nothing")
+"""They differ in what they print with: click, typer.echo and an error; tests/e2e/test_every_verb.py has every verb."""
 
 
 def environment() -> dict[str, str]:

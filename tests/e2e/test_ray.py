@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,26 @@ def test_a_driver_that_is_told_to_end_takes_its_cells_along(tmp_path: Path) -> N
     )
     assert gone(started)
     assert not list((tmp_path / "results/faults-lock/attempts").iterdir()), "no cell is to blame"
+
+
+@pytest.mark.parametrize(("process", "number"), [("gcs_server", signal.SIGTERM), ("raylet", signal.SIGHUP)])
+def test_a_driver_that_is_told_to_end_while_ray_starts(tmp_path: Path, process: str, number: signal.Signals) -> None:
+    """As soon as a process of Ray's is there, which is long before the first cell."""
+    driver = Running(("run", "faults-few", "--no-track", "-j", "2"), tmp_path)
+    started: dict[int, str] = {}
+    until = time.monotonic() + 120
+    while process not in started.values() and time.monotonic() < until:
+        for child in psutil.Process(driver.process.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):
+                started[child.pid] = child.name()
+        time.sleep(0.01)
+    os.kill(driver.process.pid, number)
+    assert driver.end() == 128 + number
+    assert log(tmp_path).endswith(
+        "interrupted: finished cells are kept; the same command goes on where this one stopped\n"
+    )
+    assert gone(started)
+    assert not list(tmp_path.glob("results/faults-few/attempts/*"))
 
 
 CLUSTER = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import time
@@ -107,13 +108,44 @@ def test_table_figures_and_report_are_there_when_the_run_ends_and_what_is_outdat
     assert page.read_bytes() == Path("results/example-faulty/report.html").read_bytes()
     assert (suite / "table.md").read_bytes() == Path("results/example-faulty/table.md").read_bytes()
     assert list(suite.glob("figures/*.png"))
+    set_times(Path("results"), "cell.json", younger=True)  # as a copy, an archive or a clone may give them
     assert cli("sync").stdout.splitlines() == ["example-faulty: 4 cells are in MLflow"]
-    time.sleep(0.05)
     assert cli(*RUN, "--rerun", "--no-track").returncode == 0
+    set_times(Path("results"), "cell.json", younger=False)
     said = cli("sync").stdout.splitlines()
     assert said[1].endswith(
-        "report.html is older than the newest cell and left out; make it again with: fusionbench report example-faulty"
+        "report.html was made before the cells changed and is left out; make it again with: fusionbench report "
+        "example-faulty"
     )
+    assert cli("report", "example-faulty").returncode == 0
+    assert cli("sync").stdout.splitlines() == ["example-faulty: 4 cells are in MLflow"]
+
+
+def set_times(folder: Path, name: str, *, younger: bool) -> None:
+    """Give the files of a name modification times after, or before, those of all others."""
+    for path in folder.rglob("*"):
+        time = 2_000_000_000 if (path.name == name) == younger else 1_000_000_000
+        os.utime(path, (time, time))
+
+
+def test_tables_that_a_run_could_not_write_any_more_are_used_by_no_verb(cli: Cli, tmp_path: Path) -> None:
+    """It was ended after it had computed cells again, and before it wrote the tables."""
+    assert cli(*RUN, "--no-track").returncode == 0
+    folder = Path("results/example-faulty")
+    for path in folder.glob("cells/*/cell.json"):
+        path.write_text(re.sub(r'"value": 0\.\d+', '"value": 0.12345', path.read_text()))
+    said = cli("sync").stdout.splitlines()
+    again = "was made before the cells changed and is left out; make it again with: fusionbench run example-faulty"
+    assert said == ["example-faulty: 4 cells are in MLflow", f"example-faulty: table.csv {again}"]
+    assert not list(tmp_path.glob("results/mlartifacts/**/table.csv"))
+    assert cli("report", "example-faulty").returncode == 0
+    assert "0.123" in (folder / "report.html").read_text(encoding="utf-8")
+    refused = cli("import", "example-faulty", "mine.csv")
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("changed; make it anew with: fusionbench run example-faulty\n")
+    assert cli(*RUN, "--no-track").returncode == 0
+    assert "0.123" in (folder / "table.csv").read_text(encoding="utf-8")
+    assert cli("sync").stdout.splitlines() == ["example-faulty: 4 cells are in MLflow"]
 
 
 @pytest.mark.parametrize("verb", ["sync", "run"])

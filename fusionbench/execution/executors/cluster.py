@@ -12,6 +12,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import chdir, contextmanager
 from typing import IO, Any
 
@@ -40,7 +41,8 @@ def cluster(request: ResourceRequest) -> Iterator[None]:
     if request.address is None and "ray" not in sys.modules and "RAY_AUTH_MODE" not in os.environ:
         # Nobody else on this machine is to send it work; Ray reads this when it is imported.
         os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    import ray
+    with _signals_obeyed_afterwards():
+        import ray
 
     if ray.is_initialized():  # the notebook's own
         check(request, ray.nodes())
@@ -48,33 +50,41 @@ def cluster(request: ResourceRequest) -> Iterator[None]:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    with _own_sigterm(), _from_root():
-        if request.address is None:
-            _start(request, quiet)
-        else:
-            _join(request.address, quiet)
     try:
+        # In another thread, since Ray gives the main thread a handler for SIGTERM that ends the process without a word.
+        with _signals_obeyed_afterwards(), _from_root(), ThreadPoolExecutor(1) as thread:
+            if request.address is None:
+                thread.submit(_start, request, quiet).result()
+            else:
+                thread.submit(_join, request.address, quiet).result()
         check(request, ray.nodes())
         yield
     finally:
-        ray.shutdown()
+        with _signals_obeyed_afterwards():
+            ray.shutdown()
 
 
 @contextmanager
-def _own_sigterm() -> Iterator[None]:
-    """SIGTERM afterwards does what it did before: Ray installs a handler that ends the process without a word."""
+def _signals_obeyed_afterwards() -> Iterator[None]:
+    """SIGINT, SIGTERM and SIGHUP wait until the end: an exception inside Ray's compiled code aborts the process.
+
+    They are not blocked, since Ray's processes would inherit that. One that is ignored stays ignored.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # signals are the main thread's
         return
-    before = signal.getsignal(signal.SIGTERM)
+    told: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    obeyed = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
     try:
+        for number in obeyed:
+            signal.signal(number, lambda number, frame: told.append(number))
         yield
-    except SystemExit:  # that is what Ray's handler raises
-        signal.signal(signal.SIGTERM, before)
-        signal.raise_signal(signal.SIGTERM)
-        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in obeyed.items():
+            signal.signal(number, handler)
+        if told:
+            signal.raise_signal(told[0])
 
 
 @contextmanager

@@ -7,7 +7,7 @@ this loads no mlflow.
 from __future__ import annotations
 
 from fusionbench.report.mlflow.client import TrackingError
-from fusionbench.report.mlflow.files import SuiteFiles, suite_files
+from fusionbench.report.mlflow.files import WHOLE_TABLE, SuiteFiles, suite_files
 from fusionbench.report.mlflow.local_store import (
     experiment_id,
     is_server,
@@ -32,6 +32,7 @@ from fusionbench.report.mlflow.web_page import (
 )
 
 __all__ = [
+    "WHOLE_TABLE",
     "Order",
     "SuiteFiles",
     "Tracker",

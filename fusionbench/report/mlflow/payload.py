@@ -89,7 +89,6 @@ def row_payload(cell: Cell, suite: str, lock: Mapping[str, Any]) -> Payload:
     dataset, model, *_ = cell.row
     about = lock.get("datasets", {}).get(dataset, {})
     tags = _shared_tags(cell, suite, ROW) | {
-        "mlflow.source.name": f"fusionbench run {suite}",
         # It may grow while finished folds stay valid; a param is written once.
         "protocol.repeats": str(cell.protocol.repeats),
         **_tags("dataset", {k: about[k] for k in BROUGHT_BY if k in about}),
@@ -140,7 +139,7 @@ def fold_payload(cell: Cell, suite: str, result: CellResult, lock: Mapping[str, 
 def suite_payload(suite: str, owner: str, note: str) -> Payload:
     """The run that holds the files of a suite's results in one results root; `owner` says whose."""
     note = clipped(f"Results of {owner}.\n\n{note}", TAG_LENGTH)
-    tags = {KIND: SUITE, "suite": suite, "mlflow.source.name": f"fusionbench run {suite}", NOTE: note}
+    tags = {KIND: SUITE, "suite": suite, NOTE: note}
     return Payload(f"{suite}: table, figures, report ({owner})", tags)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import CellResult
+from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
 from fusionbench.report.mlflow import tables
 from fusionbench.report.mlflow.client import Connection, TrackingError
@@ -40,6 +41,8 @@ RunKey = tuple[Row, str, str]
 """Table row, repeat, fold; the last two are empty for the run of the row itself."""
 
 UNFINISHED = "unfinished"
+SOURCE = "mlflow.source.name"
+"""Tag of the command that made a run, which the page shows."""
 WHOLE: RunKey = (("", "", "", ""), "", "")
 """The suite's own run."""
 
@@ -71,6 +74,7 @@ class Tracker:
         self._connection = Connection(self.uri, suite, replay)
         self._opened: Runs | None = None
         self._known: dict[RunKey, Run] = {}
+        self._source = {SOURCE: command(root, "run", suite)}
         self._note = ""
 
     @property
@@ -131,22 +135,23 @@ class Tracker:
         """
         runs = self._runs()
         payload = suite_payload(self.suite, str(runs.owner), self._note or self.title)
+        tags = {**payload.tags, **self._source}
         run, digest = self._known.get(WHOLE), found.digest
         if run is not None and run.holds(digest):
-            if payload.tags.items() - run.tags.items():
-                runs.write(run, payload.tags)
+            if tags.items() - run.tags.items():
+                runs.write(run, tags)
             self._end(run, "FINISHED", self._folds())
             return
         if run is not None and runs.files(run) - found.files.keys():
             runs.supersede(self._known.pop(WHOLE), digest)
             run = None
         if run is None:
-            run = self._known[WHOLE] = runs.create(payload, {}, UNFINISHED)
+            run = self._known[WHOLE] = runs.create(payload, self._source, UNFINISHED)
         else:
             runs.write(run, {DIGEST: UNFINISHED})
         for name, path in found.files.items():
             runs.upload(run, name, path)
-        runs.write(run, {**payload.tags, DIGEST: digest})
+        runs.write(run, {**tags, DIGEST: digest})
         self._end(run, "FINISHED", self._folds())
 
     def _log_row(self, row: Row, run: Run, lines: list[dict[str, Any]]) -> None:
@@ -187,16 +192,17 @@ class Tracker:
     def _row(self, cell: Cell) -> Run:
         """The parent run of a cell's row, made where it is missing or the row's options have changed."""
         runs, payload = self._runs(), row_payload(cell, self.suite, self.lock)
+        tags = {**payload.tags, **self._source}
         run = self._known.get((cell.row, "", ""))
         if run is not None and not run.holds(payload.once_digest):
             for place in [p for p in self._known if p[0] == cell.row]:
                 runs.supersede(self._known.pop(place), cell.key)
             run = None
         if run is None:
-            run = runs.create(payload, {}, payload.once_digest)
+            run = runs.create(payload, self._source, payload.once_digest)
             self._known[cell.row, "", ""] = run
-        elif payload.tags.items() - run.tags.items():
-            runs.write(run, payload.tags)
+        elif tags.items() - run.tags.items():
+            runs.write(run, tags)
         return run
 
 

@@ -16,7 +16,7 @@ from fusionbench.tools.status.stored import StoredCell, StoredCells
 
 
 def outdated_cells(planned: PlannedSuite, cells: StoredCells, registry: Registry) -> tuple[StoredCell, ...]:
-    """StoredCell cells that no table of the suite can use any more, oldest first.
+    """StoredCell cells that no table of the suite can use any more.
 
     The planned cell of the same row, repeat and fold has other inputs, or there is none and a plugin's version changed.
     Another seed is another run. Cells of datasets that cannot be read here, or of a plugin that is not installed or
@@ -31,7 +31,7 @@ def outdated_cells(planned: PlannedSuite, cells: StoredCells, registry: Registry
         replaced = stored.position in positions and stored.seed == planned.suite.seed
         if replaced or _other_versions(stored, registry):
             found.append(stored)
-    return tuple(sorted(found, key=lambda s: s.written))
+    return tuple(found)
 
 
 def uninstalled_cells(cells: StoredCells, registry: Registry) -> tuple[StoredCell, ...]:

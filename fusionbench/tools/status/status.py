@@ -118,18 +118,27 @@ def status(planned: PlannedSuite, cells: StoredCells, registry: Registry, runnin
     )
 
 
-def _by_position(planned: PlannedSuite, cells: StoredCells) -> dict[CellPosition, StoredCell]:
-    """The youngest stored cell of each place under the plan's seed whose key is not planned."""
+def _by_position(planned: PlannedSuite, cells: StoredCells) -> dict[CellPosition, list[StoredCell]]:
+    """The stored cells of each place under the plan's seed whose keys are not planned."""
     wanted = {cell.key for cell in planned.plan.todo()}
-    found: dict[CellPosition, StoredCell] = {}
-    for stored in sorted(cells.readable.values(), key=lambda s: s.written):
+    found: dict[CellPosition, list[StoredCell]] = defaultdict(list)
+    for stored in cells.readable.values():
         if stored.key not in wanted and stored.seed == planned.suite.seed:
-            found[stored.position] = stored
+            found[stored.position].append(stored)
     return found
 
 
+def most_similar(stored: Iterable[StoredCell], cell: Cell) -> StoredCell | None:
+    """The stored cell from which a planned one differs in the fewest inputs; None where there is none."""
+    return min(stored, key=lambda s: (not s.ingredients, len(changed_inputs(s, cell)), s.key), default=None)
+
+
 def _row(
-    cell: Cell, cells: StoredCells, registry: Registry, running: RunningCells, old: Mapping[CellPosition, StoredCell]
+    cell: Cell,
+    cells: StoredCells,
+    registry: Registry,
+    running: RunningCells,
+    old: Mapping[CellPosition, Sequence[StoredCell]],
 ) -> CellStatus:
     stored = cells.readable.get(cell.key)
     if cell.key in running and (stored is None or stored.status == "failed"):
@@ -144,7 +153,7 @@ def _row(
             return CellStatus(cell.key, cell.label, "done")
         reason = "; ".join(f"lacks {of.what}" if of.old == NOT_SCORED else str(of) for of in other)
         return CellStatus(cell.key, cell.label, "to score", reason, stored.key)
-    before = old.get(cell.position)
+    before = most_similar(old.get(cell.position, ()), cell)
     if before is None:
         return CellStatus(cell.key, cell.label, "to do")
     return CellStatus(cell.key, cell.label, "stale", format_changes(changed_inputs(before, cell)), before.key)

@@ -9,7 +9,7 @@ from typing import Any
 
 from fusionbench.core.errors import AccessError, ResultsError, file_problem
 from fusionbench.results.attempts import Attempts
-from fusionbench.results.cell_files import CELL, unreadable
+from fusionbench.results.cell_files import CELL
 from fusionbench.results.integrity import cut_off
 from fusionbench.results.run_lock import holder
 from fusionbench.results.store import Store
@@ -64,7 +64,6 @@ class StoredCell:
         ingredients: what its key is the hash of; empty where an older fusionbench stored a failure without.
         metrics: metric to the version that scored it.
         seconds: what it took, all steps together.
-        written: when it was stored, in seconds since 1970.
     """
 
     key: str
@@ -76,7 +75,6 @@ class StoredCell:
     metrics: Mapping[str, str]
     seconds: float
     traceback: str
-    written: float
     scores: tuple[Mapping[str, Any], ...]
 
     @property
@@ -159,7 +157,6 @@ def read_cell(store: Store, key: str) -> StoredCell:
             metrics=dict(about.get("metrics", {})),
             seconds=float(sum(about.get("seconds", {}).values())),
             traceback=str(about.get("traceback", "")),
-            written=os.stat(path).st_mtime,
             scores=tuple(map(dict, record["scores"])),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -167,5 +164,3 @@ def read_cell(store: Store, key: str) -> StoredCell:
         raise ResultsError(
             f"{path}: does not say which cell it is ({seen}); remove the folder and run the suite again"
         ) from error
-    except OSError as error:
-        raise unreadable(path, error) from error

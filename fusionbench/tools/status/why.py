@@ -17,7 +17,7 @@ from fusionbench.suites.suite import BASE
 from fusionbench.tools.find_cell import CellKey
 from fusionbench.tools.planning import PlannedSuite, plan_readable
 from fusionbench.tools.status.diff import Change
-from fusionbench.tools.status.status import changed_inputs, scored_by_others
+from fusionbench.tools.status.status import changed_inputs, most_similar, scored_by_others
 from fusionbench.tools.status.stored import StoredCell, StoredCells, read_cells, running_now
 
 
@@ -193,7 +193,7 @@ def _report_cell(cell: Cell, planned: PlannedSuite, cells: StoredCells, registry
 def _report_missing(cell: Cell, planned: PlannedSuite, cells: StoredCells, lost: str) -> CellReport:
     run = planned.run_command
     here = [s for s in cells.readable.values() if s.position == cell.position]
-    before = max((s for s in here if s.seed == cell.seed), key=lambda s: s.written, default=None)
+    before = most_similar((s for s in here if s.seed == cell.seed), cell)
     if before is None:
         reason = lost or "it has never been run"
         return CellReport(planned.suite.name, cell.label, cell.key, "to do", None, reason=reason, advice=run)

@@ -22,6 +22,7 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.types import Fold
 from fusionbench.report.mlflow import (
+    WHOLE_TABLE,
     Order,
     SuiteFiles,
     Tracker,
@@ -45,6 +46,8 @@ from fusionbench.report.mlflow.client import QUICK, Connection
 from fusionbench.report.mlflow.owner import owner_of
 from fusionbench.report.mlflow.payload import FOLD, KIND, ROW, Point, fold_payload, row_payload
 from fusionbench.report.mlflow.tracker import LiveTracking
+from fusionbench.results.made_from import TABLE, note_made_from, stored_contents
+from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
 from tests import services
 from tests.services import Answer
@@ -484,7 +487,8 @@ def test_a_server_that_dies_at_any_call_has_everything_once_after_a_replay(
 ) -> None:
     """Two folds, one failed, with table and files: dead from the n-th call on, for every n."""
     items = [(c := cell(fold=0), result(c)), (c := cell(fold=1), failed(c, "out of memory"))]
-    files = suite_files(suite_folder(root, table_md="t", report_html="r", figures__a_png="a"))
+    suite_folder(root, table_md="t", report_html="r", figures__a_png="a")
+    files = suite_files(Store(root, SUITE))
     empty = (root / "mlflow.db").read_bytes()
     real, calls = Connection.call, {"left": 10**6, "made": 0}
 
@@ -636,17 +640,15 @@ def test_two_roots_that_make_one_experiment_at_once_share_it(root: Path, monkeyp
 
 
 def suite_folder(root: Path, **contents: str) -> Path:
-    """A suite's folder with one cell and files, each a second younger than the one before."""
+    """A suite's folder with one cell and files that were made of it."""
     folder = root / SUITE
     (folder / "cells" / "k").mkdir(parents=True, exist_ok=True)
     (folder / "figures").mkdir(exist_ok=True)
-    written = {
-        "cells/k/cell.json": "{}",
-        **{name.replace("__", "/").replace("_", "."): v for name, v in contents.items()},
-    }
-    for second, (name, text) in enumerate(written.items(), start=1_000_000_000):
+    (folder / "cells" / "k" / "cell.json").write_text("{}")
+    store = Store(root, SUITE)
+    for name, text in ((name.replace("__", "/").replace("_", "."), text) for name, text in contents.items()):
         (folder / name).write_text(text)
-        os.utime(folder / name, (second, second))
+        note_made_from(store, TABLE if name == WHOLE_TABLE else name, stored_contents(store))
     return folder
 
 
@@ -658,8 +660,8 @@ def test_a_suite_s_files_are_on_one_run_of_their_own(root: Path) -> None:
         "report_html": "<p>",
         "notes_txt": "mine",
     }
-    folder = suite_folder(root, **made, figures__forest_png="png", figures__forest_svg="svg")
-    found = suite_files(folder)
+    suite_folder(root, **made, figures__forest_png="png", figures__forest_svg="svg")
+    found = suite_files(Store(root, SUITE))
     assert set(found.files) == {"table.md", "table.csv", "suite.lock.toml", "reports/index.html", "figures/forest.png"}
     used = tracker(root)
     used.log_cell(cell(), result(cell()))
@@ -668,6 +670,8 @@ def test_a_suite_s_files_are_on_one_run_of_their_own(root: Path) -> None:
     (run,) = stored(store_uri(root), "suite")
     assert run.info.run_name.startswith(f"{SUITE}: table, figures, report (")
     assert run.info.status == "FINISHED"
+    made_by = {each.data.tags["mlflow.source.name"] for each in (run, *stored(store_uri(root), "row"))}
+    assert made_by == {f"fusionbench run {SUITE} --out {root}"}
     assert "\n\nReal omics\n\n| dataset |" in run.data.tags["mlflow.note.content"]
     files = root / "mlartifacts" / SUITE / run.info.run_id / "artifacts"
     assert (files / "figures" / "forest.png").read_text() == "png"
@@ -684,16 +688,16 @@ def test_changed_files_are_written_in_place_and_files_that_are_gone_go(root: Pat
     folder = suite_folder(
         root, table_md="old", table_csv="c", report_html="<p>", figures__a_png="a", figures__b_png="b"
     )
-    tracker(root).log_files(suite_files(folder))
+    tracker(root).log_files(suite_files(Store(root, SUITE)))
     (first,) = stored(store_uri(root), "suite")
     suite_folder(root, table_md="new", table_csv="c", report_html="<p>")
-    tracker(root).log_files(suite_files(folder))
+    tracker(root).log_files(suite_files(Store(root, SUITE)))
     (second,) = stored(store_uri(root), "suite")
     files = root / "mlartifacts" / SUITE / second.info.run_id / "artifacts"
     assert second.info.run_id == first.info.run_id
     assert (files / "table.md").read_text() == "new"
     (folder / "figures" / "b.png").unlink()
-    tracker(root).log_files(suite_files(folder))
+    tracker(root).log_files(suite_files(Store(root, SUITE)))
     (third,) = stored(store_uri(root), "suite")
     assert third.info.run_id != first.info.run_id
     kept = root / "mlartifacts" / SUITE / third.info.run_id / "artifacts" / "figures"
@@ -701,12 +705,26 @@ def test_changed_files_are_written_in_place_and_files_that_are_gone_go(root: Pat
     assert [r.info.run_id for r in stored(store_uri(root), "suite", state=2)] == [first.info.run_id]
 
 
-def test_what_is_older_than_the_newest_cell_is_left_out_and_named(root: Path) -> None:
-    folder = suite_folder(root, table_partial_md="p", report_html="<p>", audit_json="{}", figures__a_png="a")
-    os.utime(folder / "cells" / "k" / "cell.json")
-    found = suite_files(folder)
-    assert set(found.files) == {"table.partial.md"}
-    assert found.outdated == {"report.html": "report", "audit.json": "publish"}
+def test_what_was_made_before_the_cells_changed_is_left_out_and_named(root: Path) -> None:
+    folder = suite_folder(
+        root, table_md="t", table_csv="t", report_html="<p>", audit_json="{}", figures__a_png="a", suite_lock_toml="l"
+    )
+    (folder / "cells" / "k" / "cell.json").write_text("{ }")
+    found = suite_files(Store(root, SUITE))
+    assert set(found.files) == {"suite.lock.toml"}
+    assert found.outdated == {"table.csv": "run", "report.html": "report", "audit.json": "publish"}
+
+
+def test_a_partial_table_and_files_of_an_older_version(root: Path) -> None:
+    """Of the table it is not known what it was made of, and it is logged; the report is quickly made anew."""
+    folder = suite_folder(root, table_md="t", table_csv="t", report_html="<p>")
+    (folder / "made_from.json").unlink()
+    found = suite_files(Store(root, SUITE))
+    assert (set(found.files), found.outdated) == ({"table.md", "table.csv"}, {"report.html": "report"})
+    suite_folder(root, table_partial_md="p", report_html="<p>")
+    for name in ("table.md", "table.csv"):
+        (folder / name).unlink()
+    assert set(suite_files(Store(root, SUITE)).files) == {"table.partial.md", "reports/index.html"}
 
 
 # --- servers that fail

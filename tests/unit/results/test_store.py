@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -273,14 +272,14 @@ def test_a_crash_half_way_leaves_nothing_under_the_final_name(made: Store, step:
     assert_same(made.load("abc"), result())
 
 
-def test_what_a_crash_left_goes_when_nobody_can_be_writing_it(made: Store) -> None:
-    old, new = made.cells / ".tmp-1-old", made.cells / ".tmp-2-new"
-    for folder in (old, new):
-        folder.mkdir()
-        (folder / "part").write_text("half")
-    os.utime(old, (time.time() - 7200,) * 2)
+def test_what_a_crash_left_goes_and_what_another_run_is_writing_stays(made: Store) -> None:
+    left = made.cells / ".tmp-1-abc"
+    left.mkdir()
+    (left / "part").write_text("half")
     made.prepare()
-    assert entries(made) == [new.name], "another machine may be writing the young one"
+    assert entries(made) == [left.name], "it may be of the run that holds the lock"
+    made.clear_interrupted()
+    assert entries(made) == []
 
 
 def test_a_leftover_of_the_same_process_number_is_no_hindrance(made: Store) -> None:
@@ -305,7 +304,7 @@ def test_a_result_that_a_killed_process_moved_aside_is_put_back(made: Store) -> 
     """It was killed between two renames: the old result had left its name, the new one did not have it yet."""
     made.write(result())
     (made.cells / "abc").rename(made.cells / ".old-abc")
-    made.prepare()
+    made.clear_interrupted()
     assert entries(made) == ["abc"]
     assert_same(made.load("abc"), result())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class FollowUp:
 
     Attributes:
         time, event: (case,) months; bool. NaN and False where the endpoint has classes.
-        label: (case,) position in `classes`; zeros for survival.
+        label: (case,) position in `classes`; empty for survival.
         classes: names of the classes, sorted; empty for survival.
         patient: (case,) which patient each case is of.
         identity: which cohort it is, wherever its files lie; its patients are resampled by it.
@@ -42,7 +42,7 @@ class FollowUp:
     event: NDArray[np.bool_]
     patient: Ints
     identity: str
-    label: Ints
+    label: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     classes: tuple[str, ...] = ()
 
     def pairs(self, cases: Ints) -> list[Pairs]:
@@ -89,7 +89,7 @@ def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
         cases=tuple(frame["case"].astype(str)),
         time=np.full(len(frame), np.nan) if classes else frame["time"].to_numpy(np.float64),
         event=np.zeros(len(frame), dtype=bool) if classes else _flags(frame["event"]),
-        label=np.array([place[label] for label in frame[LABEL]] if classes else [0] * len(frame), dtype=np.int64),
+        label=np.array([place[label] for label in frame[LABEL]] if classes else [], dtype=np.int64),
         classes=classes,
         patient=np.unique(patient, return_inverse=True)[1].astype(np.int64),
         identity=stored.identity(dataset),

@@ -57,7 +57,7 @@ def cohort_of(sample: Sample) -> FollowUp:
 def _parts(sample: Sample, folds: list[Ints]) -> tuple[list[RowPattern], list[FoldPredictions]]:
     lines: list[RowPattern] = [(("calibration", f"copy-{i}", "all", "base"), "full") for i in range(len(sample.risks))]
     parts = [
-        FoldPredictions(line, (0, number), cases, risk[None, cases])
+        FoldPredictions(line, (0, number), cases, risk[None, None, cases])
         for line, risk in zip(lines, sample.risks, strict=True)
         for number, cases in enumerate(folds)
     ]

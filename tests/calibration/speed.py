@@ -58,7 +58,8 @@ def matrices(sample: Sample, draws: int) -> BootstrapDraws:
     """All draws of all models, as a table asks for them."""
     everyone = np.arange(len(sample.time))
     parts = [
-        FoldPredictions(line, (0, 0), everyone, risk[None]) for line, risk in zip(LINES, sample.risks, strict=True)
+        FoldPredictions(line, (0, 0), everyone, risk[None, None])
+        for line, risk in zip(LINES, sample.risks, strict=True)
     ]
     return bootstrap(parts, cohort_of(sample), seed=_SEED, draws=draws)
 

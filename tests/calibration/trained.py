@@ -123,4 +123,4 @@ def _tested(line: RowPattern, fold: int, result: CellResult, cohort: FollowUp) -
     prediction = next(p.prediction for p in result.predictions if p.split == "test")
     place = np.searchsorted(cohort.cases, prediction.ids)
     order = np.argsort(place)
-    return FoldPredictions(line, (0, fold), place[order], prediction.risk[None, order])
+    return FoldPredictions(line, (0, fold), place[order], prediction.risk[None, None, order])

@@ -278,7 +278,7 @@ def test_a_shuffled_modality_costs_what_c_falls_by() -> None:
 def four(*risk: float) -> dict[tuple[int, int], FoldPredictions]:
     """A row's risks of four cases in one fold."""
     line = (row("x"), "full")
-    return {(0, 0): FoldPredictions(line, (0, 0), np.arange(4), np.array([risk], dtype=np.float64))}
+    return {(0, 0): FoldPredictions(line, (0, 0), np.arange(4), np.array([[risk]], dtype=np.float64))}
 
 
 TIME = FollowUp("toy", ("p", "q", "r", "s"), np.array([1.0, 2.0, 3.0, 4.0]), np.array([True] * 4), np.arange(4), "toy")
@@ -309,7 +309,7 @@ def test_tied_risks_count_one_half() -> None:
 def test_shares_are_means_over_folds_and_cases_that_count() -> None:
     one, other = dict(four(4, 3, 2, 1)), dict(four(4, 3, 2, 1))
     one[0, 1] = replace(one[0, 0], fold=(0, 1))
-    other[0, 1] = replace(other[0, 0], fold=(0, 1), risk=-other[0, 0].risk)
+    other[0, 1] = replace(other[0, 0], fold=(0, 1), scores=-other[0, 0].scores)
     shares = pair_shares(TIME, ALL, one, other)
     assert shares == PairShares(0.5, 0.5, 0.0, 0.0)
     assert pair_shares(TIME, np.array([True, False, False, False]), one, other) is None

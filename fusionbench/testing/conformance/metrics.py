@@ -5,39 +5,118 @@ from __future__ import annotations
 import copy
 import math
 import pickle
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fusionbench.core.errors import UndefinedMetric
 from fusionbench.core.interfaces import Metric
 from fusionbench.core.registry import Registry
-from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
+from fusionbench.core.types import ClassPrediction, ClassTargets, SurvivalPrediction, SurvivalTargets, Targets
 from fusionbench.execution.evaluate import time_grid
-from fusionbench.tasks.survival import Survival
+from fusionbench.tasks import kind_of
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, Skipped, checks_of, raised
 from fusionbench.testing.conformance.declarations import declarations
-from fusionbench.testing.conformance.samples import Targets
 
 N, TAU = 80, 48.0
 TIMES = np.array([6.0, 12.0, 24.0, 36.0, 48.0])
 ROUNDING = 1e-9
 
 
-class MetricSubject:
-    """A registered metric, and what it is asked about: 80 cases, a third of them censored."""
+class MetricSubject(ABC):
+    """A registered metric, and 80 cases that it is asked about.
 
-    def __init__(self, name: str, registry: Registry) -> None:
-        self.cls: type[Metric] = registry.metric(name)
+    Attributes:
+        cls: the metric.
+    """
+
+    def __init__(self, cls: type[Metric]) -> None:
+        self.cls = cls
+
+    @property
+    @abstractmethod
+    def targets(self) -> Targets[NDArray[Any]]:
+        """What to score against."""
+
+    @property
+    @abstractmethod
+    def predictions(self) -> Mapping[str, Any]:
+        """Better and worse predictions, by what they are."""
+
+    @abstractmethod
+    def degenerate(self) -> Iterator[tuple[str, Targets[NDArray[Any]], Targets[NDArray[Any]]]]:
+        """Test and training targets on which nothing may be defined, by what they are."""
+
+    def ask(self, prediction: Any, test: Any = None, train: Any = None) -> float:
+        """As the harness asks: up to tau where the metric says so."""
+        test = self.targets if test is None else test
+        if self.cls.horizon == "tau":
+            kind = kind_of(prediction)
+            prediction, test = kind.on_grid(prediction, time_grid(TAU)), kind.to_horizon(test, TAU)
+        given = (prediction, test, self.targets if train is None else train)
+        return float(self.cls()(*copy.deepcopy(given)))
+
+    def score(self, prediction: Any) -> float | None:
+        """None where it is undefined with a reason."""
+        try:
+            return self.ask(prediction)
+        except UndefinedMetric as undefined:
+            _check_reason(undefined, f"on {N} cases")
+            return None
+
+
+class OfClasses(MetricSubject):
+    """A metric of classes: three of them, or two where it takes no more."""
+
+    @cached_property
+    def targets(self) -> ClassTargets[NDArray[Any]]:
+        """Every class has cases."""
+        return ClassTargets(np.random.default_rng(3).permutation(np.arange(N) % len(self._names)))
+
+    @cached_property
+    def predictions(self) -> Mapping[str, ClassPrediction]:
+        """Better and worse predictions, by what they are."""
+        k = len(self._names)
+        truth, rng = np.eye(k)[self.targets.label], np.random.default_rng(4)
+        wrong = np.eye(k)[(self.targets.label + 1) % k]
+        drawn = rng.random((N, k))
+        return {
+            "a perfect prediction": self._said(0.9 * truth + 0.1 / k),
+            "a perfectly wrong prediction": self._said(0.9 * wrong + 0.1 / k),
+            "random probabilities": self._said(drawn / drawn.sum(axis=1, keepdims=True)),
+            "equal probabilities": self._said(np.full((N, k), 1 / k)),
+        }
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return ("a", "b", "c") if "multiclass" in self.cls.tasks else ("a", "b")
+
+    def _said(self, probability: NDArray[np.float64]) -> ClassPrediction:
+        return ClassPrediction(tuple(f"case-{i:02d}" for i in range(N)), self._names, probability)
+
+    def degenerate(self) -> Iterator[tuple[str, Targets[NDArray[Any]], Targets[NDArray[Any]]]]:
+        some = self.targets
+        yield "with one class among the test cases", ClassTargets(np.zeros(N, dtype=np.int64)), some
+        yield "with one test case", ClassTargets(some.label[:1]), some
+
+
+class OfSurvival(MetricSubject):
+    """A metric of survival: a third of the cases are censored."""
+
+    def __init__(self, cls: type[Metric]) -> None:
+        super().__init__(cls)
         rng = np.random.default_rng(3)
         self.death = 24 * rng.standard_exponential(N)
         self.censoring = np.minimum(120 * rng.random(N), 90.0)
         self.random_risk = rng.standard_normal(N)
 
     @cached_property
-    def targets(self) -> Targets:
+    def targets(self) -> SurvivalTargets[NDArray[Any]]:
         """Times and events to score against."""
         event = self.death <= self.censoring
         return SurvivalTargets(np.minimum(self.death, self.censoring), event, np.zeros(N, dtype=np.int64))
@@ -62,22 +141,13 @@ class MetricSubject:
         """The same curve for everybody."""
         return np.repeat(np.exp(-TIMES / 24)[None], N, axis=0)
 
-    def ask(self, prediction: SurvivalPrediction, test: Targets | None = None, train: Targets | None = None) -> float:
-        """As the harness asks: up to tau where the metric says so."""
-        test = self.targets if test is None else test
-        if self.cls.horizon == "tau":
-            survival = Survival()
-            prediction, test = survival.on_grid(prediction, time_grid(TAU)), survival.to_horizon(test, TAU)
-        given = (prediction, test, self.targets if train is None else train)
-        return float(self.cls()(*copy.deepcopy(given)))
-
-    def score(self, prediction: SurvivalPrediction) -> float | None:
-        """None where it is undefined with a reason."""
-        try:
-            return self.ask(prediction)
-        except UndefinedMetric as undefined:
-            _check_reason(undefined, "on 80 cases")
-            return None
+    def degenerate(self) -> Iterator[tuple[str, Targets[NDArray[Any]], Targets[NDArray[Any]]]]:
+        some = self.targets
+        censored = replace(some, event=np.zeros(N, dtype=bool))
+        yield "with no event among the test cases", censored, some
+        yield "with no event at all", censored, censored
+        alone = SurvivalTargets(some.time[:1], np.zeros(1, dtype=bool), some.time_bin[:1])
+        yield "with one censored test case", alone, some
 
 
 def _check_reason(undefined: UndefinedMetric, where: str) -> None:
@@ -125,14 +195,14 @@ def direction(subject: MetricSubject) -> None:
 
 @CHECKS.add(
     "undefined-with-reason",
-    "Where no event is left it raises UndefinedMetric with a reason, or has a value; never NaN, never a silent 0.",
+    "Where no event or one class is left it raises UndefinedMetric with a reason, or has a value; never NaN or a silent 0.",
     cause="`return 0.0` (or NaN) where there is no comparable pair, or an exception of a library that is let through.",
     needs=SCORES,
 )
 def undefined_with_reason(subject: MetricSubject) -> None:
-    for where, test, train in _without_events(subject):
-        rows = range(len(test.time))
-        prediction = _rows(subject.predictions["random risks"], list(rows))
+    for where, test, train in subject.degenerate():
+        (n,) = {len(array) for array in vars(test).values()}
+        prediction = list(subject.predictions.values())[2].take(range(n))
         try:
             value = subject.ask(prediction, test, train)
         except UndefinedMetric as undefined:
@@ -144,22 +214,6 @@ def undefined_with_reason(subject: MetricSubject) -> None:
                 raise Failure(f"{where}, the value {value:g}")
 
 
-def _without_events(subject: MetricSubject) -> Iterator[tuple[str, Targets, Targets]]:
-    some = subject.targets
-    censored = replace(some, event=np.zeros(N, dtype=bool))
-    yield "with no event among the test cases", censored, some
-    yield "with no event at all", censored, censored
-    alone = SurvivalTargets(some.time[:1], np.zeros(1, dtype=bool), some.time_bin[:1])
-    yield "with one censored test case", alone, some
-
-
-def _rows(prediction: SurvivalPrediction, rows: list[int]) -> SurvivalPrediction:
-    survival = None if prediction.survival is None else prediction.survival[rows]
-    return replace(
-        prediction, ids=tuple(prediction.ids[i] for i in rows), risk=prediction.risk[rows], survival=survival
-    )
-
-
 @CHECKS.add(
     "without-survival",
     "For a model that predicts risks only it has a value, or is undefined with a reason.",
@@ -167,6 +221,8 @@ def _rows(prediction: SurvivalPrediction, rows: list[int]) -> SurvivalPrediction
     needs=SCORES,
 )
 def without_survival(subject: MetricSubject) -> None:
+    if not isinstance(subject, OfSurvival):
+        raise Skipped("it scores classes, which have no survival curves")
     value = subject.score(replace(subject.predictions["random risks"], survival=None, times=None))
     if value is not None and not math.isfinite(value):
         raise Failure(f"the value {value}")
@@ -194,12 +250,12 @@ def repeatable(subject: MetricSubject) -> None:
 )
 def order_of_cases(subject: MetricSubject) -> None:
     rows = np.random.default_rng(0).permutation(N)
-    test = SurvivalTargets(*(array[rows] for array in vars(subject.targets).values()))
+    test = subject.targets.map(lambda array: array[rows])
     for what, prediction in subject.predictions.items():
         before = subject.score(prediction)
         if before is None:
             continue
-        after = subject.ask(_rows(prediction, rows.tolist()), test)
+        after = subject.ask(prediction.take(rows.tolist()), test)
         if abs(after - before) > 1e-6:
             raise Failure(f"{before:.4f} for {what}, and {after:.4f} with the test cases shuffled")
 
@@ -237,4 +293,8 @@ PROMISES: tuple[Promise[MetricSubject], ...] = (
 
 def checks(name: str, registry: Registry) -> list[Check]:
     """The checks of one metric."""
-    return checks_of("metric", name, lambda: MetricSubject(name, registry), PROMISES)
+    return checks_of("metric", name, lambda: _subject(registry.metric(name)), PROMISES)
+
+
+def _subject(cls: type[Metric]) -> MetricSubject:
+    return OfSurvival(cls) if "survival" in cls.tasks else OfClasses(cls)

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction
-from fusionbench.core.endpoints import survival_prediction
 from fusionbench.core.errors import PluginError
 from fusionbench.core.types import CaseSet, SurvivalPrediction
 from fusionbench.data.preprocessing import Preprocessor
@@ -21,7 +20,8 @@ from fusionbench.execution.fit_context import make_model
 from fusionbench.results.store import Store
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
-from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, largest_difference
+from fusionbench.testing.conformance.samples import as_classes, make_sample
+from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, as_ranking, largest_difference
 from fusionbench.testing.toys import toy_modalities
 from fusionbench.tools.tuning.space import check_space
 
@@ -125,8 +125,11 @@ def _works(trial: Trial, cases: CaseSet) -> bool:
 def predictions(subject: ModelSubject) -> None:
     for trial in subject.trials:
         validation = trial.fitted.sample.val.without_targets()
+        said = trial.fitted.predictor.predict(trial.test)
+        if trial.kind != "survival":
+            task_kind(trial.kind).checked(said, trial.test.ids, f"on {trial.label}", trial.sample.task.classes)
         _check_risks(trial.plain, trial.test.ids, f"predict on {trial.label}")
-        made = trial.fitted.predictor.predict_validation(validation)
+        made = as_ranking(trial.fitted.predictor.predict_validation(validation))
         _check_risks(made, validation.ids, f"predict_validation on {trial.label}")
 
 
@@ -210,7 +213,7 @@ def restores(subject: ModelSubject) -> None:
     for trial in subject.trials:
         stored = _through_the_store(trial.fitted, trial.plain)
         again = subject.fitter.restore(trial.fitted, trial.ref, stored.state).predict(_read_back(trial, stored))
-        check_same(trial.plain, survival_prediction(again), f"on {trial.label}, the restored predictor")
+        check_same(trial.plain, as_ranking(again), f"on {trial.label}, the restored predictor")
 
 
 def _through_the_store(fitted: Fitted, prediction: SurvivalPrediction) -> CellResult:
@@ -233,6 +236,34 @@ def _read_back(trial: Trial, stored: CellResult) -> CaseSet:
 
 
 @CHECKS.add(
+    "classes",
+    "Of two classes and of three, where it takes them, it gives probabilities that sum to 1, and restored the same.",
+    cause="probabilities that are not normalised, classes in an order of its own, or a fixed number of outputs.",
+    needs=("restores",),
+)
+def classes(subject: ModelSubject) -> None:
+    kinds = [kind for kind in subject.cls.tasks if kind not in ("survival", subject.kind)]
+    if not kinds:
+        raise Skipped("it takes no further kind of endpoint")
+    for trial in subject.widest():
+        for name in kinds:
+            kind, sample = task_kind(name), as_classes(make_sample(trial.modalities), name)
+            fitted = subject.fitter.fit(trial.ref, sample, BRIEF)
+            said = []
+            for predictor in (fitted.predictor, subject.fitter.restore(fitted, trial.ref, fitted.predictor.state())):
+                made = predictor.predict(fitted.sample.test)
+                try:
+                    said.append(kind.checked(made, sample.test.ids, f"on {trial.label}", sample.task.classes))
+                except PluginError as error:
+                    raise Failure(str(error)) from error
+            difference = largest_difference(said[0].scores, said[1].scores)
+            if difference > 0:
+                raise Failure(
+                    f"on {trial.label}, {name}, the restored predictor differs by {difference:.3g} in log odds"
+                )
+
+
+@CHECKS.add(
     "pickles",
     "The fitted predictor, the model and the cases go through pickle, and say the same on the other side.",
     cause="a lambda, a local class, an open file or a generator as an attribute.",
@@ -245,7 +276,7 @@ def pickles(subject: ModelSubject) -> None:
             _, predictor, cases = pickle.loads(pickle.dumps(things))
         except Exception as error:
             raise Failure(f"on {trial.label}, {raised(error)}") from error
-        check_same(trial.plain, predictor.predict(cases), f"on {trial.label}, the unpickled predictor")
+        check_same(trial.plain, as_ranking(predictor.predict(cases)), f"on {trial.label}, the unpickled predictor")
 
 
 def check_same(before: SurvivalPrediction, after: SurvivalPrediction, who: str) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fusionbench.core.types import Bag, Batch, Case, CaseSet, PreparedCase
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
-from fusionbench.testing.conformance.samples import Prepare, Sample, change_refs, make_sample
+from fusionbench.testing.conformance.samples import Prepare, Sample, as_classes, change_refs, make_sample
 from fusionbench.testing.conformance.trials import (
     BRIEF,
     ModelSubject,
@@ -143,7 +143,7 @@ def instance_order_invariant(subject: ModelSubject) -> None:
 )
 def inputs_not_changed(subject: ModelSubject) -> None:
     for trial in subject.trials:
-        sample = make_sample(trial.modalities, cached=True)
+        sample = as_classes(make_sample(trial.modalities, cached=True), trial.kind)
         before = copy.deepcopy(list(_numbers(sample)))
         subject.fitter.fit(trial.ref, sample, BRIEF).risk(sample.test)
         _compare(before, _numbers(sample), f"on {trial.label}, fit or predict")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from fusionbench.core.endpoints import follow_up, survival_prediction
+from fusionbench.core.endpoints import ClassTargets, follow_up
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import CaseSet
 from fusionbench.data.downloads import data_home
 from fusionbench.testing.conformance.check import Checklist, Failure
 from fusionbench.testing.conformance.model_basics import check_same, unlike_arrays
-from fusionbench.testing.conformance.trials import BRIEF, ModelSubject, largest_difference
+from fusionbench.testing.conformance.trials import BRIEF, ModelSubject, as_ranking, largest_difference
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 REPEATS = ("predictions", "deterministic")
@@ -92,6 +92,8 @@ def trains_on_training_cases(subject: ModelSubject) -> None:
 def _follow_up(cases: CaseSet) -> Follow:
     if cases.targets is None:
         return {}
+    if isinstance(cases.targets, ClassTargets):
+        return {id_: (float(label), True) for id_, label in zip(cases.ids, cases.targets.label, strict=True)}
     targets = follow_up(cases.targets)
     return dict(zip(cases.ids, zip(targets.time.tolist(), targets.event.tolist(), strict=True), strict=True))
 
@@ -139,9 +141,7 @@ def other_process(subject: ModelSubject) -> None:
     if reply.error:
         raise Failure(f"in another process: {' '.join(reply.error.split())}")
     for trial, made in zip(subject.trials, reply.predictions, strict=True):
-        check_same(
-            trial.plain, survival_prediction(made), f"on {trial.label}, the predictor restored in another process"
-        )
+        check_same(trial.plain, as_ranking(made), f"on {trial.label}, the predictor restored in another process")
     for trial, state in zip(subject.widest(), reply.states, strict=True):
         unlike = unlike_arrays(subject.brief(trial, other=True).predictor.state(), state)
         if unlike:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench.core.endpoints import followed
+from fusionbench.core.endpoints import ClassTarget, ClassTargets, TaskName, follow_up, followed
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedCase, SurvivalTarget, SurvivalTargets, Task
 from fusionbench.data.cohort import raw_spec
@@ -103,6 +103,33 @@ def make_sample(modalities: Sequence[str], signal: Sequence[str] | None = None, 
         outcome=targets_of(test, edges),
         known_test=test,
     )
+
+
+CLASSES: Mapping[TaskName, tuple[str, ...]] = {
+    "survival": (),
+    "binary": ("late", "early"),
+    "multiclass": ("late", "middle", "early"),
+}
+"""Kind of endpoint to the classes that a sample's cases fall into by their times, the latest first."""
+
+
+def as_classes(sample: Sample, kind: TaskName) -> Sample:
+    """The same cases with classes in the place of follow-up: equal parts of the training cases by their time.
+
+    What is ranked stays: an earlier event is a higher class. `outcome` stays the follow-up behind the classes.
+    """
+    names = CLASSES[kind]
+    if not names:
+        return sample
+    cuts = np.quantile(follow_up(sample.train.targets).time, np.linspace(0, 1, len(names) + 1)[1:-1])
+
+    def classed(cases: CaseSet) -> CaseSet:
+        label = len(names) - 1 - np.searchsorted(cuts, follow_up(cases.targets).time)
+        known = tuple(replace(c, target=ClassTarget(names[k])) for c, k in zip(cases.cases, label, strict=True))
+        return replace(cases, cases=known, targets=ClassTargets(label.astype(np.int64)))
+
+    task = Task(kind, len(names), classes=names)
+    return replace(sample, task=task, train=classed(sample.train), val=classed(sample.val))
 
 
 def _strong_cases(modalities: Sequence[str], informed: Collection[str]) -> tuple[Case, ...]:

@@ -12,13 +12,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fusionbench.core.endpoints import survival_prediction
+from fusionbench.core.endpoints import ClassPrediction, Prediction, TaskName
 from fusionbench.core.interfaces import FusionModel, Predictor
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Batch, CaseSet, Member, SurvivalPrediction, Task
+from fusionbench.core.types import Batch, CaseSet, Member, SurvivalPrediction
 from fusionbench.data.collate import collate
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
@@ -27,7 +27,7 @@ from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance import other_process
 from fusionbench.testing.conformance.check import Failure, Skipped
 from fusionbench.testing.conformance.other_process import lent_by
-from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, make_sample, with_half_the_data
+from fusionbench.testing.conformance.samples import EIGHT, SETS, Sample, as_classes, make_sample, with_half_the_data
 from fusionbench.testing.other_process import FitJob, Reply, Request, RestoreJob
 
 Floats = NDArray[np.float64]
@@ -64,8 +64,8 @@ class Fitted:
     predictor: Predictor
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
-        """The prediction of the fitted model."""
-        return survival_prediction(self.predictor.predict(cases))
+        """The prediction of the fitted model, as a ranking; see `as_ranking`."""
+        return as_ranking(self.predictor.predict(cases))
 
     def risk(self, cases: CaseSet) -> Floats:
         """(case,) risks of cases without targets."""
@@ -75,6 +75,13 @@ class Fitted:
     def module(self) -> TorchPredictor | None:
         """The last module that was trained by `ctx.train`, or None."""
         return self.context.trained[-1] if self.context.trained else None
+
+
+def as_ranking(made: Prediction) -> SurvivalPrediction:
+    """A prediction as most checks look at it: of classes the log odds of the last one stand in the place of a risk."""
+    if isinstance(made, ClassPrediction):
+        return SurvivalPrediction(made.ids, np.ascontiguousarray(made.scores[:, -1]))
+    return made
 
 
 class Fitter:
@@ -145,12 +152,14 @@ class Trial:
     """A model on one set of modalities.
 
     Attributes:
+        kind: of the endpoint that it is tried on.
         learnt: the fit on eight cases that knows their order by heart, once a check has made one.
     """
 
     ref: PluginRef
     modalities: tuple[str, ...]
     fitter: Fitter
+    kind: TaskName = "survival"
     learnt: Fitted | None = None
     _informed: dict[tuple[str, ...], Fitted] = field(default_factory=dict)
 
@@ -162,7 +171,7 @@ class Trial:
     @cached_property
     def sample(self) -> Sample:
         """The toy cohort that it is tried on."""
-        return make_sample(self.modalities)
+        return as_classes(make_sample(self.modalities), self.kind)
 
     @cached_property
     def fitted(self) -> Fitted:
@@ -187,7 +196,7 @@ class Trial:
         """The model fitted where only `signal` tells the outcome."""
         key = tuple(signal)
         if key not in self._informed:
-            self._informed[key] = self.fitter.fit(self.ref, make_sample(self.modalities, signal))
+            self._informed[key] = self.fitter.fit(self.ref, as_classes(make_sample(self.modalities, signal), self.kind))
         return self._informed[key]
 
 
@@ -206,12 +215,18 @@ class ModelSubject:
         """Modality set to what `skip` says of it; None where the model takes it."""
         model = make_model(self.registry, self.ref)
         specs = make_sample(sorted({name for names in SETS for name in names})).raw_specs
-        return {names: model.skip(Task(), {name: specs[name] for name in names}) for names in SETS}
+        task = as_classes(make_sample(SETS[0]), self.kind).task
+        return {names: model.skip(task, {name: specs[name] for name in names}) for names in SETS}
+
+    @property
+    def kind(self) -> TaskName:
+        """The kind of endpoint of most checks: survival, or the first kind of a model that does not take it."""
+        return "survival" if "survival" in self.cls.tasks else self.cls.tasks[0]
 
     @cached_property
     def trials(self) -> list[Trial]:
         """One trial for each set of modalities that the model takes."""
-        return [Trial(self.ref, names, self.fitter) for names, said in self.refused.items() if not said]
+        return [Trial(self.ref, names, self.fitter, self.kind) for names, said in self.refused.items() if not said]
 
     def brief(self, trial: Trial, *, other: bool = False) -> Fitted:
         """The model fitted for one epoch on a trial's sample, or on other cases of the same ids; fitted once."""

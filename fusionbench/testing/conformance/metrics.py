@@ -195,7 +195,7 @@ def direction(subject: MetricSubject) -> None:
 
 @CHECKS.add(
     "undefined-with-reason",
-    "Where no event or one class is left it raises UndefinedMetric with a reason, or has a value; never NaN or a silent 0.",
+    "Where no event or one class is left it is undefined with a reason, or has a value; never NaN, never a silent 0.",
     cause="`return 0.0` (or NaN) where there is no comparable pair, or an exception of a library that is let through.",
     needs=SCORES,
 )

@@ -14,8 +14,9 @@ from dataclasses import asdict
 from pathlib import Path
 
 from fusionbench.core import environment
-from tests.calibration.experiments import EXPERIMENTS, QUICK, Scale
+from tests.calibration.experiments import EXPERIMENTS
 from tests.calibration.figures import Figure, Report
+from tests.calibration.scale import QUICK, Scale
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -23,9 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     started, scale = time.perf_counter(), QUICK if options.quick else Scale()
     figures: list[Figure] = []
-    for experiment in EXPERIMENTS:
-        figures += experiment(scale, options.jobs)
-        print(f"{experiment.__name__}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
+    for name in options.only or EXPERIMENTS:
+        figures += EXPERIMENTS[name](scale, options.jobs)
+        print(f"{name}: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
     about = {
         "command": " ".join(["python -m tests.calibration", *(sys.argv[1:] if arguments is None else arguments)]),
         "scale": asdict(scale),
@@ -50,6 +51,7 @@ def _write(report: Report, out: Path) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.calibration", description="Calibrate the statistics.")
     parser.add_argument("--quick", action="store_true", help="a tenth of the replicates and fewer draws: a minute")
+    parser.add_argument("--only", nargs="*", choices=EXPERIMENTS, metavar="PART", help="these parts alone")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="processes, one thread each")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write FILE.md and FILE.json")
     return parser

@@ -3,73 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from multiprocessing import get_context
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-from threadpoolctl import threadpool_limits
 
-from fusionbench.survival.stats import DETECTABLE, DRAWS, corrected_t_test
+from fusionbench.survival.stats import DETECTABLE, corrected_t_test
 from fusionbench.survival.stats.concordance import Floats
-from tests.calibration import speed
+from tests.calibration import classes, speed
 from tests.calibration.figures import Figure, share
 from tests.calibration.fixed import Compared, compared
 from tests.calibration.population import NOISE, SETTINGS, Population, Setting, censoring_for, noise_for, true_c
+from tests.calibration.scale import ALPHA, COVERED, EXACT, LOSS, REJECTED, SECONDS, Scale, spread
 from tests.calibration.trained import FAMILIES, Trained, trained
-
-ALPHA = 0.05
-LOSS = 0.05
-"""The difference in c whose power is asked for."""
-REJECTED, COVERED = (0.035, 0.065), (0.93, 0.97)
-"""Wanted of an interval at 95 %: how often it excludes, and covers, what is true."""
-SECONDS, EXACT = 2.0, 1e-12
-
-Made = TypeVar("Made")
-
-
-@dataclass(frozen=True)
-class Scale:
-    """How much is simulated.
-
-    Attributes:
-        replicates: samples of test patients, for each setting.
-        draws: of each bootstrap.
-        suites, epochs: suites with trained models, and epochs of each fit.
-        pairs: independent pairs of patients behind a true c.
-        leeway: Monte-Carlo errors by which a wanted range is wider, for a look at few replicates.
-    """
-
-    replicates: int = 2000
-    draws: int = DRAWS
-    suites: int = 500
-    epochs: int = 8
-    pairs: int = 20_000_000
-    leeway: float = 0.0
-
-    def range(self, low: float, high: float) -> tuple[float, float]:
-        more = self.leeway * math.sqrt(ALPHA * (1 - ALPHA) / self.replicates)
-        return max(0.0, low - more), min(1.0, high + more)
-
-
-QUICK = Scale(replicates=200, draws=400, suites=10, epochs=4, pairs=2_000_000, leeway=3)
-
-
-def spread(function: Callable[[int], Made], count: int, jobs: int) -> list[Made]:
-    """`function` of 0, 1, ... in so many processes of one thread; each seed has its own result, whoever computes it."""
-    if jobs == 1:
-        with threadpool_limits(limits=1):
-            return [function(seed) for seed in range(count)]
-    with ProcessPoolExecutor(jobs, get_context("spawn"), _one_thread) as pool:
-        return list(pool.map(function, range(count), chunksize=max(1, count // (20 * jobs))))
-
-
-def _one_thread() -> None:
-    threadpool_limits(limits=1)
 
 
 def null(scale: Scale, jobs: int = 1) -> list[Figure]:
@@ -214,7 +162,13 @@ def timing(scale: Scale, jobs: int = 1) -> list[Figure]:
     ]
 
 
-EXPERIMENTS: Iterable[Callable[[Scale, int], list[Figure]]] = (null, power, a_a, timing)
+EXPERIMENTS: Mapping[str, Callable[[Scale, int], list[Figure]]] = {
+    "null": null,
+    "power": power,
+    "a-a": a_a,
+    "timing": timing,
+    "classes": classes.null,
+}
 
 
 def _mean_error(values: Floats) -> float:

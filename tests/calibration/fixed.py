@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,14 +39,18 @@ def compared(seed: int, setting: Setting, population: Population, draws: int) ->
     """One sample of test patients and what is said of it."""
     sample = population.draw(setting.patients, np.random.default_rng(derive(seed, "sample", setting.name)))
     lines, parts = _parts(sample, _folds(sample, setting, seed))
-    made = bootstrap(parts, cohort_of(sample), seed=seed, draws=draws)
+    return compared_lines(bootstrap(parts, cohort_of(sample), seed=seed, draws=draws), lines, setting.folds)
+
+
+def compared_lines(made: BootstrapDraws, lines: Sequence[RowPattern], folds: int) -> Compared:
+    """What is said of two lines."""
     first, second = (made.draws[line] for line in lines)
     values = list(made.values[lines[0]].values())
     return Compared(
         mean_over_folds(values, [0] * len(values)),
         *percentile_interval(first),
         *percentile_interval(first - second),
-        _corrected_p(made, lines, setting),
+        _corrected_p(made, lines, folds),
     )
 
 
@@ -75,6 +80,6 @@ def _folds(sample: Sample, setting: Setting, seed: int) -> list[Ints]:
     return [np.array([int(id_) for id_ in fold.test]) for fold in folds]
 
 
-def _corrected_p(made: BootstrapDraws, lines: list[RowPattern], setting: Setting) -> float:
+def _corrected_p(made: BootstrapDraws, lines: Sequence[RowPattern], folds: int) -> float:
     one, other = (made.values[line] for line in lines)
-    return corrected_t_test([one[fold] - other[fold] for fold in one], 1 / max(1, setting.folds - 1)).p
+    return corrected_t_test([one[fold] - other[fold] for fold in one], 1 / max(1, folds - 1)).p

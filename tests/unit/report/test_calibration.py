@@ -15,10 +15,11 @@ import pytest
 from fusionbench.survival.stats import harrell_c
 from tests.calibration import __main__ as command
 from tests.calibration import experiments, speed
-from tests.calibration.experiments import LOSS, Rows, Scale, spread
+from tests.calibration.experiments import Rows
 from tests.calibration.figures import Figure, parts, read_report, share
 from tests.calibration.fixed import compared
 from tests.calibration.population import NOISE, SETTINGS, Population, censoring_for, noise_for, true_c
+from tests.calibration.scale import LOSS, QUICK, Scale, spread
 from tests.calibration.trained import trained
 
 ROOT = Path(__file__).parents[3]
@@ -141,10 +142,10 @@ def test_the_command_writes_what_it_prints_and_says_if_a_figure_misses(
     made = [Figure("part", "time", 2.5, "seconds", high=2), Figure("part", "c", 0.1 + 0.2, "c", error=1 / 3)]
 
     def experiment(scale: Scale, jobs: int) -> list[Figure]:
-        assert scale == experiments.QUICK
+        assert scale == QUICK
         return made
 
-    monkeypatch.setattr(command, "EXPERIMENTS", [experiment])
+    monkeypatch.setattr(command, "EXPERIMENTS", {"one": experiment})
     assert command.main(["--quick", "--out", str(tmp_path / "new" / "file.md")]) == 1
     written = (tmp_path / "new" / "file.md").read_text(encoding="utf-8")
     assert written.strip() == capsys.readouterr().out.strip()

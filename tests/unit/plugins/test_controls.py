@@ -29,7 +29,8 @@ either = pytest.mark.parametrize("model", [COX, FOREST], ids=["cox", "forest"])
 
 def test_the_hook_offers_the_controls() -> None:
     models = {model.name: model for model in fusionbench_models()}
-    plain, built = ["cox", "survival-forest", "gradient-boosting"], ["late-fusion", "best-unimodal", "xor-unimodal"]
+    plain = ["cox", "survival-forest", "logistic", "random-forest", "gradient-boosting"]
+    built = ["late-fusion", "best-unimodal", "xor-unimodal"]
     assert list(models) == plain + built
     assert {models[name].missing for name in plain} == {"impute"}
     assert {models[name].missing for name in built} == {"native"}

@@ -107,7 +107,7 @@ def train_module(
     best.restore(predictor)
     if objective.needs_logits:
         # With the restored weights and without dropout, so that what is added belongs to what is predicted.
-        predictor.extra = objective.after_training(predictor.logits(loader))
+        predictor.extra = dict(objective.after_training(predictor.logits(loader)))
     return predictor
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -37,11 +36,11 @@ class TorchPredictor(Predictor):
         *,
         device: torch.device,
         batch_size: int = 32,
-        extra: State = MappingProxyType({}),
+        extra: State | None = None,
     ) -> None:
         """`extra`: arrays that predictions need beside the logits; see `Objective.after_training`."""
         self.module, self.task, self.specs = module.to(device), task, specs
-        self.device, self.batch_size, self.extra = device, batch_size, extra
+        self.device, self.batch_size, self.extra = device, batch_size, dict(extra or {})
         self.best_epoch, self.validation_loss = 0, math.nan
         self.notes: tuple[str, ...] = ()
 

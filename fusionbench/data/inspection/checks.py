@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from fusionbench.core.data_warning import DataWarning, Fix
-from fusionbench.core.endpoints import SurvivalTarget
+from fusionbench.core.endpoints import ClassTarget, SurvivalTarget
 from fusionbench.data.cohort import listed
 from fusionbench.data.inspection.duplicates import copied, shared_prefixes, twins
 from fusionbench.data.inspection.leakage import (
@@ -50,6 +50,7 @@ Kind = Literal[
     "unknown-level",
     "numbers-for-codes",
     "rare-modality",
+    "rare-class",
     "few-groups",
     "no-modality",
     "time-zero",
@@ -185,6 +186,7 @@ def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
             (Fix((), "exclude", without),),
         )
     yield from _rare_modalities(cohort)
+    yield from _rare_classes(cohort)
     groups = Counter(case.group for case in cohort.cases)
     if len(groups) < MIN_GROUPS:
         yield DataWarning(
@@ -227,6 +229,22 @@ def _rare_modalities(cohort: Cohort) -> Iterator[DataWarning]:
             tuple(have),
             (Fix(("modality", name), "ignore", True),) if len(rare) < len(having) else (),
         )
+
+
+def _rare_classes(cohort: Cohort) -> Iterator[DataWarning]:
+    """Classes of so few cases that some of the usual folds have none of them in training, validation or test."""
+    targets = {case: target.label for case, target in cohort.targets.items() if isinstance(target, ClassTarget)}
+    for name in cohort.info.classes:
+        of_class = [case for case, label in targets.items() if label == name]
+        if len(of_class) < min(len(targets), MIN_HAVING):
+            yield DataWarning(
+                "rare-class",
+                "cases",
+                f"{len(of_class)} of {len(targets)} cases are of class {name!r} ({listed(of_class)}), fewer than "
+                f"{MIN_HAVING}: some of {MIN_GROUPS} folds have none or one of them in training, validation or test; "
+                "join classes, or ask for fewer folds in the suite",
+                tuple(of_class),
+            )
 
 
 def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
@@ -302,7 +320,7 @@ def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
 
 
 def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Iterator[DataWarning]:
-    """A warning about cases of different groups with equal follow-up and equal values in every table.
+    """A warning about cases of different groups with equal outcomes and equal values in every table.
 
     Args:
         contents: modality to what was read of it.
@@ -320,10 +338,11 @@ def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Ite
     if found:
         sets = [[cases[i].id for i in of] for of in found]
         ids = tuple(id_ for of in sets for id_ in of)
+        outcome = "class" if cohort.info.classes else "follow-up"
         yield DataWarning(
             "equal-outcomes",
             "cases",
-            f"{len(ids)} of {len(cohort.cases)} cases have the follow-up and all values of a case of another group "
+            f"{len(ids)} of {len(cohort.cases)} cases have the {outcome} and all values of a case of another group "
             f"({listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
             "`group`, or exclude all but one case of each, or a patient stands on both sides of a split",
             ids,

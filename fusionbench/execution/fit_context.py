@@ -22,7 +22,7 @@ from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.evaluate import PRIOR
 from fusionbench.execution.training.loop import TorchPredictor, train_module
 from fusionbench.suites.cell import Cell
-from fusionbench.tasks import task_kind
+from fusionbench.tasks import kind_with
 
 Load = Callable[[str], CellResult]
 """A finished cell by key, with its weights."""
@@ -171,7 +171,7 @@ def restore_fit(
     model = make_model(registry, member.model)
     if model.missing == "impute":
         preprocessor = preprocessor.imputing()
-    kind = task_kind(cohort.info.task)
+    kind = kind_with(fit.get("classes", ()))  # of the cell; new patients have no outcome
     task = kind.task_of(fit)
     recipe = TrainRecipe.model_validate(result.record["recipe"])
     context = Restore(task, preprocessor.specs, device, members, recipe)

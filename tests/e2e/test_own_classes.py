@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pandas as pd
 import pytest
 
 from tests.conftest import Cli
-from tests.e2e.test_bad_input import one_error
 from tests.own_cohort import write_h5
 
 COHORT = """\
@@ -85,8 +83,10 @@ def test_a_binary_column_goes_through_every_step(cli: Cli, home: Path) -> None:
     said = cli("predict", cell, "new.toml", "--to", "said.csv")
     assert said.returncode == 0, said.stderr
     rows = pd.read_csv("said.csv")
-    assert len(rows) == 3
-    assert list(rows.columns) == []
+    assert list(rows.columns) == ["case", "prior", "P(negative)", "P(positive)"]
+    assert (rows["case"].tolist(), rows["prior"].any()) == (["P00", "P01", "P02"], False)
+    np.testing.assert_allclose(rows["P(negative)"] + rows["P(positive)"], 1)
 
     published = cli("publish", "hpv")
     assert published.returncode == 0, published.stderr
+    assert (home / "results/published/hpv/table.csv").exists()

@@ -15,7 +15,8 @@ import tomli_w
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from fusionbench.builtin.table.schema import CohortSchema, ColumnSchema, FileSchema, ModalitySchema, OutcomeSchema
+from fusionbench.builtin.table.outcome_schema import ClassOutcomeSchema, OutcomeSchema
+from fusionbench.builtin.table.schema import CohortSchema, ColumnSchema, FileSchema, ModalitySchema
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.suites.suite import Scope, Suite, Variant
 
@@ -73,7 +74,8 @@ columns = ["age", "sex"]
         "`[outcome]`",
         OutcomeSchema,
         (
-            """time = "months"
+            """task = "survival"
+time = "months"
 unit = "month"
 event = "status"
 observed = ["dead", "progressed"]
@@ -83,6 +85,26 @@ endpoint = "progression-free survival"
             """time = "days"
 unit = "day"
 censorship = "lost"
+""",
+        ),
+    ),
+    (
+        "`[outcome]` of classes",
+        ClassOutcomeSchema,
+        (
+            """task = "binary"
+column = "hpv"
+positive = ["positive", "p16+"]
+negative = ["negative", "p16-"]
+endpoint = "HPV status"
+""",
+            """task = "multiclass"
+column = "grade"
+classes = {low = ["G1", "G2"], high = "G3", undifferentiated = "G4"}
+""",
+            """task = "binary"
+column = "response"
+classes = ["no", "yes"]
 """,
         ),
     ),

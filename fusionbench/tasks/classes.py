@@ -57,6 +57,8 @@ class Classes(TaskKind):
 
     def cohort_problem(self, targets: Sequence[Target], info: DatasetInfo) -> str:
         n = Counter(_label(target) for target in targets)
+        if not n:
+            return f"no case has a class for {info.endpoint!r}; fill the cells of its column, or predict on the cases"
         if len(info.classes) < 2 or (self.name == "binary") != (len(info.classes) == 2):
             wanted = "two classes" if self.name == "binary" else "three classes or more"
             return f"a {self.name} endpoint has {wanted}, not {len(info.classes)}: {', '.join(info.classes)}"

@@ -18,7 +18,7 @@ from tests.own_cohort import write_files
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "own-data.md").read_text(encoding="utf-8")
-COHORT, WRITTEN, SUITE = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+COHORT, CLASSES, WRITTEN, SUITE = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
 COMMANDS = [line.removeprefix("$ fusionbench ") for line in TEXT.splitlines() if line.startswith("$ fusionbench ")]
 
 
@@ -26,6 +26,7 @@ COMMANDS = [line.removeprefix("$ fusionbench ") for line in TEXT.splitlines() if
 def home(tmp_path: Path) -> Path:
     write_files(tmp_path)
     (tmp_path / "cohort.toml").write_text(COHORT)
+    (tmp_path / "smoking.toml").write_text(CLASSES)
     (tmp_path / "study.toml").write_text(SUITE)
     return tmp_path
 
@@ -45,6 +46,19 @@ def test_the_commands_work_in_this_order(cli: Cli, home: Path) -> None:
         result = cli(verb, *rest, *(["--no-track"] if verb == "run" else []))
         assert result.returncode == 0, f"{command}: {result.stderr}"
     assert "drop:slides" in (home / "results/study/table.csv").read_text()
+
+
+def test_the_cohort_with_classes_is_checked_and_planned(cli: Cli, home: Path) -> None:
+    checked = cli("data", "check", "smoking.toml")
+    assert checked.returncode == 0, checked.stderr
+    assert re.search(r"smoking: \d+ 'no', \d+ 'yes'", checked.stdout)
+    assert re.search(r"\d+ of 120 cases have no class for 'smoking': left out", checked.stdout)
+    suite = SUITE.replace("cohort.toml", "smoking.toml").replace('"rna", ', "")
+    (home / "smoking-study.toml").write_text(suite)
+    planned = cli("run", "smoking-study.toml", "--dry-run")
+    assert planned.returncode == 0, planned.stderr
+    assert "healnet" in planned.stdout
+    assert re.search(r"cox.*survival", planned.stdout)
 
 
 def _new_patients(home: Path) -> str:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 from fusionbench.builtin.table.cells import CellForm, text_of
 from fusionbench.builtin.table.column_selection import select_columns
 from fusionbench.builtin.table.outcome import targets
+from fusionbench.builtin.table.outcome_schema import OutcomeSchema
 from fusionbench.builtin.table.read import read_cohort
-from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, OutcomeSchema
+from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet
 from fusionbench.builtin.table.values import as_texts, code, numbers
 from fusionbench.data.inspection.leakage import REVEALING, predicts_event, predicts_time

@@ -77,6 +77,12 @@ def text_of(cell: Any) -> str:
     return repr(float(cell)).removesuffix(".0") if isinstance(cell, float) else str(cell).strip()
 
 
+def plain(text: str) -> str:
+    """The cell of an outcome's column, so that 1, 1.0 and True are one value."""
+    value = CellForm().number(text)
+    return text if value is None else f"{value:g}"
+
+
 @dataclass(frozen=True)
 class Reading:
     """A form that reads the texts of a column as numbers.

@@ -50,7 +50,9 @@ class Table(Dataset):
         return DatasetInfo(
             title=files.schema.title or f"{self.path.stem}, a cohort of your own",
             modalities=dict(files.uses),
-            endpoint=outcome.endpoint if outcome else "not known",
+            endpoint=outcome.title if outcome else "not known",
+            task=outcome.task if outcome else "survival",
+            classes=files.classes,
             citation=files.schema.citation,
             licence=files.schema.licence,
             checksums=dict(files.checksums),

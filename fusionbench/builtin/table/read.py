@@ -19,7 +19,7 @@ from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.data_warning import DataWarning, Fix
 from fusionbench.core.endpoints import followed
 from fusionbench.core.errors import DataError
-from fusionbench.core.types import Case, Fold, ModalityUse
+from fusionbench.core.types import Case, ClassTarget, Fold, ModalityUse
 from fusionbench.data.fingerprint import digest
 from fusionbench.data.fixes import Problem
 from fusionbench.data.split_files import read_split, split_files
@@ -37,6 +37,7 @@ class CohortFiles:
         readings: modality and column of texts that look like numbers to what would read them so.
         codes: modality and column of numbers that look like codes to one of them.
         warnings: about the rows of the case table.
+        classes: names of the classes, where the outcome is one of classes.
     """
 
     schema: CohortSchema
@@ -49,6 +50,7 @@ class CohortFiles:
     readings: Mapping[tuple[str, str], Reading] = field(default_factory=dict)
     codes: Mapping[tuple[str, str], str] = field(default_factory=dict)
     warnings: tuple[DataWarning, ...] = ()
+    classes: tuple[str, ...] = ()
 
 
 def read_cohort(path: Path) -> CohortFiles:
@@ -91,23 +93,25 @@ class _Reader:
         sheet = self._sheet(schema.table, schema.id, *filter(None, [schema.group, schema.folds]))
         ids: list[str] = []
         cases: tuple[Case, ...] = ()
+        classes: tuple[str, ...] = ()
         folds = None
         if sheet is not None and self._has_columns(sheet):
             sheet = self._one_row_each(self._without_excluded(sheet), schema.id)
             ids = vectors.read_ids(sheet, schema.id, self.problems)
-            targets, faulty = outcome.targets(sheet, schema.outcome, ids, self.problems)
+            found = outcome.read_outcome(sheet, schema.outcome, ids, self.problems)
+            classes = found.classes
             groups = self._filled(sheet, schema.group, ids)
             cells = self._filled(sheet, schema.folds, ids)
             if schema.group is None:
                 claimed = {c for m in schema.used.values() for c in m.columns} | set(schema.reserved)
-                self.warnings += propose_groups(sheet, ids, targets, claimed)
+                self.warnings += propose_groups(sheet, ids, found.targets, claimed)
             self._vectors(sheet, ids)
             self._folders(ids)
-            rows = {id_: (group, target) for id_, group, target in zip(ids, groups, targets, strict=True) if id_}
+            rows = {id_: (group, target) for id_, group, target in zip(ids, groups, found.targets, strict=True) if id_}
             cases = tuple(
                 Case(id_, group, target, {m: of[id_] for m, of in self.refs.items() if id_ in of})
                 for id_, (group, target) in rows.items()
-                if id_ not in faulty
+                if id_ not in found.faulty
             )
             if schema.folds and all(cells):
                 folds = published.folds_of_column(schema.folds, sheet.name, ids, cells, self.problems)
@@ -120,13 +124,14 @@ class _Reader:
             schema,
             {name: self.uses[name] for name in schema.used if name in self.uses},
             cases,
-            {"outcome": _sum_of_targets(cases), **dict(sorted(self.checksums.items()))},
+            {"outcome": _sum_of_targets(cases, classes), **dict(sorted(self.checksums.items()))},
             folds,
             tuple(self.notes),
             tuple(dict.fromkeys(self.problems)),  # each problem once
             self.readings,
             self.codes,
             tuple(self.warnings),
+            classes,
         )
 
     def _without_excluded(self, sheet: Sheet) -> Sheet:
@@ -213,8 +218,7 @@ class _Reader:
         schema, outcome_ = self.schema, self.schema.outcome
         named = {"id": schema.id, "group": schema.group, "folds": schema.folds}
         if outcome_:
-            flag_key = f"outcome.{'event' if outcome_.event else 'censorship'}"
-            named |= {"outcome.time": outcome_.time, flag_key: outcome_.flag}
+            named |= {f"outcome.{key}": column for key, column in outcome_.named.items()}
         self.problems += [sheet.unknown_column(k, c) for k, c in named.items() if c and c not in sheet.columns]
         return schema.id in sheet.columns
 
@@ -371,8 +375,11 @@ class _Reader:
             self.problems.append(f"modality.{name}: no case has it; check the ids, or leave it out")
 
 
-def _sum_of_targets(cases: Sequence[Case]) -> str:
-    """sha256 of the follow-up of each case, in the order of their ids."""
-    known = {case.id: followed(case.target) for case in cases if case.target is not None}
-    events = [[id_, known[id_].event] for id_ in sorted(known)]
-    return digest(events, np.array([known[id_].time for id_ in sorted(known)]))
+def _sum_of_targets(cases: Sequence[Case], classes: Sequence[str]) -> str:
+    """sha256 of the follow-up or class of each case, in the order of their ids."""
+    known = {case.id: case.target for case in sorted(cases, key=lambda case: case.id) if case.target is not None}
+    labels = [[id_, target.label] for id_, target in known.items() if isinstance(target, ClassTarget)]
+    if labels:
+        return digest([*classes], labels)
+    follow_up = {id_: followed(target) for id_, target in known.items()}
+    return digest([[id_, t.event] for id_, t in follow_up.items()], np.array([t.time for t in follow_up.values()]))

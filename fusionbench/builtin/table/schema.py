@@ -6,12 +6,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
@@ -20,6 +19,8 @@ from pydantic import (
 )
 
 from fusionbench.builtin.table.cells import CellForm
+from fusionbench.builtin.table.outcome_schema import OUTCOMES, Outcome, Strict
+from fusionbench.core.endpoints import TaskName
 from fusionbench.core.errors import DataError, did_you_mean, file_problem
 from fusionbench.data.cohort import FaultyCohort
 
@@ -30,11 +31,7 @@ def _several(value: Any) -> Any:
 
 
 Texts = Annotated[tuple[str, ...], BeforeValidator(_several)]
-Values = Annotated[
-    tuple[bool | int | float | str, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else (v,))
-]
-
-_KINDS_OF_GROUPS = ("file", "table")
+_KINDS_OF_VALUES = ("file", "table", "list")
 Groups = Annotated[
     Annotated[str, Tag("file")] | Annotated[Mapping[str, Texts], Tag("table")],
     Discriminator(lambda value: "file" if isinstance(value, str) else "table"),
@@ -42,11 +39,7 @@ Groups = Annotated[
 """A file, or group to its columns."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class _Cells(_Strict):
+class _Cells(Strict):
     decimal: str | None = Field(None, min_length=1, max_length=1)
     thousands: str | None = Field(None, max_length=1)
     units: Texts = ()
@@ -111,49 +104,11 @@ class FileSchema(_Cells):
     repeated: Literal["refuse", "first", "last"] = "refuse"
 
 
-class OutcomeSchema(_Strict):
-    """Table `[outcome]`: follow-up times, and whether they ended with the event.
-
-    Attributes:
-        time: column of the follow-up.
-        unit: of that column; the harness has months (a day is 1/30.4375 of one).
-        event: column in which 1 = the event was observed; this key or `censorship`, not both.
-        censorship: column in which 1 = the follow-up ended without the event.
-        observed: cells that mean that the event was observed, where they are not 1 and 0.
-        censored: cells that mean that the follow-up ended without the event; both keys or neither.
-        endpoint: for titles.
-    """
-
-    time: str
-    unit: Literal["day", "week", "month", "year"]
-    event: str | None = None
-    censorship: str | None = None
-    observed: Values = ()
-    censored: Values = ()
-    endpoint: str = "overall survival"
-
-    @model_validator(mode="after")
-    def _check_event_columns(self) -> OutcomeSchema:
-        if (self.event is None) == (self.censorship is None):
-            raise ValueError("name one column: event (1 = observed) or censorship (1 = censored)")
-        if bool(self.observed) != bool(self.censored):
-            raise ValueError("give both observed and censored, the cells that mean each, or neither")
-        both = sorted(set(map(str, self.observed)) & set(map(str, self.censored)))
-        if both:
-            raise ValueError(f"{both[0]!r} stands under observed and under censored; a cell means one of them")
-        return self
-
-    @property
-    def flag(self) -> str:
-        """The column that says how the follow-up ended."""
-        return str(self.event if self.censorship is None else self.censorship)
-
-
 _OF_COLUMNS = ("table", "id", "bag", "columns", "prefix", "suffix", "exclude", "categorical", "groups")
 _OF_FOLDER = ("map", "slide", "case", "dataset")
 
 
-class ModalitySchema(_Strict):
+class ModalitySchema(Strict):
     """Table `[modality.NAME]`: where the values of one modality are.
 
     Attributes:
@@ -218,7 +173,7 @@ class ModalitySchema(_Strict):
         return self
 
 
-class CohortSchema(_Strict):
+class CohortSchema(Strict):
     """A cohort's TOML as a whole.
 
     Attributes:
@@ -249,7 +204,7 @@ class CohortSchema(_Strict):
     group: str | None = None
     folds: str | None = None
     splits: Texts = ()
-    outcome: OutcomeSchema | None = None
+    outcome: Outcome | None = None
     modality: Mapping[str, ModalitySchema] = Field(min_length=1)
     missing: Texts = ("", "NA", "N/A", "n/a", "na", "nan", "NaN", "null", "NULL")
     separator: str = Field(",", min_length=1, max_length=1)
@@ -302,7 +257,7 @@ class CohortSchema(_Strict):
     @property
     def reserved(self) -> dict[str, str]:
         """Columns of the case table that no modality may have, and what each is."""
-        outcome = {self.outcome.time: "the time", self.outcome.flag: "the outcome"} if self.outcome else {}
+        outcome = self.outcome.columns if self.outcome else {}
         own = {self.id: "the case's id", **({self.folds: "the fold"} if self.folds else {})}
         return {**own, **outcome}
 
@@ -317,7 +272,6 @@ _PLAIN = {
 }
 """Kinds of pydantic errors to messages that do not need Python."""
 _TABLES: Mapping[str, type[BaseModel]] = {
-    "outcome": OutcomeSchema,
     "modality": ModalitySchema,
     "file": FileSchema,
     "column": ColumnSchema,
@@ -350,11 +304,16 @@ def read_schema(path: Path) -> CohortSchema:
 
 def _line(error: Any) -> str:
     loc = [str(part) for part in error["loc"]]
-    if loc[2:3] == ["groups"] and loc[3:4] and loc[3] in _KINDS_OF_GROUPS:
-        del loc[3]  # which kind of value it is, not a key
+    table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema
+    if len(loc) > 1 and loc[0] == "outcome":
+        table = OUTCOMES[loc.pop(1)]  # which kind of outcome it is, not a key
+    for place, key in ((2, "groups"), (1, "classes")):
+        if loc[place : place + 1] == [key] and loc[place + 1 : place + 2] and loc[place + 1] in _KINDS_OF_VALUES:
+            del loc[place + 1]  # which kind of value it is, not a key
+    if error["type"] == "union_tag_invalid":
+        return f"{loc[0]}.task: {did_you_mean('task', error['ctx']['tag'], get_args(TaskName))}"
     key, message = ".".join(loc), _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
     if error["type"] == "extra_forbidden":
-        table = _TABLES.get(loc[0], CohortSchema) if len(loc) > 1 else CohortSchema
         return f"{key}: {did_you_mean('key', loc[-1], table.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: this key is needed and is not there"

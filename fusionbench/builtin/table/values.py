@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -174,3 +174,21 @@ def column_fixes(name: str, reading: Reading) -> list[Fix]:
     """The keys under `[column.NAME]` that read a column as numbers."""
     fixes = [Fix(("column", name), key, value) for key, value in reading.keys.items()]
     return [*fixes, Fix(("column", name), "missing", list(reading.odd))] if reading.odd else fixes
+
+
+def spelt(text: str, said: Iterable[str]) -> str | None:
+    """The one of the texts said that a text is but for case and spaces."""
+    return next(
+        (value for value in said if "".join(value.split()).casefold() == "".join(text.split()).casefold()), None
+    )
+
+
+def row_text(sheet: Sheet, rows: Sequence[int]) -> str:
+    """`row 7 and 2 more`, as people number them."""
+    more = f" and {len(rows) - 1} more" if len(rows) > 1 else ""
+    return f"row {sheet.frame.index[rows[0]]}{more}"
+
+
+def without(rows: Sequence[int], ids: Sequence[str]) -> Fix:
+    """Leaves the cases of some rows out."""
+    return Fix((), "exclude", [ids[i] for i in rows if ids[i]])

@@ -13,10 +13,10 @@ from fusionbench.data.inspection.checks import (
     check_equal_cases,
     check_equal_outcomes,
     check_follow_up,
-    check_structure,
 )
 from fusionbench.data.inspection.contents import read_all, read_small
 from fusionbench.data.inspection.levels import check_levels
+from fusionbench.data.inspection.structure import check_structure
 from fusionbench.data.inspection.summary import Facts, facts_of
 
 if TYPE_CHECKING:

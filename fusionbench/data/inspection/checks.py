@@ -1,9 +1,8 @@
-"""Checks of a cohort that has been read: its follow-up, its groups and published folds, and its columns."""
+"""Checks of a cohort that has been read: its follow-up, cases that are alike, and its columns."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import astuple
 from fractions import Fraction
@@ -14,7 +13,7 @@ import numpy as np
 from fusionbench.core.data_warning import DataWarning, Fix
 from fusionbench.core.endpoints import SurvivalTarget
 from fusionbench.data.cohort import listed
-from fusionbench.data.inspection.duplicates import copied, shared_prefixes, twins
+from fusionbench.data.inspection.duplicates import copied, twins
 from fusionbench.data.inspection.leakage import (
     REVEALING,
     constant,
@@ -50,6 +49,7 @@ Kind = Literal[
     "unknown-level",
     "numbers-for-codes",
     "rare-modality",
+    "rare-class",
     "few-groups",
     "no-modality",
     "time-zero",
@@ -81,10 +81,6 @@ longest followed have it, too: where three of four patients die, those followed 
 TCGA, whose deaths come late, this is the only sign."""
 MIN_EVENTS = 10
 """Cases with and without event from which on these two numbers mean something."""
-MIN_HAVING = 10
-"""Cases with a modality below which it is warned about: two in each of the usual five folds."""
-MIN_GROUPS = 5
-"""Each of the usual five folds needs a group."""
 OUTCOME_WORDS = frozenset(
     {
         *("os", "dfs", "pfs", "rfs", "dss", "efs", "mfs", "pfi", "dfi", "ttp", "followup", "survival", "mortality"),
@@ -172,87 +168,6 @@ def _probability_later(events: NDArray[np.float64], others: NDArray[np.float64])
     return float(below.mean() / (2 * len(others)))
 
 
-def check_structure(cohort: Cohort) -> Iterator[DataWarning]:
-    """Warnings about cases without a modality, too few groups, and published folds that split a group."""
-    without = list(cohort.without_modality)
-    if without:
-        yield DataWarning(
-            "no-modality",
-            "cases",
-            f"{len(without)} of {len(cohort.cases)} cases have no modality at all ({listed(without)}): they leave "
-            "training and get the average training risk at test; exclude them if that is not wanted",
-            tuple(without),
-            (Fix((), "exclude", without),),
-        )
-    yield from _rare_modalities(cohort)
-    groups = Counter(case.group for case in cohort.cases)
-    if len(groups) < MIN_GROUPS:
-        yield DataWarning(
-            "few-groups",
-            "cases",
-            f"{len(groups)} groups ({listed(sorted(groups))}) are fewer than the {MIN_GROUPS} usual folds; a group "
-            "stays on one side of a split: name a finer column under `group`, or ask for fewer folds in the suite",
-            tuple(sorted(groups)),
-        )
-    several = shared_prefixes(cohort.cases)
-    if several:
-        n = sum(map(len, several.values()))
-        first, ids = next(iter(several.items()))
-        yield DataWarning(
-            "shared-prefix",
-            "cases",
-            f"{n} of {len(cohort.cases)} cases share the beginning of their id with a case of another group "
-            f"({first!r}: {listed(ids)}): if it is the patient's, name the patient under `group`, or exclude all but "
-            "one case of each, or a patient stands on both sides of a split",
-            tuple(i for ids in several.values() for i in ids),
-            (Fix((), "exclude", [i for ids in several.values() for i in ids[1:]]),),
-        )
-    yield from _check_folds(cohort)
-
-
-def _rare_modalities(cohort: Cohort) -> Iterator[DataWarning]:
-    """Modalities of so few cases that some of the usual folds have none of them in training, or none in test."""
-    n = len(cohort.cases)
-    having = {name: [case.id for case in cohort.cases if name in case.refs] for name in cohort.modalities}
-    rare = [name for name, have in having.items() if len(have) < min(n, MIN_HAVING)]
-    # Where all are rare, leaving them out would leave nothing: no key answers it.
-    for name in rare:
-        have = having[name]
-        yield DataWarning(
-            "rare-modality",
-            name,
-            f"{name}: {len(have)} of {n} cases have it ({listed(have)}), fewer than {MIN_HAVING}: some of "
-            f"{MIN_GROUPS} folds have none or one of them in training, validation or test, and cannot be run; "
-            "check the ids, or leave it out: ignore = true in a cohort's TOML, or not in the suite's `modalities`",
-            tuple(have),
-            (Fix(("modality", name), "ignore", True),) if len(rare) < len(having) else (),
-        )
-
-
-def _check_folds(cohort: Cohort) -> Iterator[DataWarning]:
-    """Groups with cases in train or validation and in test of one published fold."""
-    groups: dict[str, set[str]] = {}
-    for case in cohort.cases:  # published folds name patients, which are cases or groups
-        groups.setdefault(case.id, set()).add(case.group)
-        groups.setdefault(case.group, set()).add(case.group)
-    shared: dict[int, list[str]] = {}
-    for number, fold in enumerate(cohort.folds or ()):
-        trained = {g for name in (*fold.train, *fold.val) for g in groups.get(name, ())}
-        both = sorted(trained & {g for name in fold.test for g in groups.get(name, ())})
-        if both:
-            shared[number] = both
-    if shared:
-        number, both = next(iter(shared.items()))
-        yield DataWarning(
-            "group-astride",
-            "folds",
-            f"{len(shared)} of {len(cohort.folds or ())} published folds have groups in both train and test, fold "
-            f"{number} {listed(both)}; fold_source = 'published' will refuse it: correct the "
-            "published folds, or take fold_source = 'generated'",
-            tuple(dict.fromkeys(name for of_fold in shared.values() for name in of_fold)),
-        )
-
-
 def check_columns(contents: Mapping[str, Content], answered: Collection[tuple[str, str]] = ()) -> Iterator[DataWarning]:
     """Warnings about the columns of tables that know the outcome, are named like one, are constant or are like ids.
 
@@ -302,7 +217,7 @@ def check_equal_cases(contents: Mapping[str, Content]) -> Iterator[DataWarning]:
 
 
 def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Iterator[DataWarning]:
-    """A warning about cases of different groups with equal follow-up and equal values in every table.
+    """A warning about cases of different groups with equal outcomes and equal values in every table.
 
     Args:
         contents: modality to what was read of it.
@@ -320,10 +235,11 @@ def check_equal_outcomes(cohort: Cohort, contents: Mapping[str, Content]) -> Ite
     if found:
         sets = [[cases[i].id for i in of] for of in found]
         ids = tuple(id_ for of in sets for id_ in of)
+        outcome = "class" if cohort.info.classes else "follow-up"
         yield DataWarning(
             "equal-outcomes",
             "cases",
-            f"{len(ids)} of {len(cohort.cases)} cases have the follow-up and all values of a case of another group "
+            f"{len(ids)} of {len(cohort.cases)} cases have the {outcome} and all values of a case of another group "
             f"({listed([' and '.join(of[:3]) for of in sets])}), as slides of one patient do: name the patient under "
             "`group`, or exclude all but one case of each, or a patient stands on both sides of a split",
             ids,

@@ -15,9 +15,8 @@ import torch
 
 from fusionbench.core.errors import DataError
 from fusionbench.data.fixes import Problem
-from tests.unit.builtin.test_table import home, read, table, template, toml
+from tests.unit.builtin.test_table import read, table, toml
 
-__all__ = ["home", "template"]  # fixtures
 Change = Callable[[Path], None]
 
 

@@ -13,6 +13,7 @@ from fusionbench import Case, DataError, Dataset, DatasetInfo, Fold, ModalityUse
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.grid import Grid
 from fusionbench.builtin.vector import Vector
+from fusionbench.core.endpoints import ClassTarget, TaskName
 from fusionbench.data.cohort import Cohort, FaultyCohort, load_cohort
 from fusionbench.testing.toys import TOYS, toy_cases
 
@@ -31,9 +32,12 @@ class Toy(Dataset):
     case_list: Sequence[Case] = ()
     modalities: Mapping[str, ModalityUse] = {name: TOYS[name] for name in ("omic", "image", "map")}
     published: Sequence[Fold] | None = None
+    classes: tuple[str, ...] = ()
 
     def info(self) -> DatasetInfo:
-        return DatasetInfo("Toy", self.modalities, checksums={"file": "abc"})
+        task: TaskName = "survival" if not self.classes else "binary" if len(self.classes) == 2 else "multiclass"
+        endpoint = "response" if self.classes else "overall survival"
+        return DatasetInfo("Toy", self.modalities, endpoint, checksums={"file": "abc"}, task=task, classes=self.classes)
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
         return self.case_list
@@ -167,3 +171,44 @@ def test_the_fingerprint_follows_what_is_known_of_the_cohort() -> None:
     ]
     prints = [load(dataset).fingerprint for dataset in changed]
     assert len({once, *prints}) == len(changed) + 1
+
+
+def of_classes(*labels: str | None) -> list[Case]:
+    return [
+        replace(case, target=None if label is None else ClassTarget(label))
+        for case, label in zip(spoilt(0), labels, strict=True)
+    ]
+
+
+def test_cases_without_a_class_are_left_out_and_counted() -> None:
+    cohort = load(toy(of_classes("no", None, "yes", "no", None, "yes"), classes=("no", "yes")))
+    assert [case.id for case in cohort.cases] == ["toy-000", "toy-002", "toy-003", "toy-005"]
+    assert cohort.info.notes == ("2 of 6 cases have no class for 'response': left out",)
+    new = load(toy(of_classes("no", None, "no", "no", None, "no"), classes=("no", "yes")), new_patients=True)
+    assert (len(new.cases), new.info.notes) == (6, ())
+
+
+@pytest.mark.parametrize(
+    ("cases", "classes", "words"),
+    [
+        (of_classes(*["no"] * 6), ("no", "yes"), "no case is of class 'yes' (no: 6); classes cannot be learnt"),
+        (of_classes(*["no", "yes"] * 3), ("no", "yes", "?"), "no case is of class '?' (no: 3, yes: 3)"),
+        (of_classes(*[None] * 6), ("no", "yes"), "no case has a class for 'response'; fill the cells of its column"),
+        (
+            of_classes(*["no", "yes"] * 2, "no", "yess"),
+            ("no", "yes"),
+            "'toy-005': unknown class 'yess'; did you mean",
+        ),
+        (
+            [*of_classes(*["no", "yes"] * 3)[:5], spoilt(0)[5]],
+            ("no", "yes"),
+            "case 'toy-005': the target is a SurvivalTarget; the endpoint 'response' has classes",
+        ),
+        ([*spoilt(0)[:5], of_classes(*["no"] * 6)[5]], (), "case 'toy-005': "),
+    ],
+)
+def test_a_fault_of_classes_is_one_line(cases: list[Case], classes: tuple[str, ...], words: str) -> None:
+    with pytest.raises(DataError) as error:
+        load(toy(cases, classes=classes))
+    assert words in str(error.value)
+    assert "\n" not in str(error.value)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from fusionbench import Case, DataError, Fold, SurvivalTarget
+from fusionbench.core.endpoints import ClassTarget
 from fusionbench.core.protocol import Protocol
 from fusionbench.data.splits import fold_hash, make_folds
 
@@ -168,3 +169,68 @@ def test_random_splits_need_rows_and_events() -> None:
         make_folds(cohort(3, 2), protocol(fold_source="random"), 0, 0)
     with pytest.raises(DataError, match="has an observed event"):
         make_folds(cohort(40, 1), protocol(fold_source="random"), 0, 0)
+
+
+# Classes
+
+
+def of_classes(labels: Sequence[str], *, rows: int = 1) -> list[Case]:
+    """Patients of `rows` rows each, in a random order of classes."""
+    order = np.random.default_rng(0).permutation(len(labels))
+    return [
+        Case(f"p{i:03d}-{r}", f"p{i:03d}", ClassTarget(labels[j]), {}) for i, j in enumerate(order) for r in range(rows)
+    ]
+
+
+def count(cases: Sequence[Case], ids: Sequence[str], label: str) -> int:
+    wanted = set(ids)
+    return sum(case.id in wanted and case.target == ClassTarget(label) for case in cases)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [{"no": 180, "yes": 20}, {"no": 178, "yes": 22}, {"a": 100, "b": 77, "c": 23}, {"a": 91, "b": 90, "c": 10, "d": 9}],
+    ids=str,
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_every_fold_has_its_share_of_every_class(sizes: dict[str, int], rows: int) -> None:
+    """Within one patient, in test and in train with validation; patients stay whole."""
+    cases = of_classes([name for name, n in sizes.items() for _ in range(n)], rows=rows)
+    folds = make_folds(cases, protocol(), 0, 0)
+    for fold in folds:
+        for name, n in sizes.items():
+            assert abs(count(cases, fold.test, name) - n * rows / 5) < rows
+            rest = count(cases, (*fold.train, *fold.val), name)
+            assert abs(count(cases, fold.val, name) - 0.15 * rest) <= rows
+        patients = [{i.partition("-")[0] for i in ids} for ids in (fold.train, fold.val, fold.test)]
+        assert sum(map(len, patients)) == len(set.union(*patients)) == sum(sizes.values())
+    assert sorted(i for f in folds for i in f.test) == sorted(case.id for case in cases)
+
+
+def test_folds_of_classes_depend_on_seed_and_repeat_and_not_on_the_order_or_the_names() -> None:
+    cases = of_classes(["no"] * 45 + ["yes"] * 15)
+    folds = make_folds(cases, protocol(), 1, 0)
+    assert make_folds(cases[::-1], protocol(), 1, 0) == folds
+    assert make_folds(cases, protocol(), 2, 0) != folds != make_folds(cases, protocol(), 1, 1)
+    names = {"no": "negative", "yes": "positive"}
+    renamed = [Case(c.id, c.group, ClassTarget(names[c.target.label]), {}) for c in cases if c.target]  # type: ignore[union-attr]
+    assert make_folds(renamed, protocol(), 1, 0) == folds
+
+
+def test_folds_of_two_classes_are_those_of_events() -> None:
+    """The rarer of two classes is spread as events are."""
+    followed = cohort(60, 12)
+    classes = [Case(c.id, c.group, ClassTarget("yes" if c.target and c.target.event else "no"), {}) for c in followed]  # type: ignore[union-attr]
+    assert make_folds(classes, protocol(), 3, 1) == make_folds(followed, protocol(), 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("rare", "said"),
+    [
+        (4, r"fold \d: none of the \d+ test cases is of class 'yes'; use fewer folds or a larger cohort"),
+        (1, r"fold \d: none of the \d+ (train|val) cases is of class 'yes'"),
+    ],
+)
+def test_a_class_of_fewer_cases_than_folds(rare: int, said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        make_folds(of_classes(["no"] * 40 + ["yes"] * rare), protocol(), 0, 0)

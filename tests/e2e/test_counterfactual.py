@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fusionbench import Case, PluginRef, SurvivalTarget
+from fusionbench import Case, ClassTarget, PluginRef, SurvivalTarget
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import Cohort
@@ -25,7 +25,9 @@ from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import load_suite
 from tests.conftest import EXAMPLE
 
-PLAIN = ("example-least-squares", "cox", "survival-forest", "gradient-boosting")
+OF_CLASSES = {"logistic[inner_folds=2,penalties=3]": "vector+bag", "random-forest[trees=20]": "vector+bag"}
+"""Models that take classes alone; those that take both are tried on survival."""
+PLAIN = ("example-least-squares", "cox", "survival-forest", "gradient-boosting", "logistic", "random-forest")
 ON_MEMBERS = ("late-fusion[member=cox]", "best-unimodal[candidates=cox]", "xor-unimodal[member=cox]")
 MODELS = {
     "example-least-squares": "vector+bag",
@@ -46,16 +48,17 @@ MODELS = {
     "porpoise": "vector+bag",
     "mcat": "vector+bag",
     **dict.fromkeys(ON_MEMBERS, "vector+bag"),
+    **OF_CLASSES,
 }
 NETWORKS = [m for m in MODELS if m not in ON_MEMBERS and m.partition("[")[0] not in PLAIN]
 
 
 @dataclass
 class Bench:
-    """The plan of a small suite, its cohort, and the results of its cells as planned."""
+    """The plan of a small suite, its two cohorts (follow-up, classes), and the results of its cells as planned."""
 
     registry: Registry
-    cohort: Cohort
+    cohorts: dict[PluginRef, Cohort]
     cells: dict[str, Cell]
     members: dict[str, Cell]
     base: dict[str, CellResult]
@@ -71,8 +74,11 @@ class Bench:
 
     def as_planned(self, model: str) -> CellResult:
         if model not in self.base:
-            self.base[model] = self.run(self.cells[model], self.cohort)
+            self.base[model] = self.run(self.cells[model], self.cohort(self.cells[model]))
         return self.base[model]
+
+    def cohort(self, cell: Cell) -> Cohort:
+        return self.cohorts[cell.dataset]
 
 
 @pytest.fixture(scope="module")
@@ -82,17 +88,21 @@ def bench() -> Iterator[Bench]:
         registry = discover()
         suite = load_suite(registry, "example-tiny")
         sets = (("vector",), ("bag",), ("vector", "bag"))
-        suite = suite.model_copy(update={"models": tuple(map(PluginRef.parse, MODELS)), "modalities": sets})
+        followed = suite.datasets[0]
+        changes = {"models": tuple(map(PluginRef.parse, MODELS)), "modalities": sets}
+        datasets = (followed, followed.with_options({"task": "binary"}))
+        suite = suite.model_copy(update={**changes, "datasets": datasets, "metrics": ("harrell_c_index", "auroc")})
         shared = SharedResources(registry, Path())
         plan = expand(suite, registry, shared.cohort)
-        cells = {str(c.model): c for c in plan.listed if c.fold == 0 and _wanted(c)}
+        cells = {str(c.model): c for c in plan.listed if c.fold == 0 and not c.skip and _wanted(c)}
         assert set(cells) == set(MODELS)
-        cohort = shared.cohort(suite.datasets[0], suite.protocol.unit)
-        yield Bench(registry, cohort, cells, {c.key: c for c in plan.cells}, {})
+        cohorts = {ref: shared.cohort(ref, suite.protocol.unit) for ref in datasets}
+        yield Bench(registry, cohorts, cells, {c.key: c for c in plan.cells}, {})
 
 
 def _wanted(cell: Cell) -> bool:
-    return MODELS.get(str(cell.model)) == "+".join(cell.modalities)
+    of_classes = bool(cell.task.classes) == (str(cell.model) in OF_CLASSES)
+    return of_classes and MODELS.get(str(cell.model)) == "+".join(cell.modalities)
 
 
 def changed(cohort: Cohort, ids: set[str], change: Callable[[Case], Case]) -> Cohort:
@@ -106,6 +116,8 @@ def noise(case: Case) -> Case:
         "vector": 1000.0 * rng.standard_normal(case.refs["vector"].shape),
         "bag": (50.0 + rng.standard_normal((int(rng.integers(3, 30)), case.refs["bag"].shape[1]))).astype(np.float32),
     }
+    if isinstance(case.target, ClassTarget):
+        return replace(case, target=ClassTarget("low" if case.target.label == "high" else "high"), refs=refs)
     return replace(case, target=SurvivalTarget(float(rng.uniform(1, 400)), bool(rng.random() < 0.5)), refs=refs)
 
 
@@ -118,18 +130,18 @@ def fitted(result: CellResult) -> dict[str, Any]:
         "fit": result.record["fit"],
         "history": result.history,
         "preprocess": result.preprocess,
-        "validation": (validated.ids, validated.risk.tobytes()),
+        "validation": (validated.ids, validated.scores.tobytes()),
     }
 
 
 def risks(result: CellResult) -> bytes:
-    return b"".join(p.prediction.risk.tobytes() for p in result.predictions if p.split == "test")
+    return b"".join(p.prediction.scores.tobytes() for p in result.predictions if p.split == "test")
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_noise_in_place_of_the_test_cases_moves_nothing_that_was_fitted(bench: Bench, model: str) -> None:
     cell, was = bench.cells[model], bench.as_planned(model)
-    other = bench.run(cell, changed(bench.cohort, set(cell.split.test), noise))
+    other = bench.run(cell, changed(bench.cohort(cell), set(cell.split.test), noise))
     assert fitted(was)["state"]
     assert fitted(other) == fitted(was)
     assert risks(other) != risks(was)
@@ -151,7 +163,7 @@ def test_trained_models_choose_an_epoch(bench: Bench, model: str) -> None:
 @pytest.mark.parametrize("model", MODELS)
 def test_one_other_training_case_moves_it(bench: Bench, model: str) -> None:
     cell, was = bench.cells[model], bench.as_planned(model)
-    other = bench.run(cell, changed(bench.cohort, {cell.split.train[0]}, noise))
+    other = bench.run(cell, changed(bench.cohort(cell), {cell.split.train[0]}, noise))
     changed_part = "validation" if model.startswith("best-unimodal") else "state"  # its state is only who was chosen
     assert fitted(other)[changed_part] != fitted(was)[changed_part]
     assert fitted(other)["preprocess"] != fitted(was)["preprocess"]
@@ -160,6 +172,6 @@ def test_one_other_training_case_moves_it(bench: Bench, model: str) -> None:
 def test_one_other_validation_case_leaves_the_preprocessing(bench: Bench) -> None:
     """It may choose the epoch; fitted means and scales it may not touch."""
     cell, was = bench.cells["healnet"], bench.as_planned("healnet")
-    other = bench.run(cell, changed(bench.cohort, {cell.split.val[0]}, noise))
+    other = bench.run(cell, changed(bench.cohort(cell), {cell.split.val[0]}, noise))
     assert fitted(other)["preprocess"] == fitted(was)["preprocess"]
     assert other.history != was.history

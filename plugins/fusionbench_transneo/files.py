@@ -48,12 +48,11 @@ def read(home: Path, path: str) -> bytes:
     try:
         data = (home / path).read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"{home / path} is missing; run: fusionbench data fetch transneo --accept") from error
+        raise DataError(f"{home / path} is missing; run: fusionbench data fetch transneo") from error
     seen = hashlib.sha256(data).hexdigest()
     if seen != expected:
         raise DataError(
-            f"{home / path} is damaged: expected sha256 {expected}, found {seen}; "
-            "run: fusionbench data fetch transneo --accept"
+            f"{home / path} is damaged: expected sha256 {expected}, found {seen}; run: fusionbench data fetch transneo"
         )
     return data
 

@@ -9,9 +9,20 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from fusionbench import Case, Dataset, DatasetInfo, Fold, ModalityUse, PluginRef, Source, SuiteError, SurvivalTarget
+from fusionbench import (
+    Case,
+    ClassTarget,
+    Dataset,
+    DatasetInfo,
+    Fold,
+    ModalityUse,
+    PluginRef,
+    Source,
+    SuiteError,
+    SurvivalTarget,
+)
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import barcodes, choice, folds, genes, images, maps, slides, survpath
+from fusionbench_tcga import barcodes, choice, folds, genes, histology, images, maps, slides, survpath
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
@@ -22,7 +33,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 SIGNATURES = "porpoise/datasets_csv/signatures.csv"
-_ENDPOINTS = {"os": "overall survival", "dss": "disease-specific survival", "pfi": "progression-free interval"}
+_FOLLOW_UP = {"os": "overall survival", "dss": "disease-specific survival", "pfi": "progression-free interval"}
 _ONLY_WITH: Mapping[str, tuple[str, ...]] = {
     "boe": ("roi",),
     "window": ("maps",),
@@ -47,11 +58,15 @@ class Tcga(Dataset):
     def __init__(self, options: BaseOptions, home: Path) -> None:
         """
         Raises:
-            SuiteError: an image set that this cohort does not have, or an option that needs another one.
+            SuiteError: an image set or endpoint that this cohort does not have, or an option that needs another one.
         """
         super().__init__(options, home)
         self.cohort = self.name.removeprefix("tcga-")
         images.check_choice(self.cohort, self.options.image)
+        self._histology = histology.ENDPOINTS.get(self.options.endpoint)
+        if self._histology and self._histology.cohort != self.cohort:
+            only = f"endpoint={self.options.endpoint} belongs to tcga-{self._histology.cohort}"
+            raise SuiteError(f"{self.name}: {only}; {', '.join(self._endpoints)} are known")
         self._image = self.options.image.partition(":")[0]
         for option, sets in _ONLY_WITH.items():
             if option in self.options.model_fields_set and self._image not in sets:
@@ -77,7 +92,10 @@ class Tcga(Dataset):
         return DatasetInfo(
             title=f"TCGA-{self.cohort.upper()}: {self.title}",
             modalities=dict(self._uses),
-            endpoint=_ENDPOINTS[self.options.endpoint],
+            endpoint=self._endpoints[self.options.endpoint],
+            task="binary" if self._histology else "survival",
+            classes=tuple(self._histology.classes.values()) if self._histology else (),
+            endpoints=self._endpoints,
             citation=_CITATION,
             licence="; ".join(dict.fromkeys(s.terms for s in self.sources() if s.url)),
             checksums=dict(sorted(self._reader.checksums.items())),
@@ -98,7 +116,7 @@ class Tcga(Dataset):
         asked = "folds" in self.options.model_fields_set
         splits = [p for p in folds.paths(self.cohort, self.options.folds) if asked or is_published(p)]
         paths = [self.table_path, SIGNATURES, *splits]
-        if self.options.endpoint != "os":
+        if self.options.endpoint in ("dss", "pfi"):
             paths.append(survpath.endpoints_path(self.cohort))
         if self.options.stage_grade:
             paths.append(survpath.stages_path(self.cohort))
@@ -119,6 +137,12 @@ class Tcga(Dataset):
 
             convert_images(self._image, raw_dir, out_dir)
 
+    @property
+    def _endpoints(self) -> Mapping[str, str]:
+        """Name to title of each endpoint of this cohort."""
+        own = {name: of.title for name, of in histology.ENDPOINTS.items() if of.cohort == self.cohort}
+        return {**_FOLLOW_UP, **own}
+
     @cached_property
     def _table(self) -> Table:
         return read_table(self._reader.file(self.table_path), str(self.home / self.table_path))
@@ -128,8 +152,10 @@ class Tcga(Dataset):
         return genes.read_groups(self._reader.file(SIGNATURES), self._table.genes, str(self.home / SIGNATURES))
 
     @cached_property
-    def _targets(self) -> Mapping[str, SurvivalTarget]:
+    def _targets(self) -> Mapping[str, SurvivalTarget | ClassTarget]:
         """Patient to target, for the patients that have the endpoint."""
+        if self._histology:
+            return histology.read_classes(self._table, self._histology, str(self.home / self.table_path))
         table, path = self._table, survpath.endpoints_path(self.cohort)
         if self.options.endpoint == "os":
             return {p: SurvivalTarget(float(table.time[r]), bool(table.event[r])) for p, r in table.first.items()}
@@ -146,7 +172,8 @@ class Tcga(Dataset):
             known = survpath.read_stages(self._reader.file(path), str(self.home / path))
             more = np.array([known.get(patient, (np.nan, np.nan)) for patient in self._table.patients])
             columns, values = (*CLINICAL, "stage", "grade"), np.hstack([values, more])
-        full = np.flatnonzero(~np.isnan(values).all(axis=0))
+        known_by_class = self._histology.known if self._histology else frozenset()
+        full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in known_by_class]
         return tuple(columns[i] for i in full), values[:, full]
 
     @cached_property
@@ -195,12 +222,17 @@ class Tcga(Dataset):
         table, empty = self._table, self._groups[1]
         if empty:
             yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
-        dropped = sorted(set(("stage", "grade") if self.options.stage_grade else ()) - set(self._clinical[0]))
+        known = self._histology.known if self._histology else frozenset()
+        asked = {"stage", "grade"} if self.options.stage_grade else set()
+        if asked & known:
+            yield f"clinical: {' and '.join(sorted(asked & known))} left out, which the class determines"
+        dropped = sorted(asked - known - set(self._clinical[0]))
         if dropped:
             yield f"clinical: {' and '.join(dropped)} not known for any patient; left out"
         if len(self._targets) < len(table.first):
             absent = len(table.first) - len(self._targets)
-            yield f"{absent} of {len(table.first)} patients have no {self.options.endpoint}; left out"
+            what = f"are coded neither {' nor '.join(self._histology.classes.values())}" if self._histology else ""
+            yield f"{absent} of {len(table.first)} patients {what or f'have no {self.options.endpoint}'}; left out"
         normal = [slide for slide in table.slides if slide not in table.tumours]
         yield from barcodes.tissue_lines(normal, table.tumours, f"of {len(table.slides)} slides in the table are")
         for name, found in self._images.items():

@@ -39,6 +39,7 @@ class Table:
         clinical: (slide, 2) age in years and is_female; NaN = missing.
         omic: (slide, gene column) z-scores, GISTIC -2..2 and 0/1 mutations, without age and sex.
         genes: names of the gene columns, `<gene>_<rnaseq|cnv|mut>`.
+        histology: codes of OncoTree, one per slide; empty where the file has no `oncotree_code`.
     """
 
     slides: tuple[str, ...]
@@ -49,6 +50,7 @@ class Table:
     clinical: Floats
     omic: Floats
     genes: tuple[str, ...]
+    histology: tuple[str, ...]
 
     @cached_property
     def first(self) -> dict[str, int]:
@@ -95,6 +97,7 @@ def read_table(data: bytes, where: str) -> Table:
         clinical=_numbers(frame, CLINICAL, where),
         omic=_numbers(frame, genes, where),
         genes=genes,
+        histology=tuple(frame["oncotree_code"].astype(str)) if "oncotree_code" in frame.columns else (),
     )
     _check_patients(table, where)
     return table
@@ -159,6 +162,7 @@ def _check_patients(table: Table, where: str) -> None:
     first = np.array([table.first[patient] for patient in table.patients])
     for what, values in (
         ("site", np.array(table.sites)[:, np.newaxis]),
+        *([("oncotree_code", np.array(table.histology)[:, np.newaxis])] if table.histology else []),
         ("survival_months", table.time[:, np.newaxis]),
         ("censorship", table.event[:, np.newaxis]),
         ("age or is_female", table.clinical),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import shutil
+from collections import Counter
 from functools import cache
 from pathlib import Path
 
@@ -200,6 +201,20 @@ def test_other_endpoints_and_stage(home: Path) -> None:
     assert any(note.startswith("clinical: grade not known") for note in brca.notes)
     with pytest.raises(DataError, match=r"metadata/tcga_kirp\.csv is missing"):
         tcga("kirp", home, endpoint="dss").cases()
+
+
+@pytest.mark.data
+@pytest.mark.parametrize(
+    ("cohort", "endpoint", "counts"),
+    [("brca", "lobular", {"ductal": 737, "lobular": 158}), ("ucec", "serous", {"endometrioid": 363, "serous": 95})],
+)
+def test_histology(home: Path, cohort: str, endpoint: str, counts: dict[str, int]) -> None:
+    dataset = tcga(cohort, home, endpoint=endpoint)
+    cases = dataset.cases()
+    assert Counter(c.target.label for c in cases) == counts
+    folds = dataset.folds()
+    assert folds is not None
+    assert sorted(i for f in folds for i in f.test) == sorted(c.id for c in cases)
 
 
 @pytest.mark.data

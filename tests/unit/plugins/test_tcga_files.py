@@ -14,12 +14,12 @@ import pandas as pd
 import pytest
 import torch
 from fusionbench_tcga import files, genes, maps, patches
-from fusionbench_tcga.cohorts import Luad
+from fusionbench_tcga.cohorts import Brca, Luad, Ucec
 from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
 from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
 
-from fusionbench import DataError, Fold
+from fusionbench import DataError, Dataset, Fold, SuiteError
 from tests.conftest import Cli
 
 PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
@@ -88,9 +88,55 @@ def test_a_cohort_of_ones_own(home: Path) -> None:
     assert dataset.folds() is None
 
 
+def of_histology(home: Path, kind: type[Dataset], codes: dict[str, str], **options: object) -> Dataset:
+    """The made table as one of another cohort, with codes of OncoTree by patient."""
+    write(home, frame().assign(oncotree_code=lambda f: f["case_id"].map(codes)))
+    dataset = kind(kind.Options.model_validate(options), home)
+    (home / luad(home).table_path).rename(home / dataset.table_path)
+    return dataset
+
+
+def test_histology_as_classes(home: Path) -> None:
+    codes = dict(zip(PATIENTS, ("IDC", "ILC", "MDLC", "IDC", "ILC"), strict=True))
+    dataset = of_histology(home, Brca, codes, endpoint="lobular")
+    cases, info = dataset.cases(), dataset.info()
+    assert [(c.id, c.target.label) for c in cases] == [
+        (PATIENTS[0], "ductal"),
+        (PATIENTS[1], "lobular"),
+        (PATIENTS[3], "ductal"),
+        (PATIENTS[4], "lobular"),
+    ]
+    assert (info.task, info.classes) == ("binary", ("ductal", "lobular"))
+    assert "1 of 5 patients are coded neither ductal nor lobular; left out" in info.notes
+    assert not any("oncotree" in f for use in info.modalities.values() for f in use.features)
+    assert set(info.endpoints) == {"os", "dss", "pfi", "lobular"}
+
+
+def test_what_the_class_determines_is_no_input(home: Path) -> None:
+    codes = dict(zip(PATIENTS, ("UEC", "USC", "UEC", "USC", "UEC"), strict=True))
+    stages = home / "survpath/datasets_csv/clinical_data/tcga_ucec_clinical.csv"
+    stages.parent.mkdir(parents=True)
+    pd.DataFrame({"case_id": PATIENTS, "stage": "II", "grade": ["G1", "G3", "G1", "G3", "G2"]}).to_csv(stages)
+    dataset = of_histology(home, Ucec, codes, endpoint="serous", stage_grade=True)
+    assert [c.target.label for c in dataset.cases()] == ["endometrioid", "serous"] * 2 + ["endometrioid"]
+    assert dataset.info().modalities["clinical"].features == ("age", "is_female", "stage")
+    assert "clinical: grade left out, which the class determines" in dataset.info().notes
+
+
+def test_histology_that_is_not_there(home: Path) -> None:
+    with pytest.raises(SuiteError, match="tcga-luad: endpoint=serous belongs to tcga-ucec; os, dss, pfi are known"):
+        luad(home, endpoint="serous")
+    dataset = of_histology(home, Brca, {}, endpoint="lobular")
+    write(home, frame().drop(columns="oncotree_code"))
+    (home / luad(home).table_path).rename(home / dataset.table_path)
+    with pytest.raises(DataError, match=r"tcga_brca_all_clean\.csv\.zip: no column oncotree_code"):
+        dataset.cases()
+
+
 @pytest.mark.parametrize(
     ("column", "row", "value", "message"),
     [
+        ("oncotree_code", 1, "LUSC", r"the slides of patient TCGA-05-4249 differ in oncotree_code"),
         ("TP53_rnaseq", 0, "high", r"column 'TP53_rnaseq' holds 'high', which is no number"),
         ("TP53_rnaseq", 0, np.inf, r"column 'TP53_rnaseq' holds an infinite value"),
         ("survival_months", 0, -1.0, r"slide TCGA-05-4244-01Z-00-DX1 has survival_months -1"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -118,10 +119,14 @@ class CheckedFrames:
 
     def classes(self, dataset: str) -> tuple[str, ...]:
         """The classes of a dataset's cases, sorted by name; none where its endpoint is survival."""
+        return self._classes.get(dataset, ())
+
+    @cached_property
+    def _classes(self) -> Mapping[str, tuple[str, ...]]:
         if LABEL not in self.targets.columns:
-            return ()
-        labels = self.targets.loc[self.targets["dataset"] == dataset, LABEL].fillna("").astype(str)
-        return tuple(sorted({*labels} - {""}))
+            return {}
+        labels = self.targets[LABEL].fillna("").astype(str).groupby(self.targets["dataset"].astype(str))
+        return {str(dataset): tuple(sorted({*of} - {""})) for dataset, of in labels}
 
     def ranking(self, dataset: str) -> str:
         """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""

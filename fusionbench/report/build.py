@@ -174,7 +174,7 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
 
     Args:
         frames: with their imported models, as `write_tables` stored them.
-        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, training or cost.
+        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, classes, training or cost.
         number: which of several of the kind, from 1.
 
     Raises:

@@ -29,6 +29,7 @@ FoldKey = tuple[int, int]
 ORACLE = "oracle"
 HARRELL = "harrell_c_index"
 AUROC = "auroc"
+AUPRC = "auprc"
 RANKINGS = (HARRELL, AUROC)
 """Shares of pairs of cases that are ordered rightly, one a kind of endpoint: they have bootstrap intervals and rank."""
 C_INDEXES = (HARRELL, "uno_c_index")
@@ -132,6 +133,14 @@ class CheckedFrames:
         """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""
         return AUROC if self.classes(dataset) else HARRELL
 
+    def prevalence(self, dataset: str) -> dict[str, float]:
+        """Class to the share of the dataset's cases that are of it; none where its endpoint is survival."""
+        classes = self.classes(dataset)
+        if not classes:
+            return {}
+        labels = self.targets.loc[self.targets["dataset"] == dataset, LABEL]
+        return {name: float((labels == name).mean()) for name in classes}
+
     @classmethod
     def of(
         cls, frames: Frames, directions: Mapping[str, bool | None], identities: Mapping[str, str] = MappingProxyType({})
@@ -226,6 +235,7 @@ class ComparisonTable:
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
         no_interval: dataset to why there are no intervals of Harrell's c or the AUROC.
         draws: of the bootstrap.
+        prevalence: dataset to class to the share of its cases that are of it; only of endpoints with classes.
     """
 
     rows: pd.DataFrame
@@ -241,6 +251,7 @@ class ComparisonTable:
     redrawn: Mapping[str, int]
     no_interval: Mapping[str, str]
     draws: int
+    prevalence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def row_keys(frame: pd.DataFrame) -> list[RowKey]:

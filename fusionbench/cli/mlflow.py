@@ -104,7 +104,8 @@ def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, op
     typer.echo(f"{lead}{first}")
     orders = [] if suite is None or experiment is None else _orders(out, suite)
     for order in orders:
-        assert suite is not None and experiment is not None
+        assert suite is not None
+        assert experiment is not None
         rows = tracking.rows_link(base, experiment, order)
         first = rows if order is orders[0] else first
         typer.echo(f"rows, best first{f' by {order.metric}' if len(orders) > 1 else ''}: {rows}")

@@ -325,8 +325,8 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
     if AUPRC in set(table.rows["metric"]):
         known = (f"{name}: {_shares(of)}" for name, of in table.prevalence.items())
         yield (
-            f"{AUPRC}: a model without knowledge has the share of cases of the class, and the mean share where there are "
-            f"more than two; {'; '.join(known)}"
+            f"{AUPRC}: a model without knowledge has the share of cases of the class, and the mean share where there "
+            f"are more than two; {'; '.join(known)}"
         )
     said = "prediction" if AUROC in set(table.rows["metric"]) else "risk"
     yield (

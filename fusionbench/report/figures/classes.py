@@ -77,7 +77,7 @@ def classes(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmi
             name=numbered("confusion", i, len(datasets)),
             title=f"Confusion matrix: {dataset}",
             caption=_CONFUSION + about,
-            alt=f"Counts of true against predicted class, {len(shown)} rows on {dataset}; at most {right:.0%} are right.",
+            alt=f"True against predicted class of {len(shown)} rows on {dataset}; at most {right:.0%} are right.",
             figure=confusion_figure(matrices, names),
         )
 

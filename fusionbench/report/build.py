@@ -192,6 +192,7 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
     drawn = [one.figure for one in made if isinstance(one, ReportFigure)]
     if not 1 <= number <= len(drawn):
         reasons = [one.reason for one in made if isinstance(one, Omitted)]
+        reasons += [] if made else ["it is about another kind of endpoint than those of this suite"]
         raise ResultsError(f"no figure {kind} {number} of {len(drawn)}{''.join(f'; {why}' for why in reasons)}")
     return drawn[number - 1]
 

@@ -23,7 +23,8 @@ def explain(
     ],
     case: Annotated[str | None, typer.Option("--case", help="Id of a test case.")] = None,
     top_risk: Annotated[
-        int | None, typer.Option("--top-risk", help="Instead of --case: the N cases with the highest predicted risk.")
+        int | None,
+        typer.Option("--top-risk", help="Instead of --case: the N cases with the highest predicted risk or log odds."),
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="Dataset, where the suite has several.")
@@ -41,14 +42,20 @@ def explain(
     draws: Annotated[
         int, typer.Option("--draws", help="Random orders of items that the order of attention is compared with.")
     ] = 10,
+    class_name: Annotated[
+        str | None,
+        typer.Option(
+            "--class", help="Where classes are predicted: explain the log odds of this one; default the last."
+        ),
+    ] = None,
     out: Out = OUT,
     device: Device = "auto",
 ) -> None:
-    """Show a stored model's attention on a test case, and what raises or lowers the risk that it predicts."""
+    """Show a stored model's attention on a test case, and what raises or lowers its risk or log odds of a class."""
     from fusionbench.tools.explain import Request
 
     names = tuple(modalities.split("+")) if modalities else ()
-    request = Request(suite, model, case, top_risk, dataset, names, variant, repeat, slides, draws)
+    request = Request(suite, model, case, top_risk, dataset, names, variant, repeat, slides, draws, class_name)
     explained = open_session(out, device).explain(request, typer.echo)
     if explained.summary is not None:
         typer.echo(f"summary: {explained.summary}")

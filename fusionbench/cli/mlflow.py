@@ -102,9 +102,13 @@ def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, op
     experiment = tracking.tracked_experiment(out, suite)
     first = tracking.suite_link(base, experiment)
     typer.echo(f"{lead}{first}")
-    if suite is not None and experiment is not None and (order := _order(out, suite)):
-        first = tracking.rows_link(base, experiment, order)
-        typer.echo(f"rows, best first: {first}")
+    orders = [] if suite is None or experiment is None else _orders(out, suite)
+    for order in orders:
+        assert suite is not None
+        assert experiment is not None
+        rows = tracking.rows_link(base, experiment, order)
+        first = rows if order is orders[0] else first
+        typer.echo(f"rows, best first{f' by {order.metric}' if len(orders) > 1 else ''}: {rows}")
         for dataset, pair in tracking.best_pairs(uri, out, suite, experiment, order).items():
             link = tracking.compare_link(base, experiment, pair)
             typer.echo(f"best fused and best uni-modal row of {dataset}: {link}")
@@ -113,15 +117,19 @@ def _show_links(lead: str, base: str, uri: str, suite: str | None, out: Path, op
         webbrowser.open(first)
 
 
-def _order(out: Path, suite: str) -> Order | None:
-    """The suite's first metric and its direction; None where the suite has not been run under `out`."""
+def _orders(out: Path, suite: str) -> list[Order]:
+    """The first metric that scores each kind of endpoint; none where the suite has not been run under `out`."""
     from fusionbench.core.registry import discover
     from fusionbench.report.mlflow import Order
-    from fusionbench.suites.lock import LOCK, read_lock
+    from fusionbench.suites.lock import LOCK, classes_of, read_lock
+    from fusionbench.tasks import kind_with
 
     if not (out / suite / LOCK).is_file():
-        return None
-    metric = read_lock(out / suite)["suite"]["metrics"][0]
-    registry = discover(("metrics",))
-    known = metric in registry.names("metrics")
-    return Order(metric, registry.metric(metric).higher_is_better if known else None)
+        return []
+    lock, registry = read_lock(out / suite), discover(("metrics",))
+    metrics, known = lock["suite"]["metrics"], registry.names("metrics")
+    kinds = {kind_with(classes_of(lock, dataset)).name for dataset in lock["datasets"]}
+    takes = {name: registry.metric(name).tasks if name in known else tuple(kinds) for name in metrics}
+    first = dict.fromkeys(next((name for name in metrics if kind in takes[name]), metrics[0]) for kind in kinds)
+    chosen = [name for name in metrics if name in first]
+    return [Order(name, registry.metric(name).higher_is_better if name in known else None) for name in chosen]

@@ -17,7 +17,7 @@ from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.report.findings.summary import CohortSummary
 from fusionbench.report.model import FULL, SHORT_NAMES, RowKey, row_key, unique
 from fusionbench.report.order import best_first
-from fusionbench.report.ranking import TIED, primary_metric
+from fusionbench.report.ranking import TIED, primary_metrics
 from fusionbench.results.frames import ROW
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.stored_table import StoredTable
@@ -114,9 +114,11 @@ class _Screen:
         width: int,
     ) -> None:
         self.cohorts, self.view, self.width = cohorts, view, width
-        scored = set(rows.loc[rows["mean"].notna(), "metric"])
-        self.primary = primary_metric(directions, scored) or next(iter(directions))
-        self.metrics = [name for name in directions if name in scored] or [self.primary]
+        scored = rows[rows["mean"].notna()]
+        found = primary_metrics(rows, directions)
+        self.primary = {dataset: name or next(iter(directions)) for dataset, name in found.items()}
+        by_dataset = {dataset: set(scored.loc[scored["dataset"] == dataset, "metric"]) for dataset in found}
+        self.metrics = {dataset: [m for m in directions if m in of] for dataset, of in by_dataset.items()}
         shown = rows[(rows["pattern"] == view.pattern) & ((rows["n_cases"] > 0) | (rows["n_failed"] > 0))]
         self.rows = self._sorted(shown, directions)
 
@@ -127,21 +129,21 @@ class _Screen:
 
     def largest_set(self) -> int:
         """Rows of the largest set of modalities."""
-        of_primary = self.rows[self.rows["metric"] == self.primary]
+        of_primary = self.rows[self.rows["metric"] == self.rows["dataset"].map(self.primary)]
         return int(of_primary.groupby(["dataset", "modalities"], sort=False).size().max()) if len(of_primary) else 1
 
     def parts(self, size: int) -> Iterator[RenderableType]:
         """Each dataset with at most `size` rows a set of modalities."""
         for dataset in unique(self.rows["dataset"]):
             rows = self.rows[self.rows["dataset"] == dataset]
-            lines = rows[rows["metric"] == self.primary]
+            lines = rows[rows["metric"] == self.primary[dataset]]
             first = lines if self.view.every_row else lines[lines["variant"] == unique(lines["variant"])[0]]
             kept = first.groupby("modalities", sort=False).head(size)
             yield Text.assemble((dataset, "bold"), self._facts(dataset, lines), no_wrap=True, overflow="ellipsis")
             cohort = self.cohorts.get(dataset)
             if cohort is not None and cohort.verdicts:
                 yield Text(cohort.verdicts[0].answer)
-            yield self._table(rows, kept)
+            yield self._table(dataset, rows, kept)
             if len(kept) < len(lines):
                 yield Text(f"and {len(lines) - len(kept)} more rows", "dim")
             yield ""
@@ -158,10 +160,10 @@ class _Screen:
         folds = int(lines["n_folds"].max())
         return "".join(f" · {fact}" for fact in [*facts, f"{folds} fold{'' if folds == 1 else 's'}"])
 
-    def _table(self, rows: pd.DataFrame, kept: pd.DataFrame) -> Group:
+    def _table(self, dataset: str, rows: pd.DataFrame, kept: pd.DataFrame) -> Group:
         """The kept rows; columns that do not fit are left out: first cases, then the interval, then modalities."""
         values = {(row_key(line), metric): mean for (*line, metric), mean in _means(rows)}
-        columns = self._columns(kept, values)
+        columns = self._columns(dataset, kept, values)
         names = [name for name in ("model", "modalities", "variant") if name in columns]
         numbers = [name for name in columns if name not in names]
         while len(numbers) > 1 and self._width(columns, names, numbers) > self.width:
@@ -174,15 +176,18 @@ class _Screen:
         bold = ["bold" if mark == TIED else "" for mark in kept["tie_group"]]
         return Group(*fitted_lines(headers, lines, self.width, fixed=numeric, right=numeric, styles=bold))
 
-    def _columns(self, kept: pd.DataFrame, values: Mapping[tuple[RowKey, str], float]) -> dict[str, list[str]]:
+    def _columns(
+        self, dataset: str, kept: pd.DataFrame, values: Mapping[tuple[RowKey, str], float]
+    ) -> dict[str, list[str]]:
         """Column to its cells, in the order of display; those at the end are the first to go."""
         records = kept.to_dict("records")
         columns = {name: [str(record[name]) for record in records] for name in ("model", "modalities")}
         if set(kept["variant"]) != {BASE}:
             columns["variant"] = [str(record["variant"]) for record in records]
-        columns[self.primary] = [_mean(r["mean"]) + (f" {TIED}" if r["tie_group"] == TIED else "  ") for r in records]
+        primary = self.primary[dataset]
+        columns[primary] = [_mean(r["mean"]) + (f" {TIED}" if r["tie_group"] == TIED else "  ") for r in records]
         if self.view.every_metric:
-            others = (metric for metric in self.metrics if metric != self.primary)
+            others = (metric for metric in self.metrics[dataset] if metric != primary)
             keys = [row_key(record[name] for name in ROW) for record in records]
             columns |= {metric: [_mean(values.get((key, metric), math.nan)) for key in keys] for metric in others}
         else:

@@ -146,17 +146,20 @@ class ClassPrediction:
 
     @property
     def scores(self) -> Floats:
-        """(case, score) float64: what cases are ranked by, the log odds of each class against the others.
+        """(case, score) float64: what cases are ranked by, the log odds of each class; of two that of the second."""
+        return self.log_odds[:, 1:] if len(self.classes) == 2 else self.log_odds
 
-        Of two classes there is one score, that of the second. Log odds tell apart what lies close to 0 and to 1; a
-        probability of exactly 0 or 1 has finite ones.
+    @property
+    def log_odds(self) -> Floats:
+        """(case, class) float64: log odds of each class against the others.
+
+        Log odds tell apart what lies close to 0 and to 1; a probability of exactly 0 or 1 has finite ones.
         """
         import numpy as np
 
         others = self.probability @ (1.0 - np.eye(len(self.classes)))  # a sum, without the cancellation of 1 - p
         least = np.finfo(np.float64).tiny
-        odds = np.log(np.maximum(self.probability, least)) - np.log(np.maximum(others, least))
-        return np.asarray(odds[:, 1:] if len(self.classes) == 2 else odds)
+        return np.asarray(np.log(np.maximum(self.probability, least)) - np.log(np.maximum(others, least)))
 
     def take(self, rows: Sequence[int]) -> ClassPrediction:
         """What is said of some of the cases, in the order of `rows`."""

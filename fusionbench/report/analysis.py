@@ -10,9 +10,8 @@ from types import MappingProxyType
 import pandas as pd
 
 from fusionbench.report.model import (
-    AUROC,
     FULL,
-    HARRELL,
+    RANKINGS,
     CheckedFrames,
     ComparisonTable,
     FoldCount,
@@ -23,6 +22,7 @@ from fusionbench.report.model import (
 from fusionbench.report.paired import FoldValues, fold_values
 from fusionbench.report.ranking import BlockDraws, bootstrap_variants
 from fusionbench.report.table import comparison_table
+from fusionbench.report.words import WORDS, Words, score_names
 from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import DRAWS
 
@@ -34,7 +34,7 @@ class Analysis:
     Attributes:
         stored: the frames after a check.
         values: every row, pattern and metric, fold by fold.
-        samples: bootstrap draws of Harrell's c, the same patients for every row.
+        bootstraps: draws of Harrell's c or the AUROC, the same patients for every row.
     """
 
     frames: Frames
@@ -52,10 +52,19 @@ class Analysis:
         return self.table.incomplete.get((row, pattern, metric or self.stored.ranking(row[0])))
 
     @cached_property
-    def ranking(self) -> str:
-        """The metric by which cohorts are pooled: Harrell's c, or the AUROC where no dataset has follow-up."""
+    def rankings(self) -> tuple[str, ...]:
+        """The metrics by which the datasets' rows are ranked, each once: Harrell's c, the AUROC or both."""
         found = {self.stored.ranking(dataset) for dataset in unique(self.stored.cells["dataset"])}
-        return HARRELL if HARRELL in found else AUROC
+        return tuple(name for name in RANKINGS if name in found)
+
+    @property
+    def score_names(self) -> str:
+        """Names of what rows are ranked by, for a title or note on all datasets: `c-index`, `AUROC` or both."""
+        return score_names(self.rankings)
+
+    def words(self, dataset: str) -> Words:
+        """How texts on a dataset name its score and its predictions."""
+        return WORDS[self.stored.ranking(dataset)]
 
     @cached_property
     def inputs(self) -> Mapping[RowKey, int]:

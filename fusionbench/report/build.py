@@ -174,7 +174,7 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
 
     Args:
         frames: with their imported models, as `write_tables` stored them.
-        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, training or cost.
+        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, classes, training or cost.
         number: which of several of the kind, from 1.
 
     Raises:
@@ -192,6 +192,7 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
     drawn = [one.figure for one in made if isinstance(one, ReportFigure)]
     if not 1 <= number <= len(drawn):
         reasons = [one.reason for one in made if isinstance(one, Omitted)]
+        reasons += [] if made else ["it is about another kind of endpoint than those of this suite"]
         raise ResultsError(f"no figure {kind} {number} of {len(drawn)}{''.join(f'; {why}' for why in reasons)}")
     return drawn[number - 1]
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.model import (
+    AUPRC,
     AUROC,
     C_INDEXES,
     FULL,
@@ -293,6 +294,10 @@ def _ranked(table: ComparisonTable) -> str:
     return " and ".join(metric for metric in RANKINGS if metric in set(table.rows["metric"]))
 
 
+def _shares(prevalence: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {share:.1%}" for name, share in prevalence.items())
+
+
 def _legend(table: ComparisonTable) -> Iterator[str]:
     ddof = {head.sd_ddof: head.variant for head in table.protocols}
     spread = "ddof 1" if set(ddof) == {1} else "ddof 0" if set(ddof) == {0} else f"ddof 1 (0 of {_population(table)})"
@@ -316,6 +321,12 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
         yield (
             "tied rows may still differ: the design detects only differences above the smallest detectable one, 2.8 "
             "corrected standard errors"
+        )
+    if AUPRC in set(table.rows["metric"]):
+        known = (f"{name}: {_shares(of)}" for name, of in table.prevalence.items())
+        yield (
+            f"{AUPRC}: a model without knowledge has the share of cases of the class, and the mean share where there "
+            f"are more than two; {'; '.join(known)}"
         )
     said = "prediction" if AUROC in set(table.rows["metric"]) else "risk"
     yield (

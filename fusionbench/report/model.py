@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ FoldKey = tuple[int, int]
 ORACLE = "oracle"
 HARRELL = "harrell_c_index"
 AUROC = "auroc"
+AUPRC = "auprc"
 RANKINGS = (HARRELL, AUROC)
 """Shares of pairs of cases that are ordered rightly, one a kind of endpoint: they have bootstrap intervals and rank."""
 C_INDEXES = (HARRELL, "uno_c_index")
@@ -118,14 +120,26 @@ class CheckedFrames:
 
     def classes(self, dataset: str) -> tuple[str, ...]:
         """The classes of a dataset's cases, sorted by name; none where its endpoint is survival."""
+        return self._classes.get(dataset, ())
+
+    @cached_property
+    def _classes(self) -> Mapping[str, tuple[str, ...]]:
         if LABEL not in self.targets.columns:
-            return ()
-        labels = self.targets.loc[self.targets["dataset"] == dataset, LABEL].fillna("").astype(str)
-        return tuple(sorted({*labels} - {""}))
+            return {}
+        labels = self.targets[LABEL].fillna("").astype(str).groupby(self.targets["dataset"].astype(str))
+        return {str(dataset): tuple(sorted({*of} - {""})) for dataset, of in labels}
 
     def ranking(self, dataset: str) -> str:
         """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""
         return AUROC if self.classes(dataset) else HARRELL
+
+    def prevalence(self, dataset: str) -> dict[str, float]:
+        """Class to the share of the dataset's cases that are of it; none where its endpoint is survival."""
+        classes = self.classes(dataset)
+        if not classes:
+            return {}
+        labels = self.targets.loc[self.targets["dataset"] == dataset, LABEL]
+        return {name: float((labels == name).mean()) for name in classes}
 
     @classmethod
     def of(
@@ -221,6 +235,7 @@ class ComparisonTable:
         redrawn: dataset to bootstrap draws thrown away for want of a comparable pair.
         no_interval: dataset to why there are no intervals of Harrell's c or the AUROC.
         draws: of the bootstrap.
+        prevalence: dataset to class to the share of its cases that are of it; only of endpoints with classes.
     """
 
     rows: pd.DataFrame
@@ -236,6 +251,7 @@ class ComparisonTable:
     redrawn: Mapping[str, int]
     no_interval: Mapping[str, str]
     draws: int
+    prevalence: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def row_keys(frame: pd.DataFrame) -> list[RowKey]:

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from fusionbench.report.model import FULL
-from fusionbench.report.ranking import primary_metric
+from fusionbench.report.ranking import primary_metrics
 from fusionbench.results.frames import ROW
 
 COUNTS = ("n_folds", "n_failed", "n_repeats", "n_cases", "n_skipped")
@@ -15,7 +14,7 @@ NUMBERS = ("mean", "sd", "ci_low", "ci_high")
 
 
 def best_first(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.DataFrame:
-    """The lines of a table sorted by dataset, pattern, set of modalities, and then by the primary metric.
+    """The lines of a table sorted by dataset, pattern, set of modalities, and the primary metric of the dataset.
 
     Datasets, patterns, sets and metrics keep the order in which they appear. Rows that lack folds stand below those
     that do not, rows without a mean last; rows with equal means keep their order.
@@ -26,15 +25,14 @@ def best_first(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> pd.
     """
     if rows.empty:
         return rows
-    full = rows[(rows["pattern"] == FULL) & rows["mean"].notna()]
-    primary = primary_metric(directions, set(full["metric"] if len(full) else rows["metric"]))
+    primary = rows["dataset"].astype(str).map(primary_metrics(rows, directions))
     key = pd.DataFrame({name: _appearance(rows[name]) for name in ("dataset", "pattern", "modalities", "metric")})
     place = [*ROW, "pattern"]
     of_primary = rows.loc[rows["metric"] == primary, [*place, "mean", "n_folds"]].drop_duplicates(place)
     score = rows[place].merge(of_primary, how="left", on=place).set_index(rows.index)
     most = score.groupby([rows["dataset"], rows["variant"], rows["pattern"]])["n_folds"].transform("max")
     key["lacks"] = (score["n_folds"] < most).astype(int)
-    key["mean"] = score["mean"] * (-1 if primary is not None and directions[primary] else 1)
+    key["mean"] = score["mean"] * primary.map(lambda metric: -1 if directions.get(metric) else 1)
     key["row"] = rows.groupby(ROW, sort=False).ngroup()
     order = key.sort_values(
         ["dataset", "pattern", "modalities", "lacks", "mean", "row", "metric"], kind="stable", na_position="last"

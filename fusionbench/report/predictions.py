@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -88,7 +87,7 @@ def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
         name=dataset,
         cases=tuple(frame["case"].astype(str)),
         time=np.full(len(frame), np.nan) if classes else frame["time"].to_numpy(np.float64),
-        event=np.zeros(len(frame), dtype=bool) if classes else _flags(frame["event"]),
+        event=np.zeros(len(frame), dtype=bool) if classes else frame["event"].to_numpy(bool),
         label=np.array([place[label] for label in frame[LABEL]] if classes else [], dtype=np.int64),
         classes=classes,
         patient=np.unique(patient, return_inverse=True)[1].astype(np.int64),
@@ -127,12 +126,6 @@ def _scores(frame: pd.DataFrame, cohort: FollowUp) -> Floats:
         return frame[[RISK]].to_numpy(np.float64)
     probability = frame[[probability_column(label) for label in cohort.classes]].to_numpy(np.float64)
     return ClassPrediction(("",) * len(frame), cohort.classes, probability).scores
-
-
-def _flags(column: pd.Series[Any]) -> NDArray[np.bool_]:
-    """Events as bool; in a file where other datasets of the suite have none, they are text."""
-    texts = {"True": True, "False": False}
-    return np.array([texts.get(value, value) for value in column], dtype=np.bool_)
 
 
 def _tested(head: tuple[object, ...], place: Ints, scores: Floats, draw: Ints) -> FoldPredictions:

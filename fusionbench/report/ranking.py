@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
-from fusionbench.report.model import RANKINGS, CheckedFrames, MeanKey, RowKey, is_oracle, unique
+from fusionbench.report.model import FULL, RANKINGS, CheckedFrames, MeanKey, RowKey, is_oracle, unique
 from fusionbench.report.paired import FoldValues, adjusted, comparison, fold_mean
 from fusionbench.report.predictions import blocks, fold_predictions, follow_up_of
 from fusionbench.survival.stats import best_position
@@ -50,6 +51,22 @@ def primary_metric(directions: Mapping[str, bool | None], scored: Container[str]
     """
     ranked = [name for name, higher in directions.items() if higher is not None and name in scored]
     return next((name for name in ranked if name in RANKINGS), next(iter(ranked), None))
+
+
+def primary_metrics(rows: pd.DataFrame, directions: Mapping[str, bool | None]) -> dict[str, str | None]:
+    """Dataset to the metric by which its rows are sorted; datasets with follow-up and with classes have different ones.
+
+    Args:
+        rows: TABLE_COLUMNS. Means with all modalities count, or any where there are none.
+    """
+    scored = rows[rows["mean"].notna()]
+    full = scored[scored["pattern"] == FULL]
+    made: dict[str, str | None] = {}
+    for dataset, of in rows.groupby("dataset", sort=False, observed=True):
+        name = str(dataset)
+        mine = full[full["dataset"] == name]
+        made[name] = primary_metric(directions, set(mine["metric"] if len(mine) else of["metric"]))
+    return made
 
 
 def bootstrap_variants(stored: CheckedFrames, *, seed: int, draws: int) -> BlockDraws:

@@ -51,6 +51,7 @@ def comparison_table(stored: CheckedFrames, values: FoldValues, variants: BlockD
         redrawn={name: sum(s.redrawn for (d, _), s in blocks.items() if d == name) for name in datasets},
         no_interval={name: sample.reason for (name, _), sample in blocks.items() if sample.reason},
         draws=draws,
+        prevalence={name: shares for name in datasets if (shares := stored.prevalence(name))},
     )
 
 

@@ -116,6 +116,11 @@ def read_frames(folder: Path) -> Frames:
     binaries = {name: _read(folder / f"{name}.parquet") for name in BINARIES}
     for name in {"value", "realised"} & set(texts["folds"].columns):
         texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
+    targets = texts["targets"]
+    if LABEL in targets.columns:  # cases with a class have no follow-up, so that those of others are read as text
+        flags = {"True": True, "False": False, "": None}
+        follow_up = {"time": pd.to_numeric(targets["time"], errors="coerce"), "event": targets["event"].map(flags)}
+        texts["targets"] = targets.assign(**follow_up)
     return Frames(**texts, **binaries)
 
 

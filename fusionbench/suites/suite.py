@@ -115,6 +115,12 @@ class Suite(_Strict):
     counts: str | None = None
     tuned: str | None = None
     _file: Traversable | None = PrivateAttr(None)
+    _narrowed: bool = PrivateAttr(False)
+
+    @property
+    def narrowed(self) -> bool:
+        """Whether the command line left out datasets, so that a metric may score none of those that stay."""
+        return self._narrowed
 
     @property
     def file(self) -> Traversable | None:
@@ -365,7 +371,9 @@ def narrow_suite(
         changes["protocol"] = overlay(suite.protocol, {"repeats": repeats})
     if seed is not None:
         changes["seed"] = seed
-    return suite.model_copy(update=changes)
+    made = suite.model_copy(update=changes)
+    made._narrowed = suite.narrowed or bool(datasets)
+    return made
 
 
 def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:

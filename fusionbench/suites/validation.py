@@ -38,6 +38,8 @@ def metrics_of(suite: Suite, registry: Registry, kinds: Mapping[str, TaskKind]) 
     Args:
         kinds: dataset as written to the kind of its endpoint.
 
+    A suite that the command line narrowed to some datasets has those metrics that score one of them.
+
     Raises:
         SuiteError: a metric that scores no dataset's endpoint, or a dataset whose endpoint no metric scores.
     """
@@ -49,7 +51,7 @@ def metrics_of(suite: Suite, registry: Registry, kinds: Mapping[str, TaskKind]) 
         f"metric {name!r} scores {' and '.join(of)} endpoints, and no dataset of the suite has one "
         f"({', '.join(sorted(tasks))}): leave it out"
         for name, of in takes.items()
-        if not tasks & {*of}
+        if not tasks & {*of} and not suite.narrowed
     ]
     problems += [
         f"no metric of the suite scores the {kind.name} endpoint of {dataset}: add {kind.primary_metric!r}"
@@ -58,7 +60,7 @@ def metrics_of(suite: Suite, registry: Registry, kinds: Mapping[str, TaskKind]) 
     ]
     if problems:
         raise SuiteError(problem_text(f"suite {suite.name!r}", problems))
-    return suite.metrics
+    return tuple(name for name, of in takes.items() if tasks & {*of})
 
 
 def _ref_problems(registry: Registry, kind: str, refs: Sequence[PluginRef]) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a c-index costs: training seconds, fitted parameters, memory."""
+"""What a c-index or AUROC costs: training seconds, fitted parameters, memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from fusionbench.report.findings.estimates import RowMean, row_means
 from fusionbench.report.model import RowKey, is_oracle, row_keys
 from fusionbench.results.frames import COST_COLUMNS
 
-TITLE = "Cost against c-index"
+TITLE = "Cost against {score}"
 AXES: Mapping[str, str] = {
     "fit_seconds": "training time of a fold (seconds)",
     "n_parameters": "fitted parameters",
@@ -52,17 +52,21 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitte
     drawable = {name: quantities for name, of in by_dataset.items() if (quantities := _known(of, known))}
     if not drawable:
         anything = any(known.values())
-        yield Omitted(TITLE, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
+        title = TITLE.format(score=analysis.score_names)
+        yield Omitted(title, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
     for i, (dataset, quantities) in enumerate(drawable.items()):
-        of = by_dataset[dataset]
+        of, words = by_dataset[dataset], analysis.words(dataset)
         absent = [AXES[name] for name in AXES if name not in quantities]
         caption = _CAPTION.format(
             memory=_MEMORY if "process_peak_mib" in quantities else "",
             absent=f"Not stored: {', '.join(absent)}." if absent else "",
         ).strip()
-        alt = f"Scatter of c-index against {' and '.join(AXES[q] for q in quantities)}, {len(of)} rows on {dataset}."
-        figure = cost_figure(of, known, quantities)
-        yield ReportFigure(numbered("cost", i, len(drawable)), f"{TITLE}: {dataset}", caption, alt, figure)
+        known_costs = " and ".join(AXES[q] for q in quantities)
+        alt = f"Scatter of {words.short} against {known_costs}, {len(of)} rows on {dataset}."
+        figure = cost_figure(of, known, quantities, words.axis)
+        yield ReportFigure(
+            numbered("cost", i, len(drawable)), f"{TITLE.format(score=words.short)}: {dataset}", caption, alt, figure
+        )
 
 
 def _known(rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]]) -> list[str]:
@@ -70,7 +74,7 @@ def _known(rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]])
 
 
 def cost_figure(
-    rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]], quantities: Sequence[str]
+    rows: Sequence[RowMean], known: Mapping[RowKey, Mapping[str, float]], quantities: Sequence[str], axis: str
 ) -> Figure:
     """A panel for each quantity, a style for each model; names of the rows, whose points are near, would overlap."""
     by_model = styles(list(dict.fromkeys(m.row[1] for m in rows)))
@@ -82,7 +86,7 @@ def cost_figure(
                 style = by_model[m.row[1]]
                 value = known[m.row][quantity]
                 ax.plot([value], [m.mean], marker=style.marker, color=style.colour, markersize=5, alpha=0.85)
-        ax.set(xlabel=AXES[quantity], ylabel="Harrell's c-index")
+        ax.set(xlabel=AXES[quantity], ylabel=axis)
         logarithmic(ax)
     lay_out(figure, size, [legend_handle(style, shortened(model, NAME)) for model, style in by_model.items()])
     return figure

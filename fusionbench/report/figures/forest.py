@@ -1,4 +1,4 @@
-"""Harrell's c of every row with its interval, a panel for each cohort."""
+"""c-index or AUROC of every row with its interval, a panel for each cohort."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from fusionbench.report.findings.estimates import Estimate, RowMean, row_means
 from fusionbench.report.model import FULL, RANKINGS, configuration_of, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 
-TITLE = "c-index by cohort and model"
-AXIS = "Harrell's c-index"
+TITLE = "{score} by cohort and model"
 _CAPTION = (
-    "Harrell's c with all modalities: mean over test folds, and its 95 % bootstrap interval (sampling of test "
+    "{score} with all modalities: mean over test folds, and its 95 % bootstrap interval (sampling of test "
     "patients, models fixed). Dashed line: 0.5 = chance; 1 = perfect ranking."
 )
 
@@ -26,21 +25,30 @@ def forest(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     """A figure for cohorts that share their modality sets."""
     rows = row_means(analysis)
     if len(rows) < 2:
-        yield Omitted(TITLE, f"{len(rows)} row has a c-index, which the table shows; points to compare need two")
+        name, one = analysis.score_names, "an" if analysis.score_names == "AUROC" else "a"
+        yield Omitted(
+            TITLE.format(score=name),
+            f"{len(rows)} row has {one} {name}, which the table shows; points to compare need two",
+        )
         return
-    together = alike(m.row for m in rows)
+    together = alike((m.row for m in rows), analysis.stored.ranking)
     tied = _tied(analysis)
     for i, datasets in enumerate(together):
-        of = [m for m in rows if m.row[0] in datasets]
+        of, words = [m for m in rows if m.row[0] in datasets], analysis.words(datasets[0])
         figure, marks = dot_figure(
-            [configuration_of(m.row) for m in of], datasets, _series(of, tied), axis=AXIS, reference=0.5
+            [configuration_of(m.row) for m in of],
+            datasets,
+            _series(of, tied, words.truth),
+            axis=words.axis,
+            reference=0.5,
         )
         best = max((m for m in of if not is_oracle(m.row[1])), key=lambda m: (m.complete, m.mean), default=of[0])
         alt = (
-            f"Points with intervals: c-index of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
+            f"Points with intervals: {words.short} of {len(of)} rows on {', '.join(datasets)}. The highest mean is "
             f"{best.mean:.3f}, {best.row[1]} on {best.row[2]}, {best.row[0]}."
         )
-        yield ReportFigure(numbered("forest", i, len(together)), TITLE, _CAPTION, alt, figure, marks=marks)
+        title, caption = TITLE.format(score=words.short), _CAPTION.format(score=words.score)
+        yield ReportFigure(numbered("forest", i, len(together)), title, caption, alt, figure, marks=marks)
 
 
 def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
@@ -49,8 +57,8 @@ def _tied(analysis: Analysis) -> set[tuple[str, ...]]:
     return set(row_keys(chosen))
 
 
-def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]:
-    """Rows of each kind: tied with the best, lower, not tested, without all folds, and the true hazards."""
+def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]], truth: str) -> list[Series]:
+    """Rows of each kind: tied with the best, lower, not tested, without all folds, and the truth, by its name."""
 
     def dots(chosen: Sequence[RowMean]) -> dict[Any, Estimate]:
         return {(m.row[0], configuration_of(m.row)): Estimate(m.mean, m.low, m.high) for m in chosen}
@@ -79,6 +87,6 @@ def _series(rows: Sequence[RowMean], tied: set[tuple[str, ...]]) -> list[Series]
             Style(GREY, "x"),
             dots([m for m in ranked if not m.complete]),
         ),
-        Series("true hazards", Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
+        Series(truth, Style(GREY, "D"), dots([m for m in rows if is_oracle(m.row[1])])),
     ]
     return [of for of in kinds if of.dots]

@@ -25,13 +25,12 @@ from fusionbench.report.paired import fold_mean
 
 CURVES, HALF, PATTERNS = "Modalities hidden at random", "One modality a patient", "Each missing-modality pattern"
 _CURVES = (
-    "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again, and "
+    "{score} as each modality of each test patient is hidden with probability p; nothing is trained again, and "
     "masks are the same for all models. Intervals and areas: see the sections below."
 )
 _HALF = "Filled: all modalities. Open: each test patient keeps exactly one of theirs. With 95 % bootstrap intervals."
 _PATTERNS = (
-    "Harrell's c under each pattern, as in the table: a patient of whom nothing is left has the training-mean risk. "
-    "Pale: not tested."
+    "{score} under each pattern, as in the table: a patient of whom nothing is left has the {prior}. Pale: not tested."
 )
 WIDTHS = {1: 6.0, 2: 4.2}
 """Inches of a panel's width, by their number."""
@@ -69,18 +68,23 @@ def _curves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmit
         yield Omitted(CURVES, "no row on several modalities was tested under patterns rate:<p>")
     for i, dataset in enumerate(datasets):
         of = {row: curves[row] for row in drawn if row[0] == dataset}
+        words = analysis.words(dataset)
         falls = [curve[0][1] - curve[-1][1] for curve in of.values()]
         alt = (
-            f"Curves of {len(of)} rows on {dataset}: from none to the most hidden, c falls by {min(falls):.3f} to "
-            f"{max(falls):.3f}."
+            f"Curves of {len(of)} rows on {dataset}: from none to the most hidden, {words.symbol} falls by "
+            f"{min(falls):.3f} to {max(falls):.3f}."
         )
         title = f"{CURVES}: {dataset}"
         others = len({row[1] for row in of}) - len(_highest(of))
-        caption = _CURVES + (f" Grey: the {others} models whose curves lie lowest." if others else "")
-        yield ReportFigure(numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of))
+        caption = _CURVES.format(score=words.score) + (
+            f" Grey: the {others} models whose curves lie lowest." if others else ""
+        )
+        yield ReportFigure(
+            numbered("missing-rates", i, len(datasets)), title, caption, alt, curve_figure(of, words.axis)
+        )
 
 
-def curve_figure(curves: Mapping[RowKey, Sequence[tuple[float, float]]]) -> Figure:
+def curve_figure(curves: Mapping[RowKey, Sequence[tuple[float, float]]], axis: str) -> Figure:
     """A panel for each modality set and variant of one dataset, a line for each model."""
     sets = groups(configuration_of(row) for row in curves)
     by_model = styles(_highest(curves))
@@ -93,7 +97,7 @@ def curve_figure(curves: Mapping[RowKey, Sequence[tuple[float, float]]]) -> Figu
             if configuration_of(row) in sets[group]:
                 _line(ax, of, by_model.get(row[1]))
         ax.set_ylim(min(values) - room, max(values) + room)
-        ax.set(xlabel="p: each modality hidden with this probability", ylabel="Harrell's c-index")
+        ax.set(xlabel="p: each modality hidden with this probability", ylabel=axis)
     handles = [legend_handle(style, shortened(model, NAME), line=True) for model, style in by_model.items()]
     lay_out(figure, size, handles)
     return figure
@@ -122,17 +126,18 @@ def _halves(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmit
     if not tested:
         yield Omitted(HALF, "no row on several modalities was tested under the pattern half")
         return
-    together = alike(tested)
+    together = alike(tested, analysis.stored.ranking)
     for i, datasets in enumerate(together):
-        of = [row for row in tested if row[0] in datasets]
+        of, words = [row for row in tested if row[0] in datasets], analysis.words(datasets[0])
         series = [
             Series("all modalities", Style(COLOURS[0], "o"), _dots(analysis, of, FULL)),
             Series("one modality a patient", Style(COLOURS[1], "s"), _dots(analysis, of, "half"), filled=False),
         ]
         figure, marks = dot_figure(
-            [configuration_of(row) for row in of], datasets, series, axis="Harrell's c-index", reference=0.5
+            [configuration_of(row) for row in of], datasets, series, axis=words.axis, reference=0.5
         )
-        alt = f"Pairs of points: c-index of {len(of)} rows on {', '.join(datasets)}, with all and with one modality."
+        names = ", ".join(datasets)
+        alt = f"Pairs of points: {words.short} of {len(of)} rows on {names}, with all and with one modality."
         yield ReportFigure(numbered("missing-half", i, len(together)), HALF, _HALF, alt, figure, marks=marks)
 
 
@@ -149,10 +154,11 @@ def _grids(analysis: Analysis, rows: Sequence[RowKey]) -> Iterator[FigureOrOmitt
     if not found:
         yield Omitted(PATTERNS, "no row on several modalities was tested under patterns only:<m> or drop:<m>")
     for i, (name, patterns) in enumerate(found.items()):
-        of = _of(rows, name)
+        of, words = _of(rows, name), analysis.words(name)
         figure = grid_figure(analysis, of, [FULL, *patterns])
-        alt = f"Grid of numbers: c-index of {len(of)} rows on {name} under {len(patterns) + 1} patterns."
-        yield ReportFigure(numbered("missing-patterns", i, len(found)), f"{PATTERNS}: {name}", _PATTERNS, alt, figure)
+        alt = f"Grid of numbers: {words.short} of {len(of)} rows on {name} under {len(patterns) + 1} patterns."
+        title, caption = f"{PATTERNS}: {name}", _PATTERNS.format(score=words.score, prior=words.prior)
+        yield ReportFigure(numbered("missing-patterns", i, len(found)), title, caption, alt, figure)
 
 
 def _of(rows: Sequence[RowKey], dataset: str) -> list[RowKey]:

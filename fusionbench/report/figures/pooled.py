@@ -17,6 +17,7 @@ from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.pooled import RANKS_FROM, PooledCohorts, pool_cohorts, ranks
 from fusionbench.report.model import Configuration
 from fusionbench.report.ranking import ALPHA
+from fusionbench.report.words import WORDS
 from fusionbench.suites.suite import BASE
 from fusionbench.survival.stats import RankTest
 
@@ -45,7 +46,10 @@ def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
     if not found:
         yield Omitted(TITLE, "pooling needs two or more rows that were run on the same two or more cohorts")
         return
-    yield _means(found)
+    rankings = list(dict.fromkeys(together.ranking for together in found))
+    for i, ranking in enumerate(rankings):
+        of_score = [together for together in found if together.ranking == ranking]
+        yield _means(of_score, WORDS[ranking].short, numbered("cohorts", i, len(rankings)))
     ranked = [together for together in found if together.n_cohorts >= RANKS_FROM]
     if not ranked:
         n = max(together.n_cohorts for together in found)
@@ -54,8 +58,8 @@ def pooled(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
         yield _ranked(together, ranks(analysis, together), numbered("ranks", i, len(ranked)))
 
 
-def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
-    """Rows are named without their variant, which is the panel's."""
+def _means(found: Sequence[PooledCohorts], score: str, name: str) -> FigureOrOmitted:
+    """The cohorts that have one score. Rows are named without their variant, which is the panel's."""
     panel = {together.variant: f"{together.variant}, {together.n_cohorts} cohorts" for together in found}
     dots = {
         (panel[together.variant], (config[0], config[1], BASE)): Estimate(-effect.mean, -effect.high, -effect.low)
@@ -68,11 +72,11 @@ def _means(found: Sequence[PooledCohorts]) -> FigureOrOmitted:
     configs = [(config[0], config[1], BASE) for together in found for config in together.rows]
     shown = [title for title in panel.values() if any(title == place for place, _ in dots)]
     series = Series("difference", Style(COLOURS[0], "o"), dots)
-    figure, marks = dot_figure(configs, shown, [series], axis="difference in c-index", reference=0.0)
+    figure, marks = dot_figure(configs, shown, [series], axis=f"difference in {score}", reference=0.0)
     leaders = "; ".join(f"{panel[of.variant]}: {of.leader[0]} on {of.leader[1]} leads" for of in found)
     below = sum(dot.high < 0 for dot in dots.values())
     alt = f"Points with intervals: mean difference to the leader. {below} of {len(dots)} intervals lie below zero."
-    return ReportFigure("cohorts", TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure, marks=marks)
+    return ReportFigure(name, TITLE, _CAPTION.format(leaders=f"{leaders}."), alt, figure, marks=marks)
 
 
 def _ranked(together: PooledCohorts, test: RankTest, name: str) -> ReportFigure:

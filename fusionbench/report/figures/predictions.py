@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import RowMean, row_means
 from fusionbench.report.model import FULL, RowKey, is_oracle, row_key, unique
-from fusionbench.results.frames import ROW
+from fusionbench.results.cell_files import probability_column
+from fusionbench.results.frames import LABEL, ROW
 
 Floats = NDArray[np.float64]
 
@@ -39,9 +40,29 @@ class JoinedPredictions:
     survival: dict[float, Floats]
 
 
+@dataclass(frozen=True)
+class JoinedClasses:
+    """One row's test cases of one repeat, of an endpoint with classes.
+
+    Attributes:
+        label: (case,) position of the true class.
+        probability: (case, class).
+        fold: (case,) which fold each case was tested in.
+    """
+
+    label: NDArray[np.int64]
+    probability: Floats
+    fold: NDArray[np.int64]
+
+
 def with_follow_up(analysis: Analysis) -> list[str]:
     """The datasets whose endpoint is survival; figures of curves are about these alone."""
     return [dataset for dataset in unique(analysis.stored.cells["dataset"]) if not analysis.stored.classes(dataset)]
+
+
+def with_classes(analysis: Analysis) -> list[str]:
+    """The datasets whose endpoint has classes."""
+    return [dataset for dataset in unique(analysis.stored.cells["dataset"]) if analysis.stored.classes(dataset)]
 
 
 def best_rows(analysis: Analysis, dataset: str, most: int = MOST) -> list[RowMean]:
@@ -63,19 +84,48 @@ def joined_predictions(
 
     Rows whose test folds overlap, as random splits do, are absent: joined, a patient would count several times.
     """
+    of_case, made = _targets(analysis, dataset), dict[RowKey, dict[int, JoinedPredictions]]()
+    for row, repeat, part in _joined(analysis, dataset, rows):
+        made.setdefault(row, {})[repeat] = _of(part, of_case)
+    return made
+
+
+def joined_classes(
+    analysis: Analysis, dataset: str, rows: Sequence[RowKey], classes: Sequence[str]
+) -> dict[RowKey, JoinedClasses]:
+    """Row to its predictions of the first repeat; rows whose test folds overlap are absent.
+
+    Args:
+        classes: in the order of the endpoint; of two the second is the positive one.
+    """
+    place, labels = {name: i for i, name in enumerate(classes)}, _targets(analysis, dataset)[LABEL]
+    columns = [probability_column(name) for name in classes]
+    made: dict[RowKey, JoinedClasses] = {}
+    for row, _, part in sorted(_joined(analysis, dataset, rows), key=lambda of: of[1]):
+        if row not in made:
+            label = np.array([place[labels[case]] for case in part["case"].astype(str)], dtype=np.int64)
+            fold = part["fold"].to_numpy(np.int64)
+            made[row] = JoinedClasses(label, part[columns].to_numpy(np.float64), fold)
+    return made
+
+
+def _targets(analysis: Analysis, dataset: str) -> pd.DataFrame:
+    targets = analysis.stored.targets
+    return targets[targets["dataset"] == dataset].set_index("case")
+
+
+def _joined(analysis: Analysis, dataset: str, rows: Sequence[RowKey]) -> Iterator[tuple[RowKey, int, pd.DataFrame]]:
+    """The stored test predictions of each row and repeat."""
     stored = analysis.stored.predictions
     chosen = (
         (stored["dataset"] == dataset) & (stored["pattern"] == FULL) & stored["model"].isin({row[1] for row in rows})
     )
     frame = analysis.frames.predictions[chosen.to_numpy()]
-    targets = analysis.stored.targets
-    of_case = targets[targets["dataset"] == dataset].set_index("case")
-    wanted, made = set(rows), dict[RowKey, dict[int, JoinedPredictions]]()
+    wanted = set(rows)
     for key, part in frame.groupby([*ROW, "repeat"], sort=False, observed=True):
         row, repeat = row_key(key), int(str(key[-1]))
         if row in wanted and not part["case"].duplicated().any():
-            made.setdefault(row, {})[repeat] = _of(part, of_case)
-    return made
+            yield row, repeat, part
 
 
 def _of(part: pd.DataFrame, of_case: pd.DataFrame) -> JoinedPredictions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.transforms import blended_transform_factory
@@ -30,17 +30,21 @@ def groups(configs: Iterable[Configuration]) -> dict[str, list[Configuration]]:
     return made
 
 
-def alike(rows: Iterable[RowKey]) -> list[list[str]]:
-    """Datasets in groups, one a figure: those of a group share most of their modality sets.
+def alike(rows: Iterable[RowKey], score: Callable[[str], str]) -> list[list[str]]:
+    """Datasets in groups, one a figure: those of a group have one score and share most of their modality sets.
 
     Others side by side would leave most lines of their panels empty.
+
+    Args:
+        score: dataset to what its rows are ranked by, which is on the axis.
     """
     sets: dict[str, set[str]] = {}
     for row in rows:
         sets.setdefault(row[0], set()).add(row[2])
     together: list[list[str]] = []
     for dataset, mine in sets.items():
-        home = next((of for of in together if _overlap(mine, sets[of[0]]) >= 0.5), None)
+        same = (of for of in together if score(of[0]) == score(dataset))
+        home = next((of for of in same if _overlap(mine, sets[of[0]]) >= 0.5), None)
         if home is None:
             together.append([dataset])
         else:

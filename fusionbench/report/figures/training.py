@@ -1,4 +1,4 @@
-"""Training curves over epochs: training and validation loss, validation c-index."""
+"""Training curves over epochs: training and validation loss, validation c-index or AUROC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFi
 from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.rows import row_label, widest
 from fusionbench.report.figures.style import COLOURS, Style, legend_handle
-from fusionbench.report.model import RowKey, row_key
+from fusionbench.report.model import AUROC, HARRELL, RowKey, row_key
 from fusionbench.results.frames import ROW
 
 MOST = 6
@@ -46,14 +46,19 @@ class Quantity:
 QUANTITIES = (
     Quantity("loss", "Training curves", "loss", {"train": Style(COLOURS[0], ""), "val": Style(COLOURS[1], "")}),
     Quantity("c_index", "Validation c-index while training", "c-index", {"val": Style(COLOURS[1], "")}),
+    Quantity("auroc", "Validation AUROC while training", "AUROC", {"val": Style(COLOURS[1], "")}),
 )
+VALIDATION: Mapping[str, str] = {HARRELL: "c_index", AUROC: "auroc"}
+"""What rows are ranked by to the quantity that is watched on validation cases."""
+
 LABELS = {"train": "training", "val": "validation"}
 
 
 def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort and quantity."""
     history = analysis.frames.history
-    for quantity in QUANTITIES:
+    watched = {"loss", *(VALIDATION[name] for name in analysis.rankings)}
+    for quantity in (of for of in QUANTITIES if of.name in watched):
         of = history[(history["quantity"] == quantity.name) & history["split"].isin(list(quantity.parts))]
         several = of.groupby([*ROW, "repeat", "fold"], observed=True)["epoch"].transform("nunique") > 1
         of = of[several]

@@ -17,7 +17,7 @@ from fusionbench.report.model import RowKey, configuration_of, unique
 
 TITLE = "Uplift over the best uni-modal model"
 AXIS = "uplift (%)"
-_CAPTION = "100 (c / c_uni - 1), with its 95 % bootstrap interval, paired by test patient."
+_CAPTION = "100 ({c} / {c}_uni - 1), with its 95 % bootstrap interval, paired by test patient."
 _MARKS = {
     True: " Filled: over the uni-modal model picked on validation patients.",
     False: " Open: over the one that scored best on the test patients (optimistic).",
@@ -32,12 +32,14 @@ def uplift(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmit
         yield Omitted(TITLE, "no row on several modalities has one on a single modality of them to be held against")
         return
     compared = [row for row in rows if any((row[0], configuration_of(row)) in of.dots for of in series)]
-    together = alike(compared)
+    together = alike(compared, analysis.stored.ranking)
     for i, datasets in enumerate(together):
         of = [row for row in compared if row[0] in datasets]
         shown = [_of(s, datasets) for s in series]
         figure, marks = dot_figure([configuration_of(row) for row in of], datasets, shown, axis=AXIS, reference=0.0)
-        caption = _CAPTION + "".join(_MARKS[s.filled] for s in shown if s.dots)
+        caption = _CAPTION.format(c=analysis.words(datasets[0]).symbol) + "".join(
+            _MARKS[s.filled] for s in shown if s.dots
+        )
         alt = _alt(shown[0], len(of), datasets)
         yield ReportFigure(numbered("uplift", i, len(together)), TITLE, caption, alt, figure, marks=marks)
 

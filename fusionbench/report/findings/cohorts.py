@@ -35,9 +35,13 @@ class CohortRows:
     twice: tuple[str, ...]
 
 
-def cohort_rows(analysis: Analysis) -> CohortRows:
-    """The rows with a c on every planned fold, without the oracle baseline, by configuration and cohort."""
-    scored = [row for (row, *of), values in analysis.values.items() if values and of == [FULL, analysis.ranking]]
+def cohort_rows(analysis: Analysis, ranking: str) -> CohortRows:
+    """The rows with a value of `ranking` on every planned fold, without the oracle, by configuration and cohort."""
+    scored = [
+        row
+        for (row, *of), values in analysis.values.items()
+        if values and of == [FULL, ranking] and analysis.stored.ranking(row[0]) == ranking
+    ]
     complete = [row for row in scored if not is_oracle(row[1]) and analysis.lacking(row) is None]
     kept, twice = _counted_once(analysis.stored.targets, complete)
     rows: dict[Configuration, dict[str, RowKey]] = {}

@@ -26,8 +26,8 @@ from fusionbench.survival.stats import Pairs, concordant_pairs, fold_shares
 from fusionbench.survival.stats.concordance import Floats
 
 _TEXT = (
-    "Comparable pairs of test patients that have both modalities, by whether {model} on either modality alone ranks "
-    "them right (tied risks count one half). Under each fusion model: the share it ranks right of those that both, "
+    "{pairs} that have both modalities, by whether {model} on either modality alone ranks "
+    "them right ({tied} count one half). Under each fusion model: the share it ranks right of those that both, "
     "exactly one, and neither rank right."
 )
 
@@ -63,6 +63,7 @@ def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> 
     several = len({variant for _, variant in sets}) > 1
     cohort = follow_up_of(analysis.stored, dataset) if sets else None
     parts = _by_row(analysis, cohort) if cohort else {}
+    words = analysis.words(dataset)
     for modalities, variant in sets:
         of_set = [row for row in fused if row[2:] == (modalities, variant)]
         model, single = _kind(analysis, of_set[0])
@@ -70,7 +71,9 @@ def pair_sections(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> 
             title = f"{dataset}: pairs ranked right, {set_label(of_set[0], several=several)}"
             header, lines = _grid(analysis, cohort, parts, of_set, single)
             if lines:
-                yield Section(3, title, _TEXT.format(model=model), header, lines, notes)
+                yield Section(
+                    3, title, _TEXT.format(model=model, pairs=words.pairs, tied=words.tied), header, lines, notes
+                )
 
 
 def _by_row(analysis: Analysis, cohort: FollowUp) -> dict[RowKey, dict[FoldKey, FoldPredictions]]:

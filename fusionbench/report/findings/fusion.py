@@ -36,14 +36,14 @@ from fusionbench.report.paired import adjusted, comparison, fold_mean
 from fusionbench.suites.lock import leaks_of
 
 _HELPED = (
-    "Harrell's c with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
+    "{score} with all modalities, and its paired difference to two references. Reference 1 (best uni-modal): the "
     "single-modality model picked on validation patients. Reference 2 (test-best uni-modal, optimistic): the one that "
     "scored best on the test patients. p: corrected resampled t-test against reference 1, p_holm over the rows of this "
-    "grid. Uplift: 100 (c / c_uni - 1)."
+    "grid. Uplift: 100 ({c} / {c}_uni - 1)."
 )
 _SHUFFLED = (
-    "Fall of c when the model is shown each test patient with another test patient's modality, among those that have "
-    "it; the mean over draws, from the same fitted model. Where c does not fall, the modality is not used, or says "
+    "Fall of {c} when the model is shown each test patient with another test patient's modality, among those that have "
+    "it; the mean over draws, from the same fitted model. Where {c} does not fall, the modality is not used, or says "
     "what the others say."
 )
 
@@ -85,14 +85,16 @@ def references(analysis: Analysis, row: RowKey) -> tuple[RowKey | None, RowKey |
 
 def _helped(analysis: Analysis, dataset: str, fused: Sequence[RowKey]) -> Section:
     of = {row: references(analysis, row) for row in fused}
-    columns = ("c", "to best uni-modal", "p", "p_holm", "uplift", "to test-best uni-modal", "its uplift")
+    words = analysis.words(dataset)
+    columns = (words.symbol, "to best uni-modal", "p", "p_holm", "uplift", "to test-best uni-modal", "its uplift")
     grid = Grid(fused, *columns)
     tests = _tests(analysis, {row: chosen for row, (chosen, _) in of.items() if chosen is not None})
     for row, (chosen, best) in of.items():
         p = [_p(tests[row][name]) for name in ("p", "p_holm")] if row in tests else [NONE, NONE]
         to_chosen, to_best = (_against(analysis, row, other) for other in (chosen, best))
         grid.add(row, [c_estimate(analysis, (row, FULL)).entry(), to_chosen[0], *p, to_chosen[1], *to_best])
-    return Section(3, dataset, _HELPED, grid.header, tuple(grid.lines), tuple(_who(analysis, of)))
+    text = _HELPED.format(score=words.score, c=words.symbol)
+    return Section(3, dataset, text, grid.header, tuple(grid.lines), tuple(_who(analysis, of)))
 
 
 def _tests(analysis: Analysis, references: Mapping[RowKey, RowKey]) -> dict[RowKey, dict[str, Any]]:
@@ -167,11 +169,12 @@ def _c(analysis: Analysis, row: RowKey) -> str:
 
 def _shuffled(analysis: Analysis, dataset: str, fused: Sequence[RowKey], shuffles: Sequence[str]) -> Section:
     tested = [row for row in fused if any(fold_c(analysis, (row, s)) for s in shuffles)]
-    grid = Grid(tested, "c", *(pattern.partition(":")[2] for pattern in shuffles))
+    c = analysis.words(dataset).symbol
+    grid = Grid(tested, c, *(pattern.partition(":")[2] for pattern in shuffles))
     for row in tested:
         falls = (_fall(analysis, row, pattern) for pattern in shuffles)
         grid.add(row, [c_estimate(analysis, (row, FULL)).entry(), *falls])
-    return Section(3, f"{dataset}: one modality shuffled", _SHUFFLED, grid.header, tuple(grid.lines))
+    return Section(3, f"{dataset}: one modality shuffled", _SHUFFLED.format(c=c), grid.header, tuple(grid.lines))
 
 
 def _fall(analysis: Analysis, row: RowKey, pattern: str) -> Entry:

@@ -18,14 +18,14 @@ from fusionbench.report.paired import fold_mean, paired_test
 from fusionbench.survival.stats.concordance import Floats
 
 _CURVES = (
-    "Harrell's c as each modality of each test patient is hidden with probability p; nothing is trained again. Area: "
-    "under the curve by the trapezoid rule over p from 0 to the largest rate, divided by that range: a mean c. The "
+    "{score} as each modality of each test patient is hidden with probability p; nothing is trained again. Area: "
+    "under the curve by the trapezoid rule over p from 0 to the largest rate, divided by that range: a mean {c}. The "
     "last column is the smallest p at which the interval of the paired difference to the best uni-modal model, chosen "
     "on validation cases and tested under the same masks, lies below 0."
 )
 _PATTERNS = (
-    "c under each pattern, and of the same fitted model with all modalities on the same patients: those of whom the "
-    "pattern leaves at least one modality. The others got the training-mean risk and are left out here."
+    "{c} under each pattern, and of the same fitted model with all modalities on the same patients: those of whom the "
+    "pattern leaves at least one modality. The others got the {prior} and are left out here."
 )
 _XOR = (
     "Each test patient keeps one of their modalities at random. Compared with the uni-modal models of whatever is "
@@ -49,7 +49,7 @@ def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> It
     patterns = [p for kind in ("half", "only", "drop") for p in patterns_of(analysis, rows, kind)]
     if patterns:
         found = visible_scores(analysis, dataset, rows, patterns, seed=int(lock["suite"]["seed"]))
-        yield _left(dataset, rows, patterns, found)
+        yield _left(analysis, dataset, rows, patterns, found)
         yield from _against_xor(analysis, dataset, rows, found)
 
 
@@ -73,8 +73,10 @@ def _curves(analysis: Analysis, dataset: str, rows: Sequence[RowKey], rates: Seq
                 _loses(analysis, tested, row, of),
             ],
         )
+    words = analysis.words(dataset)
+    text = _CURVES.format(score=words.score, c=words.symbol)
     notes = (*_realised(analysis, tested, points), *_without_reference(tested))
-    return Section(3, f"{dataset}: modalities hidden at random", _CURVES, grid.header, tuple(grid.lines), notes)
+    return Section(3, f"{dataset}: modalities hidden at random", text, grid.header, tuple(grid.lines), notes)
 
 
 def area(rates: Sequence[float], c: Floats) -> Floats:
@@ -131,8 +133,11 @@ def _realised(analysis: Analysis, rows: Iterable[RowKey], points: Sequence[str])
             yield f"share of modalities not seen, hidden or never there, of {modalities}: {', '.join(shown_shares)}"
 
 
-def _left(dataset: str, rows: Sequence[RowKey], patterns: Sequence[str], found: VisibleScores) -> Section:
-    grid = Grid(rows, "pattern", "n_cases", "c", "full", "difference")
+def _left(
+    analysis: Analysis, dataset: str, rows: Sequence[RowKey], patterns: Sequence[str], found: VisibleScores
+) -> Section:
+    words = analysis.words(dataset)
+    grid = Grid(rows, "pattern", "n_cases", words.symbol, "full", "difference")
     for row in rows:
         for pattern in patterns:
             if (row, pattern) in found.cases:
@@ -140,7 +145,8 @@ def _left(dataset: str, rows: Sequence[RowKey], patterns: Sequence[str], found: 
                 lost = found.difference((row, pattern), found.full_line((row, pattern)))
                 counted = Entry(str(found.cases[row, pattern]))
                 grid.add(row, [Entry(pattern), counted, c.entry(), full.entry(), lost.entry(signed=True)])
-    return Section(3, f"{dataset}: what is left", _PATTERNS, grid.header, tuple(grid.lines), found.notes)
+    text = _PATTERNS.format(c=words.symbol, prior=words.prior)
+    return Section(3, f"{dataset}: what is left", text, grid.header, tuple(grid.lines), found.notes)
 
 
 def _against_xor(analysis: Analysis, dataset: str, rows: Sequence[RowKey], found: VisibleScores) -> Iterator[Section]:
@@ -148,7 +154,7 @@ def _against_xor(analysis: Analysis, dataset: str, rows: Sequence[RowKey], found
     compared = {row: xor for row, xor in pairs.items() if xor not in (None, row) and (xor, "half") in found.cases}
     if not compared:
         return
-    grid = Grid(list(compared), "n_cases", "c", "xor-unimodal", "difference", "p")
+    grid = Grid(list(compared), "n_cases", analysis.words(dataset).symbol, "xor-unimodal", "difference", "p")
     for row, xor in compared.items():
         assert xor is not None
         one, other = (row, "half"), (xor, "half")

@@ -15,6 +15,7 @@ from fusionbench.report.document import Entry, Section
 from fusionbench.report.findings.cohorts import CohortRows, cohort_rows, model_name
 from fusionbench.report.model import FULL, Configuration, RowKey, is_oracle
 from fusionbench.report.paired import comparison, fold_mean
+from fusionbench.report.words import WORDS
 from fusionbench.survival.stats import RandomEffects, RankTest, holm, random_effects, rank_test
 
 RANKS_FROM = 6
@@ -27,13 +28,15 @@ class PooledCohorts:
 
     Attributes:
         rows: configuration to dataset to the row.
-        means: configuration to the mean over cohorts of its c-index; best first.
+        ranking: the metric that is pooled: Harrell's c or the AUROC.
+        means: configuration to the mean over cohorts of that metric; best first.
         effects: every other configuration to the leader's lead over it; None where a cohort's difference has no spread.
         p_holm: the effects' p-values, adjusted over all of them.
         notes: what was counted once, pooled under several options, or left out.
     """
 
     variant: str
+    ranking: str
     n_cohorts: int
     rows: Mapping[Configuration, Mapping[str, RowKey]]
     means: Mapping[Configuration, float]
@@ -58,30 +61,37 @@ def pooled_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
 def pool_cohorts(analysis: Analysis) -> list[PooledCohorts]:
     """The pooled cohorts of each variant with two or more rows on the same two or more cohorts.
 
-    Datasets that share patients are one cohort, and rows that lack folds are left out.
+    Datasets that share patients are one cohort, and rows that lack folds are left out. Cohorts with follow-up and
+    cohorts with classes are pooled apart.
     """
-    found = cohort_rows(analysis)
+    return [of for ranking in analysis.rankings for of in _pool_ranking(analysis, ranking)]
+
+
+def _pool_ranking(analysis: Analysis, ranking: str) -> list[PooledCohorts]:
+    found = cohort_rows(analysis, ranking)
     return [
         of
         for variant in dict.fromkeys(config[2] for config in found.rows)
-        if (of := _pool_variant(analysis, found, variant))
+        if (of := _pool_variant(analysis, ranking, found, variant))
     ]
 
 
-def _pool_variant(analysis: Analysis, found: CohortRows, variant: str) -> PooledCohorts | None:
+def _pool_variant(analysis: Analysis, ranking: str, found: CohortRows, variant: str) -> PooledCohorts | None:
     everywhere = _on_most_cohorts({config: rows for config, rows in found.rows.items() if config[2] == variant})
     if not everywhere:
         return None
     most = len(next(iter(everywhere.values())))
-    means = {k: float(np.mean([_mean(analysis, row) for row in rows.values()])) for k, rows in everywhere.items()}
+    means = {
+        k: float(np.mean([_mean(analysis, ranking, row) for row in rows.values()])) for k, rows in everywhere.items()
+    }
     leader, *others = sorted(everywhere, key=lambda config: -round(means[config], DIGITS))
-    effects = {config: _effect(analysis, everywhere[leader], everywhere[config]) for config in others}
+    effects = {config: _effect(analysis, ranking, everywhere[leader], everywhere[config]) for config in others}
     # One family over all other rows; effects without a p do not count in it.
     p = holm([effect.p if effect else math.nan for effect in effects.values()])
     ordered = {config: means[config] for config in (leader, *others)}
-    notes = tuple(_notes(analysis, found, everywhere, variant))
+    notes = tuple(_notes(analysis, ranking, found, everywhere, variant))
     p_holm = dict(zip(effects, map(float, p), strict=True))
-    return PooledCohorts(variant, most, everywhere, ordered, effects, p_holm, notes)
+    return PooledCohorts(variant, ranking, most, everywhere, ordered, effects, p_holm, notes)
 
 
 def _on_most_cohorts(
@@ -101,12 +111,16 @@ def _on_most_cohorts(
 
 
 def _notes(
-    analysis: Analysis, found: CohortRows, everywhere: Mapping[Configuration, Mapping[str, RowKey]], variant: str
+    analysis: Analysis,
+    ranking: str,
+    found: CohortRows,
+    everywhere: Mapping[Configuration, Mapping[str, RowKey]],
+    variant: str,
 ) -> Iterator[str]:
     yield from found.twice
     yield from (f"options by cohort: {text}" for config, text in found.options.items() if config in everywhere)
     incomplete = analysis.table.incomplete.items()
-    lacking = {row: n for (row, *of), n in incomplete if of == [FULL, analysis.ranking] and row[3] == variant}
+    lacking = {row: n for (row, *of), n in incomplete if of == [FULL, ranking] and row[3] == variant}
     left_out = [f"{row[1]} on {row[2]}, {row[0]} ({n})" for row, n in lacking.items() if not is_oracle(row[1])]
     if left_out:
         yield f"left out, for lack of folds: {'; '.join(left_out)}"
@@ -131,12 +145,14 @@ def _several_options(
 def ranks(analysis: Analysis, together: PooledCohorts) -> RankTest:
     """Ranks of the configurations of `together.rows`, in that order, over its cohorts."""
     datasets = list(next(iter(together.rows.values())))
-    table = np.array([[_mean(analysis, rows[name]) for rows in together.rows.values()] for name in datasets])
+    table = np.array(
+        [[_mean(analysis, together.ranking, rows[name]) for rows in together.rows.values()] for name in datasets]
+    )
     return rank_test(table, higher_is_better=True)
 
 
-def _mean(analysis: Analysis, row: RowKey) -> float:
-    return fold_mean(analysis.values[row, FULL, analysis.ranking])
+def _mean(analysis: Analysis, ranking: str, row: RowKey) -> float:
+    return fold_mean(analysis.values[row, FULL, ranking])
 
 
 def _pooled(together: PooledCohorts) -> Section:
@@ -151,22 +167,24 @@ def _pooled(together: PooledCohorts) -> Section:
         "interval of Hartung and Knapp, never narrower than the cohorts' own errors allow; p: Holm-adjusted; I2: share "
         "of the variation that lies between cohorts"
     )
-    header = ("model", "modalities", "mean c-index", "difference", "p", "I2")
+    header = ("model", "modalities", f"mean {WORDS[together.ranking].short}", "difference", "p", "I2")
     return Section(2, named, header=header, lines=tuple(lines), notes=(note, *together.notes))
 
 
-def _effect(analysis: Analysis, leader: Mapping[str, RowKey], rows: Mapping[str, RowKey]) -> RandomEffects | None:
+def _effect(
+    analysis: Analysis, ranking: str, leader: Mapping[str, RowKey], rows: Mapping[str, RowKey]
+) -> RandomEffects | None:
     """None where a cohort's difference has no spread, as of two rows that say the same."""
-    lines = [_difference(analysis, leader[dataset], row) for dataset, row in rows.items() if dataset in leader]
+    lines = [_difference(analysis, ranking, leader[dataset], row) for dataset, row in rows.items() if dataset in leader]
     gaps, errors = [line["difference"] for line in lines], [line["se"] for line in lines]
     # Cohorts are weighed by the inverse of their variance, which a zero standard error does not allow.
     usable = len(lines) > 1 and all(math.isfinite(error) and error > 0 for error in errors)
     return random_effects(gaps, np.square(errors)) if usable else None
 
 
-def _difference(analysis: Analysis, one: RowKey, other: RowKey) -> dict[str, Any]:
-    values = tuple(analysis.values[row, FULL, analysis.ranking] for row in (one, other))
-    return comparison(analysis.stored, (one, other), FULL, analysis.ranking, (values[0], values[1]), None)
+def _difference(analysis: Analysis, ranking: str, one: RowKey, other: RowKey) -> dict[str, Any]:
+    values = tuple(analysis.values[row, FULL, ranking] for row in (one, other))
+    return comparison(analysis.stored, (one, other), FULL, ranking, (values[0], values[1]), None)
 
 
 def _line(config: Configuration, mean: float, effect: RandomEffects | None, p: float) -> tuple[Entry, ...]:

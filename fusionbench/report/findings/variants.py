@@ -1,4 +1,4 @@
-"""Differences in c-index between each variant and the unchanged suite."""
+"""Differences in c-index or AUROC between each variant and the unchanged suite."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from fusionbench.report.document import Entry, Section, entries
 from fusionbench.report.findings.estimates import RowMean, compare_rows, row_means
 from fusionbench.suites.suite import BASE
 
-HEADER = ("model", "modalities", "variant", "c", "c - base", "test cases", "sets")
+HEADER = ("model", "modalities", "variant", "{c}", "{c} - base", "test cases", "sets")
 NOTES = (
-    "c - base: difference of the mean c-index with its 95 % bootstrap interval (test patients, models fixed); bold "
+    "{c} - base: difference of the mean {score} with its 95 % bootstrap interval (test patients, models fixed); bold "
     "where that leaves zero out",
     "paired: scored on the same test cases with the same draws; unpaired: on other rows or splits, each with draws of "
     "its own",
@@ -28,7 +28,11 @@ def variant_effects(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Sec
         variants = {v["name"]: v for v in lock["suite"].get("variant", []) if _runs_on(v, dataset)}
         lines = tuple(line for row in of if row.variant in variants for line in _lines(row, of, variants))
         if lines:
-            yield Section(2, f"What each variant changes on {dataset}", "", HEADER, lines, NOTES)
+            words = analysis.words(dataset)
+            header, notes = (
+                tuple(text.format(c=words.symbol, score=words.short) for text in texts) for texts in (HEADER, NOTES)
+            )
+            yield Section(2, f"What each variant changes on {dataset}", "", header, lines, notes)
 
 
 def _runs_on(variant: Mapping[str, Any], dataset: str) -> bool:

@@ -15,7 +15,7 @@ from fusionbench.report.findings.summary import CohortSummary, VariantVerdict
 from fusionbench.report.html.page import escaped, heading, items, paragraph, short_names, table
 from fusionbench.report.model import FULL, SHORT_NAMES, unique
 from fusionbench.report.order import best_first
-from fusionbench.report.ranking import TIED, primary_metric
+from fusionbench.report.ranking import TIED, primary_metrics
 from fusionbench.suites.lock import leaks_of
 
 if TYPE_CHECKING:
@@ -62,8 +62,7 @@ def _cohort(analysis: Analysis, cohort: CohortSummary, leaks: Sequence[str]) -> 
     if leaks:
         yield paragraph("Signs of leakage, which the numbers below may come from:")
         yield items(leaks)
-    rows = analysis.table.rows
-    metric = primary_metric(analysis.table.directions, set(rows.loc[rows["mean"].notna(), "metric"]))
+    metric = primary_metrics(analysis.table.rows, analysis.table.directions).get(cohort.dataset)
     lines = [] if metric is None else list(_lines(analysis, cohort.dataset, metric))
     if metric is not None and lines:
         header = ("model", "modalities", SHORT_NAMES.get(metric, metric), "95 % interval")

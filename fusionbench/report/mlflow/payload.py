@@ -189,12 +189,13 @@ def _shared_tags(cell: Cell, suite: str, kind: str) -> dict[str, str]:
         "train_pattern": cell.protocol.train_pattern,
         "test_patterns": ", ".join(cell.patterns),
     }
+    classes = {"task": cell.task.kind, "classes": ", ".join(cell.task.classes)} if cell.task.classes else {}
     of_plugins = {
         f"{kind}.{name}": cell.ingredients[kind][name]
         for kind, name in (("dataset", "version"), ("dataset", "fingerprint"), ("model", "version"))
         if name in cell.ingredients.get(kind, {})  # the true hazards' row is no plugin's
     }
-    return {KIND: kind, **about, **named, **({"policy": cell.policy} if cell.policy else {}), **of_plugins}
+    return {KIND: kind, **about, **named, **({"policy": cell.policy} if cell.policy else {}), **classes, **of_plugins}
 
 
 def _name(cell: Cell, lock: Mapping[str, Any]) -> str:

@@ -1,4 +1,5 @@
-"""Explanations of single predictions: a stored model's attention on a test case, and contributions to its risk.
+"""Explanations of single predictions: a stored model's attention on a test case, and contributions to its risk
+or to the log odds of a class.
 
 Made from what a run has stored: preprocessing and weights of the cell in whose test fold the case is. Nothing is
 trained. `Request` names the cases and the model, `explain` writes the explanations.
@@ -27,7 +28,7 @@ class ExplainReport:
     """Explanations with the files that hold them.
 
     Attributes:
-        explanations: of each case, from the highest risk down.
+        explanations: of each case, from the highest score down.
         pages: path of explanation.html of each case, in the same order.
         summary: path of summary.csv; None for a request that names one case.
     """

@@ -12,6 +12,7 @@ import numpy as np
 from fusionbench.tools.explain.attention import AttentionMap, attention_maps
 from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.occlusion import Occlusion, occlude
+from fusionbench.tools.explain.score import RISK, ExplainedScore
 from fusionbench.tools.explain.select import SelectedCase
 from fusionbench.tools.explain.tiles import SlideTiles, slide_tiles
 from fusionbench.tools.explain.verdict import Evidence, Verdict, verdict
@@ -33,6 +34,7 @@ class ModalityExplanation:
         attention: None where the model has none on the modality, or a single item to weight.
         tiles: positions of the instances, slide by slide; empty where they have none in two dimensions.
         notes: what could not be shown, and why.
+        score: what is explained: the risk, or the log odds of a class.
     """
 
     name: str
@@ -42,6 +44,7 @@ class ModalityExplanation:
     occlusion: Occlusion
     tiles: tuple[SlideTiles, ...]
     notes: tuple[str, ...]
+    score: ExplainedScore = RISK
 
     @property
     def item_names(self) -> tuple[str, ...]:
@@ -62,10 +65,10 @@ class ModalityExplanation:
         """Whether the attention may be interpreted."""
         attention, curve = self.attention, self.occlusion.curve
         if attention is None or curve is None:
-            return verdict(self.name, None)
+            return verdict(self.name, None, self.score)
         moved, between = attention.distance_from_initial.mean(), attention.distance_between_seeds.mean()
         random = tuple(map(float, curve.random.mean(axis=1)))
-        return verdict(self.name, Evidence(float(moved), float(between), float(curve.top.mean()), random))
+        return verdict(self.name, Evidence(float(moved), float(between), float(curve.top.mean()), random), self.score)
 
     @property
     def top(self) -> NDArray[np.intp]:
@@ -78,14 +81,14 @@ class Explanation:
     """The explanation of one test case by the model that predicted it.
 
     Attributes:
-        risk: as stored; higher = earlier event.
-        fold_sd: standard deviation of the risks of the case's test fold; NaN for a fold of one case.
+        value: the score of the case, as stored.
+        fold_sd: standard deviation of the scores of the case's test fold; NaN for a fold of one case.
         missing: modalities of the row that the case lacks.
         notes: sentences for the reader, on the cell and on what could not be shown.
     """
 
     selected: SelectedCase
-    risk: float
+    value: float
     fold_sd: float
     modalities: tuple[ModalityExplanation, ...]
     missing: tuple[str, ...]
@@ -116,8 +119,8 @@ def explain_case(loaded: LoadedCase, selected: SelectedCase, slides: Path | None
         *_attention_notes(loaded, modalities),
         *(note for modality in modalities for note in modality.notes),
     )
-    sd = float(np.std(loaded.fold_risks, ddof=1)) if len(loaded.fold_risks) > 1 else float("nan")
-    return Explanation(selected, loaded.risk, sd, modalities, missing, notes)
+    sd = float(np.std(loaded.fold_scores, ddof=1)) if len(loaded.fold_scores) > 1 else float("nan")
+    return Explanation(selected, loaded.stored_score, sd, modalities, missing, notes)
 
 
 def _explain_modality(
@@ -128,7 +131,7 @@ def _explain_modality(
     occlusion = occlude(loaded, name, attention, draws)
     notes += [f"{name}: {occlusion.items.note}"] if occlusion.items.note else []
     return ModalityExplanation(
-        name, kind, len(loaded.raw[name].values), attention, occlusion, tuple(tiles), tuple(notes)
+        name, kind, len(loaded.raw[name].values), attention, occlusion, tuple(tiles), tuple(notes), loaded.score
     )
 
 
@@ -141,7 +144,7 @@ def _attention_notes(loaded: LoadedCase, modalities: Sequence[ModalityExplanatio
     """Sentences on modalities without attention or without contributions of single items."""
     has_attention = loaded.predictor.attention(loaded.case_set) is not None
     if not has_attention:
-        yield f"{loaded.cell.model} has no attention weights; only contributions to its risk are shown"
+        yield f"{loaded.cell.model} has no attention weights; only contributions to its {loaded.score.name} are shown"
     for modality in modalities:
         if modality.attention is None and has_attention:
             why = "it is a single token of weight 1" if modality.instances == 1 else "the model has no weights for it"

@@ -50,11 +50,12 @@ def _features(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     named = [modality for modality in explanation.modalities if modality.occlusion.items.names]
     for i, modality in enumerate(named):
         has_attention, top, count = modality.attention is not None, len(modality.top), modality.occlusion.items.count
+        score = modality.score
         alt = f"Bars of {'attention and ' if has_attention else ''}contribution for {top} features of {modality.name}."
         caption = (
             f"The {top} of {count} with the largest {'attention' if has_attention else 'contribution'}. Contribution: "
-            "the risk with the case's own value minus the risk with the training mean in its place. Above 0, red: the "
-            "value raises the predicted risk; below 0, blue: it lowers it."
+            f"the {score.name} with the case's own value minus the {score.name} with the training mean in its place. "
+            f"Above 0, red: the value raises the predicted {score.name}; below 0, blue: it lowers {score.pronoun}."
         )
         name = numbered("items", i, len(named))
         yield ReportFigure(name, f"Features of {modality.name}", caption, alt, _bars(modality))
@@ -65,7 +66,9 @@ def _bars(modality: ModalityExplanation) -> Figure:
     contributions = np.nan_to_num(modality.occlusion.by_item[top])
     # Not the outermost colours, which are nearly black.
     colours = colormaps[RISK_COLOURS](np.where(contributions > 0, 0.85, 0.15))
-    columns: list[tuple[str, str, Floats, Any]] = [("contribution", "risk with - risk without", contributions, colours)]
+    what = modality.score.key.replace("_", " ")
+    unit = f"{what} with - {what} without"
+    columns: list[tuple[str, str, Floats, Any]] = [("contribution", unit, contributions, colours)]
     if modality.attention is not None:
         columns.insert(
             0, ("attention", "1 = even share", modality.attention.relative[top], GREY)
@@ -138,22 +141,23 @@ def _handles(modality: ModalityExplanation, *, several: bool) -> list[Line2D]:
 
 
 def _curves(explanation: Explanation) -> Iterator[FigureOrOmitted]:
-    """The change of the risk over the number of masked items, for each modality with attention."""
-    title = "Does attention find what matters to the risk?"
+    """The change of the score over the number of masked items, for each modality with attention."""
+    score = explanation.selected.score.name
+    title = f"Does attention find what matters to the {score}?"
     curved = [(m.name, m.occlusion.curve) for m in explanation.modalities if m.occlusion.curve is not None]
     if not curved:
         yield Omitted(title, "there is no attention to rank the items by")
         return
     caption = (
-        "Absolute change of the risk when k items are removed together (features: set to their training mean): those "
-        "with the most attention, random ones (mean and range over random orders), those with the least. Attention "
-        "that finds what matters lies above the random order."
+        f"Absolute change of the {score} when k items are removed together (features: set to their training mean): "
+        "those with the most attention, random ones (mean and range over random orders), those with the least. "
+        "Attention that finds what matters lies above the random order."
     )
-    alt = f"Curves of the absolute change of the risk over k for {', '.join(name for name, _ in curved)}."
-    yield ReportFigure("agreement", title, caption, alt, _curve_figure(curved))
+    alt = f"Curves of the absolute change of the {score} over k for {', '.join(name for name, _ in curved)}."
+    yield ReportFigure("agreement", title, caption, alt, _curve_figure(curved, score))
 
 
-def _curve_figure(curved: Sequence[tuple[str, Curve]]) -> Figure:
+def _curve_figure(curved: Sequence[tuple[str, Curve]], score: str) -> Figure:
     size = (2.4, 1.7)
     figure, axes = panels([name for name, _ in curved], size, most=3)
     for (_, curve), ax in zip(curved, axes, strict=True):
@@ -162,7 +166,7 @@ def _curve_figure(curved: Sequence[tuple[str, Curve]]) -> Figure:
         lines = (curve.top, curve.random.mean(axis=0), curve.bottom)
         for values, style in zip(lines, CURVE_STYLES.values(), strict=True):
             ax.plot(curve.k, values, color=style.colour, marker=style.marker, markersize=3)
-        ax.set(xlabel="k removed items", ylabel="|change of the risk|")
+        ax.set(xlabel="k removed items", ylabel=f"|change of the {shortened(score, NAME_WIDTH)}|")
         logarithmic(ax)
         ax.xaxis.set_major_locator(FixedLocator([int(k) for k in curve.k[::2]]))
     lay_out(figure, size, [legend_handle(style, label, line=True) for label, style in CURVE_STYLES.items()])

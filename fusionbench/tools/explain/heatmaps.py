@@ -1,4 +1,4 @@
-"""Heatmaps: attention and contributions to the risk as colours of the tiles of a slide or a grid."""
+"""Heatmaps: attention and contributions to the score as colours of the tiles of a slide or a grid."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ SHORT_SIDE = 1.1
 BAR = 0.1
 """Inches of a colour bar's height."""
 RISK_COLOURS = "RdBu_r"
-"""Colour map of contributions: red raises the risk, blue lowers it, white is 0."""
+"""Colour map of contributions: red raises the score, blue lowers it, white is 0."""
 OPACITY = 0.6
 """Of tiles over a thumbnail, whose tissue stays visible."""
 _ATTENTION = "Attention: mean over layers and heads times the number of instances, so that 1 is an even share. "
 _CONTRIBUTION = (
-    "Contribution: the risk with the instance (or the block of instances it is in) minus the risk without it. "
-    "Red, above 0: the instance raises the predicted risk; blue, below 0: it lowers it."
+    "Contribution: the {score} with the instance (or the block of instances it is in) minus the {score} without it. "
+    "Red, above 0: the instance raises the predicted {score}; blue, below 0: it lowers {it}."
 )
 
 
@@ -67,9 +67,11 @@ def heatmaps(explanation: Explanation) -> Iterator[FigureOrOmitted]:
         yield Omitted("Heatmap", "no modality of the case has several instances with two coordinates")
     for i, (modality, tiles) in enumerate(drawn):
         where = f"{modality.name}, slide {tiles.slide}" if tiles.slide else modality.name
-        quantity, caption = "Contribution to the risk", _CONTRIBUTION
+        score = modality.score
+        about = _CONTRIBUTION.format(score=score.name, it=score.pronoun)
+        quantity, caption = f"Contribution to the {score.name}", about
         if modality.attention is not None:
-            quantity, caption = "Attention and contribution to the risk", _ATTENTION + _CONTRIBUTION
+            quantity, caption = f"Attention and contribution to the {score.name}", _ATTENTION + about
         alt = f"{quantity} as colours of {len(tiles.items)} tiles: {where}."
         figure = _figure(modality, tiles)
         yield ReportFigure(
@@ -82,7 +84,7 @@ def _panels(modality: ModalityExplanation) -> list[HeatmapPanel]:
     # Limits symmetric about 0, so that white is no contribution and red and blue of equal depth are equally large.
     reach = float(np.nanmax(np.abs(contributions), initial=0.0)) or 1.0
     contribution = HeatmapPanel(
-        "contribution", contributions, RISK_COLOURS, (-reach, reach), "red raises, blue lowers risk"
+        "contribution", contributions, RISK_COLOURS, (-reach, reach), f"red raises, blue lowers {modality.score.name}"
     )
     if modality.attention is None:
         return [contribution]

@@ -13,7 +13,6 @@ from torch import nn
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.commands import command
-from fusionbench.core.endpoints import survival_prediction
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.interfaces import Predictor
 from fusionbench.core.seeds import derive
@@ -28,6 +27,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell
 from fusionbench.tasks import task_kind
 from fusionbench.tools.explain.masked_readers import MaskedBag, with_masked_readers
+from fusionbench.tools.explain.score import ExplainedScore
 from fusionbench.tools.explain.select import SelectedCase
 
 if TYPE_CHECKING:
@@ -37,8 +37,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 1 << 28
 """Bytes of prepared cases that are predicted together: 256 MiB."""
-RISK_TOLERANCE = 1e-3
-"""Difference that other hardware or another batch may make to a recomputed risk, relative to max(1, |risk|)."""
+TOLERANCE = 1e-3
+"""Difference that other hardware or another batch may make to a recomputed score, relative to max(1, |score|)."""
 
 
 class _UntrainedContext(Context):
@@ -56,8 +56,9 @@ class LoadedCase:
         cohort: with masked readers, so that a `MaskedBag` may stand for a ref.
         fit: the cell, restored as a predictor.
         case: without its target, which no model may see.
-        fold_risks: (case,) stored risks of the cell's test fold; higher = earlier event.
-        risk: stored risk of the case.
+        score: what is explained: the risk, or the log odds of a class.
+        fold_scores: (case,) its stored values in the cell's test fold.
+        stored_score: its stored value of the case.
     """
 
     cell: Cell
@@ -67,15 +68,16 @@ class LoadedCase:
     result: CellResult
     fit: Fit
     case: Case
-    fold_risks: Floats
-    risk: float
+    score: ExplainedScore
+    fold_scores: Floats
+    stored_score: float
 
     @classmethod
     def load(cls, selected: SelectedCase, store: Store, resources: SharedResources) -> LoadedCase:
         """The case with its cell restored; nothing is trained.
 
         Raises:
-            ResultsError: the cell's weights cannot be read, or it no longer predicts the stored risk.
+            ResultsError: the cell's weights cannot be read, or it no longer predicts the stored score.
             SuiteError: the case has none of the row's modalities.
         """
         cell = selected.cell
@@ -85,24 +87,27 @@ class LoadedCase:
             result, cohort, resources.registry, resources.device, store.load, Member(cell.chosen, cell.modalities)
         )
         tested = (p.prediction for p in result.predictions if (p.split, p.pattern) == ("test", "full"))
-        stored = survival_prediction(next(tested))
+        stored, score = next(tested), selected.score
         case = replace(next(c for c in cohort.cases if c.id == selected.case), target=None)
-        risk = float(stored.risk[stored.ids.index(case.id)])
-        loaded = cls(cell, cohort, resources, store, result, fit, case, stored.risk, risk)
+        scores = score.values(stored)
+        own = float(scores[stored.ids.index(case.id)])
+        loaded = cls(cell, cohort, resources, store, result, fit, case, score, scores, own)
         if not loaded.visible:
+            known = f"its {score.name} {'are' if score.label else 'is'} the training mean"
             raise SuiteError(
-                f"case {case.id!r} has none of {'+'.join(cell.modalities)}: its risk is the training mean, so there is "
-                "nothing to explain; choose other --modalities"
+                f"case {case.id!r} has none of {'+'.join(cell.modalities)}: {known}, so there is nothing to explain; "
+                "choose other --modalities"
             )
-        loaded._check_risk()
+        loaded._check_score()
         return loaded
 
-    def _check_risk(self) -> None:
-        now = self.recomputed_risk
-        if not abs(now - self.risk) <= RISK_TOLERANCE * max(1.0, abs(self.risk)):  # `not <=` also refuses NaN
+    def _check_score(self) -> None:
+        now, stored = self.recomputed_score, self.stored_score
+        if not abs(now - stored) <= TOLERANCE * max(1.0, abs(stored)):  # `not <=` also refuses NaN
+            again = command(self.store.root, "run", self.store.suite, "--rerun")
             raise ResultsError(
-                f"cell {self.cell.key} now predicts a risk of {now:.6g} for case {self.case.id!r}, but {self.risk:.6g} "
-                f"is stored; run it again with: {command(self.store.root, 'run', self.store.suite, '--rerun')}"
+                f"cell {self.cell.key} now predicts a {self.score.name} of {now:.6g} for case {self.case.id!r}, "
+                f"but {stored:.6g} is stored; run it again with: {again}"
             )
 
     @property
@@ -141,23 +146,23 @@ class LoadedCase:
         return max(1, BATCH_BYTES // max(self.prepared_bytes, 1))
 
     @cached_property
-    def recomputed_risk(self) -> float:
-        """Risk of the unmasked case as the restored cell predicts it."""
-        return float(self.risks([self.case])[0])
+    def recomputed_score(self) -> float:
+        """Score of the unmasked case as the restored cell predicts it."""
+        return float(self.scores([self.case])[0])
 
-    def risks(self, cases: Sequence[Case]) -> Floats:
-        """(case,) predicted risks of variants of the case, `batch_size` at a time."""
+    def scores(self, cases: Sequence[Case]) -> Floats:
+        """(case,) predicted scores of variants of the case, `batch_size` at a time."""
         batches = [cases[i : i + self.batch_size] for i in range(0, len(cases), self.batch_size)]
         who = f"model {self.cell.model}"
         predictions = [
             evaluate.predict_all(self.fit.predictor, self._case_set(batch), self.fit.prior, who)[0] for batch in batches
         ]
-        return np.concatenate([survival_prediction(prediction).risk for prediction in predictions])
+        return np.concatenate([self.score.values(prediction) for prediction in predictions])
 
     def contributions(self, modality: str, masked: Sequence[MaskedBag]) -> Floats:
-        """(variant,) risk of the case minus its risk with a modality masked.
+        """(variant,) score of the case minus its score with a modality masked.
 
-        Above 0: what is masked raises the predicted risk.
+        Above 0: what is masked raises the predicted score.
 
         Args:
             masked: variants of the modality, each with another part masked.
@@ -165,15 +170,15 @@ class LoadedCase:
         if not masked:
             return np.zeros(0)
         cases = [replace(self.case, refs={**self._raw_refs, modality: bag}) for bag in masked]
-        # The recomputed risk, not the stored one: the difference must not hold what other hardware changes in both.
-        return np.asarray(self.recomputed_risk - self.risks(cases))
+        # The recomputed score, not the stored one: the difference must not hold what other hardware changes in both.
+        return np.asarray(self.recomputed_score - self.scores(cases))
 
     def modality_contribution(self, modality: str) -> float:
-        """Risk of the case minus its risk where the whole modality is missing; NaN where it has no other modality."""
+        """Score of the case minus its score where the whole modality is missing; NaN where it has no other modality."""
         if len(self.visible) < 2:
             return float("nan")
         refs = {other: ref for other, ref in self.case.refs.items() if other != modality}
-        return float(self.recomputed_risk - self.risks([replace(self.case, refs=refs)])[0])
+        return float(self.recomputed_score - self.scores([replace(self.case, refs=refs)])[0])
 
     @cached_property
     def _raw_refs(self) -> Mapping[str, Any]:

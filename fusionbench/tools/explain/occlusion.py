@@ -1,4 +1,4 @@
-"""Occlusion: contributions of a case's items to its predicted risk, and whether attention ranks items alike."""
+"""Occlusion: contributions of a case's items to its predicted score, and whether attention ranks items alike."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.tools.explain.attention import AttentionMap
 from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.masked_readers import MaskedBag, with_mean_columns, without_instances
+from fusionbench.tools.explain.score import ExplainedScore
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,7 +50,7 @@ class Items:
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Absolute change of the risk when k items are masked together.
+    """Absolute change of the score when k items are masked together.
 
     Attributes:
         k: (k,) numbers of masked items, ascending.
@@ -66,11 +67,11 @@ class Curve:
 
 @dataclass(frozen=True, eq=False)
 class Occlusion:
-    """Contributions to the predicted risk in one modality of one case.
+    """Contributions to the predicted risk or log odds in one modality of one case.
 
     Attributes:
         blocks: indices of items that are masked together; of one item each where the case is small enough.
-        contributions: (block,) risk with the block minus risk without it: above 0 = the block raises the risk.
+        contributions: (block,) score with the block minus score without it: above 0 = the block raises it.
         modality_contribution: of the whole modality; NaN where the case has no other.
         curve: None without attention.
         agreement: Spearman's rank correlation of a block's mean attention with |contribution|, -1 to 1; NaN where it
@@ -126,7 +127,7 @@ def occlude(loaded: LoadedCase, modality: str, attention: AttentionMap | None, d
     curve = None
     if attention is not None:
         curve = _curve(order, contributions_of, draws, derive(loaded.cell.seed, "explain", modality))
-    agreement, undefined = _agreement(attention, blocks, contributions)
+    agreement, undefined = _agreement(attention, blocks, contributions, loaded.score)
     whole = loaded.modality_contribution(modality)
     return Occlusion(items, blocks, contributions, whole, curve, agreement, undefined)
 
@@ -178,13 +179,16 @@ def _curve(order: Indices, contributions_of: Callable[[Sequence[Indices]], Float
     return Curve(k, changes[0], changes[1], changes[2:])
 
 
-def _agreement(attention: AttentionMap | None, blocks: Sequence[Indices], contributions: Floats) -> tuple[float, str]:
+def _agreement(
+    attention: AttentionMap | None, blocks: Sequence[Indices], contributions: Floats, score: ExplainedScore
+) -> tuple[float, str]:
     """Rank correlation of the blocks' mean attention with |contribution|, or NaN and the reason."""
     if attention is None:
         return float("nan"), "the model has no attention"
     if len(blocks) < MIN_RANKED:
         return float("nan"), f"{len(blocks)} items are too few for a rank correlation"
     weights, sizes = np.array([attention.mean[block].mean() for block in blocks]), np.abs(contributions)
+    unchanged = f"the {score.name} {'do' if score.label else 'does'} not change"
     if np.ptp(weights) == 0 or np.ptp(sizes) == 0:
-        return float("nan"), "attention is even" if np.ptp(weights) == 0 else "the risk does not change"
+        return float("nan"), "attention is even" if np.ptp(weights) == 0 else unchanged
     return float(stats.spearmanr(weights, sizes).statistic), ""

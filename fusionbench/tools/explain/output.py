@@ -30,7 +30,7 @@ TILE_PIXELS = 512
 """Pixels of a side of a tile's image, at most."""
 LAYER_COLUMNS = ("modality", "layer", "items", "effective_items")
 CURVE_COLUMNS = ("modality", "order", "draw", "k", "absolute_change")
-SUMMARY_COLUMNS = ("dataset", "case", "risk", "rank_in_fold", "fold_size", "modality", "items", "contribution")
+SUMMARY_COLUMNS = ("rank_in_fold", "fold_size", "modality", "items", "contribution")
 
 
 def write_explanation(explanation: Explanation, store: Store, request: Request) -> Path:
@@ -64,17 +64,21 @@ def write_summary(written: Sequence[tuple[Explanation, Path]], store: Store) -> 
         for name, modality in record["modalities"].items():
             outcome = modality["verdict"]["outcome"]
             rows.append({**case, **(modality["attention"] or {}), **modality, "modality": name, "verdict": outcome})
-    frame = pd.DataFrame(rows, columns=[*SUMMARY_COLUMNS, *DISTANCES, "agreement", "verdict", "page"])
+    score = written[0][0].selected.score
+    columns = ["dataset", "case", *(["class"] if score.label else []), score.key, *SUMMARY_COLUMNS]
+    frame = pd.DataFrame(rows, columns=[*columns, *DISTANCES, "agreement", "verdict", "page"])
     return store.write_text(f"{_model_folder(written[0][0])}/summary.csv", frame.to_csv(index=False))
 
 
 def case_folder(explanation: Explanation) -> str:
     """Folder of a case below the suite's results.
 
-    The cell's key follows the case's name where the row is not the one that the model's name alone selects.
+    The cell's key follows the case's name where the row is not the one that the model's name alone selects, and
+    the class where it is not the last one.
     """
     selected = explanation.selected
     name = filename(selected.case) if selected.is_default_row else f"{filename(selected.case)}-{selected.cell.key[:8]}"
+    name += "" if selected.score.is_default else f"-{filename(selected.score.label)}"
     return f"{_model_folder(explanation)}/{name}"
 
 
@@ -88,6 +92,7 @@ def command_line(explanation: Explanation, store: Store, request: Request) -> st
     words = ["explain", store.suite, "--model", str(cell.model), "--case", case]
     words += ["--dataset", str(cell.dataset), "--modalities", "+".join(cell.modalities), "--variant", cell.variant]
     words += ["--repeat", str(cell.repeat), *(["--slides", str(request.slides)] if request.slides else [])]
+    words += ["--class", explanation.selected.score.label] if explanation.selected.score.label else []
     return command(store.root, *words)
 
 
@@ -122,7 +127,7 @@ def _write_tiles(tiles: Sequence[TileImage], store: Store, folder: str) -> None:
 
 
 def item_frame(explanation: Explanation) -> pd.DataFrame:
-    """One row an item: its position, attention before and after training, and contribution to the risk."""
+    """One row an item: its position, attention before and after training, and contribution to the score."""
     return pd.concat([_item_frame(modality) for modality in explanation.modalities], ignore_index=True)
 
 
@@ -156,7 +161,7 @@ def layer_frame(explanation: Explanation) -> pd.DataFrame:
 
 
 def curve_frame(explanation: Explanation) -> pd.DataFrame:
-    """One row a modality, order (top, bottom, random), draw and k: the absolute change of the risk without k items."""
+    """One row a modality, order (top, bottom, random), draw and k: the absolute change of the score without k items."""
     rows = [row for modality in explanation.modalities for row in _curve_rows(modality)]
     return pd.DataFrame(rows, columns=CURVE_COLUMNS)
 
@@ -176,7 +181,8 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
     return {
         "case": selected.case,
         "cell": {**cell.columns, "key": cell.key},
-        "risk": explanation.risk,
+        **({"class": selected.score.label} if selected.score.label else {}),
+        selected.score.key: explanation.value,
         "rank_in_fold": selected.rank,
         "fold_size": selected.fold_size,
         "fold_sd": explanation.fold_sd,

@@ -15,18 +15,20 @@ from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.html.page import CONTENTS, escaped, figures, heading, items, page, paragraph, table
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
+from fusionbench.tools.explain.score import ExplainedScore
 
-READING = (
+_READING = (
     "Item: an instance of a bag or grid, such as a tile of a slide; in a vector a feature or a group of features.",
-    "Contribution: the risk with an item minus the risk without it, both predicted by the same trained model. Above 0 "
-    "(red) the item raises the predicted risk, below 0 (blue) it lowers it. Without it means: an instance is removed "
-    "from its bag; a feature is set to its training mean. Risks have no unit: compare contributions with the standard "
-    "deviation of the risks in the test fold. A contribution says what the model uses, not what causes the outcome.",
+    "Contribution: the {score} with an item minus the {score} without it, both predicted by the same trained model. "
+    "Above 0 (red) the item raises the predicted {score}, below 0 (blue) it lowers {it}. Without it means: an instance "
+    "is removed from its bag; a feature is set to its training mean. {Scores} have no unit: compare contributions with "
+    "the standard deviation of the {scores} in the test fold. A contribution says what the model uses, not what causes "
+    "the outcome.",
     "Attention: the weights that the model gives to items, averaged over layers and heads; they sum to 1 over the "
     "items of the case, and 1 in the tables is an even share. Attention does not say whether an item raises or lowers "
-    "the risk.",
+    "the {score}.",
     "Agreement: Spearman's rank correlation between attention and the magnitude of the contribution, over items or "
-    "blocks of items. Near 0 or below, attention does not show what matters to the risk.",
+    "blocks of items. Near 0 or below, attention does not show what matters to the {score}.",
     "Distance from initial: total variation (half the sum of absolute differences, 0 to 1) between the attention of "
     "the trained model and that of the same network before training. Distance between seeds: the same between "
     "untrained networks with different seeds. Attention that moved no further than that shows the initialisation "
@@ -34,6 +36,15 @@ READING = (
     "Effective number of items: how many items with equal weights would have the same entropy.",
 )
 """How to read the page, one entry a quantity."""
+
+
+def reading(score: ExplainedScore) -> list[str]:
+    """How to read the page, one entry a quantity."""
+    it, scores = score.pronoun, score.plural
+    words = {"score": score.name, "scores": scores, "Scores": scores[0].upper() + scores[1:], "it": it}
+    return [text.format(**words) for text in _READING]
+
+
 DISTANCE_HEADERS = ("distance from initial", "Jensen-Shannon distance", "distance between seeds")
 """Column names of `AttentionMap.distances`."""
 THUMBNAIL = 160
@@ -62,15 +73,15 @@ def explanation_page(
     Args:
         command: command line that writes the page again.
     """
-    selected = explanation.selected
+    selected, score = explanation.selected, explanation.selected.score
     cell, rank = selected.cell, f"rank {selected.rank} of {selected.fold_size} in its test fold (1 = highest)"
-    title = f"{selected.case}: explanation of the risk predicted by {cell.model}"
+    title = f"{selected.case}: explanation of the {selected.score.name} predicted by {cell.model}"
     parts = [
         f"<h1>{escaped(title)}</h1>",
         paragraph(
-            f"{cell.dataset}, {'+'.join(cell.modalities)}, variant {cell.variant}. Predicted risk "
-            f"{explanation.risk:.4g} (higher = earlier event): {rank}. Standard deviation of the risks in this fold: "
-            f"{_number(explanation.fold_sd)}."
+            f"{cell.dataset}, {'+'.join(cell.modalities)}, variant {cell.variant}. Predicted {score.name} "
+            f"{explanation.value:.4g} ({score.direction}): {rank}. Standard deviation of the {score.plural} in this "
+            f"fold: {_number(explanation.fold_sd)}."
         ),
         *(f'<p class="verdict">{escaped(modality.verdict.text)}</p>' for modality in explanation.modalities),
         CONTENTS,
@@ -84,7 +95,7 @@ def explanation_page(
         *(_top_items(modality) for modality in explanation.modalities if modality.occlusion.blocks),
         *_layers(explanation),
         heading(2, "How to read this page"),
-        items(READING),
+        items(reading(score)),
         heading(2, "How this page was made"),
         f"<pre><code>{escaped(command)}</code></pre>",
         paragraph(f"From the stored cell {cell.key}; nothing was trained."),

@@ -11,19 +11,20 @@ from fusionbench.suites.selection import Selection
 
 @dataclass(frozen=True)
 class Request:
-    """One case, or the cases with the highest predicted risk, and the row of a suite that predicted them.
+    """One case, or the cases with the highest predicted risk or log odds, and the row of a suite that predicted them.
 
     Attributes:
         suite: name of the suite, or path of its file.
         model: as the results table names it, with its options.
         case: id of a test case; exactly one of `case` and `top_risk` is given.
-        top_risk: number of cases, from the highest predicted risk down.
+        top_risk: number of cases, from the highest predicted risk or log odds down.
         dataset: needed where the row was run on several datasets that have the case.
         modalities: of the row; empty = the largest set that the model takes.
         variant: of the row; None = `base`, or the only one.
         repeat: of the row, from 0.
         slides: folder with the slide images behind a bag with coordinates.
         draws: random orders of items that the order of attention is compared with.
+        class_name: of an endpoint with classes, the class whose log odds are explained; None = the last one.
     """
 
     suite: str
@@ -36,6 +37,7 @@ class Request:
     repeat: int = 0
     slides: Path | None = None
     draws: int = 10
+    class_name: str | None = None
 
     @property
     def selection(self) -> Selection:

@@ -10,14 +10,17 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.core.commands import RESULTS, command
+from fusionbench.core.endpoints import ClassPrediction, Prediction, SurvivalPrediction
 from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.data.protocol_view import JOIN
 from fusionbench.report.model import FULL
+from fusionbench.results.cell_files import probability_column
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, Cell, Plan
 from fusionbench.suites.suite import BASE
 from fusionbench.tools.explain.request import Request
+from fusionbench.tools.explain.score import ExplainedScore
 from fusionbench.tools.find_suite import FoundSuite
 
 
@@ -28,8 +31,9 @@ class SelectedCase:
     Attributes:
         case: its id.
         is_default_row: whether a request that names nothing but the model selects the same row.
-        rank: of the case's risk in the test fold; 1 = highest.
+        rank: of the case's score in the test fold; 1 = highest.
         fold_size: cases of the test fold.
+        score: what is explained.
     """
 
     cell: Cell
@@ -37,6 +41,7 @@ class SelectedCase:
     is_default_row: bool
     rank: int
     fold_size: int
+    score: ExplainedScore
 
 
 def refuse_published(found: FoundSuite) -> None:
@@ -54,7 +59,7 @@ def refuse_published(found: FoundSuite) -> None:
 
 
 def select_cases(plan: Plan, store: Store, request: Request) -> list[SelectedCase]:
-    """The cases of a request with their cells: the one that it names, or those of highest risk, the highest first.
+    """The cases of a request with their cells: the one that it names, or those of the highest score, the highest first.
 
     Raises:
         SuiteError: the suite has no such row, or no test fold has the case. ResultsError: a cell is not stored.
@@ -63,18 +68,20 @@ def select_cases(plan: Plan, store: Store, request: Request) -> list[SelectedCas
     if request.case is not None:
         cell = _cell_testing(row, request.case)
         check_stored(store, cell)
-        risks = _test_risks(store, cell)
-        return [SelectedCase(cell, request.case, is_default, _ranks(risks)[request.case], len(risks))]
+        score = ExplainedScore.of(cell.task.classes, request.class_name)
+        scores = _test_scores(store, cell, score)
+        return [SelectedCase(cell, request.case, is_default, _ranks(scores)[request.case], len(scores), score)]
     _only([str(c.dataset) for c in row], "--dataset", f"{request.model} ran on")
+    score = ExplainedScore.of(row[0].task.classes, request.class_name)
     for cell in row:
         check_stored(store, cell)
     candidates = [
-        SelectedCase(cell, case, is_default, rank, len(risks))
+        SelectedCase(cell, case, is_default, rank, len(scores), score)
         for cell in row
-        for risks in [_test_risks(store, cell)]
-        for case, rank in _ranks(risks).items()
+        for scores in [_test_scores(store, cell, score)]
+        for case, rank in _ranks(scores).items()
     ]
-    # Risks of two fitted models have no common scale, so ranks within the test folds are compared.
+    # Scores of two fitted models have no common scale, so ranks within the test folds are compared.
     candidates.sort(key=lambda one: (one.rank / one.fold_size, one.case))
     first: dict[str, SelectedCase] = {}  # folds with random test sets may test a case twice
     for one in candidates:
@@ -193,14 +200,20 @@ def _place(store: Store, key: str) -> dict[str, object]:
     return {name: about.get(name) for name in ("dataset", "model", "modalities", "variant", "repeat", "fold")}
 
 
-def _test_risks(store: Store, cell: Cell) -> pd.Series[float]:
-    """Case id to the cell's risk for it, over the test fold with all modalities; higher = earlier event."""
+def _test_scores(store: Store, cell: Cell, score: ExplainedScore) -> pd.Series[float]:
+    """Case id to the cell's score for it, over the test fold with all modalities."""
     stored = store.predictions(cell.key)
     own = stored[(stored["split"] == "test") & (stored["pattern"] == FULL) & (stored["draw"] == 0)]
-    return own.set_index("case")["risk"].astype(np.float64)
+    ids, classes = tuple(own["case"].astype(str)), cell.task.classes
+    made: Prediction = (
+        ClassPrediction(ids, classes, own[[probability_column(name) for name in classes]].to_numpy(np.float64))
+        if classes
+        else SurvivalPrediction(ids, own["risk"].to_numpy(np.float64))
+    )
+    return pd.Series(score.values(made), index=ids)
 
 
-def _ranks(risks: pd.Series[float]) -> dict[str, int]:
-    """Case id to rank; 1 = highest risk, and equal risks share the better rank."""
-    ranks = risks.rank(ascending=False, method="min")
-    return {case: int(rank) for case, rank in zip(risks.index, ranks, strict=True)}
+def _ranks(scores: pd.Series[float]) -> dict[str, int]:
+    """Case id to rank; 1 = highest score, and equal scores share the better rank."""
+    ranks = scores.rank(ascending=False, method="min")
+    return {case: int(rank) for case, rank in zip(scores.index, ranks, strict=True)}

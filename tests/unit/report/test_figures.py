@@ -361,4 +361,4 @@ def test_cohorts_of_other_modalities_stand_apart():
         ("two", "m", "a+b", "base"),
         ("three", "m", "z", "base"),
     ]
-    assert alike(rows) == [["one", "two"], ["three"]]
+    assert alike(rows, lambda dataset: "c") == [["one", "two"], ["three"]]

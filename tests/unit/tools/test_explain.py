@@ -21,6 +21,7 @@ from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.masked_readers import MaskedBag
 from fusionbench.tools.explain.occlusion import Items, Occlusion, occlude
 from fusionbench.tools.explain.output import as_json, curve_frame, item_frame, layer_frame
+from fusionbench.tools.explain.score import RISK
 from fusionbench.tools.explain.tiles import SlideTiles, smallest_step
 from tests.unit.drawn_results import NASTY, overlapping
 
@@ -36,7 +37,7 @@ class Additive:
         self.raw, self.prepared = {"x": RawBag(values)}, {"x": PreparedBag(torch.from_numpy(values))}
         part = SimpleNamespace(fitted=SimpleNamespace(mean=lambda: torch.zeros(spec.dim)))
         self.predictor = SimpleNamespace(preprocessor=SimpleNamespace(specs={"x": spec}, parts={"x": part}))
-        self.cell, self.predictions = SimpleNamespace(seed=0), 0
+        self.cell, self.predictions, self.score = SimpleNamespace(seed=0), 0, RISK
 
     def contributions(self, modality: str, masked: Sequence[MaskedBag]) -> np.ndarray:
         self.predictions += len(masked)
@@ -143,7 +144,7 @@ def modality_of(
 
 def explanation_of(*modalities: ModalityExplanation) -> Explanation:
     cell = SimpleNamespace(key="k", columns={"dataset": "d"}, model="m", repeat=0, fold=0)
-    selected = SimpleNamespace(case=NASTY, cell=cell, rank=1, fold_size=10)
+    selected = SimpleNamespace(case=NASTY, cell=cell, rank=1, fold_size=10, score=RISK)
     return Explanation(cast(Any, selected), 0.3, 1.0, modalities, (), ())
 
 

@@ -22,6 +22,7 @@ ELSEWHERE = {
     "suites/plan.py": "the horizon is one of follow-up; classes are part of a key",
     "suites/lock.py": "classes are written down",
     "tools/audit/replay.py": "words",
+    "tools/explain/": "the score that is explained: the risk, or the log odds of a class",
     "tools/rescore.py": "curves of stored predictions",
 }
 """Part of the core to what it asks the kind for."""

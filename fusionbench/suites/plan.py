@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError, did_you_mean
+from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError
 from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
@@ -18,12 +18,12 @@ from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overl
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, Fold, Member, SurvivalTarget, Task
 from fusionbench.data import splits
-from fusionbench.data.masks import check_pattern, expand_patterns, hidden_from_all, mask_hash
+from fusionbench.data.masks import expand_patterns, hidden_from_all, mask_hash
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau, test_masks
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
-from fusionbench.suites.validation import check_names, metrics_of
+from fusionbench.suites.validation import Cohorts, check_modalities, check_names, metrics_of
 from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
@@ -34,8 +34,6 @@ _ELSEWHERE = {"fold_source", "sd_ddof"}
 
 _SHARED = frozenset({"dataset", "modalities", "modality_order", "model", "patterns", "protocol", "recipe", "tau"})
 """Ingredients whose value is one object in many cells."""
-
-Cohorts = Callable[[PluginRef, str], "Cohort"]
 
 
 def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
@@ -48,7 +46,7 @@ def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     check_names(suite, registry)
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; that name is reserved for the oracle baseline")
-    _check_modalities(suite, cohorts)
+    check_modalities(suite, cohorts)
     suite = _with_metrics(suite, registry, cohorts)
     found = read_tuned(suite)
     rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
@@ -62,42 +60,10 @@ def _ordered(rows: Sequence[Cell]) -> Iterator[Cell]:
     yield from sorted(rows, key=lambda c: (order[str(c.dataset)], c.repeat, c.fold))
 
 
-def _check_modalities(suite: Suite, cohorts: Cohorts) -> None:
-    """Modality sets and missing-modality patterns against what the datasets have; all problems at once."""
-    of_name: dict[str, tuple[str, ...]] = {}
-    for ref in suite.datasets:
-        names = cohorts(ref, suite.protocol.unit).info.modalities
-        of_name[ref.name] = (*of_name.get(ref.name, ()), *names)
-    everywhere = tuple(dict.fromkeys(m for names in of_name.values() for m in names))
-    problems = []
-    for dataset, own in of_name.items():
-        # Sets for all datasets may name what only another one has: those rows are skipped with that reason.
-        choices = everywhere if isinstance(suite.modalities, tuple) else own
-        for wanted in suite.sets_of(dataset):
-            problems += [
-                did_you_mean(f"modality (dataset {dataset!r})", m, choices) for m in wanted if m not in choices
-            ]
-            if not wanted or len(set(wanted)) < len(wanted):
-                problems.append(f"modality set {list(wanted)} of dataset {dataset!r} is empty or names one twice")
-    problems += _pattern_problems(suite, everywhere)
-    if problems:
-        raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
-
-
 def _with_metrics(suite: Suite, registry: Registry, cohorts: Cohorts) -> Suite:
     """The suite with the metrics that its datasets are scored by."""
     kinds = {str(ref): task_kind(cohorts(ref, suite.protocol.unit).info.task) for ref in suite.datasets}
     return suite.model_copy(update={"metrics": metrics_of(suite, registry, kinds)})
-
-
-def _pattern_problems(suite: Suite, modalities: Sequence[str]) -> Iterator[str]:
-    for variant in suite.variants():
-        protocol: Protocol = overlay(suite.protocol, variant.protocol)
-        for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
-            try:
-                check_pattern(pattern, modalities, single=single)
-            except SuiteError as error:
-                yield str(error)
 
 
 def _variant_cells(

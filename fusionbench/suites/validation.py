@@ -1,16 +1,25 @@
-"""A suite's names and options against what is installed."""
+"""A suite against what is installed: its names and options, and what its datasets have."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import Protocol, overlay
 from fusionbench.core.registry import Registry
+from fusionbench.data.masks import check_pattern
 from fusionbench.suites import published_numbers
 from fusionbench.suites.suite import Suite, problem_text
 from fusionbench.tasks import TaskKind
+
+if TYPE_CHECKING:
+    from fusionbench.data.cohort import Cohort
+
+Cohorts = Callable[[PluginRef, str], "Cohort"]
+"""Reads a dataset with a unit."""
 
 
 def check_names(suite: Suite, registry: Registry) -> None:
@@ -30,6 +39,42 @@ def check_names(suite: Suite, registry: Registry) -> None:
     problems += published_numbers.problems(suite, registry)
     if problems:
         raise SuiteError(problem_text(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
+
+
+def check_modalities(suite: Suite, cohorts: Cohorts) -> None:
+    """Modality sets and missing-modality patterns against what the datasets have.
+
+    Raises:
+        SuiteError: with all problems at once.
+    """
+    of_name: dict[str, tuple[str, ...]] = {}
+    for ref in suite.datasets:
+        names = cohorts(ref, suite.protocol.unit).info.modalities
+        of_name[ref.name] = (*of_name.get(ref.name, ()), *names)
+    everywhere = tuple(dict.fromkeys(m for names in of_name.values() for m in names))
+    problems = []
+    for dataset, own in of_name.items():
+        # Sets for all datasets may name what only another one has: those rows are skipped with that reason.
+        choices = everywhere if isinstance(suite.modalities, tuple) else own
+        for wanted in suite.sets_of(dataset):
+            problems += [
+                did_you_mean(f"modality (dataset {dataset!r})", m, choices) for m in wanted if m not in choices
+            ]
+            if not wanted or len(set(wanted)) < len(wanted):
+                problems.append(f"modality set {list(wanted)} of dataset {dataset!r} is empty or names one twice")
+    problems += _pattern_problems(suite, everywhere)
+    if problems:
+        raise SuiteError(f"suite {suite.name!r}: " + "; ".join(dict.fromkeys(problems)))
+
+
+def _pattern_problems(suite: Suite, modalities: Sequence[str]) -> Iterator[str]:
+    for variant in suite.variants():
+        protocol: Protocol = overlay(suite.protocol, variant.protocol)
+        for pattern, single in (*((p, False) for p in protocol.test_patterns), (protocol.train_pattern, True)):
+            try:
+                check_pattern(pattern, modalities, single=single)
+            except SuiteError as error:
+                yield str(error)
 
 
 def metrics_of(suite: Suite, registry: Registry, kinds: Mapping[str, TaskKind]) -> tuple[str, ...]:

@@ -142,7 +142,8 @@ class _Screen:
             yield Text.assemble((dataset, "bold"), self._facts(dataset, lines), no_wrap=True, overflow="ellipsis")
             cohort = self.cohorts.get(dataset)
             if cohort is not None and cohort.verdicts:
-                yield Text(cohort.verdicts[0].answer)
+                about = "" if self.view.pattern == FULL else "With every modality: "
+                yield Text(about + cohort.verdicts[0].answer)
             yield self._table(dataset, rows, kept)
             if len(kept) < len(lines):
                 yield Text(f"and {len(lines) - len(kept)} more rows", "dim")

@@ -382,6 +382,7 @@ def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tu
         ref, adds = PluginRef.parse(text), "[" in text
         same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
         if not same and not adds:
-            raise SuiteError(did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have}))
+            unknown = did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have})
+            raise SuiteError(f'{unknown}; brackets add an installed {kind} to the suite: "{ref.name}[]"')
         chosen += same or [ref]
     return tuple(dict.fromkeys(chosen))

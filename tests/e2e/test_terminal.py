@@ -124,7 +124,9 @@ def test_more_on_request(study: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.chdir(study)
     wide = {**TERMINAL, "COLUMNS": "120"}
     assert " ibs" in cli("table", "study.toml", "--all-metrics", env=wide).stdout
-    assert "pattern half" in cli("table", "study.toml", "--pattern", "half", env=wide).stdout
+    half = cli("table", "study.toml", "--pattern", "half", env=wide).stdout
+    assert "pattern half" in half
+    assert "With every modality: " in half
     wrong = cli("table", "study.toml", "--pattern", "hlaf", env=wide)
     assert wrong.returncode == 2
     assert "did you mean 'half'" in wrong.stderr

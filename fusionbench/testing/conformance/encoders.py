@@ -105,7 +105,7 @@ def tells_tiles_apart(subject: EncoderSubject) -> None:
 
 @CHECKS.add(
     "repeatable",
-    "RunOptions twice, and made anew, it says the same.",
+    "Called twice, and constructed again, it gives the same features.",
     cause="dropout or another random layer that is left in training mode, or weights drawn anew.",
     needs=READS,
 )

@@ -230,7 +230,7 @@ def without_survival(subject: MetricSubject) -> None:
 
 @CHECKS.add(
     "repeatable",
-    "RunOptions twice, and through pickle, it says exactly the same.",
+    "Called twice, and after pickling, it gives exactly the same value.",
     cause="random numbers that are not seeded, or something kept from one call to the next.",
     needs=SCORES,
 )

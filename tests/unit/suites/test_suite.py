@@ -277,6 +277,8 @@ def test_narrowing_changes_repeats_and_seed_only_within_bounds() -> None:
 def test_narrowing_to_what_is_not_there() -> None:
     with pytest.raises(SuiteError, match="unknown model of this suite 'mact'; did you mean 'mcat'"):
         narrow_suite(read(HEAD), models=["mact"])
+    with pytest.raises(SuiteError, match=r'brackets add an installed model to the suite: "cox\[\]"'):
+        narrow_suite(read(HEAD), models=["cox"])
     with pytest.raises(SuiteError, match="unknown dataset of this suite 'tou'"):
         narrow_suite(read(HEAD), datasets=["toy", "tou"])
     with pytest.raises(SuiteError, match="write name or name"):

@@ -50,18 +50,20 @@ def cluster(request: ResourceRequest) -> Iterator[None]:
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    try:
-        # In another thread, since Ray gives the main thread a handler for SIGTERM that ends the process without a word.
-        with _signals_obeyed_afterwards(), _from_root(), ThreadPoolExecutor(1) as thread:
-            if request.address is None:
-                thread.submit(_start, request, quiet).result()
-            else:
-                thread.submit(_join, request.address, quiet).result()
-        check(request, ray.nodes())
-        yield
-    finally:
-        with _signals_obeyed_afterwards():
-            ray.shutdown()
+    # In another thread, since Ray gives the main thread a handler for SIGTERM that ends the process without a word. The
+    # thread lasts as long as Ray: Linux ends Ray's processes with the thread that started them.
+    with ThreadPoolExecutor(1) as thread:
+        try:
+            with _signals_obeyed_afterwards(), _from_root():
+                if request.address is None:
+                    thread.submit(_start, request, quiet).result()
+                else:
+                    thread.submit(_join, request.address, quiet).result()
+            check(request, ray.nodes())
+            yield
+        finally:
+            with _signals_obeyed_afterwards():
+                ray.shutdown()
 
 
 @contextmanager

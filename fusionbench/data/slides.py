@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.core.errors import DataError
+from fusionbench.core.errors import DataError, file_problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -72,6 +72,8 @@ def unreadable(path: Path, error: Exception, remedy: str = "write the file again
     Args:
         remedy: what to do where the file itself is at fault.
     """
+    if isinstance(error, PermissionError):
+        return DataError(file_problem(path, error, remedy))
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     if isinstance(error, BlockingIOError) or "already open for write" in reason:
         remedy = "another process has it open for writing: wait until that has ended"

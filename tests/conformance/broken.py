@@ -16,6 +16,7 @@ from fusionbench import (
     Bag,
     Batch,
     CaseSet,
+    ClassPrediction,
     FitContext,
     Interval,
     ModalitySpec,
@@ -68,6 +69,7 @@ class Sound(TorchModel):
     """Linear layers on means; takes a vector with a bag, to be quick."""
 
     name = "sound"
+    tasks = ("survival",)
     missing: Literal["native", "impute"] = "native"
     network: type[nn.Module] = Net
 
@@ -105,6 +107,29 @@ class Wrapped(Sound):
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
         return self.predictor(super().restore(state, ctx))
+
+
+class SoundOfClasses(Sound):
+    """The sound model on survival and on classes."""
+
+    name = "sound-of-classes"
+    tasks = ("survival", "binary", "multiclass")
+
+
+class _Halved(Asking):
+    def changed(self, made: Any, cases: CaseSet) -> Any:
+        return replace(made, probability=made.probability / 2) if isinstance(made, ClassPrediction) else made
+
+
+@fails("classes")
+class SumsToOneHalf(SoundOfClasses):
+    """Its probabilities are halved."""
+
+    def fit(self, train: CaseSet, val: CaseSet, ctx: FitContext) -> Predictor:
+        return _Halved(super().fit(train, val, ctx))
+
+    def restore(self, state: State, ctx: RestoreContext) -> Predictor:
+        return _Halved(super().restore(state, ctx))
 
 
 @fails("documented")

@@ -20,6 +20,7 @@ from tests.conformance import broken, broken_data, sound_readers
 from tests.conformance.broken_isolation import NOT_CAUGHT
 
 SOUND = [
+    broken.SoundOfClasses,
     broken.Sound,
     broken.Wrapped,
     broken.Ordered,

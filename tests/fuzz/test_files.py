@@ -31,6 +31,7 @@ from fusionbench.data.fixes import Problem, toml_lines
 from fusionbench.data.inspection import examine
 from fusionbench.report import imported
 from fusionbench.results.frames import Frames, read_frames
+from fusionbench.results.made_from import IMPORTED_FOLDER
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from tests.conftest import EXAMPLE
@@ -347,7 +348,7 @@ def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames],
     wanted = frames.predictions.assign(model="theirs")[imported.NEEDED]
     rows = [list(map(str, row)) for row in wanted.itertuples(index=False, name=None)]
     kept: list[int] = []
-    everything = {p for p in store.root.parent.rglob("*") if p.parent.name != imported.FOLDER}
+    everything = {p for p in store.root.parent.rglob("*") if p.parent.name != IMPORTED_FOLDER}
 
     @FUZZ
     @given(changed_tables(list(wanted.columns), rows))
@@ -358,7 +359,7 @@ def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames],
             read = imported.read_predictions(path, frames)
             for _, of_model in read.groupby("model", sort=False):
                 kept_at = imported.store_predictions(of_model, store)
-                assert kept_at.parent == store.folder / imported.FOLDER
+                assert kept_at.parent == store.folder / IMPORTED_FOLDER
                 kept_at.unlink()
         except FusionBenchError as error:
             clear(error)
@@ -368,6 +369,6 @@ def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames],
 
     check()
     assert kept, "no example was kept"
-    assert {p for p in store.root.parent.rglob("*") if p.parent.name != imported.FOLDER} - everything <= {
-        store.folder / imported.FOLDER
+    assert {p for p in store.root.parent.rglob("*") if p.parent.name != IMPORTED_FOLDER} - everything <= {
+        store.folder / IMPORTED_FOLDER
     }

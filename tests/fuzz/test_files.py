@@ -345,7 +345,7 @@ def finished(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> tu
 
 def test_predictions_are_kept_or_one_clear_error(finished: tuple[Store, Frames], home: Path) -> None:
     store, frames = finished
-    wanted = frames.predictions.assign(model="theirs")[imported.NEEDED]
+    wanted = frames.predictions.assign(model="theirs")[[*imported.NEEDED, imported.RISK]]
     rows = [list(map(str, row)) for row in wanted.itertuples(index=False, name=None)]
     kept: list[int] = []
     everything = {p for p in store.root.parent.rglob("*") if p.parent.name != IMPORTED_FOLDER}

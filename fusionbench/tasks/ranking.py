@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.core.endpoints import SurvivalTargets, Targets
-from fusionbench.survival.stats import Pairs, comparable_pairs, concordant_pairs
+from fusionbench.survival.stats import Pairs, concordant_pairs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,13 +30,6 @@ def _against_others(own: NDArray[np.bool_]) -> Pairs:
     """A case of the class against every case that is not of it."""
     events = np.flatnonzero(own).astype(np.int64)
     return Pairs(events, np.broadcast_to(~own, (len(events), len(own))).astype(np.float64))
-
-
-def pairs_of(targets: Targets[NDArray[Any]], n_classes: int) -> list[Pairs]:
-    """The pairs of each ranking of these cases; `n_classes` is 0 for survival."""
-    if isinstance(targets, SurvivalTargets):
-        return [comparable_pairs(targets.time, targets.event)]
-    return class_pairs(targets.label, n_classes)
 
 
 def mean_concordance(pairs: list[Pairs], scores: NDArray[Any]) -> float:

@@ -12,9 +12,10 @@ import pandas as pd
 
 from fusionbench.core.endpoints import ClassTarget
 from fusionbench.core.errors import ResultsError, file_problem
-from fusionbench.results.cell_files import frame_of
+from fusionbench.results.cell_files import frame_of, probability_column
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
+from fusionbench.tasks.threshold import best_threshold
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -35,6 +36,8 @@ CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "trai
 COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
 CODE_COLUMNS = ["source", "git_commit"]
 """COST_COLUMNS and CODE_COLUMNS: of cells, after CELL_COLUMNS; absent from what was stored before they were."""
+THRESHOLD = "threshold"
+"""Last column of the cells, where some dataset has two classes."""
 
 FOLD_COLUMNS = [*PLACE, "pattern", "metric", "value", "reason", "n_cases", "n_prior", "realised"]
 HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
@@ -52,7 +55,8 @@ class Frames:
         cells: one row per listed cell; status ok, failed, skipped or missing (not run yet). `n_inputs` is the number of
             modalities its model was given: joined vectors are one; COST_COLUMNS say what a cell that ran has cost,
             CODE_COLUMNS which code computed it: distribution, version and checksum of the model's plugin, and the
-            commit of fusionbench, both empty where unknown.
+            commit of fusionbench, both empty where unknown. Where some dataset has two classes also `threshold`, from
+            which probability a case counts as positive, chosen on the cell's validation cases (`best_threshold`).
         folds: one row per cell, pattern and metric; `realised` is the share of (case, modality) pairs hidden or absent.
         predictions: test predictions of every listed cell: risk, and S_<month> on the dataset's grid; or the
             probability of each class.
@@ -80,15 +84,21 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
         cohorts: by dataset as written (`str(ref)`) and unit.
     """
     cells, folds, predictions, history = [], [], [], []
+    binary = any(len(cohort.info.classes) == 2 for cohort in cohorts.values())
     for cell in plan.listed:
         record = None if cell.skip else store.finished(cell, versions)
-        cells.append(_cell_row(cell, record))
+        row = _cell_row(cell, record)
         if record is not None and record["status"] == "ok":
             folds += _fold_rows(cell, record)
-            predictions.append((cell, _tested(store.predictions_table(cell.key))))
+            predicted = store.predictions_table(cell.key)
+            if binary:
+                row[THRESHOLD] = _threshold(predicted, cohorts[str(cell.dataset), cell.protocol.unit])
+            predictions.append((cell, _of_split(predicted, "test")))
             history.append((cell, store.history_table(cell.key)))
+        cells.append(row)
+    columns = [*CELL_COLUMNS, *COST_COLUMNS, *CODE_COLUMNS, *([THRESHOLD] if binary else [])]
     return Frames(
-        cells=pd.DataFrame(cells, columns=[*CELL_COLUMNS, *COST_COLUMNS, *CODE_COLUMNS]),
+        cells=pd.DataFrame(cells, columns=columns),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
         predictions=_placed(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
@@ -116,6 +126,8 @@ def read_frames(folder: Path) -> Frames:
     binaries = {name: _read(folder / f"{name}.parquet") for name in BINARIES}
     for name in {"value", "realised"} & set(texts["folds"].columns):
         texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
+    if THRESHOLD in texts["cells"].columns:
+        texts["cells"][THRESHOLD] = pd.to_numeric(texts["cells"][THRESHOLD], errors="coerce")
     targets = texts["targets"]
     if LABEL in targets.columns:  # cases with a class have no follow-up, so that those of others are read as text
         flags = {"True": True, "False": False, "": None}
@@ -184,11 +196,21 @@ def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [{**cell.columns, **score, "realised": realised.get(score["pattern"])} for score in scores]
 
 
-def _tested(predictions: pa.Table) -> pa.Table:
-    """The test cases' rows."""
+def _of_split(predictions: pa.Table, split: str) -> pa.Table:
+    """The rows of the test cases or of the validation cases (`val`)."""
     import pyarrow.compute as pc
 
-    return predictions.filter(pc.equal(predictions["split"], "test")).drop_columns("split")
+    return predictions.filter(pc.equal(predictions["split"], split)).drop_columns("split")
+
+
+def _threshold(predictions: pa.Table, cohort: Cohort) -> float:
+    """THRESHOLD of a cell; NaN where its endpoint has not two classes."""
+    classes = cohort.info.classes
+    if len(classes) != 2:
+        return float("nan")
+    validation = _of_split(predictions, "val")
+    positive = [cohort.targets[case] == ClassTarget(classes[1]) for case in validation["case"].to_pylist()]
+    return best_threshold(np.array(positive, dtype=bool), validation[probability_column(classes[1])].to_numpy())
 
 
 def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fusionbench.tasks.threshold import best_threshold
 from tests.conftest import Cli
 from tests.own_cohort import write_h5
 
@@ -62,6 +63,16 @@ def home(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def thresholds_are_of_validation_patients(folder: Path) -> None:
+    stored = pd.read_csv(folder / "cells.csv").query("status == 'ok'").set_index("key")["threshold"]
+    assert stored.notna().all()
+    target = pd.read_csv(folder / "targets.csv").set_index("case")["label"]
+    for key, threshold in stored.items():
+        rows = pd.read_parquet(folder / "cells" / str(key) / "predictions.parquet").query("split == 'val'")
+        positive = (target[rows["case"]] == "positive").to_numpy()
+        assert threshold == pytest.approx(best_threshold(positive, rows["P(positive)"].to_numpy()), abs=1e-15)
+
+
 def test_a_binary_column_goes_through_every_step(cli: Cli, home: Path) -> None:
     seen = cli("data", "check", "cohort.toml")
     assert seen.returncode == 0, seen.stderr
@@ -72,6 +83,7 @@ def test_a_binary_column_goes_through_every_step(cli: Cli, home: Path) -> None:
     assert ran.returncode == 0, ran.stderr
     table = pd.read_csv(home / "results/hpv/table.csv")
     assert {"snn", "abmil", "logistic", "late-fusion"} <= {*table["model"]}
+    thresholds_are_of_validation_patients(home / "results/hpv")
     for verb in ("table", "report", "audit"):
         ended = cli(verb, "hpv.toml" if verb == "table" else "hpv")
         assert ended.returncode == 0, f"{verb}: {ended.stderr}"

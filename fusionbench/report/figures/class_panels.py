@@ -114,13 +114,13 @@ def calibration_points(own: NDArray[np.bool_], probability: Floats) -> tuple[Flo
 
 
 def confusion_figure(rows: Mapping[str, JoinedClasses], classes: Sequence[str]) -> Figure:
-    """A panel for each row: counts of each true class by the most probable one."""
+    """A panel for each row: counts of each true class by the predicted one."""
     cell = 0.5 if len(classes) < 6 else 0.36
     size = (max(1.6, cell * len(classes)), max(1.3, cell * len(classes)))
     figure, axes = panels(list(rows), size, most=3)
     names, places = [shortened(name, 0.8) for name in classes], range(len(classes))
     for of, ax in zip(rows.values(), axes, strict=True):
-        counts = confusion_matrix(of.label, of.probability.argmax(axis=1), labels=list(places))
+        counts = confusion_matrix(of.label, of.predicted, labels=list(places))
         shares = counts / np.maximum(1, counts.sum(axis=1, keepdims=True))
         ax.imshow(shares, cmap=colormaps["Blues"], vmin=0, vmax=1.3, aspect="auto")
         for (i, j), count in np.ndenumerate(counts):

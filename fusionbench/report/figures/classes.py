@@ -38,10 +38,12 @@ _CALIBRATION = (
     "patients by predicted probability, with the 95 % interval of Wilson; on the line, predictions are calibrated. "
     "Grey, below: how many patients have which prediction. "
 )
-_CONFUSION = (
-    "Each patient counts at the most probable class; no threshold is chosen, since predictions of validation patients "
-    "are not among the stored tables. A number is a count of test patients, its colour the share of the true class. "
+_BY_THRESHOLD = (
+    "A patient counts as {positive!r} from that probability on which has the highest balanced accuracy on the "
+    "validation patients of the fold{but}. "
 )
+_MOST_PROBABLE = "Each patient counts at the most probable class. "
+_COUNTS = "A number is a count of test patients, its colour the share of the true class. "
 _ONE_VS_REST = (
     "Sensitivity against the false positive rate of each class against the others, of the row with the highest mean "
     "AUROC. The legend has the AUROC of each class, a mean over folds. "
@@ -72,14 +74,23 @@ def classes(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmi
         make = _of_two if len(names) == 2 else _of_more
         yield from make(place, names, shown, found, about)
         matrices = {row_label(m.row): found[m.row] for m in shown}
-        right = max(float((of.label == of.probability.argmax(axis=1)).mean()) for of in matrices.values())
+        right = max(float((of.label == of.predicted).mean()) for of in matrices.values())
         yield ReportFigure(
             name=numbered("confusion", i, len(datasets)),
             title=f"Confusion matrix: {dataset}",
-            caption=_CONFUSION + about,
+            caption=_predicted(matrices, names) + _COUNTS + about,
             alt=f"True against predicted class of {len(shown)} rows on {dataset}; at most {right:.0%} are right.",
             figure=confusion_figure(matrices, names),
         )
+
+
+def _predicted(rows: Mapping[str, JoinedClasses], names: tuple[str, ...]) -> str:
+    """How predicted classes come about: two classes have thresholds, but not in what was imported or stored before."""
+    without = [row for row, of in rows.items() if not of.has_thresholds]
+    if len(without) == len(rows):
+        return _MOST_PROBABLE
+    but = f"; without such predictions at the most probable class: {', '.join(without)}" if without else ""
+    return _BY_THRESHOLD.format(positive=names[1], but=but)
 
 
 Place = tuple[str, int, int]

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.estimates import RowMean, row_means
-from fusionbench.report.model import FULL, RowKey, is_oracle, row_key, unique
+from fusionbench.report.model import FULL, RowKey, is_oracle, row_key, row_keys, unique
 from fusionbench.results.cell_files import probability_column
-from fusionbench.results.frames import LABEL, ROW
+from fusionbench.results.frames import LABEL, ROW, THRESHOLD
 
 Floats = NDArray[np.float64]
 
@@ -48,11 +48,25 @@ class JoinedClasses:
         label: (case,) position of the true class.
         probability: (case, class).
         fold: (case,) which fold each case was tested in.
+        threshold: (case,) from which probability a case of its fold counts as positive; NaN where none was chosen.
     """
 
     label: NDArray[np.int64]
     probability: Floats
     fold: NDArray[np.int64]
+    threshold: Floats
+
+    @property
+    def has_thresholds(self) -> bool:
+        """Whether every fold has a threshold, chosen on its validation cases."""
+        return bool(np.isfinite(self.threshold).all())
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(case,) position of the predicted class: by the thresholds, without them the most probable one."""
+        if self.has_thresholds:
+            return (self.probability[:, 1] >= self.threshold).astype(np.int64)
+        return np.asarray(self.probability.argmax(axis=1))
 
 
 def with_follow_up(analysis: Analysis) -> list[str]:
@@ -101,12 +115,22 @@ def joined_classes(
     place, labels = {name: i for i, name in enumerate(classes)}, _targets(analysis, dataset)[LABEL]
     columns = [probability_column(name) for name in classes]
     made: dict[RowKey, JoinedClasses] = {}
-    for row, _, part in sorted(_joined(analysis, dataset, rows), key=lambda of: of[1]):
+    thresholds = _thresholds(analysis.stored.cells)
+    for row, repeat, part in sorted(_joined(analysis, dataset, rows), key=lambda of: of[1]):
         if row not in made:
             label = np.array([place[labels[case]] for case in part["case"].astype(str)], dtype=np.int64)
             fold = part["fold"].to_numpy(np.int64)
-            made[row] = JoinedClasses(label, part[columns].to_numpy(np.float64), fold)
+            threshold = np.array([thresholds.get((row, repeat, k), np.nan) for k in fold.tolist()])
+            made[row] = JoinedClasses(label, part[columns].to_numpy(np.float64), fold, threshold)
     return made
+
+
+def _thresholds(cells: pd.DataFrame) -> dict[tuple[RowKey, int, int], float]:
+    """Row, repeat and fold to the threshold of the cell; empty where the stored cells have none."""
+    if THRESHOLD not in cells.columns:
+        return {}
+    keys = zip(row_keys(cells), cells["repeat"], cells["fold"], strict=True)
+    return dict(zip(keys, cells[THRESHOLD].astype(float), strict=True))
 
 
 def _targets(analysis: Analysis, dataset: str) -> pd.DataFrame:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
-from sklearn.metrics import roc_curve
+from sklearn.metrics import confusion_matrix, roc_curve
 
 from fusionbench.cli.mlflow import _orders
 from fusionbench.cli.screen import View, print_screen
@@ -154,6 +154,26 @@ def test_the_figures_of_classes(of_both: tuple[Analysis, dict[str, Any]]) -> Non
     assert "'high'" in made[0].caption
     numbers = [int(text.get_text()) for text in made[2].figure.axes[0].texts]
     assert sum(numbers) == 60
+    assert "at the most probable class" in made[2].caption, "no threshold is stored"
+
+
+def test_classes_are_predicted_at_the_threshold_of_each_fold(of_both: tuple[Analysis, dict[str, Any]]) -> None:
+    analysis, lock = of_both
+    cells = analysis.stored.cells
+    at = np.where(cells["model"] == "fused", 0.3 + 0.1 * cells["fold"], np.nan)
+    stored = replace(analysis.stored, cells=cells.assign(threshold=np.where(cells["dataset"] == "k0", at, np.nan)))
+    with report_style():
+        made = [one for one in classes(replace(analysis, stored=stored), lock) if isinstance(one, ReportFigure)]
+    (figure,) = (one for one in made if one.name == "confusion-1")
+    assert "'high' from that probability on" in figure.caption
+    assert "at the most probable class: best-unimodal" in figure.caption
+    frame = analysis.frames.predictions
+    own = frame[(frame["dataset"] == "k0") & (frame["model"] == "fused") & (frame["pattern"] == "full")]
+    label = analysis.stored.targets.set_index(["dataset", "case"]).loc["k0"]["label"]
+    high = (label[own["case"]] == "high").to_numpy()
+    expected = confusion_matrix(high, own["P(high)"] >= 0.3 + 0.1 * own["fold"])
+    panel = figure.figure.axes[0]
+    assert [int(text.get_text()) for text in panel.texts] == expected.ravel().tolist()
 
 
 def test_net_benefit_is_that_of_vickers_and_elkin() -> None:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
     from fusionbench.tools.explain import ExplainReport, Request
+    from fusionbench.tools.predict_rows import PredictedRow, RowRequest
     from fusionbench.tools.profile import Profiled
     from fusionbench.tools.run import Reporter, RunReport
     from fusionbench.tools.status import Status
@@ -221,8 +222,8 @@ class Session:
         folder, tell = to or found.store.folder / "tuning", on_progress or (lambda progress: None)
         return tune(plan, self.resources, executor, options, folder, command, tell, note or (lambda line: None))
 
-    def predict(self, cell: str, cohort: PluginRef) -> pd.DataFrame:
-        """Risk and survival of every case of a cohort, by a finished cell; see `fusionbench.tools.predict`.
+    def predict(self, cell: str, cohort: PluginRef) -> PredictedRow:
+        """Predictions of every case of a cohort by a finished cell, with its scores; see `fusionbench.tools.predict`.
 
         Args:
             cell: the cell's key or the beginning of it, or SUITE/KEY.
@@ -230,9 +231,21 @@ class Session:
         Raises:
             ResultsError: no such cell. SuiteError, DataError: the cohort does not fit it.
         """
-        from fusionbench.tools.predict import predict_cohort
+        from fusionbench.tools.predict_rows import predict_cell
 
-        return predict_cohort(self.resources, self.out, cell, cohort)
+        return predict_cell(self.resources, self.out, cell, cohort)
+
+    def predict_rows(
+        self, request: RowRequest, cohort: PluginRef, report: Callable[[str], None] | None = None
+    ) -> list[PredictedRow]:
+        """The same by rows of a suite's table: the mean of each row's fold models.
+
+        Raises:
+            ResultsError: the suite's run has not finished. SuiteError, DataError: no such row, or no row fits.
+        """
+        from fusionbench.tools.predict_rows import predict_rows
+
+        return predict_rows(self.resources, self.out, request, cohort, report)
 
     def sync(self, name: str, selection: Selection = WHOLE) -> SyncReport:
         """Write a suite's finished cells, table and files into MLflow; what is there is not doubled.

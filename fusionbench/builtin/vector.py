@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 
+ABSENT = -1
+"""Position of a column that a cohort lacks."""
+MANY_UNKNOWN = 0.05
+"""Above this share of cases with an unknown level, what is said of them has a warning."""
+
+
 class VectorOptions(BaseOptions):
     """Preprocessing of columns.
 
@@ -32,11 +38,14 @@ class VectorOptions(BaseOptions):
             the cells, and the share of columns with most of their variance in one cell falls from 11-16 % to about 1 %.
         scale: to mean 0 and standard deviation 1.
         impute: value of a missing cell, over the training cases.
+        max_absent: largest share of the columns that a model was fitted on which a new cohort may lack when it is
+            predicted on; such columns get the imputed value.
     """
 
     clip: float | None = Field(5.0, gt=0)
     scale: bool = True
     impute: Literal["median", "mean"] = "median"
+    max_absent: float = Field(0.5, ge=0, lt=1)
 
 
 class Vector(Modality):
@@ -74,7 +83,7 @@ class Vector(Modality):
             raise DataError("no training case has it; leave the modality out or take other folds")
         # float64 throughout, rounded once at the end: training moments must not depend on float32 rounding.
         x = np.concatenate(rows).astype(np.float64, copy=False)
-        scaling = fit_columns(x, **self.options.model_dump())
+        scaling = fit_columns(x, clip=self.options.clip, scale=self.options.scale, impute=self.options.impute)
         # Levels of training cases only: those of others must not be known.
         levels = {i: _levels(x[:, i]) for i, name in enumerate(self.use.features) if name in self.use.categorical}
         layout, spec = Layout(scaling, levels), self._spec(levels)
@@ -82,7 +91,7 @@ class Vector(Modality):
             raise DataError("no training case has a value in any column; leave the modality out or take other folds")
         empty = [self._column(int(i)) for i in np.flatnonzero(np.isnan(x).all(axis=0))]
         notes = (f"no training case has a value in {_listed(empty)}: imputed as 0",) if empty else ()
-        return FittedVector(spec, self.use.features, layout, layout(x).mean(axis=0), notes)
+        return FittedVector(spec, self.use, layout, layout(x).mean(axis=0), notes)
 
     def restore(self, state: Mapping[str, Any]) -> FittedVector:
         """The fitted vector whose `FittedVector.state` this is.
@@ -98,9 +107,46 @@ class Vector(Modality):
             )
         levels = {int(i): tuple(values) for i, values in state["levels"].items()}
         average = np.array(state["mean"], dtype=np.float64)
-        return FittedVector(
-            self._spec(levels), self.use.features, Layout(scaling, levels), average, tuple(state["notes"])
-        )
+        return FittedVector(self._spec(levels), self.use, Layout(scaling, levels), average, tuple(state["notes"]))
+
+    def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedVector:
+        """The fitted vector, with this cohort's columns matched by name to those it was fitted on.
+
+        Their order does not matter. Columns that it was not fitted on are left out; columns that this cohort lacks get
+        the imputed value.
+
+        Raises:
+            DataError: no column is the same, or more are absent than the option `max_absent` allows; a column holds
+                levels in one cohort and numbers in the other; columns have no names and their number differs.
+        """
+        fitted = Vector(self.label, trained, self.options).restore(state)
+        if not (trained.features and self.use.features):
+            return self.restore(state)
+        place = {name: i for i, name in enumerate(self.use.features)}
+        absent = [name for name in trained.features if name not in place]
+        self._check_columns(trained, absent)
+        order = np.array([place.get(name, ABSENT) for name in trained.features], dtype=np.int64)
+        surplus = [name for name in self.use.features if name not in set(trained.features)]
+        lines = [f"{_columns(absent)} absent here: imputed as in training"] if absent else []
+        lines += [f"{_columns(surplus)} not among those that it was fitted on: left out"] if surplus else []
+        return replace(fitted, order=order, matched=tuple(lines))
+
+    def _check_columns(self, trained: ModalityUse, absent: list[str]) -> None:
+        """Refuse a cohort whose columns are too few, or of another kind."""
+        where, share = f"modality {self.label!r}", len(absent) / len(trained.features)
+        if share == 1:
+            here = f"it has {_listed([*self.use.features])}"
+            raise DataError(f"{where}: none of the columns that it was fitted on ({_listed(absent)}) is here; {here}")
+        if share > self.options.max_absent:
+            raise DataError(
+                f"{where}: {len(absent)} of the {len(trained.features)} columns that it was fitted on are absent "
+                f"({_listed(absent)}), more than max_absent = {self.options.max_absent:g} allows; add them, or raise "
+                "this option of the modality"
+            )
+        for name in trained.features:
+            if name in self.use.features and (name in trained.categorical) != (name in self.use.categorical):
+                seen = [f"{_texts(use, name)} {when}" for use, when in ((trained, "in training"), (self.use, "here"))]
+                raise DataError(f"{where}, column {name!r}: {', '.join(seen)}; write the column alike in both cohorts")
 
     def _column(self, index: int) -> str:
         return repr(self.use.features[index]) if self.use.features else str(index)
@@ -154,26 +200,50 @@ class FittedVector(FittedModality):
     """Fitted preprocessing of a vector.
 
     Attributes:
-        columns: names of the raw columns.
+        use: how the cohort that it was fitted on declares its columns.
         average: (feature,) mean of the prepared training rows.
         notes: one line each, for the cell's record.
+        order: (column,) where a new cohort's rows have each column; ABSENT where they lack it. None: as in training.
+        matched: how a new cohort's columns differ, one line each.
     """
 
     spec: ModalitySpec
-    columns: tuple[str, ...]
+    use: ModalityUse
     layout: Layout
     average: Floats
     notes: tuple[str, ...] = ()
+    order: NDArray[np.int64] | None = None
+    matched: tuple[str, ...] = ()
 
     def __call__(self, raw: RawBag) -> Tensor:
-        return _tensor(self.layout(raw.values.astype(np.float64, copy=False)))
+        return _tensor(self.layout(self._columns_of(raw)))
+
+    def _columns_of(self, raw: RawBag) -> Floats:
+        """(case, column) raw values in the order of training; NaN in a column that the cohort lacks."""
+        values = raw.values.astype(np.float64, copy=False)
+        return values if self.order is None else np.where(self.order == ABSENT, np.nan, values[:, self.order])
+
+    def differences(self, raws: Iterable[RawBag]) -> Sequence[str]:
+        """Columns that differ by name, and levels of a category that no training case has."""
+        rows = [self._columns_of(raw) for raw in raws]
+        if not rows:
+            return self.matched
+        x, lines = np.concatenate(rows), [*self.matched]
+        for i, levels in self.layout.levels.items():
+            unknown = ~np.isnan(x[:, i]) & ~np.isin(x[:, i], levels)
+            if unknown.any():
+                share, name = unknown.mean(), self.use.features[i]
+                doubt = "; the model knows nothing of them by this column" if share > MANY_UNKNOWN else ""
+                seen = f"{unknown.sum()} of {len(x)} cases ({share:.0%})"
+                lines.append(f"column {name!r}: {seen} have a level that no training case has{doubt}")
+        return lines
 
     def mean(self) -> Tensor:
         return _tensor(self.average)
 
     def state(self) -> Mapping[str, Any]:
         return {
-            "columns": list(self.columns),
+            "columns": list(self.use.features),
             "numbers": self.layout.scaling.state(),
             "levels": {str(i): list(values) for i, values in self.layout.levels.items()},
             "mean": self.average.tolist(),
@@ -185,6 +255,18 @@ def _tensor(values: Floats) -> Tensor:
     import torch  # here, so that listing plugins does not load it
 
     return torch.from_numpy(values.astype(np.float32))
+
+
+def _columns(names: list[str]) -> str:
+    """`1 column (age) is` or `2 columns (age, sex) are`."""
+    return f"1 column ({names[0]}) is" if len(names) == 1 else f"{len(names)} columns ({_listed(names)}) are"
+
+
+def _texts(use: ModalityUse, column: str) -> str:
+    """What a column holds, for a message."""
+    if column not in use.categorical:
+        return "numbers"
+    return f"levels ({_listed(sorted(repr(text) for text in use.levels.get(column, {}).values()))})".replace(" ()", "")
 
 
 def _levels(column: Floats) -> tuple[float, ...]:

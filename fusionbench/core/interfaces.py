@@ -92,6 +92,19 @@ class Modality(ABC):
     def restore(self, state: Mapping[str, Any]) -> FittedModality:
         """The inverse of `FittedModality.state`."""
 
+    def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
+        """The fitted preprocessing whose `FittedModality.state` this is, for the cases of this reader's cohort.
+
+        Override where a cohort with other columns can be read. By default columns have to be the same.
+
+        Args:
+            trained: how the cohort that it was fitted on declares the modality.
+
+        Raises:
+            DataError: this cohort's cases cannot be prepared by it.
+        """
+        return self.restore(state)
+
 
 class FittedModality(ABC):
     """Preprocessing that knows training cases only."""
@@ -109,6 +122,14 @@ class FittedModality(ABC):
     @abstractmethod
     def state(self) -> Mapping[str, Any]:
         """Everything needed to restore it, as JSON values."""
+
+    def differences(self, raws: Iterable[RawBag]) -> Sequence[str]:
+        """How the cases of a new cohort differ from the training cases in what can be read of them, one line each.
+
+        Args:
+            raws: the raw values of the new cohort's cases that have the modality.
+        """
+        return ()
 
 
 class Dataset(ABC):

@@ -13,7 +13,8 @@ from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import FittedModality, Modality
 from fusionbench.core.timing import PREPARE, span
 from fusionbench.core.types import Case, ModalitySpec, PreparedBag, PreparedCase, RawBag
-from fusionbench.data.cohort import read
+from fusionbench.data.cohort import make_modality, read
+from fusionbench.data.stored_use import use_as_json, use_from_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,6 +88,10 @@ class FittedPart:
             self.cache.put(case.id, ref, bag)
         return bag
 
+    def differences(self, cases: Sequence[Case]) -> Sequence[str]:
+        """How cases of a new cohort, which have the modality, differ from the training cases; one line each."""
+        return self.fitted.differences(read(self.modality, case) for case in cases)
+
     @cached_property
     def mean(self) -> PreparedBag:
         """The training mean as a bag of one instance, at the origin where bags have coords."""
@@ -149,39 +154,59 @@ class Preprocessor:
         return replace(self, fill=True)
 
     def state(self) -> Mapping[str, Any]:
-        """JSON values: modality to `ledger`, `coord_axes` and the modality's own `state`; `fill` is not stored."""
+        """JSON values: modality to `ledger`, `coord_axes`, `use` and its own `state`; `fill` is not stored."""
         return {
-            name: {"ledger": list(part.ledger), "coord_axes": part.coord_axes, "state": dict(part.fitted.state())}
+            name: {
+                "ledger": list(part.ledger),
+                "coord_axes": part.coord_axes,
+                "use": use_as_json(part.modality.use),
+                "state": dict(part.fitted.state()),
+            }
             for name, part in self.parts.items()
         }
 
     @classmethod
-    def restore(cls, state: Mapping[str, Any], modalities: Mapping[str, Modality]) -> Preprocessor:
+    def restore(
+        cls,
+        state: Mapping[str, Any],
+        modalities: Mapping[str, Modality],
+        kinds: Mapping[str, type[Modality]] | None = None,
+    ) -> Preprocessor:
         """The preprocessor whose `state` this is.
 
         Args:
             modalities: readers of the cohort that will be prepared.
+            kinds: modality plugins by name, to read a modality that this cohort lacks; without them it is refused.
 
         Raises:
-            DataError: the cohort does not declare a modality that was fitted, or has it with other columns.
+            DataError: the cohort does not declare a modality that was fitted, or has it with columns that do not fit.
         """
-        absent = [name for name in state if name not in modalities]
-        if absent:
-            declared = ", ".join(modalities) or "none"
-            raise DataError(
-                f"modality {absent[0]!r} was fitted, but this cohort declares {declared}; add it to the cohort"
-            )
-        return cls(
-            {
-                name: FittedPart(
-                    modalities[name],
-                    modalities[name].restore(part["state"]),
-                    tuple(part["ledger"]),
-                    int(part["coord_axes"]),
-                )
-                for name, part in state.items()
-            }
-        )
+        return cls({name: _restored(name, part, modalities, kinds or {}) for name, part in state.items()})
+
+    def differences(self, cases: Sequence[Case]) -> tuple[str, ...]:
+        """How a new cohort's cases differ from the training cases in what can be read of them, one line each."""
+        lines = []
+        for name, part in self.parts.items():
+            having = [case for case in cases if name in case.refs]
+            if not having:
+                lines.append(f"modality {name!r}: no case has it; it counts as missing")
+            lines += [f"modality {name!r}: {line}" for line in part.differences(having)]
+        return tuple(lines)
+
+
+def _restored(
+    name: str, part: Mapping[str, Any], modalities: Mapping[str, Modality], kinds: Mapping[str, type[Modality]]
+) -> FittedPart:
+    reader, trained = modalities.get(name), use_from_json(part["use"]) if "use" in part else None
+    if reader is None and (trained is None or trained.modality not in kinds):
+        declared = ", ".join(modalities) or "none"
+        raise DataError(f"modality {name!r} was fitted, but this cohort declares {declared}; add it to the cohort")
+    if reader is None:
+        assert trained is not None
+        reader = make_modality("the fitted model", name, trained, kinds)
+    # what was fitted before `use` was stored needs the same columns
+    fitted = reader.restore(part["state"]) if trained is None else reader.restore_for_new_cohort(part["state"], trained)
+    return FittedPart(reader, fitted, tuple(part["ledger"]), int(part["coord_axes"]))
 
 
 def fit_preprocessor(

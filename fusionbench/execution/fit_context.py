@@ -167,7 +167,7 @@ def restore_fit(
         Member(PluginRef.parse(m["model"]), tuple(m["modalities"])): m["key"] for m in result.record["members"]
     }
     members = {m: restore_fit(load(key), cohort, registry, device, load, m) for m, key in inner_members.items()}
-    preprocessor = Preprocessor.restore(result.preprocess, cohort.modalities)
+    preprocessor = Preprocessor.restore(result.preprocess, cohort.modalities, registry.modalities)
     model = make_model(registry, member.model)
     if model.missing == "impute":
         preprocessor = preprocessor.imputing()

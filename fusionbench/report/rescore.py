@@ -59,7 +59,7 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
         of = targets[str(place["dataset"])]
         classes = classes_of(lock, str(place["dataset"]))
         if where not in trained_on:
-            trained_on[where] = _targets(of, _cases(parts[where], "train", "val"), classes)
+            trained_on[where] = stored_targets(of, _cases(parts[where], "train", "val"), classes)
         kind = kind_with(classes).name
         asked = {name: metric for name, metric in metrics.items() if kind in metric.tasks}
         rows += _scored(cell, of, trained_on[where], asked, tau, place, seen, classes)
@@ -77,10 +77,19 @@ def _cases(split: pd.DataFrame, *parts: str) -> list[str]:
     return list(split.loc[split["part"].isin(parts), "case"])
 
 
-def _targets(of: pd.DataFrame, cases: list[str], classes: Sequence[str]) -> TargetArrays:
+def stored_targets(of: pd.DataFrame, cases: Sequence[str], classes: Sequence[str]) -> TargetArrays:
+    """The outcomes of some cases, in their order.
+
+    Args:
+        of: stored targets of one dataset, by case.
+        classes: of its endpoint; empty for survival.
+
+    Raises:
+        ResultsError: a case is not among them.
+    """
     if unknown := set(cases) - set(of.index):
         raise ResultsError(f"case {min(unknown)!r} was predicted, and the stored targets have no such case")
-    known = of.loc[cases]
+    known = of.loc[list(cases)]
     if classes:
         place = {label: i for i, label in enumerate(classes)}
         return ClassTargets(known[LABEL].map(place).to_numpy(np.int64))
@@ -102,7 +111,7 @@ def _scored(
     rows = []
     for pattern, part in cell.groupby("pattern", sort=False, observed=True):
         draws = [_prediction(str(pattern), int(str(draw)), d, classes) for draw, d in part.groupby("draw", sort=False)]
-        test = _targets(of, list(draws[0].prediction.ids), classes)
+        test = stored_targets(of, list(draws[0].prediction.ids), classes)
         for name, metric in metrics.items():
             shown = draws if metric.horizon == "tau" else [_without_curves(d) for d in draws]
             for score in score_patterns({name: metric}, shown, test, train, tau):

@@ -166,6 +166,10 @@ class Classes(TaskKind):
         made = _classes(prediction)
         return ClassPrediction((name,), made.classes, made.probability.mean(axis=0, keepdims=True))
 
+    def average(self, predictions: Sequence[Prediction]) -> ClassPrediction:
+        made = [_classes(prediction) for prediction in predictions]
+        return ClassPrediction(made[0].ids, made[0].classes, np.mean([of.probability for of in made], axis=0))
+
     def filled(
         self, ids: tuple[str, ...], prior: Prediction, rows: Sequence[int], made: Prediction | None
     ) -> ClassPrediction:

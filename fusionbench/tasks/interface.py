@@ -140,6 +140,10 @@ class TaskKind(ABC):
             extra: what `Objective.after_training` gave.
         """
 
+    def outcome_doubts(self, here: Targets[NDArray[Any]], training: Targets[NDArray[Any]]) -> list[str]:
+        """What looks wrong about the outcomes of a new cohort beside those of the training cases, one line each."""
+        return []
+
     # Predictions
 
     @abstractmethod
@@ -161,6 +165,14 @@ class TaskKind(ABC):
     @abstractmethod
     def mean(self, prediction: Prediction, name: str) -> Prediction:
         """The mean over the cases, as one row of id `name`."""
+
+    @abstractmethod
+    def average(self, predictions: Sequence[Prediction]) -> Prediction:
+        """The mean of what several models predict of the same cases: of risks and S, or of probabilities.
+
+        Args:
+            predictions: at least one; S, where there is any, at the same times.
+        """
 
     @abstractmethod
     def filled(

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 SLACK = 1e-6
 """What rounding in single precision may add to a survival curve."""
 
+FAR_TIMES, FEW_TIMES = 12, 10
+"""Medians of follow-up, of at least so many cases, that differ by more than this factor look like other units."""
+
 
 class Survival(TaskKind):
     """Time to an event, which may be censored."""
@@ -78,6 +81,16 @@ class Survival(TaskKind):
     def arrays(self, targets: Sequence[Target], task: Task) -> SurvivalTargets[NDArray[Any]]:
         time, event = _followed(targets)
         return SurvivalTargets(time, event, assign_bins(time, task.edges))
+
+    def outcome_doubts(self, here: Targets[NDArray[Any]], training: Targets[NDArray[Any]]) -> list[str]:
+        times = [follow_up(targets).time for targets in (here, training)]
+        if min(map(len, times)) < FEW_TIMES:
+            return []
+        medians = [float(np.median(of)) for of in times]
+        if min(medians) <= 0 or max(medians) / min(medians) <= FAR_TIMES:
+            return []
+        seen = f"{medians[0]:.3g} months here and {medians[1]:.3g} in training"
+        return [f"median follow-up is {seen}: look at the unit of time"]
 
     def recipe_problem(self, recipe: TrainRecipe) -> str:
         return "label_smoothing is for classes; leave it out" if recipe.label_smoothing else ""
@@ -175,6 +188,13 @@ class Survival(TaskKind):
         made = survival_prediction(prediction)
         survival = None if made.survival is None else made.survival.mean(axis=0, keepdims=True)
         return SurvivalPrediction((name,), made.risk.mean(keepdims=True), survival, made.times)
+
+    def average(self, predictions: Sequence[Prediction]) -> SurvivalPrediction:
+        made = [survival_prediction(prediction) for prediction in predictions]
+        curves = [of.survival for of in made if of.survival is not None]
+        survival = np.mean(curves, axis=0) if len(curves) == len(made) else None
+        times = None if survival is None else made[0].times
+        return SurvivalPrediction(made[0].ids, np.mean([of.risk for of in made], axis=0), survival, times)
 
     def filled(
         self, ids: tuple[str, ...], prior: Prediction, rows: Sequence[int], made: Prediction | None

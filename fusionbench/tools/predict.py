@@ -1,70 +1,133 @@
-"""Score new patients with a stored cell."""
+"""Predict a cohort's cases with stored cells: one cell, or all fold models of a table row and their mean."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol
-from fusionbench.core.types import Case, CaseSet, Member, PreparedCase
+from fusionbench.core.types import Case, CaseSet, Member, Prediction, PreparedCase, Task
+from fusionbench.data.cohort import Cohort
 from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modalities
 from fusionbench.execution import evaluate
-from fusionbench.execution.fit_context import restore_fit
+from fusionbench.execution.fit_context import Loaded, restore_fit
 from fusionbench.results.cell_files import prediction_columns
+from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, with_tuned
-from fusionbench.tasks import kind_of
-from fusionbench.tools.find_cell import find_cell
+from fusionbench.tasks import kind_of, kind_with
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
+    from fusionbench.core.cell_result import CellResult
     from fusionbench.execution.shared import SharedResources
 
 
-def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: PluginRef) -> pd.DataFrame:
-    """What a stored cell predicts of every case of a cohort: case, risk, prior, S_<month>; or case, prior, P(<class>).
+@dataclass(frozen=True, eq=False)
+class CohortPrediction:
+    """What stored cells predict of every case of a cohort.
 
-    `prior` is True for a case without any of the model's modalities: it is given the training-mean prediction.
+    Attributes:
+        cohort: the cohort as it was read; its cases may have outcomes.
+        of_models: the prediction of each cell, S on the time grid.
+        modalities: (case,) those of the row that the case has, joined with +; empty where it has none, so that it is
+            given the training-mean prediction.
+        task: what was learnt, of the first cell.
+        tau: horizon of the metrics, in months; 0 where classes are predicted.
+        metrics: with which the cells were scored.
+        differences: how the cohort differs from the training cases, one line each.
+        unit: what a case is: a patient or a slide.
+    """
+
+    cohort: Cohort
+    of_models: tuple[Prediction, ...]
+    modalities: tuple[str, ...]
+    task: Task
+    tau: float
+    metrics: tuple[str, ...]
+    differences: tuple[str, ...]
+    unit: str
+
+    @property
+    def mean(self) -> Prediction:
+        """The mean over the models: of risks and S, or of probabilities."""
+        return kind_of(self.of_models[0]).average(self.of_models)
+
+    @property
+    def prior(self) -> NDArray[np.bool_]:
+        """(case,) whether a case has none of the modalities."""
+        return np.array([not names for names in self.modalities])
+
+    def frame(self) -> pd.DataFrame:
+        """One row a case: case, risk, prior, modalities, S_<month>; or case, prior, modalities, P(<class>)."""
+        import pandas as pd
+
+        numbers, _ = prediction_columns([self.mean])
+        frame = pd.DataFrame({"case": list(self.mean.ids), **numbers})
+        first = 2 if "risk" in numbers else 1
+        frame.insert(first, "prior", self.prior)
+        frame.insert(first + 1, "modalities", self.modalities)
+        return frame
+
+
+def predict_cells(
+    resources: SharedResources, store: Store, keys: Sequence[str], cohort_ref: PluginRef
+) -> CohortPrediction:
+    """What stored cells of one row predict of every case of a cohort.
+
+    Args:
+        keys: of the cells: one, or one for each fold.
 
     Raises:
-        ResultsError: no such cell, or one that did not finish. SuiteError: the cohort lacks a modality.
+        ResultsError: a cell did not finish, or cannot predict. SuiteError: the cohort has none of the modalities.
         DataError: its columns are not those that the model was trained on.
     """
-    import pandas as pd
-
-    store, name = find_cell(out, key)
-    result = store.load(name)
-    if result.status != "ok":
-        raise ResultsError(f"cell {name} {result.status}: {result.reason}; it cannot predict")
-    about = result.record["cell"]
-    if about["model"] == ORACLE:
-        raise ResultsError(
-            f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
-        )
+    loaded = [_loaded(store, key) for key in keys]
+    about = loaded[0].record["cell"]
     protocol, named = Protocol.model_validate(about["protocol"]), tuple(about["modalities"].split(JOIN))
     cohort = resources.new_patients(cohort_ref, protocol.unit)
-    absent = [m for m in named if m not in cohort.modalities]
-    if absent:
+    if not any(name in cohort.modalities for name in named):
         raise SuiteError(
-            f"{cohort_ref} has no modality {', '.join(absent)}; the cell was trained on {about['modalities']}"
+            f"{cohort_ref} has none of the modalities {', '.join(named)}; it has {', '.join(cohort.modalities)}"
         )
     cohort = apply_protocol(cohort, protocol, [named])
     modalities = protocol_modalities(cohort, protocol, named)
-    member = Member(with_tuned(PluginRef.parse(about["model"]), about.get("tuned", {})), modalities)
-    specs = {m: cohort.specs_raw[m] for m in modalities}
-    cases = CaseSet(tuple(cohort.cases), specs, None, _never)
-    with guarded(f"model {member.model}", resources.registry.note, fitting=True):
-        fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
-        prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
-    on_grid = kind_of(prediction).on_grid(prediction, evaluate.time_grid(about["tau"]))
-    prior = [not cases.visible(case) for case in cases.cases]
-    numbers, _ = prediction_columns([on_grid])
-    frame = pd.DataFrame({"case": list(on_grid.ids), **numbers})
-    frame.insert(2 if "risk" in numbers else 1, "prior", prior)
-    return frame
+    made, lines, has = [], dict[str, None](), list[str]()
+    for result in loaded:
+        of_cell = result.record["cell"]
+        member = Member(with_tuned(PluginRef.parse(of_cell["model"]), of_cell.get("tuned", {})), modalities)
+        with guarded(f"model {member.model}", resources.registry.note, fitting=True):
+            fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
+            assert isinstance(fit.predictor, Loaded)
+            preprocessor = fit.predictor.preprocessor
+            cases = CaseSet(tuple(cohort.cases), preprocessor.specs, None, _never)
+            prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
+        has = [JOIN.join(cases.visible(case)) for case in cases.cases]
+        lines |= dict.fromkeys(preprocessor.differences(cases.cases))
+        made.append(kind_of(prediction).on_grid(prediction, evaluate.time_grid(of_cell["tau"])))
+    first = loaded[0].record
+    task = kind_with(first["fit"].get("classes", ())).task_of(first["fit"])
+    return CohortPrediction(
+        cohort, tuple(made), tuple(has), task, about["tau"], tuple(first["metrics"]), tuple(lines), protocol.unit
+    )
+
+
+def _loaded(store: Store, key: str) -> CellResult:
+    result = store.load(key)
+    if result.status != "ok":
+        raise ResultsError(f"cell {key} {result.status}: {result.reason}; it cannot predict")
+    if result.record["cell"]["model"] == ORACLE:
+        raise ResultsError(
+            f"cell {key} is the row of true hazards, which are known of its own cohort only; it cannot predict"
+        )
+    return result
 
 
 def _never(case: Case, names: tuple[str, ...]) -> PreparedCase:

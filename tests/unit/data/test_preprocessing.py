@@ -10,6 +10,9 @@ import pytest
 import torch
 
 from fusionbench import DataError, PreparedCase
+from fusionbench.builtin.bag import Bag
+from fusionbench.builtin.grid import Grid
+from fusionbench.builtin.vector import Vector
 from fusionbench.data.collate import collate
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.testing.toys import TOYS, toy_cases, toy_modalities
@@ -120,6 +123,24 @@ def test_faults_name_case_and_modality() -> None:
     state = fit_preprocessor(toy_modalities(("omic",)), cases).state()
     with pytest.raises(DataError, match="modality 'omic' was fitted, but this cohort declares image"):
         Preprocessor.restore(state, toy_modalities(("image",)))
+
+
+def test_a_cohort_that_lacks_a_modality_is_prepared_as_if_it_were_missing() -> None:
+    cases = toy_cases(12, modalities=NAMES)
+    fitted = fit_preprocessor(toy_modalities(NAMES), cases)
+    without = [replace(case, refs={"omic": case.refs["omic"]}) for case in cases]
+    state = json.loads(json.dumps(fitted.state(), allow_nan=False))
+    kinds = {"vector": Vector, "bag": Bag, "grid": Grid}
+    restored = Preprocessor.restore(state, toy_modalities(("omic",)), kinds)
+    assert restored.specs == fitted.specs
+    for case in without:
+        assert same(restored.prepare(case, ("omic",)), fitted.prepare(case, ("omic",)))
+        assert same(restored.imputing().prepare(case, ("omic",)), fitted.imputing().prepare(case, ("omic",)))
+    assert [line for line in restored.differences(without) if "no case has it" in line] == [
+        f"modality {name!r}: no case has it; it counts as missing" for name in NAMES if name != "omic"
+    ]
+    with pytest.raises(DataError, match="modality 'clinical' was fitted, but this cohort declares omic"):
+        Preprocessor.restore(state, toy_modalities(("omic",)), {"bag": Bag, "grid": Grid})
 
 
 def test_notes_name_the_modality() -> None:

@@ -12,7 +12,7 @@ from fusionbench import PluginRef, SurvivalPrediction
 from fusionbench.core.cell_result import CellResult, PatternPrediction
 from fusionbench.core.errors import ResultsError
 from fusionbench.results.store import Store
-from fusionbench.tools.predict import predict_cohort
+from fusionbench.tools.predict_rows import predict_cell
 
 NOBODY: Any = None
 """No bench is asked for anything."""
@@ -29,10 +29,10 @@ def test_the_true_hazards_are_no_model(tmp_path: Path) -> None:
     record = {"cell": {"model": "oracle", "modalities": "vector+bag"}}
     write(tmp_path, "mine", CellResult("0ac1e", "ok", predictions=(prediction,), record=record))
     with pytest.raises(ResultsError, match=r"cell 0ac1e is the row of true hazards.*cannot predict"):
-        predict_cohort(NOBODY, tmp_path, "0ac", PluginRef("synthetic"))
+        predict_cell(NOBODY, tmp_path, "0ac", PluginRef("synthetic"))
 
 
 def test_a_failed_cell_says_why(tmp_path: Path) -> None:
     write(tmp_path, "mine", CellResult("abc", "failed", "out of memory", record={}))
     with pytest.raises(ResultsError, match="cell abc failed: out of memory; it cannot predict"):
-        predict_cohort(NOBODY, tmp_path, "abc", PluginRef("synthetic"))
+        predict_cell(NOBODY, tmp_path, "abc", PluginRef("synthetic"))

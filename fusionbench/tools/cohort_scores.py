@@ -1,0 +1,142 @@
+"""Score what stored cells predict of a cohort whose outcomes are known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fusionbench.core.cell_result import PatternPrediction, Score
+from fusionbench.core.interfaces import Metric
+from fusionbench.core.seeds import derive
+from fusionbench.core.types import Prediction, Targets
+from fusionbench.execution.evaluate import score_patterns
+from fusionbench.report.rescore import stored_targets
+from fusionbench.results.frames import Frames
+from fusionbench.tasks import task_kind
+from fusionbench.tools.predict import CohortPrediction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    TargetArrays = Targets[NDArray[Any]]
+
+DRAWS = 1000
+"""Resamplings of the cohort's patients behind an interval."""
+LEAST_SHARE = 0.95
+"""An interval needs this share of the draws to have a value."""
+
+
+@dataclass(frozen=True)
+class CohortScore:
+    """A metric on a cohort.
+
+    Attributes:
+        value: of the mean prediction of the models; NaN where undefined.
+        low, high: 95 % percentile interval over resampled patients, models fixed; NaN where undefined.
+        mean, sd: over the fold models, each scored alone; sd with ddof 1, NaN for one model.
+        n_cases: cases with an outcome.
+        reason: why a number is undefined.
+    """
+
+    metric: str
+    value: float
+    low: float
+    high: float
+    mean: float
+    sd: float
+    n_cases: int
+    reason: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class TrainingOutcomes:
+    """Whom the fold models were fitted on.
+
+    Attributes:
+        ids: of all training and validation cases.
+        targets: their outcomes.
+    """
+
+    ids: frozenset[str]
+    targets: TargetArrays
+
+
+def training_outcomes(frames: Frames, keys: Sequence[str], classes: Sequence[str]) -> TrainingOutcomes:
+    """Training and validation cases of some cells of one row, from a suite's stored frames.
+
+    Args:
+        classes: that the row predicts; empty for survival.
+    """
+    cells = frames.cells[frames.cells["key"].isin(list(keys))]
+    places = ["dataset", "variant", "repeat", "fold"]
+    own = frames.splits[frames.splits["part"] != "test"].merge(cells[places].drop_duplicates(), on=places)
+    ids = sorted(set(own["case"].astype(str)))
+    of = frames.targets[frames.targets["dataset"] == cells["dataset"].iloc[0]].astype({"case": str}).set_index("case")
+    return TrainingOutcomes(frozenset(ids), stored_targets(of, ids, classes))
+
+
+def cohort_scores(
+    predicted: CohortPrediction,
+    training: TrainingOutcomes,
+    metrics: Mapping[str, Metric],
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> tuple[list[CohortScore], list[str]]:
+    """Each metric with its interval, and what a reader should know, one line each.
+
+    Cases without an outcome are left out and counted. Nothing is scored where no case has one, or one has an outcome
+    that the models know nothing of.
+
+    Args:
+        metrics: by name, of the models' kind of endpoint.
+    """
+    cohort, notes = predicted.cohort, list[str]()
+    if shared := training.ids & {case.id for case in cohort.cases}:
+        notes.append(f"{len(shared)} of {len(cohort.cases)} cases have the id of a training case: no external test")
+    known = [i for i, case in enumerate(cohort.cases) if case.target is not None]
+    if not known:
+        return [], [*notes, "no case has an outcome: predicted, not scored"]
+    targets = [cohort.targets[cohort.cases[i].id] for i in known]
+    kind, learnt = task_kind(predicted.task.kind), replace(cohort.info, classes=predicted.task.classes)
+    for i, target in zip(known, targets, strict=True):
+        if problem := kind.target_problem(target, learnt):
+            return [], [*notes, f"case {cohort.cases[i].id!r}: {problem}: predicted, not scored"]
+    if len(known) < len(cohort.cases):
+        notes.append(f"{len(cohort.cases) - len(known)} of {len(cohort.cases)} cases have no outcome: not scored")
+    test, train = kind.arrays(targets, predicted.task), training.targets
+    notes += kind.outcome_doubts(test, train)
+    whole = predicted.mean.take(known)
+    of_models = [prediction.take(known) for prediction in predicted.of_models]
+
+    def scores(prediction: Prediction, of: TargetArrays) -> dict[str, Score]:
+        one = PatternPrediction("test", "full", 0, prediction)
+        return {score.metric: score for score in score_patterns(metrics, [one], of, train, predicted.tau)}
+
+    rng = np.random.default_rng(derive(seed, "external", cohort.identity))
+    rows = [rng.integers(len(known), size=len(known)) for _ in range(draws)]
+    drawn = [scores(whole.take(chosen.tolist()), test.map(lambda a, r=chosen: a[r])) for chosen in rows]  # type: ignore[misc]
+    value, alone = scores(whole, test), [scores(prediction, test) for prediction in of_models]
+    return [_summary(name, value, alone, drawn, len(known)) for name in metrics], notes
+
+
+def _summary(
+    name: str,
+    value: Mapping[str, Score],
+    alone: Sequence[Mapping[str, Score]],
+    drawn: Sequence[Mapping[str, Score]],
+    n: int,
+) -> CohortScore:
+    of_models = np.array([scores[name].value for scores in alone])
+    of_draws = np.array([scores[name].value for scores in drawn])
+    defined, reason = of_draws[np.isfinite(of_draws)], value[name].reason
+    low, high = np.nan, np.nan
+    if len(defined) >= LEAST_SHARE * len(of_draws) and np.isfinite(value[name].value):
+        low, high = np.percentile(defined, [2.5, 97.5])
+    elif not reason:
+        reason = f"no interval: {name} is undefined in {len(of_draws) - len(defined)} of {len(of_draws)} draws"
+    sd = float(of_models.std(ddof=1)) if len(of_models) > 1 else float("nan")
+    return CohortScore(name, value[name].value, float(low), float(high), float(of_models.mean()), sd, n, reason)

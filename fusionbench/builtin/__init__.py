@@ -28,12 +28,13 @@ def fusionbench_modalities() -> Iterable[type[Modality]]:
 
 @hookimpl
 def fusionbench_datasets() -> Iterable[type[Dataset]]:
-    """The synthetic cohort, the breast cancer cohort of scikit-survival, and tables of a user's own."""
+    """The synthetic cohort, the breast cancer cohorts of scikit-survival and scikit-learn, a user's own tables."""
     from fusionbench.builtin.breast_cancer import BreastCancer
     from fusionbench.builtin.synthetic import Synthetic
     from fusionbench.builtin.table.dataset import Table
+    from fusionbench.builtin.wisconsin import Wisconsin
 
-    return [Synthetic, BreastCancer, Table]
+    return [Synthetic, BreastCancer, Wisconsin, Table]
 
 
 @hookimpl

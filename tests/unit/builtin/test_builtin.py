@@ -23,7 +23,7 @@ def test_each_hook_gives_named_classes_of_its_kind() -> None:
         assert all(issubclass(cls, kind) for cls in classes)
         assert len({cls.name for cls in classes}) == len(classes)
     assert [cls.name for cls in found[Modality]] == ["vector", "bag", "grid"]
-    assert [cls.name for cls in found[Dataset]] == ["synthetic", "breast-cancer", "table"]
+    assert [cls.name for cls in found[Dataset]] == ["synthetic", "breast-cancer", "wisconsin", "table"]
 
 
 def test_suites_come_from_the_checkout_or_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""Breast Cancer Wisconsin (diagnostic), as bundled with scikit-learn: benign and malignant tumours."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fusionbench.core.errors import DataError
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIZE = ("radius", "perimeter", "area")
+"""Measures of a nucleus that make up the modality `size`; all others make up `surface`."""
+CLASSES = ("benign", "malignant")
+
+
+class Wisconsin(Dataset):
+    """569 tumours of the breast, 212 of them malignant; nothing to download.
+
+    Thirty columns describe the cell nuclei of one image of a fine needle aspirate: mean, standard error and worst value
+    of ten measures. **The two modalities are made up**, for want of a multimodal table that needs no download: `size`
+    holds the columns of radius, perimeter and area, `surface` those of texture, smoothness, compactness, concavity,
+    concave points, symmetry and fractal dimension. The bundled file has no ids: an id is the row's number, from 1.
+    """
+
+    name = "wisconsin"
+
+    def info(self) -> DatasetInfo:
+        return DatasetInfo(
+            title="Breast Cancer Wisconsin (diagnostic), one table split into two made-up modalities",
+            modalities={
+                name: ModalityUse("vector", len(columns), features=tuple(self._names[i] for i in columns))
+                for name, columns in self._modalities.items()
+            },
+            endpoint="malignant tumour",
+            task="binary",
+            classes=CLASSES,
+            citation="Street, Wolberg and Mangasarian 1993, Proc. SPIE 1905",
+            licence="CC BY 4.0, as distributed with scikit-learn",
+            checksums={"sklearn.datasets.load_breast_cancer": self._checksum},
+        )
+
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        if unit != "patient":
+            raise DataError(f"{self.name} has no slides; set protocol.unit to 'patient'")
+        values, malignant = self._table
+        cases = []
+        for i, (row, is_malignant) in enumerate(zip(values, malignant, strict=True)):
+            id_ = f"tumour-{i + 1:03d}"
+            refs = {name: row[columns] for name, columns in self._modalities.items()}
+            cases.append(Case(id_, id_, ClassTarget(CLASSES[int(is_malignant)]), refs))
+        return tuple(cases)
+
+    @cached_property
+    def _bundled(self) -> Any:
+        from sklearn.datasets import load_breast_cancer
+
+        return load_breast_cancer()
+
+    @property
+    def _names(self) -> tuple[str, ...]:
+        return tuple(map(str, self._bundled.feature_names))
+
+    @cached_property
+    def _modalities(self) -> dict[str, list[int]]:
+        """Modality to the positions of its columns."""
+        of_size = [any(measure in name for measure in SIZE) for name in self._names]
+        return {
+            "size": [i for i, own in enumerate(of_size) if own],
+            "surface": [i for i, own in enumerate(of_size) if not own],
+        }
+
+    @cached_property
+    def _table(self) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """(case, column), (case,) True = malignant."""
+        named = [str(name) for name in self._bundled.target_names]
+        if sorted(named) != sorted(CLASSES):
+            raise DataError(f"{self.name}: scikit-learn's table has the classes {named}; install another version")
+        return np.asarray(self._bundled.data, np.float64), self._bundled.target == named.index("malignant")
+
+    @property
+    def _checksum(self) -> str:
+        """sha256 of the numbers, whatever file format they came in."""
+        return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in self._table)).hexdigest()

@@ -22,6 +22,8 @@ from tests.conftest import EXAMPLE
 from tests.forking import Forked, usual_signals
 
 PLUGIN = EXAMPLE.parent / "faults"
+NO_NAP = {"FAULTS_NO_NAP": "1"}
+"""Environment of runs that nobody disturbs: fits take no time."""
 REASONS = {
     "raise": "ValueError: this model fails on purpose",
     "kill": "killed: SIGKILL; 2 attempts",

@@ -37,7 +37,7 @@ ATTEMPTS = {"raise": 1, "kill": 2, "crash": 2, "memory": 2, "hang": 2, "": 1}
 
 @dataclass
 class Running:
-    """`fusionbench ARGS` in a folder; `warm`: forked with everything imported, where Ray does not have a part."""
+    """`fusionbench ARGS` in a folder; `warm`: forked with everything imported but Ray, else a Python of its own."""
 
     args: tuple[str, ...]
     folder: Path

@@ -7,7 +7,7 @@ protocols and show what group-disjoint folds are worth.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -17,7 +17,7 @@ from fusionbench.core.protocol import Protocol
 from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold, Target
-from fusionbench.tasks import kind_of_target
+from fusionbench.tasks import PartCheck, kind_of_target
 
 RANDOM_TEST = 0.15
 """Share of the rows in the test part of a random split (HEALNet: 70, 15 and 15 %)."""
@@ -48,12 +48,12 @@ def make_folds(
         parts = [_published(fold, by_id, i) for i, fold in enumerate(published)]
     else:
         parts = [(rest, set(), test) for rest, test in _generated(cases, protocol.folds, derive(seed, "folds", repeat))]
-    folds = []
+    folds, check = [], _part_check(by_id.values())
     for i, (rest, fixed, test) in enumerate(parts):
         val = fixed or _validation(rest, protocol.validation, by_id, derive(seed, "validation", repeat, i))
         train = sorted(set(rest) - val)
         fold = Fold(tuple(train), tuple(sorted(val)), tuple(sorted(set(test))))
-        _check_targets(fold, by_id, i)
+        _check_targets(fold, by_id, i, check)
         _check_groups(fold, by_id, i)
         folds.append(fold)
     return folds
@@ -65,13 +65,13 @@ def _random(by_id: Mapping[str, Case], protocol: Protocol, repeat: int) -> list[
     n_test, n_val = round(part_of(len(ids), RANDOM_TEST)), round(part_of(len(ids), protocol.validation))
     if min(n_test, n_val) < 1 or len(ids) - n_test - n_val < 1:
         raise DataError(f"{len(ids)} rows are too few for a random split into train, validation and test")
-    folds = []
+    folds, check = [], _part_check(by_id.values())
     for i in range(protocol.folds):
         # Seeds 1, 2, ... as published, not derived from the suite's; repeats continue the numbers.
         order = [ids[j] for j in np.random.default_rng(1 + i + repeat * protocol.folds).permutation(len(ids))]
         test, val, train = order[:n_test], order[n_test : n_test + n_val], order[n_test + n_val :]
         fold = Fold(tuple(sorted(train)), tuple(sorted(val)), tuple(sorted(test)))
-        _check_targets(fold, by_id, i)
+        _check_targets(fold, by_id, i, check)
         folds.append(fold)
     return folds
 
@@ -174,14 +174,16 @@ def _parts(fold: Fold) -> dict[str, tuple[str, ...]]:
     return {"train": fold.train, "val": fold.val, "test": fold.test}
 
 
-def _check_targets(fold: Fold, by_id: Mapping[str, Case], number: int) -> None:
-    """Every part has an event, or a case of every class."""
-    everyone = [case.target for case in by_id.values()]
+def _part_check(cases: Iterable[Case]) -> PartCheck:
+    """What every part needs: an event, or a case of every class of these cases."""
+    everyone = [case.target for case in cases]
     known = next((target for target in everyone if target is not None), None)
+    return (lambda _: "has a known outcome") if known is None else kind_of_target(known).part_check(everyone)
+
+
+def _check_targets(fold: Fold, by_id: Mapping[str, Case], number: int, check: PartCheck) -> None:
     for name, ids in _parts(fold).items():
-        targets = [by_id[i].target for i in ids]
-        lacks = "has a known outcome" if known is None else kind_of_target(known).part_problem(targets, everyone)
-        if lacks:
+        if lacks := check([by_id[i].target for i in ids]):
             raise DataError(
                 f"fold {number}: none of the {len(ids)} {name} cases {lacks}; use fewer folds or a larger cohort"
             )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from fusionbench.core.endpoints import ClassTarget, Prediction, Target, TaskName
 from fusionbench.tasks.classes import Classes
 from fusionbench.tasks.interface import Objective as Objective
+from fusionbench.tasks.interface import PartCheck as PartCheck
 from fusionbench.tasks.interface import TaskKind as TaskKind
 from fusionbench.tasks.survival import Survival
 

@@ -23,7 +23,7 @@ from fusionbench.core.endpoints import (
 from fusionbench.core.errors import PluginError, did_you_mean
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.types import DatasetInfo
-from fusionbench.tasks.interface import Objective, TaskKind
+from fusionbench.tasks.interface import Objective, PartCheck, TaskKind
 
 if TYPE_CHECKING:
     import torch
@@ -74,10 +74,14 @@ class Classes(TaskKind):
         n = Counter(map(_label, targets))
         return {"classes": {name: n[name] for name in info.classes}}
 
-    def part_problem(self, targets: Sequence[Target | None], everyone: Sequence[Target | None]) -> str:
-        here = {_label(target) for target in targets}
-        absent = sorted({_label(target) for target in everyone} - here - {""})
-        return f"is of class {absent[0]!r}" if absent else ""
+    def part_check(self, everyone: Sequence[Target | None]) -> PartCheck:
+        classes = {_label(target) for target in everyone} - {""}
+
+        def problem(targets: Sequence[Target | None]) -> str:
+            absent = sorted(classes - {_label(target) for target in targets})
+            return f"is of class {absent[0]!r}" if absent else ""
+
+        return problem
 
     def strata(self, targets: Sequence[Target | None]) -> list[int]:
         """The rarest class is balanced first; of equally rare ones that whose name comes first."""

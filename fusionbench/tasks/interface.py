@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from fusionbench.core.endpoints import Prediction, Target, Targets, Task, TaskName
@@ -49,14 +49,17 @@ class Objective(ABC):
             logits: (case, n_outputs) float64 on the CPU, of all validation cases.
         """
 
-    @property
-    def needs_logits(self) -> bool:
-        """Whether `after_training` has something to add."""
-        return False
+    def after_training(self, logits: Callable[[], Tensor]) -> State:
+        """Arrays, beside the weights, that predictions need; none by default.
 
-    def after_training(self, logits: Tensor) -> State:
-        """Arrays, beside the weights, that predictions need; `logits` are those of all training cases."""
+        Args:
+            logits: gives (case, n_outputs) float64 on the CPU, of all training cases; they are computed when called.
+        """
         return {}
+
+
+PartCheck = Callable[[Sequence[Target | None]], str]
+"""Of the targets of a fold's part: what none of its cases has or is, so that the part is of no use; else empty."""
 
 
 class TaskKind(ABC):
@@ -86,8 +89,8 @@ class TaskKind(ABC):
         """How many cases there are of what, as JSON values for the lock."""
 
     @abstractmethod
-    def part_problem(self, targets: Sequence[Target | None], everyone: Sequence[Target | None]) -> str:
-        """Why a part of a fold, of a cohort with the targets of `everyone`, is of no use; empty where it is."""
+    def part_check(self, everyone: Sequence[Target | None]) -> PartCheck:
+        """The check of each part of a fold, in a cohort with the targets of `everyone`."""
 
     @abstractmethod
     def strata(self, targets: Sequence[Target | None]) -> list[int]:

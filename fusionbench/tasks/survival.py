@@ -25,7 +25,7 @@ from fusionbench.core.errors import PluginError
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.types import DatasetInfo
 from fusionbench.survival import assign_bins, interpolate_survival, time_bins
-from fusionbench.tasks.interface import Objective, TaskKind
+from fusionbench.tasks.interface import Objective, PartCheck, TaskKind
 
 if TYPE_CHECKING:
     import torch
@@ -72,8 +72,8 @@ class Survival(TaskKind):
         sizes = np.bincount(assign_bins(time, time_bins(time, event, bins)))
         return {"events": int(event.sum()), "bins": sizes.tolist()}
 
-    def part_problem(self, targets: Sequence[Target | None], everyone: Sequence[Target | None]) -> str:
-        return "" if any(map(_event, targets)) else "has an observed event"
+    def part_check(self, everyone: Sequence[Target | None]) -> PartCheck:
+        return lambda targets: "" if any(map(_event, targets)) else "has an observed event"
 
     def strata(self, targets: Sequence[Target | None]) -> list[int]:
         return [0 if _event(target) else 1 for target in targets]

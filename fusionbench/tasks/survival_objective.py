@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -113,13 +113,11 @@ class SurvivalObjective(Objective):
             return replace(self, weights=self.weights.cpu())(logits, targets) / len(logits)
         return survival.discrete_hazard_nll(logits, targets.time_bin, targets.event).mean()
 
-    @property
-    def needs_logits(self) -> bool:
-        return self.recipe.loss == "cox"
-
-    def after_training(self, logits: Tensor) -> State:
+    def after_training(self, logits: Callable[[], Tensor]) -> State:
         """Breslow's baseline of the Cox loss."""
-        times, hazard = survival.breslow_baseline(logits[:, 0].numpy(), self.targets.time, self.targets.event)
+        if self.recipe.loss != "cox":
+            return {}
+        times, hazard = survival.breslow_baseline(logits()[:, 0].numpy(), self.targets.time, self.targets.event)
         return {"baseline.times": times, "baseline.hazard": hazard}
 
 

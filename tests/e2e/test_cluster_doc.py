@@ -33,7 +33,7 @@ def test_the_executor_runs_a_suite_with_members(tmp_path: Path) -> None:
     (info / "entry_points.txt").write_text("[fusionbench]\npool = pool_executor\n")
     env = {"PYTHONPATH": f"{site}:{PLUGIN}"}
     for name, flags in (("pool", ("--executor", "pool", "-j", "2")), ("serial", ())):
-        run = Running(("run", "faults-few", "--no-track", *flags), tmp_path / name, env)
+        run = Running(("run", "faults-few", "--no-track", *flags), tmp_path / name, env, warm=True)
         assert run.end() == 0, (tmp_path / name / "log.txt").read_text()
     assert same_results(tmp_path / "pool/results/faults-few", tmp_path / "serial/results/faults-few") == []
 

@@ -14,14 +14,14 @@ from pkgutil import resolve_name as resolve
 import pytest
 
 from tests.conftest import Cli, Outcome
-from tests.faults.watching import PLUGIN, Running, records, same_results
+from tests.faults.watching import NO_NAP, PLUGIN, Running, records, same_results
 from tests.full_disk import full_disk, small_disk
 
 
 def run(folder: Path, *args: str, suite: str = "faults-few") -> Outcome:
-    """`fusionbench run` with the plugin of faults, to its end; stderr and stdout together."""
+    """`fusionbench run` with the plugin of faults, undisturbed to its end; stderr and stdout together."""
     (folder / "log.txt").unlink(missing_ok=True)
-    status = Running(("run", suite, "--no-track", *args), folder, warm=True).end(300)
+    status = Running(("run", suite, "--no-track", *args), folder, NO_NAP, warm=True).end(300)
     said = (folder / "log.txt").read_text()
     return Outcome(status, said, said)
 
@@ -70,7 +70,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_was(calm: Path, tmp_path: Path
         driver = Running(args, tmp_path, warm=True)
         driver.wait_for(words)
         driver.kill()
-    assert Running(args, tmp_path, warm=True).end() == 0
+    assert Running(args, tmp_path, NO_NAP, warm=True).end() == 0
     assert "going on where process" in (tmp_path / "log.txt").read_text()
     assert same_results(calm, tmp_path / "results/faults-slow") == []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shlex
 import shutil
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from PIL import Image
 
 from tests.conftest import Cli, Outcome
 from tests.printed_commands import has_placeholder, printed_commands
@@ -66,6 +68,11 @@ def reader(cli: Cli, tmp_path: Path, empty_store: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("fusionbench.report.mlflow.require_free", lambda host, port: None)
     ended = SimpleNamespace(wait=lambda: 0)
     monkeypatch.setattr("fusionbench.report.mlflow.served", lambda *args: nullcontext(ended))
+    # Drawing figures is most of a report's time, and no command is in their pixels.
+    pixel = io.BytesIO()
+    Image.new("P", (1, 1)).save(pixel, format="PNG")
+    monkeypatch.setattr("fusionbench.report.figures.export.png", lambda figure, colours: pixel.getvalue())
+    monkeypatch.setattr("fusionbench.report.figures.export.svg", lambda figure: b"<svg/>")
     write("example-failing")
     return Reader(cli)
 

@@ -10,7 +10,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import pytest
@@ -18,12 +18,11 @@ import pytest
 from tests.conftest import EXAMPLE
 from tests.e2e.test_tune import SEARCH, write_mine
 from tests.e2e.test_tune import record as searched
-from tests.faults.watching import PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
+from tests.faults.watching import NO_NAP, PLUGIN, REASONS, Running, begun, gone, records, same_results, seed_of
 
 pytest.importorskip("ray", reason='needs the extra ray: pip install "fusionbench[ray]"')
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).parents[2]
 NOTEBOOK = """
 import os, sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -117,7 +116,7 @@ def test_searches_side_by_side_find_what_one_after_the_other_does(each: Path) ->
 def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: Path) -> None:
     """On a Ray of its own, of which nothing is printed: neither its greetings nor the words of its workers."""
     args = ("run", "faults-slow", "--no-track", "--retries", "0")
-    driver = Running((*args, "-j", "2"), tmp_path)
+    driver = Running((*args, "-j", "2"), tmp_path, warm=True)
     driver.wait_for("[2/")
     started = driver.kill()
     assert len(started) > 4
@@ -126,7 +125,7 @@ def test_a_driver_that_is_killed_leaves_no_process_and_blames_no_cell(tmp_path: 
     assert stored
     words = r"\b(ray|raylet|gcs|worker|token)\b"
     assert not [line for line in log(tmp_path).splitlines() if re.search(words, line, re.I)]
-    assert Running(args, tmp_path, warm=True).end() == 0, "the cells in hand were in processes of their own"
+    assert Running(args, tmp_path, NO_NAP, warm=True).end() == 0, "the cells in hand were in processes of their own"
     after = records(tmp_path / "results/faults-slow")
     assert len(after) > len(stored)
     assert all(r["status"] == "ok" for r in after.values())
@@ -156,7 +155,7 @@ def test_a_driver_that_is_told_to_end_takes_its_cells_along(tmp_path: Path) -> N
 @pytest.mark.parametrize(("process", "number"), [("gcs_server", signal.SIGTERM), ("raylet", signal.SIGHUP)])
 def test_a_driver_that_is_told_to_end_while_ray_starts(tmp_path: Path, process: str, number: signal.Signals) -> None:
     """As soon as a process of Ray's is there, which is long before the first cell."""
-    driver = Running(("run", "faults-few", "--no-track", "-j", "2"), tmp_path)
+    driver = Running(("run", "faults-few", "--no-track", "-j", "2"), tmp_path, warm=True)
     started: dict[int, str] = {}
     until = time.monotonic() + 120
     while process not in started.values() and time.monotonic() < until:
@@ -174,46 +173,56 @@ def test_a_driver_that_is_told_to_end_while_ray_starts(tmp_path: Path, process: 
 
 
 CLUSTER = """
-import os, sys
+import os
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-from pathlib import Path
-import ray
 from ray.cluster_utils import Cluster
 from fusionbench.core.errors import SuiteError
 from fusionbench.execution.executors.cluster import cluster as joined
 from fusionbench.core.executor import ResourceRequest
-sys.path.insert(0, {root!r})
-from tests.faults.watching import Running
 
-folder = Path(sys.argv[1])
-cluster = Cluster(initialize_head=True, head_node_args={{"num_cpus": 1}})
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
 second = cluster.add_node(num_cpus=1)
 cluster.wait_for_nodes()
-driver = Running(("run", "faults-slow", "--no-track", "--address", cluster.address), folder)
+print("address:", cluster.address, flush=True)
 try:
     with joined(ResourceRequest(threads=2, address=cluster.address)):
-        print("joined")
+        print("joined", flush=True)
 except SuiteError as error:
     print("too many threads:", error, flush=True)
-driver.wait_for("[2/")
+input()
 cluster.remove_node(second, allow_graceful=False)
-print("killed after:", len(list(folder.glob("results/*/cells/*/cell.json"))), flush=True)
-print("status:", driver.end(300), flush=True)
+print("removed", flush=True)
+input()
 cluster.shutdown()
 """
+"""A cluster of two nodes, one of which is killed after the first line of input; the second line ends the other."""
+
+
+def line_of(output: IO[str], *starts: str) -> str:
+    """The next line that starts with one of these."""
+    return next(line for line in output if line.startswith(starts))
 
 
 def test_two_machines_of_which_one_goes_away(tmp_path: Path) -> None:
     """Ray's own cluster of two nodes; one is killed in the middle of the suite."""
     env = {**os.environ, "PYTHONPATH": str(PLUGIN)}
-    command = [sys.executable, "-c", CLUSTER.format(root=str(ROOT)), str(tmp_path)]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=500, check=False)
-    assert "status: 0" in done.stdout, f"{done.stdout}{done.stderr}{log(tmp_path)}"
+    command = [sys.executable, "-c", CLUSTER]
+    with subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as cluster:
+        assert cluster.stdin
+        assert cluster.stdout
+        address = line_of(cluster.stdout, "address: ").split()[1]
+        driver = Running(("run", "faults-slow", "--no-track", "--address", address), tmp_path, warm=True)
+        refusal = line_of(cluster.stdout, "joined", "too many threads: ")
+        driver.wait_for("[2/")
+        print(file=cluster.stdin, flush=True)
+        line_of(cluster.stdout, "removed")
+        finished = len(records(tmp_path / "results/faults-slow"))
+        assert driver.end(300) == 0, log(tmp_path)
+        print(file=cluster.stdin, flush=True)
     stored = records(tmp_path / "results/faults-slow")
     assert all(r["status"] == "ok" for r in stored.values())
-    assert len(stored) > int(done.stdout.split("killed after:")[1].split()[0])
-    refused = "too many threads: --threads 2: a cell cannot have that, the largest of 2 machines has 1 CPU"
-    assert refused in done.stdout
+    assert len(stored) > finished
+    assert "too many threads: --threads 2: a cell cannot have that, the largest of 2 machines has 1 CPU" in refusal
 
 
 @pytest.mark.parametrize(

@@ -7,17 +7,17 @@ import fcntl
 import os
 import pty
 import re
+import select
 import struct
-import sys
 import termios
 from collections.abc import Sequence
 from pathlib import Path
-from subprocess import DEVNULL, Popen
 
 import pytest
 from rich.cells import cell_len
 
 from tests.conftest import Cli
+from tests.forking import Forked
 
 ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SUITE = """
@@ -51,24 +51,22 @@ def on_terminal(args: Sequence[str], cwd: Path, columns: int, *, progress: bool 
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
     env = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR")}
-    command = [sys.executable, "-c", "from fusionbench.cli import main; main()", *args]
-    with Popen(
-        command, cwd=cwd, env={**env, "TERM": "xterm"}, stdout=theirs, stderr=theirs if progress else DEVNULL
-    ) as process:
-        os.close(theirs)
-        seen = b""
-        while True:
-            try:
-                part = os.read(ours, 65536)
-            except OSError as ended:  # Linux tells the end of a terminal so
-                if ended.errno != errno.EIO:
-                    raise
-                break
-            if not part:
-                break
+    terminal = Path(os.ttyname(theirs))
+    error = terminal if progress else Path(os.devnull)
+    process = Forked(args, cwd, {"PYTHONPATH": "", **env, "TERM": "xterm"}, terminal, error)
+    seen = b""
+    while process.poll() is None:
+        if select.select([ours], [], [], 0.1)[0]:
+            seen += os.read(ours, 65536)
+    os.close(theirs)
+    try:
+        while part := os.read(ours, 65536):
             seen += part
+    except OSError as ended:  # Linux tells the end of a terminal so
+        if ended.errno != errno.EIO:
+            raise
     os.close(ours)
-    return process.returncode, seen.decode()
+    return process.wait(0), seen.decode()
 
 
 @pytest.fixture(scope="module")

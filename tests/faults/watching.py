@@ -22,6 +22,8 @@ from tests.conftest import EXAMPLE
 from tests.forking import Forked, usual_signals
 
 PLUGIN = EXAMPLE.parent / "faults"
+NO_NAP = {"FAULTS_NO_NAP": "1"}
+"""Environment of runs that nobody disturbs: fits take no time."""
 REASONS = {
     "raise": "ValueError: this model fails on purpose",
     "kill": "killed: SIGKILL; 2 attempts",
@@ -35,7 +37,7 @@ ATTEMPTS = {"raise": 1, "kill": 2, "crash": 2, "memory": 2, "hang": 2, "": 1}
 
 @dataclass
 class Running:
-    """`fusionbench ARGS` in a folder; `warm`: forked with everything imported, where Ray does not have a part."""
+    """`fusionbench ARGS` in a folder; `warm`: forked with everything imported but Ray, else a Python of its own."""
 
     args: tuple[str, ...]
     folder: Path

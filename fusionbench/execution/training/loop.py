@@ -105,9 +105,8 @@ def train_module(
             if best.stop(epoch, values.get("val/loss", math.nan)):
                 break
     best.restore(predictor)
-    if objective.needs_logits:
-        # With the restored weights and without dropout, so that what is added belongs to what is predicted.
-        predictor.extra = dict(objective.after_training(predictor.logits(loader)))
+    # With the restored weights and without dropout, so that what is added belongs to what is predicted.
+    predictor.extra = dict(objective.after_training(lambda: predictor.logits(loader)))
     return predictor
 
 

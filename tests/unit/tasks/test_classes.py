@@ -55,8 +55,9 @@ def test_a_cohort_needs_a_case_of_every_class() -> None:
 
 def test_a_part_of_a_fold_needs_every_class() -> None:
     everyone = targets("1", "2", "3", "1")
-    assert MULTI.part_problem(everyone, everyone) == ""
-    assert MULTI.part_problem(targets("1", "3"), everyone) == "is of class '2'"
+    check = MULTI.part_check(everyone)
+    assert check(everyone) == ""
+    assert check(targets("1", "3")) == "is of class '2'"
 
 
 def test_the_rarest_class_is_balanced_first() -> None:

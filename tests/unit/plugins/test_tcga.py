@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 from collections import Counter
@@ -20,15 +19,14 @@ from fusionbench_tcga.table import Table, read_table
 from fusionbench import DataError, SuiteError
 from fusionbench.core.registry import discover
 from fusionbench.data.downloads import check_dataset, dataset_rows
+from tests.unit.plugins.real_cohorts import real_home
 
 BY_NAME = {c.name.removeprefix("tcga-"): c for c in COHORTS}
 
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    if not os.environ.get("FUSIONBENCH_DATA"):
-        pytest.skip("needs the real cohorts: set FUSIONBENCH_DATA to a data home with porpoise/")
-    return Path(os.environ["FUSIONBENCH_DATA"])
+    return real_home("porpoise")
 
 
 @cache

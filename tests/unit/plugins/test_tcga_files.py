@@ -169,7 +169,7 @@ def test_tables_that_are_none(home: Path) -> None:
     with pytest.raises(DataError, match="not a zip'd csv table"):
         luad(home).cases()
     path.unlink()
-    with pytest.raises(DataError, match="is missing; no checksum is known here: bring a file"):
+    with pytest.raises(DataError, match="is missing; there is no download for it: put your own at"):
         luad(home).cases()
 
 
@@ -232,7 +232,7 @@ def test_slides_of_one_patient_on_two_sides_of_a_fold_are_refused() -> None:
 def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> None:
     """Patients outside the split stay in the cohort, are in no part of a fold, and are counted, as unknown ids are."""
     folder = home / "survpath/splits/5foldcv/tcga_luad"
-    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; no checksum"):
+    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; there is no"):
         luad(home, folds="survpath").folds()
     folder.mkdir(parents=True)
     for i in range(5):

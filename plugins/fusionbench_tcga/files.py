@@ -20,7 +20,7 @@ _OWN = "a file of the same format; its checksum is recorded, not verified"
 _NO_LICENCE = "no licence file (default copyright): research use, do not redistribute"
 _TERMS = {
     "mahmoodlab/PORPOISE": "GPLv3 with 'available for non-commercial academic purposes' (README); TCGA data, cite TCGA",
-    "mahmoodlab/SurvPath": "README as PORPOISE's: non-commercial academic purposes; TCGA data, cite TCGA",
+    "jahanshah/cdrvis": f"{_NO_LICENCE}; Supplementary Table 1 of Liu et al. 2018, Cell (TCGA-CDR)",
     "Path-AI/hif2gene": "CC BY-NC-SA 4.0 by its LICENSE.md (its README says CC BY-SA 4.0)",
     "hwanglab/tcga_tmb_prediction": _NO_LICENCE,
     "chengjun583/KIRP-topological-features": _NO_LICENCE,

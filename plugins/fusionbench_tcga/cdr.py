@@ -90,7 +90,7 @@ def follow_up_notes(cdr: pd.DataFrame, endpoint: str) -> Iterator[str]:
         yield _NOTES[endpoint]
     other = int(((cdr["OS"] == 1) & (cdr["DSS"] == 0)).sum())
     if endpoint == "dss" and other:
-        yield f"{other} patients who died of another cause are censored at their death"
+        yield f"{other} of {len(cdr)} patients died of another cause; censored at their death"
     at_once = [patient for patient, days in cdr[f"{endpoint.upper()}.time"].items() if days == 0]
     if at_once:
         yield f"left out, with a follow-up of 0 days: {', '.join(map(str, at_once))}"

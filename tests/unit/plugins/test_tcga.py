@@ -187,7 +187,7 @@ def test_other_endpoints_and_stage(home: Path) -> None:
     dataset = tcga("blca", home, endpoint="dss", stage_grade=True)
     cases, info = dataset.cases(), dataset.info()
     assert "13 of 373 patients have no dss; left out" in info.notes
-    assert "43 patients who died of another cause are censored at their death" in info.notes
+    assert "43 of 373 patients died of another cause; censored at their death" in info.notes
     assert "marked as redacted by the CDR: TCGA-C4-A0EZ; kept, as in PORPOISE's table" in info.notes
     assert info.modalities["clinical"].features == ("age", "is_female", "stage", "grade")
     stages = [float(c.refs["clinical"][2]) for c in cases]

@@ -91,7 +91,7 @@ def test_follow_up_in_months(made: Path) -> None:
         (1, False),
         (1, False),
     ]
-    assert "1 patients who died of another cause are censored at their death" in dss.info().notes
+    assert "1 of 5 patients died of another cause; censored at their death" in dss.info().notes
     assert f"marked as redacted by the CDR: {PATIENTS[0]}; kept, as in PORPOISE's table" in dss.info().notes
     assert [(round(c.target.time, 9), c.target.event) for c in pfi.cases()] == [(1, True), (2, True), (1, False)]
     notes = pfi.info().notes

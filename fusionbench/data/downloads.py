@@ -143,14 +143,28 @@ def verify(home: Path, sources: Iterable[Source], dataset: str = "NAME") -> dict
 def _verified(home: Path, source: Source, dataset: str) -> str:
     path = local_path(home, source)
     if not path.is_file():
-        raise DataError(f"{path} is missing; {_remedy(source, dataset)}")
+        raise missing(path, source, dataset)
     actual = sha256_of(path)
-    if source.sha256 and not _matches(actual, source):
+    require_published(path, source, actual, path.stat().st_size, dataset)
+    return actual
+
+
+def missing(path: Path, source: Source, dataset: str) -> DataError:
+    """The error of a file that is not there, with its remedy."""
+    return DataError(f"{path} is missing; {_remedy(source, dataset)}")
+
+
+def require_published(path: Path, source: Source, sha256: str, size: int, dataset: str) -> None:
+    """Compare the sum of what was read with the published one, where there is one.
+
+    Raises:
+        DataError: they differ; names the file, both sums, the size in bytes and the remedy.
+    """
+    if source.sha256 and not _matches(sha256, source):
         raise DataError(
-            f"{path} is damaged: expected sha256 {source.sha256}, found {actual} ({path.stat().st_size} bytes); "
+            f"{path} is damaged: expected sha256 {source.sha256}, found {sha256} ({size} bytes); "
             f"{_remedy(source, dataset)}"
         )
-    return actual
 
 
 def _remedy(source: Source, dataset: str) -> str:
@@ -308,7 +322,7 @@ def fetch_dataset(
         downloaded.append(fetch(dataset.home, source, retries=retries, allow_loopback_http=allow_loopback_http))
     for source in absent:
         if not source.url:
-            raise DataError(f"{dataset.home / source.path} is missing; {_remedy(source, dataset_label(dataset))}")
+            raise missing(dataset.home / source.path, source, dataset_label(dataset))
     if sources:
         dataset.convert(dataset.home, dataset.home)
     return downloaded

@@ -31,6 +31,7 @@ from fusionbench_controls.features import (
     fitting_rows,
     positions,
     same_columns,
+    sklearn_seed,
 )
 from fusionbench_controls.hazards import prediction
 from fusionbench_controls.trees import TreeArrays
@@ -108,7 +109,7 @@ class SurvivalForest(FusionModel):
             min_samples_leaf=self.options.min_leaf,
             max_features=self.options.max_features,
             n_jobs=1,
-            random_state=int(np.random.SeedSequence(seed).generate_state(1)[0]),
+            random_state=sklearn_seed(seed),
         )
         y = Surv.from_arrays(rows.event, last_event_before(rows.time, rows.event))
         return forest.fit(rows.x.astype(np.float32), y)

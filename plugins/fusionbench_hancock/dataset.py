@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from fusionbench import Case, Dataset, DatasetInfo, ModalityUse, Source, SuiteError
 from fusionbench import Options as BaseOptions
+from fusionbench.data.published_files import read_published
 from fusionbench_hancock import files, tables, tiles
 from fusionbench_hancock.endpoints import ENDPOINTS, Target, read_endpoint
 
@@ -88,4 +89,4 @@ class Hancock(Dataset):
 
     def _read(self, name: str) -> tuple[bytes, str]:
         path = f"{tables.FOLDER}/{name}"
-        return files.read(self.home, path), str(self.home / path)
+        return read_published(self.home, files.sources()[path], self.name)[0], str(self.home / path)

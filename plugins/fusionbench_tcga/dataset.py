@@ -11,7 +11,6 @@ import numpy as np
 
 from fusionbench import (
     Case,
-    ClassTarget,
     Dataset,
     DatasetInfo,
     Fold,
@@ -19,21 +18,20 @@ from fusionbench import (
     PluginRef,
     Source,
     SuiteError,
-    SurvivalTarget,
 )
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import barcodes, choice, folds, genes, histology, images, maps, slides, survpath
+from fusionbench_tcga import barcodes, cdr, choice, endpoints, folds, genes, images, maps, slides
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
 
 if TYPE_CHECKING:
+    import pandas as pd
     from numpy.typing import NDArray
 
     Floats = NDArray[np.float64]
 
 SIGNATURES = "porpoise/datasets_csv/signatures.csv"
-_FOLLOW_UP = {"os": "overall survival", "dss": "disease-specific survival", "pfi": "progression-free interval"}
 _ONLY_WITH: Mapping[str, tuple[str, ...]] = {
     "boe": ("roi",),
     "window": ("maps",),
@@ -63,10 +61,10 @@ class Tcga(Dataset):
         super().__init__(options, home)
         self.cohort = self.name.removeprefix("tcga-")
         images.check_choice(self.cohort, self.options.image)
-        self._histology = histology.ENDPOINTS.get(self.options.endpoint)
-        if self._histology and self._histology.cohort != self.cohort:
-            only = f"endpoint={self.options.endpoint} belongs to tcga-{self._histology.cohort}"
-            raise SuiteError(f"{self.name}: {only}; {', '.join(self._endpoints)} are known")
+        self._endpoint = endpoints.ENDPOINTS[self.options.endpoint]
+        if self._endpoint.cohort not in ("", self.cohort):
+            only = f"endpoint={self.options.endpoint} belongs to tcga-{self._endpoint.cohort}"
+            raise SuiteError(f"{self.name}: {only}; {', '.join(endpoints.of_cohort(self.cohort))} are known")
         self._image = self.options.image.partition(":")[0]
         for option, sets in _ONLY_WITH.items():
             if option in self.options.model_fields_set and self._image not in sets:
@@ -92,10 +90,10 @@ class Tcga(Dataset):
         return DatasetInfo(
             title=f"TCGA-{self.cohort.upper()}: {self.title}",
             modalities=dict(self._uses),
-            endpoint=self._endpoints[self.options.endpoint],
-            task="binary" if self._histology else "survival",
-            classes=tuple(self._histology.classes.values()) if self._histology else (),
-            endpoints=self._endpoints,
+            endpoint=self._endpoint.title,
+            task="binary" if self._endpoint.classes else "survival",
+            classes=self._endpoint.classes,
+            endpoints=endpoints.of_cohort(self.cohort),
             citation=_CITATION,
             licence="; ".join(dict.fromkeys(s.terms for s in self.sources() if s.url)),
             checksums=dict(sorted(self._reader.checksums.items())),
@@ -105,7 +103,7 @@ class Tcga(Dataset):
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
         """One case per patient, or per slide of a tumour; in the order of the table."""
         rows = self._table.first.values() if unit == "patient" else self._table.tumours.values()
-        made = (self._case(row, unit) for row in rows if self._table.patients[row] in self._targets)
+        made = (self._case(row, unit) for row in rows if self._table.patients[row] in self._targets[0])
         return tuple(made)
 
     def folds(self) -> Sequence[Fold] | None:
@@ -116,10 +114,8 @@ class Tcga(Dataset):
         asked = "folds" in self.options.model_fields_set
         splits = [p for p in folds.paths(self.cohort, self.options.folds) if asked or is_published(p)]
         paths = [self.table_path, SIGNATURES, *splits]
-        if self.options.endpoint in ("dss", "pfi"):
-            paths.append(survpath.endpoints_path(self.cohort))
-        if self.options.stage_grade:
-            paths.append(survpath.stages_path(self.cohort))
+        if self._needs_cdr:
+            paths.append(cdr.PATH)
         if self._image in images.DERIVED:
             paths += images.DERIVED[self._image].sources
         if self.options.image == "maps":
@@ -138,10 +134,8 @@ class Tcga(Dataset):
             convert_images(self._image, raw_dir, out_dir)
 
     @property
-    def _endpoints(self) -> Mapping[str, str]:
-        """Name to title of each endpoint of this cohort."""
-        own = {name: of.title for name, of in histology.ENDPOINTS.items() if of.cohort == self.cohort}
-        return {**_FOLLOW_UP, **own}
+    def _needs_cdr(self) -> bool:
+        return self.options.stage_grade or endpoints.needs_cdr(self.options.endpoint)
 
     @cached_property
     def _table(self) -> Table:
@@ -152,15 +146,17 @@ class Tcga(Dataset):
         return genes.read_groups(self._reader.file(SIGNATURES), self._table.genes, str(self.home / SIGNATURES))
 
     @cached_property
-    def _targets(self) -> Mapping[str, SurvivalTarget | ClassTarget]:
-        """Patient to target, for the patients that have the endpoint."""
-        if self._histology:
-            return histology.read_classes(self._table, self._histology, str(self.home / self.table_path))
-        table, path = self._table, survpath.endpoints_path(self.cohort)
-        if self.options.endpoint == "os":
-            return {p: SurvivalTarget(float(table.time[r]), bool(table.event[r])) for p, r in table.first.items()}
-        known = survpath.read_endpoint(self._reader.file(path), self.options.endpoint, str(self.home / path))
-        return {patient: known[patient] for patient in table.first if patient in known}
+    def _cdr(self) -> pd.DataFrame:
+        """The CDR's rows of the table's patients, in their order."""
+        rows = cdr.read_cdr(self._reader.file(cdr.PATH), str(self.home / cdr.PATH))
+        return rows.reindex(list(self._table.first))
+
+    @cached_property
+    def _targets(self) -> endpoints.Targets:
+        """Patient to target, for the patients that have the endpoint; and notes."""
+        if endpoints.needs_cdr(self.options.endpoint):
+            return endpoints.from_cdr(self._cdr, self.options.endpoint, self.name, str(self.home / cdr.PATH))
+        return endpoints.from_table(self._table, self.options.endpoint, str(self.home / self.table_path))
 
     @cached_property
     def _clinical(self) -> tuple[tuple[str, ...], Floats]:
@@ -168,12 +164,10 @@ class Tcga(Dataset):
         columns: tuple[str, ...] = CLINICAL
         values = self._table.clinical
         if self.options.stage_grade:
-            path = survpath.stages_path(self.cohort)
-            known = survpath.read_stages(self._reader.file(path), str(self.home / path))
-            more = np.array([known.get(patient, (np.nan, np.nan)) for patient in self._table.patients])
+            stages, grades = cdr.stages(self._cdr), cdr.grades(self._cdr)
+            more = np.array([(stages[patient], grades[patient]) for patient in self._table.patients])
             columns, values = (*CLINICAL, "stage", "grade"), np.hstack([values, more])
-        known_by_class = self._histology.known if self._histology else frozenset()
-        full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in known_by_class]
+        full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in self._endpoint.known]
         return tuple(columns[i] for i in full), values[:, full]
 
     @cached_property
@@ -185,7 +179,7 @@ class Tcga(Dataset):
             return None, ()
         reader = Reader(self.home, self._reader.dataset)
         texts = {p: reader.file(p) for p in paths}
-        return folds.read_folds(texts, tuple(self._table.first), frozenset(self._targets))
+        return folds.read_folds(texts, tuple(self._table.first), frozenset(self._targets[0]))
 
     @cached_property
     def _images(self) -> Mapping[str, images.ImageSet]:
@@ -214,7 +208,7 @@ class Tcga(Dataset):
         return Case(
             id=patient if unit == "patient" else slide,
             group=patient if self.options.group == "patient" else table.sites[row],
-            target=self._targets[patient],
+            target=self._targets[0][patient],
             refs=refs,
         )
 
@@ -222,22 +216,22 @@ class Tcga(Dataset):
         table, empty = self._table, self._groups[1]
         if empty:
             yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
-        known = self._histology.known if self._histology else frozenset()
+        known = self._endpoint.known
         asked = {"stage", "grade"} if self.options.stage_grade else set()
         if asked & known:
             yield f"clinical: {' and '.join(sorted(asked & known))} left out, which the class determines"
         dropped = sorted(asked - known - set(self._clinical[0]))
         if dropped:
             yield f"clinical: {' and '.join(dropped)} not known for any patient; left out"
-        if len(self._targets) < len(table.first):
-            absent = len(table.first) - len(self._targets)
-            what = f"are coded neither {' nor '.join(self._histology.classes.values())}" if self._histology else ""
-            yield f"{absent} of {len(table.first)} patients {what or f'have no {self.options.endpoint}'}; left out"
+        yield from self._targets[1]
+        redacted = cdr.redacted(self._cdr) if self._needs_cdr else ()
+        if redacted:
+            yield f"marked as redacted by the CDR: {', '.join(redacted)}; kept, as in PORPOISE's table"
         normal = [slide for slide in table.slides if slide not in table.tumours]
         yield from barcodes.tissue_lines(normal, table.tumours, f"of {len(table.slides)} slides in the table are")
         for name, found in self._images.items():
-            having = sum(patient in found.by_patient for patient in self._targets)
-            yield f"{name}: {having} of {len(self._targets)} patients have it"
+            having = sum(patient in found.by_patient for patient in self._targets[0])
+            yield f"{name}: {having} of {len(self._targets[0])} patients have it"
             yield from found.notes
             if found.by_slide:
                 slides = {slide: table.patients[row] for slide, row in table.tumours.items()}

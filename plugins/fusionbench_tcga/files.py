@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
 import io
 import shlex
 from collections.abc import Mapping
 from functools import cache
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
 from fusionbench import DataError, Source
+from fusionbench.data.published_files import read_published, read_sources
 
-_COMMITS = {
-    "mahmoodlab/PORPOISE": "3390dc40e15995ba852d7a561faf0e996cf20501",
-    "mahmoodlab/SurvPath": "3f73ddd6705ec67d643020c5bb04fb13f9f382cc",
-    "hwanglab/tcga_tmb_prediction": "bc62f06a54c94fc4f7da8dcfafce1ed6564e8963",
-    "Path-AI/hif2gene": "a45219b73233af35e0b43f757263e6b90ef836d6",
-    "chengjun583/KIRP-topological-features": "95cf1b2f6c4f248352aee02265039a8d355c426d",
-    "konst-int-i/healnet": "90459b65a3d4a4ef9fd405671c457b5a1163cc7d",
-}
-_OWN = "no checksum is known here: bring a file of the same format; its checksum is recorded, not verified"
+_OWN = "a file of the same format; its checksum is recorded, not verified"
 _NO_LICENCE = "no licence file (default copyright): research use, do not redistribute"
 _TERMS = {
     "mahmoodlab/PORPOISE": "GPLv3 with 'available for non-commercial academic purposes' (README); TCGA data, cite TCGA",
-    "mahmoodlab/SurvPath": "README as PORPOISE's: non-commercial academic purposes; TCGA data, cite TCGA",
+    "jahanshah/cdrvis": f"{_NO_LICENCE}; Supplementary Table 1 of Liu et al. 2018, Cell (TCGA-CDR)",
     "Path-AI/hif2gene": "CC BY-NC-SA 4.0 by its LICENSE.md (its README says CC BY-SA 4.0)",
     "hwanglab/tcga_tmb_prediction": _NO_LICENCE,
     "chengjun583/KIRP-topological-features": _NO_LICENCE,
@@ -42,21 +32,8 @@ _FREE = {"konst-int-i/healnet"}
 
 @cache
 def _published() -> Mapping[str, Source]:
-    text = (package_files(__package__) / "sources.csv").read_text()
-    return {row["path"]: _source(row) for row in csv.DictReader(io.StringIO(text))}
-
-
-def _source(row: Mapping[str, str]) -> Source:
-    repository = row["repository"]
-    place = f"{repository}/{_COMMITS[repository]}/{quote(row['repository_path'])}"
-    return Source(
-        path=row["path"],
-        url=f"https://raw.githubusercontent.com/{place}",
-        sha256=row["sha256"],
-        terms=f"{repository}: {_TERMS[repository]}",
-        needs_accept=repository not in _FREE,
-        size=int(row["bytes"]),
-    )
+    terms = {repository: f"{repository}: {text}" for repository, text in _TERMS.items()}
+    return read_sources("fusionbench_tcga", terms, _FREE)
 
 
 def is_published(path: str) -> bool:
@@ -87,14 +64,12 @@ class Reader:
         Raises:
             DataError: missing, truncated or altered; names file, sums and remedy.
         """
-        wanted = source(path)
-        data = self._read(path, self.fetch if wanted.url else wanted.terms)
-        self._compare(path, hashlib.sha256(data).hexdigest(), wanted.sha256)
+        data, self.checksums[path] = read_published(self.home, source(path), self.dataset)
         return data
 
     def table(self, path: str, content_sha256: str) -> bytes:
         """Text of a gzip'd table that `convert` wrote; the sum is that of the text, which compression leaves alone."""
-        data = self._read(path, self.fetch)
+        data = self._read(path)
         try:
             text = gzip.decompress(data)
         except (OSError, EOFError) as error:
@@ -104,7 +79,7 @@ class Reader:
 
     def arrays(self, path: str, content_sha256: str) -> dict[str, Any]:
         """Arrays of an .npz that `convert` wrote; the sum is that of their content."""
-        arrays = read_npz(self._read(path, self.fetch), self.home / path, self.fetch)
+        arrays = read_npz(self._read(path), self.home / path, self.fetch)
         self._compare(path, content_sum(arrays), content_sha256)
         return arrays
 
@@ -112,11 +87,11 @@ class Reader:
     def fetch(self) -> str:
         return f"run: fusionbench data fetch {shlex.quote(self.dataset)}"
 
-    def _read(self, path: str, remedy: str) -> bytes:
+    def _read(self, path: str) -> bytes:
         try:
             return (self.home / path).read_bytes()
         except FileNotFoundError as error:
-            raise DataError(f"{self.home / path} is missing; {remedy}") from error
+            raise DataError(f"{self.home / path} is missing; {self.fetch}") from error
 
     def _compare(self, path: str, seen: str, expected: str) -> None:
         if expected and seen != expected:

@@ -24,10 +24,12 @@ class TcgaOptions(Options):
         axes: of `image=grid`; 2 = pictures, 3 = volumes.
         downsample: edge of the blocks of a grid's positions that are averaged to one.
         group: what stays on one side of a split: the patient, or all patients of a tissue source site.
-        endpoint: "os"; "dss" and "pfi" where SurvPath's metadata file is there; classes: "lobular" (of BRCA, 158 of
-            895, as against ductal) and "serous" (of UCEC, 95 of 458, as against endometrioid).
+        endpoint: "os" from PORPOISE's table; from TCGA's Clinical Data Resource (CDR) "dss", "pfi" and "dfi", and the
+            classes "stage" (III or IV is positive) and "grade" (3, 4 or high is positive), where the cohort has them;
+            from the table's histology the classes "lobular" (of BRCA, 158 of 895, as against ductal) and "serous" (of
+            UCEC, 95 of 458, as against endometrioid).
         folds: whose published folds: "porpoise", or "survpath", where SurvPath's split files are there.
-        stage_grade: add stage (0-4) and grade (1-4) to `clinical`, where SurvPath's clinical file is there.
+        stage_grade: add stage (0-4) and grade (1-4) of the CDR to `clinical`.
     """
 
     image: str = "none"
@@ -38,7 +40,7 @@ class TcgaOptions(Options):
     axes: Literal[2, 3] = 2
     downsample: int = Field(1, ge=1)
     group: Literal["patient", "site"] = "patient"
-    endpoint: Literal["os", "dss", "pfi", "lobular", "serous"] = "os"
+    endpoint: Literal["os", "dss", "pfi", "dfi", "stage", "grade", "lobular", "serous"] = "os"
     stage_grade: bool = False
     folds: Publisher = "porpoise"
 

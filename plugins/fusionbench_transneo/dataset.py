@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fusionbench import Case, ClassTarget, Dataset, DatasetInfo, ModalityUse, Source, SuiteError
 from fusionbench import Options as BaseOptions
+from fusionbench.data.published_files import read_published, read_sheets
 from fusionbench_transneo import bags, files, outcome, tables
 
 if TYPE_CHECKING:
@@ -119,19 +120,19 @@ class TransNeo(Dataset):
 
     @cached_property
     def _sheets(self) -> Mapping[str, pd.DataFrame]:
-        path = f"{files.FOLDER}/{_BOOK}"
-        return files.read_sheets(files.read(self.home, path), self._where(_BOOK), _SHEETS)
+        return read_sheets(self._read(_BOOK), self._where(_BOOK), _SHEETS)
 
     def _text(self, name: str) -> tuple[pd.DataFrame, str]:
         """A table of text, and its place."""
         import pandas as pd
 
-        data = files.read(self.home, f"{files.FOLDER}/{name}")
+        data = io.BytesIO(self._read(name))
         zipped, tabs = name.endswith(".gz"), ".tsv" in name
-        frame = pd.read_csv(
-            io.BytesIO(data), sep="\t" if tabs else ",", compression="gzip" if zipped else None, dtype={"chr": str}
-        )
+        frame = pd.read_csv(data, sep="\t" if tabs else ",", compression="gzip" if zipped else None, dtype={"chr": str})
         return frame, self._where(name)
+
+    def _read(self, name: str) -> bytes:
+        return read_published(self.home, files.sources()[f"{files.FOLDER}/{name}"], self.name)[0]
 
     def _where(self, name: str, sheet: str = "") -> str:
         place = str(self.home / files.FOLDER / name)

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
-import pickle
-import shutil
 from functools import cache
 from pathlib import Path
 
@@ -15,16 +12,14 @@ from fusionbench_hancock import tables, tiles
 from fusionbench_hancock.dataset import Hancock
 
 from fusionbench import DataError, SuiteError
-from fusionbench.core.registry import discover
+from tests.unit.plugins.real_cohorts import assert_cases_are_read_and_travel, real_home
 
 TABLES = ("clinical", "pathological", "blood", "icd", "cell-density")
 
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    if not os.environ.get("FUSIONBENCH_DATA"):
-        pytest.skip("needs the real cohort: set FUSIONBENCH_DATA to a data home with hancock/")
-    return Path(os.environ["FUSIONBENCH_DATA"])
+    return real_home("hancock")
 
 
 @cache
@@ -114,36 +109,13 @@ def test_tiles(home: Path) -> None:
 
 @pytest.mark.data
 def test_modalities_take_every_case_and_cases_travel(home: Path) -> None:
-    dataset = hancock(home)
-    kinds = discover({"modalities"}).modalities
-    cases = dataset.cases()
-    for name, use in dataset.info().modalities.items():
-        kind = kinds[use.modality]
-        reader = kind(name, use, kind.Options.model_validate(use.options))
-        for case in cases:
-            if name in case.refs:
-                reader.check(case.refs[name])
-    copy = pickle.loads(pickle.dumps(cases))
-    assert [c.id for c in copy] == [c.id for c in cases]
+    assert_cases_are_read_and_travel(hancock(home))
 
 
 @pytest.mark.data
 def test_there_are_no_slides(home: Path) -> None:
     with pytest.raises(SuiteError, match="no slides"):
         hancock(home).cases("slide")
-
-
-@pytest.mark.data
-def test_a_damaged_or_missing_file_is_named(home: Path, tmp_path: Path) -> None:
-    shutil.copytree(home / "hancock/features", tmp_path / "hancock/features", copy_function=shutil.copyfile)
-    blood = tmp_path / "hancock/features/blood.csv"
-    blood.chmod(0o644)
-    blood.write_bytes(blood.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"blood\.csv is damaged: expected sha256 254dad6a.*data fetch hancock"):
-        hancock(tmp_path).cases()
-    blood.unlink()
-    with pytest.raises(DataError, match=r"blood\.csv is missing; run: fusionbench data fetch hancock"):
-        hancock(tmp_path).cases()
 
 
 def test_sources_are_pinned() -> None:

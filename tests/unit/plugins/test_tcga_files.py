@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 from fusionbench_tcga import files, genes, maps, patches
-from fusionbench_tcga.cohorts import Brca, Luad, Ucec
+from fusionbench_tcga.cohorts import Brca, Luad
 from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
 from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
@@ -109,22 +109,13 @@ def test_histology_as_classes(home: Path) -> None:
     assert (info.task, info.classes) == ("binary", ("ductal", "lobular"))
     assert "1 of 5 patients are coded neither ductal nor lobular; left out" in info.notes
     assert not any("oncotree" in f for use in info.modalities.values() for f in use.features)
-    assert set(info.endpoints) == {"os", "dss", "pfi", "lobular"}
-
-
-def test_what_the_class_determines_is_no_input(home: Path) -> None:
-    codes = dict(zip(PATIENTS, ("UEC", "USC", "UEC", "USC", "UEC"), strict=True))
-    stages = home / "survpath/datasets_csv/clinical_data/tcga_ucec_clinical.csv"
-    stages.parent.mkdir(parents=True)
-    pd.DataFrame({"case_id": PATIENTS, "stage": "II", "grade": ["G1", "G3", "G1", "G3", "G2"]}).to_csv(stages)
-    dataset = of_histology(home, Ucec, codes, endpoint="serous", stage_grade=True)
-    assert [c.target.label for c in dataset.cases()] == ["endometrioid", "serous"] * 2 + ["endometrioid"]
-    assert dataset.info().modalities["clinical"].features == ("age", "is_female", "stage")
-    assert "clinical: grade left out, which the class determines" in dataset.info().notes
+    assert set(info.endpoints) == {"os", "dss", "pfi", "dfi", "stage", "grade", "lobular"}
 
 
 def test_histology_that_is_not_there(home: Path) -> None:
-    with pytest.raises(SuiteError, match="tcga-luad: endpoint=serous belongs to tcga-ucec; os, dss, pfi are known"):
+    with pytest.raises(
+        SuiteError, match="tcga-luad: endpoint=serous belongs to tcga-ucec; os, dss, pfi, dfi, stage, gr"
+    ):
         luad(home, endpoint="serous")
     dataset = of_histology(home, Brca, {}, endpoint="lobular")
     write(home, frame().drop(columns="oncotree_code"))
@@ -169,7 +160,7 @@ def test_tables_that_are_none(home: Path) -> None:
     with pytest.raises(DataError, match="not a zip'd csv table"):
         luad(home).cases()
     path.unlink()
-    with pytest.raises(DataError, match="is missing; no checksum is known here: bring a file"):
+    with pytest.raises(DataError, match="is missing; there is no download for it: put your own at"):
         luad(home).cases()
 
 
@@ -232,7 +223,7 @@ def test_slides_of_one_patient_on_two_sides_of_a_fold_are_refused() -> None:
 def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> None:
     """Patients outside the split stay in the cohort, are in no part of a fold, and are counted, as unknown ids are."""
     folder = home / "survpath/splits/5foldcv/tcga_luad"
-    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; no checksum"):
+    with pytest.raises(DataError, match=r"survpath/splits/5foldcv/tcga_luad/splits_0\.csv is missing; there is no"):
         luad(home, folds="survpath").folds()
     folder.mkdir(parents=True)
     for i in range(5):

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import pickle
 import re
-import shutil
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -22,7 +18,7 @@ from fusionbench_transneo.dataset import TransNeo
 from openpyxl import load_workbook
 
 from fusionbench import Case, DataError, SuiteError
-from fusionbench.core.registry import discover
+from tests.unit.plugins.real_cohorts import assert_cases_are_read_and_travel, real_home
 
 LEAK = re.compile(
     r"RCB|resp\.|pCR|Surgery|LVI|Tumour\.dimension|Percent\.|LN\.removed|positive\.LN|Max\.LN|cycles|Chemo\.|regimen"
@@ -38,9 +34,7 @@ Frames = dict[str, pd.DataFrame]
 
 @pytest.fixture(scope="session")
 def home() -> Path:
-    if not os.environ.get("FUSIONBENCH_DATA"):
-        pytest.skip("needs the real cohort: set FUSIONBENCH_DATA to a data home with transneo/")
-    return Path(os.environ["FUSIONBENCH_DATA"])
+    return real_home("transneo")
 
 
 @cache
@@ -120,29 +114,7 @@ def test_no_leak_column_is_an_input(home: Path) -> None:
 
 @pytest.mark.data
 def test_modalities_take_every_case_and_cases_travel(home: Path) -> None:
-    dataset = transneo(home, cases="all")
-    kinds = discover({"modalities"}).modalities
-    cases = dataset.cases()
-    for name, use in dataset.info().modalities.items():
-        reader = kinds[use.modality](name, use, kinds[use.modality].Options.model_validate(use.options))
-        for case in cases:
-            if name in case.refs:
-                reader.check(case.refs[name])
-    copy = pickle.loads(pickle.dumps(cases))
-    assert [c.id for c in copy] == [c.id for c in cases]
-
-
-@pytest.mark.data
-def test_a_damaged_or_missing_file_is_named(home: Path, tmp_path: Path) -> None:
-    shutil.copytree(home / "transneo", tmp_path / "transneo", copy_function=shutil.copyfile)
-    training = tmp_path / "transneo" / TRAINING
-    training.chmod(0o644)
-    training.write_bytes(training.read_bytes()[:-100])
-    with pytest.raises(DataError, match=r"training_df\.csv is damaged: expected sha256 1951f0d4.*data fetch transneo"):
-        transneo(tmp_path).cases()
-    training.unlink()
-    with pytest.raises(DataError, match=r"training_df\.csv is missing; run: fusionbench data fetch transneo$"):
-        transneo(tmp_path).cases()
+    assert_cases_are_read_and_travel(transneo(home, cases="all"))
 
 
 def test_sources_are_pinned_and_ask_for_agreement() -> None:
@@ -329,15 +301,6 @@ def test_a_column_that_is_not_there(made: Callable[..., TransNeo], table: str, c
     frames[table] = frames[table].drop(columns=column)
     with pytest.raises(DataError, match=f"{re.escape(table)}: no column {column}$"):
         made(frames).cases()
-
-
-def test_without_openpyxl(made: Callable[..., TransNeo], monkeypatch: pytest.MonkeyPatch) -> None:
-    dataset = made(made_frames())
-    monkeypatch.setitem(sys.modules, "openpyxl", None)
-    with pytest.raises(
-        DataError, match=r"Supplementary_Tables\.xlsx: spreadsheets need openpyxl.*fusionbench\[excel\]"
-    ):
-        dataset.cases()
 
 
 def test_there_are_no_slides() -> None:

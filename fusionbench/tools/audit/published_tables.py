@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError, file_problem
+from fusionbench.report.paired import fold_mean, fold_values
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.frames import ROW, Frames
-from fusionbench.survival.stats import mean_over_folds
 
 Place = tuple[str, ...]
 """Dataset, model, modalities, variant, pattern, metric."""
@@ -27,7 +27,11 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     Raises:
         ResultsError: a table cannot be read.
     """
-    means = dict(_means(frames.folds))
+    means = {
+        (*row, pattern, metric): fold_mean(values)
+        for (row, pattern, metric), values in fold_values(frames.folds).items()
+        if values
+    }
     shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), 1e-9)}
     findings = [
         Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
@@ -48,12 +52,6 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         if place not in means
     ]
     return verdict("published tables show the means of the published scores", findings, f"{len(means)} means")
-
-
-def _means(folds: pd.DataFrame) -> Iterator[tuple[Place, float]]:
-    defined = folds[folds["value"].astype(float).notna()]
-    for key, part in defined.groupby(KEYS, sort=False, observed=True):
-        yield tuple(map(str, key)), mean_over_folds(part["value"].astype(float), part["repeat"].astype(int))
 
 
 def _in_csv(folder: Path) -> Mapping[Place, float]:

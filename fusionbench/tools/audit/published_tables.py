@@ -9,9 +9,9 @@ from pathlib import Path
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError, file_problem
-from fusionbench.report.paired import fold_mean, fold_values
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.frames import ROW, Frames
+from fusionbench.survival.stats import mean_over_folds
 
 Place = tuple[str, ...]
 """Dataset, model, modalities, variant, pattern, metric."""
@@ -27,11 +27,7 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     Raises:
         ResultsError: a table cannot be read.
     """
-    means = {
-        (*row, pattern, metric): fold_mean(values)
-        for (row, pattern, metric), values in fold_values(frames.folds).items()
-        if values
-    }
+    means = _means(frames.folds)
     shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), 1e-9)}
     findings = [
         Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
@@ -52,6 +48,14 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         if place not in means
     ]
     return verdict("published tables show the means of the published scores", findings, f"{len(means)} means")
+
+
+def _means(folds: pd.DataFrame) -> dict[Place, float]:
+    defined = folds[folds["value"].astype(float).notna()]
+    scores: dict[Place, list[tuple[float, int]]] = {}
+    for *place, value, repeat in defined[[*KEYS, "value", "repeat"]].itertuples(index=False, name=None):
+        scores.setdefault(tuple(map(str, place)), []).append((float(value), int(repeat)))
+    return {place: mean_over_folds(*zip(*of, strict=True)) for place, of in scores.items()}
 
 
 def _in_csv(folder: Path) -> Mapping[Place, float]:

@@ -13,7 +13,7 @@ from fusionbench.core.interfaces import Metric
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Prediction, Targets
 from fusionbench.execution.evaluate import score_patterns
-from fusionbench.report.rescore import stored_targets
+from fusionbench.report.rescore import StoredOutcomes
 from fusionbench.results.frames import Frames
 from fusionbench.tasks import task_kind
 from fusionbench.tools.predict import CohortPrediction
@@ -74,8 +74,9 @@ def training_outcomes(frames: Frames, keys: Sequence[str], classes: Sequence[str
     places = ["dataset", "variant", "repeat", "fold"]
     own = frames.splits[frames.splits["part"] != "test"].merge(cells[places].drop_duplicates(), on=places)
     ids = sorted(set(own["case"].astype(str)))
-    of = frames.targets[frames.targets["dataset"] == cells["dataset"].iloc[0]].astype({"case": str}).set_index("case")
-    return TrainingOutcomes(frozenset(ids), stored_targets(of, ids, classes))
+    dataset = str(cells["dataset"].iloc[0])
+    known = StoredOutcomes.of(dataset, frames.targets[frames.targets["dataset"] == dataset], classes)
+    return TrainingOutcomes(frozenset(ids), known.targets(ids))
 
 
 def cohort_scores(

@@ -176,11 +176,11 @@ def test_leaks_are_found_as_each_column_alone_would_show_them(data: st.DataObjec
 
 def _beyond(x: NDArray[np.float64], time: NDArray[np.float64], event: NDArray[np.bool_]) -> float:
     """How far the concordance of the values or of their absolute values lies beyond the limit, over all pairs."""
-    best = -1.0
-    known = np.flatnonzero(~np.isnan(x))
+    best, known = -1.0, ~np.isnan(x)
+    comparable = (event & known)[:, np.newaxis] & known & (time > time[:, np.newaxis])
     for values in (x, np.abs(x)):
-        pairs = [(i, j) for i in known if event[i] for j in known if time[j] > time[i]]
-        if pairs:
-            c = np.mean([(values[i] > values[j]) + 0.5 * (values[i] == values[j]) for i, j in pairs])
+        if comparable.any():
+            first = values[:, np.newaxis]
+            c = ((first > values) + 0.5 * (first == values))[comparable].mean()
             best = max(best, abs(c - 0.5) - (REVEALING - 0.5))
     return float(best)

@@ -129,7 +129,6 @@ def _reveals(table: Floats, time: Floats, event: Bools) -> Bools:
     if not pairs.first.size:
         return found
     negative = np.flatnonzero((table < 0).any(axis=0))  # the others are their own absolute values
-    negative = np.flatnonzero((table < 0).any(axis=0))  # the others are their own absolute values
     for columns, values in ((np.arange(table.shape[1]), table), (negative, np.abs(table[:, negative]))):
         left = np.arange(len(columns))
         for n in SCREENED:

@@ -70,18 +70,18 @@ def write_figures(
 
 
 def _write(shown: ReportFigure, store: Store, place: str) -> EmbeddedImage:
-    pixels = png(shown.figure, shown.colours)
+    pixels = image_of(shown.figure, shown.colours)
     store.write_bytes(f"{place}/{shown.name}.svg", svg(shown.figure))
-    store.write_bytes(f"{place}/{shown.name}.png", pixels)
+    store.write_bytes(f"{place}/{shown.name}.png", png(pixels))
     width, height = _css_size(shown.figure)
     marks = tuple(_placed(mark, height) for mark in shown.marks)
     image = EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, _uri(pixels), width, height, marks)
     if marks or not stack(shown.figure):
         return image
-    return replace(image, narrow=_uri(png(shown.figure, shown.colours)), narrow_width=_css_size(shown.figure)[0])
+    return replace(image, narrow=_uri(image_of(shown.figure, shown.colours)), narrow_width=_css_size(shown.figure)[0])
 
 
-def _uri(pixels: bytes) -> str:
+def _uri(pixels: Image.Image) -> str:
     return f"data:image/webp;base64,{base64.b64encode(webp(pixels)).decode('ascii')}"
 
 
@@ -106,22 +106,26 @@ def svg(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def png(figure: Figure, colours: int) -> bytes:
-    """PNG with a palette of at most `colours` colours, about a third as large as one in true colour."""
-    file = io.BytesIO()
+def image_of(figure: Figure, colours: int) -> Image.Image:
+    """The pixels of a figure, with a palette of at most `colours` colours."""
     figure.set_dpi(DPI)
     canvas = FigureCanvasAgg(figure)
     with report_style():
         canvas.draw()  # type: ignore[no-untyped-call]
     pixels = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     image = Image.fromarray(pixels).convert("RGB")
-    palette = image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    palette.save(file, format="PNG", compress_level=9)
+    return image.quantize(colours, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+
+
+def png(pixels: Image.Image) -> bytes:
+    """A PNG file; with a palette it is about a third as large as in true colour."""
+    file = io.BytesIO()
+    pixels.save(file, format="PNG", compress_level=9)
     return file.getvalue()
 
 
-def webp(pixels: bytes) -> bytes:
-    """The same pixels without loss, a quarter smaller than the PNG that they are read from."""
+def webp(pixels: Image.Image) -> bytes:
+    """A WebP file of the same pixels without loss, a quarter smaller than the PNG."""
     file = io.BytesIO()
-    Image.open(io.BytesIO(pixels)).convert("RGB").save(file, format="WEBP", lossless=True)
+    pixels.convert("RGB").save(file, format="WEBP", lossless=True)
     return file.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -27,7 +27,7 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     Raises:
         ResultsError: a table cannot be read.
     """
-    means = dict(_means(frames.folds))
+    means = _means(frames.folds)
     shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), 1e-9)}
     findings = [
         Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
@@ -50,10 +50,12 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     return verdict("published tables show the means of the published scores", findings, f"{len(means)} means")
 
 
-def _means(folds: pd.DataFrame) -> Iterator[tuple[Place, float]]:
+def _means(folds: pd.DataFrame) -> dict[Place, float]:
     defined = folds[folds["value"].astype(float).notna()]
-    for key, part in defined.groupby(KEYS, sort=False, observed=True):
-        yield tuple(map(str, key)), mean_over_folds(part["value"].astype(float), part["repeat"].astype(int))
+    scores: dict[Place, list[tuple[float, int]]] = {}
+    for *place, value, repeat in defined[[*KEYS, "value", "repeat"]].itertuples(index=False, name=None):
+        scores.setdefault(tuple(map(str, place)), []).append((float(value), int(repeat)))
+    return {place: mean_over_folds(*zip(*of, strict=True)) for place, of in scores.items()}
 
 
 def _in_csv(folder: Path) -> Mapping[Place, float]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from fusionbench.report.figures.export import DPI, png, svg
+from fusionbench.report.figures.export import DPI, image_of, png, svg
 from fusionbench.report.figures.panels import lay_out, logarithmic, panels, stack
 from fusionbench.report.figures.style import Style, legend_handle, report_style
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
@@ -67,7 +67,7 @@ def assert_same_drawing(seen: Floats, wanted: Floats) -> None:
 
 
 def test_a_png_shows_what_matplotlib_draws() -> None:
-    assert_same_drawing(pixels(png(everything_drawn(), 256)), drawn_by_matplotlib(everything_drawn()))
+    assert_same_drawing(pixels(png(image_of(everything_drawn(), 256))), drawn_by_matplotlib(everything_drawn()))
 
 
 @pytest.mark.slow

@@ -20,7 +20,7 @@ from fusionbench.report.figures import MAKERS, make_figures
 from fusionbench.report.figures.calibration import calibration, horizon
 from fusionbench.report.figures.calibration import points as calibration_points
 from fusionbench.report.figures.cost import costs
-from fusionbench.report.figures.export import DPI, png, svg
+from fusionbench.report.figures.export import DPI, image_of, png, svg
 from fusionbench.report.figures.figure import Omitted, ReportFigure
 from fusionbench.report.figures.forest import forest
 from fusionbench.report.figures.kaplan_meier import kaplan_meier, p_values, survival
@@ -314,9 +314,9 @@ def test_names_come_out_as_they_are_written(small):
 def test_the_same_drawing_is_the_same_bytes(small):
     twice = [drawn(forest(*small))[0].figure for _ in range(2)]
     assert svg(twice[0]) == svg(twice[1])
-    assert png(twice[0], 64) == png(twice[1], 64)
+    assert png(image_of(twice[0], 64)) == png(image_of(twice[1], 64))
     assert b"<dc:date>" not in svg(twice[0])
-    assert Image.open(io.BytesIO(png(twice[0], 64))).size[0] == int(
+    assert Image.open(io.BytesIO(png(image_of(twice[0], 64)))).size[0] == int(
         twice[0].get_figwidth() * DPI
     )  # a part of a pixel is cut off
 

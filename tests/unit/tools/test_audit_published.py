@@ -100,6 +100,14 @@ SCORES, FILES = (
 )
 
 
+def test_a_target_that_is_there_twice_is_a_breach(folder: Path) -> None:
+    targets = pd.read_csv(folder / "targets.csv", dtype=str)
+    pd.concat([targets, targets[:1]]).to_csv(folder / "targets.csv", index=False)
+    line = lines(folder)[SCORES]
+    assert line.verdict == "BREACH"
+    assert f"target of case {targets['case'][0]!r} is stored twice" in line.seen
+
+
 def test_an_edited_score_is_a_breach(folder: Path) -> None:
     """Bold rows are made of folds.csv; the predictions beside it say otherwise."""
     assert lines(folder)[SCORES].verdict == "pass"

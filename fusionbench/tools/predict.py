@@ -42,7 +42,7 @@ def predict_cohort(resources: SharedResources, out: Path, key: str, cohort_ref: 
     about = result.record["cell"]
     if about["model"] == ORACLE:
         raise ResultsError(
-            f"cell {name} is the row of true hazards, which are known of its own cohort only; it cannot predict"
+            f"cell {name} is the row of {about['policy']}, which are known of its own cohort only; it cannot predict"
         )
     protocol, named = Protocol.model_validate(about["protocol"]), tuple(about["modalities"].split(JOIN))
     cohort = resources.new_patients(cohort_ref, protocol.unit)

@@ -32,7 +32,7 @@ from fusionbench.core.errors import FusionBenchError, system_problem
 app = typer.Typer(
     name="fusionbench",
     cls=Verbs,
-    help="A benchmark suite for multimodal fusion in survival prediction.",
+    help="A benchmark suite for multimodal fusion in survival prediction and classification.",
     no_args_is_help=True,
     rich_markup_mode=None,  # plain help: its frames cost as much start-up as all else
     pretty_exceptions_enable=False,

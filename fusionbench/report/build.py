@@ -260,10 +260,16 @@ def score(store: Store, name: str, registry: Registry, to: Store | None = None) 
         to: where it is written; default the suite's folder.
 
     Raises:
-        SuiteError: unknown metric. ResultsError: no complete results.
+        SuiteError: unknown metric, or one of other endpoints than the suite has. ResultsError: no complete results.
     """
+    tasks = registry.metric(name).tasks
     with guarded(f"scoring with {name}", registry.note):
         folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: registry.metric(name)()})
+    if folds.empty:
+        raise SuiteError(
+            f"metric {name!r} scores {' and '.join(tasks)} endpoints, and no dataset of {store.suite} has one: choose "
+            "another of `fusionbench ls metrics`"
+        )
     (to or store).write_text(f"scores/{name}.csv", folds.to_csv(index=False))
     return folds
 

@@ -13,11 +13,9 @@ import pandas as pd
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.model import (
     AUPRC,
-    AUROC,
-    C_INDEXES,
+    BELIEVABLE,
     FULL,
     IMPORTED,
-    MAX_C_INDEX,
     RANKINGS,
     ComparisonTable,
     FoldCount,
@@ -235,14 +233,13 @@ def _who(record: Mapping[Any, Any]) -> str:
 
 
 def _implausible(rows: pd.DataFrame) -> Iterator[str]:
-    """Rows whose test c-index is too high to be believed; the true hazards of a simulated cohort may be."""
-    high = rows[
-        rows["metric"].isin(C_INDEXES) & (rows["mean"] > MAX_C_INDEX + ROUNDING) & ~rows["model"].map(is_oracle)
-    ]
+    """Rows whose test c-index or AUROC is too high to be believed; the truth of a simulated cohort may be."""
+    highest = rows["metric"].map(BELIEVABLE)
+    high = rows[(rows["mean"] > highest + ROUNDING) & ~rows["model"].map(is_oracle)]
     for record in high.to_dict("records"):
         yield (
             f"implausible: {_who(record)}: {record['metric']} {record['mean']:.3f} under {record['pattern']} is above "
-            f"{MAX_C_INDEX}; look for an input that knows the outcome"
+            f"{BELIEVABLE[record['metric']]}; look for an input that knows the outcome"
         )
 
 
@@ -328,7 +325,7 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             f"{AUPRC}: a model without knowledge has the share of cases of the class, and the mean share where there "
             f"are more than two; {'; '.join(known)}"
         )
-    said = "prediction" if AUROC in set(table.rows["metric"]) else "risk"
+    said = "prediction" if table.prevalence else "risk"
     yield (
         "n_cases: cases scored in one repeat; prior: cases with none of the row's modalities visible; they get the "
         f"average training {said}"

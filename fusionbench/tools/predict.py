@@ -123,9 +123,10 @@ def _loaded(store: Store, key: str) -> CellResult:
     result = store.load(key)
     if result.status != "ok":
         raise ResultsError(f"cell {key} {result.status}: {result.reason}; it cannot predict")
-    if result.record["cell"]["model"] == ORACLE:
+    about = result.record["cell"]
+    if about["model"] == ORACLE:
         raise ResultsError(
-            f"cell {key} is the row of true hazards, which are known of its own cohort only; it cannot predict"
+            f"cell {key} is the row of {about['policy']}, which are known of its own cohort only; it cannot predict"
         )
     return result
 

@@ -21,7 +21,7 @@ ELSEWHERE = {
     "results/": "columns of stored targets and predictions",
     "suites/plan.py": "the horizon is one of follow-up; classes are part of a key",
     "suites/lock.py": "classes are written down",
-    "tools/audit/replay.py": "words",
+    "tools/audit/": "words; time bins are of follow-up",
     "tools/explain/": "the score that is explained: the risk, or the log odds of a class",
     "tools/rescore.py": "curves of stored predictions",
 }

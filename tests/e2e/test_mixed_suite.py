@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+from html import unescape
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from mlflow.tracking import MlflowClient
 
-from fusionbench.core.errors import SuiteError
+from fusionbench.core.errors import ResultsError, SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.session import Session
 from fusionbench.tools.explain import Request
 
@@ -77,3 +81,48 @@ def test_an_unknown_class_and_a_class_of_survival_are_refused(ran: Session) -> N
         ran.explain(_request("lov"))
     with pytest.raises(SuiteError, match="--class low: the endpoint is survival"):
         ran.explain(Request("mixed", "cox", top_risk=1, class_name="low"))
+
+
+OF_SURVIVAL = re.compile(
+    r"\brisks?\b|c-index|hazard|death|follow-up|surviv|time bin|concordan|\bmonths\b", re.IGNORECASE
+)
+
+
+def test_what_is_shown_of_classes_does_not_speak_of_survival(tmp_path: Path) -> None:
+    """Neither where the AUROC is among the metrics nor where it is not."""
+    session = Session(out=tmp_path / "results", device="cpu")
+    for name, metrics in (("ranked", '["auroc", "auprc"]'), ("unranked", '["brier"]')):
+        (tmp_path / f"{name}.toml").write_text(
+            f'title = "Classes"\ndatasets = ["{CLASSES}"]\nmodels = ["logistic[inner_folds=2,penalties=2]"]\n'
+            f'modalities = [["vector"], ["vector", "bag"]]\nmetrics = {metrics}\n'
+            '[protocol]\nfolds = 2\ntest_patterns = ["full", "drop:bag"]\n'
+        )
+        session.run(str(tmp_path / f"{name}.toml"), track=False)
+        page = re.sub(r"<[^>]*>", " ", session.report(name).read_text().split("How this was made")[0])
+        rules = [line.rule for line in session.audit(name).lines]
+        assert "at least 3 distinct probabilities in a fold" in rules
+        assert "no test AUROC is above 0.999" in rules
+        texts = [
+            *rules,
+            *unescape(page).splitlines(),
+            *(tmp_path / f"results/{name}/table.md").read_text().splitlines(),
+        ]
+        assert "average training prediction" in " ".join(texts)
+        assert [text for text in texts if OF_SURVIVAL.search(text)] == []
+    with pytest.raises(
+        SuiteError, match="'harrell_c_index' scores survival endpoints, and no dataset of ranked has one"
+    ):
+        session.score("ranked", "harrell_c_index")
+    assert len(session.score("unranked", "auroc")) == 2 * (2 + 1) + 2
+    record = next(
+        path for path in (tmp_path / "results/ranked/cells").glob("*/cell.json") if "oracle" in path.read_text()
+    )
+    with pytest.raises(ResultsError, match="is the row of true probabilities, which are known of its own cohort only"):
+        session.predict(f"ranked/{record.parent.name}", PluginRef.parse(CLASSES))
+
+
+def test_the_audit_of_both_kinds_names_both(ran: Session) -> None:
+    rules = [line.rule for line in ran.audit("mixed").lines]
+    assert "time bins came from training cases only" in rules
+    assert "at least 3 distinct risks or probabilities in a fold" in rules
+    assert "no test c-index is above 0.97, no test AUROC is above 0.999" in rules

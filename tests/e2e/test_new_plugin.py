@@ -376,11 +376,16 @@ def run_own_tests(folder: Path, site: Path, out: Path) -> None:
     ("args", "row"),
     [
         (("example-tiny", "-m", "my-fusion[width=8]"), r"\| my-fusion\[width=8\] \| vector\+bag \| 0\.\d+ ± "),
+        (
+            ("my-fusion",),
+            r"harrell_c_index .* my-fusion \| vector\+bag \|.* 0\.\d+ ± .*"
+            r" auroc .* my-fusion \| vector\+bag \|.* 0\.\d+ ± ",
+        ),
         (("cohort2",), r"\| healnet \| clinical\+lesions \| \**0\.\d+ ± "),
         (("lab-visits",), r"\| healnet \| clinical\+laboratory \| \**0\.\d+ ± "),
         (("landmark_c",), r"\| harrell_c_index \| landmark_c \|.* \| cox \| vector \|[^|]*\| \**0\.\d+ ± "),
     ],
-    ids=["model", "dataset", "modality", "metric"],
+    ids=["model", "both-tasks", "dataset", "modality", "metric"],
 )
 def test_it_takes_part_in_a_suite(installed: Path, args: tuple[str, ...], row: str) -> None:
     path = f"{installed / 'site'}:{EXAMPLE}"

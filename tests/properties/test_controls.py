@@ -12,7 +12,7 @@ from fusionbench_controls.choice import ranked
 from fusionbench_controls.coxnet import inner_folds, log_partial_likelihood
 from fusionbench_controls.features import Outcomes, encode_ids, positions
 from fusionbench_controls.forest import last_event_before
-from fusionbench_controls.late_fusion import LateFusion
+from fusionbench_controls.late_fusion import LateFusion, LateFusionOptions
 from fusionbench_controls.members import MemberOptions, standardised, z_scores
 from fusionbench_controls.trees import BoostedTrees
 from fusionbench_controls.xor_unimodal import XorUnimodal
@@ -75,7 +75,7 @@ def test_ids_survive_as_bytes(ids: list[str]) -> None:
 BEST, XOR, LATE = (
     BestUnimodal(BestUnimodalOptions(candidates=("cox",))),
     XorUnimodal(MemberOptions(member="cox")),
-    LateFusion(MemberOptions(member="cox")),
+    LateFusion(LateFusionOptions(member="cox")),
 )
 
 

@@ -17,7 +17,7 @@ from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import discover
 
 BRINGS: Mapping[str, tuple[str, ...]] = {
-    "model": ("models",),
+    "model": ("models", "suites"),
     "dataset": ("datasets", "suites"),
     "modality": ("modalities", "datasets", "suites"),
     "metric": ("metrics", "suites"),

@@ -17,19 +17,17 @@ from fusionbench.report.figures.class_panels import (
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.predictions import MOST, JoinedClasses, best_rows, joined_classes, with_classes
 from fusionbench.report.figures.rows import row_label
-from fusionbench.report.figures.style import shortened
+from fusionbench.report.figures.style import displayable, shortened, wrapped
 from fusionbench.report.findings.estimates import RowMean
 from fusionbench.report.model import AUROC, FULL
 from fusionbench.suites.lock import classes_of
 
 TITLE = "Classes by predicted probability"
-_ROWS = (
-    "Test patients joined over the folds{first}. Best row of each model, at most {most}, by mean AUROC, and so "
-    "selected on these patients: {rows}."
-)
+_JOINED = "Test patients joined over the folds{first}. "
+_ROWS = "Best row of each model, at most {most}, by mean AUROC, and so selected on these patients: {rows}."
 _CURVES = (
-    "Left: sensitivity against the false positive rate. Middle: precision against recall; dashed: the prevalence of "
-    "{positive!r}, {prevalence:.1%}, which a model without knowledge has. Right: net benefit of treating those above a "
+    "ROC: sensitivity against the false positive rate. Precision and recall: dashed is the prevalence of {positive!r}, "
+    "{prevalence:.1%}, which a model without knowledge has. Decision curve: net benefit of treating those above a "
     "threshold as {positive!r}; dashed: all are treated, dotted: none. The legend has the AUROC of the table, a mean "
     "over folds, with its 95 % bootstrap interval; the curves mix folds, whose models may have different scales. "
 )
@@ -45,11 +43,11 @@ _BY_THRESHOLD = (
 _MOST_PROBABLE = "Each patient counts at the most probable class. "
 _COUNTS = "A number is a count of test patients, its colour the share of the true class. "
 _ONE_VS_REST = (
-    "Sensitivity against the false positive rate of each class against the others, of the row with the highest mean "
-    "AUROC. The legend has the AUROC of each class, a mean over folds. "
+    "Sensitivity against the false positive rate of each class against the others, of {row}: the row with the highest "
+    "mean AUROC, and so selected on these patients. The legend has the AUROC of each class, a mean over folds. "
 )
-NAME = 1.25
-"""Inches of a model's name in the legend."""
+NAME, LONG_NAME = 1.25, 2.2
+"""Inches of a name in the legend, beside its numbers and above them."""
 
 
 def classes(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
@@ -65,14 +63,13 @@ def classes(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmi
             continue
         shown = [m for m in rows if m.row in found]
         several = len({repeat for repeat, _ in analysis.values[shown[0].row, FULL, AUROC]}) > 1
-        about = _ROWS.format(
-            first=" of the first repeat" if several else "",
-            most=MOST,
-            rows=", ".join(row_label(m.row) for m in shown),
-        )
+        joined = _JOINED.format(first=" of the first repeat" if several else "")
+        about = joined + _ROWS.format(most=MOST, rows=", ".join(row_label(m.row) for m in shown))
         place = (dataset, i, len(datasets))
-        make = _of_two if len(names) == 2 else _of_more
-        yield from make(place, names, shown, found, about)
+        if len(names) == 2:
+            yield from _of_two(place, names, shown, found, about)
+        else:
+            yield _of_more(place, names, shown[0], found, joined)
         matrices = {row_label(m.row): found[m.row] for m in shown}
         right = max(float((of.label == of.predicted).mean()) for of in matrices.values())
         yield ReportFigure(
@@ -122,26 +119,34 @@ def _of_two(
 
 
 def _of_more(
-    place: Place, names: tuple[str, ...], rows: list[RowMean], found: Mapping[Any, JoinedClasses], about: str
-) -> Iterator[ReportFigure]:
+    place: Place, names: tuple[str, ...], row: RowMean, found: Mapping[Any, JoinedClasses], joined: str
+) -> ReportFigure:
     dataset, i, n = place
-    best = found[rows[0].row]
+    best = found[row.row]
     curves = {
         f"{shortened(name, NAME)} {_mean_auroc(best, k)}": (best.label == k, best.probability[:, k])
         for k, name in enumerate(names)
     }
-    yield ReportFigure(
+    return ReportFigure(
         name=numbered("roc", i, n),
         title=f"ROC of each class: {dataset}",
-        caption=_ONE_VS_REST + about,
-        alt=f"Curves of {len(names)} classes on {dataset} by {row_label(rows[0].row)}: {', '.join(curves)}.",
+        caption=_ONE_VS_REST.format(row=row_label(row.row)) + joined.rstrip(),
+        alt=f"Curves of {len(names)} classes on {dataset} by {row_label(row.row)}: {', '.join(curves)}.",
         figure=one_vs_rest_figure(curves),
     )
 
 
 def _legend(m: RowMean) -> str:
     interval = "" if m.draws is None else f" [{m.low:.3f}, {m.high:.3f}]"
-    return f"{shortened(m.row[1], NAME)} {m.mean:.3f}{interval}"
+    return legend_entry(m.row[1], f"{m.mean:.3f}{interval}")
+
+
+def legend_entry(model: str, numbers: str) -> str:
+    """A model beside its numbers; a long name stands above them, so that rows which differ in an option differ here."""
+    name = displayable(model)
+    if shortened(name, NAME) == name:
+        return f"{name} {numbers}"
+    return f"{wrapped(name, LONG_NAME, lines=2)}\n{numbers}"
 
 
 def _mean_auroc(of: JoinedClasses, k: int) -> str:

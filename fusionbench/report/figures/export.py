@@ -76,7 +76,9 @@ def _write(shown: ReportFigure, store: Store, place: str) -> EmbeddedImage:
     width, height = _css_size(shown.figure)
     marks = tuple(_placed(mark, height) for mark in shown.marks)
     image = EmbeddedImage(shown.name, shown.title, shown.caption, shown.alt, _uri(pixels), width, height, marks)
-    if marks or not stack(shown.figure):
+    with report_style():  # of the legend, which is made anew
+        narrow = not marks and stack(shown.figure)
+    if not narrow:
         return image
     return replace(image, narrow=_uri(image_of(shown.figure, shown.colours)), narrow_width=_css_size(shown.figure)[0])
 

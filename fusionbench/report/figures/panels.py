@@ -103,9 +103,12 @@ def _place(figure: Figure, size: Size, handles: Sequence[Any], labels: Sequence[
     width = float(x[-1] + size[0] + right[-1] + PAD)
     room = 0.0
     if handles:
-        entries = max(1, min(len(handles), int(width / (max(map(inches, labels)) + KEY))))
+        longest = max(inches(line) for label in labels for line in label.splitlines())
+        entries = max(1, min(len(handles), int(width / (longest + KEY))))
         legend = figure.legend(handles, labels, loc="lower center", ncols=entries)
-        room = legend.get_window_extent().height / figure.dpi + PAD
+        extent = legend.get_window_extent()
+        room = extent.height / figure.dpi + PAD
+        width = max(width, extent.width / figure.dpi)
     y = np.cumsum((below + above + size[1] + 2 * PAD)[::-1])[::-1] - above - size[1] - PAD + room
     height = float(y[0] + size[1] + above[0] + PAD)
     figure.set_size_inches(width, height)

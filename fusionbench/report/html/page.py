@@ -90,13 +90,15 @@ def sections(parts: Iterable[Section], caption: str) -> str:
     Args:
         caption: where there is none above.
     """
-    made, above = [], [caption]
+    made: list[str] = []
+    above: list[tuple[int, str]] = []
     for part in parts:
         if part.title:
-            above = [*above[: part.level - 1], part.title]
+            above = [*(known for known in above if known[0] < part.level), (part.level, part.title)]
         made += [heading(part.level, part.title)] if part.title else []
         made += [paragraph(part.text)]
-        made += [table(" · ".join(above[1:] or above), part.header, part.lines)] if part.lines else []
+        titles = [title for _, title in above] or [caption]
+        made += [table(" · ".join(titles), part.header, part.lines)] if part.lines else []
         made += [items(part.notes)]
     return "\n".join(text for text in made if text)
 

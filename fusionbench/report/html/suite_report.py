@@ -137,7 +137,9 @@ def _data(lock: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             word = {"tau_months": "horizon, months", "checksums": "sha256"}.get(kind, kind)
             known = of.get(kind, {})
             by_key = known if isinstance(known, dict) else {"": known}  # locks of results version 1 have one value
-            yield from ((name, f"{word} {key}".strip(), value) for key, value in by_key.items())
+            # Classes have no horizon, which a lock writes as 0.
+            told = {key: value for key, value in by_key.items() if kind != "tau_months" or value}
+            yield from ((name, f"{word} {key}".strip(), value) for key, value in told.items())
 
 
 def _settings(lock: Mapping[str, Any]) -> dict[str, Any]:

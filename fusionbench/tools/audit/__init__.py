@@ -47,7 +47,7 @@ def audit(
     everywhere = tuple(rows.values())
     lines = (
         rules.ledgers(cells),
-        rules.bins(cells, cohorts),
+        *([rules.bins(cells, cohorts)] if rules.may_have_bins(cells) else []),
         rules.groups(cells, cohorts),
         rules.tested_once(everywhere),
         rules.kept_weights(cells),

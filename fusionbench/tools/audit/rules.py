@@ -53,6 +53,11 @@ def _share(of: Mapping[str, frozenset[str]], test: Sequence[str]) -> float:
     return float(np.mean([i in seen for i in test]))
 
 
+def may_have_bins(cells: Sequence[Written]) -> bool:
+    """Whether some endpoint is survival, whose follow-up is cut into time bins; so it is where there is no cell."""
+    return not cells or not all(written.cell.task.classes for written in cells)
+
+
 def bins(cells: Sequence[Written], cohorts: Cohorts) -> Line:
     """Time bins follow from the training cases' follow-up alone: the quartiles are taken again."""
     findings, counted = [], 0
@@ -221,14 +226,15 @@ def _covered(written: Written, pattern: str) -> bool:
 
 
 def degenerate(cells: Sequence[Written]) -> Line:
-    """A fold's risks take at least three values.
+    """A fold's risks, or probabilities of a class, take at least three values.
 
     A model trained by the loop that does not has learnt nothing: a breach. Declared, with their number: a sparse linear
     model may rest on one binary column; a cohort's true hazards may take two values; and a clamped loss has no gradient
     where every case is saturated (S is 0 or 1 all along), so that a network which diverged stays so.
     """
     findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_SCORES]
-    return verdict(f"at least {FEW_SCORES} distinct risks in a fold", findings, f"{len(cells)} cells")
+    scores = dict.fromkeys("probabilities" if w.cell.task.classes else "risks" for w in cells) or ["risks"]
+    return verdict(f"at least {FEW_SCORES} distinct {' or '.join(scores)} in a fold", findings, f"{len(cells)} cells")
 
 
 def installed(models: Sequence[PluginRef], uninstalled: Mapping[str, str]) -> Line:

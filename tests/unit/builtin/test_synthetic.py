@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 from scipy.stats import ks_2samp
+from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench import DataError
@@ -70,6 +71,19 @@ def test_the_interaction_alone_tells_one_modality_nothing() -> None:
         assert ks_2samp(time[up & event], time[~up & event]).pvalue > 0.001
         assert event[up].mean() == pytest.approx(event[~up].mean(), abs=0.05)
     assert c_index(drawn, score["vector_cross"] * score["bag_cross"]) > 0.75
+
+
+def test_of_classes_too_the_interaction_alone_tells_one_modality_nothing() -> None:
+    options = SyntheticOptions(
+        task="binary", cases=3000, strength_vector=0, strength_bag=0, strength_interaction=2, bag_min=10, bag_max=20
+    )
+    drawn = draw(options)
+    high = [case.target.label == "high" for case in drawn.cases]
+    score = shown(drawn, options)
+    for alone in score.values():
+        for view in (alone, np.abs(alone)):
+            assert roc_auc_score(high, view) == pytest.approx(0.5, abs=0.03)  # 3 standard errors
+    assert roc_auc_score(high, score["vector_cross"] * score["bag_cross"]) > 0.95
 
 
 def test_planted_instances_are_few_marked_and_public() -> None:

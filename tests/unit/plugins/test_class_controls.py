@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 from fusionbench_controls.best_unimodal import OF_CLASSES, BestUnimodal, BestUnimodalOptions
 from fusionbench_controls.boosting import GradientBoosting, GradientBoostingOptions
+from fusionbench_controls.class_members import temperature
 from fusionbench_controls.features import design_matrix
-from fusionbench_controls.late_fusion import LateFusion
+from fusionbench_controls.late_fusion import LateFusion, LateFusionOptions
 from fusionbench_controls.logistic import Logistic, LogisticOptions
 from fusionbench_controls.members import MemberOptions
 from fusionbench_controls.random_forest import RandomForest, RandomForestOptions
 from fusionbench_controls.xor_unimodal import XorUnimodal
+from scipy.special import softmax
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import log_loss, roc_auc_score
 
 from fusionbench import (
     CaseSet,
@@ -237,11 +239,84 @@ def told(val: CaseSet, test: CaseSet) -> dict[str, dict[str, float]]:
 
 def test_late_fusion_averages_logits_over_the_modalities_that_are_there() -> None:
     val, test = three_cases()
-    model = LateFusion(MemberOptions())
+    model = LateFusion(LateFusionOptions())
     ctx = context(val, TWO, members=members_of(model, val, val, told(val, test)))
     said = model.fit(val, val, ctx).predict(test.without_targets())
     mean = (np.log(0.9 / 0.1) + 0.0) / 2
     np.testing.assert_allclose(said.scores[:, 0], [mean, np.log(0.2 / 0.8), np.log(0.7 / 0.3)])
+
+
+def overconfident(n: int = 2000) -> tuple[CaseSet, CaseSet, dict[str, dict[str, float]]]:
+    """Validation and test cases; `a` says the logit from which the class was drawn, `b` ten times such a logit."""
+    rng = np.random.default_rng(3)
+    cases, logit = cohort(n), rng.standard_normal((n, 2))
+    label = (rng.random(n) < 1 / (1 + np.exp(-logit.sum(axis=1)))).astype(np.int64)
+    labelled = tuple(replace(c, target=ClassTarget(TWO[k])) for c, k in zip(cases.cases, label, strict=True))
+    cases = replace(cases, cases=labelled, targets=ClassTargets(label))
+    said = {
+        name: dict(zip(cases.ids, 1 / (1 + np.exp(-scale * logit[:, column])), strict=True))
+        for column, (name, scale) in enumerate((("a", 1.0), ("b", 10.0)))
+    }
+    return cases[: n // 2], cases[n // 2 :], said
+
+
+def test_calibration_keeps_an_overconfident_member_from_outvoting_the_others() -> None:
+    val, test, said = overconfident()
+    label, loss, auroc = test.targets.label, {}, {}  # type: ignore[union-attr]
+    for calibration in ("none", "temperature"):
+        model = LateFusion(LateFusionOptions(calibration=calibration))
+        ctx = context(val, TWO, members=members_of(model, val, val, said))
+        predictor = model.fit(val, val, ctx)
+        made = predictor.predict(test.without_targets())
+        loss[calibration], auroc[calibration] = log_loss(label, made.probability), roc_auc_score(label, made.scores)
+        again = model.restore(predictor.state(), ctx).predict(test.without_targets())
+        assert np.array_equal(again.probability, made.probability)
+    logged = {name: value for _, values in ctx.logged for name, value in values.items()}
+    assert list(logged) == ["temperature/snn on a", "temperature/snn on b"]
+    assert 8 < logged["temperature/snn on b"] / logged["temperature/snn on a"] < 12
+    assert loss["temperature"] < 0.6 < 1 < loss["none"], loss
+    assert auroc["temperature"] > auroc["none"] + 0.02, auroc
+
+
+def test_without_calibration_keys_and_states_are_as_before_there_was_any() -> None:
+    assert LateFusionOptions().model_dump(mode="json") == MemberOptions().model_dump(mode="json")
+    assert LateFusionOptions(calibration="temperature").model_dump(mode="json")["calibration"] == "temperature"
+    val, test = three_cases()
+    model = LateFusion(LateFusionOptions())
+    ctx = context(val, TWO, members=members_of(model, val, val, told(val, test)))
+    assert model.fit(val, val, ctx).state() == {}
+
+
+def test_calibration_is_for_classes() -> None:
+    specs = {name: ModalitySpec(name, "vector", 6) for name in ("a", "b")}
+    model = LateFusion(LateFusionOptions(calibration="temperature"))
+    assert model.skip(Task("binary", 2, classes=TWO), specs) is None
+    reason = "calibration=temperature is for classes; risks are put on one scale by their z-scores"
+    assert model.skip(Task(), specs) == reason
+
+
+def drawn(scale: float, n: int) -> tuple[ClassPrediction, np.ndarray]:
+    """Probabilities whose logits are `scale` times those that three classes were drawn from, and the classes."""
+    rng = np.random.default_rng(0)
+    logit = 2 * rng.standard_normal((n, 3))
+    label = (logit + rng.gumbel(size=logit.shape)).argmax(axis=1)
+    return ClassPrediction(tuple(map(str, range(n))), THREE, softmax(scale * logit, axis=1)), label
+
+
+@pytest.mark.parametrize("scale", [0.2, 1.0, 5.0])
+def test_the_temperature_of_three_classes_is_found(scale: float) -> None:
+    said, label = drawn(scale, 4000)
+    assert temperature(said, label) == pytest.approx(scale, rel=0.08)
+
+
+def test_a_temperature_is_finite_where_validation_says_too_little() -> None:
+    said, _ = drawn(1.0, 12)
+    assert temperature(said.take([]), np.zeros(0, dtype=np.int64)) == 1.0
+    without_error = said.probability.argmax(axis=1)
+    assert 0.1 < temperature(said, without_error) < 2
+    assert temperature(said, said.probability.argmin(axis=1)) == pytest.approx(1000, rel=1e-3)  # worse than chance
+    certain = replace(said, probability=np.eye(3)[without_error])
+    assert 100 < temperature(certain, without_error) < 1000
 
 
 def test_the_best_member_is_that_of_the_lowest_log_loss_and_a_case_without_it_gets_its_prior() -> None:

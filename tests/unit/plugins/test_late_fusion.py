@@ -8,8 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from fusionbench_controls.cox import Cox, CoxOptions
-from fusionbench_controls.late_fusion import LateFusion
-from fusionbench_controls.members import MemberOptions
+from fusionbench_controls.late_fusion import LateFusion, LateFusionOptions
 from pydantic import ValidationError
 from safetensors.numpy import load, save
 
@@ -33,7 +32,7 @@ COX = Cox(CoxOptions())
 
 def fused(val: CaseSet, members: Mapping[str, Scripted]) -> tuple[LateFusion, FakeContext]:
     """A late-fusion model and a context that has its members."""
-    model = LateFusion(MemberOptions(member="cox"))
+    model = LateFusion(LateFusionOptions(member="cox"))
     return model, fitted(model, val, members)
 
 
@@ -46,23 +45,23 @@ def test_default_members_follow_the_kind_of_modality() -> None:
         "image": ModalitySpec("image", "bag", 8),
         "map": ModalitySpec("map", "grid", 3, axes=2),
     }
-    members = LateFusion(MemberOptions()).members(Task(), specs)
+    members = LateFusion(LateFusionOptions()).members(Task(), specs)
     assert [(str(m.model), m.modalities) for m in members] == [
         ("snn", ("clinical",)),
         ("abmil", ("image",)),
         ("abmil", ("map",)),
     ]
-    named = LateFusion(MemberOptions(member="survival-forest[min_leaf=5]")).members(Task(), specs)
+    named = LateFusion(LateFusionOptions(member="survival-forest[min_leaf=5]")).members(Task(), specs)
     assert {m.model for m in named} == {PluginRef.of("survival-forest", min_leaf=5)}
     with pytest.raises(SuiteError, match="cannot read"):
-        MemberOptions(member="cox[")
+        LateFusionOptions(member="cox[")
 
 
 def test_vector_and_bag_choose_by_the_kind_of_modality() -> None:
     specs = {"omic": ModalitySpec("omic", "vector", 2), "image": ModalitySpec("image", "bag", 8)}
 
     def models(text: str) -> list[str]:
-        options = MemberOptions.model_validate(dict(PluginRef.parse(text).options))
+        options = LateFusionOptions.model_validate(dict(PluginRef.parse(text).options))
         return [str(m.model) for m in LateFusion(options).members(Task(), specs)]
 
     assert models("late-fusion[vector=cox]") == ["cox", "abmil"]
@@ -71,9 +70,9 @@ def test_vector_and_bag_choose_by_the_kind_of_modality() -> None:
     assert models('late-fusion[vector="snn[dropout=0.5]"]') == ["snn[dropout=0.5]", "abmil"]
     assert models("late-fusion[vector=snn[ dropout = 0.5 ]]") == ["snn[dropout=0.5]", "abmil"]
     with pytest.raises(ValidationError, match="member=cox puts one model on every modality; leave out bag and vector"):
-        MemberOptions(member="cox", vector="snn", bag="abmil")
+        LateFusionOptions(member="cox", vector="snn", bag="abmil")
     with pytest.raises(SuiteError, match="cannot read"):
-        MemberOptions(vector="snn[")
+        LateFusionOptions(vector="snn[")
 
 
 @pytest.mark.parametrize(
@@ -98,7 +97,7 @@ def test_a_member_that_cannot_take_its_modality_shows_its_reason(cli: Cli) -> No
 
 
 def test_one_modality_is_skipped_with_a_reason() -> None:
-    model = LateFusion(MemberOptions())
+    model = LateFusion(LateFusionOptions())
     spec = ModalitySpec("omic", "vector", 2)
     assert model.skip(Task(), {"omic": spec}) == "late fusion needs at least two modalities, not omic"
     assert model.skip(Task(), {"omic": spec, "image": spec}) is None
@@ -167,7 +166,7 @@ def test_validation_uses_the_members_out_of_sample_predictions() -> None:
 
 def test_late_fusion_of_cox_is_restored_from_its_members_and_scores() -> None:
     train, val, test = parts(cohort(200))
-    model = LateFusion(MemberOptions(member="cox"))
+    model = LateFusion(LateFusionOptions(member="cox"))
     context = FakeContext(train.specs)
     for member in model.members(context.task, train.specs):
         one = [part.restrict(member.modalities) for part in (train, val)]

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from fusionbench_controls.best_unimodal import BestUnimodal, BestUnimodalOptions, BestUnimodalPredictor
 from fusionbench_controls.cox import Cox, CoxOptions
-from fusionbench_controls.late_fusion import LateFusion
+from fusionbench_controls.late_fusion import LateFusion, LateFusionOptions
 from fusionbench_controls.members import MemberOptions, OnUnimodal, label
 from fusionbench_controls.xor_unimodal import XorUnimodal
 from pydantic import ValidationError
@@ -258,7 +258,7 @@ def test_a_constant_member_says_the_mean() -> None:
 
 def test_where_one_modality_is_there_xor_and_late_fusion_agree() -> None:
     one_each = numbers([5, None, 2, None], [None, 2, None, 7])
-    late = LateFusion(MemberOptions(member="cox"))
+    late = LateFusion(LateFusionOptions(member="cox"))
     assert same(*(m.fit(VAL, VAL, fitted(m, VAL, plain())).predict(one_each) for m in (XOR, late)))
 
 

@@ -16,9 +16,13 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image
 
-from fusionbench.report.figures.export import DPI, image_of, png, svg
+from fusionbench.report.figures.class_panels import curves_figure
+from fusionbench.report.figures.classes import legend_entry
+from fusionbench.report.figures.export import DPI, EmbeddedImage, image_of, png, svg, write_figures
+from fusionbench.report.figures.figure import ReportFigure
 from fusionbench.report.figures.panels import lay_out, logarithmic, panels, stack
 from fusionbench.report.figures.style import Style, legend_handle, report_style
+from fusionbench.results.store import Store
 from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.unit.drawn_results import overlapping
 
@@ -122,6 +126,31 @@ def test_stacked_panels_keep_their_size_and_their_texts_apart() -> None:
     assert [text.get_text() for text in legend.texts] == [f"name {i}" for i in range(9)]
     assert not stack(Figure().subplots(1, 1).figure), "one column is as narrow as can be"
     assert not stack(panels(["a", "b"], size, most=2, share_y=True)[0]), "the second has no tick labels of its own"
+
+
+def test_the_legend_of_a_stacked_figure_is_whole_and_in_the_style_of_the_report(tmp_path: Path) -> None:
+    """Stacked panels are narrower than an entry with a name, an AUROC and its interval."""
+    named = {f"late-fusion[calibration={how}] 0.738 [0.671, 0.807]": CURVE for how in ("none", "temperature")}
+    with report_style():
+        figure = curves_figure(named, 0.5)
+    (image,) = write_figures([ReportFigure("roc-1", "ROC", "", "", figure)], Store.at(tmp_path))
+    assert isinstance(image, EmbeddedImage)
+    assert image.narrow
+    assert image.narrow_width < image.width / 2
+    (legend,) = figure.legends
+    assert not legend.get_frame_on()
+    assert overlapping(figure) == []
+
+
+CURVE = (np.arange(40) % 3 == 0, np.linspace(0.1, 0.9, 40))
+
+
+def test_names_in_the_legend_of_curves_are_told_apart() -> None:
+    """Names that one line would cut to the same text."""
+    names = ["late-fusion[member=logistic]", "late-fusion[calibration=temperature,member=logistic]"]
+    entries = [legend_entry(name, "0.700") for name in names]
+    assert entries == [f"{names[0]}\n0.700", "late-fusion\n[calibration=tem…ember=logistic]\n0.700"]
+    assert legend_entry("logistic", "0.700") == "logistic 0.700"
 
 
 @given(st.floats(1e-3, 1e6), st.floats(1.05, 1e6))

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.document import Entry, entries
+from fusionbench.report.document import Entry, Section, entries
 from fusionbench.report.figures import make_figures
 from fusionbench.report.figures.export import EmbeddedImage, write_figures
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.figures.rows import NAME
 from fusionbench.report.figures.style import shortened
 from fusionbench.report.html.index import front_page
-from fusionbench.report.html.page import table
+from fusionbench.report.html.page import sections, table
 from fusionbench.report.html.suite_report import Origin, report
 from fusionbench.results.audit_verdict import Audit, Line
 from fusionbench.results.store import Store
@@ -88,6 +88,15 @@ def test_everything_is_escaped(made):
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<title>A &lt;toy&gt; &amp; $x_1$</title>" in page
+
+
+def test_the_caption_of_a_table_has_the_titles_above_it_and_no_others():
+    grid = {"header": ("model",), "lines": (entries("cox"),)}
+    parts = [Section(level, title, **grid) for level, title in ((3, "one"), (4, "full"), (4, "half"), (3, "two"))]
+    page = sections([*parts, Section(4, "", **grid), Section(2, "last", **grid)], "toy")
+    captions = re.findall("<caption>([^<]*)", page)
+    assert captions == ["one", "one · full", "one · half", "two", "two", "last"]
+    assert "<caption>toy<" in sections([Section(3, "", **grid)], "toy")
 
 
 def test_it_can_be_read_aloud(made):

@@ -123,6 +123,9 @@ def test_rows_are_sorted_by_the_metric_of_their_dataset(of_both: tuple[Analysis,
     print_screen(Console(file=seen, width=80), "Title", rows, [], DIRECTIONS, View(every_row=True), [])
     heads = [line.split()[2] for line in seen.getvalue().splitlines() if line.startswith("model ")]
     assert heads == ["c-index", "c-index", "AUROC", "AUROC", "AUROC"]
+    narrow = io.StringIO()
+    print_screen(Console(file=narrow, width=70), "Title", rows, [], DIRECTIONS, View(), [])
+    assert narrow.getvalue().count("95 % interval") == 5  # one a dataset
 
 
 def test_the_legend_says_the_prevalence(of_both: tuple[Analysis, dict[str, Any]]) -> None:

@@ -26,7 +26,7 @@ def write(out: Path, suite: str, result: CellResult) -> None:
 
 def test_the_true_hazards_are_no_model(tmp_path: Path) -> None:
     prediction = PatternPrediction("test", "full", 0, SurvivalPrediction(("a", "b"), np.array([0.0, 1.0])))
-    record = {"cell": {"model": "oracle", "modalities": "vector+bag"}}
+    record = {"cell": {"model": "oracle", "modalities": "vector+bag", "policy": "true hazards"}}
     write(tmp_path, "mine", CellResult("0ac1e", "ok", predictions=(prediction,), record=record))
     with pytest.raises(ResultsError, match=r"cell 0ac1e is the row of true hazards.*cannot predict"):
         predict_cell(NOBODY, tmp_path, "0ac", PluginRef("synthetic"))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 
 from fusionbench import FusionModel, hookimpl
 
@@ -13,3 +15,8 @@ def fusionbench_models() -> Iterable[type[FusionModel]]:
     from fusionbench_my_plugin.fusion import MeanFusion
 
     return [MeanFusion]
+
+
+@hookimpl
+def fusionbench_suites() -> Iterable[Traversable]:
+    return [files(__name__) / "my-plugin.toml"]

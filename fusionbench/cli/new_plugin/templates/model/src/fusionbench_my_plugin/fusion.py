@@ -35,7 +35,10 @@ class MeanNetwork(nn.Module):
         self.head = nn.Sequential(*hidden, nn.Linear(width, n_outputs))
 
     def forward(self, batch: Batch) -> Tensor:
-        """Logits (case, n_outputs): one hazard per time bin, or one log risk where the suite's loss is Cox's."""
+        """Logits (case, n_outputs).
+
+        Survival: one hazard per time bin, or one log risk where the suite's loss is Cox's. Classes: one per class.
+        """
         bags = [batch.bags[name] for name in self.names]  # every declared modality is a key, also where it is missing
         pooled = [mean(embed(bag.values), bag.mask) for embed, bag in zip(self.embed, bags, strict=True)]
         present = torch.stack([bag.present for bag in bags], dim=1)  # case modality
@@ -57,10 +60,14 @@ class MeanFusion(TorchModel):
 
     name = "my-plugin"
     version = "1"  # part of every result's key: count it up when results change
+    tasks = ("survival", "binary", "multiclass")  # kinds of endpoints; rows of another kind are skipped
     missing = "native"  # takes any non-empty subset; "impute" = the harness fills in the training mean
     Options = MeanFusionOptions
     options: MeanFusionOptions
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> nn.Module:
-        """A fresh network; the harness trains it with the suite's recipe and keeps the best validation epoch."""
+        """A fresh network; the harness trains it with the suite's recipe and keeps the best validation epoch.
+
+        `task.kind` is one of `tasks`; `task.classes` are the classes in the order of the logits, none for survival.
+        """
         return MeanNetwork(specs, task.n_outputs, self.options)

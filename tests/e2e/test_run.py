@@ -119,7 +119,7 @@ def test_predicting_on_another_kind_of_cohort_is_refused(tiny: Path) -> None:
     listed = json.loads(run_cli((*TINY[:2], "--dry-run", "--json"), tiny).stdout)["cells"]
     result = run_cli(("predict", listed[0]["key"], "breast-cancer"), tiny)
     assert result.returncode == 2
-    assert "has no modality" in result.stderr
+    assert "has none of the modalities vector" in result.stderr
 
 
 @pytest.mark.parametrize("form", ["md", "latex", "html", "csv"])

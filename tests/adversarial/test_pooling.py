@@ -127,3 +127,16 @@ def test_where_all_but_one_lack_folds_on_a_cohort_the_others_are_pooled() -> Non
     (section,) = pooled_sections(analysed(frames), {})
     assert section.title == "2 cohorts together"
     assert np.isfinite(float(section.lines[0][2].text))
+
+
+def test_two_endpoints_of_one_cohort_are_counted_once() -> None:
+    """Classes have no follow-up by which patients could be told apart: the dataset's name stands for it."""
+    ids = [f"p{i}" for i in range(20)]
+
+    def of(dataset: str) -> pd.DataFrame:
+        nothing = {"time": np.nan, "event": None, "label": "yes", "modalities": "x"}
+        return pd.DataFrame({"dataset": dataset, "case": ids, "group": ids, **nothing})
+
+    names = ["hancock[endpoint=hpv]", "hancock[endpoint=recurrence-2y]", "transneo"]
+    targets = pd.concat([of(name) for name in names], ignore_index=True)
+    assert same_patients(targets, names) == [names[:2], names[2:]]

@@ -16,8 +16,10 @@ SHARED = 0.1
 BY_COHORT = " (options by cohort)"
 """Stands behind the name of a model that was run once on each cohort, with other options on each."""
 
-Patient = tuple[str, float, bool]
-"""Group, follow-up in months (to a tenth), event. Ids alone repeat: invented cohorts all count from zero."""
+Patient = tuple[str, str, float, bool]
+"""What tells patients apart: group, follow-up in months (to a tenth), event; ids alone repeat, as invented cohorts all
+count from zero. Of classes there is no follow-up: the dataset's name stands in its place, so that two endpoints of one
+dataset are one cohort."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,10 @@ def same_patients(targets: pd.DataFrame, datasets: Sequence[str]) -> list[list[s
 
 def _patients(targets: pd.DataFrame) -> set[Patient]:
     groups, months = targets["group"].astype(str), targets["time"].astype(float).round(1)
-    return set(zip(groups, months, targets["event"].astype(bool), strict=True))
+    followed = months.notna()
+    names = targets["dataset"].astype(str).str.partition("[")[0].where(~followed, "")
+    events = targets["event"].where(followed, False).astype(bool)
+    return set(zip(names, groups, months.fillna(-1.0), events, strict=True))
 
 
 def _share(one: set[Patient], other: set[Patient]) -> float:

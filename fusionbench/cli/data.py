@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fusionbench.cli.options import DatasetName, Json, dataset_ref, print_json, print_table
+from fusionbench.cli.options import DatasetName, Json, dataset_ref, names_of, print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -147,6 +147,14 @@ class SlideBar:
 @data.command("check")
 def check(
     name: DatasetName,
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            help="A second dataset: show how it differs from the first, on which models are trained.",
+            metavar="[other]",
+            autocompletion=names_of("datasets"),
+        ),
+    ] = None,
     as_json: Json = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Print the lines of the cohort's TOML that would answer what is wrong.")
@@ -154,9 +162,16 @@ def check(
 ) -> None:
     """Check a dataset's files, then read the cohort; print what is in it and all that is wrong or suspicious.
 
-    Warnings leave the exit status 0; what cannot be run is an error, 2.
+    With a second dataset: patients, columns, scales, levels and outcomes of both. Warnings leave the exit status 0;
+    what cannot be run is an error, 2.
     """
     from fusionbench.data.cohort import FaultyCohort
+
+    if other is not None:
+        if fix:
+            raise typer.BadParameter("--fix is about one dataset")
+        _check_two(name, other, as_json)
+        return
     from fusionbench.data.downloads import check_dataset
 
     dataset = _dataset(name)
@@ -176,6 +191,27 @@ def check(
         _show_inspection(inspection)
     if inspection.problems:
         raise FaultyCohort(name, inspection.problems, shown=None)
+
+
+def _check_two(name: str, other: str, as_json: bool) -> None:
+    from fusionbench.core.registry import discover
+    from fusionbench.data.inspection.between import compare_cohorts
+    from fusionbench.data.inspection.summary import lines
+
+    with _reading(f"{name} and {other}"):
+        found = compare_cohorts(_dataset(name), _dataset(other), discover(("modalities",)).modalities)
+    if as_json:
+        print_json({f.name: getattr(found, f.name) for f in fields(found)})
+        return
+    for which, facts in (("first", found.first), ("second", found.second)):
+        title, cases, *_ = lines(facts)
+        typer.echo(f"{which}: {title}\n  {cases}")
+    for line in found.lines:
+        typer.echo(line)
+    for warning in found.warnings:
+        typer.echo(f"warning: {warning.text}")
+    if not found.warnings:
+        typer.echo("nothing suspicious between them")
 
 
 @data.command("cache")

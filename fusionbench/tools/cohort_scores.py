@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from fusionbench.core.cell_result import PatternPrediction, Score
 from fusionbench.core.interfaces import Metric
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Prediction, Targets
 from fusionbench.execution.evaluate import score_patterns
-from fusionbench.report.rescore import StoredOutcomes
+from fusionbench.report.rescore import FOLD, StoredOutcomes
 from fusionbench.results.frames import Frames
 from fusionbench.tasks import task_kind
 from fusionbench.tools.predict import CohortPrediction
@@ -64,18 +65,14 @@ class TrainingOutcomes:
     targets: TargetArrays
 
 
-def training_outcomes(frames: Frames, keys: Sequence[str], classes: Sequence[str]) -> TrainingOutcomes:
-    """Training and validation cases of some cells of one row, from a suite's stored frames.
-
-    Args:
-        classes: that the row predicts; empty for survival.
-    """
-    cells = frames.cells[frames.cells["key"].isin(list(keys))]
-    places = ["dataset", "variant", "repeat", "fold"]
-    own = frames.splits[frames.splits["part"] != "test"].merge(cells[places].drop_duplicates(), on=places)
+def training_outcomes(frames: Frames, predicted: CohortPrediction) -> TrainingOutcomes:
+    """Training and validation cases of the models that predicted, from their suite's stored frames."""
+    places = pd.DataFrame(predicted.folds, columns=FOLD)
+    own = frames.splits[frames.splits["part"] != "test"].astype({"dataset": str, "variant": str}).merge(places, on=FOLD)
     ids = sorted(set(own["case"].astype(str)))
-    dataset = str(cells["dataset"].iloc[0])
-    known = StoredOutcomes.of(dataset, frames.targets[frames.targets["dataset"] == dataset], classes)
+    dataset = predicted.folds[0][0]
+    of = frames.targets[frames.targets["dataset"] == dataset]
+    known = StoredOutcomes.of(dataset, of, predicted.task.classes)
     return TrainingOutcomes(frozenset(ids), known.targets(ids))
 
 

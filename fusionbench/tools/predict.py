@@ -43,7 +43,7 @@ class CohortPrediction:
         tau: horizon of the metrics, in months; 0 where classes are predicted.
         metrics: with which the cells were scored.
         differences: how the cohort differs from the training cases, one line each.
-        unit: what a case is: a patient or a slide.
+        folds: dataset, variant, repeat and fold of each cell.
     """
 
     cohort: Cohort
@@ -53,7 +53,7 @@ class CohortPrediction:
     tau: float
     metrics: tuple[str, ...]
     differences: tuple[str, ...]
-    unit: str
+    folds: tuple[tuple[str, str, int, int], ...]
 
     @property
     def mean(self) -> Prediction:
@@ -114,8 +114,10 @@ def predict_cells(
         made.append(kind_of(prediction).on_grid(prediction, evaluate.time_grid(of_cell["tau"])))
     first = loaded[0].record
     task = kind_with(first["fit"].get("classes", ())).task_of(first["fit"])
+    cells = [result.record["cell"] for result in loaded]
+    folds = tuple((of["dataset"], of["variant"], int(of["repeat"]), int(of["fold"])) for of in cells)
     return CohortPrediction(
-        cohort, tuple(made), tuple(has), task, about["tau"], tuple(first["metrics"]), tuple(lines), protocol.unit
+        cohort, tuple(made), tuple(has), task, about["tau"], tuple(first["metrics"]), tuple(lines), folds
     )
 
 

@@ -129,7 +129,7 @@ def _scored(
     suite = read_lock(store.folder)["suite"]
     names = sorted(predicted.metrics, key=lambda name: _place(suite["metrics"], name))
     metrics, seed = {name: resources.registry.metric(name)() for name in names}, int(suite["seed"])
-    training = training_outcomes(read_frames(store.folder), keys, predicted.task.classes)
+    training = training_outcomes(read_frames(store.folder), predicted)
     scores, about = cohort_scores(predicted, training, metrics, seed=seed)
     return PredictedRow(row, len(keys), frame, tuple(scores), (*notes, *about))
 

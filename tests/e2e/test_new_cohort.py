@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import shutil
 from pathlib import Path
@@ -133,6 +134,18 @@ def test_every_row_is_a_table(cli: Cli, home: Path) -> None:
     assert everything.groupby(["model", "trained_on"]).size().tolist() == [50] * 7
 
 
+def test_a_member_that_is_no_row_of_the_table_predicts_and_is_scored(cli: Cli, home: Path) -> None:
+    (home / "one.toml").write_text(SUITE.replace('"cox", "snn", ', ""))
+    assert cli("run", "one.toml", "--no-track").returncode == 0
+    listed = set(pd.read_csv("results/one/cells.csv")["key"])
+    member = next(
+        p.parent.name for p in (home / "results/one/cells").glob("*/cell.json") if p.parent.name not in listed
+    )
+    result = cli("predict", f"one/{member}", "b.toml", "--to", "member.csv")
+    assert result.returncode == 0, result.stderr
+    assert "50 cases scored" in result.stdout
+
+
 def test_columns_in_another_order_change_no_bit(cli: Cli, home: Path) -> None:
     table = patients(50, 1, "B")
     write(home, "c", table[table.columns[::-1]], clinical=("stage", "age", "sex"), blood=("albumin", "crp"))
@@ -232,3 +245,38 @@ def test_columns_that_do_not_fit_are_one_line(
     assert result.returncode == 2, result.stdout
     assert said in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_two_cohorts_beside_each_other(cli: Cli, home: Path) -> None:
+    seen = cli("data", "check", "a.toml", "b.toml")
+    assert seen.returncode == 0, seen.stderr
+    assert "clinical: 3 columns in both" in seen.stdout
+    assert "nothing suspicious between them" in seen.stdout, "two draws of one population"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda t: t.assign(patient=["A000", *t["patient"][1:]]), "1 case id is in both ('A000')"),
+        (lambda t: t.assign(crp=lambda u: u["crp"] * 100 + 500), "1 column on two scales: crp (median"),
+        (lambda t: t.assign(albumin=lambda u: u["albumin"] * 10), "1 column on two scales: albumin (median"),
+        (lambda t: t.assign(sex=["f"] * 40 + ["unknown gender"] * 10), "does not have, of so many cases: sex (20%)"),
+        (lambda t: t.assign(sex=(t["sex"] == "m").astype(int)), "'sex': levels in one cohort and numbers in the other"),
+        (lambda t: t.assign(months=t["months"] * 30.44), "months: look at the unit of time"),
+    ],
+)
+def test_what_makes_an_external_test_doubtful(cli: Cli, home: Path, change: object, said: str) -> None:
+    write(home, "c", change(patients(50, 1, "B")))  # type: ignore[operator]
+    seen = cli("data", "check", "a.toml", "c.toml")
+    assert seen.returncode == 0, seen.stderr
+    (warning,) = [line for line in seen.stdout.splitlines() if line.startswith("warning: ")]
+    assert said in warning
+    kinds = json.loads(cli("data", "check", "a.toml", "c.toml", "--json").stdout)["warnings"]
+    assert len(kinds) == 1
+
+
+def test_patients_of_both_under_other_ids(cli: Cli, home: Path) -> None:
+    both = pd.concat([patients(50, 1, "B"), patients(90, 0, "A").head(12).assign(patient=lambda t: "X" + t["patient"])])
+    write(home, "c", both)
+    seen = cli("data", "check", "a.toml", "c.toml")
+    assert "12 cases have the values of a case of the other cohort (the first: 'A000' and 'XA000')" in seen.stdout

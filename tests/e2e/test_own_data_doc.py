@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from fusionbench.builtin.table.schema import CohortSchema
+from fusionbench.data.inspection import between
 from fusionbench.data.inspection.checks import Kind
 from tests.conftest import Cli
 from tests.own_cohort import write_files
@@ -40,9 +41,12 @@ def test_the_tables_are_like_those_that_the_tests_write(home: Path) -> None:
 @pytest.mark.slow
 def test_the_commands_work_in_this_order(cli: Cli, home: Path) -> None:
     for command in COMMANDS:
-        verb, *rest = shlex.split(command)
-        if verb == "predict":
-            rest = [_new_patients(home), "new.toml"]
+        verb, *rest = shlex.split(command, comments=True)
+        if "new.toml" in rest:
+            key = _new_patients(home)
+            rest = [key if word == "CELL" else word for word in rest]
+        if "other-hospital.toml" in rest:
+            (home / "other-hospital.toml").write_text(COHORT)
         result = cli(verb, *rest, *(["--no-track"] if verb == "run" else []))
         assert result.returncode == 0, f"{command}: {result.stderr}"
     assert "drop:slides" in (home / "results/study/table.csv").read_text()
@@ -84,5 +88,6 @@ def test_cells_as_people_write_them() -> None:
 
 
 def test_every_warning_is_listed() -> None:
-    listed = re.findall(r"^\| `([a-z-]+)` \|", TEXT.partition("## What is warned of")[2], re.MULTILINE)
-    assert tuple(listed) == get_args(Kind)
+    of_one, _, of_two = TEXT.partition("## What is warned of")[2].partition("## New patients")
+    for text, kinds in ((of_one, get_args(Kind)), (of_two, get_args(between.Kind))):
+        assert tuple(re.findall(r"^\| `([a-z-]+)` \|", text, re.MULTILINE)) == kinds

@@ -143,12 +143,12 @@ class Metabric(Dataset):
             found["mutations"] = mutations.read_vectors(self._mutations, self._patients, where, genes)
         if self.options.label_selected:
             for name, file in (("expression", files.EXPRESSION), ("copy_number", files.COPY_NUMBER)):
-                block = selected.read_block(self._read(file), self._coded_rows, self._where(file))
+                block = selected.read_block(self._read(file), self.coded_rows, self._where(file))
                 found[name] = (ModalityUse("vector", len(next(iter(block.values())))), block)
         return found
 
     @cached_property
-    def _coded_rows(self) -> tuple[str, ...]:
+    def coded_rows(self) -> tuple[str, ...]:
         """The patient of each row of MDNNMD's files."""
         where = self._where(files.CODED)
         coded = selected.read_numbers(self._read(files.CODED), where)

@@ -1,7 +1,7 @@
 """The mutations of METABRIC's panel of 173 genes: 0/1 for each gene, or one instance for each mutation.
 
-Silent mutations are left out of both. A patient without any row is missing, not free of mutations: the files do not say
-which patients were sequenced without a finding.
+Silent mutations are left out of both. A patient without any row is missing, not free of mutations: the head of the file
+lists every patient as sequenced, also those whom the study did not sequence.
 """
 
 from __future__ import annotations

@@ -180,14 +180,12 @@ class Tcga(Dataset):
         return tuple(columns[i] for i in full), values[:, full]
 
     @cached_property
-    def _omic(self) -> tuple[str, ModalityUse, Floats]:
-        """Name, use and (row, column) values of the modality of gene columns."""
-        names = self._table.genes
+    def _omic(self) -> tuple[str, tuple[str, ...], Floats]:
+        """Name, columns and (row, column) values of the modality of gene columns."""
         if self.options.shared:
-            use = ModalityUse("vector", len(shared.MUTATIONS), features=shared.MUTATIONS)
-            return "mutations", use, shared.read_mutations(self._table, str(self.home / self.table_path))
-        use = ModalityUse("vector", len(names), features=names, groups=self._groups[0])
-        return "omic", use, self._table.omic
+            values = shared.read_mutations(self._table, str(self.home / self.table_path))
+            return "mutations", shared.MUTATIONS, values
+        return "omic", self._table.genes, self._table.omic
 
     @cached_property
     def _folds(self) -> tuple[Sequence[Fold] | None, tuple[str, ...]]:
@@ -207,8 +205,12 @@ class Tcga(Dataset):
     @cached_property
     def _uses(self) -> Mapping[str, ModalityUse]:
         columns, _ = self._clinical
-        name, omic, _ = self._omic
-        uses = {"clinical": ModalityUse("vector", len(columns), features=columns), name: omic}
+        name, of_genes, _ = self._omic
+        groups = {} if self.options.shared else self._groups[0]
+        uses = {
+            "clinical": ModalityUse("vector", len(columns), features=columns),
+            name: ModalityUse("vector", len(of_genes), features=of_genes, groups=groups),
+        }
         return {**uses, **{name: found.use for name, found in self._images.items()}}
 
     def _case(self, row: int, unit: str) -> Case:

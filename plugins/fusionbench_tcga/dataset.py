@@ -20,7 +20,7 @@ from fusionbench import (
     SuiteError,
 )
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import barcodes, cdr, choice, endpoints, folds, genes, images, maps, slides
+from fusionbench_tcga import barcodes, cdr, choice, endpoints, folds, genes, images, maps, shared, slides
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
@@ -70,6 +70,12 @@ class Tcga(Dataset):
             if option in self.options.model_fields_set and self._image not in sets:
                 of = " or ".join(f"image={image}" for image in sets)
                 raise SuiteError(f"{self.name}: option {option} belongs to {of}, not {self.options.image}")
+        if self.options.shared and self.cohort != shared.COHORT:
+            raise SuiteError(f"{self.name}: option shared belongs to tcga-{shared.COHORT}; METABRIC is breast cancer")
+        if self.options.shared and self.options.stage_grade:
+            raise SuiteError(
+                f"{self.name}: stage_grade=true does not go with shared=true, which has stage; leave one out"
+            )
         if self.options.downsample > 1 and (self._image, self.options.layout) == ("maps", "bag"):
             raise SuiteError(f"{self.name}: option downsample belongs to layout=grid or layout=both, not bag")
         chosen = self.options.model_dump(exclude_defaults=True)
@@ -113,7 +119,7 @@ class Tcga(Dataset):
     def sources(self) -> Sequence[Source]:
         asked = "folds" in self.options.model_fields_set
         splits = [p for p in folds.paths(self.cohort, self.options.folds) if asked or is_published(p)]
-        paths = [self.table_path, SIGNATURES, *splits]
+        paths = [self.table_path, *(() if self.options.shared else (SIGNATURES,)), *splits]
         if self._needs_cdr:
             paths.append(cdr.PATH)
         if self._image in images.DERIVED:
@@ -135,7 +141,7 @@ class Tcga(Dataset):
 
     @property
     def _needs_cdr(self) -> bool:
-        return self.options.stage_grade or endpoints.needs_cdr(self.options.endpoint)
+        return self.options.stage_grade or self.options.shared or endpoints.needs_cdr(self.options.endpoint)
 
     @cached_property
     def _table(self) -> Table:
@@ -163,12 +169,23 @@ class Tcga(Dataset):
         """Column names and (row, column) values; a column without any value is left out."""
         columns: tuple[str, ...] = CLINICAL
         values = self._table.clinical
-        if self.options.stage_grade:
+        if self.options.shared:
+            columns = shared.COLUMNS
+            values = shared.read_clinical(self._table, cdr.stages(self._cdr), str(self.home / self.table_path))
+        elif self.options.stage_grade:
             stages, grades = cdr.stages(self._cdr), cdr.grades(self._cdr)
             more = np.array([(stages[patient], grades[patient]) for patient in self._table.patients])
             columns, values = (*CLINICAL, "stage", "grade"), np.hstack([values, more])
         full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in self._endpoint.known]
         return tuple(columns[i] for i in full), values[:, full]
+
+    @cached_property
+    def _omic(self) -> tuple[str, tuple[str, ...], Floats]:
+        """Name, columns and (row, column) values of the modality of gene columns."""
+        if self.options.shared:
+            values = shared.read_mutations(self._table, str(self.home / self.table_path))
+            return "mutations", shared.MUTATIONS, values
+        return "omic", self._table.genes, self._table.omic
 
     @cached_property
     def _folds(self) -> tuple[Sequence[Fold] | None, tuple[str, ...]]:
@@ -188,17 +205,19 @@ class Tcga(Dataset):
     @cached_property
     def _uses(self) -> Mapping[str, ModalityUse]:
         columns, _ = self._clinical
-        names = self._table.genes
+        name, of_genes, _ = self._omic
+        groups = {} if self.options.shared else self._groups[0]
         uses = {
             "clinical": ModalityUse("vector", len(columns), features=columns),
-            "omic": ModalityUse("vector", len(names), features=names, groups=self._groups[0]),
+            name: ModalityUse("vector", len(of_genes), features=of_genes, groups=groups),
         }
         return {**uses, **{name: found.use for name, found in self._images.items()}}
 
     def _case(self, row: int, unit: str) -> Case:
         table = self._table
         patient, slide = table.patients[row], table.slides[row]
-        refs: dict[str, Any] = {"clinical": self._clinical[1][row], "omic": table.omic[row]}
+        name, _, values = self._omic
+        refs: dict[str, Any] = {"clinical": self._clinical[1][row], name: values[row]}
         if np.isnan(refs["clinical"]).all():
             del refs["clinical"]
         for name, found in self._images.items():
@@ -213,11 +232,11 @@ class Tcga(Dataset):
         )
 
     def _notes(self) -> Iterator[str]:
-        table, empty = self._table, self._groups[1]
+        table, empty = self._table, () if self.options.shared else self._groups[1]
         if empty:
             yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
         known = self._endpoint.known
-        asked = {"stage", "grade"} if self.options.stage_grade else set()
+        asked = {"stage", "grade"} if self.options.stage_grade else set(shared.COLUMNS if self.options.shared else ())
         if asked & known:
             yield f"clinical: {' and '.join(sorted(asked & known))} left out, which the class determines"
         dropped = sorted(asked - known - set(self._clinical[0]))

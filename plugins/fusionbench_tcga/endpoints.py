@@ -60,6 +60,7 @@ ENDPOINTS: Mapping[str, Endpoint] = {
         "invasive lobular carcinoma",
         ("ductal", "lobular"),
         cohort="brca",
+        known=frozenset({"lobular"}),
         histology={"IDC": "ductal", "ILC": "lobular"},
     ),
     # Serous carcinoma is of high grade by definition.

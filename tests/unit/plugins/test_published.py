@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fusionbench_hancock.dataset import Hancock
 from fusionbench_loris.dataset import Loris
+from fusionbench_metabric.dataset import Metabric
 from fusionbench_tcga.cohorts import Kirp
 from fusionbench_transneo.dataset import TransNeo
 
@@ -15,6 +16,7 @@ from fusionbench import DataError, Dataset
 
 READ_FIRST: dict[type[Dataset], str] = {
     Hancock: "hancock/features/targets.csv",
+    Metabric: "metabric/data_clinical_patient.txt",
     Kirp: "porpoise/datasets_csv_mutsig/tcga_kirp_all_clean.csv.zip",
     Loris: "loris_icb/AllData.xlsx",
     TransNeo: "transneo/training_df.csv",

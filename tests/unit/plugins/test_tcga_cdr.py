@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from fusionbench_tcga import cdr, files
-from fusionbench_tcga.cohorts import Luad, Ucec
+from fusionbench_tcga import cdr, files, shared
+from fusionbench_tcga.cohorts import Brca, Luad, Ucec
 from fusionbench_tcga.dataset import Tcga
 from fusionbench_tcga.endpoints import ENDPOINTS, from_cdr
 
-from fusionbench import DataError
+from fusionbench import DataError, SuiteError
 from tests.unit.plugins.real_cohorts import real_home
 from tests.unit.plugins.test_tcga import tcga
 from tests.unit.plugins.test_tcga_files import PATIENTS, frame, of_histology, write
@@ -113,6 +113,40 @@ def test_stage_and_grade_as_inputs_unless_the_class_determines_them(made: Path) 
     assert [c.target.label for c in serous.cases()] == ["endometrioid", "serous"] * 2 + ["endometrioid"]
     assert serous.info().modalities["clinical"].features == ("age", "is_female", "stage")
     assert "clinical: grade left out, which the class determines" in serous.info().notes
+
+
+def test_columns_shared_with_metabric(made: Path) -> None:
+    codes = dict(zip(PATIENTS, ("IDC", "ILC", "MDLC", "IDC", "ILC"), strict=True))
+    brca = of_histology(made, Brca, codes, shared=True)
+    with pytest.raises(DataError, match=r"no column CDH1_mut, GATA3_mut, .*, USH2A_mut$"):
+        brca.info()
+    table = frame().assign(oncotree_code=lambda f: f["case_id"].map(codes))
+    for place, gene in enumerate(shared.MUTATIONS):
+        table[gene] = table["case_id"].map(lambda patient, place=place: int(PATIENTS.index(patient) == place))
+    write(made, table)
+    (made / luad(made).table_path).rename(made / brca.table_path)
+    (made / "porpoise/datasets_csv/signatures.csv").unlink()  # not needed
+    brca = Brca(brca.options, made)
+    cases, uses = brca.cases(), brca.info().modalities
+    assert {name: use.features for name, use in uses.items()} == {
+        "clinical": ("age", "stage", "lobular"),
+        "mutations": shared.MUTATIONS,
+    }
+    np.testing.assert_array_equal(
+        [c.refs["clinical"] for c in cases],
+        [[np.nan, 1, 0], [60, 3, 1], [60, 1, 0], [60, 4, 0], [60, np.nan, 1]],
+    )
+    np.testing.assert_array_equal([c.refs["mutations"] for c in cases], np.eye(5, 12))
+    lobular = Brca(Brca.Options(shared=True, endpoint="lobular"), made).info()
+    assert lobular.modalities["clinical"].features == ("age", "stage")
+    assert "clinical: lobular left out, which the class determines" in lobular.notes
+
+
+def test_shared_belongs_to_brca_and_has_stage(tmp_path: Path) -> None:
+    with pytest.raises(SuiteError, match=r"^tcga-luad: option shared belongs to tcga-brca; METABRIC is breast cancer$"):
+        luad(tmp_path, shared=True)
+    with pytest.raises(SuiteError, match=r"^tcga-brca: stage_grade=true does not go with shared=true"):
+        Brca(Brca.Options(shared=True, stage_grade=True), tmp_path)
 
 
 @pytest.mark.parametrize(

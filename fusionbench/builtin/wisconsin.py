@@ -45,6 +45,9 @@ class Wisconsin(Dataset):
             citation="Street, Wolberg and Mangasarian 1993, Proc. SPIE 1905",
             licence="CC BY 4.0, as distributed with scikit-learn",
             checksums={"sklearn.datasets.load_breast_cancer": self._checksum},
+            notes=(
+                "the nuclei of a malignant tumour look malignant: columns that reveal the class are what this table is",
+            ),
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:

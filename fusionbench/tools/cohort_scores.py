@@ -13,6 +13,7 @@ from fusionbench.core.cell_result import PatternPrediction, Score
 from fusionbench.core.interfaces import Metric
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Prediction, Targets
+from fusionbench.data.cohort import listed
 from fusionbench.execution.evaluate import score_patterns
 from fusionbench.report.rescore import FOLD, StoredOutcomes
 from fusionbench.results.frames import Frames
@@ -57,7 +58,7 @@ class TrainingOutcomes:
     """Whom the fold models were fitted on.
 
     Attributes:
-        ids: of all training and validation cases.
+        ids: of all training and validation cases, and of their groups.
         targets: their outcomes.
     """
 
@@ -73,7 +74,8 @@ def training_outcomes(frames: Frames, predicted: CohortPrediction) -> TrainingOu
     dataset = predicted.folds[0][0]
     of = frames.targets[frames.targets["dataset"] == dataset]
     known = StoredOutcomes.of(dataset, of, predicted.task.classes)
-    return TrainingOutcomes(frozenset(ids), known.targets(ids))
+    groups = of.loc[of["case"].astype(str).isin(ids), "group"].astype(str)
+    return TrainingOutcomes(frozenset({*ids, *groups}), known.targets(ids))
 
 
 def cohort_scores(
@@ -93,8 +95,9 @@ def cohort_scores(
         metrics: by name, of the models' kind of endpoint.
     """
     cohort, notes = predicted.cohort, list[str]()
-    if shared := training.ids & {case.id for case in cohort.cases}:
-        notes.append(f"{len(shared)} of {len(cohort.cases)} cases have the id of a training case: no external test")
+    if shared := [case.id for case in cohort.cases if {case.id, case.group} & training.ids]:
+        seen = f"{len(shared)} of {len(cohort.cases)} cases have the id or the group of a training case"
+        notes.append(f"{seen} ({listed(shared)}): no external test")
     known = [i for i, case in enumerate(cohort.cases) if case.target is not None]
     if not known:
         return [], [*notes, "no case has an outcome: predicted, not scored"]

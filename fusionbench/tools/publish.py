@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tomli_w
 
 from fusionbench.core.commands import command
@@ -23,6 +24,7 @@ from fusionbench.report.build import (
 )
 from fusionbench.report.findings.summary import SUMMARY
 from fusionbench.results.audit_verdict import Audit
+from fusionbench.results.cell_files import is_probability
 from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
 from fusionbench.results.made_from import note_made_from, stored_contents
 from fusionbench.results.manifest import write_manifest
@@ -39,7 +41,6 @@ from fusionbench.tools.planning import plan_as_run
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -165,7 +166,7 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
 
     Under the pattern `full`, risks stay as they are, and S is kept to three decimals in the first repeat. Under the
     others, where masks and draws make many rows, a risk becomes its rank (1 = lowest) among the test cases of its fold,
-    pattern and draw, and S is left out. Probabilities of classes stay as they are.
+    pattern and draw, and S is left out; probabilities of classes keep ten digits, and all where ten would tie cases.
     """
     full = frame["pattern"] == "full"
     survival = _curves(frame.columns)
@@ -173,6 +174,10 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
     small = frame.copy()
     if "risk" in frame.columns:
         small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
+    for name in filter(is_probability, frame.columns):
+        rounded = frame[name].where(full, _ten_digits(frame[name].to_numpy()))
+        tied = within[name].transform("nunique") != rounded.groupby(within.ngroup()).transform("nunique")
+        small[name] = rounded.where(~tied, frame[name])
     small[survival] = frame[survival].astype("float32").round(3).where(full & (frame["repeat"] == 0))
     return small
 
@@ -181,6 +186,12 @@ def _has_curves(folder: Path) -> bool:
     import pyarrow.parquet as pq
 
     return bool(_curves(pq.read_schema(folder / PREDICTIONS).names))
+
+
+def _ten_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values rounded to 34 binary digits: the zeros behind these take hardly any space in a compressed file."""
+    kept = np.int64(1) << 18
+    return ((values.view(np.int64) + kept // 2) & -kept).view(np.float64)
 
 
 def _ranked(risk: pd.Series[float]) -> NDArray[np.float64]:

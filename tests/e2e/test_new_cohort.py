@@ -198,7 +198,7 @@ def test_days_called_months_are_suspected(cli: Cli, home: Path) -> None:
 
 def test_training_patients_are_no_external_test(cli: Cli, home: Path) -> None:
     result = cli("predict", "two.toml", "a.toml", "-m", "cox", "--to", "c.csv")
-    assert "90 of 90 cases have the id of a training case: no external test" in result.stderr
+    assert "90 of 90 cases have the id or the group of a training case ('A000', 'A001'" in result.stderr
 
 
 def test_one_patient(cli: Cli, home: Path) -> None:

@@ -62,3 +62,26 @@ def test_the_frame_given_stays_as_it_was() -> None:
     before = given_frame.copy()
     compact(given_frame)
     pd.testing.assert_frame_equal(given_frame, before)
+
+
+PROBABILITIES = st.sampled_from([0.0, 1e-300, 1e-12, 0.5, 0.5 + 1e-12, 1 - 1e-13, 1.0]) | st.floats(0, 1)
+
+
+@given(st.lists(PROBABILITIES, min_size=2))
+def test_shortened_probabilities_keep_their_order_and_ten_digits(values: list[float]) -> None:
+    def of(pattern: str) -> pd.DataFrame:
+        frame = predictions(values, pattern).drop(columns=["risk", "S_12", "S_24"])
+        return frame.assign(**{"P(no)": 1 - np.array(values), "P(yes)": values})
+
+    frame = pd.concat([of("full"), of("half")], ignore_index=True)
+    small, full = compact(frame), frame["pattern"] == "full"
+    for name in ("P(no)", "P(yes)"):
+        assert small[name][full].equals(frame[name][full])
+        kept, was = small[name][~full].to_numpy(), frame[name][~full].to_numpy()
+        np.testing.assert_allclose(kept, was, rtol=1e-10, atol=0)
+        assert (np.sign(np.subtract.outer(kept, kept)) == np.sign(np.subtract.outer(was, was))).all()
+
+
+def test_probabilities_of_other_datasets_stay_absent() -> None:
+    frame = predictions([0.3, 0.1], "half").assign(**{"P(yes)": [np.nan, np.nan]})
+    assert compact(frame)["P(yes)"].isna().all()

@@ -157,17 +157,19 @@ def test_the_command_writes_what_it_prints_and_says_if_a_figure_misses(
 published = pytest.mark.skipif(not PUBLISHED.is_dir(), reason="not published")
 
 
+@pytest.mark.parametrize("name", ["calibration", "classes"])
 @published
-def test_published_figures_are_those_of_the_full_scale_and_within_their_ranges() -> None:
-    report = read_report((PUBLISHED / "calibration.json").read_text(encoding="utf-8"))
+def test_published_figures_are_those_of_the_full_scale_and_within_their_ranges(name: str) -> None:
+    report = read_report((PUBLISHED / f"{name}.json").read_text(encoding="utf-8"))
     assert report.about["scale"] == vars(Scale())
     assert [figure.row() for figure in report.figures if figure.verdict == "MISS"] == []
-    assert report.as_markdown() == (PUBLISHED / "calibration.md").read_text(encoding="utf-8")
+    assert report.as_markdown() == (PUBLISHED / f"{name}.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["calibration", "classes"])
 @published
-def test_the_document_shows_the_published_figures() -> None:
-    report = read_report((PUBLISHED / "calibration.json").read_text(encoding="utf-8"))
+def test_the_document_shows_the_published_figures(name: str) -> None:
+    report = read_report((PUBLISHED / f"{name}.json").read_text(encoding="utf-8"))
     document = (ROOT / "docs" / "statistics.md").read_text(encoding="utf-8")
     for part, table in parts(report.figures).items():
         assert f"{part}:\n\n{table}" in document, f"docs/statistics.md should show\n{part}:\n\n{table}"

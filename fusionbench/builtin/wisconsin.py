@@ -8,9 +8,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
 from fusionbench.core.errors import DataError
-from fusionbench.core.interfaces import Dataset
+from fusionbench.core.interfaces import Dataset, Options
 from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse
 
 if TYPE_CHECKING:
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 SIZE = ("radius", "perimeter", "area")
 """Measures of a nucleus that make up the modality `size`; all others make up `surface`."""
 CLASSES = ("benign", "malignant")
+
+
+class WisconsinOptions(Options):
+    """How much of the table is read.
+
+    Attributes:
+        cases: so many tumours, the first of the file.
+    """
+
+    cases: int = Field(569, ge=50, le=569)
 
 
 class Wisconsin(Dataset):
@@ -31,6 +42,8 @@ class Wisconsin(Dataset):
     """
 
     name = "wisconsin"
+    Options = WisconsinOptions
+    options: WisconsinOptions
 
     def info(self) -> DatasetInfo:
         return DatasetInfo(
@@ -86,7 +99,8 @@ class Wisconsin(Dataset):
         named = [str(name) for name in self._bundled.target_names]
         if sorted(named) != sorted(CLASSES):
             raise DataError(f"{self.name}: scikit-learn's table has the classes {named}; install another version")
-        return np.asarray(self._bundled.data, np.float64), self._bundled.target == named.index("malignant")
+        n, malignant = self.options.cases, self._bundled.target == named.index("malignant")
+        return np.asarray(self._bundled.data, np.float64)[:n], malignant[:n]
 
     @property
     def _checksum(self) -> str:

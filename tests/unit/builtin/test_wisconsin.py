@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_breast_cancer
 
-from fusionbench import DataError, Options
+from fusionbench import DataError
 from fusionbench.builtin.vector import Vector
-from fusionbench.builtin.wisconsin import Wisconsin
+from fusionbench.builtin.wisconsin import Wisconsin, WisconsinOptions
 from fusionbench.data.cohort import load_cohort
 
 
 @pytest.fixture(scope="module")
 def dataset() -> Wisconsin:
-    return Wisconsin(Options(), Path("nowhere"))
+    return Wisconsin(WisconsinOptions(), Path("nowhere"))
 
 
 def test_it_is_the_bundled_table_split_by_columns(dataset: Wisconsin) -> None:
@@ -29,6 +29,12 @@ def test_it_is_the_bundled_table_split_by_columns(dataset: Wisconsin) -> None:
     for modality, use in uses.items():
         x = np.stack([case.refs[modality] for case in cases])
         np.testing.assert_array_equal(x, np.column_stack([columns[name] for name in use.features]))
+
+
+def test_a_part_is_the_first_rows(dataset: Wisconsin) -> None:
+    part = Wisconsin(WisconsinOptions(cases=200), Path("nowhere"))
+    assert [case.id for case in part.cases()] == [case.id for case in dataset.cases()[:200]]
+    assert part.info().checksums != dataset.info().checksums
 
 
 def test_it_says_that_its_modalities_are_made_up(dataset: Wisconsin) -> None:

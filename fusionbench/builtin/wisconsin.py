@@ -17,8 +17,8 @@ from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIZE = ("radius", "perimeter", "area")
-"""Measures of a nucleus that make up the modality `size`; all others make up `surface`."""
+MODALITIES = {"texture": ("texture", "smoothness"), "shape": ("symmetry", "fractal dimension")}
+"""Each made-up modality to the measures of a nucleus whose columns it has."""
 CLASSES = ("benign", "malignant")
 
 
@@ -35,10 +35,11 @@ class WisconsinOptions(Options):
 class Wisconsin(Dataset):
     """569 tumours of the breast, 212 of them malignant; nothing to download.
 
-    Thirty columns describe the cell nuclei of one image of a fine needle aspirate: mean, standard error and worst value
-    of ten measures. **The two modalities are made up**, for want of a multimodal table that needs no download: `size`
-    holds the columns of radius, perimeter and area, `surface` those of texture, smoothness, compactness, concavity,
-    concave points, symmetry and fractal dimension. The bundled file has no ids: an id is the row's number, from 1.
+    The columns describe the cell nuclei of one image of a fine needle aspirate: mean, standard error and worst value of
+    each measure. **The two modalities are made up**, for want of a multimodal table that needs no download: `texture`
+    holds the columns of texture and smoothness, `shape` those of symmetry and fractal dimension. The columns of size,
+    compactness and concavity are left out: most of them tell nearly everything alone, and nothing is left to fuse. The
+    bundled file has no ids: an id is the row's number, from 1.
     """
 
     name = "wisconsin"
@@ -47,7 +48,7 @@ class Wisconsin(Dataset):
 
     def info(self) -> DatasetInfo:
         return DatasetInfo(
-            title="Breast Cancer Wisconsin (diagnostic), one table split into two made-up modalities",
+            title="Breast Cancer Wisconsin (diagnostic), part of a table as two made-up modalities",
             modalities={
                 name: ModalityUse("vector", len(columns), features=tuple(self._names[i] for i in columns))
                 for name, columns in self._modalities.items()
@@ -58,9 +59,6 @@ class Wisconsin(Dataset):
             citation="Street, Wolberg and Mangasarian 1993, Proc. SPIE 1905",
             licence="CC BY 4.0, as distributed with scikit-learn",
             checksums={"sklearn.datasets.load_breast_cancer": self._checksum},
-            notes=(
-                "the nuclei of a malignant tumour look malignant: columns that reveal the class are what this table is",
-            ),
         )
 
     def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
@@ -87,10 +85,9 @@ class Wisconsin(Dataset):
     @cached_property
     def _modalities(self) -> dict[str, list[int]]:
         """Modality to the positions of its columns."""
-        of_size = [any(measure in name for measure in SIZE) for name in self._names]
         return {
-            "size": [i for i, own in enumerate(of_size) if own],
-            "surface": [i for i, own in enumerate(of_size) if not own],
+            modality: [i for i, name in enumerate(self._names) if any(measure in name for measure in measures)]
+            for modality, measures in MODALITIES.items()
         }
 
     @cached_property

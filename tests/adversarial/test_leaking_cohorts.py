@@ -366,3 +366,15 @@ def test_twenty_thousand_columns_take_two_seconds() -> None:
     assert not np.any(found)
     assert not equal
     assert took < 2
+
+
+def test_bags_of_empty_tiles_are_not_one_patient() -> None:
+    """Their means lie lowest in every column, next to each other by rank, and a tenth of a deviation apart."""
+    rng = np.random.default_rng(0)
+    table = 0.02 * np.abs(rng.normal(size=(330, 1)) + 0.3 * rng.normal(size=(330, 200)))
+    groups = [str(i) for i in range(330)]
+    table[:2] = np.sort(table, axis=0)[:2] - 0.002 * np.arange(2)[:, None]
+    assert twins(table, groups) == []
+    copy = table.copy()
+    copy[7] = table[9] + 1e-5 * rng.normal(size=200)
+    assert twins(copy, groups) == [(7, 9)], "a copy is found all the same"

@@ -49,7 +49,9 @@ def twins(table: Floats, groups: Sequence[str]) -> list[tuple[int, int]]:
     if table.shape[1] > MAX_COLUMNS:
         table = table[:, np.sort(rng.choice(table.shape[1], MAX_COLUMNS, replace=False))]
     scaled = _scaled(table)
-    scaled = scaled[:, scaled.any(axis=0)]
+    varied = scaled.any(axis=0)
+    # Two rows at the end of all columns, such as bags of empty tiles, are neighbours by rank, but not in deviations.
+    scaled, raw = scaled[:, varied], _in_deviations(table[:, varied])
     if n < 2 or not scaled.shape[1]:
         return []
     # A projection of unit length keeps the root mean squared difference, on average.
@@ -64,13 +66,26 @@ def twins(table: Floats, groups: Sequence[str]) -> list[tuple[int, int]]:
             (int(i), int(j))
             for i, j in tree.query_pairs(near * math.sqrt(PROJECTED) * 2, output_type="ndarray")
             if groups[i] != groups[j]
-            and math.sqrt(float(np.mean((scaled[i] - scaled[j]) ** 2))) < near
+            and _distance(scaled[i], scaled[j]) < near
+            and _distance(raw[i], raw[j]) < near
             and min(rarity[i], rarity[j]) >= needed
         }
     found = sorted(pairs)
     copies = Counter(i for pair in found for i in pair)
     filled = {i for i, k in copies.items() if k > MAX_COPIES}
     return found if len(filled) >= MIN_SHARED * n else [pair for pair in found if not filled & set(pair)]
+
+
+def _distance(one: Floats, other: Floats) -> float:
+    """Root mean squared difference of two rows."""
+    return math.sqrt(float(np.mean((one - other) ** 2)))
+
+
+def _in_deviations(table: Floats) -> Floats:
+    """(case, column) values in standard deviations of the columns; 0 for missing cells, which ranks tell apart."""
+    known = np.where(np.isnan(table), 0.0, table)
+    deviation = known.std(axis=0)
+    return np.asarray(known / np.where(deviation > 0, deviation, 1))
 
 
 def _scaled(table: Floats) -> Floats:

@@ -16,7 +16,7 @@ def best_threshold(positive: NDArray[np.bool_], probability: NDArray[np.float64]
     """The threshold with the highest balanced accuracy; NaN where all cases are of one class.
 
     A case at or above the threshold counts as positive. It lies midway between two neighbouring probabilities, since at
-    one of them it would be as close as it can be to cases of one class. Of several best ones it is the highest. Cases to
+    one of them it would be as close as can be to cases of one class. Of several best ones it is the highest. Cases to
     be judged by it must be others than these.
 
     Args:

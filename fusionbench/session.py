@@ -222,30 +222,22 @@ class Session:
         folder, tell = to or found.store.folder / "tuning", on_progress or (lambda progress: None)
         return tune(plan, self.resources, executor, options, folder, command, tell, note or (lambda line: None))
 
-    def predict(self, cell: str, cohort: PluginRef) -> PredictedRow:
-        """Predictions of every case of a cohort by a finished cell, with its scores; see `fusionbench.tools.predict`.
+    def predict(
+        self, by: str | RowRequest, cohort: PluginRef, report: Callable[[str], None] | None = None
+    ) -> list[PredictedRow]:
+        """Predictions of every case of a cohort, with scores where outcomes are known; see `fusionbench.tools.predict`.
 
         Args:
-            cell: the cell's key or the beginning of it, or SUITE/KEY.
+            by: a finished cell (its key, the beginning of it, or SUITE/KEY), or rows of a suite's table.
 
         Raises:
-            ResultsError: no such cell. SuiteError, DataError: the cohort does not fit it.
+            ResultsError: no such cell; an unfinished run. SuiteError, DataError: no such row; the cohort does not fit.
         """
-        from fusionbench.tools.predict_rows import predict_cell
+        from fusionbench.tools.predict_rows import predict_cell, predict_rows
 
-        return predict_cell(self.resources, self.out, cell, cohort)
-
-    def predict_rows(
-        self, request: RowRequest, cohort: PluginRef, report: Callable[[str], None] | None = None
-    ) -> list[PredictedRow]:
-        """The same by rows of a suite's table: the mean of each row's fold models.
-
-        Raises:
-            ResultsError: the suite's run has not finished. SuiteError, DataError: no such row, or no row fits.
-        """
-        from fusionbench.tools.predict_rows import predict_rows
-
-        return predict_rows(self.resources, self.out, request, cohort, report)
+        if isinstance(by, str):
+            return [predict_cell(self.resources, self.out, by, cohort)]
+        return predict_rows(self.resources, self.out, by, cohort, report)
 
     def sync(self, name: str, selection: Selection = WHOLE) -> SyncReport:
         """Write a suite's finished cells, table and files into MLflow; what is there is not doubled.

@@ -60,12 +60,12 @@ def predict(
     if model is None and not all_rows:
         if modalities or dataset or variant:
             raise SuiteError("--modalities, --dataset and --variant belong to --model or --all-rows")
-        rows = [session.predict(what, dataset_ref(cohort))]
+        rows = session.predict(what, dataset_ref(cohort))
     else:
         if model is not None and all_rows:
             raise SuiteError("give either --model or --all-rows")
         request = RowRequest(what, model, tuple(modalities.split("+")) if modalities else (), dataset, variant)
-        rows = session.predict_rows(request, dataset_ref(cohort), _say if all_rows else None)
+        rows = session.predict(request, dataset_ref(cohort), _say if all_rows else None)
     for line in dict.fromkeys(note for row in rows for note in row.notes):
         _say(line)
     if all_rows:

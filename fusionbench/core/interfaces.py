@@ -93,12 +93,9 @@ class Modality(ABC):
         """The inverse of `FittedModality.state`."""
 
     def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
-        """The fitted preprocessing whose `FittedModality.state` this is, for the cases of this reader's cohort.
+        """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
 
-        Override where a cohort with other columns can be read. By default columns have to be the same.
-
-        Args:
-            trained: how the cohort that it was fitted on declares the modality.
+        Override where other columns can be read; by default they have to be the same.
 
         Raises:
             DataError: this cohort's cases cannot be prepared by it.
@@ -124,11 +121,7 @@ class FittedModality(ABC):
         """Everything needed to restore it, as JSON values."""
 
     def differences(self, raws: Iterable[RawBag]) -> Sequence[str]:
-        """How the cases of a new cohort differ from the training cases in what can be read of them, one line each.
-
-        Args:
-            raws: the raw values of the new cohort's cases that have the modality.
-        """
+        """How the raw values of a new cohort's cases differ from those of the training cases, one line each."""
         return ()
 
 

@@ -110,7 +110,7 @@ def test_a_published_run_tells_its_machine(cli: Cli) -> None:
     assert not problems, "every processor has the cohorts of the lock"
     cohorts = [line for what, line in found.items() if what.startswith("data of")]
     assert {line["text"] for line in cohorts} == {"as in the lock"}
-    assert len(cohorts) == 2
+    assert len(cohorts) == 3
 
 
 @pytest.mark.parametrize("content", ["", "x = ", 'environment = "x"', "environment = []"])

@@ -95,7 +95,7 @@ def test_a_binary_column_goes_through_every_step(cli: Cli, home: Path) -> None:
     said = cli("predict", cell, "new.toml", "--to", "said.csv")
     assert said.returncode == 0, said.stderr
     rows = pd.read_csv("said.csv")
-    assert list(rows.columns) == ["case", "prior", "P(negative)", "P(positive)"]
+    assert list(rows.columns) == ["case", "prior", "modalities", "P(negative)", "P(positive)"]
     assert (rows["case"].tolist(), rows["prior"].any()) == (["P00", "P01", "P02"], False)
     np.testing.assert_allclose(rows["P(negative)"] + rows["P(positive)"], 1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import shlex
 import shutil
@@ -69,9 +68,8 @@ def reader(cli: Cli, tmp_path: Path, empty_store: Path, monkeypatch: pytest.Monk
     ended = SimpleNamespace(wait=lambda: 0)
     monkeypatch.setattr("fusionbench.report.mlflow.served", lambda *args: nullcontext(ended))
     # Drawing figures is most of a report's time, and no command is in their pixels.
-    pixel = io.BytesIO()
-    Image.new("P", (1, 1)).save(pixel, format="PNG")
-    monkeypatch.setattr("fusionbench.report.figures.export.png", lambda figure, colours: pixel.getvalue())
+    one = Image.new("P", (1, 1))
+    monkeypatch.setattr("fusionbench.report.figures.export.image_of", lambda figure, colours: one)
     monkeypatch.setattr("fusionbench.report.figures.export.svg", lambda figure: b"<svg/>")
     write("example-failing")
     return Reader(cli)

@@ -168,7 +168,7 @@ def test_controls_on_loris_six_inside_and_on_the_other_cohorts(home: Path, tmp_p
     shown = dict(re.findall(r"^\| `([\w-]+)` .*\| (0\.\d+) \[", DOCUMENT, re.MULTILINE))
     assert set(EXTERNAL) <= set(shown)
     for cohort, value in EXTERNAL.items():
-        (row,) = session.predict_rows(RowRequest("os", "cox"), PluginRef.of("loris", cohort=cohort))
+        (row,) = session.predict(RowRequest("os", "cox"), PluginRef.of("loris", cohort=cohort))
         assert row.scores[0].value == pytest.approx(value, abs=0.02), cohort
         assert row.scores[0].value == pytest.approx(float(shown[cohort]), abs=0.002), cohort
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
 
 from tests.forking import Forked
 
@@ -21,10 +20,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Made files are read once or twice; tests/unit/data/test_feature_cache.py turns the cache on, in folders of its own.
 os.environ.setdefault("FUSIONBENCH_BAG_CACHE", "off")
-
-# How long an example takes depends on what runs beside it; tests/speed/ measures time.
-settings.register_profile("tests", deadline=None)
-settings.load_profile("tests")
 
 FROM_THE_START = {"PYTHONHASHSEED"}
 """Variables that Python reads when it starts."""
@@ -41,6 +36,14 @@ class Outcome:
 
 
 Cli = Callable[..., Outcome]
+
+
+def pytest_configure() -> None:
+    """No deadline for an example: how long it takes depends on what runs beside it; tests/speed/ measures time."""
+    from hypothesis import settings  # not above: processes that import this file start pytest themselves
+
+    settings.register_profile("tests", deadline=None)
+    settings.load_profile("tests")
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ for line in sys.argv[1:]:
 """
 TUNE = f"tune mine.toml {' '.join(SEARCH)} --threads 1"
 RUNS = {
-    "run faults-each --no-track -j 2 --timeout 10s": 1,
+    "run faults-each --no-track -j 2 --timeout 20s": 1,
     **{f"run {suite} --no-track -j 2 --threads 1": 0 for suite in ("faults-few", "example-tiny")},
     # With the same threads: sums of several threads may round otherwise.
     **{f"run {suite} --no-track --out serial --threads 1": 0 for suite in ("faults-few", "example-tiny")},

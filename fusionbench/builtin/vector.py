@@ -122,11 +122,14 @@ class Vector(Modality):
         fitted = Vector(self.label, trained, self.options).restore(state)
         if not (trained.features and self.use.features):
             return self.restore(state)
+        if (trained.features, trained.categorical) == (self.use.features, self.use.categorical):
+            return fitted  # its own cohort's columns, as for each member of a cell
         place = {name: i for i, name in enumerate(self.use.features)}
         absent = [name for name in trained.features if name not in place]
         self._check_columns(trained, absent)
         order = np.array([place.get(name, ABSENT) for name in trained.features], dtype=np.int64)
-        surplus = [name for name in self.use.features if name not in set(trained.features)]
+        known = frozenset(trained.features)
+        surplus = [name for name in self.use.features if name not in known]
         lines = [f"{_columns(absent)} absent here: imputed as in training"] if absent else []
         lines += [f"{_columns(surplus)} not among those that it was fitted on: left out"] if surplus else []
         return replace(fitted, order=order, matched=tuple(lines))
@@ -135,18 +138,19 @@ class Vector(Modality):
         """Refuse a cohort whose columns are too few, or of another kind."""
         where, share = f"modality {self.label!r}", len(absent) / len(trained.features)
         if share == 1:
-            here = f"it has {_listed([*self.use.features])}"
-            raise DataError(f"{where}: none of the columns that it was fitted on ({_listed(absent)}) is here; {here}")
+            seen = f"it has {_listed([*self.use.features])}"
+            raise DataError(f"{where}: none of the columns that it was fitted on ({_listed(absent)}) is here; {seen}")
         if share > self.options.max_absent:
             raise DataError(
                 f"{where}: {len(absent)} of the {len(trained.features)} columns that it was fitted on are absent "
                 f"({_listed(absent)}), more than max_absent = {self.options.max_absent:g} allows; add them, or raise "
                 "this option of the modality"
             )
+        here = frozenset(self.use.features)
         for name in trained.features:
-            if name in self.use.features and (name in trained.categorical) != (name in self.use.categorical):
-                seen = [f"{_texts(use, name)} {when}" for use, when in ((trained, "in training"), (self.use, "here"))]
-                raise DataError(f"{where}, column {name!r}: {', '.join(seen)}; write the column alike in both cohorts")
+            if name in here and (name in trained.categorical) != (name in self.use.categorical):
+                held = [f"{_texts(use, name)} {when}" for use, when in ((trained, "in training"), (self.use, "here"))]
+                raise DataError(f"{where}, column {name!r}: {', '.join(held)}; write the column alike in both cohorts")
 
     def _column(self, index: int) -> str:
         return repr(self.use.features[index]) if self.use.features else str(index)

@@ -50,6 +50,7 @@ class SharedResources:
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
+    _new_patients: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _warnings: dict[tuple[PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)
     _protocol_cohorts: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
@@ -109,8 +110,11 @@ class SharedResources:
         return self._protocol_cohorts[known]
 
     def new_patients(self, ref: PluginRef, unit: str) -> Cohort:
-        """A cohort to predict on: targets, columns and modalities may be absent."""
-        return self._loaded(ref, unit, new_patients=True)
+        """A cohort to predict on, read once: targets, columns and modalities may be absent."""
+        known = (ref, unit)
+        if known not in self._new_patients:
+            self._new_patients[known] = self._loaded(ref, unit, new_patients=True)
+        return self._new_patients[known]
 
     def _loaded(self, ref: PluginRef, unit: str, *, new_patients: bool = False) -> Cohort:
         cls, options = self.registry.dataset(ref.name), validate_options(self.registry, "datasets", ref)

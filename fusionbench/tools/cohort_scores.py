@@ -117,9 +117,11 @@ def cohort_scores(
         one = PatternPrediction("test", "full", 0, prediction)
         return {score.metric: score for score in score_patterns(metrics, [one], of, train, predicted.tau)}
 
+    def resampled(rows: NDArray[np.int64]) -> dict[str, Score]:
+        return scores(whole.take(rows.tolist()), test.map(lambda values: values[rows]))
+
     rng = np.random.default_rng(derive(seed, "external", cohort.identity))
-    rows = [rng.integers(len(known), size=len(known)) for _ in range(draws)]
-    drawn = [scores(whole.take(chosen.tolist()), test.map(lambda a, r=chosen: a[r])) for chosen in rows]  # type: ignore[misc]
+    drawn = [resampled(rng.integers(len(known), size=len(known))) for _ in range(draws)]
     value, alone = scores(whole, test), [scores(prediction, test) for prediction in of_models]
     return [_summary(name, value, alone, drawn, len(known)) for name in metrics], notes
 

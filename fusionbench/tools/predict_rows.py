@@ -78,7 +78,7 @@ def predict_cell(resources: SharedResources, out: Path, key: str, cohort_ref: Pl
     predicted = predict_cells(resources, store, [name], cohort_ref)
     about = store.record(name)["record"]["cell"]
     row = (about["dataset"], about["model"], about["modalities"], about["variant"])
-    return _scored(resources, store, row, [name], predicted)
+    return _scored(resources, store, row, predicted, _frames_of(store))
 
 
 def predict_rows(
@@ -101,8 +101,12 @@ def predict_rows(
     """
     found = find_suite(request.suite, out, resources.registry)
     refuse_published(found)
+    frames = _frames_of(found.store)
+    if frames is None:
+        again = command(out, "run", found.store.suite)
+        raise ResultsError(f"{found.store.folder}: the suite's run has not finished; finish it with: {again}")
     made = []
-    for row, keys in _requested(found.store, request).items():
+    for row, keys in _requested(frames, request).items():
         try:
             predicted = predict_cells(resources, found.store, keys, cohort_ref)
         except (SuiteError, DataError) as error:
@@ -110,7 +114,7 @@ def predict_rows(
                 raise
             made.append(PredictedRow(row, len(keys), pd.DataFrame(), reason=str(error)))
         else:
-            made.append(_scored(resources, found.store, row, keys, predicted))
+            made.append(_scored(resources, found.store, row, predicted, frames))
         if report is not None:
             report(f"{' · '.join(row[:3])}: {made[-1].reason or f'{len(made[-1].frame)} cases'}")
     if all(one.reason for one in made):
@@ -118,20 +122,25 @@ def predict_rows(
     return made
 
 
+def _frames_of(store: Store) -> Frames | None:
+    """What a finished run has written beside its cells; None before that."""
+    return read_frames(store.folder) if store.has_file("cells.csv") else None
+
+
 def _scored(
-    resources: SharedResources, store: Store, row: RowKey, keys: Sequence[str], predicted: CohortPrediction
+    resources: SharedResources, store: Store, row: RowKey, predicted: CohortPrediction, frames: Frames | None
 ) -> PredictedRow:
-    frame, notes = predicted.frame(), [*predicted.differences]
-    if not store.has_file("splits.parquet"):
+    frame, notes, n_models = predicted.frame(), [*predicted.differences], len(predicted.of_models)
+    if frames is None:
         again = command(store.root, "run", store.suite)
         notes.append(f"not scored: outcomes of the training cases are stored once the suite has finished: {again}")
-        return PredictedRow(row, len(keys), frame, notes=tuple(notes))
+        return PredictedRow(row, n_models, frame, notes=tuple(notes))
     suite = read_lock(store.folder)["suite"]
     names = sorted(predicted.metrics, key=lambda name: _place(suite["metrics"], name))
     metrics, seed = {name: resources.registry.metric(name)() for name in names}, int(suite["seed"])
-    training = training_outcomes(read_frames(store.folder), predicted)
+    training = training_outcomes(frames, predicted)
     scores, about = cohort_scores(predicted, training, metrics, seed=seed)
-    return PredictedRow(row, len(keys), frame, tuple(scores), (*notes, *about))
+    return PredictedRow(row, n_models, frame, tuple(scores), (*notes, *about))
 
 
 def _place(listed: Sequence[str], name: str) -> int:
@@ -139,12 +148,9 @@ def _place(listed: Sequence[str], name: str) -> int:
     return listed.index(name) if name in listed else len(listed)
 
 
-def _requested(store: Store, request: RowRequest) -> dict[RowKey, list[str]]:
+def _requested(frames: Frames, request: RowRequest) -> dict[RowKey, list[str]]:
     """Each requested row with the keys of its cells."""
-    if not store.has_file("cells.csv"):
-        again = command(store.root, "run", store.suite)
-        raise ResultsError(f"{store.folder}: the suite's run has not finished; finish it with: {again}")
-    cells = _of_dataset(read_frames(store.folder), request)
+    cells = _of_dataset(frames.cells, request)
     ran = cells[(cells["status"] == "ok") & ~cells["model"].str.startswith(ORACLE)]
     if request.model is not None:
         wanted = str(PluginRef.parse(request.model))
@@ -158,9 +164,8 @@ def _requested(store: Store, request: RowRequest) -> dict[RowKey, list[str]]:
     return rows
 
 
-def _of_dataset(frames: Frames, request: RowRequest) -> pd.DataFrame:
+def _of_dataset(cells: pd.DataFrame, request: RowRequest) -> pd.DataFrame:
     """The cells of the dataset and the variant."""
-    cells = frames.cells
     datasets = unique(cells["dataset"])
     if request.dataset is None and len(datasets) > 1:
         raise SuiteError(f"models were trained on {', '.join(datasets)}; choose one with --dataset")

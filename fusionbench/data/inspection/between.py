@@ -112,8 +112,12 @@ class Pair:
             a, b = (np.zeros((0, 0)) if s is None else s for s in summaries)
             same = a.shape[1] == b.shape[1]
             return cls(name, first, second, (), (a, b) if same else (a[:, :0], b[:, :0]))
-        columns = tuple(c for c in first.columns if c in second.columns)
-        tables = [content.cells[:, [content.columns.index(c) for c in columns]] for content in (first, second)]
+        places = [{name: i for i, name in enumerate(content.columns)} for content in (first, second)]
+        columns = tuple(name for name in places[0] if name in places[1])
+        tables = [
+            content.cells[:, [place[name] for name in columns]]
+            for content, place in zip((first, second), places, strict=True)
+        ]
         return cls(name, first, second, columns, (tables[0], tables[1]))
 
     def lines(self) -> Iterator[str]:
@@ -124,7 +128,8 @@ class Pair:
             return
         yield f"{self.name}: {len(self.columns)} columns in both"
         for here, there, which in ((self.first, self.second, "first"), (self.second, self.first, "second")):
-            if alone := [c for c in here.columns if c not in there.columns]:
+            others = frozenset(there.columns)
+            if alone := [c for c in here.columns if c not in others]:
                 yield f"{self.name}: {len(alone)} only in the {which} ({listed(alone)})"
 
 

@@ -382,7 +382,7 @@ class Session:
         """One of the report's figures, from what is stored.
 
         Args:
-            kind: forest, uplift, pooled, missing, survival, calibration, classes, training or cost.
+            kind: forest, uplift, pooled, external, missing, survival, calibration, classes, training or cost.
             name: as in `table`.
             number: which of several figures of the kind, from 1.
 

@@ -109,6 +109,18 @@ class Vector(Modality):
         average = np.array(state["mean"], dtype=np.float64)
         return FittedVector(self._spec(levels), self.use, Layout(scaling, levels), average, tuple(state["notes"]))
 
+    def check_new_cohort(self, trained: ModalityUse) -> None:
+        """Refuse a cohort whose columns are too few, or of another kind; see `restore_for_new_cohort`."""
+        if not (trained.features and self.use.features):
+            if trained.dim != self.use.dim:
+                raise DataError(
+                    f"modality {self.label!r}: {trained.dim} columns in training and {self.use.dim} here, without "
+                    "names to match them by; name them in both cohorts"
+                )
+            return
+        place = frozenset(self.use.features)
+        self._check_columns(trained, [name for name in trained.features if name not in place])
+
     def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedVector:
         """The fitted vector, with this cohort's columns matched by name to those it was fitted on.
 

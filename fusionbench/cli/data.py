@@ -195,11 +195,11 @@ def check(
 
 def _check_two(name: str, other: str, as_json: bool) -> None:
     from fusionbench.core.registry import discover
-    from fusionbench.data.inspection.between import compare_cohorts
+    from fusionbench.data.inspection.between import compare_datasets
     from fusionbench.data.inspection.summary import lines
 
     with _reading(f"{name} and {other}"):
-        found = compare_cohorts(_dataset(name), _dataset(other), discover(("modalities",)).modalities)
+        found = compare_datasets(_dataset(name), _dataset(other), discover(("modalities",)).modalities)
     if as_json:
         print_json({f.name: getattr(found, f.name) for f in fields(found)})
         return

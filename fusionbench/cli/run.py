@@ -117,14 +117,17 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
     skips = Counter((c.row, c.skip) for c in plan.listed if c.skip)
     todo = plan.todo()[:limit]
     if as_json:
-        cells = [{"key": c.key, "label": c.label, "listed": c.listed} for c in todo]
+        cells = [{"key": c.key, "label": c.label, "listed": c.listed, "external": c.external is not None} for c in todo]
         skipped = [{"row": " · ".join(row), "reason": reason, "cells": n} for (row, reason), n in skips.items()]
         print_json({"cells": cells, "skipped": skipped})
         return
     for cell in todo:
-        typer.echo(f"{cell.key}  {cell.label}{'' if cell.listed else '  (member)'}")
-    members = sum(not c.listed for c in todo)
-    typer.echo(f"{len(todo)} cells to run or to find finished, {members} of them only as members of others")
+        mark = "" if cell.listed else "  (member)" if cell.external is None else "  (external)"
+        typer.echo(f"{cell.key}  {cell.label}{mark}")
+    external = sum(c.external is not None for c in todo)
+    members = sum(not c.listed for c in todo) - external
+    outside = f", {external} of them predictions of external cohorts" if external else ""
+    typer.echo(f"{len(todo)} cells to run or to find finished, {members} of them only as members of others{outside}")
     if skips:
         typer.echo(f"{sum(skips.values())} cells skipped:")
     for (row, reason), n in skips.items():

@@ -11,6 +11,7 @@ import pandas as pd
 from rich.console import Console, Group, RenderableType
 from rich.text import Text
 
+from fusionbench.cli.external_screen import external_lines
 from fusionbench.cli.fitted import GAP, fitted_lines
 from fusionbench.core.commands import command
 from fusionbench.core.errors import SuiteError, did_you_mean
@@ -72,7 +73,7 @@ def print_table_screen(session: Session, suite: str, view: View, before: Sequenc
     if not cohorts:
         lines.append(f"no verdict: an older version wrote the table; write it anew: {command(out, 'run', suite)}")
     lines += [f"report: {command(out, 'report', suite)}", f"runs:   {command(out, 'ui', suite)}"]
-    print_screen(Console(), stored.title(), rows, cohorts, stored.directions(), view, lines)
+    print_screen(Console(), stored.title(), rows, cohorts, stored.directions(), view, lines, stored.external())
 
 
 def print_screen(
@@ -83,6 +84,7 @@ def print_screen(
     directions: Mapping[str, bool | None],
     view: View,
     below: Sequence[str],
+    external: pd.DataFrame | None = None,
 ) -> None:
     """Print title, cohorts with their tables and verdicts, and closing lines.
 
@@ -91,8 +93,9 @@ def print_screen(
         cohorts: of the same suite; datasets without a summary are shown without facts and verdict.
         directions: metric to higher_is_better, in the suite's order.
         below: closing lines: paths, counts, the next command.
+        external: EXTERNAL_COLUMNS; None where the suite has no external cohort.
     """
-    screen = _Screen(rows, {cohort.dataset: cohort for cohort in cohorts}, directions, view, console.width)
+    screen = _Screen(rows, {cohort.dataset: cohort for cohort in cohorts}, directions, view, console.width, external)
     most = screen.largest_set()
     sizes = [most] if view.every_row else range(most, 0, -1)
     for size in sizes:
@@ -112,8 +115,9 @@ class _Screen:
         directions: Mapping[str, bool | None],
         view: View,
         width: int,
+        external: pd.DataFrame | None,
     ) -> None:
-        self.cohorts, self.view, self.width = cohorts, view, width
+        self.cohorts, self.view, self.width, self.external = cohorts, view, width, external
         scored = rows[rows["mean"].notna()]
         found = primary_metrics(rows, directions)
         self.primary = {dataset: name or next(iter(directions)) for dataset, name in found.items()}
@@ -145,6 +149,10 @@ class _Screen:
                 about = "" if self.view.pattern == FULL else "With every modality: "
                 yield Text(about + cohort.verdicts[0].answer)
             yield self._table(dataset, rows, kept)
+            if self.external is not None:
+                of = self.external[self.external["dataset"] == dataset]
+                of = of[(of["metric"] == self.primary[dataset]) & (of["pattern"] == self.view.pattern)]
+                yield Group(*external_lines(of, kept, self.width))
             if len(kept) < len(lines):
                 yield Text(f"and {len(lines) - len(kept)} more rows", "dim")
             yield ""

@@ -92,6 +92,15 @@ class Modality(ABC):
     def restore(self, state: Mapping[str, Any]) -> FittedModality:
         """The inverse of `FittedModality.state`."""
 
+    def check_new_cohort(self, trained: ModalityUse) -> None:
+        """Refuse a cohort, by its declaration alone, whose cases cannot be read by what was fitted on `trained`.
+
+        Called on the new cohort's modality before any compute. Override together with `restore_for_new_cohort`.
+
+        Raises:
+            DataError: what differs, and what to do.
+        """
+
     def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
         """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
 

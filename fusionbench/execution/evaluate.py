@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 
 from fusionbench.core.cell_result import PatternPrediction, Score
 from fusionbench.core.errors import PluginError, UndefinedMetric
-from fusionbench.core.interfaces import Metric, Predictor
-from fusionbench.core.types import CaseSet, Prediction, Targets, Task
+from fusionbench.core.interfaces import Metric, Predictor, State
+from fusionbench.core.types import CaseSet, Prediction, SurvivalPrediction, Targets, Task
 from fusionbench.data.masks import Mask, Present, realised_rate
-from fusionbench.tasks import TaskKind, kind_of
+from fusionbench.tasks import TaskKind, kind_of, task_kind
 
 if TYPE_CHECKING:
     from fusionbench.core.types import Floats
+    from fusionbench.data.cohort import Cohort
 
 GRID_STEPS = 20
 PRIOR = "prior"
@@ -29,6 +30,11 @@ TargetArrays = Targets[NDArray[Any]]
 def time_grid(tau: float) -> Floats:
     """The dataset's time grid: 20 equal steps on (0, tau], in months."""
     return np.linspace(0.0, tau, GRID_STEPS + 1)[1:]
+
+
+def targets_of(cohort: Cohort, ids: Sequence[str], task: Task) -> Targets[NDArray[Any]]:
+    """Targets as arrays, in the order of `ids`."""
+    return task_kind(task.kind).arrays([cohort.targets[i] for i in ids], task)
 
 
 def prior_prediction(kind: TaskKind, predictor: Predictor, train: CaseSet, task: Task, who: str) -> Prediction:
@@ -73,6 +79,14 @@ def predict_patterns(
             rate = realised_rate(mask, present, tuple(test.specs))
             made.append(PatternPrediction("test", pattern, mask.draw, prediction, n_prior, rate))
     return made
+
+
+def own_curves(tested: Sequence[PatternPrediction]) -> State:
+    """S at the model's own times, from which scores that need them (D-calibration) can be computed again."""
+    full = next((p.prediction for p in tested if p.pattern == "full"), None)
+    if not isinstance(full, SurvivalPrediction) or full.survival is None or full.times is None:
+        return {}
+    return {"times": full.times, "survival": full.survival}
 
 
 def score_patterns(

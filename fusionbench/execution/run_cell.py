@@ -12,22 +12,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.errors import FusionBenchError, ResultsError
 from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import Predictor, State
-from fusionbench.core.plugin_source import source_of
-from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
-from fusionbench.core.types import CaseSet, Member, Prediction, SurvivalPrediction, Targets, Task
+from fusionbench.core.types import CaseSet, Member, Prediction, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution import evaluate
+from fusionbench.execution.cell_record import failure, origin
 from fusionbench.execution.device import deterministic, limited, threads_for
+from fusionbench.execution.external import predict_external
 from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import full_disk, transient
@@ -114,13 +113,6 @@ def refuse_full_disk(cell: Cell, result: CellResult) -> None:
         )
 
 
-def failure(cell: Cell, reason: str, *, seconds: float, **about: Any) -> CellResult:
-    """A cell that has no numbers, with the first line of the reason; `about` goes into its record."""
-    asked = {"cell": cell_columns(cell), "ingredients": dict(cell.ingredients)}
-    record = {**asked, "seconds": {"total": seconds}, **about}
-    return CellResult(cell.key, "failed", reason.strip().splitlines()[0] if reason.strip() else "", record=record)
-
-
 def _measured(meter: Meter) -> dict[str, Any]:
     """What the cell took of its process, and which code it ran; in no key."""
     commit = environment.git_commit()
@@ -132,6 +124,8 @@ def _measured(meter: Meter) -> dict[str, Any]:
 
 
 def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None) -> CellResult:
+    if cell.external is not None:
+        return predict_external(cell, resources, load)
     ready = prepare(cell, resources)
     threads = threads_for(ready.data.train, resources.threads, resources.cores)
     with limited(threads), deterministic(resources.deterministic):
@@ -168,7 +162,7 @@ def finish(
     timer.lap("score")
     grid = evaluate.time_grid(cell.tau)
     record = {
-        **_origin(cell, resources),
+        **origin(cell, resources),
         "fit": _fit_record(data, context, state, prior),
         "notes": _notes(cell, data, context, tested),
         "changed_settings": ready.changes,
@@ -185,16 +179,8 @@ def finish(
         record=record,
         preprocess=data.preprocessor.state(),
         state=state,
-        curves=_own_curves(tested),
+        curves=evaluate.own_curves(tested),
     )
-
-
-def _own_curves(tested: Sequence[PatternPrediction]) -> State:
-    """S at the model's own times, from which scores that need them (D-calibration) can be computed again."""
-    full = next((p.prediction for p in tested if p.pattern == "full"), None)
-    if not isinstance(full, SurvivalPrediction) or full.survival is None or full.times is None:
-        return {}
-    return {"times": full.times, "survival": full.survival}
 
 
 def _predict(
@@ -213,41 +199,10 @@ def _score(
     cell: Cell, cohort: Cohort, data: FoldData, tested: Sequence[PatternPrediction], resources: SharedResources
 ) -> list[Score]:
     metrics = {name: resources.registry.metric(name)() for name in cell.metrics}
-    test = targets_of(cohort, cell.split.test, data.task)
+    test = evaluate.targets_of(cohort, cell.split.test, data.task)
     # Censoring weights are estimated on training and validation cases: those of the test fold would depend on its size.
-    fitted_on = targets_of(cohort, (*cell.split.train, *cell.split.val), data.task)
+    fitted_on = evaluate.targets_of(cohort, (*cell.split.train, *cell.split.val), data.task)
     return evaluate.score_patterns(metrics, tested, test, fitted_on, cell.tau)
-
-
-def _origin(cell: Cell, resources: SharedResources) -> dict[str, Any]:
-    """What the cell was asked to be."""
-    return {
-        "cell": cell_columns(cell),
-        "ingredients": dict(cell.ingredients),
-        "recipe": cell.recipe.model_dump(mode="json"),
-        "metrics": {name: resources.registry.metric(name).version for name in cell.metrics},
-        **computed_by(cell, resources.registry),
-        "members": [{"model": str(m.model), "modalities": list(m.modalities), "key": key} for m, key in cell.members],
-    }
-
-
-def computed_by(cell: Cell, registry: Registry) -> dict[str, Any]:
-    """The code of a cell's model and dataset, and the distributions of all plugins that its numbers come from."""
-    used = [("datasets", cell.dataset.name), *(("metrics", name) for name in cell.metrics)]
-    used += [("modalities", reader["kind"]) for reader in cell.ingredients.get("modalities", {}).values()]
-    used += [("models", ref.name) for ref in (cell.model, *(m.model for m, _ in cell.members)) if ref.name != ORACLE]
-    owners = {owner.name: owner for kind, name in used for owner in [registry.owner(kind, name)]}
-    return {
-        "source": {} if cell.model.name == ORACLE else source_of(registry, "models", cell.model.name),
-        "dataset_source": source_of(registry, "datasets", cell.dataset.name),
-        "plugins": {name: f"{owner.distribution} {owner.version}" for name, owner in sorted(owners.items())},
-    }
-
-
-def computed_here(cell: Cell, resources: SharedResources) -> dict[str, Any]:
-    """As much of a cell's record as says what computes it, before it is computed."""
-    about = environment.describe(str(resources.device), resources.threads or 1)
-    return {"cell": cell_columns(cell), **computed_by(cell, resources.registry), "environment": about}
 
 
 def _fit_record(data: FoldData, context: Context, state: State, prior: Prediction) -> dict[str, Any]:
@@ -279,7 +234,7 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
         chosen = [cases[i] for i in ids]
         if training:
             chosen = [c for c in chosen if any(m in c.refs and m not in hidden.get(c.id, ()) for m in cell.modalities)]
-        targets = targets_of(cohort, [c.id for c in chosen], task) if training else None
+        targets = evaluate.targets_of(cohort, [c.id for c in chosen], task) if training else None
         return CaseSet(tuple(chosen), preprocessor.specs, targets, prepare, hidden if training else {})
 
     # Without targets from here on: no model can see the outcome of a test case.
@@ -290,11 +245,6 @@ def fold_data(cell: Cell, cohort: Cohort, resources: SharedResources) -> FoldDat
         part = "training" if not len(train) else "validation"
         raise FusionBenchError(f"no {part} case of this fold has any of {', '.join(cell.modalities)}")
     return FoldData(task, preprocessor, train, val, test, left_out)
-
-
-def targets_of(cohort: Cohort, ids: Sequence[str], task: Task) -> Targets[NDArray[Any]]:
-    """Targets as arrays, in the order of `ids`."""
-    return task_kind(task.kind).arrays([cohort.targets[i] for i in ids], task)
 
 
 def fit_seed(cell: Cell) -> int:
@@ -362,13 +312,6 @@ def _notes(cell: Cell, data: FoldData, context: Context, tested: Sequence[Patter
             what = "probabilities" if p.prediction.classes else "risks"
             notes.append(f"degenerate {what}: fewer than {FEW_SCORES} distinct values on the test fold")
     return notes
-
-
-def cell_columns(cell: Cell) -> dict[str, Any]:
-    """What a cell is, as its record says it: row, repeat, fold, seed, horizon and protocol."""
-    protocol = cell.protocol.model_dump(mode="json")
-    tuned = {"tuned": dict(cell.tuned)} if cell.tuned else {}
-    return {**cell.columns, **tuned, "policy": cell.policy, "tau": cell.tau, "seed": cell.seed, "protocol": protocol}
 
 
 def _finite(value: float) -> float | None:

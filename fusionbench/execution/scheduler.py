@@ -10,8 +10,9 @@ from dataclasses import replace
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.executor import Executor, LostTask
+from fusionbench.execution.cell_record import failure
 from fusionbench.execution.ready_queue import ReadyQueue
-from fusionbench.execution.run_cell import failure, refuse_full_disk
+from fusionbench.execution.run_cell import refuse_full_disk
 from fusionbench.execution.task import CellTask, TaskRunner
 from fusionbench.results.attempts import Attempts
 from fusionbench.results.store import Store

@@ -20,6 +20,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.inspection import warnings_of
+from fusionbench.data.inspection.between import compare_cohorts
 from fusionbench.data.masks import Mask, make_masks
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol
@@ -52,6 +53,7 @@ class SharedResources:
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _new_patients: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _warnings: dict[tuple[PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)
+    _between: dict[tuple[PluginRef, PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)
     _protocol_cohorts: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
 
@@ -96,6 +98,19 @@ class SharedResources:
             with self.reading(ref):
                 self._warnings[known] = warnings_of(cohort)
         return self._warnings[known]
+
+    def between(self, train: PluginRef, test: PluginRef, unit: str) -> tuple[DataWarning, ...]:
+        """What makes a test of models that are fitted on one cohort doubtful on another, looked for once.
+
+        Raises:
+            SuiteError: unknown dataset or option. DataError: a file or a cohort is faulty.
+        """
+        known = (train, test, unit)
+        if known not in self._between:
+            fitted_on, tested = self.cohort(train, unit), self.new_patients(test, unit)
+            with self.reading(test):
+                self._between[known] = compare_cohorts(fitted_on, tested).warnings
+        return self._between[known]
 
     def cohort_of(self, cell: Cell) -> Cohort:
         """The cell's cohort as its protocol wants it read."""

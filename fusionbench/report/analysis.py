@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 import pandas as pd
 
+from fusionbench.report.external_tests import ExternalTest, external_tests
 from fusionbench.report.model import (
     FULL,
     RANKINGS,
@@ -35,6 +36,7 @@ class Analysis:
         stored: the frames after a check.
         values: every row, pattern and metric, fold by fold.
         bootstraps: draws of Harrell's c or the AUROC, the same patients for every row.
+        external: the rows on cohorts that they were not fitted on.
     """
 
     frames: Frames
@@ -42,6 +44,7 @@ class Analysis:
     values: FoldValues
     bootstraps: BlockDraws
     table: ComparisonTable
+    external: tuple[ExternalTest, ...] = ()
 
     def lacking(self, row: RowKey, pattern: str = FULL, metric: str | None = None) -> FoldCount | None:
         """How many of its planned folds a row's mean rests on, where it lacks some; None of a complete row.
@@ -96,4 +99,8 @@ def analyse(
     stored = CheckedFrames.of(frames, directions, identities)
     values = fold_values(stored.folds)
     bootstraps = bootstrap_variants(stored, seed=seed, draws=draws)
-    return Analysis(frames, stored, values, bootstraps, comparison_table(stored, values, bootstraps, draws))
+    table = comparison_table(stored, values, bootstraps, draws)
+    external: tuple[ExternalTest, ...] = ()
+    if frames.external is not None:
+        external = external_tests(frames.external, stored, values, bootstraps, seed=seed, draws=draws)
+    return Analysis(frames, stored, values, bootstraps, table, external)

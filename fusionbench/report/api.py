@@ -7,8 +7,8 @@ A section is made from an `Analysis` (a suite's stored results, checked) and the
 from fusionbench.core.protocol import AS_PUBLISHED, AS_PUBLISHED_TRAINING, Protocol, TrainRecipe, overlay
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Entry, Section, entries
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.findings.estimates import (
-    Estimate,
     RowComparison,
     RowMean,
     compare_rows,

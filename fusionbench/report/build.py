@@ -14,6 +14,7 @@ from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.guard import guarded
 from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
+from fusionbench.report.external_table import as_table_rows, external_frame
 from fusionbench.report.findings import findings
 from fusionbench.report.findings.summary import SUMMARY, summaries, summary_json
 from fusionbench.report.imported import cell_rows, read_predictions, store_predictions, stored_predictions
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from fusionbench.suites.provenance import Record
     from fusionbench.suites.suite import Suite
 
+EXTERNAL = "external.csv"
+"""Ending of the file of a table's rows on external cohorts, where there are any."""
 TableKind = Literal["table", "table.partial"]
 """The table of a whole suite, or of those of its cells that are finished or were selected."""
 SUFFIXES: Mapping[str, Literal["md", "csv", "latex", "html"]] = {
@@ -54,6 +57,12 @@ def planned_cohorts(plan: Plan, resources: SharedResources) -> dict[tuple[str, s
     return {(str(dataset), unit): resources.cohort(dataset, unit) for dataset, unit in plan.cohorts}
 
 
+def external_cohorts(plan: Plan, resources: SharedResources) -> dict[tuple[str, str], Cohort]:
+    """The cohorts that fitted models predict, by `TRAIN -> TEST` and unit."""
+    cells = {(cell.row[0], cell.unit): cell for cell in plan.external}
+    return {place: resources.new_patients(cell.external, cell.unit) for place, cell in cells.items() if cell.external}
+
+
 def lock_of(plan: Plan, resources: SharedResources, records: Sequence[Record]) -> dict[str, Any]:
     """The content of suite.lock.toml.
 
@@ -63,7 +72,11 @@ def lock_of(plan: Plan, resources: SharedResources, records: Sequence[Record]) -
     units = published_numbers.units(plan.suite)
     counted = {(str(d), unit): resources.cohort(d, unit) for d, _ in plan.cohorts for unit in units}
     warnings = {(str(d), unit): resources.warnings(d, unit) for d, unit in plan.cohorts}
-    return make_lock(plan, resources.registry, planned_cohorts(plan, resources), counted, warnings, records)
+    for cell in plan.external:
+        if cell.external is not None:
+            warnings[cell.row[0], cell.unit] = resources.between(cell.dataset, cell.external, cell.unit)
+    cohorts, external = planned_cohorts(plan, resources), external_cohorts(plan, resources)
+    return make_lock(plan, resources.registry, cohorts, counted, warnings, records, external)
 
 
 def finished_records(plan: Plan, store: Store) -> list[Record]:
@@ -83,7 +96,8 @@ def metric_versions(registry: Registry) -> dict[str, str]:
 
 def frames_of(plan: Plan, store: Store, resources: SharedResources) -> Frames:
     """The finished cells of a plan as tidy frames."""
-    return collect(plan, store, planned_cohorts(plan, resources), metric_versions(resources.registry))
+    cohorts, external = planned_cohorts(plan, resources), external_cohorts(plan, resources)
+    return collect(plan, store, cohorts, external, metric_versions(resources.registry))
 
 
 def _directions(registry: Registry, metrics: Iterable[str]) -> dict[str, bool | None]:
@@ -107,6 +121,11 @@ def write_tables(
     below = _below(analysis, store, lock, registry)
     cohorts, notes = list(summaries(analysis, lock)), notes_of(lock)
     store.write_text(f"{kind}.{SUMMARY}", summary_json(cohorts))
+    if analysis.external:
+        external = external_frame(analysis.external)
+        store.write_text(f"{kind}.{EXTERNAL}", external.to_csv(index=False, lineterminator="\n"))
+    else:
+        store.remove(f"{kind}.{EXTERNAL}")
     for suffix, fmt in SUFFIXES.items():
         shown = render(
             *(analysis.table, fmt),
@@ -123,7 +142,7 @@ def write_tables(
 
 
 def table_rows(store: Store) -> pd.DataFrame:
-    """Rows of table.csv, followed by those rows of table.partial.csv that it lacks.
+    """Rows of table.csv, followed by those rows of table.partial.csv that it lacks, and those on external cohorts.
 
     At least one of the two files must exist.
     """
@@ -132,7 +151,8 @@ def table_rows(store: Store) -> pd.DataFrame:
     place = ["dataset", "model", "modalities", "variant"]
     known = set(first[place].itertuples(index=False, name=None))
     new = [of[[row not in known for row in of[place].itertuples(index=False, name=None)]] for of in more]
-    return pd.concat([first, *(of for of in new if len(of))], ignore_index=True)
+    outside = [as_table_rows(pd.read_csv(path)) for path in (store.folder / f"{kinds[0]}.{EXTERNAL}",) if path.exists()]
+    return pd.concat([first, *(of for of in (*new, *outside) if len(of))], ignore_index=True)
 
 
 def write_report(
@@ -174,7 +194,8 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
 
     Args:
         frames: with their imported models, as `write_tables` stored them.
-        kind: name of its maker: forest, uplift, pooled, missing, survival, calibration, classes, training or cost.
+        kind: name of its maker: forest, uplift, pooled, external, missing, survival, calibration, classes, training or
+            cost.
         number: which of several of the kind, from 1.
 
     Raises:

@@ -107,6 +107,7 @@ class CheckedFrames:
         plans: (dataset, variant) to its test folds.
         directions: metric to higher_is_better, in the order of the table's columns; None is never ranked.
         identities: dataset to the cohort's identity, by which resampling is seeded; of others it is their name.
+        known_classes: dataset to the classes of its models, where its cases may not be of all of them.
     """
 
     cells: pd.DataFrame
@@ -116,6 +117,7 @@ class CheckedFrames:
     plans: Mapping[tuple[str, str], FoldPlan]
     directions: Mapping[str, bool | None]
     identities: Mapping[str, str] = field(default_factory=dict)
+    known_classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def identity(self, dataset: str) -> str:
         """Which cohort a dataset is, wherever its files lie."""
@@ -128,9 +130,9 @@ class CheckedFrames:
     @cached_property
     def _classes(self) -> Mapping[str, tuple[str, ...]]:
         if LABEL not in self.targets.columns:
-            return {}
+            return dict(self.known_classes)
         labels = self.targets[LABEL].fillna("").astype(str).groupby(self.targets["dataset"].astype(str))
-        return {str(dataset): tuple(sorted({*of} - {""})) for dataset, of in labels}
+        return {str(dataset): tuple(sorted({*of} - {""})) for dataset, of in labels} | dict(self.known_classes)
 
     def ranking(self, dataset: str) -> str:
         """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""

@@ -18,6 +18,7 @@ from fusionbench.execution.evaluate import score_patterns
 from fusionbench.report.model import RISK
 from fusionbench.results.cell_files import is_probability, probability_column
 from fusionbench.results.frames import FOLD_COLUMNS, LABEL, PLACE, Frames
+from fusionbench.suites.cell import cohorts_of
 from fusionbench.suites.lock import classes_of
 from fusionbench.tasks import kind_with
 
@@ -70,6 +71,40 @@ def rescore(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metri
             scored = _scored(made, of.targets(made[0].prediction.ids), trained_on[where], asked, tau)
             rows += [{**place, **score, **about} for score in scored]
     return pd.DataFrame(rows, columns=FOLD_COLUMNS)
+
+
+def rescore_external(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[str, Metric]) -> pd.DataFrame:
+    """FOLD_COLUMNS of `metrics` for what was predicted of external cohorts, of the cases with an outcome.
+
+    Args:
+        frames: of a suite with external cohorts.
+        lock: of the run.
+
+    Raises:
+        ResultsError: the frames and the lock do not fit together.
+    """
+    outside = frames.external
+    assert outside is not None
+    names = list(dict.fromkeys(outside.cells["dataset"].astype(str)))
+    fitted_on = {name: cohorts_of(name)[0] for name in names}
+
+    def of_training(frame: pd.DataFrame) -> pd.DataFrame:
+        """Training cases under the name of each test: other cases than the tested ones, whatever their ids."""
+        parts = [
+            of.assign(dataset=name, case="training:" + of["case"].astype(str))
+            for name, train in fitted_on.items()
+            for of in [frame[frame["dataset"].astype(str) == train]]
+        ]
+        return pd.concat(parts, ignore_index=True)
+
+    splits = of_training(frames.splits[frames.splits["part"] != "test"])
+    targets = pd.concat([outside.targets, of_training(frames.targets)], ignore_index=True)
+    known = set(zip(outside.targets["dataset"].astype(str), outside.targets["case"].astype(str), strict=True))
+    made = outside.predictions
+    scored = [place in known for place in zip(made["dataset"].astype(str), made["case"].astype(str), strict=True)]
+    datasets = {name: lock["datasets"].get(train, {}) for name, train in fitted_on.items()}
+    together = replace(outside, splits=splits, targets=targets, predictions=made[scored], external=None)
+    return rescore(together, {**lock, "datasets": datasets}, metrics)
 
 
 def _tau(lock: Mapping[str, Any], dataset: str, variant: str) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
@@ -25,8 +25,12 @@ if TYPE_CHECKING:
     from fusionbench.core.types import Case, Target
     from fusionbench.data.cohort import Cohort
 
+    Cohorts = Mapping[tuple[str, str], Cohort]
 TEXTS = ("cells", "folds", "targets", "sizes")
 BINARIES = ("predictions", "splits", "history")
+EXTERNAL = "external_"
+"""Before the names of the files of `Frames.external`."""
+EXTERNAL_FILES = (*(f"{EXTERNAL}{name}.csv" for name in TEXTS), f"{EXTERNAL}predictions.parquet")
 _DTYPES = {"case": str, "group": str, "key": str, "source": str, "git_commit": str}
 """Ids, keys and commits that look like numbers stay text."""
 
@@ -44,6 +48,7 @@ HISTORY_COLUMNS = [*PLACE, "epoch", "split", "quantity", "value"]
 TARGET_COLUMNS = ["dataset", "case", "group", "time", "event", "modalities"]
 LABEL = "label"
 """Column of the targets, before the modalities, where some dataset has classes."""
+SPLIT_COLUMNS = ["dataset", "variant", "repeat", "fold", "case", "part"]
 SIZE_COLUMNS = ["dataset", "variant", "repeat", "fold", "n_train", "n_test", "fold_source", "sd_ddof"]
 
 
@@ -65,6 +70,9 @@ class Frames:
         sizes: cases in train (with validation) and test of every fold.
         splits: which cases stand in which part of which fold.
         history: what every listed cell logged, epoch by epoch: losses, validation c-index, learning rate.
+        external: the same of the cells that predict other cohorts; their dataset is `TRAIN -> TEST`. Every case of the
+            cohort is predicted, the targets are of those with an outcome, the splits and the history are empty. None
+            where the suite has no such cell.
     """
 
     cells: pd.DataFrame
@@ -74,18 +82,31 @@ class Frames:
     sizes: pd.DataFrame
     splits: pd.DataFrame
     history: pd.DataFrame
+    external: Frames | None = None
 
 
-def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort], versions: Mapping[str, str]) -> Frames:
-    """Read everything the plan's listed cells have left behind.
+def collect(plan: Plan, store: Store, cohorts: Cohorts, external: Cohorts, versions: Mapping[str, str]) -> Frames:
+    """Read everything that the plan's listed cells, and those on external cohorts, have left behind.
 
     Args:
+        cohorts: that models are fitted on, by dataset as written (`str(ref)`) and unit.
+        external: that they predict besides, by `TRAIN -> TEST` and unit.
         versions: of the metrics installed; a cell scored by others counts as not run.
-        cohorts: by dataset as written (`str(ref)`) and unit.
     """
+    frames = _collect(plan.listed, store, cohorts, versions)
+    if not plan.external:
+        return frames
+    outside = _collect(plan.external, store, external, versions)
+    scored = outside.targets.groupby("dataset").size()
+    sizes = outside.sizes.assign(n_test=outside.sizes["dataset"].map(scored).fillna(0).astype(int))
+    return replace(frames, external=replace(outside, sizes=sizes, splits=outside.splits.iloc[:0]))
+
+
+def _collect(listed: Sequence[Cell], store: Store, cohorts: Cohorts, versions: Mapping[str, str]) -> Frames:
     cells, folds, predictions, history = [], [], [], []
-    binary = any(len(cohort.info.classes) == 2 for cohort in cohorts.values())
-    for cell in plan.listed:
+    # What a model of classes predicts of another cohort has no validation cases to choose a threshold on.
+    binary = any(len(c.task.classes) == 2 and c.external is None for c in listed)
+    for cell in listed:
         record = None if cell.skip else store.finished(cell, versions)
         row = _cell_row(cell, record)
         if record is not None and record["status"] == "ok":
@@ -102,8 +123,8 @@ def collect(plan: Plan, store: Store, cohorts: Mapping[tuple[str, str], Cohort],
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
         predictions=_placed(predictions, [*PLACE, "pattern", "draw", "case", "risk"]),
         targets=_targets(cohorts),
-        sizes=_sizes(plan.listed),
-        splits=_splits(plan.listed),
+        sizes=_sizes(listed),
+        splits=_splits(listed),
         history=_placed(history, HISTORY_COLUMNS),
     )
 
@@ -114,6 +135,17 @@ def write_frames(frames: Frames, store: Store) -> None:
         store.write_text(f"{name}.csv", getattr(frames, name).to_csv(index=False))
     for name in BINARIES:
         store.write_frame(f"{name}.parquet", getattr(frames, name))
+    for name in EXTERNAL_FILES:
+        if frames.external is None:
+            store.remove(name)  # of an earlier run, when the suite had external cohorts
+        elif name.endswith(".csv"):
+            store.write_text(name, getattr(frames.external, _frame_name(name)).to_csv(index=False))
+        else:
+            store.write_frame(name, getattr(frames.external, _frame_name(name)))
+
+
+def _frame_name(file: str) -> str:
+    return file.removeprefix(EXTERNAL).partition(".")[0]
 
 
 def read_frames(folder: Path) -> Frames:
@@ -122,23 +154,35 @@ def read_frames(folder: Path) -> Frames:
     Raises:
         ResultsError: a file is missing or damaged.
     """
-    texts = {name: _read(folder / f"{name}.csv") for name in TEXTS}
-    binaries = {name: _read(folder / f"{name}.parquet") for name in BINARIES}
-    for name in {"value", "realised"} & set(texts["folds"].columns):
-        texts["folds"][name] = pd.to_numeric(texts["folds"][name], errors="coerce")
-    if THRESHOLD in texts["cells"].columns:
-        texts["cells"][THRESHOLD] = pd.to_numeric(texts["cells"][THRESHOLD], errors="coerce")
-    targets = texts["targets"]
+    frames = _read_frames(folder)
+    return replace(frames, external=_read_frames(folder, EXTERNAL)) if has_external(folder) else frames
+
+
+def has_external(folder: Path) -> bool:
+    """Whether results have `Frames.external`."""
+    return (folder / EXTERNAL_FILES[0]).exists()
+
+
+def _read_frames(folder: Path, prefix: str = "") -> Frames:
+    read = {name: _read(folder / f"{prefix}{name}.csv") for name in TEXTS}
+    read |= {name: _read(folder / f"{prefix}{name}.parquet") for name in BINARIES}
+    for name in {"value", "realised"} & set(read["folds"].columns):
+        read["folds"][name] = pd.to_numeric(read["folds"][name], errors="coerce")
+    if THRESHOLD in read["cells"].columns:
+        read["cells"][THRESHOLD] = pd.to_numeric(read["cells"][THRESHOLD], errors="coerce")
+    targets = read["targets"]
     if LABEL in targets.columns:  # cases with a class have no follow-up, so that those of others are read as text
         flags = {"True": True, "False": False, "": None}
         follow_up = {"time": pd.to_numeric(targets["time"], errors="coerce"), "event": targets["event"].map(flags)}
-        texts["targets"] = targets.assign(**follow_up)
-    return Frames(**texts, **binaries)
+        read["targets"] = targets.assign(**follow_up)
+    return Frames(external=None, **read)
 
 
 def _read(path: Path) -> pd.DataFrame:
-    if path.name == "history.parquet" and not path.exists():
-        return pd.DataFrame(columns=HISTORY_COLUMNS)  # published before curves were
+    if path.name.endswith("history.parquet") and not path.exists():
+        return pd.DataFrame(columns=HISTORY_COLUMNS)  # published before curves were, or of external cohorts
+    if path.name == f"{EXTERNAL}splits.parquet":
+        return pd.DataFrame(columns=SPLIT_COLUMNS)
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
@@ -228,7 +272,7 @@ def _placed(parts: Sequence[tuple[Cell, pa.Table]], columns: Sequence[str]) -> p
     return frame_of(below)
 
 
-def _targets(cohorts: Mapping[tuple[str, str], Cohort]) -> pd.DataFrame:
+def _targets(cohorts: Cohorts) -> pd.DataFrame:
     rows = [
         (name, case.id, case.group, *_outcome(case.target), "+".join(_having(case, cohort)))
         for (name, _), cohort in cohorts.items()
@@ -255,7 +299,7 @@ def _having(case: Case, cohort: Cohort) -> Iterator[str]:
 
 
 def _folds_once(cells: Sequence[Cell]) -> dict[tuple[Any, ...], Cell]:
-    return {(str(c.dataset), c.variant, c.repeat, c.fold): c for c in cells}
+    return {(c.row[0], c.variant, c.repeat, c.fold): c for c in cells}
 
 
 def _sizes(cells: Sequence[Cell]) -> pd.DataFrame:

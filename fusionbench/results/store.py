@@ -230,14 +230,14 @@ class Store:
         return folder
 
     def remove(self, name: str) -> None:
-        """Remove a file of the suite's folder.
+        """Remove a file of the suite's folder; nothing where there is none.
 
         Raises:
             ResultsError: the system refuses it.
         """
         path = self.folder / name
         try:
-            path.unlink()
+            path.unlink(missing_ok=True)
         except OSError as error:
             raise ResultsError(file_problem(path, error, "choose another place with --out", to="write")) from error
 

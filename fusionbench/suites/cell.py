@@ -49,6 +49,8 @@ class Cell:
         skip: why it does not run; empty where it does.
         listed: False for a cell that runs only because another one builds on it.
         ingredients: what the key is the hash of, as JSON values.
+        external: the cohort that it predicts as a whole with its only member, which was fitted on `dataset`; None of a
+            cell that fits a model.
     """
 
     dataset: PluginRef
@@ -74,11 +76,12 @@ class Cell:
     listed: bool = True
     key: str = ""
     ingredients: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False, hash=False)
+    external: PluginRef | None = None
 
     @property
     def label(self) -> str:
         """Dataset, model, modalities, variant, repeat and fold, for people."""
-        where = f"{self.dataset} · {self.model} · {'+'.join(self.modalities)}"
+        where = " · ".join(self.row[:3])
         variant = "" if self.variant == BASE else f" · {self.variant}"
         return f"{where}{variant} · repeat {self.repeat} fold {self.fold}"
 
@@ -89,8 +92,9 @@ class Cell:
 
     @property
     def row(self) -> tuple[str, str, str, str]:
-        """What a table row is: dataset, model, modalities, variant."""
-        return str(self.dataset), str(self.model), "+".join(self.modalities), self.variant
+        """What a table row is: dataset (`TRAIN -> TEST` of an external test), model, modalities, variant."""
+        dataset = str(self.dataset) if self.external is None else external_name(self.dataset, self.external)
+        return dataset, str(self.model), "+".join(self.modalities), self.variant
 
     @property
     def position(self) -> CellPosition:
@@ -103,17 +107,42 @@ class Cell:
         return dict(zip(POSITION_NAMES, self.position, strict=True))
 
     @property
+    def fitted_key(self) -> str:
+        """The key of the cell that fitted its model: its own, or that of its member where it predicts a cohort."""
+        return self.key if self.external is None else self.members[0][1]
+
+    @property
     def unit(self) -> str:
         """What a case is: a patient or a slide."""
         return self.protocol.unit
 
 
+_ARROW = " -> "
+
+
+def external_name(train: object, test: object) -> str:
+    """What stands for the dataset where models that were fitted on one cohort are tested on another."""
+    return f"{train}{_ARROW}{test}"
+
+
+def cohorts_of(name: str) -> tuple[str, str]:
+    """The two datasets of an `external_name`: that models were fitted on, and that they predicted."""
+    train, _, test = name.partition(_ARROW)
+    return train, test
+
+
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a suite, members included, in an order in which members come first."""
+    """All cells of a suite.
+
+    Attributes:
+        cells: those that fit a model, members included, in an order in which members come first.
+        external: those that predict another cohort with a fitted model.
+    """
 
     suite: Suite
     cells: tuple[Cell, ...]
+    external: tuple[Cell, ...] = ()
 
     @property
     def listed(self) -> tuple[Cell, ...]:
@@ -129,7 +158,11 @@ class Plan:
         return tuple(dict.fromkeys([*(pair for pair in own if pair in used or pair[0] not in busy), *used]))
 
     def todo(self) -> tuple[Cell, ...]:
-        """What runs: each key once, members first; as the listed cell where it is a row, too."""
+        """What runs, each key once: what is fitted, members first, then what is predicted of other cohorts."""
+        return (*self.fitted(), *{cell.key: cell for cell in self.external}.values())
+
+    def fitted(self) -> tuple[Cell, ...]:
+        """What fits a model: each key once, members first; as the listed cell where it is a row, too."""
         unique: dict[str, Cell] = {}
         for cell in self.cells:
             if not cell.skip and (cell.key not in unique or (cell.listed and not unique[cell.key].listed)):
@@ -140,12 +173,13 @@ class Plan:
         """Some of the listed cells with the members they need."""
         keep = {id(c) for c in chosen}
         wanted = {c.key for c in self.cells if id(c) in keep and not c.skip}
-        for cell in reversed(self.todo()):
+        for cell in reversed(self.fitted()):
             if cell.key in wanted:
                 wanted |= {key for _, key in cell.members}
         # A member has an unlisted cell of its own, also where it is a listed row outside the selection.
         cells = [c for c in self.cells if id(c) in keep or (not c.skip and not c.listed and c.key in wanted)]
-        return replace(self, cells=tuple(cells))
+        fitted = {c.key for c in cells if c.listed}
+        return replace(self, cells=tuple(cells), external=tuple(c for c in self.external if c.fitted_key in fitted))
 
 
 def with_tuned(model: PluginRef, tuned: Mapping[str, Any]) -> PluginRef:

@@ -39,6 +39,7 @@ def make_lock(
     counted: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
     warnings: Mapping[tuple[str, str], Sequence[DataWarning]] = MappingProxyType({}),
     records: Sequence[Record] = (),
+    external: Mapping[tuple[str, str], Cohort] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The resolved suite, split and mask hashes, horizons, data checksums, and what computed the cells.
 
@@ -46,6 +47,8 @@ def make_lock(
         counted: cohorts that are counted although no cell reads them.
         warnings: about the cohorts, by dataset as written and unit; in no cell's key.
         records: of the finished cells; plugin and package versions and machines are those that they name.
+        external: the cohorts that fitted models predict, by `TRAIN -> TEST` and unit; their warnings are among
+            `warnings`.
     """
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     computed, read_by = provenance(records), dataset_plugins(records)
@@ -66,6 +69,7 @@ def make_lock(
             }
             for d, _ in plan.cohorts
         },
+        **({"external": _external(plan, registry, external, warnings)} if external else {}),
         **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
         "models": {name: registry.model(name).version for name in models},
         "options": {
@@ -80,8 +84,9 @@ def make_lock(
 def suite_in_lock(suite: Suite) -> dict[str, Any]:
     """A suite as its lock has it: TOML values, datasets and models as they are written."""
     written = {"datasets": [str(d) for d in suite.datasets], "models": [str(m) for m in suite.models]}
-    plain: dict[str, Any] = _plain(suite.model_dump(mode="json"))
-    return plain | written
+    plain: dict[str, Any] = _plain(suite.model_dump(mode="json", exclude={"external"}))
+    external = [{"train": str(e.train), "test": [str(d) for d in e.test]} for e in suite.external]
+    return plain | written | ({"external": external} if external else {})
 
 
 def _dataset(
@@ -114,6 +119,30 @@ def _dataset(
     }
 
 
+def _external(
+    plan: Plan,
+    registry: Registry,
+    cohorts: Mapping[tuple[str, str], Cohort],
+    warnings: Mapping[tuple[str, str], Sequence[DataWarning]],
+) -> dict[str, Any]:
+    """Each external cohort, by `TRAIN -> TEST`."""
+    versions = {c.row[0]: registry.dataset(c.external.name).version for c in plan.external if c.external is not None}
+    found: dict[str, Any] = {}
+    for (name, unit), cohort in cohorts.items():
+        about = found.setdefault(name, {"title": cohort.info.title, "version": versions[name], "fingerprint": {}})
+        about["fingerprint"][unit] = cohort.fingerprint
+        about |= {
+            "identity": cohort.identity,
+            "cases": {**about.get("cases", {}), unit: len(cohort.cases)},
+            "outcomes": {**about.get("outcomes", {}), unit: len(cohort.targets)},
+            "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
+            "checksums": dict(cohort.info.checksums),
+            "notes": list(cohort.info.notes),
+            "warnings": _warnings([w for (of, _), some in warnings.items() if of == name for w in some]),
+        }
+    return found
+
+
 def _warnings(warnings: Sequence[DataWarning]) -> list[dict[str, str]]:
     """Kind and text of each warning; one of both units, patients and slides, is told once."""
     return list({w.text: {"kind": w.kind, "text": w.text} for w in warnings}.values())
@@ -128,8 +157,12 @@ def notes_of(lock: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def identities_of(lock: Mapping[str, Any]) -> dict[str, str]:
-    """Dataset as written to which cohort it is, by which resampling is seeded; older locks had one name for both."""
-    return {name: str(of.get("identity", name)) for name, of in lock["datasets"].items()}
+    """Dataset as written, or `TRAIN -> TEST`, to which cohort (TEST) it is, by which resampling is seeded.
+
+    Older locks had one name for both.
+    """
+    of_all = {**lock["datasets"], **lock.get("external", {})}
+    return {name: str(of.get("identity", name)) for name, of in of_all.items()}
 
 
 def classes_of(lock: Mapping[str, Any], dataset: str) -> tuple[str, ...]:

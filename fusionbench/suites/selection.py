@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fusionbench.core.errors import SuiteError
+from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.protocol import overlay
 from fusionbench.suites.cell import Plan
-from fusionbench.suites.suite import Suite, narrow_suite
+from fusionbench.suites.suite import Suite
 
 
 @dataclass(frozen=True)
@@ -91,3 +95,47 @@ def _fold_numbers(text: str | None, known: set[int]) -> set[int] | None:
     if not wanted <= known:
         raise outside
     return wanted
+
+
+def narrow_suite(
+    suite: Suite,
+    *,
+    datasets: Sequence[str] = (),
+    models: Sequence[str] = (),
+    repeats: int | None = None,
+    seed: int | None = None,
+) -> Suite:
+    """A suite narrowed by the command line; a reference with brackets, also empty ones, is a further row.
+
+    Raises:
+        SuiteError: a name is neither in the suite nor written with options; repeats or seed out of range.
+    """
+    changes: dict[str, Any] = {}
+    for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise SuiteError(f"{name} is {value}; it must be at least {least}")
+    if datasets:
+        changes["datasets"] = _narrowed("dataset", datasets, suite.datasets)
+        kept = {str(d) for d in changes["datasets"]}
+        changes["external"] = tuple(e for e in suite.external if str(e.train) in kept)
+    if models:
+        changes["models"] = _narrowed("model", models, suite.models)
+    if repeats is not None:
+        changes["protocol"] = overlay(suite.protocol, {"repeats": repeats})
+    if seed is not None:
+        changes["seed"] = seed
+    made = suite.model_copy(update=changes)
+    made._narrowed = suite.narrowed or bool(datasets)
+    return made
+
+
+def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
+    chosen: list[PluginRef] = []
+    for text in wanted:
+        ref, adds = PluginRef.parse(text), "[" in text
+        same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
+        if not same and not adds:
+            unknown = did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have})
+            raise SuiteError(f'{unknown}; brackets add an installed {kind} to the suite: "{ref.name}[]"')
+        chosen += same or [ref]
+    return tuple(dict.fromkeys(chosen))

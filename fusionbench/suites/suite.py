@@ -78,6 +78,18 @@ class Variant(_Strict):
     only: Scope = Scope()
 
 
+class External(_Strict):
+    """Cohorts on which every model that was fitted on a dataset of the suite is tested.
+
+    Attributes:
+        train: a dataset of the suite, as it is written there.
+        test: other cohorts, each `NAME` or `NAME[option=value]`.
+    """
+
+    train: Ref
+    test: tuple[Ref, ...] = Field(min_length=1)
+
+
 class Suite(_Strict):
     """A benchmark suite as written.
 
@@ -93,6 +105,7 @@ class Suite(_Strict):
         train: how torch models are trained.
         variant: named changes, each run as a suite of its own beside the unchanged one.
         base: whether the unchanged suite runs beside its variants.
+        external: cohorts that fitted models are tested on as a whole, beside the test folds.
         reference: CSV file of published rows beside the suite.
         claims: CSV file of published claims beside the suite.
         counts: CSV file of published counts of the cohorts beside the suite.
@@ -110,6 +123,7 @@ class Suite(_Strict):
     train: TrainRecipe = TrainRecipe()
     variant: tuple[Variant, ...] = ()
     base: bool = True
+    external: tuple[External, ...] = ()
     reference: str | None = None
     claims: str | None = None
     counts: str | None = None
@@ -172,8 +186,12 @@ def read_suite(registry: Registry, name: str, path: Traversable) -> Suite:
     """
     suite = parse_suite(name, _text(path), str(path))
     if isinstance(path, Path):
-        datasets = tuple(dataset_from_folder(d, registry, path.parent) for d in suite.datasets)
-        suite = suite.model_copy(update={"datasets": datasets})
+
+        def seen(ref: PluginRef) -> PluginRef:
+            return dataset_from_folder(ref, registry, path.parent)
+
+        external = tuple(External(train=seen(e.train), test=tuple(map(seen, e.test))) for e in suite.external)
+        suite = suite.model_copy(update={"datasets": tuple(map(seen, suite.datasets)), "external": external})
         if problems := _list_problems(suite):  # `./a.toml` and `a.toml` are one file
             raise SuiteError(problem_text(str(path), problems))
     suite._file = path
@@ -265,7 +283,7 @@ def parse_suite(name: str, text: str, where: str) -> Suite:
         suite = Suite.model_validate({**raw, "name": name})
     except ValidationError as error:
         raise SuiteError(problem_text(where, _lines(error, Suite))) from error
-    problems = [*_list_problems(suite), *_variant_problems(suite)]
+    problems = [*_list_problems(suite), *_variant_problems(suite), *_external_problems(suite)]
     if problems:
         raise SuiteError(problem_text(where, problems))
     return suite
@@ -297,7 +315,13 @@ def _line(error: Any, root: type[BaseModel]) -> str:
     return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
 
 
-_PLACES: Mapping[str, type[BaseModel]] = {"protocol": Protocol, "train": TrainRecipe, "variant": Variant, "only": Scope}
+_PLACES: Mapping[str, type[BaseModel]] = {
+    "protocol": Protocol,
+    "train": TrainRecipe,
+    "variant": Variant,
+    "only": Scope,
+    "external": External,
+}
 
 
 def _list_problems(suite: Suite) -> list[str]:
@@ -314,6 +338,22 @@ def _list_problems(suite: Suite) -> list[str]:
         shown = [str(i) if isinstance(i, PluginRef) else i for i in items]
         problems += [f"{part}: {i!r} is listed twice" for i in dict.fromkeys(shown) if shown.count(i) > 1]
     return problems
+
+
+def _external_problems(suite: Suite) -> Iterator[str]:
+    """What is wrong with `[[external]]` by itself; cohorts are compared once they have been read."""
+    trained = [str(e.train) for e in suite.external]
+    known = [str(d) for d in suite.datasets]
+    for name in trained:
+        if name not in known:
+            yield f"external: {did_you_mean('dataset of this suite', name, known)}"
+        if trained.count(name) > 1:
+            yield f"external: train = {name!r} stands there twice; list all its test cohorts in one"
+    for one in suite.external:
+        tests = [str(test) for test in one.test]
+        if str(one.train) in tests:
+            yield f"external: {str(one.train)!r} is tested on itself; its test folds are that already"
+        yield from (f"external: {name!r} is listed twice" for name in dict.fromkeys(tests) if tests.count(name) > 1)
 
 
 def _named_twice(suite: Suite) -> Iterator[str]:
@@ -344,45 +384,3 @@ def _variant_problems(suite: Suite) -> list[str]:
     left_out = [d.name for d in suite.datasets if d.name not in covered]
     problems += [f"dataset {name!r} is in no variant, and base = false" for name in left_out]
     return problems
-
-
-def narrow_suite(
-    suite: Suite,
-    *,
-    datasets: Sequence[str] = (),
-    models: Sequence[str] = (),
-    repeats: int | None = None,
-    seed: int | None = None,
-) -> Suite:
-    """A suite narrowed by the command line; a reference with brackets, also empty ones, is a further row.
-
-    Raises:
-        SuiteError: a name is neither in the suite nor written with options; repeats or seed out of range.
-    """
-    changes: dict[str, Any] = {}
-    for name, value, least in (("repeats", repeats, 1), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise SuiteError(f"{name} is {value}; it must be at least {least}")
-    if datasets:
-        changes["datasets"] = _narrowed("dataset", datasets, suite.datasets)
-    if models:
-        changes["models"] = _narrowed("model", models, suite.models)
-    if repeats is not None:
-        changes["protocol"] = overlay(suite.protocol, {"repeats": repeats})
-    if seed is not None:
-        changes["seed"] = seed
-    made = suite.model_copy(update=changes)
-    made._narrowed = suite.narrowed or bool(datasets)
-    return made
-
-
-def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
-    chosen: list[PluginRef] = []
-    for text in wanted:
-        ref, adds = PluginRef.parse(text), "[" in text
-        same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
-        if not same and not adds:
-            unknown = did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have})
-            raise SuiteError(f'{unknown}; brackets add an installed {kind} to the suite: "{ref.name}[]"')
-        chosen += same or [ref]
-    return tuple(dict.fromkeys(chosen))

@@ -13,10 +13,11 @@ from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
+from fusionbench.suites.external import with_external
 from fusionbench.suites.lock import LOCK, is_older, read_lock
 from fusionbench.suites.plan import expand
-from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import Suite, narrow_suite
+from fusionbench.suites.selection import WHOLE, Selection, narrow_suite
+from fusionbench.suites.suite import Suite
 from fusionbench.tools.find_suite import find_suite, not_run
 from fusionbench.tools.older_results import as_stored
 
@@ -27,7 +28,13 @@ def plan_suite(suite: Suite, resources: SharedResources, selection: Selection = 
     Raises:
         SuiteError: the suite is wrong, or has no such part. DataError: a cohort cannot be read.
     """
-    return selection.pick(expand(selection.narrow(suite), resources.registry, resources.cohort))
+    return selection.pick(_expanded(selection.narrow(suite), resources))
+
+
+def _expanded(suite: Suite, resources: SharedResources) -> Plan:
+    """Every cell of a suite, and those of its external cohorts."""
+    plan = expand(suite, resources.registry, resources.cohort)
+    return with_external(plan, resources.registry, resources.cohort, resources.new_patients)
 
 
 def plan_as_run(
@@ -128,7 +135,7 @@ def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSu
     gone = uninstalled_models(suite, lock, resources.registry)
     installed = without_models(suite, gone)
     try:
-        plan, unread = expand(installed, resources.registry, resources.cohort), dict[str, str]()
+        plan, unread = _expanded(installed, resources), dict[str, str]()
     except DataError:
         plan, unread = _by_dataset(installed, resources)
     return PlannedSuite(found.called, suite, plan, store, lock, unread, gone)
@@ -140,15 +147,17 @@ def _by_dataset(suite: Suite, resources: SharedResources) -> tuple[Plan, dict[st
     A dataset's cells depend on no other dataset, so that each can be planned alone.
     """
     cells: list[Cell] = []
+    external: list[Cell] = []
     unread: dict[str, str] = {}
     last: DataError | None = None
     for dataset in suite.datasets:
         try:
             one = narrow_suite(suite, datasets=[str(dataset)])
-            cells += expand(one, resources.registry, resources.cohort).cells
+            made = _expanded(one, resources)
+            cells, external = [*cells, *made.cells], [*external, *made.external]
         except DataError as error:
             unread[str(dataset)] = str(error)
             last = error
     if last is not None and len(unread) == len(suite.datasets):
         raise last
-    return Plan(suite, tuple(cells)), unread
+    return Plan(suite, tuple(cells), tuple(external)), unread

@@ -12,11 +12,12 @@ from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol
-from fusionbench.core.types import Case, CaseSet, Member, Prediction, PreparedCase, Task
+from fusionbench.core.types import Member, Prediction, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.protocol_view import JOIN, apply_protocol, protocol_modalities
 from fusionbench.execution import evaluate
-from fusionbench.execution.fit_context import Loaded, restore_fit
+from fusionbench.execution.external import differences, new_cases
+from fusionbench.execution.fit_context import restore_fit
 from fusionbench.results.cell_files import prediction_columns
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import ORACLE, with_tuned
@@ -105,12 +106,10 @@ def predict_cells(
         member = Member(with_tuned(PluginRef.parse(of_cell["model"]), of_cell.get("tuned", {})), modalities)
         with guarded(f"model {member.model}", resources.registry.note, fitting=True):
             fit = restore_fit(result, cohort, resources.registry, resources.device, store.load, member)
-            assert isinstance(fit.predictor, Loaded)
-            preprocessor = fit.predictor.preprocessor
-            cases = CaseSet(tuple(cohort.cases), preprocessor.specs, None, _never)
+            cases = new_cases(fit, cohort)
             prediction, _ = evaluate.predict_all(fit.predictor, cases, fit.prior, f"model {member.model}")
         has = [JOIN.join(cases.visible(case)) for case in cases.cases]
-        lines |= dict.fromkeys(preprocessor.differences(cases.cases))
+        lines |= dict.fromkeys(differences(fit, cohort))
         made.append(kind_of(prediction).on_grid(prediction, evaluate.time_grid(of_cell["tau"])))
     first = loaded[0].record
     task = kind_with(first["fit"].get("classes", ())).task_of(first["fit"])
@@ -126,12 +125,10 @@ def _loaded(store: Store, key: str) -> CellResult:
     if result.status != "ok":
         raise ResultsError(f"cell {key} {result.status}: {result.reason}; it cannot predict")
     about = result.record["cell"]
+    if "external" in about:
+        raise ResultsError(f"cell {key} holds what another cell predicts of {about['external']}; it has no model")
     if about["model"] == ORACLE:
         raise ResultsError(
             f"cell {key} is the row of {about['policy']}, which are known of its own cohort only; it cannot predict"
         )
     return result
-
-
-def _never(case: Case, names: tuple[str, ...]) -> PreparedCase:
-    raise AssertionError("a restored predictor brings its own preprocessing")

@@ -15,6 +15,7 @@ import tomli_w
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, refused_file
 from fusionbench.report.build import (
+    EXTERNAL,
     finished_records,
     frames_of,
     lock_of,
@@ -25,7 +26,7 @@ from fusionbench.report.build import (
 from fusionbench.report.findings.summary import SUMMARY
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.cell_files import is_probability
-from fusionbench.results.frames import BINARIES, PLACE, TEXTS, read_frames
+from fusionbench.results.frames import BINARIES, EXTERNAL_FILES, PLACE, TEXTS, has_external, read_frames
 from fusionbench.results.made_from import note_made_from, stored_contents
 from fusionbench.results.manifest import write_manifest
 from fusionbench.results.replace_folder import put_back, replace_folder
@@ -50,6 +51,7 @@ LARGEST = 5 * 2**20
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
 RESULTS = (*(f"{name}.csv" for name in TEXTS), *(f"{name}.parquet" for name in BINARIES))
 PREDICTIONS = "predictions.parquet"
+EXTERNAL_RESULTS = (*EXTERNAL_FILES, f"table.{EXTERNAL}")
 FILES = (*TABLES, f"table.{SUMMARY}", *RESULTS, "suite.lock.toml", "audit.json", "report.html")
 
 
@@ -115,7 +117,7 @@ def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path
         for left in _interrupted(target):
             shutil.rmtree(left)
         made.mkdir()
-        for name in FILES:
+        for name in (*FILES, *(EXTERNAL_RESULTS if has_external(store.folder) else ())):
             _copy(store.folder / name, made / name)
         origin = tomli_w.dumps(_origin(plan, store, made_by) | {"survival_curves": _has_curves(made)})
         (made / "run.toml").write_text(origin, encoding="utf-8")
@@ -139,6 +141,9 @@ def _interrupted(target: Path) -> list[Path]:
 def _copy(source: Path, target: Path) -> None:
     if source.name == PREDICTIONS:
         _write_compact(source, target)
+    elif source.name.endswith(PREDICTIONS):
+        # Ensembles are means of risks, which ranks would not give: the risks stay, and of S three decimals.
+        _write_external(source, target)
     else:
         shutil.copyfile(source, target)
     size = target.stat().st_size
@@ -155,6 +160,18 @@ def _write_compact(source: Path, target: Path) -> None:
     if target.stat().st_size > LARGEST:
         small = small.drop(columns=_curves(small.columns))
         small.to_parquet(target, index=False, compression="zstd", compression_level=12)
+
+
+def _write_external(source: Path, target: Path) -> None:
+    """What was predicted of external cohorts; without survival curves where they would make it too large."""
+    import pandas as pd
+
+    frame = pd.read_parquet(source)
+    survival = _curves(frame.columns)
+    frame = frame.assign(**{name: frame[name].astype("float32").round(3) for name in survival})
+    frame.to_parquet(target, index=False, compression="zstd", compression_level=12)
+    if target.stat().st_size > LARGEST:
+        frame.drop(columns=survival).to_parquet(target, index=False, compression="zstd", compression_level=12)
 
 
 def _curves(columns: Iterable[str]) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,11 @@ from fusionbench.core.errors import ResultsError
 from fusionbench.core.guard import guarded
 from fusionbench.core.types import Member
 from fusionbench.execution import evaluate
+from fusionbench.execution.external import external_scores
 from fusionbench.execution.fit_context import restore_fit
-from fusionbench.execution.run_cell import fold_data, targets_of
+from fusionbench.execution.run_cell import fold_data
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
+from fusionbench.suites.external import external_cohort
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Metric
@@ -26,23 +28,42 @@ NEEDS_CURVES = "the model predicts risks, not survival probabilities"
 """Why a metric of curves is undefined where there are none."""
 
 
-def score_stored(cell: Cell, result: CellResult, cohort: Cohort, metrics: Mapping[str, Metric]) -> list[Score]:
+def score_stored(
+    cell: Cell, result: CellResult, cohort: Cohort, tested: Cohort, metrics: Mapping[str, Metric]
+) -> list[Score]:
     """The scores of a cell, from its stored predictions.
+
+    Args:
+        cohort: that its model was fitted on.
+        tested: the cohort whose cases were predicted: the same, or the external one.
 
     Raises:
         ResultsError: a predicted case is not of the cohort.
     """
-    tested = [p for p in result.predictions if p.split == "test"]
-    if unknown := {i for p in tested for i in p.prediction.ids} - cohort.targets.keys():
+    made = [p for p in result.predictions if p.split == "test"]
+    ids = {case.id for case in tested.cases} if cell.external else set(tested.targets)
+    if unknown := {i for p in made for i in p.prediction.ids} - ids:
         raise ResultsError(f"{cell.label}: predicts {min(unknown)!r}, which is not of the cohort")
-    test = targets_of(cohort, tested[0].prediction.ids, cell.task)
-    train = targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
-    found = []
+    found: list[Score] = []
     for name, metric in metrics.items():
         if name in cell.metrics:
-            shown = tested if metric.horizon == "tau" else [_at_own_times(p, result.curves) for p in tested]
-            found += evaluate.score_patterns({name: metric}, shown, test, train, cell.tau)
+            shown = made if metric.horizon == "tau" else [_at_own_times(p, result.curves) for p in made]
+            found += _scores(cell, cohort, tested, shown, {name: metric})
     return found
+
+
+def _scores(
+    cell: Cell,
+    cohort: Cohort,
+    tested: Cohort,
+    made: Sequence[PatternPrediction],
+    metrics: Mapping[str, Metric],
+) -> list[Score]:
+    if cell.external is not None:
+        return external_scores(cell, cohort, tested, made, metrics)
+    test = evaluate.targets_of(cohort, made[0].prediction.ids, cell.task)
+    train = evaluate.targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
+    return evaluate.score_patterns(metrics, made, test, train, cell.tau)
 
 
 def _at_own_times(made: PatternPrediction, curves: Mapping[str, Any]) -> PatternPrediction:
@@ -78,15 +99,16 @@ def with_new_metrics(
         return None
     metrics = {name: resources.registry.metric(name)() for name in lacking}
     cohort = resources.cohort_of(cell)
+    tested = cohort if cell.external is None else external_cohort(cell, resources.new_patients)
     changes: list[str] = []
     with guarded(f"one of the metrics {', '.join(lacking)}", changes.append):
-        new = score_stored(cell, result, cohort, metrics)
+        new = score_stored(cell, result, cohort, tested, metrics)
     with_curves = {
         p.pattern
         for p in result.predictions
         if isinstance(p.prediction, SurvivalPrediction) and p.prediction.survival is not None
     }
-    if any(score.reason == NEEDS_CURVES and score.pattern in with_curves for score in new):
+    if cell.external is None and any(score.reason == NEEDS_CURVES and score.pattern in with_curves for score in new):
         new = _from_weights(cell, result, cohort, metrics, store, resources)
     kept = [score for score in result.scores if score.metric not in metrics]
     place = {name: i for i, name in enumerate((*scored, *cell.metrics))}
@@ -115,6 +137,6 @@ def _from_weights(
     present = present_modalities(test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases)
     tested = evaluate.predict_patterns(fit.predictor, test, masks, fit.prior, present, f"model {cell.model}")
-    of_test = targets_of(cohort, cell.split.test, cell.task)
-    of_train = targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
+    of_test = evaluate.targets_of(cohort, cell.split.test, cell.task)
+    of_train = evaluate.targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
     return evaluate.score_patterns(metrics, tested, of_test, of_train, cell.tau)

@@ -12,8 +12,8 @@ from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
 from fusionbench.core.executor import Executor
 from fusionbench.core.guard import refuse_replaced_functions
+from fusionbench.execution.cell_record import computed_here
 from fusionbench.execution.executors.options import RunOptions, choose
-from fusionbench.execution.run_cell import computed_here
 from fusionbench.execution.scheduler import Scheduler
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.task import task_runner
@@ -30,7 +30,7 @@ from fusionbench.report.mlflow.tracker import LiveTracking
 from fusionbench.results.integrity import set_aside
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan
+from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, cohorts_of
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE, Suite, dataset_for_folder
@@ -165,7 +165,9 @@ def run_suite(
         for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
         lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
-        seen = {str(d): str(dataset_for_folder(d, resources.registry, Path())) for d in (whole or plan).suite.datasets}
+        asked = (whole or plan).suite
+        named = (*asked.datasets, *(test for e in asked.external for test in e.test))
+        seen = {str(d): str(dataset_for_folder(d, resources.registry, Path())) for d in named}
         for line in (*lock.get("changed_settings", ()), *warning_lines(lock, seen)):
             reporter.note(line)
         if whole is not None or not store.has_file(LOCK):
@@ -233,13 +235,14 @@ def warning_lines(lock: Mapping[str, Any], seen: Mapping[str, str]) -> Iterator[
     """The warnings about a suite's cohorts, a few lines each.
 
     Args:
-        seen: dataset as the suite writes it to the same as seen from the working directory.
+        seen: dataset as the suite writes it to the same as seen from the working directory; external ones, too.
     """
-    for name, of in lock["datasets"].items():
+    for name, of in {**lock["datasets"], **lock.get("external", {})}.items():
         warnings = of["warnings"]
         yield from (f"warning: {name}: {warning['text']}" for warning in warnings[:SHOWN_WARNINGS])
         if len(warnings) > SHOWN_WARNINGS:
-            more = f"fusionbench data check {shlex.quote(seen[name])}"
+            cohorts = [seen.get(part, part) for part in cohorts_of(name) if part]
+            more = f"fusionbench data check {shlex.join(cohorts)}"
             yield f"{name}: and {len(warnings) - SHOWN_WARNINGS} more: {more}"
 
 

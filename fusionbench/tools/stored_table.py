@@ -11,6 +11,7 @@ import pandas as pd
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.registry import Registry
+from fusionbench.report.build import EXTERNAL
 from fusionbench.report.findings.summary import CohortSummary, stored_summary
 from fusionbench.suites.lock import read_lock
 from fusionbench.tools.find_suite import find_suite
@@ -50,6 +51,11 @@ class StoredTable:
     def rows(self) -> pd.DataFrame:
         """TABLE_COLUMNS, in the order of the suite."""
         return pd.read_csv(self.file("csv"))
+
+    def external(self) -> pd.DataFrame | None:
+        """EXTERNAL_COLUMNS of table.external.csv; None where the suite has no external cohort."""
+        path = self.file(EXTERNAL)
+        return pd.read_csv(path, keep_default_na=False, na_values=[""]) if path.exists() else None
 
     def directions(self) -> Mapping[str, bool | None]:
         """Metric to higher_is_better, in the table's order; None also for a metric that is not installed here."""

@@ -37,6 +37,8 @@ Kind = Literal[
 ]
 """Kinds of warnings about two cohorts; docs/own-data.md says when each is given."""
 
+SAME_PATIENTS = ("shared-patients", "equal-cases")
+"""Kinds of warnings that models were trained on patients whom they are tested on."""
 FAR_SPREAD = 10.0
 """Interquartile ranges of a column that differ by more than this factor look like two scales."""
 FAR_MEDIAN = 5.0
@@ -63,8 +65,8 @@ class Between:
     warnings: tuple[DataWarning, ...]
 
 
-def compare_cohorts(one: Dataset, other: Dataset, known: Mapping[str, type[Modality]]) -> Between:
-    """Read both cohorts and compare patients, columns, scales, levels, outcomes and follow-up.
+def compare_datasets(one: Dataset, other: Dataset, known: Mapping[str, type[Modality]]) -> Between:
+    """Read both cohorts and compare them.
 
     Args:
         one: the cohort that models are trained on.
@@ -73,16 +75,21 @@ def compare_cohorts(one: Dataset, other: Dataset, known: Mapping[str, type[Modal
     Raises:
         DataError: one of them cannot be read; `data check` of it alone tells more.
     """
-    cohorts = [load_cohort(dataset, known, new_patients=True) for dataset in (one, other)]
+    return compare_cohorts(*(load_cohort(dataset, known, new_patients=True) for dataset in (one, other)))
+
+
+def compare_cohorts(one: Cohort, other: Cohort) -> Between:
+    """Compare patients, columns, scales, levels, outcomes and follow-up.
+
+    Args:
+        one: the cohort that models are trained on.
+    """
     problems: list[str] = []
-    first, second = (read_all(cohort, problems) for cohort in cohorts)
-    facts = facts_of(cohorts[0], first), facts_of(cohorts[1], second)
-    ids = [{case.id: case.group for case in cohort.cases} for cohort in cohorts]
-    shared = [name for name in first if name in second]
+    first, second = (read_all(cohort, problems) for cohort in (one, other))
+    facts = facts_of(one, first), facts_of(other, second)
     lines = [*_modality_lines(first, second)]
-    warnings = [*_same_ids(*ids), *_outcomes(*facts)]
-    pairs = [Pair.of(name, first[name], second[name]) for name in shared]
-    warnings += _same_rows(cohorts[0], cohorts[1], pairs)
+    pairs = [Pair.of(name, first[name], second[name]) for name in first if name in second]
+    warnings = [*_same_ids(one, other), *_outcomes(*facts), *_same_rows(one, other, pairs)]
     for pair in pairs:
         lines += pair.lines()
         warnings += _columns(pair)
@@ -140,9 +147,10 @@ def _modality_lines(first: Mapping[str, Content], second: Mapping[str, Content])
                 yield f"{name}: a modality of the {which} cohort alone"
 
 
-def _same_ids(first: Mapping[str, str], second: Mapping[str, str]) -> Iterator[DataWarning]:
-    both = [id_ for id_ in first if id_ in second]
-    groups = sorted({first[id_] for id_ in first} & {second[id_] for id_ in second} - set(both))
+def _same_ids(first: Cohort, second: Cohort) -> Iterator[DataWarning]:
+    group_of, theirs = ({case.id: case.group for case in cohort.cases} for cohort in (first, second))
+    both = [id_ for id_ in group_of if id_ in theirs]
+    groups = sorted({*group_of.values()} & {*theirs.values()} - {*both})
     for names, one, many in ((both, "case id is", "case ids are"), (groups, "group is", "groups are")):
         if names:
             seen = f"{len(names)} {one if len(names) == 1 else many} in both ({listed(names)})"

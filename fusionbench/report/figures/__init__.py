@@ -12,6 +12,7 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.calibration import calibration
 from fusionbench.report.figures.classes import classes
 from fusionbench.report.figures.cost import cost
+from fusionbench.report.figures.external import external
 from fusionbench.report.figures.figure import FigureOrOmitted, Maker
 from fusionbench.report.figures.forest import forest
 from fusionbench.report.figures.kaplan_meier import survival
@@ -21,7 +22,7 @@ from fusionbench.report.figures.style import report_style
 from fusionbench.report.figures.training import training
 from fusionbench.report.figures.uplift import uplift
 
-MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, missing, survival, calibration, classes, training, cost)
+MAKERS: tuple[Maker, ...] = (forest, uplift, pooled, external, missing, survival, calibration, classes, training, cost)
 
 
 def make_figures(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:

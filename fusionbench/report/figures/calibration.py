@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.kaplan_meier import kaplan_meier
 from fusionbench.report.figures.panels import lay_out, panels
@@ -23,7 +24,6 @@ from fusionbench.report.figures.predictions import (
 )
 from fusionbench.report.figures.rows import row_label
 from fusionbench.report.figures.style import COLOURS, DASHED, GREY
-from fusionbench.report.findings.estimates import Estimate
 
 TITLE = "Calibration"
 HORIZONS = (60.0, 36.0, 12.0)

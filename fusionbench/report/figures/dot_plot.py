@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.figure import Mark
 from fusionbench.report.figures.panels import balanced, lay_out, panels
 from fusionbench.report.figures.rows import LINE, label_rows, lines_of
 from fusionbench.report.figures.style import DASHED, GREY, Style, legend_handle
-from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.model import Configuration
 from fusionbench.suites.suite import BASE
 

@@ -6,11 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, GREY, Style
-from fusionbench.report.findings.estimates import Estimate, RowMean, row_means
+from fusionbench.report.findings.estimates import (
+    RowMean,
+    row_means,
+)
 from fusionbench.report.model import FULL, RANKINGS, configuration_of, is_oracle, row_keys
 from fusionbench.report.ranking import TIED
 

@@ -12,12 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.rows import LINE, alike, groups, label_rows, lines_of
 from fusionbench.report.figures.style import COLOURS, PALE, SIZE, Style, legend_handle, shortened, styles
-from fusionbench.report.findings.estimates import Estimate, c_estimate, fold_c
+from fusionbench.report.findings.estimates import (
+    c_estimate,
+    fold_c,
+)
 from fusionbench.report.findings.missing import rate_of
 from fusionbench.report.findings.select_rows import BEST_UNIMODAL, fused_rows, patterns_of
 from fusionbench.report.model import FULL, RowKey, configuration_of, unique

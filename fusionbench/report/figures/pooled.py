@@ -10,10 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.style import COLOURS, GREY, SIZE, Style, shortened
-from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.pooled import RANKS_FROM, PooledCohorts, pool_cohorts, ranks
 from fusionbench.report.model import Configuration
 from fusionbench.report.ranking import ALPHA

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fusionbench.report.analysis import Analysis
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.figures.dot_plot import Series, dot_figure
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.rows import alike
 from fusionbench.report.figures.style import COLOURS, Style
-from fusionbench.report.findings.estimates import Estimate
 from fusionbench.report.findings.fusion import fusion_models, references, uplift_over
 from fusionbench.report.model import RowKey, configuration_of, unique
 

@@ -9,9 +9,9 @@ from typing import Any
 from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
+from fusionbench.report.estimate import Estimate
 from fusionbench.report.findings.concordant_pairs import pair_sections
 from fusionbench.report.findings.estimates import (
-    Estimate,
     c_difference,
     c_draws,
     c_estimate,

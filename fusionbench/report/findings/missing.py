@@ -10,7 +10,13 @@ import numpy as np
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
-from fusionbench.report.findings.estimates import Estimate, c_difference, c_draws, c_estimate, fold_c
+from fusionbench.report.estimate import Estimate
+from fusionbench.report.findings.estimates import (
+    c_difference,
+    c_draws,
+    c_estimate,
+    fold_c,
+)
 from fusionbench.report.findings.select_rows import BEST_UNIMODAL, XOR, fused_rows, patterns_of, row_of_model, set_label
 from fusionbench.report.findings.visible_cases import VisibleScores, visible_scores
 from fusionbench.report.model import FULL, RowKey, unique

@@ -11,6 +11,7 @@ from typing import Any
 from fusionbench.data.inspection.summary import median_follow_up
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.findings.evidence import verdicts
+from fusionbench.report.findings.external_verdict import external_sentences
 from fusionbench.report.model import unique
 from fusionbench.report.predictions import follow_up_of
 from fusionbench.results.frames import LABEL
@@ -46,6 +47,7 @@ class CohortSummary:
         median_follow_up: in months, by the reverse Kaplan-Meier estimator; None where it is not reached.
         modalities: name to how many cases have it; empty where that was not stored.
         classes: class to how many cases are of it; empty for survival.
+        external: what each external cohort says of its models, in a sentence or two.
     """
 
     dataset: str
@@ -56,6 +58,7 @@ class CohortSummary:
     modalities: Mapping[str, int]
     verdicts: tuple[VariantVerdict, ...]
     classes: Mapping[str, int] = field(default_factory=dict)
+    external: tuple[str, ...] = ()
 
     @property
     def outcomes(self) -> str:
@@ -64,9 +67,9 @@ class CohortSummary:
 
     @property
     def texts(self) -> tuple[str, ...]:
-        """The verdicts in full, each with its variant's name where there are several."""
+        """The verdicts in full, each with its variant's name where there are several; then the external cohorts."""
         several = len(self.verdicts) > 1
-        return tuple(f"{v.variant}: {v.text}" if several else v.text for v in self.verdicts)
+        return (*(f"{v.variant}: {v.text}" if several else v.text for v in self.verdicts), *self.external)
 
 
 def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSummary]:
@@ -89,12 +92,14 @@ def summaries(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[CohortSum
                 VariantVerdict(variant, str(v.outcome), v.answer, v.text)
                 for variant, v in verdicts(analysis, dataset, leaks).items()
             ),
+            external=tuple(external_sentences(analysis, dataset)),
         )
 
 
 def summary_json(cohorts: Iterable[CohortSummary]) -> str:
     """The content of the summary file."""
-    written = ({k: v for k, v in asdict(cohort).items() if k != "classes" or v} for cohort in cohorts)
+    optional = ("classes", "external")
+    written = ({k: v for k, v in asdict(cohort).items() if k not in optional or v} for cohort in cohorts)
     return json.dumps(list(written), indent=1, allow_nan=False) + "\n"
 
 
@@ -108,6 +113,12 @@ def stored_summary(folder: Path) -> Sequence[CohortSummary]:
 def read_summary(text: str) -> Sequence[CohortSummary]:
     """What `summary_json` wrote."""
     return [
-        CohortSummary(**{**of, "verdicts": tuple(VariantVerdict(**v) for v in of["verdicts"])})
+        CohortSummary(
+            **{
+                **of,
+                "verdicts": tuple(VariantVerdict(**v) for v in of["verdicts"]),
+                "external": tuple(of.get("external", ())),
+            }
+        )
         for of in json.loads(text)
     ]

@@ -10,7 +10,11 @@ from numpy.typing import NDArray
 
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
-from fusionbench.report.findings.estimates import Estimate, bootstrap_of, difference_between
+from fusionbench.report.estimate import Estimate
+from fusionbench.report.findings.estimates import (
+    bootstrap_of,
+    difference_between,
+)
 from fusionbench.report.findings.select_rows import modality_names
 from fusionbench.report.model import FULL, FoldKey, RowKey
 from fusionbench.report.paired import fold_mean, n_cases

@@ -59,6 +59,7 @@ def _cohort(analysis: Analysis, cohort: CohortSummary, leaks: Sequence[str]) -> 
     yield heading(2, f"{cohort.title} ({cohort.dataset})" if cohort.title else cohort.dataset)
     yield paragraph(_facts(analysis, cohort))
     yield from map(_verdict, cohort.texts, cohort.verdicts)
+    yield from map(paragraph, cohort.external)
     if leaks:
         yield paragraph("Signs of leakage, which the numbers below may come from:")
         yield items(leaks)

@@ -7,6 +7,8 @@ import json
 import re
 from typing import Any
 
+from fusionbench.report.external_table import PATTERN, external_score
+
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 500, 5000, 250
 """What MLflow servers of the last major versions take, the smallest of them."""
 
@@ -37,7 +39,9 @@ def clipped(text: str, length: int) -> str:
 
 
 def score_name(metric: str, pattern: str) -> str:
-    """The name of a metric on a missing-modality pattern, as MLflow takes it."""
+    """The name of a metric on a missing-modality pattern, or on an external cohort, as MLflow takes it."""
+    if pattern.startswith(PATTERN):
+        return legal(external_score(metric, pattern))
     return legal(metric if pattern == "full" else f"{metric}.{pattern}")
 
 

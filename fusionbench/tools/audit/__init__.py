@@ -12,12 +12,12 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from fusionbench.core.guard import guarded
-from fusionbench.report.build import lock_of, planned_cohorts
+from fusionbench.report.build import external_cohorts, lock_of, planned_cohorts
 from fusionbench.results.audit_verdict import Audit, Line
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Plan
 from fusionbench.suites.lock import read_lock
-from fusionbench.tools.audit import doubts, integrity, rules
+from fusionbench.tools.audit import doubts, external, integrity, rules
 from fusionbench.tools.audit.evidence import StoredResult, Written, read_results
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def audit(
         cohorts: by dataset as written and unit.
         uninstalled: models whose plugin is not installed, to the distribution that brought them; not in the plan.
     """
-    cells = [stored.written for stored in results]
+    cells = [stored.written for stored in results if stored.cell.external is None]
     # One cell may stand in several variants; it is compared within each.
     by_key = {written.cell.key: written for written in cells}
     rows = {(c.row, c.repeat, c.fold): replace(by_key[c.key], cell=c) for c in plan.cells if c.key in by_key}
@@ -79,12 +79,13 @@ def audit_results(
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
     """
-    cohorts = planned_cohorts(plan, resources)
+    cohorts, tested = planned_cohorts(plan, resources), external_cohorts(plan, resources)
     results = read_results(plan, store)
     protocol = audit(plan, results, cohorts, uninstalled)
     registry = resources.registry
     with guarded(f"scoring with {', '.join(plan.suite.metrics)}", registry.note):
-        scores = integrity.scores(results, cohorts, {name: registry.metric(name)() for name in plan.suite.metrics})
+        metrics = {name: registry.metric(name)() for name in plan.suite.metrics}
+        scores = integrity.scores(results, cohorts | tested, metrics)
     lock = read_lock(store.folder)
     lines = [
         integrity.complete(plan, results, store),
@@ -99,6 +100,8 @@ def audit_results(
         now = lock_of(plan, resources, [stored.record["record"] for stored in results])
         lines.append(integrity.lock_agrees(lock, now))
         lock = now  # warnings may have been taken out of the stored one
+    if plan.external:
+        lines.append(external.apart(plan, resources))
     lines += [doubts.leakage(lock), doubts.plausible(results), doubts.computed(store)]
     if replays:
         from fusionbench.tools.audit.replay import replay

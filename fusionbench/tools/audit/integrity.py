@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import Score
 from fusionbench.core.plugin_source import source_of
-from fusionbench.execution.run_cell import cell_columns
+from fusionbench.execution.cell_record import cell_columns
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
@@ -95,15 +95,14 @@ def _comparable(columns: Mapping[str, Any]) -> dict[str, Any]:
 def scores(
     results: Sequence[StoredResult], cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
 ) -> Line:
-    """Each stored score follows from the stored predictions and the cohort's follow-up."""
+    """Each stored score follows from the stored predictions and the cohort's follow-up.
+
+    Args:
+        cohorts: by dataset as written, or `TRAIN -> TEST`, and unit.
+    """
     findings, recomputed, left_out = [], 0, 0
     for stored in results:
-        again = {
-            (s.pattern, s.metric): s
-            for s in score_stored(
-                stored.cell, stored.result, cohorts[str(stored.cell.dataset), stored.cell.unit], metrics
-            )
-        }
+        again = {(s.pattern, s.metric): s for s in _scored(stored, cohorts, metrics)}
         for score in stored.result.scores:
             now = again.get((score.pattern, score.metric))
             if now is None or (now.reason == NEEDS_CURVES and score.reason != now.reason):
@@ -117,6 +116,14 @@ def scores(
     if left_out:
         counted += f" ({left_out} more need curves at a model's own times, which are stored of the pattern full only)"
     return verdict("scores follow from the stored predictions", findings, counted)
+
+
+def _scored(
+    stored: StoredResult, cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
+) -> list[Score]:
+    cell = stored.cell
+    fitted_on = cohorts[str(cell.dataset), cell.unit]
+    return score_stored(cell, stored.result, fitted_on, cohorts[cell.row[0], cell.unit], metrics)
 
 
 def same_score(stored: Score, now: Score) -> bool:
@@ -194,7 +201,7 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         now: the lock that the plan would be given now.
     """
     older = is_older(stored)
-    parts = ("suite", "cells", "datasets", "models", "options", *(() if older else ("results_version",)))
+    parts = ("suite", "cells", "datasets", "external", "models", "options", *(() if older else ("results_version",)))
     skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
     plain = json.loads(json.dumps(now))
     differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import pandas as pd
 
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.guard import guarded
-from fusionbench.report.rescore import rescore
+from fusionbench.report.rescore import rescore, rescore_external
 from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
 from fusionbench.results.manifest import manifest_agrees
@@ -54,17 +55,21 @@ def _rescored(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Li
     own = frames.folds[frames.folds["model"].isin(set(frames.predictions["model"]))]
     try:
         with guarded(f"scoring with {', '.join(metrics)}", registry.note):
-            now: dict[Any, float] = rescore(frames, lock, metrics).set_index(key)["value"].to_dict()
+            again = [rescore(frames, lock, metrics)]
+            if frames.external is not None:
+                own = pd.concat([own, frames.external.folds], ignore_index=True)
+                again.append(rescore_external(frames, lock, metrics))
+            now: dict[Any, float] = pd.concat(again).set_index(key)["value"].to_dict()
     except ResultsError as error:
         return verdict(rule, [Finding(str(error))], f"{len(own)} scores")
     findings, left_out = [], 0
     for place, value in own.set_index(key)["value"].astype(float).items():
-        again = now.get(place, math.nan)
-        if math.isnan(again):  # undefined, or of curves that were not published
+        found = now.get(place, math.nan)
+        if math.isnan(found):  # undefined, or of curves that were not published
             left_out += not math.isnan(value)
-        elif not abs(again - value) <= ROUNDED:
+        elif not abs(found - value) <= ROUNDED:
             label = " · ".join(map(str, cast("tuple[object, ...]", place)))
-            findings.append(Finding(f"{label} is {value:.4f}, the predictions give {again:.4f}"))
+            findings.append(Finding(f"{label} is {value:.4f}, the predictions give {found:.4f}"))
     counted = f"{len(own)} scores" + (f", {left_out} of which need curves that are not published" if left_out else "")
     return verdict(rule, findings, counted)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from math import nan
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,13 @@ import pandas as pd
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.frames import ROW, Frames
+from fusionbench.suites.cell import external_name
 from fusionbench.survival.stats import mean_over_folds
 
 Place = tuple[str, ...]
 """Dataset, model, modalities, variant, pattern, metric."""
 KEYS = [*ROW, "pattern", "metric"]
+SAME = 1e-9
 HALF_A_DIGIT = 5.1e-4
 """table.md shows three decimals."""
 _NUMBER = re.compile(r"^\**(-?\d+\.\d{3})\b")
@@ -28,7 +31,7 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         ResultsError: a table cannot be read.
     """
     means = _means(frames.folds)
-    shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), 1e-9)}
+    shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), SAME)}
     findings = [
         Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
         for name, (values, tolerance) in shown.items()
@@ -47,7 +50,18 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         for place in values
         if place not in means
     ]
-    return verdict("published tables show the means of the published scores", findings, f"{len(means)} means")
+    outside = {} if frames.external is None else _means(frames.external.folds)
+    shown_outside = _in_external(folder) if outside else {}
+    findings += [
+        Finding(
+            f"table.external.csv: {' · '.join(place)} is {value:.4f}, the scores give {outside.get(place, nan):.4f}"
+        )
+        for place, value in shown_outside.items()
+        if not abs(value - outside.get(place, nan)) <= SAME
+    ]
+    findings += [Finding(f"table.external.csv has no {' · '.join(p)}") for p in outside if p not in shown_outside]
+    counted = f"{len(means) + len(outside)} means"
+    return verdict("published tables show the means of the published scores", findings, counted)
 
 
 def _means(folds: pd.DataFrame) -> dict[Place, float]:
@@ -66,6 +80,20 @@ def _in_csv(folder: Path) -> Mapping[Place, float]:
         table = pd.read_csv(path, keep_default_na=False, dtype=str)
         table = table[table["mean"] != ""]
         return dict(zip(table[KEYS].itertuples(index=False, name=None), table["mean"].astype(float), strict=True))
+    except (OSError, ValueError, KeyError) as error:
+        raise ResultsError(file_problem(path, error, "publish the run again")) from error
+
+
+def _in_external(folder: Path) -> Mapping[Place, float]:
+    path = folder / "table.external.csv"
+    if not path.exists():
+        return {}
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=str)
+        table = table[table["mean"] != ""]
+        names = map(external_name, table["dataset"], table["external"])
+        keys = table.assign(dataset=list(names))[KEYS].itertuples(index=False, name=None)
+        return dict(zip(keys, table["mean"].astype(float), strict=True))
     except (OSError, ValueError, KeyError) as error:
         raise ResultsError(file_problem(path, error, "publish the run again")) from error
 

@@ -42,7 +42,7 @@ def replay(plan: Plan, store: Store, resources: SharedResources, n: int, *, refi
         refit: train them again instead of restoring their weights; with other versions or on another machine than they
             were trained with, a difference is declared.
     """
-    cells = [c for c in plan.todo() if c.model.name != ORACLE and store.has(c.key)]
+    cells = [c for c in plan.fitted() if c.model.name != ORACLE and store.has(c.key)]
     cells = [c for c in cells if store.record(c.key)["status"] == "ok"]
     seed = derive(plan.suite.seed, "replay", *sorted(c.key for c in cells))
     order = np.random.default_rng(seed).permutation(len(cells))

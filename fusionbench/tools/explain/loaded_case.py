@@ -19,8 +19,9 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, Member, PreparedBag, RawBag
 from fusionbench.data.cohort import Cohort, read
 from fusionbench.execution import evaluate
+from fusionbench.execution.evaluate import targets_of
 from fusionbench.execution.fit_context import Context, Fit, Loaded, load_members, make_model, restore_fit
-from fusionbench.execution.run_cell import fit_seed, targets_of
+from fusionbench.execution.run_cell import fit_seed
 from fusionbench.execution.shared import SharedResources
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.results.store import Store

@@ -6,7 +6,7 @@ import tomllib
 from dataclasses import replace
 from typing import Any
 
-from fusionbench.execution.run_cell import cell_columns, computed_by
+from fusionbench.execution.cell_record import cell_columns, computed_by
 from fusionbench.suites.cell import ORACLE, Plan
 from fusionbench.suites.lock import lock_text, make_lock
 from tests.unit.suites.test_plan import SUITE, Toy, planned, registry

@@ -34,7 +34,8 @@ from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.suites import plan as plans
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.plan import expand, horizon
-from fusionbench.suites.suite import narrow_suite, parse_suite
+from fusionbench.suites.selection import narrow_suite
+from fusionbench.suites.suite import parse_suite
 
 SUITE = """
 title = "A suite"

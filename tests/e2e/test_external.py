@@ -1,0 +1,336 @@
+"""`[[external]]` of a suite: fitted models on other hospitals, in table, report, MLflow, audit and published form."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from sksurv.metrics import concordance_index_censored
+
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.registry import discover
+from fusionbench.core.seeds import derive
+from fusionbench.results.store import Store
+from fusionbench.session import Session
+from tests.conftest import Cli
+from tests.e2e.test_new_cohort import patients, write
+
+EXTERNAL = """
+[[external]]
+train = "table[file=a.toml]"
+test = [{tests}]
+"""
+SUITE = """
+title = "Three hospitals"
+datasets = ["table[file=a.toml]"]
+models = ["cox", "snn", "late-fusion[member=cox]"]
+modalities = [["clinical"], ["blood"], ["clinical", "blood"]]
+metrics = ["harrell_c_index", "uno_c_index", "ibs", "d_calibration"]
+[protocol]
+folds = 2
+repeats = 2
+test_patterns = ["full", "half", "only:clinical"]
+mask_draws = 2
+[train]
+epochs = 2
+"""
+SMALL = SUITE.replace('"snn", "late-fusion[member=cox]"', "").replace("repeats = 2", "")
+AB, AC = "table[file=a.toml] -> table[file=b.toml]", "table[file=a.toml] -> table[file=c.toml]"
+
+
+def suite(folder: Path, name: str, *tests: str, text: str = SUITE) -> None:
+    listed = ", ".join(f'"table[file={test}.toml]"' for test in tests)
+    (folder / f"{name}.toml").write_text(text + (EXTERNAL.format(tests=listed) if tests else ""))
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Hospital a, fitted on, with b and c, which has no blood values and two patients without an outcome."""
+    folder = tmp_path_factory.mktemp("hospitals")
+    write(folder, "a", patients(90, 0, "A"))
+    write(folder, "b", patients(50, 1, "B"))
+    third = patients(40, 2, "C").drop(columns=["crp", "albumin"]).astype({"months": object, "died": object})
+    third.loc[:1, ["months", "died"]] = ""
+    write(folder, "c", third, blood=())
+    suite(folder, "three", "b", "c")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(folder)
+        assert not session().run("three.toml").failed
+    return folder
+
+
+def session() -> Session:
+    return Session(Path("results"), device="cpu", registry=discover())
+
+
+@pytest.fixture
+def there(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(home)
+    return home / "results" / "three"
+
+
+def outcomes(folder: Path, name: str) -> pd.DataFrame:
+    known = pd.read_csv(folder / "external_targets.csv", dtype={"case": str})
+    return known[known["dataset"] == name].set_index("case")
+
+
+def plain_c(predicted: pd.DataFrame, known: pd.DataFrame) -> float:
+    of = known.loc[predicted["case"]]
+    return float(concordance_index_censored(of["event"].astype(bool), of["time"], predicted["risk"])[0])
+
+
+def test_the_table_has_means_spreads_ensembles_and_falls_of_the_stored_predictions(there: Path) -> None:
+    table = pd.read_csv(there / "table.external.csv")
+    stored = pd.read_parquet(there / "external_predictions.parquet")
+    inside = pd.read_csv(there / "table.csv")
+    for name, test in ((AB, "table[file=b.toml]"), (AC, "table[file=c.toml]")):
+        known = outcomes(there, name)
+        for line in table[(table["external"] == test) & (table["metric"] == "harrell_c_index")].to_dict("records"):
+            same = (stored["dataset"] == name) & (stored["model"] == line["model"])
+            same &= (stored["modalities"] == line["modalities"]) & (stored["pattern"] == line["pattern"])
+            of = stored[same & stored["case"].isin(known.index)]
+            by_model = of.groupby(["repeat", "fold"])
+            values = [np.mean([plain_c(d, known) for _, d in m.groupby("draw")]) for _, m in by_model]
+            assert len(values) == line["n_models"] == 4
+            assert line["mean"] == pytest.approx(np.mean(values), abs=1e-12)
+            assert line["sd"] == pytest.approx(np.std(values, ddof=1), abs=1e-12)
+            together = [d.groupby("case", as_index=False)["risk"].mean() for _, d in of.groupby("draw")]
+            assert line["ensemble"] == pytest.approx(np.mean([plain_c(d, known) for d in together]), abs=1e-12)
+            own = inside[
+                (
+                    inside[["model", "modalities", "pattern", "metric"]]
+                    == pd.Series(line)[["model", "modalities", "pattern", "metric"]]
+                ).all(axis=1)
+            ]["mean"].item()
+            assert line["fall"] == pytest.approx(own - line["mean"], abs=1e-12)
+            assert line["n_cases"] == len(known)
+
+
+def test_the_interval_resamples_the_patients_of_the_other_hospital(there: Path) -> None:
+    stored = pd.read_parquet(there / "external_predictions.parquet")
+    known = outcomes(there, AB)
+    line = (
+        pd.read_csv(there / "table.external.csv")
+        .query(
+            "external == 'table[file=b.toml]' and model == 'cox' and modalities == 'clinical' and pattern == 'full'"
+            " and metric == 'harrell_c_index'"
+        )
+        .iloc[0]
+    )
+    of = stored.query(f"dataset == '{AB}' and model == 'cox' and modalities == 'clinical' and pattern == 'full'")
+    models = [part.set_index("case")["risk"] for _, part in of.groupby(["repeat", "fold"])]
+    rng, draws = np.random.default_rng(derive(0, "plain")), []
+    for _ in range(400):
+        ids = rng.choice(known.index, len(known))
+        target = known.loc[ids]
+        draws.append(
+            np.mean(
+                [
+                    concordance_index_censored(target["event"].astype(bool), target["time"], risk.loc[ids])[0]
+                    for risk in models
+                ]
+            )
+        )
+    assert (line["ci_low"], line["ci_high"]) == pytest.approx(np.percentile(draws, [2.5, 97.5]), abs=0.02)
+
+
+def test_every_patient_is_predicted_and_those_without_an_outcome_are_counted(there: Path) -> None:
+    stored = pd.read_parquet(there / "external_predictions.parquet").query(f"dataset == '{AC}'")
+    assert stored["case"].nunique() == 40
+    assert len(outcomes(there, AC)) == 38
+    assert "2 without an outcome are predicted and not scored" in (there / "table.md").read_text()
+
+
+def test_rows_without_a_modality_of_the_other_hospital_are_not_tested_there(there: Path) -> None:
+    table = pd.read_csv(there / "table.external.csv").query("external == 'table[file=c.toml]'")
+    assert set(table["modalities"]) == {"clinical", "clinical+blood"}
+
+
+def test_ties_are_those_of_the_paired_differences(there: Path) -> None:
+    table = pd.read_csv(there / "table.external.csv").query("metric == 'harrell_c_index' and pattern == 'full'")
+    for _, of in table.groupby("external"):
+        best = of.loc[of["mean"].idxmax()]
+        assert best["tie_group"] == "a"
+        assert np.isnan(best["behind"])
+        others = of.drop(best.name)
+        np.testing.assert_allclose(others["behind"], best["mean"] - others["mean"], atol=1e-12)
+        assert ((others["tie_group"] == "a") == (others["p_holm"] > 0.05)).all()
+        assert (others["p_holm"] >= others["p"]).all()
+
+
+def test_readers_find_it_in_table_report_screen_verdict_and_figure(cli: Cli, there: Path) -> None:
+    text = (there / "table.md").read_text()
+    assert "## External validation" in text
+    assert "### table[file=a.toml], tested on table[file=b.toml]" in text
+    assert "2 external cohorts together" in text
+    assert "Tested on table[file=b.toml] (50 cases" in text
+    assert "Best there:" in text
+    shown = cli("table", "three.toml", "--all-rows").stdout
+    assert "on other cohorts, mean over the fold models" in shown
+    page = session().report("three.toml").read_text()
+    assert "Internal and external validation" in page
+    assert session().plot("external", "three.toml").axes
+
+
+def test_mlflow_has_the_metrics_of_the_row(there: Path) -> None:
+    with sqlite3.connect(there.parent / "mlflow.db") as store:
+        keys = {key for (key,) in store.execute("select distinct key from latest_metrics")}
+    assert "external.table-file-b.toml.harrell_c_index.mean" in keys
+    assert "external.table-file-b.toml.harrell_c_index.half.mean" in keys
+
+
+def test_it_is_audited_published_and_an_edited_score_is_found(cli: Cli, there: Path) -> None:
+    assert "pass      patients of external cohorts were not trained on" in cli("audit", "three.toml").stdout
+    published = session().publish("three.toml")
+    assert {"external_folds.csv", "table.external.csv"} <= {path.name for path in published.iterdir()}
+    audit = Session(published.parent, device="cpu", registry=discover()).audit("three")
+    assert {line.verdict for line in audit.lines if "published" in line.rule} == {"pass"}
+    folds = pd.read_csv(published / "external_folds.csv")
+    folds.loc[0, "value"] = 0.999
+    folds.to_csv(published / "external_folds.csv", index=False)
+    audit = Session(published.parent, device="cpu", registry=discover()).audit("three")
+    assert "BREACH" in {line.verdict for line in audit.lines if line.rule.startswith("published scores follow")}
+
+
+def test_a_further_metric_scores_what_is_stored_there_too(there: Path, tmp_path: Path) -> None:
+    shutil.copytree(there.parents[1], tmp_path / "copy")
+    copy = tmp_path / "copy"
+    text = (copy / "three.toml").read_text().replace('"d_calibration"]', '"d_calibration", "td_auc"]')
+    (copy / "three.toml").write_text(text)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(copy)
+        report = session().run("three.toml", track=False)
+    assert (report.ran, report.failed) == (0, ())
+    assert "td_auc" in set(pd.read_csv(copy / "results/three/table.external.csv")["metric"])
+
+
+def test_fitting_reads_nothing_of_the_other_hospital(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the other hospital replaced by noise, fitted states are byte-equal; without it, nothing is fitted again."""
+    for name in ("a", "b"):
+        for ending in ("csv", "toml"):
+            shutil.copy(home / f"{name}.{ending}", tmp_path)
+    suite(tmp_path, "one", "b")
+    monkeypatch.chdir(tmp_path)
+    session().run("one.toml", track=False)
+    store = Store(tmp_path / "results", "one")
+    trained = [key for key in os.listdir(store.cells) if "external" not in store.record(key)["record"]["cell"]]
+    states = {
+        (key, name): (store.cells / key / name).read_bytes()
+        for key in trained
+        for name in ("model.safetensors", "preprocess.json")
+    }
+    noise = patients(50, 77, "B")
+    rng = np.random.default_rng(5)
+    noise["months"], noise["died"] = rng.permutation(noise["months"]), rng.permutation(noise["died"])
+    noise.to_csv(tmp_path / "b.csv", index=False)
+    shutil.rmtree(tmp_path / "results")
+    session().run("one.toml", track=False)
+    for (key, name), content in states.items():
+        assert (store.cells / key / name).read_bytes() == content
+    suite(tmp_path, "one")
+    report = session().run("one.toml", track=False)
+    assert report.ran == 0
+    assert not (tmp_path / "results/one/external_folds.csv").exists()
+    assert not (tmp_path / "results/one/table.external.csv").exists()
+
+
+def test_patients_who_were_trained_on_are_a_breach(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = pd.read_csv(home / "a.csv")
+    write(tmp_path, "a", first)
+    same_id = patients(30, 9, "D")
+    same_id.loc[3, "patient"] = "A007"
+    write(tmp_path, "d", same_id)
+    same_values = patients(30, 10, "E")
+    for column in ("age", "sex", "stage", "crp", "albumin", "months", "died"):
+        same_values.loc[5:8, column] = first.loc[11:14, column].to_numpy()
+    write(tmp_path, "e", same_values)
+    suite(
+        tmp_path, "two", "d", "e", text=SUITE.replace('"snn", "late-fusion[member=cox]"', "").replace("repeats = 2", "")
+    )
+    monkeypatch.chdir(tmp_path)
+    session().run("two.toml", track=False)
+    lines = {line.rule: line for line in session().audit("two.toml").lines}
+    found = lines["patients of external cohorts were not trained on"]
+    assert found.verdict == "BREACH"
+    assert "A007" in found.seen
+    lock = session().as_run("two.toml")[1]
+    text = (lock.folder / "table.md").read_text()
+    assert "E005" in text
+    assert "probably the same patients" in text
+
+
+def cohort(folder: Path, name: str, table: pd.DataFrame, **columns: object) -> str:
+    return write(folder, name, table, **columns)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("tests", "expected"),
+    [
+        ('"table[file=a.toml]"', "is tested on itself"),
+        ('"table[file=copy.toml]"', "is the cohort that models are fitted on"),
+        ('"table[file=b.toml]", "table[file=b.toml]"', "is listed twice"),
+        ('"table[file=none.toml]"', "none.toml"),
+        ('"tabel[file=b.toml]"', "table"),
+        ('"table[file=other.toml]"', "none of the columns that it was fitted on"),
+        ('"table[file=few.toml]"', "max_absent"),
+        ('"table[file=levels.toml]"', "write the column alike in both cohorts"),
+        ('"table[file=labs.toml]"', "has none of the modalities"),
+        ('"wisconsin"', "endpoint"),
+    ],
+)
+def test_bad_input_is_told_before_any_compute(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tests: str, expected: str
+) -> None:
+    for name in ("a", "b"):
+        for ending in ("csv", "toml"):
+            shutil.copy(home / f"{name}.{ending}", tmp_path)
+    shutil.copy(home / "a.csv", tmp_path / "copy.csv")
+    (tmp_path / "copy.toml").write_text((home / "a.toml").read_text())
+    renamed = patients(20, 3, "F").rename(columns={"age": "Alter", "sex": "Geschlecht", "stage": "Stadium"})
+    cohort(tmp_path, "other", renamed, clinical=("Alter", "Geschlecht", "Stadium"))
+    cohort(tmp_path, "few", patients(20, 3, "F"), clinical=("age",))
+    cohort(tmp_path, "levels", patients(20, 3, "F").assign(age="old"))
+    cohort(tmp_path, "labs", patients(20, 3, "F"))
+    (tmp_path / "labs.toml").write_text(
+        (tmp_path / "labs.toml").read_text().replace("modality.clinical", "modality.labs").replace("blood", "serum")
+    )
+    (tmp_path / "bad.toml").write_text(SUITE + EXTERNAL.format(tests=tests))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Exception, match=r".") as raised:
+        session().run("bad.toml", track=False)
+    assert expected in str(raised.value)
+    assert not (tmp_path / "results/bad/cells").exists()
+
+
+def test_unknown_training_cohort(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    (home / "typo.toml").write_text(SUITE + EXTERNAL.format(tests='"table[file=b.toml]"').replace("a.toml", "q.toml"))
+    with pytest.raises(SuiteError, match="dataset of this suite"):
+        session().plan("typo.toml")
+
+
+def test_one_patient_and_no_outcome_at_all(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ending in ("csv", "toml"):
+        shutil.copy(home / f"a.{ending}", tmp_path)
+    write(tmp_path, "one", patients(1, 4, "G"))
+    write(tmp_path, "blind", patients(12, 5, "H").drop(columns=["months", "died"]))
+    weeks = patients(40, 6, "I")
+    weeks["months"] = (weeks["months"] * 30.4).round(1)
+    write(tmp_path, "days", weeks)
+    suite(tmp_path, "odd", "one", "blind", "days", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("odd.toml", track=False).failed
+    text = (tmp_path / "results/odd/table.md").read_text()
+    assert "no outcome is known, so that nothing is scored" in text
+    assert "look at the unit of time" in text
+    table = pd.read_csv(tmp_path / "results/odd/table.external.csv")
+    single = table[table["external"] == "table[file=one.toml]"]
+    assert single["mean"].isna().all()
+    assert single["reason"].str.len().min() > 0

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from fusionbench.builtin.table.outcome_schema import ClassOutcomeSchema, OutcomeSchema
 from fusionbench.builtin.table.schema import CohortSchema, ColumnSchema, FileSchema, ModalitySchema
 from fusionbench.core.protocol import Protocol, TrainRecipe
-from fusionbench.suites.suite import Scope, Suite, Variant
+from fusionbench.suites.suite import External, Scope, Suite, Variant
 
 TO = Path(__file__).parents[1] / "docs" / "keys.md"
 HEAD = """# Every key
@@ -193,6 +193,10 @@ epochs = 10
 [[variant]]
 name = "wide"
 model = {healnet = {latent_dim = 32}}
+
+[[external]]
+train = "hancock"
+test = ["table[file=ours.toml]"]
 """,
         ),
     ),
@@ -216,6 +220,15 @@ only = {models = ["healnet"]}
         (
             """models = ["healnet", "mcat"]
 datasets = ["hancock"]
+""",
+        ),
+    ),
+    (
+        "`[[external]]`",
+        External,
+        (
+            """train = "metabric"
+test = ["tcga-brca[shared=true]", "table[file=ours.toml]"]
 """,
         ),
     ),

@@ -68,10 +68,9 @@ def predict_external(cell: Cell, resources: SharedResources, load: Load) -> Cell
         scores = external_scores(cell, trained, cohort, made, metrics)
     timer.lap("score")
     grid = evaluate.time_grid(cell.tau)
-    classes = {"classes": list(cell.task.classes)} if cell.task.classes else {}
     record = {
         **origin(cell, resources),
-        "fit": classes,
+        "fit": {"classes": list(cell.task.classes)},
         "notes": [*notes, *_outcome_notes(cell, trained, cohort)],
         "changed_settings": changes,
         "seconds": timer.laps,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 import pandas as pd
 
 from fusionbench.report.external_tests import ExternalMean, ExternalTest
+from fusionbench.report.mlflow.names import PATTERN
 from fusionbench.report.model import FULL, TABLE_COLUMNS
 from fusionbench.report.ranking import TIED
 
@@ -19,8 +19,6 @@ EXTERNAL_COLUMNS = (
 )
 """Of table.external.csv: `dataset` is the cohort that the models were fitted on, `external` the one they predict; the
 others as in `ExternalMean`."""
-PATTERN = "external:"
-"""Before the external cohort's name, in place of a missing-modality pattern of the test folds."""
 
 
 def external_frame(tests: Iterable[ExternalTest]) -> pd.DataFrame:
@@ -66,17 +64,3 @@ def as_table_rows(external: pd.DataFrame) -> pd.DataFrame:
     return made.assign(
         pattern=PATTERN + external["external"] + suffix, n_folds=external["n_models"], n_failed=0, n_skipped=0
     )
-
-
-def external_score(metric: str, pattern: str) -> str:
-    """`external.<dataset>.<metric>` for the pattern of such a line, with a missing-modality pattern at its end."""
-    name, bracket, rest = pattern.removeprefix(PATTERN).partition("]")
-    if bracket:  # options of a dataset may hold colons
-        return _joined(f"{name}]", metric, rest.removeprefix(":"))
-    name, _, rest = name.partition(":")
-    return _joined(name, metric, rest)
-
-
-def _joined(dataset: str, metric: str, pattern: str) -> str:
-    readable = re.sub(r"[^\w.\-]+", "-", dataset).strip("-")  # of a[site=x] a-site-x; names of metrics hold no brackets
-    return f"external.{readable}.{metric}" + (f".{pattern}" if pattern else "")

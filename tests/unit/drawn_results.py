@@ -81,7 +81,8 @@ def renamed(frames: Frames, names: Mapping[str, str]) -> Frames:
     def of(frame: pd.DataFrame) -> pd.DataFrame:
         return frame.replace({c: names for c in ("dataset", "model") if c in frame.columns})
 
-    return Frames(**{name: of(getattr(frames, name)) for name in Frames.__dataclass_fields__})
+    tables = {name: of(frame) for name, frame in vars(frames).items() if isinstance(frame, pd.DataFrame)}
+    return replace(frames, **tables)
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:

@@ -7,13 +7,14 @@ import json
 import re
 from typing import Any
 
-from fusionbench.report.external_table import PATTERN, external_score
-
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 500, 5000, 250
 """What MLflow servers of the last major versions take, the smallest of them."""
 
 DATASET_DIGEST = 12
 """Characters of a cohort's fingerprint: MLflow takes 36, its page shows them after the name."""
+
+PATTERN = "external:"
+"""Before the external cohort's name, in place of a missing-modality pattern of the test folds."""
 
 
 def legal(name: str) -> str:
@@ -43,6 +44,20 @@ def score_name(metric: str, pattern: str) -> str:
     if pattern.startswith(PATTERN):
         return legal(external_score(metric, pattern))
     return legal(metric if pattern == "full" else f"{metric}.{pattern}")
+
+
+def external_score(metric: str, pattern: str) -> str:
+    """`external.<dataset>.<metric>` for the pattern of such a line, with a missing-modality pattern at its end."""
+    name, bracket, rest = pattern.removeprefix(PATTERN).partition("]")
+    if bracket:  # options of a dataset may hold colons
+        return _joined(f"{name}]", metric, rest.removeprefix(":"))
+    name, _, rest = name.partition(":")
+    return _joined(name, metric, rest)
+
+
+def _joined(dataset: str, metric: str, pattern: str) -> str:
+    readable = re.sub(r"[^\w.\-]+", "-", dataset).strip("-")  # of a[site=x] a-site-x; names of metrics hold no brackets
+    return f"external.{readable}.{metric}" + (f".{pattern}" if pattern else "")
 
 
 def text(value: Any) -> str:

@@ -179,7 +179,7 @@ def test_all_faults_come_at_once() -> None:
 def test_a_single_fault_is_one_line() -> None:
     assert refused(HEAD + "seeds = 1") == [
         "mine.toml: seeds: unknown key 'seeds'; did you mean 'seed'? Choices: base, claims, counts, datasets, "
-        "metrics, modalities, models, name, protocol, reference, seed, title, train, tuned, variant"
+        "external, metrics, modalities, models, name, protocol, reference, seed, title, train, tuned, variant"
     ]
 
 

@@ -17,10 +17,17 @@ from fusionbench.report.document import Section
 from fusionbench.report.external_table import as_table_rows, external_frame
 from fusionbench.report.findings import findings
 from fusionbench.report.findings.summary import SUMMARY, summaries, summary_json
-from fusionbench.report.imported import cell_rows, read_predictions, store_predictions, stored_predictions
+from fusionbench.report.imported import (
+    cell_rows,
+    external_view,
+    read_predictions,
+    split_external,
+    store_predictions,
+    stored_predictions,
+)
 from fusionbench.report.model import IMPORTED
 from fusionbench.report.render import render
-from fusionbench.report.rescore import rescore
+from fusionbench.report.rescore import rescore, rescore_external
 from fusionbench.report.stored_beside import rests_on
 from fusionbench.results.frames import Frames, collect, read_frames, write_frames
 from fusionbench.results.made_from import TABLE, is_current, note_made_from, stored_contents
@@ -234,24 +241,39 @@ def with_imported(frames: Frames, store: Store, lock: Mapping[str, Any], registr
     """The frames with every imported model as rows of their own."""
     metrics = {name: registry.metric(name)() for name in lock["suite"]["metrics"]}
     for table in stored_predictions(store):
-        with guarded(f"scoring with {', '.join(metrics)}", registry.note):
-            scores = rescore(replace(frames, predictions=table), lock, metrics)
-        frames = replace(
-            frames,
-            cells=pd.concat([frames.cells, cell_rows(table, frames)], ignore_index=True),
-            folds=pd.concat([frames.folds, scores], ignore_index=True),
-            predictions=pd.concat([frames.predictions, table], ignore_index=True),
-        )
+        inside, outside = split_external(table, frames)
+        if len(inside):
+            with guarded(f"scoring with {', '.join(metrics)}", registry.note):
+                scores = rescore(replace(frames, predictions=inside), lock, metrics)
+            frames = _joined(frames, cell_rows(inside, frames), scores, inside)
+        if len(outside) and frames.external is not None:
+            with guarded(f"scoring with {', '.join(metrics)}", registry.note):
+                only = replace(frames, external=replace(frames.external, predictions=outside))
+                scores = rescore_external(only, lock, metrics)
+            cells = cell_rows(outside, external_view(frames))
+            # Somebody else's model may be a single one: no fold model is lacking.
+            cells = cells[cells["status"] == "ok"]
+            frames = replace(frames, external=_joined(frames.external, cells, scores, outside))
     return frames
+
+
+def _joined(frames: Frames, cells: pd.DataFrame, folds: pd.DataFrame, predictions: pd.DataFrame) -> Frames:
+    return replace(
+        frames,
+        cells=pd.concat([frames.cells, cells], ignore_index=True),
+        folds=pd.concat([frames.folds, folds], ignore_index=True),
+        predictions=pd.concat([frames.predictions, predictions], ignore_index=True),
+    )
 
 
 def without_imported(frames: Frames) -> Frames:
     """The frames without imported models."""
+    external = None if frames.external is None else without_imported(frames.external)
     own = set(frames.cells.loc[frames.cells["policy"] != IMPORTED, "model"])
     parts = {
         name: of[of["model"].isin(own)] for name in ("cells", "folds", "predictions") for of in [getattr(frames, name)]
     }
-    return replace(frames, **parts)
+    return replace(frames, **parts, external=external)
 
 
 def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Path | None, tuple[str, ...]]:

@@ -20,7 +20,17 @@ from fusionbench.core.rounding import DIGITS
 from fusionbench.report.bootstrap import BootstrapDraws, bootstrap
 from fusionbench.report.estimate import Estimate
 from fusionbench.report.incomplete import incomplete_means
-from fusionbench.report.model import FULL, RANKINGS, CheckedFrames, FoldCount, FoldKey, RowKey, row_keys, unique
+from fusionbench.report.model import (
+    FULL,
+    IMPORTED,
+    RANKINGS,
+    CheckedFrames,
+    FoldCount,
+    FoldKey,
+    RowKey,
+    row_keys,
+    unique,
+)
 from fusionbench.report.paired import FoldValues, fold_mean, fold_values
 from fusionbench.report.predictions import RowPattern, fold_predictions, follow_up_of
 from fusionbench.report.ranking import ALPHA, BlockDraws
@@ -156,7 +166,9 @@ class _Test:
         self.train, self.test = cohorts_of(name)
         scores = stored.folds[stored.folds["dataset"] == name]
         self.values = fold_values(scores)
-        self.incomplete = incomplete_means(stored, self.values)
+        cells = stored.cells[stored.cells["dataset"] == name]
+        brought = set(row_keys(cells[cells["policy"] == IMPORTED]))  # somebody else's model may be a single one
+        self.incomplete = {k: n for k, n in incomplete_means(stored, self.values).items() if k[0] not in brought}
         columns = scores[["pattern", "metric", "n_cases", "n_prior", "reason"]].itertuples(index=False, name=None)
         self.seen = {
             (row, str(pattern), str(metric)): (int(n_cases), int(n_prior), str(reason))
@@ -190,7 +202,6 @@ class _Test:
         own: RowKey = (self.train, *row[1:])
         internal = fold_mean(self.internal.get((own, pattern, metric), {}))
         value = fold_mean(of)
-        plan = self.stored.plans[self.name, row[3]].test_to_train
         n_cases, n_prior, reason = self.seen[row, pattern, metric]
         return ExternalMean(
             row=own,
@@ -202,7 +213,7 @@ class _Test:
             internal=internal,
             fall=self._fall(own, pattern, internal - value, draws),
             draws=draws,
-            models=self.incomplete.get((row, pattern, metric), FoldCount(len(of), len(plan))),
+            models=self.incomplete.get((row, pattern, metric), FoldCount(len(of), len(of))),
             n_cases=n_cases,
             n_prior=n_prior,
             reason="" if of else reason,

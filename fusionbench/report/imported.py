@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from fusionbench.report.model import IMPORTED
 from fusionbench.results.cell_files import is_probability, probability_column
 from fusionbench.results.frames import CELL_COLUMNS, LABEL, PLACE, ROW, Frames
 from fusionbench.results.made_from import IMPORTED_FOLDER
+from fusionbench.suites.cell import cohorts_of
 
 if TYPE_CHECKING:
     from fusionbench.results.store import Store
@@ -33,6 +35,9 @@ def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
     Columns: dataset, model, modalities, repeat, fold, case, risk (higher = earlier event); variant, pattern and draw
     where they are not base, full and 0; and S_<month> on the dataset's grid, or none. Where the dataset's endpoint has
     classes, the probability of each, `P(<class>)`, in the place of the risk.
+
+    Rows whose dataset is `TRAIN -> TEST` are of an external cohort of the suite: every case of it with an outcome, for
+    each fold model that the file has, which may be one.
 
     Raises:
         DataError: naming the file, what was seen and what to do: columns, an unknown dataset, variant or fold, unknown,
@@ -53,16 +58,39 @@ def read_predictions(path: Path, frames: Frames) -> pd.DataFrame:
     table = table.assign(**{name: np.full(len(table), OPTIONAL[name], dtype=object) for name in absent_ones})
     table = _typed(path, table)
     numbers = _numbers(table) if curves else _probabilities(table, said)
-    for problem in chain(numbers, _places(table, frames), _cases(table, frames)):
+    inside, outside = split_external(table, frames)
+    checks = [numbers, _places(inside, frames), _cases(inside, frames)]
+    if len(outside):
+        view = external_view(frames)
+        outside = outside[outside["case"].isin(set(view.splits["case"]))]  # without an outcome nothing is scored
+        checks += [_places(outside, view), _cases(outside, view)]
+    for problem in chain(*checks):
         raise DataError(f"{path}: {problem}")  # the first: each rests on those before
-    return table
+    return pd.concat([inside, outside], ignore_index=True)
+
+
+def split_external(table: pd.DataFrame, frames: Frames) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The rows on the suite's test folds, and those on its external cohorts."""
+    names = set() if frames.external is None else set(frames.external.cells["dataset"].astype(str))
+    outside = table["dataset"].isin(names)
+    return table[~outside], table[outside]
+
+
+def external_view(frames: Frames) -> Frames:
+    """`Frames.external` with each cohort's cases with an outcome as the test cases of every fold model."""
+    outside = frames.external
+    assert outside is not None
+    folds = outside.cells[FOLD].drop_duplicates()
+    splits = folds.merge(outside.targets[["dataset", "case"]], on="dataset").assign(part="test")
+    return replace(outside, splits=splits.astype({"case": str}))
 
 
 def _said(table: pd.DataFrame, frames: Frames) -> list[str]:
     """The columns of what is predicted: the risk, or the probability of each class of the file's datasets."""
     if LABEL not in frames.targets.columns or "dataset" not in table.columns:
         return [RISK]
-    of = frames.targets[frames.targets["dataset"].isin(set(table["dataset"]))]
+    named = set(table["dataset"].astype(str))
+    of = frames.targets[frames.targets["dataset"].isin(named | {cohorts_of(name)[0] for name in named})]
     classes = sorted(set(of[LABEL].fillna("").astype(str)) - {""})
     return [probability_column(label) for label in classes] or [RISK]
 
@@ -174,7 +202,11 @@ def _stored(path: Path) -> pd.DataFrame:
 
 
 def cell_rows(table: pd.DataFrame, frames: Frames) -> pd.DataFrame:
-    """CELL_COLUMNS of an imported table: one row a fold of the suite; folds it lacks are missing."""
+    """CELL_COLUMNS of an imported table: one row a fold of the suite; folds it lacks are missing.
+
+    Args:
+        frames: the suite's, or their `external_view`.
+    """
     about = frames.cells.drop_duplicates(COHORT)[[*COHORT, "protocol", "train_pattern", "unit"]]
     rows = table[ROW].drop_duplicates().merge(frames.splits[FOLD].drop_duplicates(), on=COHORT).merge(about, on=COHORT)
     done = rows.merge(table[PLACE].drop_duplicates(), on=PLACE, how="left", indicator=True)["_merge"] == "both"

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sksurv.metrics import concordance_index_censored
 
-from fusionbench.core.errors import SuiteError
+from fusionbench.core.errors import DataError, SuiteError
 from fusionbench.core.registry import discover
 from fusionbench.core.seeds import derive
 from fusionbench.results.store import Store
@@ -207,6 +207,39 @@ def test_a_further_metric_scores_what_is_stored_there_too(there: Path, tmp_path:
         report = session().run("three.toml", track=False)
     assert (report.ran, report.failed) == (0, ())
     assert "td_auc" in set(pd.read_csv(copy / "results/three/table.external.csv")["metric"])
+
+
+def test_somebody_elses_scores_of_the_other_hospital_are_rows(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One model, not one a fold; compared with ours on the same patients."""
+    shutil.copytree(home, tmp_path / "copy")
+    monkeypatch.chdir(tmp_path / "copy")
+    ours = pd.read_parquet("results/three/external_predictions.parquet")
+    chosen = f"dataset == '{AB}' and model == 'cox' and modalities == 'clinical' and pattern == 'full'"
+    theirs = ours.query(f"{chosen} and repeat == 0 and fold == 0")[
+        ["dataset", "modalities", "repeat", "fold", "case", "risk"]
+    ]
+    theirs.assign(model="theirs").to_csv("theirs.csv", index=False)
+    session().import_predictions("three", Path("theirs.csv"))
+    table = pd.read_csv("results/three/table.external.csv").query(
+        "external == 'table[file=b.toml]' and pattern == 'full' and metric == 'harrell_c_index'"
+    )
+    line = table[table["model"] == "theirs"].iloc[0]
+    assert (
+        line["mean"]
+        == line["ensemble"]
+        == pytest.approx(plain_c(theirs, outcomes(Path("results/three"), AB)), abs=1e-12)
+    )
+    assert line["n_models"] == 1
+    assert not np.isnan(line["p_holm"])
+    assert np.isnan(line["internal"])
+    again = pd.read_csv("results/three/table.csv")
+    assert "theirs" not in set(again["model"])
+    half = theirs.assign(model="half").iloc[:20]
+    half.to_csv("half.csv", index=False)
+    with pytest.raises(DataError, match="30 of its 50 test cases are absent"):
+        session().import_predictions("three", Path("half.csv"))
 
 
 def test_fitting_reads_nothing_of_the_other_hospital(

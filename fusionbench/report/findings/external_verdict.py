@@ -48,8 +48,10 @@ def _of_test(analysis: Analysis, test: ExternalTest) -> str:
 def _fusion(analysis: Analysis, means: Sequence[ExternalMean]) -> str:
     """The best fusion row against the best of one modality, p adjusted over all fusion rows; empty without both."""
     models = [m for m in means if not is_model(m.row, BEST_UNIMODAL, XOR)]
-    fused = [m for m in models if analysis.inputs[m.row] > 1]
-    alone = [m for m in models if analysis.inputs[m.row] == 1]
+    # Imported rows of external cohorts are no rows of the table, which knows how many inputs each has.
+    inputs = {m.row: analysis.inputs.get(m.row, m.row[2].count("+") + 1) for m in models}
+    fused = [m for m in models if inputs[m.row] > 1]
+    alone = [m for m in models if inputs[m.row] == 1]
     if not fused or not alone:
         return ""
     reference = max(alone, key=lambda m: m.external.value)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench.core.errors import DataError, SuiteError
@@ -367,3 +368,61 @@ def test_one_patient_and_no_outcome_at_all(home: Path, tmp_path: Path, monkeypat
     single = table[table["external"] == "table[file=one.toml]"]
     assert single["mean"].isna().all()
     assert single["reason"].str.len().min() > 0
+
+
+CLASSES = """
+title = "Response in two hospitals"
+datasets = ["table[file=a.toml]"]
+models = ["logistic", "snn", "late-fusion[member=logistic]"]
+modalities = [["clinical"], ["blood"], ["clinical", "blood"]]
+[protocol]
+folds = 2
+[train]
+epochs = 2
+"""
+
+
+LEVELS = ("low", "middle", "high")
+
+
+def classes(
+    folder: Path, name: str, n: int, seed: int, labels: tuple[str, ...] = LEVELS, known: tuple[str, ...] = LEVELS
+) -> None:
+    table = patients(n, seed, name.upper())
+    score = (table["age"] - 60) / 9 + table["crp"] + np.random.default_rng(seed).normal(size=n)
+    table["answer"] = pd.qcut(score, len(labels), labels=list(labels)) if len(labels) > 1 else labels[0]
+    write(folder, name, table.drop(columns=["died"]))
+    text = (folder / f"{name}.toml").read_text()
+    outcome = text[text.index("[outcome]") : text.index("[modality.clinical]")]
+    listed = ", ".join(f'"{label}"' for label in known)
+    written = f'[outcome]\ntask = "multiclass"\ncolumn = "answer"\nclasses = [{listed}]\n'
+    (folder / f"{name}.toml").write_text(text.replace(outcome, written))
+
+
+def test_classes_of_another_hospital(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes(tmp_path, "a", 90, 0)
+    classes(tmp_path, "b", 50, 1)
+    classes(tmp_path, "c", 20, 2, ("low", "high"))
+    classes(tmp_path, "d", 30, 3, ("low", "maybe", "high"), ("low", "maybe", "high"))
+    suite(tmp_path, "two", "b", "c", text=CLASSES)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("two.toml", track=False).failed
+    table = pd.read_csv("results/two/table.external.csv").query("metric == 'auroc'")
+    stored = pd.read_parquet("results/two/external_predictions.parquet").query(f"dataset == '{AB}'")
+    label = outcomes(Path("results/two"), AB)["label"]
+
+    def plain(of: pd.DataFrame) -> float:
+        return float(np.mean([roc_auc_score(label.loc[of["case"]] == k, of[f"P({k})"]) for k in LEVELS]))
+
+    for line in table[table["external"] == "table[file=b.toml]"].to_dict("records"):
+        of = stored[(stored["model"] == line["model"]) & (stored["modalities"] == line["modalities"])]
+        assert line["mean"] == pytest.approx(np.mean([plain(m) for _, m in of.groupby(["repeat", "fold"])]), abs=1e-12)
+        together = of.groupby("case", as_index=False)[[f"P({k})" for k in LEVELS]].mean()
+        assert line["ensemble"] == pytest.approx(plain(together), abs=1e-12)
+    single = table[table["external"] == "table[file=c.toml]"]
+    assert single["mean"].isna().all()
+    assert single["reason"].str.contains("class").all()
+    assert session().audit("two.toml").lines
+    suite(tmp_path, "three", "d", text=CLASSES)
+    with pytest.raises(SuiteError, match="'maybe'"):
+        session().plan("three.toml")

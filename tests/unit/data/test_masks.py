@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 
 from fusionbench import SuiteError
-from fusionbench.data.masks import (
-    Mask,
-    check_pattern,
-    expand_patterns,
-    hidden_from_all,
-    make_masks,
-    mask_hash,
-    realised_rate,
-)
+from fusionbench.data.masks import Mask, make_masks, mask_hash, realised_rate
+from fusionbench.data.patterns import check_pattern, expand_patterns, hidden_from_all, shown_pattern
 
 NAMES = ("clinical", "omic", "image")
 PRESENT = {
@@ -196,7 +189,7 @@ def test_the_hash_is_of_the_content() -> None:
 
 def test_training_is_not_shuffled() -> None:
     check_pattern("shuffle:omic", NAMES)
-    with pytest.raises(SuiteError, match="'shuffle:omic' is for test cases; training takes full, half"):
+    with pytest.raises(SuiteError, match="'shuffle:omic' is for test cases; training takes every other kind"):
         check_pattern("shuffle:omic", NAMES, single=True)
 
 

@@ -108,8 +108,10 @@ def _file_problems(
     table: MaskTable, suite: Suite, known: Mapping[PluginRef, Cohort], protocol: Protocol
 ) -> Iterator[str]:
     of_case: dict[str, set[str]] = {}
+    several: set[str] = set()
     for ref, cohort in known.items():
-        sets = (protocol_modalities(cohort, protocol, names) for names in suite.sets_of(ref.name))
+        sets = [protocol_modalities(cohort, protocol, names) for names in suite.sets_of(ref.name)]
+        several.update(name for of_set in sets for name in of_set if len(of_set) > 1)
         names = {*cohort.info.modalities, *(name for of_set in sets for name in of_set)}
         for case in cohort.cases:
             of_case.setdefault(case.id, set()).update(names)
@@ -128,6 +130,12 @@ def _file_problems(
     if odd:
         more = f" (and {len(odd) - 1} more lines)" if len(odd) > 1 else ""
         yield f"{table.place(odd[0])}{more}: {did_you_mean('modality', odd[0].modality, of_case[odd[0].case])}"
+    hides = {row.modality for row in table.rows}
+    if not odd and not suite.narrowed and hides.isdisjoint(several):
+        yield (
+            f"{table.where}: it hides {', '.join(sorted(hides))}, and the rows of several modalities have "
+            f"{', '.join(sorted(several)) or 'none'}; leave the pattern out"
+        )
 
 
 def _example(row: MaskRow, cases: Iterable[str]) -> str:
@@ -229,12 +237,12 @@ def check_folds(
             or hide nothing. Published masks may leave a case nothing: it is left out of training.
     """
     present = {case.id: frozenset(case.refs) for case in cohort.cases}
-    several = [names for names in sets if len(names) > 1]
     for key, pattern in _patterns(protocol):
-        table = given.tables.get(pattern)
-        if table is not None and table.rows and several:
+        table, hides = given.tables.get(pattern), given.hides.get(pattern, frozenset())
+        concerned = [names for names in sets if len(names) > 1 and not hides.isdisjoint(names)]
+        if table is not None and concerned:
             _check_range(table, dataset, len(folds[0]))
-            _check_hidden(_Use(key, pattern, table, dataset, present), folds, several)
+            _check_hidden(_Use(key, pattern, table, dataset, present), folds, concerned)
 
 
 def _check_range(table: MaskTable, dataset: PluginRef, n: int) -> None:
@@ -273,11 +281,10 @@ def _check_hidden(use: _Use, folds: Sequence[Sequence[Fold]], sets: Sets) -> Non
                     where = f"{use.table.where}, {use.dataset}, fold {number}, modalities {'+'.join(names)}"
                     raise SuiteError(f"{where}: as {use.key} it {problem}")
     if not acts:
-        modalities = ", ".join(sorted({row.modality for row in use.table.rows}))
         who = "a test case" if use.key == TEST else "in training or validation"
         raise SuiteError(
             f"{use.table.where}: as {use.key} it hides nothing of {use.dataset}: in the folds that it names none of "
-            f"its cases is {who} and has {modalities} in a set of several modalities; leave the pattern out"
+            f"its cases is {who} and has the modality; leave the pattern out"
         )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from fusionbench.core.types import Case
 from fusionbench.data.masks import mask_hash
 from fusionbench.data.patterns import GIVEN, parse_pattern
-from fusionbench.suites.cell import Cell, test_masks, train_mask
+from fusionbench.suites.cell import ORACLE, Cell, test_masks, train_mask
 
 
 class MaskHashes:
@@ -25,7 +25,8 @@ class MaskHashes:
         if place not in self._known:
             masks = test_masks(cell, [self._cases[i] for i in cell.split.test])
             self._known[place] = mask_hash([mask for of_pattern in masks.values() for mask in of_pattern])
-        if len(over) < 2 or parse_pattern(cell.protocol.train_pattern).kind not in GIVEN:
+        reads = parse_pattern(cell.protocol.train_pattern).kind in GIVEN
+        if not reads or len(over) < 2 or cell.model.name == ORACLE:
             return {"masks": self._known[place]}
         of_training = (over, cell.repeat, cell.fold)
         if of_training not in self._known:

@@ -15,6 +15,7 @@ from fusionbench.data.patterns import MNAR, parse_pattern
 from fusionbench.data.splits import fold_hash
 from fusionbench.execution.run_cell import FEW_SCORES
 from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.suites.cell import ORACLE
 from fusionbench.survival import time_bins
 from fusionbench.tools.audit.evidence import Written
 
@@ -211,19 +212,21 @@ def planned_masks(written: Written) -> Hashable:
 
 def hidden_by_outcome(cells: Sequence[Written]) -> Line | None:
     """What is hidden does not depend on the outcome; None where no pattern asks that it does."""
-    findings = [
-        Finding(f"{written.cell.label}: {', '.join(patterns)}", written.condition)
-        for written in cells
-        if (patterns := _of_outcome(written.cell))
-    ]
-    shares = {w.condition: f"asked for by {', '.join(found)}" for w in cells if (found := _of_outcome(w.cell))}
+    findings, asked = [], defaultdict[str, dict[str, None]](dict)
+    for written in cells:
+        patterns = _of_outcome(written.cell)
+        asked[written.condition] |= dict.fromkeys(patterns)
+        if patterns:
+            findings.append(Finding(f"{written.cell.label}: {', '.join(patterns)}", written.condition))
+    shares = {condition: f"asked for by {', '.join(patterns)}" for condition, patterns in asked.items()}
     rule = "what is hidden from a case does not depend on its outcome"
     return verdict(rule, findings, f"{len(cells)} cells", shares) if findings else None
 
 
 def _of_outcome(cell: Cell) -> list[str]:
     """Patterns of a cell under which the outcome decides from whom a modality is hidden."""
-    asked = {"at test": cell.patterns, "in training": (cell.protocol.train_pattern,)}
+    trained = cell.model.name != ORACLE and len(cell.masked_over or cell.modalities) > 1
+    asked = {"at test": cell.patterns, "in training": (cell.protocol.train_pattern,) if trained else ()}
     return [f"{p} {when}" for when, patterns in asked.items() for p in patterns if parse_pattern(p).kind == MNAR]
 
 

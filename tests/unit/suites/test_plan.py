@@ -20,6 +20,7 @@ from fusionbench import (
     DatasetInfo,
     Fold,
     FusionModel,
+    MaskRow,
     Member,
     ModalitySpec,
     ModalityUse,
@@ -155,6 +156,7 @@ class Toy:
     use: Mapping[str, Any] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
     folds: tuple[Fold, ...] | None = None
+    masks: Mapping[str, tuple[MaskRow, ...]] = field(default_factory=dict)
     last: float = 100.0
 
     @property

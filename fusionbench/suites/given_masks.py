@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -93,7 +93,7 @@ def check_masks(suite: Suite, cohorts: Cohorts) -> None:
             if kind == FILE:
                 problems += _file_problems(tables[shown_pattern(pattern)], suite, known, protocol)
             elif kind == PUBLISHED:
-                problems += [f"{key} {pattern!r}: {p}" for p in _published_problems(pattern, known, protocol)]
+                problems += [f"{key} {pattern!r}: {p}" for p in _published_problems(pattern, suite, known, protocol)]
             elif kind == MNAR:
                 problems += [
                     f"{key} {pattern!r}: {ref} has {len(cohort.info.classes)} classes; mnar needs two, or survival"
@@ -110,9 +110,9 @@ def _file_problems(
     of_case: dict[str, set[str]] = {}
     several: set[str] = set()
     for ref, cohort in known.items():
-        sets = [protocol_modalities(cohort, protocol, names) for names in suite.sets_of(ref.name)]
-        several.update(name for of_set in sets for name in of_set if len(of_set) > 1)
-        names = {*cohort.info.modalities, *(name for of_set in sets for name in of_set)}
+        shared = _of_several(suite, ref, cohort, protocol)
+        several |= shared
+        names = {*cohort.info.modalities, *shared}
         for case in cohort.cases:
             of_case.setdefault(case.id, set()).update(names)
     unknown: dict[str, MaskRow] = {}
@@ -130,10 +130,21 @@ def _file_problems(
     if odd:
         more = f" (and {len(odd) - 1} more lines)" if len(odd) > 1 else ""
         yield f"{table.place(odd[0])}{more}: {did_you_mean('modality', odd[0].modality, of_case[odd[0].case])}"
-    hides = {row.modality for row in table.rows}
-    if not odd and not suite.narrowed and hides.isdisjoint(several):
+    if not odd and not suite.narrowed:
+        yield from _idle(table.where, table.rows, several)
+
+
+def _of_several(suite: Suite, ref: PluginRef, cohort: Cohort, protocol: Protocol) -> set[str]:
+    """The modalities of a dataset's rows of several; from rows of one modality nothing is hidden."""
+    sets = [protocol_modalities(cohort, protocol, names) for names in suite.sets_of(ref.name)]
+    return {name for of_set in sets for name in of_set if len(of_set) > 1}
+
+
+def _idle(where: str, rows: Iterable[MaskRow], several: Collection[str]) -> Iterator[str]:
+    hides = {row.modality for row in rows}
+    if hides.isdisjoint(several):
         yield (
-            f"{table.where}: it hides {', '.join(sorted(hides))}, and the rows of several modalities have "
+            f"{where}: it hides {', '.join(sorted(hides)) or 'nothing'}, and the rows of several modalities have "
             f"{', '.join(sorted(several)) or 'none'}; leave the pattern out"
         )
 
@@ -143,10 +154,14 @@ def _example(row: MaskRow, cases: Iterable[str]) -> str:
     return f"line {row.line}: {row.case!r}" + (f", did you mean {near[0]!r}?" if near else "")
 
 
-def _published_problems(pattern: str, known: Mapping[PluginRef, Cohort], protocol: Protocol) -> Iterator[str]:
+def _published_problems(
+    pattern: str, suite: Suite, known: Mapping[PluginRef, Cohort], protocol: Protocol
+) -> Iterator[str]:
     name = parse_pattern(pattern).name
     for ref, cohort in known.items():
-        if name not in cohort.masks:
+        if name in cohort.masks:
+            yield from _idle(str(ref), cohort.masks[name], _of_several(suite, ref, cohort, protocol))
+        else:
             yield f"{ref}: {did_you_mean('published masks', name, cohort.masks)}"
     if protocol.fold_source != "published":
         yield f'the masks are of published folds, and fold_source is {protocol.fold_source!r}; set it to "published"'

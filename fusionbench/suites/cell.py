@@ -13,9 +13,10 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.search_space import TRAIN
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, ClassTarget, Fold, Member, Task
+from fusionbench.core.types import Case, Fold, Member, Task
 from fusionbench.data.masks import NOTHING, Hidden, Mask, make_masks
 from fusionbench.suites.suite import BASE, Suite
+from fusionbench.tasks import task_kind
 
 RESULTS_VERSION = 3
 """Bumped when a change of the core changes results or what keys are made of; part of every key.
@@ -187,7 +188,7 @@ def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[Mask]]:
         modalities=cell.modalities,
         draws=cell.protocol.mask_draws,
         seed=derive(cell.seed, "masks", cell.cohort_name, cell.repeat, cell.fold),
-        probed={c.id for c in own if not is_positive(c, cell.task)},
+        probed={c.id for c in own if not _is_positive(c, cell.task)},
     )
     return {pattern: make(pattern, given=cell.given.get(pattern, NOTHING)) for pattern in cell.patterns}
 
@@ -208,17 +209,14 @@ def train_mask(cell: Cell, cases: Iterable[Case]) -> Mask:
         1,
         derive(cell.seed, "train-masks", cell.cohort_name, cell.repeat, cell.fold),
         given=cell.given.get(pattern, NOTHING),
-        probed={c.id for c in own if is_positive(c, cell.task)},
+        probed={c.id for c in own if _is_positive(c, cell.task)},
     )
     return mask
 
 
-def is_positive(case: Case, task: Task) -> bool:
-    """Whether the event of a case was observed, or of two classes it has the second: `mnar` hides from these cases in
-    training, and from the others at test."""
-    if isinstance(case.target, ClassTarget):
-        return case.target.label == task.classes[-1]
-    return case.target is not None and case.target.event
+def _is_positive(case: Case, task: Task) -> bool:
+    """Whether `mnar` hides from a case in training, not at test."""
+    return case.target is not None and task_kind(task.kind).is_positive(case.target, task.classes)
 
 
 def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

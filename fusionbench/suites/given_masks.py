@@ -19,6 +19,7 @@ from fusionbench.data.masks import Hidden
 from fusionbench.data.patterns import FILE, GIVEN, MNAR, PUBLISHED, parse_pattern, shown_pattern
 from fusionbench.data.protocol_view import protocol_modalities
 from fusionbench.suites.suite import Suite, problem_text
+from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
@@ -98,7 +99,7 @@ def check_masks(suite: Suite, cohorts: Cohorts) -> None:
                 problems += [
                     f"{key} {pattern!r}: {ref} has {len(cohort.info.classes)} classes; mnar needs two, or survival"
                     for ref, cohort in known.items()
-                    if cohort.info.task == "multiclass"
+                    if not task_kind(cohort.info.task).positive(cohort.info.classes)
                 ]
     if problems:
         raise SuiteError(problem_text(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
@@ -329,7 +330,7 @@ def mask_notes(suite: Suite, dataset: PluginRef, cohort: Cohort) -> list[str]:
 def _note(suite: Suite, pattern: str, cohort: Cohort) -> str:
     kind, name, share = parse_pattern(pattern)
     if kind == MNAR:
-        who = f"of class {cohort.info.classes[-1]!r}" if cohort.info.classes else "whose event was observed"
+        who = task_kind(cohort.info.task).positive(cohort.info.classes)
         return (
             f"pattern {pattern}: the outcome decides from whom {name} is hidden, {share:.0%} of the cases {who} in "
             "training, of the others at test: a probe of what a model reads from absence, not of how well it predicts"

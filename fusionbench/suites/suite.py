@@ -143,8 +143,8 @@ class Suite(_Strict):
                 raise FileNotFoundError("the suite is no file on disk")
             path = folder / os.path.expanduser(name)
             return str(path), path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SuiteError(f"{self._file}: {key} {name!r} cannot be read beside the suite: {error}") from error
+        except (OSError, ValueError) as why:  # also no UTF-8, or a name that no file can have
+            raise SuiteError(f"{self._file}: {key}: {file_problem(name, why, 'name a file of UTF-8 text')}") from why
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""

@@ -101,10 +101,10 @@ def _the_lock_holds_the_files(cli: Cli, study: Path, results: Path) -> None:
     assert lock["mask_files"]["masks/train.csv"]["text"] == file.read_text()
     passed = cli("audit", "mine").stdout
     file.rename(study / "away.csv")
-    one_error(cli("audit", "mine"), "mine.toml: train_pattern 'masks/train.csv' cannot be read beside the suite")
+    one_error(cli("audit", "mine"), "mine.toml: train_pattern: masks/train.csv: cannot be read (")
     (study / "away.csv").rename(file)
     file.write_text(file.read_text() + "case-00000,bag,\n")
     status = cli("status", "mine")
-    assert "train_masks" in status.stdout
+    assert "masks of training, as read (hash)" in status.stdout
     (study / "mine.toml").unlink()
     assert cli("audit", "mine").stdout == passed

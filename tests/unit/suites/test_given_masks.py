@@ -16,6 +16,7 @@ from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.given_masks import mask_notes, moved_patterns
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import narrow_suite, parse_suite, read_suite
+from fusionbench.suites.validation import check_names
 from tests.unit.suites.test_plan import SUITE, Toy, keys, registry
 
 IDS = tuple(f"c{i:02d}" for i in range(40))
@@ -126,7 +127,7 @@ REFUSED = {
     "not there": (
         TESTED.replace("masks.csv", "gone.csv"),
         "",
-        r"test_patterns 'gone\.csv' cannot be read beside the suite",
+        r"test_patterns: gone\.csv: cannot be read \(.*\); name a file of UTF-8 text",
     ),
     "content": (TESTED, "c01,omic,x\n", "masks.csv, line 2: fold is 'x'"),
     "two of one name": (
@@ -267,6 +268,17 @@ def test_rows_of_masks_are_counted_below_the_table() -> None:
         "pattern file:masks.csv: 3 of 3 rows of masks are of this cohort; 2 of them name a modality that the case does "
         "not have"
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("m.csv", b"case,modality\n\xff,omic\n"), ("m\\u0000.csv", b""), (".", b"")]
+)
+def test_what_is_no_text_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / "m.csv").write_bytes(content)
+    path = tmp_path / "mine.toml"
+    path.write_text(TESTED.replace("masks.csv", name if name != "." else f"../{tmp_path.name}"))
+    with pytest.raises(SuiteError, match=r"mine\.toml: test_patterns: .*: cannot be read \(.*\); .+"):
+        check_names(read_suite(registry(), "mine", path), registry())
 
 
 def test_a_suite_in_another_folder_reads_the_same_masks(tmp_path: Path) -> None:

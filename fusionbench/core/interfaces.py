@@ -17,6 +17,7 @@ from fusionbench.core.types import (
     CaseSet,
     DatasetInfo,
     Fold,
+    MaskRow,
     Member,
     ModalityKind,
     ModalitySpec,
@@ -179,6 +180,14 @@ class Dataset(ABC):
     def folds(self) -> Sequence[Fold] | None:
         """The cohort's published folds over patients (`val` empty where none is published), or None."""
         return None
+
+    def masks(self) -> Mapping[str, Sequence[MaskRow]]:
+        """Published masks of training patients by name, for `train_pattern = "published:NAME"`; of the published folds.
+
+        Raises:
+            DataError: as `cases`.
+        """
+        return {}
 
     def sources(self) -> Sequence[Source]:
         """The files `fusionbench data fetch` downloads for these options."""

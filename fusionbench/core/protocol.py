@@ -84,8 +84,10 @@ class Protocol(_Strict):
         scale: of vectors, bags and grids to mean 0 and standard deviation 1; false = as the files have them.
         vectors: "joined" gives a row's vectors to the models as one modality, side by side.
         test_patterns: missing-modality patterns scored from one trained model; `only:*` and `drop:*` expand.
-        mask_draws: masks drawn for `half` and `rate:<p>`.
-        train_pattern: missing-modality pattern laid over training and validation cases.
+            `file:PATH` is a CSV beside the suite.
+        mask_draws: masks drawn for `half`, `rate:<p>`, `shuffle:<m>` and `mnar:<m>:<share>`.
+        train_pattern: missing-modality pattern laid over training and validation cases; any but a shuffle, or
+            `published:NAME`, masks that the dataset publishes.
         horizon: longest horizon tau in months for metrics that need one.
         sd_ddof: of the sd over folds in tables.
     """

@@ -266,6 +266,23 @@ class Fold:
 
 
 @dataclass(frozen=True)
+class MaskRow:
+    """A modality of a case that is hidden.
+
+    Attributes:
+        fold: number of the outer fold where it is hidden, from 0; None = in every fold.
+        repeat: number of the repeat, likewise.
+        line: of the file it was read from; 0 = of none.
+    """
+
+    case: str
+    modality: str
+    fold: int | None = None
+    repeat: int | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
 class Source:
     """A file to download into the data home.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Literal, cast
 
@@ -17,7 +17,7 @@ from fusionbench.core.errors import DataError, PluginError, did_you_mean
 from fusionbench.core.interfaces import Dataset, Modality
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.timing import LOAD, span
-from fusionbench.core.types import Case, DatasetInfo, Fold, ModalitySpec, ModalityUse, RawBag, Target
+from fusionbench.core.types import Case, DatasetInfo, Fold, MaskRow, ModalitySpec, ModalityUse, RawBag, Target
 from fusionbench.data.fingerprint import cohort_fingerprint
 from fusionbench.data.fixes import Problem
 from fusionbench.tasks import task_kind
@@ -35,6 +35,7 @@ class Cohort:
         specs_raw: what is known of each modality before preprocessing; for planning.
         fingerprint: sha256 of what it is; see `cohort_fingerprint`.
         folds: the published folds, or None.
+        masks: the published masks by name.
     """
 
     label: str
@@ -45,6 +46,7 @@ class Cohort:
     identity: str
     fingerprint: str
     folds: tuple[Fold, ...] | None
+    masks: Mapping[str, tuple[MaskRow, ...]] = field(default_factory=dict)
 
     @cached_property
     def targets(self) -> Mapping[str, Target]:
@@ -155,6 +157,7 @@ def read_sound_part(
         identity=str(dataset.identity),
         fingerprint=cohort_fingerprint(dataset, info.checksums, cases),
         folds=None if published is None else tuple(published),
+        masks={name: tuple(rows) for name, rows in dataset.masks().items()},
     )
 
 

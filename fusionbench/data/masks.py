@@ -9,17 +9,23 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
+from types import MappingProxyType
 
 import numpy as np
 
-from fusionbench.core.errors import SuiteError, did_you_mean
+from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
+from fusionbench.data.patterns import GIVEN, MNAR, hidden_from_all, parse_single
 
 Present = Mapping[str, tuple[str, ...]]
 """Case id to the modalities it has, in the cell's order."""
+Hidden = Mapping[str, frozenset[str]]
+"""Case id to hidden modalities; only cases from which something is hidden."""
+
+NOTHING: Hidden = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -27,81 +33,26 @@ class Mask:
     """One draw of a pattern.
 
     Attributes:
-        hidden: case id to hidden modalities (only cases from which something is hidden).
+        hidden: what it hides.
         permuted: modality to case id to the id of the case whose modality it gets in place of its own.
     """
 
     pattern: str
     draw: int
-    hidden: Mapping[str, frozenset[str]]
+    hidden: Hidden
     permuted: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
-NAMED = ("only", "drop", "shuffle")
-"""Kinds of patterns that name a modality."""
-
-
-def expand_patterns(patterns: Sequence[str], modalities: Sequence[str]) -> tuple[str, ...]:
-    """Patterns with `*` written out for every modality of the set; only `full` where the set has one modality.
-
-    Raises:
-        SuiteError: unknown pattern or rate out of (0, 1).
-    """
-    expanded: list[str] = []
-    for pattern in patterns:
-        kind, argument = _parse(pattern)
-        if argument == "*":
-            expanded += [f"{kind}:{name}" for name in modalities]
-        elif kind not in NAMED or argument in modalities:
-            expanded.append(pattern)
-    if len(modalities) < 2:
-        return ("full",)
-    return tuple(dict.fromkeys(["full", *expanded]))
-
-
-def check_pattern(pattern: str, modalities: Sequence[str], *, single: bool = False) -> None:
-    """Refuse a pattern that is malformed or names none of a suite's modalities.
-
-    Args:
-        single: refuse patterns with `*`, and `shuffle`: training has one pattern and shows cases their own modalities.
-
-    Raises:
-        SuiteError: unknown pattern, rate out of (0, 1), unknown modality.
-    """
-    kind, argument = _parse_single(pattern) if single else _parse(pattern)
-    if single and kind == "shuffle":
-        raise SuiteError(f"pattern {pattern!r} is for test cases; training takes full, half, only, drop or rate")
-    if kind in NAMED and argument not in ("*", *modalities):
-        raise SuiteError(f"missing-modality pattern {pattern!r}: {did_you_mean('modality', argument, modalities)}")
-
-
-def _parse(pattern: str) -> tuple[str, str]:
-    """Kind and argument: `only:omic` as ("only", "omic"), `full` as ("full", "")."""
-    kind, _, argument = pattern.partition(":")
-    named = kind in NAMED and argument
-    if not (named or pattern in ("full", "half") or (kind == "rate" and _is_rate(argument))):
-        raise SuiteError(
-            f"unknown missing-modality pattern {pattern!r}; choices: full, half, only:<modality>, only:*, "
-            "drop:<modality>, drop:*, shuffle:<modality>, shuffle:*, rate:<p> with 0 < p < 1"
-        )
-    return kind, argument
-
-
-def _parse_single(pattern: str) -> tuple[str, str]:
-    kind, argument = _parse(pattern)
-    if argument == "*":
-        raise SuiteError(f"missing-modality pattern {pattern!r} stands for several; name one modality")
-    return kind, argument
-
-
-def _is_rate(text: str) -> bool:
-    try:
-        return 0 < float(text) < 1
-    except ValueError:
-        return False
-
-
-def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws: int, seed: int) -> list[Mask]:
+def make_masks(
+    pattern: str,
+    present: Present,
+    modalities: Sequence[str],
+    draws: int,
+    seed: int,
+    *,
+    given: Hidden = NOTHING,
+    probed: Collection[str] = (),
+) -> list[Mask]:
     """All draws of one expanded pattern; one mask where the pattern is not random.
 
     Args:
@@ -109,32 +60,42 @@ def make_masks(pattern: str, present: Present, modalities: Sequence[str], draws:
         modalities: of the set, in the cell's order.
         draws: masks of a random pattern.
         seed: each draw has a generator of its own, seeded by this, the pattern, its number and the modalities.
+        given: what a pattern whose masks are read hides.
+        probed: ids of the cases from which `mnar` may hide.
 
     Raises:
         SuiteError: unknown pattern, or one with `*`.
     """
-    kind, argument = _parse_single(pattern)
+    kind, name, share = parse_single(pattern)
     if kind == "full":
         return [Mask(pattern, 0, {})]
+    if kind in GIVEN:
+        hides = {i: given[i].intersection(has) for i, has in present.items() if i in given}
+        return [Mask(pattern, 0, {i: hidden for i, hidden in hides.items() if hidden})]
     if kind in ("only", "drop"):
         hide = hidden_from_all(pattern, modalities)
         return [Mask(pattern, 0, {i: hide & set(has) for i, has in present.items() if hide & set(has)})]
     generators = [np.random.default_rng(derive(seed, "mask", pattern, draw, *modalities)) for draw in range(draws)]
     if kind == "shuffle":
-        return [Mask(pattern, draw, {}, _shuffle(present, rng, argument)) for draw, rng in enumerate(generators)]
+        return [Mask(pattern, draw, {}, _shuffle(present, rng, name)) for draw, rng in enumerate(generators)]
+    if kind == MNAR:
+        chosen = [_by_outcome(present, rng, name, share, probed) for rng in generators]
+        return [Mask(pattern, draw, dict.fromkeys(ids, frozenset({name}))) for draw, ids in enumerate(chosen)]
     all_modalities = {i: frozenset(has) for i, has in present.items()}
     masks = []
     for draw, rng in enumerate(generators):
-        keep = _keep_half(present, rng) if kind == "half" else _keep_at_rate(present, rng, float(argument))
+        keep = _keep_half(present, rng) if kind == "half" else _keep_at_rate(present, rng, share)
         hidden = {i: rest for i, has in all_modalities.items() if (rest := has - keep[i])}
         masks.append(Mask(pattern, draw, hidden))
     return masks
 
 
-def hidden_from_all(pattern: str, modalities: Sequence[str]) -> frozenset[str]:
-    """The modalities of a set that a pattern hides from every case."""
-    kind, argument = _parse(pattern)
-    return frozenset(m for m in modalities if kind in ("only", "drop") and (m != argument) == (kind == "only"))
+def _by_outcome(
+    present: Present, rng: np.random.Generator, modality: str, share: float, probed: Collection[str]
+) -> list[str]:
+    """The share of the probed cases that lose the modality. A case that has nothing else keeps it."""
+    cases = [i for i in sorted(present) if i in probed and modality in present[i] and len(present[i]) > 1]
+    return [cases[i] for i in rng.permutation(len(cases))[: round(part_of(len(cases), share))]]
 
 
 def _keep_half(present: Present, rng: np.random.Generator) -> dict[str, set[str]]:

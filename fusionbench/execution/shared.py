@@ -16,15 +16,14 @@ from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
-from fusionbench.core.seeds import derive
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.inspection import warnings_of
 from fusionbench.data.inspection.between import compare_cohorts
-from fusionbench.data.masks import Mask, make_masks
+from fusionbench.data.masks import Mask
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol
-from fusionbench.suites.cell import Cell, present_modalities
+from fusionbench.suites.cell import Cell, train_mask
 
 if TYPE_CHECKING:
     import torch
@@ -142,12 +141,7 @@ class SharedResources:
 
     def train_mask(self, cell: Cell) -> Mask:
         """Which modalities are hidden from training and validation; the same for every model and for its members."""
-        over = cell.masked_over or cell.modalities
-        ids = {*cell.split.train, *cell.split.val}
-        present = present_modalities((c for c in self._protocol_cohort(cell, over).cases if c.id in ids), over)
-        root = derive(cell.seed, "train-masks", cell.cohort_name, cell.repeat, cell.fold)
-        pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
-        return make_masks(pattern, present, over, 1, root)[0]
+        return train_mask(cell, self._protocol_cohort(cell, cell.masked_over or cell.modalities).cases)
 
     def preprocessor(self, cell: Cell, cohort: Cohort, hidden: Mapping[str, frozenset[str]]) -> Preprocessor:
         """Fitted on the training cases that show a modality; one fit per modality and fold, whoever asks.

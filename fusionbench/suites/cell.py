@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from fusionbench.core.plugin_ref import PluginRef
@@ -13,8 +14,9 @@ from fusionbench.core.protocol import Protocol, TrainRecipe
 from fusionbench.core.search_space import TRAIN
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, Fold, Member, Task
-from fusionbench.data.masks import Mask, make_masks
+from fusionbench.data.masks import NOTHING, Hidden, Mask, make_masks
 from fusionbench.suites.suite import BASE, Suite
+from fusionbench.tasks import task_kind
 
 RESULTS_VERSION = 3
 """Bumped when a change of the core changes results or what keys are made of; part of every key.
@@ -46,6 +48,7 @@ class Cell:
         tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
             trained on what the cell that builds on it sees.
+        given: pattern whose masks are read to what it hides in this fold.
         skip: why it does not run; empty where it does.
         listed: False for a cell that runs only because another one builds on it.
         ingredients: what the key is the hash of, as JSON values.
@@ -72,6 +75,7 @@ class Cell:
     tuned: tuple[tuple[str, Any], ...] = ()
     masked_over: tuple[str, ...] = ()
     task: Task = field(default_factory=Task)
+    given: Mapping[str, Hidden] = field(default_factory=dict, repr=False, compare=False, hash=False)
     skip: str = ""
     listed: bool = True
     key: str = ""
@@ -210,12 +214,43 @@ def rounded_tau(tau: float) -> float:
 
 def test_masks(cell: Cell, cases: Iterable[Case]) -> dict[str, list[Mask]]:
     """Every pattern's masks over the cell's test fold. The seed names no model, so all models see the same."""
-    test = set(cell.split.test)
-    hides = any(pattern != "full" for pattern in cell.patterns)
-    present = present_modalities((c for c in cases if c.id in test), cell.modalities) if hides else {}
-    root = derive(cell.seed, "masks", cell.cohort_name, cell.repeat, cell.fold)
-    draws = cell.protocol.mask_draws
-    return {p: make_masks(p, present, cell.modalities, draws, root) for p in cell.patterns}
+    test = set(cell.split.test) if any(pattern != "full" for pattern in cell.patterns) else set()
+    own = [c for c in cases if c.id in test]
+    make = partial(
+        make_masks,
+        present=present_modalities(own, cell.modalities),
+        modalities=cell.modalities,
+        draws=cell.protocol.mask_draws,
+        seed=derive(cell.seed, "masks", cell.cohort_name, cell.repeat, cell.fold),
+        probed={c.id for c in own if not _is_positive(c, cell.task)},
+    )
+    return {pattern: make(pattern, given=cell.given.get(pattern, NOTHING)) for pattern in cell.patterns}
+
+
+def train_mask(cell: Cell, cases: Iterable[Case]) -> Mask:
+    """What is hidden from training and validation; the same for every model and for its members.
+
+    Args:
+        cases: of the cohort, with the modalities over which the pattern is drawn.
+    """
+    over, ids = cell.masked_over or cell.modalities, {*cell.split.train, *cell.split.val}
+    own = [c for c in cases if c.id in ids]
+    pattern = cell.protocol.train_pattern if len(over) > 1 else "full"
+    (mask,) = make_masks(
+        pattern,
+        present_modalities(own, over),
+        over,
+        1,
+        derive(cell.seed, "train-masks", cell.cohort_name, cell.repeat, cell.fold),
+        given=cell.given.get(pattern, NOTHING),
+        probed={c.id for c in own if _is_positive(c, cell.task)},
+    )
+    return mask
+
+
+def _is_positive(case: Case, task: Task) -> bool:
+    """Whether `mnar` hides from a case in training, not at test."""
+    return case.target is not None and task_kind(task.kind).is_positive(case.target, task.classes)
 
 
 def present_modalities(cases: Iterable[Case], modalities: Sequence[str]) -> dict[str, tuple[str, ...]]:

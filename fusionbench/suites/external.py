@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fusionbench.data.cohort import Cohort
 
 
+OF_OWN_CASES = ("file", "mnar")
+"""Kinds of patterns that name cases of the fitted cohort or rest on its outcomes: other cohorts are tested without."""
+
+
 def with_external(plan: Plan, registry: Registry, cohorts: Cohorts, new_patients: Cohorts) -> Plan:
     """The plan with the cells that its suite's `[[external]]` asks for; they come after all that fit a model.
 
@@ -92,17 +96,19 @@ def _cells(
     if problems:
         return
     for row in rows:
-        cell = replace(row, external=test, members=((Member(row.chosen, row.modalities), row.key),), listed=False)
+        members = ((Member(row.chosen, row.modalities), row.key),)
+        patterns = tuple(p for p in row.patterns if p.partition(":")[0] not in OF_OWN_CASES)
+        cell = replace(row, external=test, members=members, patterns=patterns, given={}, listed=False)
         cohort = new_patients(test, row.unit)
         if not any(part in cohort.modalities for name in row.modalities for part in name.split(JOIN)):
             continue
-        place = (row.unit, row.modalities, row.patterns, row.protocol)
+        place = (row.unit, row.modalities, patterns, row.protocol)
         if place not in hashes:
             own = external_cohort(cell, new_patients)
             masks = external_masks(cell, own.identity, own.cases)
             hashes[place] = mask_hash([mask for of_pattern in masks.values() for mask in of_pattern])
         about = registry.dataset(test.name)
-        ingredients = _ingredients(row, about.name, about.version, cohort, hashes[place])
+        ingredients = {**_ingredients(row, about.name, about.version, cohort, hashes[place]), "patterns": [*patterns]}
         yield replace(cell, ingredients=ingredients, key=cell_key(canonical(ingredients)))
 
 
@@ -114,7 +120,6 @@ def _ingredients(row: Cell, name: str, version: str, cohort: Cohort, masks: str)
         "results_version": RESULTS_VERSION,
         **{key: row.ingredients[key] for key in of_row},
         "external": about,
-        "patterns": list(row.patterns),
         "masks": masks,
         "members": [row.key],
     }

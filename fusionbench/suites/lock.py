@@ -20,6 +20,7 @@ from fusionbench.data.inspection.checks import LEAKS
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.suites.given_masks import mask_notes, mask_texts
 from fusionbench.suites.provenance import Record, dataset_plugins, provenance
 from fusionbench.suites.suite import Suite, parse_suite
 from fusionbench.tasks import task_kind
@@ -52,6 +53,7 @@ def make_lock(
     """
     models = dict.fromkeys(m.name for m in (*plan.suite.models, *(c.model for c in plan.cells)) if m.name != ORACLE)
     computed, read_by = provenance(records), dataset_plugins(records)
+    masks = {name: {"sha256": _sha256(text), "text": text} for name, (_, text) in mask_texts(plan.suite).items()}
     return {
         "fusionbench": computed.pop("fusionbench"),
         "results_version": RESULTS_VERSION,
@@ -59,7 +61,7 @@ def make_lock(
         "cells": {
             "listed": len(plan.listed),
             "skipped": sum(bool(c.skip) for c in plan.listed),
-            "keys_sha256": hashlib.sha256(canonical(sorted(c.key for c in plan.todo())).encode()).hexdigest(),
+            "keys_sha256": _sha256(canonical(sorted(c.key for c in plan.todo()))),
         },
         "datasets": {
             str(d): {
@@ -71,6 +73,7 @@ def make_lock(
         },
         **({"external": _external(plan, registry, external, warnings)} if external else {}),
         **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
+        **({"mask_files": masks} if masks else {}),
         "models": {name: registry.model(name).version for name in models},
         "options": {
             str(ref): _plain(validate_options(registry, "models", ref).model_dump(mode="json"))
@@ -112,7 +115,7 @@ def _dataset(
             u: _counts(c, plan.suite.protocol.bins) for (of, u), c in {**cohorts, **counted}.items() if of == name
         },
         "checksums": dict(cohort.info.checksums),
-        "notes": list(cohort.info.notes),
+        "notes": [*cohort.info.notes, *mask_notes(plan.suite, ref, cohort)],
         "tau_months": {c.variant: c.tau for c in cells},
         "splits": {_fold(c): fold_hash(c.split) for c in cells},
         "masks": _masks(cells),
@@ -201,7 +204,11 @@ def _masks(cells: Sequence[Cell]) -> dict[str, str]:
     for cell in cells:
         if not cell.skip and cell.model.name != ORACLE:
             sets.setdefault(_fold(cell), set()).add(("+".join(cell.modalities), cell.ingredients["masks"]))
-    return {fold: hashlib.sha256(canonical(sorted(of_fold)).encode()).hexdigest() for fold, of_fold in sets.items()}
+    return {fold: _sha256(canonical(sorted(of_fold))) for fold, of_fold in sets.items()}
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -247,7 +254,8 @@ _REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 
 def suite_from_lock(lock: Mapping[str, Any], where: str) -> Suite:
-    """The suite that a lock is of, without the published numbers beside its file, which the lock holds itself.
+    """The suite that a lock is of, without the published numbers beside its file, which the lock holds itself, as it
+    holds files of masks.
 
     Args:
         where: names the lock in messages.
@@ -257,7 +265,8 @@ def suite_from_lock(lock: Mapping[str, Any], where: str) -> Suite:
     """
     left_out = {"name", *published_numbers.COLUMNS}
     content = {key: value for key, value in lock["suite"].items() if key not in left_out}
-    return parse_suite(str(lock["suite"].get("name")), tomli_w.dumps(content), where)
+    masks = {name: of["text"] for name, of in lock.get("mask_files", {}).items()}
+    return parse_suite(str(lock["suite"].get("name")), tomli_w.dumps(content), where, masks)
 
 
 def lock_text(lock: Mapping[str, Any]) -> str:

@@ -18,9 +18,11 @@ from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overl
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, Fold, Member, SurvivalTarget, Task
 from fusionbench.data import splits
-from fusionbench.data.masks import expand_patterns, hidden_from_all, mask_hash
+from fusionbench.data.patterns import expand_patterns, hidden_from_all
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
-from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau, test_masks
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau
+from fusionbench.suites.given_masks import GivenMasks, check_folds, check_masks, given_masks, with_shown_patterns
+from fusionbench.suites.mask_hashes import MaskHashes
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import Cohorts, check_modalities, check_names, metrics_of
@@ -47,6 +49,7 @@ def expand(suite: Suite, registry: Registry, cohorts: Cohorts) -> Plan:
     if ORACLE in registry.names("models"):
         raise PluginError(f"a plugin brings a model named {ORACLE!r}; that name is reserved for the oracle baseline")
     check_modalities(suite, cohorts)
+    check_masks(suite, cohorts)
     suite = _with_metrics(suite, registry, cohorts)
     found = read_tuned(suite)
     rows = [cell for dataset in suite.datasets for cell in _dataset_cells(suite, dataset, registry, cohorts, found)]
@@ -82,7 +85,10 @@ def _variant_cells(
     with guarded(f"reading dataset {dataset}", registry.note):
         cohort = apply_protocol(cohort, protocol, sets)
     folds = [_folds(dataset, cohort, protocol, suite.seed, repeat) for repeat in range(protocol.repeats)]
-    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found)
+    given = given_masks(suite, protocol, dataset, cohort)
+    protocol = with_shown_patterns(protocol)
+    check_folds(given, protocol, dataset, cohort, folds, [protocol_modalities(cohort, protocol, s) for s in sets])
+    maker = _Maker(registry, cohort, dataset, variant.name, protocol, recipe, suite, tau, found, given)
     models = [m for m in suite.models if not variant.only.models or m.name in variant.only.models]
     # A variant's options can make two models of the suite one.
     refs = dict.fromkeys(m.with_options(variant.model.get(m.name, {})) for m in models)
@@ -150,15 +156,17 @@ class _Maker:
         suite: Suite,
         tau: float,
         found: TunedOptions,
+        given: GivenMasks,
     ) -> None:
         self.registry, self.cohort, self.dataset, self.variant = registry, cohort, dataset, variant
         self.protocol, self.recipe, self.suite, self.tau, self.found = protocol, recipe, suite, tau, found
         self.kind = task_kind(cohort.info.task)
         self.metrics = tuple(name for name in suite.metrics if self.kind.name in registry.metric(name).tasks)
-        self.mask_hashes: dict[tuple[Any, ...], str] = {}
+        self.masks = MaskHashes(cohort.cases)
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
-        self.patterns = cache(partial(expand_patterns, protocol.test_patterns))
+        self.patterns = cache(partial(expand_patterns, protocol.test_patterns, given=given.hides))
+        self.given = cache(given.hidden)
         self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
         # What all cells of the variant have in common is put into JSON values once.
         kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
@@ -167,7 +175,6 @@ class _Maker:
         self.about_dataset = self._about_dataset()
         self.listed: Callable[[tuple[str, ...]], list[str]] = cache(list)
         self.written: dict[int, tuple[object, str]] = {}
-        self.cases = {case.id: case for case in cohort.cases}
 
     def cells(
         self,
@@ -201,6 +208,7 @@ class _Maker:
             task=self._task(model),
             listed=not parent,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
+            given=self.given(repeat, fold),
         )
         if skip:
             yield cell
@@ -298,16 +306,6 @@ class _Maker:
             self.fold_hashes[known] = splits.fold_hash(cell.split)
         return self.fold_hashes[known]
 
-    def _mask_hash(self, cell: Cell) -> str:
-        """Hash of the fold's test masks; made once for all models."""
-        known = (cell.modalities, cell.patterns, cell.repeat, cell.fold)
-        if known not in self.mask_hashes:
-            test = [self.cases[i] for i in cell.split.test]
-            self.mask_hashes[known] = mask_hash(
-                [m for of_pattern in test_masks(cell, test).values() for m in of_pattern]
-            )
-        return self.mask_hashes[known]
-
     def keyed(self, cell: Cell, members: tuple[tuple[Member, str], ...] = ()) -> Cell:
         """The cell with its key: a hash of canonical JSON of everything that decides its numbers."""
         ingredients = self.ingredients(cell, [key for _, key in members])
@@ -339,7 +337,7 @@ class _Maker:
             "patterns": self.listed(cell.patterns),
             "tau": rounded_tau(cell.tau),
             "split": self._fold_hash(cell),
-            "masks": self._mask_hash(cell),
+            **self.masks.ingredients(cell),
             "seed": cell.seed,
             "repeat": cell.repeat,
             "fold": cell.fold,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.errors import FusionBenchError, SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.data.masks import check_pattern
+from fusionbench.data.patterns import check_pattern
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -85,7 +85,7 @@ def units(suite: Suite) -> tuple[str, ...]:
 
 
 def _read(suite: Suite, kind: str) -> Published:
-    where, text = suite.read_beside(kind)
+    where, text = suite.read_beside(kind, getattr(suite, kind))
     return parse(kind, text, where)
 
 

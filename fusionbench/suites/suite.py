@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
@@ -129,6 +130,7 @@ class Suite(_Strict):
     counts: str | None = None
     tuned: str | None = None
     _file: Traversable | None = PrivateAttr(None)
+    _kept: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _narrowed: bool = PrivateAttr(False)
 
     @property
@@ -141,19 +143,22 @@ class Suite(_Strict):
         """The file that the suite was read from; None where it was made from a text."""
         return self._file
 
-    def read_beside(self, key: str) -> tuple[str, str]:
+    def read_beside(self, key: str, name: str) -> tuple[str, str]:
         """The file beside the suite that one of its keys names: its path as messages show it, and its text.
 
         Raises:
             SuiteError: the file cannot be read as UTF-8 text.
         """
-        name, folder = getattr(self, key), getattr(self._file, "parent", None)
+        folder = getattr(self._file, "parent", None)
+        if folder is None and name in self._kept:
+            return name, self._kept[name]
         try:
             if folder is None:
                 raise FileNotFoundError("the suite is no file on disk")
-            return str(folder / name), (folder / name).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SuiteError(f"{self._file}: {key} {name!r} cannot be read beside the suite: {error}") from error
+            path = folder / os.path.expanduser(name)
+            return str(path), path.read_text(encoding="utf-8")
+        except (OSError, ValueError) as why:  # also no UTF-8, or a name that no file can have
+            raise SuiteError(f"{self._file}: {key}: {file_problem(name, why, 'name a file of UTF-8 text')}") from why
 
     def variants(self) -> tuple[Variant, ...]:
         """Every variant to run, the unchanged suite first."""
@@ -274,8 +279,13 @@ def _paths_of(ref: PluginRef, registry: Registry) -> dict[str, str]:
     return {key: Path(path).as_posix() for key, path in paths.items() if isinstance(path, str) and path}
 
 
-def parse_suite(name: str, text: str, where: str) -> Suite:
-    """A suite from its text; `where` names the file in messages."""
+def parse_suite(name: str, text: str, where: str, kept: Mapping[str, str] = MappingProxyType({})) -> Suite:
+    """A suite from its text.
+
+    Args:
+        where: names the file in messages.
+        kept: path as the suite writes it to the text of a file beside it, for a suite that is no file on disk.
+    """
     raw = _toml(text, where)
     if raw.get("name", name) != name:
         raise SuiteError(f"{where}: name is {raw['name']!r}, but an installed suite is called as its file, {name!r}")
@@ -286,6 +296,7 @@ def parse_suite(name: str, text: str, where: str) -> Suite:
     problems = [*_list_problems(suite), *_variant_problems(suite), *_external_problems(suite)]
     if problems:
         raise SuiteError(problem_text(where, problems))
+    suite._kept = dict(kept)
     return suite
 
 

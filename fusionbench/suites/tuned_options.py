@@ -111,7 +111,7 @@ def read_tuned(suite: Suite) -> TunedOptions:
     """
     if suite.tuned is None:
         return TunedOptions()
-    where, text = suite.read_beside("tuned")
+    where, text = suite.read_beside("tuned", suite.tuned)
     return TunedOptions(where, {study.position: study for study in parse_record(text, where).study})
 
 

@@ -10,8 +10,9 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, overlay
 from fusionbench.core.registry import Registry
-from fusionbench.data.masks import check_pattern
+from fusionbench.data.patterns import check_pattern
 from fusionbench.suites import published_numbers
+from fusionbench.suites.given_masks import read_masks
 from fusionbench.suites.suite import Suite, problem_text
 from fusionbench.tasks import TaskKind
 
@@ -37,6 +38,10 @@ def check_names(suite: Suite, registry: Registry) -> None:
             problems.append(did_you_mean("metric", metric, registry.names("metrics")))
     problems += [f"modalities: none given for dataset {d.name!r}" for d in suite.datasets if not suite.sets_of(d.name)]
     problems += published_numbers.problems(suite, registry)
+    try:
+        read_masks(suite)
+    except SuiteError as error:
+        problems.append(str(error))
     if problems:
         raise SuiteError(problem_text(f"suite {suite.name!r}", list(dict.fromkeys(problems))))
 

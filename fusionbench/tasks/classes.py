@@ -90,6 +90,12 @@ class Classes(TaskKind):
         order = {name: i for i, name in enumerate(sorted(n, key=lambda name: (n[name], name)))}
         return [order[name] for name in labels]
 
+    def positive(self, classes: Sequence[str]) -> str:
+        return f"of class {classes[1]!r}" if len(classes) == 2 else ""
+
+    def is_positive(self, target: Target, classes: Sequence[str]) -> bool:
+        return len(classes) == 2 and _label(target) == classes[1]
+
     def arrays(self, targets: Sequence[Target], task: Task) -> ClassTargets[NDArray[Any]]:
         place = {name: i for i, name in enumerate(task.classes)}
         return ClassTargets(np.array([place[_label(target)] for target in targets], dtype=np.int64))

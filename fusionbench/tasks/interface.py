@@ -97,6 +97,19 @@ class TaskKind(ABC):
         """(case,) stratum of each case, by which folds are balanced: 0 is balanced first, the highest last."""
 
     @abstractmethod
+    def positive(self, classes: Sequence[str]) -> str:
+        """Which cases are positive, for people: whose event was observed, or who have the second of two classes; empty
+        where no case is.
+
+        Args:
+            classes: of the endpoint, here and below.
+        """
+
+    @abstractmethod
+    def is_positive(self, target: Target, classes: Sequence[str]) -> bool:
+        """Whether a case is positive."""
+
+    @abstractmethod
     def arrays(self, targets: Sequence[Target], task: Task) -> Targets[NDArray[Any]]:
         """The targets as arrays, in their order."""
 

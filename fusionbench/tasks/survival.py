@@ -78,6 +78,12 @@ class Survival(TaskKind):
     def strata(self, targets: Sequence[Target | None]) -> list[int]:
         return [0 if _event(target) else 1 for target in targets]
 
+    def positive(self, classes: Sequence[str]) -> str:
+        return "whose event was observed"
+
+    def is_positive(self, target: Target, classes: Sequence[str]) -> bool:
+        return _event(target)
+
     def arrays(self, targets: Sequence[Target], task: Task) -> SurvivalTargets[NDArray[Any]]:
         time, event = _followed(targets)
         return SurvivalTargets(time, event, assign_bins(time, task.edges))

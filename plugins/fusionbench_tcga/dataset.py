@@ -14,13 +14,14 @@ from fusionbench import (
     Dataset,
     DatasetInfo,
     Fold,
+    MaskRow,
     ModalityUse,
     PluginRef,
     Source,
     SuiteError,
 )
 from fusionbench import Options as BaseOptions
-from fusionbench_tcga import barcodes, cdr, choice, endpoints, folds, genes, images, maps, shared, slides
+from fusionbench_tcga import barcodes, cdr, choice, dispro, endpoints, folds, genes, images, maps, shared, slides
 from fusionbench_tcga.files import Reader, is_published, source
 from fusionbench_tcga.options import TcgaOptions
 from fusionbench_tcga.table import CLINICAL, Table, read_table
@@ -65,6 +66,9 @@ class Tcga(Dataset):
         if self._endpoint.cohort not in ("", self.cohort):
             only = f"endpoint={self.options.endpoint} belongs to tcga-{self._endpoint.cohort}"
             raise SuiteError(f"{self.name}: {only}; {', '.join(endpoints.of_cohort(self.cohort))} are known")
+        if self.options.folds == "dispro" and self.cohort not in dispro.COHORTS:
+            known = ", ".join(f"tcga-{cohort}" for cohort in dispro.COHORTS)
+            raise SuiteError(f"{self.name}: option folds=dispro belongs to {known}")
         self._image = self.options.image.partition(":")[0]
         for option, sets in _ONLY_WITH.items():
             if option in self.options.model_fields_set and self._image not in sets:
@@ -115,6 +119,11 @@ class Tcga(Dataset):
     def folds(self) -> Sequence[Fold] | None:
         """Five folds over patients; None where PORPOISE's files are neither published for this cohort nor there."""
         return self._folds[0]
+
+    def masks(self) -> Mapping[str, Sequence[MaskRow]]:
+        """DisPro's, where the folds are: without slides, without omic columns."""
+        omic, images = self._omic[0], tuple(self._images)
+        return {mask: tuple(dispro.mask_rows(rows, omic, images)) for mask, rows in self._dispro.items()}
 
     def sources(self) -> Sequence[Source]:
         asked = "folds" in self.options.model_fields_set
@@ -190,6 +199,11 @@ class Tcga(Dataset):
     @cached_property
     def _folds(self) -> tuple[Sequence[Fold] | None, tuple[str, ...]]:
         """The published folds, and what is to be noted about them."""
+        if self._dispro:
+            mask, of_folds = next(iter(self._dispro.items()))
+            names = dispro.paths(self.cohort, mask)
+            splits = [dispro.split_of(rows, name) for rows, name in zip(of_folds, names, strict=True)]
+            return folds.folds_of(splits, tuple(self._table.first), frozenset(self._targets[0]))
         paths = folds.paths(self.cohort, self.options.folds)
         asked = "folds" in self.options.model_fields_set
         if not asked and not is_published(paths[0]) and not any((self.home / p).is_file() for p in paths):
@@ -197,6 +211,12 @@ class Tcga(Dataset):
         reader = Reader(self.home, self._reader.dataset)
         texts = {p: reader.file(p) for p in paths}
         return folds.read_folds(texts, tuple(self._table.first), frozenset(self._targets[0]))
+
+    @cached_property
+    def _dispro(self) -> Mapping[str, Sequence[dispro.Rows]]:
+        """DisPro's mask to the rows of its folds; empty where other folds are asked for."""
+        reader, masks = Reader(self.home, self._reader.dataset), dispro.MASKS if self.options.folds == "dispro" else ()
+        return {m: [dispro.read_rows(reader.file(p)) for p in dispro.paths(self.cohort, m)] for m in masks}
 
     @cached_property
     def _images(self) -> Mapping[str, images.ImageSet]:

@@ -12,14 +12,16 @@ from typing import Literal
 
 from fusionbench import DataError, Fold
 from fusionbench.data.split_files import PAIRS, PARTS, Split, read_split
-from fusionbench_tcga import barcodes
+from fusionbench_tcga import barcodes, dispro
 
 N_FOLDS = 5
-Publisher = Literal["porpoise", "survpath"]
+Publisher = Literal["porpoise", "survpath", "dispro"]
 
 
 def paths(cohort: str, publisher: Publisher = "porpoise") -> tuple[str, ...]:
-    """Places of the fold files under the data home."""
+    """Places of the fold files under the data home; DisPro's hold its masks, too."""
+    if publisher == "dispro":
+        return dispro.all_paths(cohort)
     return tuple(f"{publisher}/splits/5foldcv/tcga_{cohort}/splits_{i}.csv" for i in range(N_FOLDS))
 
 
@@ -38,7 +40,13 @@ def read_folds(
         DataError: a file that is no split, one of which a part has no patient of the cohort, or that has a patient in
             two parts.
     """
-    splits = [read_split(data, name) for name, data in files.items()]
+    return folds_of([read_split(data, name) for name, data in files.items()], patients, kept)
+
+
+def folds_of(
+    splits: Sequence[Split], patients: Sequence[str], kept: frozenset[str]
+) -> tuple[tuple[Fold, ...], tuple[str, ...]]:
+    """Folds and notes of splits, as `read_folds` gives those of files."""
     folds = [_fold(split, frozenset(patients)) for split in splits]
     made = (Fold(*(tuple(i for i in part if i in kept) for part in (f.train, f.val, f.test))) for f in folds)
     return tuple(made), tuple(_notes(splits, folds, patients))

@@ -28,7 +28,8 @@ class TcgaOptions(Options):
             classes "stage" (III or IV is positive) and "grade" (3, 4 or high is positive), where the cohort has them;
             from the table's histology the classes "lobular" (of BRCA, 158 of 895, as against ductal) and "serous" (of
             UCEC, 95 of 458, as against endometrioid).
-        folds: whose published folds: "porpoise", or "survpath", where SurvPath's split files are there.
+        folds: whose published folds: "porpoise", "survpath", where SurvPath's split files are there, or "dispro" (BLCA,
+            BRCA, LUAD, UCEC), with DisPro's masks: `train_pattern = "published:W40_O20"`.
         stage_grade: add stage (0-4) and grade (1-4) of the CDR to `clinical`.
         shared: of BRCA, only what METABRIC has too: age, stage and lobular type in `clinical`, 12 genes in `mutations`
             in place of `omic`.

@@ -16,8 +16,8 @@ from fusionbench.report.verdict import Candidate, Evidence, Fall, Verdict, verdi
 from fusionbench.suites.suite import BASE
 from fusionbench.survival.stats import percentile_interval
 
-MISSING = ("half", "rate", "only")
-"""Kinds of patterns under which modalities are missing at test time."""
+MISSING = ("half", "rate", "only", "file")
+"""Kinds of patterns under which modalities are missing at test time; not `mnar`, which is a probe."""
 
 
 def verdicts(analysis: Analysis, dataset: str, leaks: int = 0) -> dict[str, Verdict]:

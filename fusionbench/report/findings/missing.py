@@ -52,7 +52,7 @@ def _of_dataset(analysis: Analysis, dataset: str, lock: Mapping[str, Any]) -> It
     rates = sorted(patterns_of(analysis, rows, "rate"), key=rate_of)
     if rates:
         yield _curves(analysis, dataset, rows, rates)
-    patterns = [p for kind in ("half", "only", "drop") for p in patterns_of(analysis, rows, kind)]
+    patterns = [p for kind in ("half", "only", "drop", "file", "mnar") for p in patterns_of(analysis, rows, kind)]
     if patterns:
         found = visible_scores(analysis, dataset, rows, patterns, seed=int(lock["suite"]["seed"]))
         yield _left(analysis, dataset, rows, patterns, found)

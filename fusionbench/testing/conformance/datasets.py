@@ -245,7 +245,7 @@ def same_anywhere(subject: DatasetSubject) -> None:
 
 @CHECKS.add(
     "writes-nothing",
-    "`info`, `cases`, `folds` and `convert` write into the folders that they are given, and nowhere else.",
+    "`info`, `cases`, `folds`, `masks` and `convert` write into the folders that they are given, and nowhere else.",
     cause="a cache or a converted table with a relative path, in the home or beside the plugin's code.",
     needs=READS,
 )
@@ -257,6 +257,7 @@ def writes_nothing(subject: DatasetSubject) -> None:
         dataset.info()
         dataset.cases()
         dataset.folds()
+        dataset.masks()
         # Where raw files were not kept, there is nothing to convert.
         with suppress(DataError):
             dataset.convert(home, Path(out))

@@ -42,6 +42,7 @@ def audit(
     """
     cells = [stored.written for stored in results if stored.cell.external is None]
     # One cell may stand in several variants; it is compared within each.
+    by_outcome = rules.hidden_by_outcome(cells)
     by_key = {written.cell.key: written for written in cells}
     rows = {(c.row, c.repeat, c.fold): replace(by_key[c.key], cell=c) for c in plan.cells if c.key in by_key}
     everywhere = tuple(rows.values())
@@ -54,6 +55,7 @@ def audit(
         rules.agree("all models of a fold had its split", everywhere, rules.fold, _split, rules.planned_split),
         rules.agree("all models of a fold had its masks", everywhere, rules.mask_place, _masks, rules.planned_masks),
         rules.agree("all models of a fold lost the same share of modalities", everywhere, rules.mask_place, _hidden),
+        *([by_outcome] if by_outcome else []),
         rules.coverage(cells),
         rules.degenerate(cells),
     )

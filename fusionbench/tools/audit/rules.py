@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from fusionbench.core.endpoints import followed
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.data.patterns import MNAR, parse_pattern
 from fusionbench.data.splits import fold_hash
 from fusionbench.execution.run_cell import FEW_SCORES
 from fusionbench.results.audit_verdict import Finding, Line, verdict
+from fusionbench.suites.cell import ORACLE
 from fusionbench.survival import time_bins
 from fusionbench.tools.audit.evidence import Written
 
@@ -206,6 +208,26 @@ def planned_split(written: Written) -> Hashable:
 def planned_masks(written: Written) -> Hashable:
     """Hash of the test masks as the plan has them."""
     return str(written.cell.ingredients["masks"])
+
+
+def hidden_by_outcome(cells: Sequence[Written]) -> Line | None:
+    """What is hidden does not depend on the outcome; None where no pattern asks that it does."""
+    findings, asked = [], defaultdict[str, dict[str, None]](dict)
+    for written in cells:
+        patterns = _of_outcome(written.cell)
+        asked[written.condition] |= dict.fromkeys(patterns)
+        if patterns:
+            findings.append(Finding(f"{written.cell.label}: {', '.join(patterns)}", written.condition))
+    shares = {condition: f"asked for by {', '.join(patterns)}" for condition, patterns in asked.items()}
+    rule = "what is hidden from a case does not depend on its outcome"
+    return verdict(rule, findings, f"{len(cells)} cells", shares) if findings else None
+
+
+def _of_outcome(cell: Cell) -> list[str]:
+    """Patterns of a cell under which the outcome decides from whom a modality is hidden."""
+    trained = cell.model.name != ORACLE and len(cell.masked_over or cell.modalities) > 1
+    asked = {"at test": cell.patterns, "in training": (cell.protocol.train_pattern,) if trained else ()}
+    return [f"{p} {when}" for when, patterns in asked.items() for p in patterns if parse_pattern(p).kind == MNAR]
 
 
 def coverage(cells: Sequence[Written]) -> Line:

@@ -19,6 +19,7 @@ _INPUT_NAMES = {
     "tau": "horizon in months",
     "split": "split (hash)",
     "masks": "masks of the test fold (hash)",
+    "train_masks": "masks of training, as read (hash)",
     "masked_over": "modalities over which the training mask is drawn",
 }
 _SECTIONS = {"recipe": "train", "model.options": "option", "protocol": "protocol"}

@@ -270,6 +270,7 @@ def _study_name(
         "folds": [fold_hash(fold) for fold in folds],
         "space": {name: repr(dimension) for name, dimension in space.items()},
         "objective": objective.name,
+        **{name: value for name, value in cell.ingredients.items() if name == "train_masks"},
         "seed": cell.seed,
     }
     named = replace(cell, dataset=PluginRef.parse(cell.cohort_name)).label  # without the place where its files lie

@@ -11,6 +11,7 @@ import tomli_w
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import Registry
 from fusionbench.suites.cell import CellPosition
+from fusionbench.suites.given_masks import moved_patterns
 from fusionbench.suites.suite import Suite, dataset_for_folder
 from fusionbench.suites.tuned_options import Study, TuningRecord, parse_record
 
@@ -88,6 +89,9 @@ def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:
     full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
     published = {"name", "reference", "claims", "counts"}
     text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
+    text["protocol"] = moved_patterns(suite, text["protocol"], record.parent)
+    for variant in text.get("variant", ()):
+        variant["protocol"] = moved_patterns(suite, variant.get("protocol", {}), record.parent)
     datasets = list(_names(suite, record.parent, registry).values())
     listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
     return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}

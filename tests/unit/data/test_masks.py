@@ -11,15 +11,8 @@ import numpy as np
 import pytest
 
 from fusionbench import SuiteError
-from fusionbench.data.masks import (
-    Mask,
-    check_pattern,
-    expand_patterns,
-    hidden_from_all,
-    make_masks,
-    mask_hash,
-    realised_rate,
-)
+from fusionbench.data.masks import Mask, make_masks, mask_hash, realised_rate
+from fusionbench.data.patterns import check_pattern, expand_patterns, hidden_from_all, shown_pattern
 
 NAMES = ("clinical", "omic", "image")
 PRESENT = {
@@ -62,6 +55,36 @@ def test_a_pattern_of_another_rows_modality_is_left_out() -> None:
     assert expand_patterns(["only:image", "drop:image", "shuffle:image"], ("clinical", "omic")) == ("full",)
 
 
+def test_masks_that_are_read_are_of_the_rows_that_have_a_modality_of_theirs() -> None:
+    given = {"file:m.csv": {"omic"}, "file:none.csv": set[str]()}
+    patterns = ["file:m.csv", "file:none.csv", "mnar:image:0.5"]
+    assert expand_patterns(patterns, ("clinical", "omic"), given) == ("full", "file:m.csv")
+    assert expand_patterns(patterns, ("clinical", "image"), given) == ("full", "mnar:image:0.5")
+    assert expand_patterns(patterns, ("omic",), given) == ("full",)
+
+
+def test_a_file_is_shown_without_its_folder() -> None:
+    assert shown_pattern("file:../study/masks.csv") == "file:masks.csv" == shown_pattern("file:masks.csv")
+    assert shown_pattern("mnar:a/b:0.5") == "mnar:a/b:0.5"
+
+
+def test_masks_that_are_read_hide_what_is_there() -> None:
+    given = {"two": frozenset({"clinical", "omic"}), "all": frozenset({"image"}), "none": frozenset({"omic"})}
+    (mask,) = make_masks("file:m.csv", PRESENT, NAMES, 10, 0, given=given)
+    assert mask.hidden == {"two": {"clinical"}, "all": {"image"}}
+
+
+def test_mnar_hides_a_share_of_the_probed_cases() -> None:
+    present = {**many(30), "nothing else": ("image",), "without": ("clinical",)}
+    probed = {f"case{i:04d}" for i in range(0, 30, 2)} | {"nothing else", "without"}
+    masks = make_masks("mnar:image:0.4", present, NAMES, 3, 0, probed=probed)
+    for mask in masks:
+        assert set(mask.hidden) <= probed - {"nothing else", "without"}
+        assert len(mask.hidden) == 6
+        assert set(mask.hidden.values()) == {frozenset({"image"})}
+    assert len({mask_hash([Mask("m", 0, mask.hidden)]) for mask in masks}) == 3
+
+
 BAD = [
     "",
     "none",
@@ -78,6 +101,15 @@ BAD = [
     "rate:1",
     "rate:nan",
     "rate:x",
+    "mnar",
+    "mnar:omic",
+    "mnar:omic:1",
+    "mnar:omic:0",
+    "mnar::0.5",
+    "file",
+    "file:",
+    "file:/",
+    "published:",
 ]
 
 
@@ -97,6 +129,14 @@ def test_a_pattern_of_a_modality_that_no_row_has_is_refused() -> None:
     check_pattern("drop:*", NAMES)
     with pytest.raises(SuiteError, match="'only:omci': unknown modality 'omci'; did you mean 'omic'"):
         check_pattern("only:omci", NAMES)
+    with pytest.raises(SuiteError, match=r"'mnar:\*:0.5': unknown modality '\*'"):
+        check_pattern("mnar:*:0.5", NAMES)
+
+
+def test_published_masks_are_of_training_cases() -> None:
+    check_pattern("published:W40_O20", NAMES, single=True)
+    with pytest.raises(SuiteError, match="published masks are of training cases; name them as train_pattern"):
+        check_pattern("published:W40_O20", NAMES)
 
 
 def test_training_takes_one_pattern() -> None:
@@ -196,7 +236,7 @@ def test_the_hash_is_of_the_content() -> None:
 
 def test_training_is_not_shuffled() -> None:
     check_pattern("shuffle:omic", NAMES)
-    with pytest.raises(SuiteError, match="'shuffle:omic' is for test cases; training takes full, half"):
+    with pytest.raises(SuiteError, match="'shuffle:omic' is for test cases; training takes every other kind"):
         check_pattern("shuffle:omic", NAMES, single=True)
 
 

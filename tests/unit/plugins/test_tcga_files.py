@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from fusionbench_tcga import files, genes, maps, patches
-from fusionbench_tcga.cohorts import Brca, Luad
+from fusionbench_tcga import dispro, files, genes, maps, patches
+from fusionbench_tcga.cohorts import Brca, Hnsc, Luad
 from fusionbench_tcga.convert.mcos import read_table as read_matlab_table
 from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
 
-from fusionbench import DataError, Dataset, Fold, SuiteError
+from fusionbench import DataError, Dataset, Fold, MaskRow, SuiteError
 from tests.conftest import Cli
 
 PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
@@ -247,6 +247,36 @@ def test_survpaths_folds_are_of_some_of_the_patients(home: Path, cli: Cli) -> No
         "5 published folds; fold_source = 'published' uses them",
     ):
         assert line in checked.stdout
+
+
+def test_dispros_masks_hide_slides_and_omic_columns_from_training_patients(home: Path, tmp_path: Path) -> None:
+    """Its val is what is tested; ids of others are kept, for whoever reads the masks to count."""
+    ids = (*PATIENTS[:4], "TCGA-ZZ-0000")
+    for mask in dispro.MASKS:
+        for fold, path in enumerate(dispro.paths("luad", mask)):
+            (home / path).parent.mkdir(parents=True, exist_ok=True)
+            lines = ["Study,ID,Event,Status,WSI,Omics,Split"]
+            for i, id_ in enumerate(ids):
+                tested = i == fold % 4
+                wsi = "" if mask == "W60_O0" and not tested else f"{id_}-01Z-00-DX1.AAAA.pt"
+                omics = "" if mask == "W0_O60" and i == 4 else f"{id_}.csv"
+                lines.append(f"TCGA-LUAD,{id_},3.1,1.0,{wsi},{omics},{'val' if tested else 'train'}")
+            (home / path).write_text("\n".join(lines) + "\n")
+    dataset = luad(home, folds="dispro", image=f"dir:{patch_folder(tmp_path / 'patches')}")
+    folds, masks = dataset.folds(), dataset.masks()
+    assert folds is not None
+    assert [f.test for f in folds] == [(PATIENTS[i % 4],) for i in range(5)]
+    assert all({*f.train, *f.test} == set(PATIENTS[:4]) for f in folds)
+    assert masks["W0_O60"] == tuple(MaskRow("TCGA-ZZ-0000", "omic", fold) for fold in range(5))
+    assert masks["W30_O30"] == ()
+    assert set(masks["W60_O0"]) == {
+        MaskRow(id_, "image", fold) for fold in range(5) for i, id_ in enumerate(ids) if i != fold % 4
+    }
+    assert luad(home, folds="dispro").masks()["W60_O0"] == ()  # no image modality
+    assert "folds: 1 of 5 ids are not in the table, the first is TCGA-ZZ-0000; left out" in dataset.info().notes
+    assert luad(home).masks() == {}
+    with pytest.raises(SuiteError, match="tcga-hnsc: option folds=dispro belongs to tcga-blca, tcga-brca, tcga-luad"):
+        Hnsc(Hnsc.Options.model_validate({"folds": "dispro"}), home)
 
 
 def test_gene_groups_need_six_columns() -> None:

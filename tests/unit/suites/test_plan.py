@@ -20,6 +20,7 @@ from fusionbench import (
     DatasetInfo,
     Fold,
     FusionModel,
+    MaskRow,
     Member,
     ModalitySpec,
     ModalityUse,
@@ -31,6 +32,7 @@ from fusionbench import (
 )
 from fusionbench.core.protocol import Protocol
 from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.suites import cell as cells
 from fusionbench.suites import plan as plans
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.plan import expand, horizon
@@ -155,6 +157,7 @@ class Toy:
     use: Mapping[str, Any] = field(default_factory=dict)
     true_risk: Mapping[str, float] | None = None
     folds: tuple[Fold, ...] | None = None
+    masks: Mapping[str, tuple[MaskRow, ...]] = field(default_factory=dict)
     last: float = 100.0
 
     @property
@@ -410,13 +413,13 @@ def test_every_model_of_a_fold_sees_the_same_masks() -> None:
     plan, toy = planned(SUITE.replace('"uni"', '"uni", "uni[depth=3]"')), Toy()
     both = [c for c in plan.listed if c.fold == 0 and c.row[2] == "clinical+omic" and not c.skip]
     assert len(both) == 3
-    masks = [plans.test_masks(c, toy.cases) for c in both]
+    masks = [cells.test_masks(c, toy.cases) for c in both]
     assert masks[0] == masks[1] == masks[2]
     assert list(masks[0]) == ["full", "half"]
     assert len(masks[0]["half"]) == 10
     assert set(masks[0]["half"][0].hidden) <= set(both[0].split.test)
     (other,) = (c for c in plan.listed if c.fold == 1 and c.row[1:3] == ("late", "clinical+omic"))
-    assert plans.test_masks(other, toy.cases)["half"] != masks[0]["half"]
+    assert cells.test_masks(other, toy.cases)["half"] != masks[0]["half"]
 
 
 def test_horizon_is_the_smallest_ninetieth_percentile_of_training_follow_up() -> None:

@@ -25,6 +25,7 @@ from fusionbench.core.types import (
     Prediction,
     RawBag,
     Source,
+    StepPrediction,
     Task,
     TaskName,
 )
@@ -216,6 +217,10 @@ class Predictor(ABC):
         """
         return None
 
+    def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
+        """What is predicted after each step of a model that reads one modality after the other; empty for others."""
+        return ()
+
     @abstractmethod
     def state(self) -> State:
         """Named arrays from which `FusionModel.restore` makes an equal predictor."""
@@ -245,7 +250,11 @@ class FitContext(Protocol):
         ...
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
-        """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
+        """The one training loop, with the suite's recipe.
+
+        Args:
+            module: maps a Batch to logits (case, n_outputs), or to Outputs.
+        """
         ...
 
     def member(self, member: Member) -> MemberFit:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 GRID_STEPS = 20
 PRIOR = "prior"
+AFTER = "after:"
+"""Begins the patterns of what a model predicts after each of its steps; no modality is hidden then."""
 
 TargetArrays = Targets[NDArray[Any]]
 
@@ -72,6 +74,26 @@ def predict_patterns(
             prediction, n_prior = predict_all(predictor, shown, prior, who)
             rate = realised_rate(mask, present, tuple(test.specs))
             made.append(PatternPrediction("test", pattern, mask.draw, prediction, n_prior, rate))
+    return made
+
+
+def predict_steps(
+    predictor: Predictor, test: CaseSet, prior: Prediction, present: Present, who: str
+) -> list[PatternPrediction]:
+    """The test fold after each step of a model that has any, as patterns `after:NAME`.
+
+    Cases that have not taken a step by then are given the prior.
+    """
+    kind, blind = kind_of(prior), test.without_targets()
+    seen = [i for i, case in enumerate(test.cases) if test.visible(case)]
+    made = []
+    for step in predictor.predict_steps(blind.take(seen)) if seen else ():
+        rows = [seen[i] for i in step.rows]
+        ids = tuple(test.ids[i] for i in rows)
+        shown = kind.checked(step.prediction, ids, f"{who}, after {step.name}", prior.classes) if rows else None
+        filled = kind.filled(test.ids, prior, rows, shown)
+        rate = realised_rate(Mask("full", 0, {}), present, tuple(test.specs))
+        made.append(PatternPrediction("test", f"{AFTER}{step.name}", 0, filled, len(test) - len(rows), rate))
     return made
 
 

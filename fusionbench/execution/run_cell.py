@@ -32,6 +32,7 @@ from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import full_disk, transient
 from fusionbench.execution.shared import SharedResources
+from fusionbench.execution.training.outputs import reads_targets
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival.stats import distinct_risks
 from fusionbench.tasks import task_kind
@@ -205,6 +206,7 @@ def _predict(
     present = present_modalities(data.test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases)
     tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
+    tested += evaluate.predict_steps(predictor, data.test, prior, present, who)
     validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
     return tested, PatternPrediction("val", "full", 0, validated)
 
@@ -260,6 +262,7 @@ def _fit_record(data: FoldData, context: Context, state: State, prior: Predictio
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
         "parameters": sum(int(a.size) for a in state.values()),
+        **({"reads_targets": True} if any(reads_targets(of.module) for of in context.trained) else {}),
     }
 
 

@@ -217,6 +217,10 @@ class Predictor(ABC):
         """
         return None
 
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        """(case, feature) float64 on the CPU: the fused cases, of a module that gives `Outputs.embedding`."""
+        return None
+
     def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
         """What is predicted after each step of a model that reads one modality after the other; empty for others."""
         return ()

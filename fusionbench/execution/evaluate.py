@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench.core.cell_result import PatternPrediction, Score
+from fusionbench.core.cell_result import AFTER, PatternPrediction, Score
 from fusionbench.core.errors import PluginError, UndefinedMetric
 from fusionbench.core.interfaces import Metric, Predictor
 from fusionbench.core.types import CaseSet, Prediction, Targets, Task
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 GRID_STEPS = 20
 PRIOR = "prior"
-AFTER = "after:"
-"""Begins the patterns of what a model predicts after each of its steps; no modality is hidden then."""
 
 TargetArrays = Targets[NDArray[Any]]
 

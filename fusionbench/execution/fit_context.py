@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
@@ -128,6 +128,9 @@ class Loaded(Predictor):
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         return self.inner.attention(self.own(cases))
+
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        return self.inner.embedding(self.own(cases))
 
     def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
         return self.inner.predict_steps(self.own(cases))

@@ -10,14 +10,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from fusionbench.core.cell_result import OWN_QUANTITIES
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.types import Batch, Outputs, Steps, Targets, Task
 from fusionbench.tasks import Objective
 
 LOSS, STEPS = "loss", "steps"
 """The task's own loss of the logits, and of the logits after each step; a module may weigh both."""
-QUANTITIES = frozenset({LOSS, STEPS, "lr", "skipped_batches", "c_index", "auroc"})
-"""What the history of a training calls its own quantities."""
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
@@ -113,7 +112,7 @@ class EpochLosses:
                     f"{self.who}: auxiliary loss {name!r} needs a name of letters, digits, _ . - that begins with a "
                     "letter"
                 )
-            if name.lower() in QUANTITIES:
+            if name.lower() in {*OWN_QUANTITIES, STEPS}:
                 raise PluginError(
                     f"{self.who}: auxiliary loss {name!r} has the name of a quantity of the history; give it another"
                 )

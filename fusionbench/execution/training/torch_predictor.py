@@ -164,6 +164,22 @@ class TorchPredictor(Predictor):
         own, reached = (values[np.argsort(order)] for values in carried_forward(steps))
         return [self._after(name, own[:, i], reached[:, i], cases.ids) for i, name in enumerate(steps[0].names)]
 
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        """As the module gives it, in the order of `cases`; None where it gives none.
+
+        Raises:
+            PluginError: the module's output has the wrong shape.
+        """
+        order: list[int] = []
+        made: list[Tensor] = []
+
+        def seen(positions: Sequence[int], out: Outputs) -> None:
+            order.extend(positions)
+            made.extend([] if out.embedding is None else [out.embedding.double().cpu()])
+
+        self.logits_of(stream(cases, self.specs, self.batch_size, self.device), seen)
+        return torch.cat(made)[np.argsort(order)] if made else None
+
     def _after(self, name: str, logits: Tensor, reached: Tensor, ids: Sequence[str]) -> StepPrediction:
         """The prediction of the cases that have reached a step."""
         rows = tuple(reached.nonzero().flatten().tolist())

@@ -9,6 +9,7 @@ from fusionbench.core.guard import guarded
 from fusionbench.core.registry import Registry
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section
+from fusionbench.report.findings.anytime import anytime_predictions
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
 from fusionbench.report.findings.pooled import pooled_sections
@@ -18,7 +19,13 @@ Lock = Mapping[str, Any]
 SectionMaker = Callable[[Analysis, Lock], Iterable[Section]]
 """From stored results and the lock to sections, or to none where they do not apply."""
 
-BUILTIN: tuple[SectionMaker, ...] = (pooled_sections, did_fusion_help, missing_modalities, variant_effects)
+BUILTIN: tuple[SectionMaker, ...] = (
+    pooled_sections,
+    did_fusion_help,
+    missing_modalities,
+    anytime_predictions,
+    variant_effects,
+)
 
 FOLDED = ("modalities", "variant")
 """Columns that are written once, below the heading, where they are equal in every line."""

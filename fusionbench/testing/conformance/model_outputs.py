@@ -37,7 +37,7 @@ CASES = 12
 )
 def targets_declared(subject: ModelSubject) -> None:
     for trial, predictor in subject.with_module(subject.widest()):
-        module, batch = predictor.module, batch_of(trial.fitted.sample.train, CASES)
+        module, batch = predictor.module, batch_of(trial.fitted.sample.train)
         assert batch.targets is not None
         declared = reads_targets(module)
         other = replace(batch, targets=_reversed(batch.targets) if declared else None)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.execution.evaluate import AFTER
+from fusionbench.core.cell_result import AFTER
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.survival.stats import distinct_risks

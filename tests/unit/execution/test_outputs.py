@@ -1,6 +1,8 @@
 """Auxiliary losses, logits after steps, and targets that a module is given in training."""
 
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -348,3 +350,36 @@ def test_outputs_may_be_compiled():
     made = torch.compile(module, backend="eager")(batch)
     torch.testing.assert_close(made.logits, module(batch).logits)
     assert made.step_logits.names == ("wsi", "omic")
+
+
+def test_an_embedding_comes_in_the_order_of_the_cases():
+    class Embedding(Net):
+        def forward(self, batch):
+            # of a case alone: how many instances it has
+            count = batch.bags["wsi"].mask.sum(dim=1, keepdim=True)
+            return Outputs(super().forward(batch), embedding=count.float())
+
+    cases = cohort(14, 1).without_targets()
+    predictor, _ = fit(Embedding)
+    expected = [[len(case.bags["wsi"].values) if "wsi" in case.bags else 0] for case in cases]
+    assert predictor.embedding(cases).tolist() == expected
+    assert fit(Net)[0].embedding(cases) is None
+
+
+def test_an_embedding_of_another_shape_is_refused():
+    class Wrong(Linear):
+        def forward(self, batch):
+            return Outputs(super().forward(batch), embedding=torch.zeros(3, 2))
+
+    with pytest.raises(PluginError, match=r"Wrong: embedding has shape \(3, 2\), expected \(8, feature\)"):
+        fit(Wrong, cohort(8))
+
+
+def test_the_example_of_the_documents_is_trained():
+    text = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text()
+    code = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class MyStepwise" in c)
+    made = {}
+    exec(code, made)
+    predictor, history = fit(made["MyStepwise"](None).build(TASK, SPECS))
+    assert {"train/size", "train/event", "train/steps", "val/size", "val/steps"} <= set(history[1])
+    assert [step.name for step in predictor.predict_steps(cohort(5))] == ["omic", "wsi"]

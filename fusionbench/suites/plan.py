@@ -21,6 +21,7 @@ from fusionbench.data import splits
 from fusionbench.data.masks import expand_patterns, hidden_from_all, mask_hash
 from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau, test_masks
+from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import Cohorts, check_modalities, check_names, metrics_of
@@ -158,6 +159,7 @@ class _Maker:
         self.mask_hashes: dict[tuple[Any, ...], str] = {}
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
+        self.recipe_of = cache(partial(recipe_of, registry, suites=recipe))
         self.patterns = cache(partial(expand_patterns, protocol.test_patterns))
         self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
         # What all cells of the variant have in common is put into JSON values once.
@@ -188,7 +190,7 @@ class _Maker:
             repeat=repeat,
             fold=fold,
             protocol=self.protocol,
-            recipe=self.recipe,
+            recipe=self.recipe_of(model),
             seed=self.suite.seed,
             skip=skip,
             policy=policy,
@@ -200,6 +202,7 @@ class _Maker:
             cohort_name=self.cohort.identity,
             task=self._task(model),
             listed=not parent,
+            own_recipe=self.recipe_of(model) is not self.recipe,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
         )
         if skip:
@@ -252,8 +255,9 @@ class _Maker:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
         if unseen := self._unseen(modalities):
             return unseen, "", ()
-        if problem := self.kind.recipe_problem(self.recipe):
-            raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, [train]: {problem}")
+        for recipe, where in ((self.recipe, "[train]"), (self.recipe_of(ref), f"the recipe of model {ref}")):
+            if problem := self.kind.recipe_problem(recipe):
+                raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, {where}: {problem}")
         options = validate_options(self.registry, "models", ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task, takes = self._task(ref), self.registry.model(ref.name).tasks
@@ -280,7 +284,7 @@ class _Maker:
     def _task(self, ref: PluginRef) -> Task:
         """What a model is asked to predict, before anything is fitted."""
         outputs = self.registry.model(ref.name).binary_outputs
-        return self.kind.planned(self.protocol, self.recipe, self.cohort.info, outputs)
+        return self.kind.planned(self.protocol, self.recipe_of(ref), self.cohort.info, outputs)
 
     def _unseen(self, modalities: tuple[str, ...]) -> str:
         """Why a modality set cannot be trained on under the training pattern; empty where it can."""
@@ -334,7 +338,7 @@ class _Maker:
             "model": self.about_model(cell.chosen, str(cell.model)),
             "modalities": self.about_modalities(cell.modalities),
             "modality_order": self.listed(cell.modalities),
-            "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
+            "recipe": _about_recipe(cell.recipe) if cell.tuned or cell.own_recipe else self.about_recipe,
             "protocol": self.about_protocol,
             "patterns": self.listed(cell.patterns),
             "tau": rounded_tau(cell.tau),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+import fusionbench
 from fusionbench import Batch, Outputs, Steps
 from tests.conformance.broken import Net, Sound, fails
 
@@ -92,3 +94,55 @@ class DeclaresInVain(Sound):
     """Declares that it reads targets, and does not."""
 
     network = _InVain
+
+
+class Published(Sound):
+    """With a recipe of its own, on demand."""
+
+    name = "published"
+    own: Mapping[str, Any] = {
+        "optimizer": "radamw",
+        "betas": (0.5, 0.99),
+        "lookahead": 2,
+        "group": [{"parameters": ["layers.omic.*"], "lr": 1e-4}],
+        "warmup": 1,
+        "l1": 1e-5,
+        "l1_on": ["layers.image.weight"],
+    }
+
+    class Options(fusionbench.Options):
+        """recipe: `suite`, or `own` for the published one."""
+
+        recipe: Literal["suite", "own"] = "suite"
+
+    def recipe(self) -> Mapping[str, Any]:
+        return self.own if self.options.recipe == "own" else {}  # type: ignore[attr-defined]
+
+
+@fails("recipe")
+class OwnByDefault(Published):
+    """Is trained in its own way, whether it is asked to be or not."""
+
+    def recipe(self) -> Mapping[str, Any]:
+        return self.own
+
+
+@fails("recipe")
+class OwnIsTheSuites(Published):
+    """Promises a recipe that it does not have."""
+
+    own: Mapping[str, Any] = {}
+
+
+@fails("recipe")
+class MisspeltRecipe(Published):
+    """A key that there is not."""
+
+    own: Mapping[str, Any] = {"optimiser": "sgd"}
+
+
+@fails("recipe")
+class RecipeOfNoParameter(Published):
+    """A rate for a layer that there is not."""
+
+    own: Mapping[str, Any] = {"group": [{"parameters": ["factors.*"], "lr": 1e-3}]}

@@ -27,6 +27,7 @@ SOUND = [
     broken.Cancelling,
     broken.Attentive,
     broken_outputs.Stepping,
+    broken_outputs.Published,
     broken_data.SoundCohort,
     broken_data.SoundBag,
     broken_data.AroundBag,

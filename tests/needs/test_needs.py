@@ -15,9 +15,9 @@ from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, targets
+from tests.needs import batch_losses, heads, losses, recipe, targets
 
-NEEDS = {1: losses.Aligned, 2: targets.Instances, 3: heads.Sequential, 12: batch_losses.Apart}
+NEEDS = {1: losses.Aligned, 2: targets.Instances, 3: heads.Sequential, 8: recipe.LowRank, 12: batch_losses.Apart}
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]
@@ -48,7 +48,7 @@ def registry() -> Registry:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The suite, run."""
     folder = tmp_path_factory.mktemp("needs")
-    names = ", ".join(f'"{cls.name}"' for cls in NEEDS.values())
+    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in NEEDS.values()), "need-recipe[recipe=own]"))
     (folder / "needs.toml").write_text(SUITE.format(models=names))
     made = Session(folder / "results", home=folder, registry=registry())
     report = made.run(str(folder / "needs.toml"), track=False, reporter=SilentReporter())
@@ -79,6 +79,9 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         if cell.model.name == ORACLE:
             continue
         history = store.history(cell.key)
+        if cell.model.name == "need-recipe":
+            assert set(history["quantity"]) == {"loss", "c_index", "lr"}
+            continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
         assert set(own["epoch"]) == {1, 2}
         seen.setdefault(cell.model.name, set()).update(own["split"] + "/" + own["quantity"])
@@ -131,3 +134,18 @@ def test_restored_weights_give_what_was_predicted_after_steps(session: Session) 
     stepping = [cell for cell in plan.todo() if cell.model.name == "need-heads"]
     for cell in stepping[:2]:
         assert difference(cell, store, session.resources) == ""
+
+
+def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session) -> None:
+    plan, store = session.as_run("needs")
+    cells = {str(c.model): c for c in plan.todo() if c.fold == 0 and c.modalities == ("vector", "bag")}
+    usual, own = cells["need-recipe"], cells["need-recipe[recipe=own]"]
+    assert usual.recipe == plan.suite.train
+    assert usual.recipe is cells["need-heads"].recipe
+    assert usual.key != own.key
+    assert (own.recipe.optimizer, own.recipe.epochs) == ("radamw", 2)
+    assert store.record(own.key)["record"]["recipe"]["group"] == own.recipe.model_dump(mode="json")["group"]
+    table = frame(session, "table.csv").drop_duplicates("model").set_index("model")["tuned"]
+    assert {name for name, mark in table.items() if mark == "own recipe"} == {"need-recipe[recipe=own]"}
+    # Two steps an epoch, of which the first one warms up.
+    assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2

@@ -31,11 +31,14 @@ from fusionbench.execution.training.objective import (
     validate,
 )
 from fusionbench.execution.training.optimizers import (
+    Lookahead,
     add_l1,
     autocast,
     compile_limits,
+    matching,
     optimizer,
     optimizer_steps,
+    parameter_groups,
     scheduler,
     training_module,
 )
@@ -130,7 +133,10 @@ class _Steps:
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
-        self.optimizer = optimizer(self.parameters, recipe)
+        self.optimizer = optimizer(parameter_groups(module, recipe), recipe)
+        self.lookahead = Lookahead(self.parameters, recipe)
+        reached = matching(module, recipe.l1_on or ("*",), "l1_on")
+        self.sparse = [p for name, p in module.named_parameters() if name in reached]
         self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(loader), recipe))
 
     def epoch(self, epoch: int) -> dict[str, float]:
@@ -183,10 +189,11 @@ class _Steps:
                 del loss, out, sums, beside  # freeing the graph belongs here
         with span(OPTIMISER):
             # Before clipping, so that the clipped norm is that of the whole gradient.
-            add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
+            add_l1(self.sparse, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
             self.optimizer.step()
+            self.lookahead.step()
             self.scheduler.step()
         return total
 

@@ -375,11 +375,16 @@ def test_an_embedding_of_another_shape_is_refused():
         fit(Wrong, cohort(8))
 
 
-def test_the_example_of_the_documents_is_trained():
+def test_the_examples_of_the_documents_are_trained():
     text = (Path(__file__).parents[3] / "docs" / "plugins.md").read_text()
-    code = next(c for c in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class MyStepwise" in c)
     made = {}
-    exec(code, made)
+    for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
+        if "Stepwise" in code:
+            exec(code, made)
     predictor, history = fit(made["MyStepwise"](None).build(TASK, SPECS))
     assert {"train/size", "train/event", "train/steps", "val/size", "val/steps"} <= set(history[1])
     assert [step.name for step in predictor.predict_steps(cohort(5))] == ["omic", "wsi"]
+    published = made["MyPublished"]
+    assert published(published.Options()).recipe() == {}
+    own = published(published.Options(recipe="own"))
+    fit(own.build(TASK, SPECS), **own.recipe())

@@ -255,9 +255,10 @@ class _Maker:
             return f"{self.dataset} has no modality {', '.join(map(repr, absent))}", "", ()
         if unseen := self._unseen(modalities):
             return unseen, "", ()
-        for recipe, where in ((self.recipe, "[train]"), (self.recipe_of(ref), f"the recipe of model {ref}")):
-            if problem := self.kind.recipe_problem(recipe):
-                raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, {where}: {problem}")
+        if problem := self.kind.recipe_problem(self.recipe):
+            raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, [train]: {problem}")
+        if problem := self.kind.recipe_problem(self.recipe_of(ref)):
+            return f"its own recipe does not fit {self.kind.name} endpoints: {problem}", "", ()
         options = validate_options(self.registry, "models", ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task, takes = self._task(ref), self.registry.model(ref.name).tasks

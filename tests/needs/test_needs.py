@@ -10,9 +10,12 @@ import pytest
 
 from fusionbench import discover
 from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.report.mlflow.names import score_name
+from fusionbench.report.mlflow.payload import fold_payload
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
+from fusionbench.suites.lock import read_lock
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, heads, losses, recipe, targets
@@ -91,6 +94,16 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         "need-heads": {f"{part}/{name}" for part in ("train", "val") for name in ("change", "steps")},
         "need-batch-losses": {f"{part}/{name}" for part in ("train", "val") for name in ("bound", "learning")},
     }
+
+
+def test_mlflow_has_the_losses_by_epoch_and_the_scores_after_steps(session: Session) -> None:
+    plan, store = session.as_run("needs")
+    cell = next(c for c in plan.todo() if c.model.name == "need-heads" and len(c.modalities) == 2)
+    payload = fold_payload(cell, "needs", store.load(cell.key), read_lock(store.folder))
+    points = {(point.name, point.step) for point in payload.metrics}
+    for name in ("train/change", "val/change", "train/steps", "val/steps"):
+        assert {(name, 1), (name, 2)} <= points
+    assert {score_name("harrell_c_index", f"after:{step}") for step in cell.modalities} <= {name for name, _ in points}
 
 
 def test_what_is_predicted_after_steps_is_a_table_of_its_own(session: Session) -> None:

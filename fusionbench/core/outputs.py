@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -10,6 +11,9 @@ from fusionbench.core.endpoints import Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
+"""What a loss or a step may be called: its name is part of other names."""
 
 
 @dataclass(frozen=True, eq=False)

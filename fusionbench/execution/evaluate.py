@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from fusionbench.core.cell_result import AFTER, PatternPrediction, Score
 from fusionbench.core.errors import PluginError, UndefinedMetric
 from fusionbench.core.interfaces import Metric, Predictor
+from fusionbench.core.outputs import NAME
 from fusionbench.core.types import CaseSet, Prediction, Targets, Task
 from fusionbench.data.masks import Mask, Present, realised_rate
 from fusionbench.tasks import TaskKind, kind_of
@@ -81,11 +82,19 @@ def predict_steps(
     """The test fold after each step of a model that has any, as patterns `after:NAME`.
 
     Cases that have not taken a step by then are given the prior.
+
+    Raises:
+        PluginError: steps or their predictions are not what `Predictor.predict_steps` promises.
     """
     kind, blind = kind_of(prior), test.without_targets()
     seen = [i for i, case in enumerate(test.cases) if test.visible(case)]
-    made = []
+    made, names = [], list[str]()
     for step in predictor.predict_steps(blind.take(seen)) if seen else ():
+        if step.name in names or not NAME.fullmatch(step.name):
+            raise PluginError(f"{who}: predicts after step {step.name!r} twice, or its name is no word")
+        if list(step.rows) != sorted({*step.rows} & {*range(len(seen))}):
+            raise PluginError(f"{who}, after {step.name}: rows are no ascending positions of the {len(seen)} cases")
+        names.append(step.name)
         rows = [seen[i] for i in step.rows]
         ids = tuple(test.ids[i] for i in rows)
         shown = kind.checked(step.prediction, ids, f"{who}, after {step.name}", prior.classes) if rows else None

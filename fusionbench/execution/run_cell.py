@@ -32,7 +32,6 @@ from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import full_disk, transient
 from fusionbench.execution.shared import SharedResources
-from fusionbench.execution.training.outputs import reads_targets
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival.stats import distinct_risks
 from fusionbench.tasks import task_kind
@@ -262,7 +261,7 @@ def _fit_record(data: FoldData, context: Context, state: State, prior: Predictio
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
         "parameters": sum(int(a.size) for a in state.values()),
-        **({"reads_targets": True} if any(reads_targets(of.module) for of in context.trained) else {}),
+        **({"reads_targets": True} if any(of.reads_targets for of in context.trained) else {}),
     }
 
 

@@ -96,7 +96,7 @@ def train_module(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         # Initialisation was the caller's: only what follows is seeded here.
-        steps = _Steps(module, task, loader, objective, recipe, seed, device)
+        steps = _Steps(module, task, loader, objective, recipe, seed, device, reads_targets=predictor.reads_targets)
         best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
             with compile_limits(recipe):
@@ -126,10 +126,12 @@ class _Steps:
         recipe: TrainRecipe,
         seed: int,
         device: torch.device,
+        *,
+        reads_targets: bool,
     ) -> None:
         self.module, self.run, self.task = module, training_module(module, recipe), task
         self.loader, self.objective = loader, objective
-        self.recipe, self.seed, self.device = recipe, seed, device
+        self.recipe, self.seed, self.device, self.reads_targets = recipe, seed, device, reads_targets
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
@@ -178,7 +180,7 @@ class _Steps:
                 with autocast(self.recipe, self.device):
                     # The module may compute in bfloat16; the loss, with its logarithms and exponentials, is taken in
                     # float32.
-                    out = forward(self.run, as_trained_on(self.module, batch), self.task)
+                    out = forward(self.run, as_trained_on(batch, declared=self.reads_targets), self.task)
                 loss = self.objective(wide(out.logits), batch.targets)
                 beside = step_losses(out.step_logits, self.objective, batch.targets, len(index))
                 sums = beside | losses.add(out, len(index), loss=loss, **beside)

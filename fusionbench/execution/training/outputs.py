@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from numbers import Real
 
 import torch
 from torch import Tensor, nn
 
 from fusionbench.core.cell_result import OWN_QUANTITIES
 from fusionbench.core.errors import FusionBenchError, PluginError
+from fusionbench.core.outputs import NAME
 from fusionbench.core.types import Batch, Outputs, Steps, Targets, Task
 from fusionbench.tasks import Objective
 
 LOSS, STEPS = "loss", "steps"
 """The task's own loss of the logits, and of the logits after each step; a module may weigh both."""
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")
 
 
 def wide(values: Tensor) -> Tensor:
@@ -34,11 +34,13 @@ def forward(module: nn.Module, batch: Batch, task: Task) -> Outputs:
     """What a module makes of a batch, with logits (case, n_outputs).
 
     Raises:
-        PluginError: logits, steps or embedding have another shape.
+        PluginError: it is neither logits nor Outputs, or logits, steps or embedding have another shape.
     """
     made = module(batch)
-    out = made if isinstance(made, Outputs) else Outputs(made)
     cases, who = len(batch.ids), name_of(module)
+    if not isinstance(made, (Tensor, Outputs)):
+        raise PluginError(f"{who} returned {type(made).__name__}, expected logits, a tensor, or fusionbench.Outputs")
+    out = made if isinstance(made, Outputs) else Outputs(made)
     _refuse_shape(out.logits, (cases, task.n_outputs), f"{who} returned logits", "(case, n_outputs)")
     if out.step_logits is not None:
         _check_steps(out.step_logits, cases, task, who)
@@ -52,9 +54,12 @@ def reads_targets(module: nn.Module) -> bool:
     return bool(getattr(module, "reads_targets", False))
 
 
-def as_trained_on(module: nn.Module, batch: Batch) -> Batch:
-    """A training batch as the module is given it: without targets, unless it declares that it reads them."""
-    return batch if reads_targets(module) else replace(batch, targets=None)
+def as_trained_on(batch: Batch, *, declared: bool) -> Batch:
+    """A training batch as a module is given it: with targets of its own to read, or without any."""
+    if not declared or batch.targets is None:
+        return replace(batch, targets=None)
+    # A copy: what the module does to them must not reach the task's loss.
+    return replace(batch, targets=batch.targets.map(torch.clone))
 
 
 def _refuse_shape(values: Tensor, expected: tuple[int, ...], what: str, axes: str) -> None:
@@ -64,7 +69,7 @@ def _refuse_shape(values: Tensor, expected: tuple[int, ...], what: str, axes: st
 
 def _check_steps(steps: Steps, cases: int, task: Task, who: str) -> None:
     shape = (cases, len(steps.names))
-    if not steps.names or len(set(steps.names)) < len(steps.names) or not all(map(_NAME.fullmatch, steps.names)):
+    if not steps.names or len(set(steps.names)) < len(steps.names) or not all(map(NAME.fullmatch, steps.names)):
         raise PluginError(
             f"{who}: steps are named {steps.names}; each needs a name of its own, of letters, digits, _ . -"
         )
@@ -99,7 +104,7 @@ class EpochLosses:
         self.sums.append({name: value.detach() for name, value in (own | sums).items()})
         self.cases += cases
         for name, weight in out.weights.items():
-            if isinstance(weight, Tensor) or not math.isfinite(weight):
+            if not isinstance(weight, Real) or not math.isfinite(weight):
                 raise PluginError(f"{self.who}: the weight of auxiliary loss {name!r} is {weight}, expected a number")
         self.weighted |= out.weights.keys()
         return sums
@@ -107,7 +112,7 @@ class EpochLosses:
     def _check_names(self, losses: Mapping[str, object]) -> None:
         seen: dict[str, str] = {}
         for name in losses:
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
+            if not isinstance(name, str) or not NAME.fullmatch(name):
                 raise PluginError(
                     f"{self.who}: auxiliary loss {name!r} needs a name of letters, digits, _ . - that begins with a "
                     "letter"

@@ -27,7 +27,7 @@ from fusionbench.core.types import (
     Task,
 )
 from fusionbench.data.collate import stream
-from fusionbench.execution.training.outputs import carried_forward, forward, name_of
+from fusionbench.execution.training.outputs import carried_forward, forward, name_of, reads_targets
 from fusionbench.tasks import task_kind
 
 
@@ -38,6 +38,7 @@ class TorchPredictor(Predictor):
         best_epoch: the epoch, counted from 1, whose weights these are.
         validation_loss: validation loss of that epoch; NaN where it is undefined.
         notes: what was out of the ordinary while training, one line each.
+        reads_targets: the module declared it when the predictor was made, before any training.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class TorchPredictor(Predictor):
         self.device, self.batch_size, self.extra = device, batch_size, dict(extra or {})
         self.best_epoch, self.validation_loss = 0, math.nan
         self.notes: tuple[str, ...] = ()
+        self.reads_targets = reads_targets(module)
         self._steps: tuple[str, ...] | None = None  # not known before the first batch
 
     @classmethod

@@ -15,7 +15,14 @@ from torch import Tensor, nn
 from fusionbench.core.endpoints import follow_up
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import Batch, SurvivalPrediction, Task
-from fusionbench.execution.training.outputs import EpochLosses, as_trained_on, forward, step_losses, trained_loss
+from fusionbench.execution.training.outputs import (
+    EpochLosses,
+    as_trained_on,
+    forward,
+    reads_targets,
+    step_losses,
+    trained_loss,
+)
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Targets, as_classes, eight_cases, make_sample, rebinned
@@ -93,7 +100,7 @@ def _backward(trial: Trial, module: nn.Module, batch: Batch) -> None:
     objective = task_kind(trial.kind).objective(TrainRecipe(), sample.train.targets, sample.task, torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        out = forward(module.train(), copy.deepcopy(as_trained_on(module, batch)), sample.task)
+        out = forward(module.train(), copy.deepcopy(as_trained_on(batch, declared=reads_targets(module))), sample.task)
     n = len(batch.ids)
     beside = step_losses(out.step_logits, objective, batch.targets, n)
     sums = beside | EpochLosses(module, "training").add(out, n)

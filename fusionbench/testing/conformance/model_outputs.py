@@ -76,7 +76,7 @@ def losses_are_means(subject: ModelSubject) -> None:
     seen = 0
     for trial, predictor in subject.with_module(subject.trials):
         module = predictor.module
-        batch = as_trained_on(module, batch_of(trial.fitted.sample.train, CASES))
+        batch = as_trained_on(batch_of(trial.fitted.sample.train, CASES), declared=reads_targets(module))
         if not (once := _losses(trial, module, batch, 0)):
             continue
         again = _losses(trial, module, batch, 1)

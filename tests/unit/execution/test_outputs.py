@@ -226,6 +226,36 @@ def test_targets_are_there_in_training_and_for_a_module_that_declares_it(declare
     assert not any(given for _, given in module.found)
 
 
+def test_what_a_module_declares_counts_before_training_and_its_targets_are_a_copy():
+    """One that takes its declaration back is on record all the same; one that writes into targets changes no loss."""
+
+    class Meddling(Linear):
+        reads_targets = True
+
+        def forward(self, batch):
+            if batch.targets is not None:
+                batch.targets.event.fill_(False)
+                type(self).seen = True
+            self.reads_targets = False
+            return super().forward(batch)
+
+    meddling, history = fit(Meddling)
+    plain, usual = fit(Linear)
+    assert Meddling.seen
+    assert meddling.reads_targets
+    assert not plain.reads_targets
+    assert history == usual
+
+    class Late(Asks):
+        def forward(self, batch):
+            self.reads_targets = True
+            return super().forward(batch)
+
+    late = Late(declared=False)
+    assert not fit(late)[0].reads_targets
+    assert not any(given for _, given in late.found)
+
+
 def test_a_loss_of_targets_is_logged_for_training_alone():
     class Supervised(WithLosses):
         reads_targets = True
@@ -388,3 +418,18 @@ def test_the_examples_of_the_documents_are_trained():
     assert published(published.Options()).recipe() == {}
     own = published(published.Options(recipe="own"))
     fit(own.build(TASK, SPECS), **own.recipe())
+
+
+def test_what_is_neither_logits_nor_outputs_is_refused():
+    class Pair(Linear):
+        def forward(self, batch):
+            return super().forward(batch), {}
+
+    with pytest.raises(PluginError, match=r"Pair returned tuple, expected logits, a tensor, or fusionbench.Outputs"):
+        fit(Pair)
+
+
+@pytest.mark.parametrize("weight", ["high", None, torch.tensor(0.5)])
+def test_a_weight_that_is_no_number_is_refused(weight):
+    with pytest.raises(PluginError, match=r"WithLosses: the weight of auxiliary loss 'guess' is .*, expected a number"):
+        fit(WithLosses(per_case, {"guess": weight}))

@@ -6,7 +6,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from pydantic.fields import FieldInfo
 
 from fusionbench.builtin.table.outcome_schema import ClassOutcomeSchema, OutcomeSchema
 from fusionbench.builtin.table.schema import CohortSchema, ColumnSchema, FileSchema, ModalitySchema
-from fusionbench.core.protocol import Protocol, TrainRecipe
+from fusionbench.core.protocol import ParameterGroup, Protocol, TrainRecipe
 from fusionbench.suites.suite import External, Scope, Suite, Variant
 
 TO = Path(__file__).parents[1] / "docs" / "keys.md"
@@ -203,6 +203,16 @@ test = ["table[file=ours.toml]"]
     ("`[protocol]`", Protocol, ()),
     ("`[train]`", TrainRecipe, ()),
     (
+        "`[[train.group]]`",
+        ParameterGroup,
+        (
+            """parameters = ["factors.*"]
+lr = 0.003
+weight_decay = 0.0
+""",
+        ),
+    ),
+    (
         "`[[variant]]`",
         Variant,
         (
@@ -233,65 +243,82 @@ test = ["tcga-brca[shared=true]", "table[file=ours.toml]"]
         ),
     ),
 )
-EXAMPLES: Mapping[type[BaseModel], Mapping[str, Any]] = {
-    Protocol: {
-        "base": "as-published",
-        "unit": "slide",
-        "fold_source": "published",
-        "folds": 10,
-        "repeats": 3,
-        "validation": 0.2,
-        "bins": 8,
-        "bins_from": "cohort",
-        "fitted_on": "cohort",
-        "impute": "mean",
-        "clip": "none",
-        "scale": False,
-        "vectors": "joined",
-        "test_patterns": ["full", "drop:*"],
-        "mask_draws": 5,
-        "train_pattern": "rate:0.25",
-        "horizon": 36.0,
-        "sd_ddof": 0,
-    },
-    TrainRecipe: {
-        "base": "as-published",
-        "optimizer": "sgd",
-        "lr": 1e-3,
-        "weight_decay": 0.0,
-        "momentum": 0.9,
-        "batch_size": 8,
-        "accumulate": 4,
-        "epochs": 50,
-        "schedule": "onecycle",
-        "loss": "nll",
-        "alpha": 0.4,
-        "clamp": 1e-7,
-        "class_weights": "inverse",
-        "label_smoothing": 0.0,
-        "weight_sum": "one",
-        "weight_on": "likelihood",
-        "cox_reduction": "cases",
-        "l1": 1e-5,
-        "l1_factor": 16.0,
-        "grad_clip": 1.0,
-        "patience": "none",
-        "validation_loss": "as-trained",
-        "restore_best": False,
-        "max_instances": 4096,
-        "amp": False,
-        "eval_batch_size": 8,
-        "compile": True,
-    },
+EXAMPLES: Mapping[type[BaseModel], Sequence[Mapping[str, Any]]] = {
+    Protocol: [
+        {
+            "base": "as-published",
+            "unit": "slide",
+            "fold_source": "published",
+            "folds": 10,
+            "repeats": 3,
+            "validation": 0.2,
+            "bins": 8,
+            "bins_from": "cohort",
+            "fitted_on": "cohort",
+            "impute": "mean",
+            "clip": "none",
+            "scale": False,
+            "vectors": "joined",
+            "test_patterns": ["full", "drop:*"],
+            "mask_draws": 5,
+            "train_pattern": "rate:0.25",
+            "horizon": 36.0,
+            "sd_ddof": 0,
+        }
+    ],
+    TrainRecipe: [
+        {
+            "base": "as-published",
+            "optimizer": "sgd",
+            "lr": 1e-3,
+            "weight_decay": 0.0,
+            "momentum": 0.9,
+            "batch_size": 8,
+            "accumulate": 4,
+            "epochs": 50,
+            "schedule": "onecycle",
+            "loss": "nll",
+            "alpha": 0.4,
+            "clamp": 1e-7,
+            "class_weights": "inverse",
+            "label_smoothing": 0.0,
+            "weight_sum": "one",
+            "weight_on": "likelihood",
+            "cox_reduction": "cases",
+            "l1": 1e-5,
+            "l1_factor": 16.0,
+            "grad_clip": 1.0,
+            "patience": "none",
+            "validation_loss": "as-trained",
+            "restore_best": False,
+            "max_instances": 4096,
+            "amp": False,
+            "eval_batch_size": 8,
+            "compile": True,
+        },
+        {
+            "optimizer": "radamw",
+            "betas": [0.5, 0.999],
+            "lookahead": 6,
+            "lookahead_rate": 0.8,
+            "lookahead_start": "first-sync",
+            "decay_on": "matrices",
+            "l1_on": ["*.weight"],
+            "schedule": "linear",
+            "warmup": 1.0,
+            "hold": 9.0,
+            "group": [{"parameters": ["head.*"], "lr": 1e-3}],
+        },
+    ],
 }
-"""An example of each key of the two tables of switches."""
+"""Examples that have each key of the two tables of switches; some keys do not go together."""
 BOUNDS = {annotated_types.Gt: ">", annotated_types.Ge: ">=", annotated_types.Lt: "<", annotated_types.Le: "<="}
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 
 
 def examples(schema: type[BaseModel], written: tuple[str, ...]) -> tuple[str, ...]:
     """TOML that has every key of a schema."""
-    return written or (tomli_w.dumps(EXAMPLES[schema]),)
+    return written or tuple(tomli_w.dumps(example) for example in EXAMPLES[schema])
 
 
 def keys(schema: type[BaseModel]) -> Mapping[str, FieldInfo]:

@@ -11,6 +11,13 @@ from fusionbench.core.types import Prediction
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import State
 
+AFTER = "after:"
+"""Begins the patterns of what a model predicts after each of its steps; no modality is hidden then."""
+
+OWN_QUANTITIES = frozenset({"loss", "c_index", "auroc", "lr", "skipped_batches"})
+"""What the training loop itself writes into a history; other quantities of training and validation are a model's own,
+such as auxiliary losses."""
+
 Status = Literal["ok", "skipped", "failed"]
 
 
@@ -20,7 +27,7 @@ class PatternPrediction:
 
     Attributes:
         split: "test" or "val".
-        pattern: missing-modality pattern (`full`, `half`, `only:omic`, ...).
+        pattern: missing-modality pattern (`full`, `half`, `only:omic`, ...), or a step of the model (`after:omic`).
         draw: which of the pattern's masks; 0 where there is one.
         prediction: S on the dataset's time grid.
         n_prior: cases without any visible modality, given the training-mean risk.

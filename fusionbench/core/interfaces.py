@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import SearchSpace
 from fusionbench.core.types import (
@@ -26,6 +27,7 @@ from fusionbench.core.types import (
     Prediction,
     RawBag,
     Source,
+    StepPrediction,
     Task,
     TaskName,
 )
@@ -234,6 +236,14 @@ class Predictor(ABC):
         """
         return None
 
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        """(case, feature) float64 on the CPU: the fused cases, of a module that gives `Outputs.embedding`."""
+        return None
+
+    def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
+        """What is predicted after each step of a model that reads one modality after the other; empty for others."""
+        return ()
+
     @abstractmethod
     def state(self) -> State:
         """Named arrays from which `FusionModel.restore` makes an equal predictor."""
@@ -263,7 +273,11 @@ class FitContext(Protocol):
         ...
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
-        """The one training loop, with the suite's recipe. `module` maps a Batch to logits (case, n_outputs)."""
+        """The one training loop, with the suite's recipe.
+
+        Args:
+            module: maps a Batch to logits (case, n_outputs), or to Outputs.
+        """
         ...
 
     def member(self, member: Member) -> MemberFit:
@@ -365,6 +379,13 @@ class FusionModel(ABC):
         """Models whose predictions this one builds on; the harness fits each once per fold, whoever needs it."""
         return ()
 
+    def recipe(self) -> Mapping[str, Any]:
+        """What this model changes of the suite's `[train]`: its published recipe, where an option asks for it.
+
+        Empty by default, and with default options, so that rows are comparable; the table marks other rows.
+        """
+        return {}
+
     def search_space(self) -> SearchSpace:
         """What `fusionbench tune` may choose from: options of this model and `train.` keys of the recipe.
 
@@ -383,36 +404,3 @@ class FusionModel(ABC):
     @abstractmethod
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
         """The predictor whose `state` these arrays are; it predicts the same."""
-
-
-class Metric(ABC):
-    """A score of predictions on test cases.
-
-    Attributes:
-        higher_is_better: None where the value has no direction and is never ranked (a p-value).
-        horizon: "tau" = the harness censors the test targets just beyond the dataset's horizon and gives S on the
-            dataset's time grid, whose last point is tau; "own" = targets as they are and S at the model's times.
-        range: smallest and largest possible value.
-        tasks: the kinds of endpoints it scores, which say what it is called with: SurvivalPrediction and
-            SurvivalTargets, or ClassPrediction and ClassTargets.
-    """
-
-    name: ClassVar[str]
-    version: ClassVar[str] = "1"
-    higher_is_better: ClassVar[bool | None] = True
-    horizon: ClassVar[Literal["own", "tau"]] = "own"
-    range: ClassVar[tuple[float, float]] = (0.0, 1.0)
-    tasks: ClassVar[tuple[TaskName, ...]] = ("survival",)
-
-    @abstractmethod
-    def __call__(self, prediction: Any, test: Any, train: Any) -> float:
-        """One value for the test cases.
-
-        Args:
-            prediction: SurvivalPrediction or ClassPrediction, by `tasks`; one row a test case.
-            test: SurvivalTargets or ClassTargets of the test cases, as numpy arrays.
-            train: of the training and validation cases, which serve weights by the probability of being uncensored.
-
-        Raises:
-            UndefinedMetric: with the reason; the harness stores NaN.
-        """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -25,6 +25,7 @@ class _Strict(BaseModel):
 
 
 Base = Literal["clean", "as-published"]
+Share = Annotated[float, Field(ge=0, lt=1)]
 
 AS_PUBLISHED: Mapping[str, Any] = MappingProxyType(
     {
@@ -142,19 +143,54 @@ def _with_base(given: Any, published: Mapping[str, Any]) -> Any:
     return {**published, **given}
 
 
-_NEWER = frozenset({"compile", "label_smoothing"})
+_NEWER = frozenset(
+    {
+        *("compile", "label_smoothing", "betas", "lookahead", "lookahead_rate", "lookahead_start", "warmup", "hold"),
+        *("decay_on", "l1_on", "group"),
+    }
+)
+
+
+class ParameterGroup(_Strict):
+    """Parameters that are trained at a rate or with a weight decay of their own.
+
+    Attributes:
+        parameters: names of parameters of the module, with `*` for any part of one, such as `factors.*`.
+        lr: their rate, in place of `lr`.
+        weight_decay: theirs, in place of `weight_decay`.
+    """
+
+    parameters: tuple[str, ...] = Field(min_length=1)
+    lr: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _changes(self) -> ParameterGroup:
+        if self.lr is None and self.weight_decay is None:
+            raise ValueError("a group of parameters needs lr, weight_decay or both")
+        return self
 
 
 class TrainRecipe(_Strict):
     """How a torch model is trained; the same for every model of a suite. Defaults: PROTOCOLS, `clean`.
 
+    A model may have a published recipe of its own, which its rows ask for by an option (`FusionModel.recipe`).
+
     Optional values are switched off by "none" in a suite, since TOML has no null.
 
     Attributes:
         base: "as-published" sets every key as HEALNet's publication has it at once; a key given beside it wins.
-        optimizer: which one of torch's.
+        optimizer: which one of torch's; "adamw" and "radamw" decouple weight decay from the gradient.
+        betas: of Adam and its relatives: how slowly the means of gradient and its square change; none is 0.9, 0.999.
+        lookahead: steps after which slow weights move towards the trained ones, which go on from there (Zhang et al.
+            2019), around any optimizer; none is without.
+        lookahead_rate: share of the way that the slow weights move.
+        lookahead_start: the slow weights begin as the "initial" ones, or at the "first-sync", which then changes
+            nothing, as a widespread implementation has it.
         momentum: of optimizer "sgd".
-        weight_decay: of the optimizer; decoupled from the gradient with "adamw".
+        weight_decay: of the optimizer; decoupled from the gradient with "adamw" and "radamw".
+        decay_on: "matrices" leaves biases and other parameters with one axis out of the weight decay.
+        group: parameters with a rate or a weight decay of their own; of two groups that name one the first counts.
         batch_size: cases of a batch.
         epochs: most epochs; early stopping may end before.
         cox_reduction: the partial likelihood of a batch is averaged over its "events" or over its "cases".
@@ -169,10 +205,13 @@ class TrainRecipe(_Strict):
         weight_sum: scale of class weights: "cases" = the weighted count is the count, "one" = they sum to 1 (HEALNet).
         weight_on: "likelihood" leaves class weights off the alpha term of `nll` (HEALNet).
         l1: strength of the sum of absolute parameters, once an optimiser step; times `l1_factor`.
+        l1_on: names of the parameters that `l1` reaches, with `*` for any part of one; all where none is given.
         l1_factor: 16 in HEALNet's repository, which divides its loss by 16 and steps every batch.
         accumulate: batches whose gradients form one optimiser step.
         max_instances: instances drawn from a bag at each training epoch; evaluation always sees all.
-        schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" falls from `lr` to zero.
+        schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" and "linear" fall from `lr` to zero.
+        warmup: epochs in which the rate first rises from zero, linearly; not with "onecycle".
+        hold: epochs after the warm-up in which the rate stays at `lr`, before "cosine" or "linear" lets it fall.
         patience: epochs without a better unweighted validation loss; None = train all epochs.
         validation_loss: what early stopping sees: the exact likelihood without weights and alpha, or the loss
             "as-trained".
@@ -184,14 +223,22 @@ class TrainRecipe(_Strict):
     """
 
     base: Base = "clean"
-    optimizer: Literal["adamw", "adam", "radam", "sgd"] = "adamw"
+    optimizer: Literal["adamw", "adam", "radam", "radamw", "sgd"] = "adamw"
     lr: float = Field(5e-4, gt=0)
     weight_decay: float = Field(1e-5, ge=0)
+    decay_on: Literal["all", "matrices"] = "all"
     momentum: float = Field(0.0, ge=0, lt=1)
+    betas: tuple[Share, Share] | None = None
+    lookahead: int | None = Field(None, ge=1)
+    lookahead_rate: float = Field(0.5, gt=0, le=1)
+    lookahead_start: Literal["initial", "first-sync"] = "initial"
+    group: tuple[ParameterGroup, ...] = ()
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     epochs: int = Field(30, ge=1)
-    schedule: Literal["constant", "cosine", "onecycle"] = "cosine"
+    schedule: Literal["constant", "cosine", "linear", "onecycle"] = "cosine"
+    warmup: float = Field(0.0, ge=0)
+    hold: float = Field(0.0, ge=0)
     loss: Literal["nll", "ce", "cox"] = "nll"
     alpha: float = Field(0.0, ge=0, le=1)
     clamp: float | None = Field(None, gt=0, lt=0.5)
@@ -201,6 +248,7 @@ class TrainRecipe(_Strict):
     weight_on: Literal["all", "likelihood"] = "all"
     cox_reduction: Literal["events", "cases"] = "events"
     l1: float = Field(0.0, ge=0)
+    l1_on: tuple[str, ...] = ()
     l1_factor: float = Field(1.0, gt=0)
     grad_clip: float | None = Field(None, gt=0)
     patience: int | None = Field(10, ge=1)
@@ -213,16 +261,17 @@ class TrainRecipe(_Strict):
 
     @model_serializer(mode="wrap")
     def _written(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without newer switches where they are off: keys and locks from before there were any stay as they are."""
+        """Without newer keys at their defaults: keys of cells and locks from before there were any stay as they are."""
         written: dict[str, Any] = usual(self)
-        return {name: value for name, value in written.items() if name not in _NEWER or value}
+        off = {name for name in _NEWER if getattr(self, name) == type(self).model_fields[name].default}
+        return {name: value for name, value in written.items() if name not in off}
 
     @model_validator(mode="before")
     @classmethod
     def _filled(cls, given: Any) -> Any:
         return _with_base(given, AS_PUBLISHED_TRAINING)
 
-    @field_validator("clamp", "grad_clip", "patience", "max_instances", mode="before")
+    @field_validator("clamp", "grad_clip", "patience", "max_instances", "betas", "lookahead", mode="before")
     @classmethod
     def _none(cls, value: object) -> object:
         """TOML has no null: a suite writes "none"."""
@@ -232,6 +281,16 @@ class TrainRecipe(_Strict):
     def _consistent(self) -> TrainRecipe:
         if self.momentum and self.optimizer != "sgd":
             raise ValueError(f"momentum belongs to optimizer 'sgd'; {self.optimizer!r} has none: set it to 0")
+        if self.betas and self.optimizer == "sgd":
+            raise ValueError("betas belong to Adam and its relatives; optimizer 'sgd' has momentum")
+        if self.lookahead is None and (self.lookahead_rate, self.lookahead_start) != (0.5, "initial"):
+            raise ValueError("lookahead_rate and lookahead_start belong to lookahead, which is off: set its steps")
+        if self.schedule == "onecycle" and (self.warmup or self.hold):
+            raise ValueError("schedule 'onecycle' has a warm-up of its own: leave warmup and hold out")
+        if self.hold and self.schedule == "constant":
+            raise ValueError("schedule 'constant' holds the rate to the end: leave hold out")
+        if (taken := self.warmup + self.hold) > self.epochs:
+            raise ValueError(f"warmup and hold take {taken:g} epochs, more than epochs = {self.epochs}")
         if self.loss == "cox" and (self.alpha or self.clamp or self.class_weights != "none"):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
         if self.loss != "nll" and self.weight_on != "all":

@@ -18,6 +18,9 @@ from fusionbench.core.endpoints import Target as Target
 from fusionbench.core.endpoints import Targets as Targets
 from fusionbench.core.endpoints import Task as Task
 from fusionbench.core.endpoints import TaskName as TaskName
+from fusionbench.core.outputs import Outputs as Outputs
+from fusionbench.core.outputs import StepPrediction as StepPrediction
+from fusionbench.core.outputs import Steps as Steps
 from fusionbench.core.plugin_ref import PluginRef
 
 if TYPE_CHECKING:
@@ -234,7 +237,12 @@ class Bag:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Cases side by side. EVERY declared modality is a key of `bags`, also when missing for all."""
+    """Cases side by side. EVERY declared modality is a key of `bags`, also when missing for all.
+
+    Attributes:
+        targets: SurvivalTargets or ClassTargets of the cases, for a module that sets `reads_targets = True`, and only
+            in training; None for all others and wherever something is predicted.
+    """
 
     ids: tuple[str, ...]
     bags: Mapping[str, Bag]

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fusionbench.core.cell_result import PatternPrediction, Score
+from fusionbench.core.cell_result import AFTER, PatternPrediction, Score
 from fusionbench.core.errors import PluginError, UndefinedMetric
 from fusionbench.core.interfaces import Metric, Predictor, State
+from fusionbench.core.outputs import NAME
 from fusionbench.core.types import CaseSet, Prediction, SurvivalPrediction, Targets, Task
 from fusionbench.data.masks import Mask, Present, realised_rate
 from fusionbench.tasks import TaskKind, kind_of, task_kind
@@ -87,6 +88,34 @@ def own_curves(tested: Sequence[PatternPrediction]) -> State:
     if not isinstance(full, SurvivalPrediction) or full.survival is None or full.times is None:
         return {}
     return {"times": full.times, "survival": full.survival}
+
+
+def predict_steps(
+    predictor: Predictor, test: CaseSet, prior: Prediction, present: Present, who: str
+) -> list[PatternPrediction]:
+    """The test fold after each step of a model that has any, as patterns `after:NAME`.
+
+    Cases that have not taken a step by then are given the prior.
+
+    Raises:
+        PluginError: steps or their predictions are not what `Predictor.predict_steps` promises.
+    """
+    kind, blind = kind_of(prior), test.without_targets()
+    seen = [i for i, case in enumerate(test.cases) if test.visible(case)]
+    made, names = [], list[str]()
+    for step in predictor.predict_steps(blind.take(seen)) if seen else ():
+        if step.name in names or not NAME.fullmatch(step.name):
+            raise PluginError(f"{who}: predicts after step {step.name!r} twice, or its name is no word")
+        if list(step.rows) != sorted({*step.rows} & {*range(len(seen))}):
+            raise PluginError(f"{who}, after {step.name}: rows are no ascending positions of the {len(seen)} cases")
+        names.append(step.name)
+        rows = [seen[i] for i in step.rows]
+        ids = tuple(test.ids[i] for i in rows)
+        shown = kind.checked(step.prediction, ids, f"{who}, after {step.name}", prior.classes) if rows else None
+        filled = kind.filled(test.ids, prior, rows, shown)
+        rate = realised_rate(Mask("full", 0, {}), present, tuple(test.specs))
+        made.append(PatternPrediction("test", f"{AFTER}{step.name}", 0, filled, len(test) - len(rows), rate))
+    return made
 
 
 def score_patterns(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
@@ -16,7 +16,7 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
-from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Prediction, Task
+from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Prediction, StepPrediction, Task
 from fusionbench.data.cohort import Cohort
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.evaluate import PRIOR
@@ -128,6 +128,12 @@ class Loaded(Predictor):
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         return self.inner.attention(self.own(cases))
+
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        return self.inner.embedding(self.own(cases))
+
+    def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
+        return self.inner.predict_steps(self.own(cases))
 
     def own(self, cases: CaseSet) -> CaseSet:
         """The cases as the predictor sees them."""

@@ -191,6 +191,7 @@ def _predict(
     present = present_modalities(data.test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases)
     tested = evaluate.predict_patterns(predictor, data.test, masks, prior, present, who)
+    tested += evaluate.predict_steps(predictor, data.test, prior, present, who)
     validated, _ = evaluate.predict_all(predictor, data.val, prior, who, validation=True)
     return tested, PatternPrediction("val", "full", 0, validated)
 
@@ -215,6 +216,7 @@ def _fit_record(data: FoldData, context: Context, state: State, prior: Predictio
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
         "parameters": sum(int(a.size) for a in state.values()),
+        **({"reads_targets": True} if any(of.reads_targets for of in context.trained) else {}),
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from fusionbench.core.cell_result import AFTER
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.model import (
     AUPRC,
@@ -121,7 +122,8 @@ def document(
         sections.append(Section(2, dataset, _head(table, dataset)))
         sections += [Section(3, "", text) for text in verdicts.get(dataset, ())]
         shown = rows[(rows["n_cases"] > 0) | (rows["n_failed"] > 0)]
-        patterns = unique(shown["pattern"])
+        # What is predicted after steps of a model has a section of its own.
+        patterns = [p for p in unique(shown["pattern"]) if not p.startswith(AFTER)]
         for pattern in patterns:
             part = best_first(shown[shown["pattern"] == pattern], table.directions)
             name = f"pattern {pattern}" if len(patterns) > 1 or pattern != FULL else ""

@@ -201,7 +201,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         "status": status,
         "reason": reason,
         "policy": cell.policy,
-        "tuned": "tuned" if cell.tuned else "default",
+        "tuned": _settings(cell),
         "train_pattern": cell.protocol.train_pattern,
         "unit": cell.protocol.unit,
         "key": cell.key,
@@ -209,6 +209,12 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
         **_costs(record or {}),
         **_code(record or {}),
     }
+
+
+def _settings(cell: Cell) -> str:
+    """Where the settings that a cell was trained with come from."""
+    found = [name for name, so in (("own recipe", cell.own_recipe), ("tuned", bool(cell.tuned))) if so]
+    return ", ".join(found) or "default"
 
 
 def _code(record: Mapping[str, Any]) -> dict[str, str]:

@@ -46,6 +46,7 @@ class Cell:
         task: what is predicted, before anything is fitted.
         members: models it builds on, with the keys of their cells.
         tuned: what a search has found for this fold, by the names of its search space; `recipe` has its part already.
+        own_recipe: `recipe` is the suite's as its model changes it (`FusionModel.recipe`).
         masked_over: the modality set over which its training pattern is drawn, where that is not its own: a member is
             trained on what the cell that builds on it sees.
         given: pattern whose masks are read to what it hides in this fold.
@@ -73,6 +74,7 @@ class Cell:
     policy: str = ""
     members: tuple[tuple[Member, str], ...] = ()
     tuned: tuple[tuple[str, Any], ...] = ()
+    own_recipe: bool = False
     masked_over: tuple[str, ...] = ()
     task: Task = field(default_factory=Task)
     given: Mapping[str, Hidden] = field(default_factory=dict, repr=False, compare=False, hash=False)

@@ -23,6 +23,7 @@ from fusionbench.data.protocol_view import apply_protocol, protocol_modalities
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, rounded_tau
 from fusionbench.suites.given_masks import GivenMasks, check_folds, check_masks, given_masks, with_shown_patterns
 from fusionbench.suites.mask_hashes import MaskHashes
+from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import Cohorts, check_modalities, check_names, metrics_of
@@ -165,6 +166,7 @@ class _Maker:
         self.masks = MaskHashes(cohort.cases)
         self.fold_hashes: dict[tuple[int, int], str] = {}
         self.described = cache(self._describe)
+        self.recipe_of = cache(partial(recipe_of, registry, suites=recipe))
         self.patterns = cache(partial(expand_patterns, protocol.test_patterns, given=given.hides))
         self.given = cache(given.hidden)
         self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
@@ -195,7 +197,7 @@ class _Maker:
             repeat=repeat,
             fold=fold,
             protocol=self.protocol,
-            recipe=self.recipe,
+            recipe=self.recipe_of(model),
             seed=self.suite.seed,
             skip=skip,
             policy=policy,
@@ -207,6 +209,7 @@ class _Maker:
             cohort_name=self.cohort.identity,
             task=self._task(model),
             listed=not parent,
+            own_recipe=self.recipe_of(model) is not self.recipe,
             masked_over=parent if parent != modalities and self.protocol.train_pattern != "full" else (),
             given=self.given(repeat, fold),
         )
@@ -262,6 +265,8 @@ class _Maker:
             return unseen, "", ()
         if problem := self.kind.recipe_problem(self.recipe):
             raise SuiteError(f"suite {self.suite.name!r}, dataset {self.dataset}, [train]: {problem}")
+        if problem := self.kind.recipe_problem(self.recipe_of(ref)):
+            return f"its own recipe does not fit {self.kind.name} endpoints: {problem}", "", ()
         options = validate_options(self.registry, "models", ref)
         specs = {m: self.cohort.specs_raw[m] for m in modalities}
         task, takes = self._task(ref), self.registry.model(ref.name).tasks
@@ -288,7 +293,7 @@ class _Maker:
     def _task(self, ref: PluginRef) -> Task:
         """What a model is asked to predict, before anything is fitted."""
         outputs = self.registry.model(ref.name).binary_outputs
-        return self.kind.planned(self.protocol, self.recipe, self.cohort.info, outputs)
+        return self.kind.planned(self.protocol, self.recipe_of(ref), self.cohort.info, outputs)
 
     def _unseen(self, modalities: tuple[str, ...]) -> str:
         """Why a modality set cannot be trained on under the training pattern; empty where it can."""
@@ -332,7 +337,7 @@ class _Maker:
             "model": self.about_model(cell.chosen, str(cell.model)),
             "modalities": self.about_modalities(cell.modalities),
             "modality_order": self.listed(cell.modalities),
-            "recipe": _about_recipe(cell.recipe) if cell.tuned else self.about_recipe,
+            "recipe": _about_recipe(cell.recipe) if cell.tuned or cell.own_recipe else self.about_recipe,
             "protocol": self.about_protocol,
             "patterns": self.listed(cell.patterns),
             "tau": rounded_tau(cell.tau),

@@ -41,6 +41,25 @@ class Objective(ABC):
             logits: (case, n_outputs) float32 or wider.
         """
 
+    def comparable(self, targets: Targets[Tensor]) -> bool:
+        """Whether the loss is defined on these cases, at least one; by default it is."""
+        return True
+
+    def over_steps(self, logits: Tensor, targets: Targets[Tensor], taken: Tensor) -> Tensor:
+        """The mean loss over the steps that cases have taken, a scalar; each (case, step) counts once.
+
+        Args:
+            logits: (case, step, n_outputs) float32 or wider.
+            taken: (case, step) bool.
+        """
+        total, pairs = logits.new_zeros(()), 0
+        for step in range(logits.shape[1]):
+            rows = taken[:, step].nonzero().flatten()
+            of = _taken(targets, rows)
+            if len(rows) and self.comparable(of):
+                total, pairs = total + self(logits[rows, step], of), pairs + len(rows)
+        return total / max(pairs, 1)
+
     @abstractmethod
     def validate(self, logits: Tensor, targets: Targets[NDArray[Any]]) -> dict[str, float]:
         """`val/loss`, by which training stops early, and a score to watch, as far as they are defined.
@@ -56,6 +75,10 @@ class Objective(ABC):
             logits: gives (case, n_outputs) float64 on the CPU, of all training cases; they are computed when called.
         """
         return {}
+
+
+def _taken(targets: Targets[Tensor], rows: Tensor) -> Targets[Tensor]:
+    return targets.map(lambda array: array[rows])
 
 
 PartCheck = Callable[[Sequence[Target | None]], str]

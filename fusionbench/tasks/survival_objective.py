@@ -74,6 +74,10 @@ class SurvivalObjective(Objective):
             return len(t.event) * survival.cox_partial_likelihood(logits[:, 0], t.time, t.event, reduction="cases")
         return self.per_case(logits, t).sum()
 
+    def comparable(self, targets: Targets[Tensor]) -> bool:
+        of = follow_up(targets)
+        return self.recipe.loss != "cox" or (len(of.event) > 1 and bool(of.event.any()))
+
     def per_case(self, logits: Tensor, targets: SurvivalTargets[Tensor], weights: Tensor | None = None) -> Tensor:
         """(case,) losses of `nll` and `ce`; `weights`: (case, bin), instead of the same class weights for all."""
         r, t = self.recipe, targets

@@ -136,7 +136,9 @@ def _from_weights(
     test = fold_data(cell, cohort, resources).test
     present = present_modalities(test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases)
-    tested = evaluate.predict_patterns(fit.predictor, test, masks, fit.prior, present, f"model {cell.model}")
+    who = f"model {cell.model}"
+    tested = evaluate.predict_patterns(fit.predictor, test, masks, fit.prior, present, who)
+    tested += evaluate.predict_steps(fit.predictor, test, fit.prior, present, who)
     of_test = evaluate.targets_of(cohort, cell.split.test, cell.task)
     of_train = evaluate.targets_of(cohort, (*cell.split.train, *cell.split.val), cell.task)
     return evaluate.score_patterns(metrics, tested, of_test, of_train, cell.tau)

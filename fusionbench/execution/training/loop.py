@@ -4,7 +4,8 @@ The loss of an optimiser step is a mean over units: cases, or events (or cases) 
 that mean, so that two batches of 8 make the same step as one of 16, and an incomplete last window is a step of its own.
 Early stopping sees the exact negative log-likelihood of the validation cases, without class weights, label smoothing
 and alpha, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the partial
-likelihood over all validation cases.
+likelihood over all validation cases. Auxiliary losses (`Outputs.losses`) are means over cases, of the whole window as
+well; they take part in what is trained and in nothing that chooses.
 """
 
 from __future__ import annotations
@@ -28,18 +29,21 @@ from fusionbench.execution.training.objective import (
     given_targets,
     refuse_non_finite,
     validate,
-    wide,
 )
 from fusionbench.execution.training.optimizers import (
+    Lookahead,
     add_l1,
     autocast,
     compile_limits,
+    matching,
     optimizer,
     optimizer_steps,
+    parameter_groups,
     scheduler,
     training_module,
 )
-from fusionbench.execution.training.torch_predictor import TorchPredictor, forward
+from fusionbench.execution.training.outputs import EpochLosses, as_trained_on, forward, step_losses, trained_loss, wide
+from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
@@ -74,13 +78,13 @@ def train_module(
         train: with targets, their bins under `task.edges`.
         val: the same; where its loss is undefined all epochs are trained and the predictor's notes say so.
         log: called once an epoch, counted from 1, with train/loss (mean per unit, as trained, without L1), val/loss,
-            val/c_index or val/auroc, lr (of the last step) and, for cox, train/skipped_batches; what is undefined is
-            left out.
+            val/c_index or val/auroc, lr (of the last step), the module's auxiliary losses under train/ and val/ (a mean
+            over cases, without its weight) and, for cox, train/skipped_batches; what is undefined is left out.
         progress: called with the epoch after each epoch.
 
     Raises:
         DataError: there is nothing to train on.
-        PluginError: the module's output has the wrong shape.
+        PluginError: the module's output or an auxiliary loss has the wrong shape or name.
         FusionBenchError: a loss is not finite.
     """
     targets, val_targets = given_targets(train, "training"), given_targets(val, "validation")
@@ -92,7 +96,7 @@ def train_module(
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
         # Initialisation was the caller's: only what follows is seeded here.
-        steps = _Steps(module, task, loader, objective, recipe, seed, device)
+        steps = _Steps(module, task, loader, objective, recipe, seed, device, reads_targets=predictor.reads_targets)
         best = BestCheckpoint(module, recipe)
         for epoch in range(1, recipe.epochs + 1):
             with compile_limits(recipe):
@@ -122,14 +126,19 @@ class _Steps:
         recipe: TrainRecipe,
         seed: int,
         device: torch.device,
+        *,
+        reads_targets: bool,
     ) -> None:
         self.module, self.run, self.task = module, training_module(module, recipe), task
         self.loader, self.objective = loader, objective
-        self.recipe, self.seed, self.device = recipe, seed, device
+        self.recipe, self.seed, self.device, self.reads_targets = recipe, seed, device, reads_targets
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
-        self.optimizer = optimizer(self.parameters, recipe)
+        self.optimizer = optimizer(parameter_groups(module, recipe), recipe)
+        self.lookahead = Lookahead(self.parameters, recipe)
+        reached = matching(module, recipe.l1_on or ("*",), "l1_on")
+        self.sparse = [p for name, p in module.named_parameters() if name in reached]
         self.scheduler = scheduler(self.optimizer, recipe, optimizer_steps(len(loader), recipe))
 
     def epoch(self, epoch: int) -> dict[str, float]:
@@ -145,21 +154,24 @@ class _Steps:
         # Known in advance, the batches can be read while the step before is computed.
         self.loader.schedule(index for index, _ in usable)
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
+        losses = EpochLosses(self.module, f"training, epoch {epoch}")
         for start in range(0, len(usable), width):
             # Read before the step: the scheduler has moved on afterwards.
             rate = self.optimizer.param_groups[0]["lr"]
-            total += self._step(usable[start : start + width], epoch)
+            total += self._step(usable[start : start + width], epoch, losses)
+        losses.refuse_idle_weights()
+        auxiliary = {f"train/{name}": value for name, value in losses.means().items()}
         # The only wait for a GPU in an epoch.
         loss = total.item() / sum(units for _, units in usable)
         refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
         skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.objective.needs else {}
-        return {"train/loss": loss, "lr": float(rate)} | skipped
+        return {"train/loss": loss, "lr": float(rate)} | skipped | auxiliary
 
-    def _step(self, window: Sequence[tuple[list[int], int]], epoch: int) -> Tensor:
-        """One optimiser step over the window's batches; the sum of their losses."""
+    def _step(self, window: Sequence[tuple[list[int], int]], epoch: int, losses: EpochLosses) -> Tensor:
+        """One optimiser step over the window's batches; the sum of their task losses."""
         with span(OPTIMISER):
             self.optimizer.zero_grad()
-        units = sum(n for _, n in window)
+        units, cases = sum(n for _, n in window), sum(len(index) for index, _ in window)
         total = torch.zeros((), device=self.device)
         for index, _ in window:
             batch = self.loader.batch(index, lambda case: self._draw(case, epoch))
@@ -168,19 +180,22 @@ class _Steps:
                 with autocast(self.recipe, self.device):
                     # The module may compute in bfloat16; the loss, with its logarithms and exponentials, is taken in
                     # float32.
-                    logits = forward(self.run, batch, self.task)
-                loss = self.objective(wide(logits), batch.targets)
+                    out = forward(self.run, as_trained_on(batch, declared=self.reads_targets), self.task)
+                loss = self.objective(wide(out.logits), batch.targets)
+                beside = step_losses(out.step_logits, self.objective, batch.targets, len(index))
+                sums = beside | losses.add(out, len(index), loss=loss, **beside)
             with span(BACKWARD):
                 # Divided by the units of the whole window: accumulated batches add up to the mean over all of them.
-                (loss / units).backward()  # type: ignore[no-untyped-call]
+                trained_loss(out, loss / units, sums, cases).backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
-                del loss, logits  # freeing the graph belongs here
+                del loss, out, sums, beside  # freeing the graph belongs here
         with span(OPTIMISER):
             # Before clipping, so that the clipped norm is that of the whole gradient.
-            add_l1(self.parameters, self.recipe.l1 * self.recipe.l1_factor)
+            add_l1(self.sparse, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
             self.optimizer.step()
+            self.lookahead.step()
             self.scheduler.step()
         return total
 

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusionbench.core.errors import DataError, FusionBenchError
 from fusionbench.core.protocol import TrainRecipe
-from fusionbench.core.types import CaseSet, Targets
+from fusionbench.core.types import CaseSet, Outputs, Steps, Targets
 from fusionbench.data.loader import CaseLoader
+from fusionbench.execution.training.outputs import STEPS, EpochLosses
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import Objective
 
 TargetArrays = Targets[NDArray[Any]]
-
-
-def wide(logits: Tensor) -> Tensor:
-    """In float32 at least, as losses are computed."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def validate(
@@ -32,17 +30,50 @@ def validate(
     recipe: TrainRecipe,
     epoch: int,
 ) -> dict[str, float]:
-    """val/loss and the task's score of the validation cases, as far as they are defined."""
+    """val/loss, the task's score and the auxiliary losses of the validation cases, as far as they are defined."""
     if len(loader) == 0:
         return {}
+    losses = EpochLosses(predictor.module, f"validation after epoch {epoch}")
+    steps: list[Steps] = []
+    order: list[int] = []
+
+    def seen(positions: Sequence[int], out: Outputs) -> None:
+        losses.add(out, len(positions))
+        steps.extend([out.step_logits] if out.step_logits else [])
+        order.extend(positions)
+
     try:
-        logits = predictor.logits_of(loader.evaluation_batches(predictor.batch_size))
+        logits = predictor.logits_of(loader.evaluation_batches(predictor.batch_size), seen)
     except FusionBenchError as error:
         raise FusionBenchError(f"validation after epoch {epoch}: {error}") from error
     values = objective.validate(logits, targets)
     if "val/loss" in values:
         refuse_non_finite(values["val/loss"], f"the validation loss of epoch {epoch}", recipe)
-    return values
+    named = losses.means() | (_after_steps(steps, order, targets, objective) if steps else {})
+    return values | {f"val/{name}": value for name, value in named.items()}
+
+
+def _after_steps(
+    steps: Sequence[Steps], order: Sequence[int], targets: TargetArrays, objective: Objective
+) -> dict[str, float]:
+    """The validation loss after the steps, a mean over the steps that the cases have taken.
+
+    Args:
+        order: position of each case that the batches of `steps` have, among the targets.
+    """
+    logits = torch.cat([s.logits.double() for s in steps]).cpu()
+    taken = torch.cat([s.taken for s in steps]).cpu().numpy()
+    total, pairs = 0.0, 0
+    for step in range(taken.shape[1]):
+        rows = np.flatnonzero(taken[:, step])
+        value = objective.validate(logits[rows, step], _at(targets, np.asarray(order)[rows])).get("val/loss")
+        if value is not None:
+            total, pairs = total + value * len(rows), pairs + len(rows)
+    return {STEPS: total / pairs} if pairs else {}
+
+
+def _at(targets: TargetArrays, rows: NDArray[np.int64]) -> TargetArrays:
+    return targets.map(lambda array: array[rows])
 
 
 class BestCheckpoint:

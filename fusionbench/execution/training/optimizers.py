@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import math
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
 import torch
@@ -19,20 +21,90 @@ MOST_PROGRAMS = 64
 modality that all, some, one or none of a batch's cases have, a batch of one case."""
 
 
-def optimizer(parameters: list[nn.Parameter], recipe: TrainRecipe) -> torch.optim.Optimizer:
-    """Weight decay is decoupled in adamw, and added to the gradient in the others.
+Parameters = list[nn.Parameter] | list[dict[str, Any]]
+"""Parameters, or groups of them with a rate and a weight decay, as torch's optimizers take them."""
+
+
+def matching(module: nn.Module, patterns: Sequence[str], key: str) -> set[str]:
+    """Names of the trainable parameters that the patterns of a recipe's key name.
+
+    Raises:
+        FusionBenchError: a pattern names none.
+    """
+    known = [name for name, p in module.named_parameters() if p.requires_grad]
+    for pattern in patterns:
+        if not fnmatch.filter(known, pattern):
+            shown = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
+            raise FusionBenchError(
+                f"train.{key}: {pattern!r} names no parameter of {type(module).__name__}; it has {shown}"
+            )
+    return {name for pattern in patterns for name in fnmatch.filter(known, pattern)}
+
+
+def parameter_groups(module: nn.Module, recipe: TrainRecipe) -> Parameters:
+    """The trainable parameters: those of the recipe's groups with their rates and weight decays, after the others.
+
+    Raises:
+        FusionBenchError: a group names no parameter.
+    """
+    named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
+    if not recipe.group and recipe.decay_on == "all":
+        return [p for _, p in named]
+    of_groups = [matching(module, group.parameters, "group") for group in recipe.group]
+    groups: dict[tuple[int, float], dict[str, Any]] = {}
+    for name, parameter in named:
+        own = next((i for i, names in enumerate(of_groups) if name in names), -1)
+        lr, decay = (recipe.group[own].lr, recipe.group[own].weight_decay) if own >= 0 else (None, None)
+        if decay is None:
+            decay = 0.0 if recipe.decay_on == "matrices" and parameter.ndim < 2 else recipe.weight_decay
+        settings = {"params": [], "lr": recipe.lr if lr is None else lr, "weight_decay": decay}
+        groups.setdefault((own, decay), settings)["params"].append(parameter)
+    return [groups[key] for key in sorted(groups, key=lambda key: key[0])]
+
+
+def optimizer(parameters: Parameters, recipe: TrainRecipe) -> torch.optim.Optimizer:
+    """Weight decay is decoupled in adamw and radamw, and added to the gradient in the others.
 
     The fused kernels pass over the weights once; on a CPU they take a fraction of the time of torch's default.
     """
-    lr, decay = recipe.lr, recipe.weight_decay
+    lr, decay, betas = recipe.lr, recipe.weight_decay, recipe.betas or (0.9, 0.999)
     if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+        return torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=decay, fused=True)
     if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=lr, weight_decay=decay, fused=True)
-    if recipe.optimizer == "radam":
+        return torch.optim.Adam(parameters, lr=lr, betas=betas, weight_decay=decay, fused=True)
+    if recipe.optimizer in ("radam", "radamw"):
         # torch has no fused RAdam.
-        return torch.optim.RAdam(parameters, lr=lr, weight_decay=decay)
+        decoupled = recipe.optimizer == "radamw"
+        return torch.optim.RAdam(parameters, lr, betas, weight_decay=decay, decoupled_weight_decay=decoupled)
     return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
+
+
+class Lookahead:
+    """Slow weights, which every few steps move towards the trained ones; these go on from there.
+
+    Source: Zhang et al. 2019. What is validated and kept between two such steps are the trained weights.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter], recipe: TrainRecipe) -> None:
+        self.parameters, self.every, self.rate = parameters, recipe.lookahead, recipe.lookahead_rate
+        self.steps, self.slow = 0, list[torch.Tensor]()
+        if self.every is not None and recipe.lookahead_start == "initial":
+            self._keep()
+
+    def _keep(self) -> None:
+        self.slow = [parameter.detach().clone() for parameter in self.parameters]
+
+    def step(self) -> None:
+        """After a step of the optimizer; nothing where the recipe has no lookahead."""
+        self.steps += 1
+        if self.every is None or self.steps % self.every:
+            return
+        if not self.slow:
+            self._keep()
+        with torch.no_grad():
+            for slow, fast in zip(self.slow, self.parameters, strict=True):
+                slow.lerp_(fast, self.rate)
+                fast.copy_(slow)
 
 
 def import_compiler() -> None:
@@ -54,12 +126,26 @@ def scheduler(
 ) -> torch.optim.lr_scheduler.LRScheduler:
     """Stepped once an optimiser step; onecycle also cycles Adam's beta1 between 0.95 and 0.85, as torch does."""
     if recipe.schedule == "onecycle":
-        # A cycled momentum would override the momentum that the recipe gives SGD.
-        cycle = recipe.optimizer != "sgd"
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps, cycle_momentum=cycle)
+        # A cycled momentum would override the momentum or betas that the recipe gives.
+        cycle = recipe.optimizer != "sgd" and recipe.betas is None
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=steps, cycle_momentum=cycle)
+    if recipe.warmup or recipe.hold or recipe.schedule == "linear":
+        return torch.optim.lr_scheduler.LambdaLR(optimizer, partial(rate_factor, recipe=recipe, steps=steps))
     if recipe.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=steps)
     return torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)
+
+
+def rate_factor(step: int, *, recipe: TrainRecipe, steps: int) -> float:
+    """Of the rate at a step, counted from 0, of so many: warm-up, hold, then the fall to zero."""
+    warm, high = (round(epochs * steps / recipe.epochs) for epochs in (recipe.warmup, recipe.warmup + recipe.hold))
+    if step < warm:
+        return step / warm
+    if step < high or recipe.schedule == "constant":
+        return 1.0
+    done = (step - high) / max(steps - high, 1)
+    return (1 + math.cos(math.pi * done)) / 2 if recipe.schedule == "cosine" else 1 - done
 
 
 def add_l1(parameters: Sequence[nn.Parameter], strength: float) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -14,8 +14,20 @@ from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.timing import PREDICT, span
-from fusionbench.core.types import Attention, Batch, CaseSet, ModalitySpec, Prediction, PreparedCase, Task
+from fusionbench.core.types import (
+    Attention,
+    Batch,
+    CaseSet,
+    ModalitySpec,
+    Outputs,
+    Prediction,
+    PreparedCase,
+    StepPrediction,
+    Steps,
+    Task,
+)
 from fusionbench.data.collate import stream
+from fusionbench.execution.training.outputs import carried_forward, forward, name_of, reads_targets
 from fusionbench.tasks import task_kind
 
 
@@ -26,6 +38,7 @@ class TorchPredictor(Predictor):
         best_epoch: the epoch, counted from 1, whose weights these are.
         validation_loss: validation loss of that epoch; NaN where it is undefined.
         notes: what was out of the ordinary while training, one line each.
+        reads_targets: the module declared it when the predictor was made, before any training.
     """
 
     def __init__(
@@ -43,6 +56,8 @@ class TorchPredictor(Predictor):
         self.device, self.batch_size, self.extra = device, batch_size, dict(extra or {})
         self.best_epoch, self.validation_loss = 0, math.nan
         self.notes: tuple[str, ...] = ()
+        self.reads_targets = reads_targets(module)
+        self._steps: tuple[str, ...] | None = None  # not known before the first batch
 
     @classmethod
     def restore(
@@ -90,8 +105,17 @@ class TorchPredictor(Predictor):
         """(case, n_outputs) float64 on the CPU, in the order of `cases`; all instances seen, no dropout."""
         return self.logits_of(stream(cases, self.specs, self.batch_size, self.device))
 
-    def logits_of(self, batches: Iterable[tuple[list[int], Batch]]) -> Tensor:
-        """The same of cases that are in batches, each with the positions of its cases."""
+    def logits_of(
+        self, batches: Iterable[tuple[list[int], Batch]], seen: Callable[[Sequence[int], Outputs], None] | None = None
+    ) -> Tensor:
+        """The same of cases that are in batches, each with the positions of its cases.
+
+        Args:
+            seen: is told the positions of each batch and all that the module made of it.
+
+        Raises:
+            PluginError: the steps of the module are not those of the batch before.
+        """
         self.module.eval()
         order: list[int] = []
         ids: list[str] = []
@@ -100,7 +124,11 @@ class TorchPredictor(Predictor):
         with torch.inference_mode():
             for positions, batch in batches:
                 with span(PREDICT):
-                    made.append(forward(self.module, batch, self.task).double())
+                    out = forward(self.module, batch, self.task)
+                    made.append(out.logits.double())
+                    self._note_steps(out)
+                if seen is not None:
+                    seen(positions, out)
                 order += positions
                 ids += batch.ids
             with span(PREDICT):  # all at once: a GPU is waited for here and not after each batch
@@ -108,6 +136,59 @@ class TorchPredictor(Predictor):
         _refuse_non_finite(logits, ids, self.module)
         # Batches are formed by length, so that little is padded; here the cases get their order back.
         return logits[np.argsort(order)]
+
+    def _note_steps(self, out: Outputs) -> None:
+        """Keep the names of the steps, of which a module has the same in every batch."""
+        names = out.step_logits.names if out.step_logits else ()
+        if self._steps not in (None, names):
+            raise PluginError(f"{name_of(self.module)}: steps are {names}, and {self._steps} in a batch before")
+        self._steps = names
+
+    def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
+        """A case that does not take a step is predicted as after the last one that it has taken.
+
+        Raises:
+            PluginError: the module's output has the wrong shape, or other steps than before.
+            FusionBenchError: logits are not finite.
+        """
+        if self._steps == ():
+            return ()
+        order: list[int] = []
+        steps: list[Steps] = []
+
+        def seen(positions: Sequence[int], out: Outputs) -> None:
+            order.extend(positions)
+            steps.extend([out.step_logits] if out.step_logits else [])
+
+        self.logits_of(stream(cases, self.specs, self.batch_size, self.device), seen)
+        if not steps:
+            return ()
+        own, reached = (values[np.argsort(order)] for values in carried_forward(steps))
+        return [self._after(name, own[:, i], reached[:, i], cases.ids) for i, name in enumerate(steps[0].names)]
+
+    def embedding(self, cases: CaseSet) -> Tensor | None:
+        """As the module gives it, in the order of `cases`; None where it gives none.
+
+        Raises:
+            PluginError: the module's output has the wrong shape.
+        """
+        order: list[int] = []
+        made: list[Tensor] = []
+
+        def seen(positions: Sequence[int], out: Outputs) -> None:
+            order.extend(positions)
+            made.extend([] if out.embedding is None else [out.embedding.double().cpu()])
+
+        self.logits_of(stream(cases, self.specs, self.batch_size, self.device), seen)
+        return torch.cat(made)[np.argsort(order)] if made else None
+
+    def _after(self, name: str, logits: Tensor, reached: Tensor, ids: Sequence[str]) -> StepPrediction:
+        """The prediction of the cases that have reached a step."""
+        rows = tuple(reached.nonzero().flatten().tolist())
+        shown = tuple(ids[i] for i in rows)
+        _refuse_non_finite(logits[reached], shown, self.module)
+        made = task_kind(self.task.kind).prediction(shown, logits[reached], self.task, self.extra)
+        return StepPrediction(name, rows, made)
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         """What the module's `attention` gives, on the CPU; None where it has none.
@@ -139,22 +220,6 @@ class TorchPredictor(Predictor):
                 f"(case, layer, head, item) with {len(batch.ids)} cases and {items} items"
             )
         return weights.float().cpu()
-
-
-def forward(module: nn.Module, batch: Batch, task: Task) -> Tensor:
-    """Logits (case, n_outputs) of a batch.
-
-    Raises:
-        PluginError: the module returned another shape.
-    """
-    logits: Tensor = module(batch)
-    expected = (len(batch.ids), task.n_outputs)
-    if tuple(logits.shape) != expected:
-        name = type(getattr(module, "_orig_mod", module)).__name__  # torch.compile wraps it
-        raise PluginError(
-            f"{name} returned logits of shape {tuple(logits.shape)}, expected (case, n_outputs) = {expected}"
-        )
-    return logits
 
 
 def _padded(rows: Mapping[int, Tensor]) -> Tensor:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from fusionbench.core.cell_result import OWN_QUANTITIES
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
@@ -22,6 +23,8 @@ from fusionbench.results.frames import ROW
 
 MOST = 6
 """Rows of a cohort that are drawn."""
+MOST_AUXILIARY = 12
+"""Panels of auxiliary losses that are drawn, each of one row and one loss."""
 
 _CAPTION = (
     "Thick: mean over folds, where every fold was still training; thin: each fold. {more}Losses of different kinds or "
@@ -51,6 +54,14 @@ QUANTITIES = (
 VALIDATION: Mapping[str, str] = {HARRELL: "c_index", AUROC: "auroc"}
 """What rows are ranked by to the quantity that is watched on validation cases."""
 
+BESIDE = Quantity(
+    "auxiliary-losses",
+    "Auxiliary losses while training",
+    "loss, without its weight",
+    {"train": Style(COLOURS[0], ""), "val": Style(COLOURS[1], "")},
+)
+"""What models train beside the task's loss; each under the name that the model gives it."""
+
 LABELS = {"train": "training", "val": "validation"}
 
 
@@ -69,18 +80,38 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
             )
         for i, dataset in enumerate(datasets):
             name = f"training-{quantity.name.replace('_', '-')}"
-            yield _drawn(analysis, of[of["dataset"] == dataset], quantity, numbered(name, i, len(datasets)))
+            rows = _by_row(analysis, of[of["dataset"] == dataset])
+            curves = {row_label(row): part for row, part in rows.items()}
+            yield _drawn(dataset, curves, MOST, quantity, numbered(name, i, len(datasets)))
+    yield from _auxiliary(analysis, history)
 
 
-def _drawn(analysis: Analysis, history: pd.DataFrame, quantity: Quantity, name: str) -> ReportFigure:
+def _auxiliary(analysis: Analysis, history: pd.DataFrame) -> Iterator[ReportFigure]:
+    """A figure for each cohort with models that log losses of their own."""
+    of = history[history["split"].isin(list(BESIDE.parts)) & ~history["quantity"].isin(list(OWN_QUANTITIES))]
+    datasets = list(dict.fromkeys(of["dataset"].astype(str)))
+    for i, dataset in enumerate(datasets):
+        curves = {
+            f"{quantity} of {row_label(row)}": part
+            for row, mine in _by_row(analysis, of[of["dataset"] == dataset]).items()
+            for quantity, part in mine.groupby("quantity", sort=False, observed=True)
+        }
+        name = numbered(f"training-{BESIDE.name}", i, len(datasets))
+        yield _drawn(dataset, curves, MOST_AUXILIARY, BESIDE, name)
+
+
+def _by_row(analysis: Analysis, history: pd.DataFrame) -> dict[RowKey, pd.DataFrame]:
+    """The history of each model on its largest modality set."""
     by_row = {row_key(key): part for key, part in history.groupby(ROW, sort=False, observed=True)}
-    rows = widest(list(by_row), analysis.inputs)
-    shown = rows[:MOST]
-    dataset = shown[0][0]
+    return {row: by_row[row] for row in widest(list(by_row), analysis.inputs)}
+
+
+def _drawn(dataset: str, curves: Mapping[str, pd.DataFrame], most: int, quantity: Quantity, name: str) -> ReportFigure:
+    shown = dict(list(curves.items())[:most])
     more = "Each model on its largest modality set. "
-    more += f"The first {MOST} of {len(rows)}. " if len(rows) > MOST else ""
-    alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(map(row_label, shown))}."
-    figure = curve_figure({row: by_row[row] for row in shown}, quantity)
+    more += f"The first {most} of {len(curves)}. " if len(curves) > most else ""
+    alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(shown)}."
+    figure = curve_figure(shown, quantity)
     return ReportFigure(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
 
 
@@ -103,11 +134,11 @@ def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
     return curves.dropna().mean(axis=1)
 
 
-def curve_figure(rows: Mapping[RowKey, pd.DataFrame], quantity: Quantity) -> Figure:
-    """A panel for each row."""
+def curve_figure(histories: Mapping[str, pd.DataFrame], quantity: Quantity) -> Figure:
+    """A panel for each title and its history."""
     size = (2.0, 1.5)
-    figure, axes = panels([row_label(row) for row in rows], size, most=4)
-    for history, ax in zip(rows.values(), axes, strict=True):
+    figure, axes = panels(list(histories), size, most=4)
+    for history, ax in zip(histories.values(), axes, strict=True):
         for part, style in quantity.parts.items():
             _draw(ax, by_fold(history[history["split"] == part]), style)
         ax.set(xlabel="epoch", ylabel=quantity.axis)

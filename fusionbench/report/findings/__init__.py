@@ -9,6 +9,7 @@ from fusionbench.core.guard import guarded
 from fusionbench.core.registry import Registry
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import Section
+from fusionbench.report.findings.anytime import anytime_predictions
 from fusionbench.report.findings.external import external_sections
 from fusionbench.report.findings.fusion import did_fusion_help
 from fusionbench.report.findings.missing import missing_modalities
@@ -24,6 +25,7 @@ BUILTIN: tuple[SectionMaker, ...] = (
     external_sections,
     did_fusion_help,
     missing_modalities,
+    anytime_predictions,
     variant_effects,
 )
 

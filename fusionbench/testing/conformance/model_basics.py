@@ -13,11 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.core.cell_result import CellResult, PatternPrediction
-from fusionbench.core.errors import PluginError
+from fusionbench.core.errors import PluginError, SuiteError
+from fusionbench.core.plugin_options import validate_options
+from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, SurvivalPrediction
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.fit_context import make_model
 from fusionbench.results.store import Store
+from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import as_classes, make_sample
@@ -72,6 +75,29 @@ def fits(subject: ModelSubject) -> None:
             raise
         except Exception as error:
             raise Failure(f"on {trial.label}, {raised(error)}") from error
+
+
+@CHECKS.add(
+    "recipe",
+    "Default options change nothing of the suite's recipe; the published one, where there is an option "
+    '`recipe="own"`, is accepted and names parameters that are there.',
+    cause="`recipe` does not look at the options, a key of `[train]` is misspelt, or a layer was renamed.",
+    needs=("fits",),
+)
+def recipe(subject: ModelSubject) -> None:
+    suites = TrainRecipe()
+    if recipe_of(subject.registry, subject.ref, suites) is not suites:
+        raise Failure("with its default options it changes the suite's recipe")
+    published = subject.ref.with_options({"recipe": "own"})
+    try:
+        validate_options(subject.registry, "models", published)
+    except SuiteError:
+        raise Skipped("it has no published recipe: no option `recipe` with the choice `own`") from None
+    own = recipe_of(subject.registry, published, suites)
+    if own is suites:
+        raise Failure("with recipe=own it changes nothing of the suite's recipe")
+    for trial in subject.widest() if own.loss != "cox" else ():
+        subject.fitter.fit(published, trial.sample, own.model_copy(update={"epochs": 1}))
 
 
 @CHECKS.add(

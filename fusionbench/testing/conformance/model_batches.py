@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusionbench.core.types import Bag, Batch, Case, CaseSet, PreparedCase
+from fusionbench.execution.training.outputs import as_trained_on, reads_targets
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Prepare, Sample, as_classes, change_refs, make_sample
 from fusionbench.testing.conformance.trials import (
@@ -156,7 +157,7 @@ def _check_forward(trial: Trial, module: nn.Module) -> None:
     before = copy.deepcopy(list(_tensors(batch)))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         copy.deepcopy(module).eval()(batch)
-        copy.deepcopy(module).train()(batch)
+        copy.deepcopy(module).train()(as_trained_on(batch, declared=reads_targets(module)))
     _compare(before, _tensors(batch), f"on {trial.label}, the module's forward")
 
 

@@ -15,6 +15,14 @@ from torch import Tensor, nn
 from fusionbench.core.endpoints import follow_up
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import Batch, SurvivalPrediction, Task
+from fusionbench.execution.training.outputs import (
+    EpochLosses,
+    as_trained_on,
+    forward,
+    reads_targets,
+    step_losses,
+    trained_loss,
+)
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Targets, as_classes, eight_cases, make_sample, rebinned
@@ -92,8 +100,12 @@ def _backward(trial: Trial, module: nn.Module, batch: Batch) -> None:
     objective = task_kind(trial.kind).objective(TrainRecipe(), sample.train.targets, sample.task, torch.device("cpu"))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        made = module.train()(copy.deepcopy(batch))
-    (objective(made, batch.targets) / len(batch.ids)).backward()  # type: ignore[no-untyped-call]
+        out = forward(module.train(), copy.deepcopy(as_trained_on(batch, declared=reads_targets(module))), sample.task)
+    n = len(batch.ids)
+    beside = step_losses(out.step_logits, objective, batch.targets, n)
+    sums = beside | EpochLosses(module, "training").add(out, n)
+    loss = objective(out.logits, batch.targets) / n
+    trained_loss(out, loss, sums, n).backward()  # type: ignore[no-untyped-call]
 
 
 def _check_gradient(trial: Trial, module: nn.Module, batch: Batch, name: str, gradient: Tensor | None) -> None:

@@ -10,6 +10,7 @@ from fusionbench.testing.conformance import (
     model_isolation,
     model_learning,
     model_missing,
+    model_outputs,
 )
 from fusionbench.testing.conformance.check import Check, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations
@@ -22,6 +23,7 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
     *model_batches.CHECKS.promises,
     *model_missing.CHECKS.promises,
     *model_learning.CHECKS.promises,
+    *model_outputs.CHECKS.promises,
     *model_attention.CHECKS.promises,
 )
 

@@ -18,10 +18,11 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Batch, CaseSet, Member, SurvivalPrediction
+from fusionbench.core.types import Batch, CaseSet, Member, Outputs, SurvivalPrediction, Task
 from fusionbench.data.collate import collate
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
+from fusionbench.execution.training.outputs import forward
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance import other_process
@@ -285,8 +286,23 @@ def logits(module: nn.Module, batch: Batch) -> Tensor:
     """(case, output) in evaluation mode, on a copy of the batch and of the module."""
     ready = copy.deepcopy(module).eval()
     with torch.no_grad():
-        made: Tensor = ready(copy.deepcopy(batch))
-    return made.double()
+        made = ready(replace(copy.deepcopy(batch), targets=None))
+    values: Tensor = made.logits if isinstance(made, Outputs) else made
+    return values.double()
+
+
+def trained_output(module: nn.Module, batch: Batch, task: Task, *, seed: int = 0, still: bool = False) -> Outputs:
+    """What a copy of the module makes of a batch, with the targets that it has, in training mode.
+
+    Args:
+        still: innermost modules, such as dropout and batch normalisation, are in evaluation mode.
+    """
+    ready = copy.deepcopy(module).train()
+    for inner in ready.modules() if still else ():
+        inner.training = any(True for _ in inner.children())
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return forward(ready, copy.deepcopy(batch), task)
 
 
 def tolerance(values: Floats) -> float:

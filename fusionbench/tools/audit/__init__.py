@@ -59,8 +59,10 @@ def audit(
         rules.coverage(cells),
         rules.degenerate(cells),
     )
+    # A line of its own only where there is such a network: nothing else depends on the declaration.
+    given = (rules.targets_in_training(cells),) if any(written.reads_targets for written in cells) else ()
     unaudited = (rules.installed(plan.suite.models, uninstalled),) if uninstalled else ()
-    return Audit(plan.suite.name, (*lines, *unaudited))
+    return Audit(plan.suite.name, (*lines, *given, *unaudited))
 
 
 def audit_results(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench.core.cell_result import AFTER
 from fusionbench.results.store import Store
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.survival.stats import distinct_risks
@@ -33,6 +34,7 @@ class Written:
         saturated: every S there is 0 or 1, as a clamped loss no longer tells apart; False where there is no S.
         kept_epoch: whose weights were kept; None for what the training loop did not train.
         best_epoch: the first epoch with the lowest validation loss; None where none is defined.
+        reads_targets: its network was given the outcomes of its training batches.
     """
 
     cell: Cell
@@ -47,6 +49,7 @@ class Written:
     saturated: bool
     kept_epoch: int | None
     best_epoch: int | None
+    reads_targets: bool
 
     @classmethod
     def of(cls, cell: Cell, record: Mapping[str, Any], result: CellResult, frame: pd.DataFrame) -> Written:
@@ -62,11 +65,16 @@ class Written:
             tested={(str(key[0]), int(str(key[1]))): tuple(sorted(ids)) for key, ids in draws},
             split=given.get("split", ""),
             masks=given.get("masks", ""),
-            hidden=tuple((p["pattern"], p["draw"], p["realised"]) for p in record["patterns"] if p["split"] == "test"),
+            hidden=tuple(
+                (p["pattern"], p["draw"], p["realised"])
+                for p in record["patterns"]
+                if p["split"] == "test" and not p["pattern"].startswith(AFTER)  # a model's own, which hide nothing
+            ),
             distinct=_distinct(result),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
             best_epoch=_lowest(result.history) if fit.get("best_epoch") is not None else None,
+            reads_targets=bool(fit.get("reads_targets")),
         )
 
     @property

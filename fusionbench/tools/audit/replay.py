@@ -110,14 +110,17 @@ def difference(cell: Cell, store: Store, resources: SharedResources) -> str:
     names = dict(zip(test.ids, _other_ids(cell, test.ids), strict=True))
     present = present_modalities(test.cases, cell.modalities)
     masks = test_masks(cell, cohort.cases).items()
+    shown, who = renamed(test, names), f"model {cell.model}"
+    of_renamed = {names[case]: modalities for case, modalities in present.items()}
     predictions = evaluate.predict_patterns(
         fit.predictor,
-        renamed(test, names),
+        shown,
         {pattern: [_renamed_mask(mask, names) for mask in draws] for pattern, draws in masks},
         fit.prior,
-        {names[case]: modalities for case, modalities in present.items()},
-        f"model {cell.model}",
+        of_renamed,
+        who,
     )
+    predictions += evaluate.predict_steps(fit.predictor, shown, fit.prior, of_renamed, who)
     return _differing(predictions, result)
 
 

@@ -235,7 +235,7 @@ def coverage(cells: Sequence[Written]) -> Line:
     findings = [
         Finding(f"{written.cell.label}: pattern {pattern}")
         for written in cells
-        for pattern in written.cell.patterns
+        for pattern in dict.fromkeys((*written.cell.patterns, *(name for name, _ in written.tested)))
         if not _covered(written, pattern)
     ]
     counted = f"{sum(len(w.tested) for w in cells)} masked folds"
@@ -245,6 +245,17 @@ def coverage(cells: Sequence[Written]) -> Line:
 def _covered(written: Written, pattern: str) -> bool:
     draws = [ids for (name, _), ids in written.tested.items() if name == pattern]
     return bool(draws) and all(ids == tuple(sorted(written.cell.split.test)) for ids in draws)
+
+
+def targets_in_training(cells: Sequence[Written]) -> Line:
+    """Modules that declare it were given the outcomes of training batches, which the harness gives nowhere else."""
+    findings = [Finding(w.cell.label, w.condition) for w in cells if w.reads_targets]
+    counts = Counter(finding.declared for finding in findings)
+    shares = {
+        place: f"{n} networks read the outcomes of training cases, and of no others" for place, n in counts.items()
+    }
+    rule = "no network was given outcomes beside the loss"
+    return verdict(rule, findings, f"{len(cells)} cells", shares)
 
 
 def degenerate(cells: Sequence[Written]) -> Line:

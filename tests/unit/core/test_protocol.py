@@ -88,3 +88,32 @@ def test_every_switch_moves_something() -> None:
 def test_the_document_shows_the_switches_that_the_code_has() -> None:
     text = (Path(__file__).parents[3] / "docs" / "protocol.md").read_text(encoding="utf-8")
     assert f"\n{switch_table()}\n" in text, "write the section again with fusionbench.core.protocol.switch_table()"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"optimizer": "sgd", "betas": [0.9, 0.99]}, "betas belong to Adam"),
+        ({"betas": [0.9, 1.0]}, "less than 1"),
+        ({"lookahead_rate": 0.8}, "belong to lookahead, which is off"),
+        ({"lookahead": 0}, "greater than or equal to 1"),
+        ({"schedule": "onecycle", "warmup": 1}, "warm-up of its own"),
+        ({"schedule": "constant", "hold": 1}, "holds the rate to the end"),
+        ({"warmup": 20, "hold": 11, "epochs": 30}, "take 31 epochs, more than epochs = 30"),
+        ({"group": [{"parameters": ["a"]}]}, "needs lr, weight_decay or both"),
+        ({"group": [{"parameters": [], "lr": 1}]}, "at least 1 item"),
+    ],
+)
+def test_newer_keys_that_contradict_others_are_refused(recipe: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        overlay(TrainRecipe(), recipe)
+
+
+def test_newer_keys_are_written_only_where_they_are_set() -> None:
+    """Keys of cells are hashes of what is written: those of recipes without them stay as they were."""
+    newer = {"betas": (0.5, 0.9), "lookahead": 6, "decay_on": "matrices", "l1_on": ("a.*",), "warmup": 1.0}
+    changed = overlay(TrainRecipe(), newer | {"group": [{"parameters": ["a"], "lr": 0.1}], "hold": 2.0})
+    written = changed.model_dump(mode="json")
+    assert set(written) - set(TrainRecipe().model_dump()) == {*newer, "group", "hold"}
+    assert TrainRecipe.model_validate(written) == changed
+    assert hash(changed) == hash(TrainRecipe.model_validate(written))

@@ -19,6 +19,7 @@ from fusionbench import (
     PluginError,
     Predictor,
     PreparedCase,
+    StepPrediction,
     SurvivalPrediction,
     SurvivalTargets,
     Task,
@@ -29,6 +30,7 @@ from fusionbench.data.masks import make_masks
 from fusionbench.execution.evaluate import (
     predict_all,
     predict_patterns,
+    predict_steps,
     prior_prediction,
     score_patterns,
     time_grid,
@@ -364,3 +366,53 @@ def test_a_shuffled_case_is_seen_with_anothers_modality() -> None:
         assert p.prediction.ids == ("a", "b", "c")
         assert p.prediction.risk.tolist() == [21.0, 12.0, 4.0], "of two cases, each can only get the other's"
         assert p.realised == full.realised
+
+
+# Steps
+
+
+@dataclass
+class Stepwise(Sums):
+    """After the step `clinical` the risk of those who have it, after `omic` that of all."""
+
+    names: tuple[str, str] = NAMES
+    rows: tuple[int, ...] | None = None
+
+    def predict_steps(self, cases: CaseSet) -> list[StepPrediction]:
+        self.targets.append(cases.targets)
+        having = tuple(i for i, case in enumerate(cases.cases) if "clinical" in case.refs)
+        whole = self.predict(cases)
+        named = ((self.names[0], self.rows or having), (self.names[1], tuple(range(len(cases)))))
+        return [StepPrediction(name, rows, whole.take([i % len(cases) for i in rows])) for name, rows in named]
+
+
+def test_each_step_is_a_pattern_and_who_has_not_taken_it_gets_the_prior() -> None:
+    model, cases = Stepwise(), case_set(FOUR, targets([1.0] * 4, [True] * 4))
+    first, last = predict_steps(model, cases, PRIOR, {i: tuple(refs) for i, refs in FOUR.items()}, "model m")
+    assert (first.pattern, last.pattern) == ("after:clinical", "after:omic")
+    assert first.prediction.ids == last.prediction.ids == tuple(FOUR)
+    # c has no modality at all, and b none of the first step
+    assert first.prediction.scores[:, 0].tolist() == [3.0, 7.0, 7.0, 4.0]
+    assert last.prediction.scores[:, 0].tolist() == [3.0, 3.0, 7.0, 4.0]
+    assert (first.n_prior, last.n_prior) == (2, 1)
+    assert first.realised == last.realised == pytest.approx(4 / 8)
+    assert model.targets == [None, None]
+
+
+def test_a_model_without_steps_has_no_such_pattern() -> None:
+    assert predict_steps(Sums(), case_set(FOUR), PRIOR, {}, "model m") == []
+    assert predict_steps(Stepwise(), case_set({"c": {}}), PRIOR, {}, "model m") == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"names": ("omic", "omic")}, "after step 'omic' twice"),
+        ({"names": ("a:b", "omic")}, "after step 'a:b' twice, or its name is no word"),
+        ({"rows": (1, 0)}, "after clinical: rows are no ascending positions of the 3 cases"),
+        ({"rows": (0, 5)}, "after clinical: rows are no ascending positions of the 3 cases"),
+    ],
+)
+def test_steps_that_break_their_promise_name_the_model(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(PluginError, match=f"model m.*{said}"):
+        predict_steps(Stepwise(**wrong), case_set(FOUR), PRIOR, {i: tuple(r) for i, r in FOUR.items()}, "model m")

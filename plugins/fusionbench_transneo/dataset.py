@@ -133,7 +133,7 @@ class TransNeo(Dataset):
         }
 
     def published_scores(self) -> pd.DataFrame:
-        """What the published models scored; see `fusionbench_transneo.published`."""
+        """What the published models scored; see `published.read_scores`."""
         features, where = self._sheets[external.SHEET], self._where(files.BOOK, external.SHEET)
         return published.read_scores(*self._text(files.SCORES), features, where)
 

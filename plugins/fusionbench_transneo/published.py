@@ -9,7 +9,6 @@ the published clinical features predicts the published clinical scores, in that 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -39,25 +38,11 @@ ROWS: Mapping[str, tuple[str, str]] = MappingProxyType(
 _ID, _CLASS, _EXTERNAL = "Trial.ID", "Class", "Validation"
 
 
-def published_scores(home: Path) -> pd.DataFrame:
-    """The scores of the six published models on the 75 external patients, one row a model and patient.
+def read_scores(scores: pd.DataFrame, where: str, patients: pd.DataFrame, patients_where: str) -> pd.DataFrame:
+    """The scores of the six models on the 75 patients, one row a model and patient.
 
     Columns: model, modalities (joined with +), case (as `transneo[cohort=external]` calls it), and the probability of
     each class, `P(residual disease)` and `P(pCR)`: the columns of a predictions file beside its places.
-
-    Args:
-        home: the data home.
-
-    Raises:
-        DataError: a file is missing, damaged, or its patients are not those of the table of features.
-    """
-    from fusionbench_transneo.dataset import TransNeo
-
-    return TransNeo(TransNeo.Options(cohort="external"), home).published_scores()
-
-
-def read_scores(scores: pd.DataFrame, where: str, patients: pd.DataFrame, patients_where: str) -> pd.DataFrame:
-    """The scores by the patients' ids, as `published_scores` returns them.
 
     Args:
         scores: the published file.

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from fusionbench_transneo import external, files, published, tables
+from fusionbench_transneo import external, files, published, published_scores, tables
 from fusionbench_transneo.dataset import TransNeo
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.metrics import roc_auc_score
@@ -114,7 +114,7 @@ def test_mutational_burdens_that_a_note_tells(home: Path) -> None:
 
 def scores_and_labels(home: Path) -> tuple[pd.DataFrame, dict[str, bool]]:
     labels = {case.id: case.target.label == "pCR" for case in cohort(home, "external").cases()}
-    return published.published_scores(home), labels
+    return published_scores(home), labels
 
 
 @pytest.mark.data
@@ -136,7 +136,7 @@ def test_the_lines_of_the_documentation_write_the_scores(
     (lines,) = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
     exec(lines, {})
     written = pd.read_csv(tmp_path / "published-scores.csv")
-    pd.testing.assert_frame_equal(written, published.published_scores(home))
+    pd.testing.assert_frame_equal(written, published_scores(home))
 
 
 @pytest.mark.data

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.core.errors import DataError
 from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.search_space import SearchSpace
@@ -107,12 +108,24 @@ class Modality(ABC):
     def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
         """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
 
-        Override where other columns can be read; by default they have to be the same.
+        Override where other columns can be read; by default the features have to be the same: of one width and, where
+        both cohorts name it, of one encoder.
 
         Raises:
             DataError: this cohort's cases cannot be prepared by it.
         """
+        ours, theirs = self.use, trained
+        if ours.dim != theirs.dim or (ours.encoder and theirs.encoder and ours.encoder != theirs.encoder):
+            raise DataError(
+                f"modality {self.label!r} was fitted on {_features(theirs)}, and this cohort has {_features(ours)}; "
+                "extract them with the same encoder"
+            )
         return self.restore(state)
+
+
+def _features(use: ModalityUse) -> str:
+    """Width and encoder of a declaration, for messages."""
+    return f"{use.dim} features" + (f" of {use.encoder}" if use.encoder else "")
 
 
 class FittedModality(ABC):

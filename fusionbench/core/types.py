@@ -324,6 +324,10 @@ class ModalityUse:
         groups: named groups of raw column names; a name may stand in several groups.
         levels: categorical column to its codes' texts, such as {"sex": {0.0: "f", 1.0: "m"}}; shown in place of the
             codes, and in no cell's key.
+        checksum: sha256 of the file that this modality alone is read from, one of the dataset's checksums. It is in the
+            keys of cells that read the modality; the cohort's fingerprint leaves out both, so that a modality that is
+            added changes no other cell's key. Empty, as is usual: the fingerprint covers the modality.
+        encoder: what made the features, as their files say it; empty where they do not. In no cell's key.
         dim: width of a raw instance.
     """
 
@@ -334,6 +338,8 @@ class ModalityUse:
     categorical: frozenset[str] = frozenset()
     groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     levels: Mapping[str, Mapping[float, str]] = field(default_factory=dict)
+    checksum: str = ""
+    encoder: str = ""
 
     def level(self, column: str, code: float) -> str:
         """A level as people wrote it; its code where that is not known."""

@@ -155,7 +155,7 @@ def read_sound_part(
         modalities=modalities,
         specs_raw={name: raw_spec(modality, cases) for name, modality in modalities.items()},
         identity=str(dataset.identity),
-        fingerprint=cohort_fingerprint(dataset, info.checksums, cases),
+        fingerprint=cohort_fingerprint(dataset, info, cases),
         folds=None if published is None else tuple(published),
         masks={name: tuple(rows) for name, rows in dataset.masks().items()},
     )

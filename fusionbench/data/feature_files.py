@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import zipfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 FEATURES, COORDS = "features", "coords"
 CLAM_FOLDERS = ("h5_files", "pt_files")
 """Where CLAM puts its files below the folder it is given; the former have coordinates."""
+SHOWN_DIGITS = 12
+"""Of the sha256 of an encoder's weights."""
 EDGE = 1 << 20
 """Bytes hashed at each end of a feature file; not all, since the files of a cohort can be 100 GB."""
 
@@ -122,6 +124,43 @@ def tile_side(path: Path) -> float | None:
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise unreadable(path, error) from error
     return side if side is not None and 0 < side < float("inf") else None
+
+
+def encoder_of(paths: Iterable[Path], *, dataset: str = "") -> str:
+    """What made the features of these files, as `fusionbench slides` and TRIDENT write it; empty where none says it.
+
+    Args:
+        dataset: name of the array of features in each file; by default `features`.
+
+    Raises:
+        DataError: two files name two encoders, or a file cannot be read.
+    """
+    first: tuple[Path, str] | None = None
+    for path in paths:
+        said = _encoder(path, dataset or FEATURES)
+        if first is None and said:
+            first = path, said
+        elif first is not None and said not in ("", first[1]):
+            other = f"{first[0].name} has those of {first[1]}"
+            raise DataError(f"{path}: features of {said}, where {other}; extract all with one encoder")
+    return first[1] if first else ""
+
+
+def _encoder(path: Path, array: str) -> str:
+    """Name, version and weights of the encoder as far as a file says them; TRIDENT says the name, beside the array."""
+    import h5py
+
+    if FORMATS.get(path.suffix.lower()) is not _h5:
+        return ""
+    try:
+        with h5py.File(path, "r") as file:
+            of_array = file[array].attrs if array in file else {}
+            name = file.attrs.get("encoder", of_array.get("encoder", ""))
+            version, weights = (file.attrs.get(key, "") for key in ("encoder_version", "weights_sha256"))
+    except (OSError, RuntimeError, TypeError, ValueError) as error:
+        raise unreadable(path, error) from error
+    parts = (name, f"version {version}" if version else "", f"weights {weights[:SHOWN_DIGITS]}" if weights else "")
+    return ", ".join(part for part in parts if part) if name else ""
 
 
 def fingerprint(paths: Sequence[Path]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from fusionbench.core.endpoints import SurvivalTarget
 
 if TYPE_CHECKING:
     from fusionbench.core.interfaces import Dataset
-    from fusionbench.core.types import Case
+    from fusionbench.core.types import Case, DatasetInfo
 
 DIGITS = 8
 """Significant digits of a number that was read from a file."""
@@ -67,21 +67,24 @@ def digest(*parts: Any) -> str:
     return found.hexdigest()
 
 
-def cohort_fingerprint(dataset: Dataset, checksums: Mapping[str, str], cases: Sequence[Case]) -> str:
+def cohort_fingerprint(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> str:
     """sha256 of what a cohort is: its identity and version, its files by their checksums, and its cases in any order.
 
-    Of a path in a checksum's name only the file's name counts.
+    Of a path in a checksum's name only the file's name counts. A modality with a checksum of its own is left out, as is
+    its file.
     """
-    return digest(*_facts(dataset, checksums, cases))
+    return digest(*_facts(dataset, info, cases))
 
 
-def _facts(dataset: Dataset, checksums: Mapping[str, str], cases: Sequence[Case]) -> Iterator[Any]:
-    files = sorted((name.replace("\\", "/").rpartition("/")[2], sha256) for name, sha256 in checksums.items())
+def _facts(dataset: Dataset, info: DatasetInfo, cases: Sequence[Case]) -> Iterator[Any]:
+    apart = {name: use.checksum for name, use in info.modalities.items() if use.checksum}
+    kept = {name: sha256 for name, sha256 in info.checksums.items() if sha256 not in apart.values()}
+    files = sorted((name.replace("\\", "/").rpartition("/")[2], sha256) for name, sha256 in kept.items())
     yield [str(dataset.identity), dataset.version, files]
     in_order = sorted(cases, key=lambda case: case.id)
     months = [case.target.time if isinstance(case.target, SurvivalTarget) else np.nan for case in in_order]
     for case, time in zip(in_order, rounded(months, TIME_DIGITS).tolist(), strict=True):
-        yield [case.id, case.group, _outcome(case, time), sorted(case.refs)]
+        yield [case.id, case.group, _outcome(case, time), sorted(set(case.refs) - set(apart))]
 
 
 def _outcome(case: Case, time: float) -> Any:

@@ -104,6 +104,7 @@ def _joined_use(parts: Sequence[Modality]) -> ModalityUse:
         categorical=frozenset(named(part, c) for part in parts for c in part.use.categorical),
         groups={g: tuple(named(part, c) for c in cs) for part in parts for g, cs in part.use.groups.items()},
         levels={named(part, c): texts for part in parts for c, texts in part.use.levels.items()},
+        checksum="+".join(part.use.checksum for part in parts if part.use.checksum),
     )
 
 

@@ -10,7 +10,9 @@ from fusionbench.core.types import ModalityUse
 
 def use_as_json(use: ModalityUse) -> dict[str, Any]:
     """A declaration as JSON values; `use_from_json` is the inverse."""
+    said = {"encoder": use.encoder} if use.encoder else {}
     return {
+        **said,
         "modality": use.modality,
         "dim": use.dim,
         "options": dict(use.options),
@@ -31,4 +33,5 @@ def use_from_json(values: Mapping[str, Any]) -> ModalityUse:
         categorical=frozenset(values["categorical"]),
         groups={group: tuple(columns) for group, columns in values["groups"].items()},
         levels={column: {float(code): text for code, text in pairs} for column, pairs in values["levels"].items()},
+        encoder=values.get("encoder", ""),
     )

@@ -370,7 +370,8 @@ class _Maker:
         use = self.cohort.info.modalities[name]
         reader = self.registry.modalities[use.modality]
         options = reader.Options.model_validate(dict(use.options)).model_dump(mode="json", exclude_defaults=True)
-        return {"kind": use.modality, "version": reader.version, "options": options}
+        about = {"kind": use.modality, "version": reader.version, "options": options}
+        return {**about, "checksum": use.checksum} if use.checksum else about
 
 
 def _about_recipe(recipe: TrainRecipe) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -76,10 +77,9 @@ class Tcga(Dataset):
                 raise SuiteError(f"{self.name}: option {option} belongs to {of}, not {self.options.image}")
         if self.options.shared and self.cohort != shared.COHORT:
             raise SuiteError(f"{self.name}: option shared belongs to tcga-{shared.COHORT}; METABRIC is breast cancer")
-        if self.options.shared and self.options.stage_grade:
-            raise SuiteError(
-                f"{self.name}: stage_grade=true does not go with shared=true, which has stage; leave one out"
-            )
+        given = [name for name in ("shared", "stage_grade", "clinical_stage") if getattr(self.options, name)]
+        if len(given) > 1:
+            raise SuiteError(f"{self.name}: {'=true and '.join(given)}=true each bring the stage; leave one out")
         if self.options.downsample > 1 and (self._image, self.options.layout) == ("maps", "bag"):
             raise SuiteError(f"{self.name}: option downsample belongs to layout=grid or layout=both, not bag")
         chosen = self.options.model_dump(exclude_defaults=True)
@@ -87,9 +87,10 @@ class Tcga(Dataset):
 
     @property
     def identity(self) -> PluginRef:
-        """The option `image` without the place of its files."""
-        identity = super().identity
-        return identity.with_options({k: self._image for k, _ in identity.options if k == "image"})
+        """The option `image` without the place of its files; a modality beside the others makes no other cohort."""
+        options = dict(super().identity.options)
+        options.pop("clinical_stage", None)
+        return PluginRef.of(self.name, **{k: self._image if k == "image" else v for k, v in options.items()})
 
     @property
     def table_path(self) -> str:
@@ -150,7 +151,8 @@ class Tcga(Dataset):
 
     @property
     def _needs_cdr(self) -> bool:
-        return self.options.stage_grade or self.options.shared or endpoints.needs_cdr(self.options.endpoint)
+        chosen = self.options
+        return chosen.stage_grade or chosen.clinical_stage or chosen.shared or endpoints.needs_cdr(chosen.endpoint)
 
     @cached_property
     def _table(self) -> Table:
@@ -174,17 +176,22 @@ class Tcga(Dataset):
         return endpoints.from_table(self._table, self.options.endpoint, str(self.home / self.table_path))
 
     @cached_property
-    def _clinical(self) -> tuple[tuple[str, ...], Floats]:
-        """Column names and (row, column) values; a column without any value is left out."""
-        columns: tuple[str, ...] = CLINICAL
-        values = self._table.clinical
+    def _clinical(self) -> Mapping[str, tuple[tuple[str, ...], Floats]]:
+        """Modality to column names and (row, column) values; a column without any value is left out."""
         if self.options.shared:
-            columns = shared.COLUMNS
             values = shared.read_clinical(self._table, cdr.stages(self._cdr), str(self.home / self.table_path))
-        elif self.options.stage_grade:
-            stages, grades = cdr.stages(self._cdr), cdr.grades(self._cdr)
-            more = np.array([(stages[patient], grades[patient]) for patient in self._table.patients])
-            columns, values = (*CLINICAL, "stage", "grade"), np.hstack([values, more])
+            return {"clinical": self._filled(shared.COLUMNS, values)}
+        if self.options.stage_grade:
+            return {"clinical": self._with_stage()}
+        plain = {"clinical": self._filled(CLINICAL, self._table.clinical)}
+        return {**plain, "clinical_stage": self._with_stage()} if self.options.clinical_stage else plain
+
+    def _with_stage(self) -> tuple[tuple[str, ...], Floats]:
+        stages, grades = cdr.stages(self._cdr), cdr.grades(self._cdr)
+        more = np.array([(stages[patient], grades[patient]) for patient in self._table.patients])
+        return self._filled((*CLINICAL, "stage", "grade"), np.hstack([self._table.clinical, more]))
+
+    def _filled(self, columns: tuple[str, ...], values: Floats) -> tuple[tuple[str, ...], Floats]:
         full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in self._endpoint.known]
         return tuple(columns[i] for i in full), values[:, full]
 
@@ -224,22 +231,22 @@ class Tcga(Dataset):
 
     @cached_property
     def _uses(self) -> Mapping[str, ModalityUse]:
-        columns, _ = self._clinical
         name, of_genes, _ = self._omic
         groups = {} if self.options.shared else self._groups[0]
-        uses = {
-            "clinical": ModalityUse("vector", len(columns), features=columns),
-            name: ModalityUse("vector", len(of_genes), features=of_genes, groups=groups),
-        }
+        uses = {of: ModalityUse("vector", len(c), features=c) for of, (c, _) in self._clinical.items()}
+        uses[name] = ModalityUse("vector", len(of_genes), features=of_genes, groups=groups)
+        if "clinical_stage" in uses and not endpoints.needs_cdr(self.options.endpoint):
+            checksum = self._reader.checksums[cdr.PATH]
+            uses["clinical_stage"] = replace(uses["clinical_stage"], checksum=checksum)
         return {**uses, **{name: found.use for name, found in self._images.items()}}
 
     def _case(self, row: int, unit: str) -> Case:
         table = self._table
         patient, slide = table.patients[row], table.slides[row]
         name, _, values = self._omic
-        refs: dict[str, Any] = {"clinical": self._clinical[1][row], name: values[row]}
-        if np.isnan(refs["clinical"]).all():
-            del refs["clinical"]
+        clinical = {of: read[row] for of, (_, read) in self._clinical.items()}
+        refs: dict[str, Any] = {of: cells for of, cells in clinical.items() if not np.isnan(cells).all()}
+        refs[name] = values[row]
         for name, found in self._images.items():
             image = found.ref(patient, slide if unit == "slide" else None)
             if image is not None:
@@ -256,12 +263,14 @@ class Tcga(Dataset):
         if empty:
             yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
         known = self._endpoint.known
-        asked = {"stage", "grade"} if self.options.stage_grade else set(shared.COLUMNS if self.options.shared else ())
+        of, (columns, _) = list(self._clinical.items())[-1]  # the one that may have stage
+        staged = self.options.stage_grade or self.options.clinical_stage
+        asked = {"stage", "grade"} if staged else set(shared.COLUMNS if self.options.shared else ())
         if asked & known:
-            yield f"clinical: {' and '.join(sorted(asked & known))} left out, which the class determines"
-        dropped = sorted(asked - known - set(self._clinical[0]))
+            yield f"{of}: {' and '.join(sorted(asked & known))} left out, which the class determines"
+        dropped = sorted(asked - known - set(columns))
         if dropped:
-            yield f"clinical: {' and '.join(dropped)} not known for any patient; left out"
+            yield f"{of}: {' and '.join(dropped)} not known for any patient; left out"
         yield from self._targets[1]
         redacted = cdr.redacted(self._cdr) if self._needs_cdr else ()
         if redacted:

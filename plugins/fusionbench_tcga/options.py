@@ -31,6 +31,7 @@ class TcgaOptions(Options):
         folds: whose published folds: "porpoise", "survpath", where SurvPath's split files are there, or "dispro" (BLCA,
             BRCA, LUAD, UCEC), with DisPro's masks: `train_pattern = "published:W40_O20"`.
         stage_grade: add stage (0-4) and grade (1-4) of the CDR to `clinical`.
+        clinical_stage: offer `clinical_stage` beside `clinical`: the same columns with stage and grade.
         shared: of BRCA, only what METABRIC has too: age, stage and lobular type in `clinical`, 12 genes in `mutations`
             in place of `omic`.
     """
@@ -45,11 +46,12 @@ class TcgaOptions(Options):
     group: Literal["patient", "site"] = "patient"
     endpoint: Literal["os", "dss", "pfi", "dfi", "stage", "grade", "lobular", "serous"] = "os"
     stage_grade: bool = False
+    clinical_stage: bool = False
     shared: bool = False
     folds: Publisher = "porpoise"
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Later options are written where they say something, so that the keys of older results stay theirs."""
-        later = {"axes": 2, "downsample": 1, "folds": "porpoise", "shared": False}
+        later = {"axes": 2, "downsample": 1, "folds": "porpoise", "shared": False, "clinical_stage": False}
         return {name: value for name, value in plain(self).items() if later.get(name) != value}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fusionbench import DataError, ModalityUse
-from fusionbench.data.feature_files import FORMATS, feature_files, fingerprint, read_arrays
+from fusionbench.data.feature_files import FORMATS, encoder_of, feature_files, fingerprint, read_arrays
 from fusionbench_tcga import barcodes
 from fusionbench_tcga.images import ImageSet, of_slides
 
@@ -37,7 +37,8 @@ def read_folder(folder: Path, patients: frozenset[str]) -> tuple[ImageSet, str]:
     notes = files.notes
     if empty:
         notes += (f"image: {len(empty)} files have no instance, the first is of {empty[0]}; left out",)
-    use = ModalityUse("bag", sizes[next(iter(bags))][1])
+    encoder = encoder_of(path for paths in bags.values() for path in paths)
+    use = ModalityUse("bag", sizes[next(iter(bags))][1], encoder=encoder)
     return of_slides(use, bags, notes), fingerprint(tuple(files.of_cohort.values()))
 
 

@@ -9,6 +9,10 @@ from fusionbench import Source
 from fusionbench.data.published_files import read_sources
 
 FOLDER = "transneo"
+BOOK = "Supplementary_Tables.xlsx"
+SCORES = "transneo-diagnosis-MLscores.tsv.gz"
+"""Scores of the published models; no input."""
+
 _TERMS = (
     "no licence file (default copyright): research use, do not redistribute; "
     "cite Sammut et al., Nature 2022 (PMC8791834)"

@@ -62,9 +62,13 @@ _DUCTAL = {
     "IDC+MUCINOUS": 1.0,
     "IDC+MICROPAPILLARY": 1.0,
     "ILC": 0.0,
+    "IDC+APOCRINE": 1.0,
     "MICROPAPILLARY": 0.0,
     "MEDULLARY": 0.0,
     "APOCRINE": 0.0,
+    "MUCINOUS": 0.0,
+    "METAPLASTIC": 0.0,
+    "OTHER": 0.0,
 }
 _CODED: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "Histology": ("Histology", _DUCTAL),
@@ -72,7 +76,7 @@ _CODED: Mapping[str, tuple[str, Mapping[str, float]]] = {
     "HER2.status": ("HER2.status", _SIGN),
     "LN.at.diagnosis": ("LN.status.at.diagnosis", _SIGN),
 }
-"""Column as the predictor names it to that of Supplementary Table 1, with the predictor's codes of its texts."""
+"""Column as the predictor names it to that of Supplementary Tables 1 and 4, with the predictor's codes of its texts."""
 
 
 def by_patient(frame: pd.DataFrame, id_: str, where: str, columns: Collection[str]) -> pd.DataFrame:
@@ -98,21 +102,21 @@ def require(frame: pd.DataFrame, columns: Collection[str], where: str) -> None:
         raise DataError(f"{where}: no column {', '.join(missing)}")
 
 
-def read_vectors(frame: pd.DataFrame, columns: Collection[str], where: str) -> dict[str, Floats]:
+def read_vectors(frame: pd.DataFrame, columns: Collection[str], where: str, id_: str = "Trial.ID") -> dict[str, Floats]:
     """Patient to (column,), NaN for an empty cell.
 
     Raises:
         DataError: a column that is not there, a patient twice, or a cell that is no number.
     """
-    return _rows(by_patient(frame, "Trial.ID", where, columns), where)
+    return _rows(by_patient(frame, id_, where, columns), where)
 
 
 def read_clinical(table: pd.DataFrame, where: str, size: Mapping[str, float]) -> dict[str, Floats]:
     """Patient to (column,) in the order of CLINICAL.
 
     Args:
-        table: Supplementary Table 1, coded here as the predictor codes it.
-        size: patient to tumour size at diagnosis in mm, which that table has not; NaN for others.
+        table: Supplementary Table 1 or 4, coded here as the predictor codes it.
+        size: patient to tumour size at diagnosis in mm; NaN for others.
 
     Raises:
         DataError: a column that is not there, a patient twice, or a value that is not known.

@@ -24,7 +24,7 @@ from fusionbench_slides.tiling import Tiling, Wanted, tiling_of
 from PIL import Image
 
 from fusionbench.data.downloads import data_home
-from fusionbench.data.feature_files import read_arrays
+from fusionbench.data.feature_files import encoder_of, read_arrays
 from tests.conftest import Cli, Outcome
 from tests.unit.slide_files import seen_at, write_pyramid
 
@@ -78,6 +78,7 @@ def test_a_folder_becomes_features_pictures_logs_and_a_summary(cli: Cli, folder:
         assert about["slide"] == f"{name}.tiff"
         assert (about["level"], about["tile_size"], about["mpp"]) == (1, 64, 1.0)
         assert (about["encoder"], about["weights_sha256"]) == ("mean-colour", "")
+        assert encoder_of([out / f"{name}.h5"]) == "mean-colour, version 1"
         assert about["software"].startswith("fusionbench ")
         assert "tiles: " in (out / "logs" / f"{name}.log").read_text()
         with Image.open(out / "qc" / f"{name}.png") as picture:

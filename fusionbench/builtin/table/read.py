@@ -340,7 +340,7 @@ class _Reader:
             known = frozenset((*ids, *self.schema.exclude))
             folder = slides.read_folder(name, said, place, map_, known, self.problems)
             named = {"dataset": schema.dataset} if schema.dataset else {}
-            use = ModalityUse("bag", folder.width, options={**schema.options, **named})
+            use = ModalityUse("bag", folder.width, options={**schema.options, **named}, encoder=folder.encoder)
             files = sorted((case_, [path.name for path in paths]) for case_, paths in folder.of_case.items())
             self.owners |= folder.owners
             self._take(name, use, folder.of_case, folder.notes, files, folder.sha256)

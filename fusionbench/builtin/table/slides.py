@@ -14,7 +14,7 @@ from fusionbench.builtin.table.schema import ModalitySchema
 from fusionbench.builtin.table.sheets import Sheet, count, examples, nearest
 from fusionbench.core.data_warning import Fix
 from fusionbench.core.errors import DataError
-from fusionbench.data.feature_files import FORMATS, feature_files, fingerprint, read_arrays
+from fusionbench.data.feature_files import FORMATS, encoder_of, feature_files, fingerprint, read_arrays
 from fusionbench.data.fixes import Problem
 
 READ_WHOLE = 1 << 29
@@ -31,6 +31,7 @@ class Folder:
         of_case: case to its files, in the order of their slides' names.
         owners: slide to its case, for all slides of the cohort's cases, with a file or without.
         width: of an instance.
+        encoder: of the features, where files say it.
         sha256: over names, sizes, and the first and last MiB of each file.
         notes: one line each for files that were ignored and for slides without a file.
     """
@@ -38,6 +39,7 @@ class Folder:
     of_case: Mapping[str, tuple[Path, ...]]
     owners: Mapping[str, str]
     width: int
+    encoder: str
     sha256: str
     notes: tuple[str, ...]
 
@@ -81,8 +83,12 @@ def read_folder(
         files_ = count(len(empty), "file")
         notes.append(f"{where}: {files_} of {schema.folder} without an instance left out, the first is {empty[0].name}")
     owners = {slide: of.case for slide, of in owner.items() if of.case in cases}
-    sound = [path for path in used if path not in faulty]
-    return Folder(of_case, owners, width, fingerprint(sound) if sound else "", tuple(notes))
+    sound, encoder = [path for path in used if path not in faulty], ""
+    try:
+        encoder = encoder_of(sound, dataset=schema.dataset)
+    except DataError as error:
+        problems.append(str(error))
+    return Folder(of_case, owners, width, encoder, fingerprint(sound) if sound else "", tuple(notes))
 
 
 def _files(where: str, name: str, place: Path, problems: Problems) -> dict[str, Path]:

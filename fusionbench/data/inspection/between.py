@@ -31,6 +31,7 @@ Kind = Literal[
     "other-scale",
     "unknown-levels",
     "other-width",
+    "other-encoder",
     "other-endpoint",
     "other-shares",
     "other-times",
@@ -204,11 +205,15 @@ def _columns(pair: Pair) -> Iterator[DataWarning]:
     uses = [content.modality.use for content in (pair.first, pair.second)]
     widths = [use.dim for use in uses]
     if pair.first.table is None or pair.second.table is None:
+        said = [use.encoder for use in uses]
         if widths[0] != widths[1]:
             text = (
                 f"{pair.name}: {widths[0]} features an instance in the first, {widths[1]} in the second: two encoders"
             )
             yield DataWarning("other-width", pair.name, text)
+        elif all(said) and said[0] != said[1]:
+            text = f"{pair.name}: features of {said[0]} in the first, of {said[1]} in the second: two encoders"
+            yield DataWarning("other-encoder", pair.name, text)
         return
     kinds = [c for c in pair.columns if (c in uses[0].categorical) != (c in uses[1].categorical)]
     if kinds:

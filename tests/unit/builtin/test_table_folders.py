@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,9 @@ import torch
 
 from fusionbench.builtin.table import slides
 from fusionbench.core.errors import DataError
+from fusionbench.core.registry import discover
+from fusionbench.data.inspection.between import compare_cohorts
+from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from tests.own_cohort import write_h5
 from tests.unit.builtin.test_table import cells, read, table, toml
 
@@ -218,3 +222,62 @@ def test_an_archive_called_npy_is_one_line(home: Path) -> None:
         np.savez(file, features=np.ones((3, 16), np.float32))
     with pytest.raises(DataError, match=r"S0001-0\.npy: cannot be read \(the magic string is not correct"):
         read(home)
+
+
+def name_encoder(home: Path, name: str, files: int | None = None) -> None:
+    """Write the encoder's name into the feature files, as `fusionbench slides` does."""
+    import h5py
+
+    for path in sorted((home / "features").iterdir())[:files]:
+        with h5py.File(path, "a") as file:
+            file.attrs["encoder"] = name
+
+
+def test_a_model_takes_features_of_its_own_encoder_alone(home: Path) -> None:
+    """Another encoder of the same width is refused as another width is; where one side names none, none is known."""
+    registry = discover()
+
+    def fitted_and_here() -> Callable[[], Preprocessor]:
+        cohort = read(home)
+        having = [case for case in cohort.cases if "slides" in case.refs]
+        state = fit_preprocessor({"slides": cohort.modalities["slides"]}, having).state()
+        state = json.loads(json.dumps(state))
+        return lambda: Preprocessor.restore(state, read(home).modalities, registry.modalities)
+
+    silent = fitted_and_here()
+    name_encoder(home, "uni_v1")
+    assert read(home).info.modalities["slides"].encoder == "uni_v1"
+    of_uni = fitted_and_here()
+    assert of_uni().specs == silent().specs
+    name_encoder(home, "conch")
+    said = (
+        "'slides' was fitted on 16 features of uni_v1, and this cohort has 16 features of conch; extract them with the"
+    )
+    with pytest.raises(DataError, match=f"^modality {said} same encoder$"):
+        of_uni()
+    assert silent().specs
+    for path in (home / "features").iterdir():
+        write_h5(path, np.ones((3, 5)))
+    with pytest.raises(
+        DataError, match=r"fitted on 16 features of uni_v1, and this cohort has 5 features; extract them"
+    ):
+        of_uni()
+
+
+def test_two_encoders_in_one_folder(home: Path) -> None:
+    name_encoder(home, "uni_v1")
+    name_encoder(home, "conch", files=1)
+    with pytest.raises(
+        DataError, match=r"features of uni_v1, where S\d+-0.h5 has those of conch; extract all with one"
+    ):
+        read(home)
+
+
+def test_cohorts_of_two_encoders_beside_each_other(home: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(home, tmp_path / "other")
+    known = discover().modalities
+    name_encoder(home, "uni_v1")
+    assert not [w for w in compare_cohorts(table(home), table(other), known).warnings if "encoder" in w.text]
+    name_encoder(other, "conch")
+    (said,) = [w for w in compare_cohorts(table(home), table(other), known).warnings if w.kind == "other-encoder"]
+    assert said.text == "slides: features of uni_v1 in the first, of conch in the second: two encoders"

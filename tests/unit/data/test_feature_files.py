@@ -13,7 +13,7 @@ import torch
 from fusionbench import DataError, ModalityUse
 from fusionbench.builtin.bag import Bag
 from fusionbench.builtin.instances import InstanceOptions
-from fusionbench.data.feature_files import feature_files, read_arrays
+from fusionbench.data.feature_files import encoder_of, feature_files, read_arrays
 
 BAG = np.arange(12, dtype=np.float32).reshape(4, 3)
 COORDS = np.arange(8).reshape(4, 2)
@@ -117,3 +117,33 @@ def test_a_damaged_file_is_one_line(tmp_path: Path, ending: str, content: bytes)
     for header_only in (False, True):
         with pytest.raises(DataError, match=rf"slide\{ending}: cannot be read"):
             read_arrays(tmp_path / f"slide{ending}", header_only=header_only)
+
+
+def said_by(path: Path, of_file: Mapping[str, str], of_array: Mapping[str, str] | None = None) -> Path:
+    write(path, {"features": BAG, "coords": COORDS})
+    with h5py.File(path, "a") as file:
+        file.attrs.update(of_file)
+        file["features"].attrs.update(of_array or {})
+    return path
+
+
+def test_the_encoder_that_files_name(tmp_path: Path) -> None:
+    ours = {"encoder": "torchscript", "encoder_version": "1", "weights_sha256": "0123456789abcdef" * 4}
+    mine = [said_by(tmp_path / f"{i}.h5", ours) for i in range(2)]
+    silent = [write(tmp_path / name, {"features": BAG}) for name in ("a.h5", "a.npy", "a.pt", "a.npz")]
+    assert encoder_of([silent[0], *mine, *silent[1:]]) == "torchscript, version 1, weights 0123456789ab"
+    assert encoder_of([said_by(tmp_path / "t.h5", {}, {"name": "slide", "encoder": "uni_v1"})]) == "uni_v1"  # TRIDENT
+    assert encoder_of(silent) == encoder_of([]) == ""
+
+
+def test_files_of_two_encoders_are_told_apart_by_their_weights(tmp_path: Path) -> None:
+    one = said_by(tmp_path / "one.h5", {"encoder": "torchscript", "weights_sha256": "a" * 64})
+    other = said_by(tmp_path / "other.h5", {"encoder": "torchscript", "weights_sha256": "b" * 64})
+    names = [f"torchscript, weights {letter * 12}" for letter in "ab"]
+    said = f"{other}: features of {names[1]}, where one.h5 has those of {names[0]}"
+    with pytest.raises(DataError) as error:
+        encoder_of([one, other])
+    assert str(error.value) == f"{said}; extract all with one encoder"
+    other.write_bytes(b"damaged")
+    with pytest.raises(DataError, match=r"other\.h5"):
+        encoder_of([one, other])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fusionbench import Case, SurvivalTarget
+from fusionbench import Case, DatasetInfo, SurvivalTarget
 from fusionbench.builtin.synthetic import Synthetic, SyntheticCohort, SyntheticOptions
 from fusionbench.builtin.table.dataset import Table, TableOptions
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.fingerprint import DIGITS, digest, rounded
-from fusionbench.suites.cell import Plan
+from fusionbench.suites.cell import ORACLE, Plan
 from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import parse_suite
 
@@ -137,6 +137,45 @@ def test_a_default_that_is_written_out_is_the_same_cohort(registry: Registry) ->
     )
     assert (usual.identity, usual.fingerprint) == (written.identity, written.fingerprint)
     assert usual.identity == "synthetic[cases=30,noise=2]"
+
+
+# A modality that is added
+
+
+class WithMore(Synthetic):
+    """The cohort with its vector under another name, too, as if read from a file of its own."""
+
+    checksum = "0" * 64
+
+    def info(self) -> DatasetInfo:
+        info = super().info()
+        more = replace(info.modalities["vector"], checksum=self.checksum)
+        checksums = {**info.checksums, "more.csv": self.checksum}
+        return replace(info, modalities={**info.modalities, "more": more}, checksums=checksums)
+
+    def cases(self, unit: Literal["patient", "slide"] = "patient") -> Sequence[Case]:
+        cases = super().cases(unit)
+        return [replace(c, refs={**c.refs, "more": c.refs["vector"]}) if "vector" in c.refs else c for c in cases]
+
+
+class WithOthers(WithMore):
+    checksum = "1" * 64
+
+
+MORE = SUITE.replace('[["vector", "bag"]]', '[["vector", "bag"], ["more"], ["more", "bag"]]')
+
+
+def test_a_modality_with_a_checksum_of_its_own_changes_no_other_cells_key(registry: Registry) -> None:
+    kinds: Sequence[Callable[..., Synthetic]] = (Synthetic, WithMore, WithOthers)
+    usual, more, others = (load_cohort(k(SyntheticOptions(), Path("nowhere")), registry.modalities) for k in kinds)
+    assert usual.fingerprint == more.fingerprint == others.fingerprint
+    plans = (planned(registry, usual), planned(registry, more, MORE), planned(registry, others, MORE))
+    # The oracle's row has every modality, and a skipped cell's key is made of names.
+    before, keys, changed = (
+        {c.key: c.modalities for c in of.cells if c.model.name != ORACLE and not c.skip} for of in plans
+    )
+    assert before.keys() == {key for key, names in keys.items() if "more" not in names}
+    assert before.keys() == keys.keys() & changed.keys()
 
 
 # A user's table on another processor, with its rows in another order

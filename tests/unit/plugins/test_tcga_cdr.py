@@ -14,6 +14,8 @@ from fusionbench_tcga.dataset import Tcga
 from fusionbench_tcga.endpoints import ENDPOINTS, from_cdr
 
 from fusionbench import DataError, SuiteError
+from fusionbench.core.registry import discover
+from fusionbench.data.cohort import Cohort, load_cohort
 from tests.unit.plugins.real_cohorts import real_home
 from tests.unit.plugins.test_tcga import tcga
 from tests.unit.plugins.test_tcga_files import PATIENTS, frame, of_histology, write
@@ -115,6 +117,40 @@ def test_stage_and_grade_as_inputs_unless_the_class_determines_them(made: Path) 
     assert "clinical: grade left out, which the class determines" in serous.info().notes
 
 
+def test_a_clinical_set_with_stage_beside_the_one_without(made: Path) -> None:
+    plain, both = luad(made), luad(made, clinical_stage=True)
+    uses = both.info().modalities
+    assert list(uses) == ["clinical", "clinical_stage", "omic"]
+    assert uses["clinical"] == plain.info().modalities["clinical"]
+    assert uses["clinical_stage"].features == ("age", "is_female", "stage", "grade")
+    staged = luad(made, stage_grade=True).cases()
+    for case, without, with_ in zip(both.cases(), plain.cases(), staged, strict=True):
+        assert case.refs.keys() - {"clinical_stage"} == without.refs.keys()
+        np.testing.assert_array_equal(case.refs.get("clinical"), without.refs.get("clinical"))
+        np.testing.assert_array_equal(case.refs["clinical_stage"], with_.refs["clinical"])
+    left = luad(made, clinical_stage=True, endpoint="stage").info()
+    assert left.modalities["clinical_stage"].features == ("age", "is_female", "grade")
+    assert "clinical_stage: stage left out, which the class determines" in left.notes
+
+
+def test_the_set_with_stage_makes_no_other_cohort(made: Path) -> None:
+    """Folds and keys of rows on the other modalities stay; a changed CDR changes the modality's checksum alone."""
+
+    def read(**options: object) -> Cohort:
+        return load_cohort(luad(made, **options), discover().modalities)
+
+    plain, both = read(), read(clinical_stage=True)
+    assert (plain.identity, plain.fingerprint) == (both.identity, both.fingerprint)
+    assert both.info.checksums[cdr.PATH] == both.info.modalities["clinical_stage"].checksum
+    write_cdr(made, made_cdr().assign(histological_grade="G1"))
+    again = read(clinical_stage=True)
+    assert again.fingerprint == both.fingerprint
+    assert again.info.modalities["clinical_stage"].checksum != both.info.modalities["clinical_stage"].checksum
+    by_class = [read(endpoint="stage", clinical_stage=flag) for flag in (False, True)]  # reads the CDR itself
+    assert by_class[0].fingerprint != by_class[1].fingerprint
+    assert by_class[1].info.modalities["clinical_stage"].checksum == ""
+
+
 def test_columns_shared_with_metabric(made: Path) -> None:
     codes = dict(zip(PATIENTS, ("IDC", "ILC", "MDLC", "IDC", "ILC"), strict=True))
     brca = of_histology(made, Brca, codes, shared=True)
@@ -145,8 +181,12 @@ def test_columns_shared_with_metabric(made: Path) -> None:
 def test_shared_belongs_to_brca_and_has_stage(tmp_path: Path) -> None:
     with pytest.raises(SuiteError, match=r"^tcga-luad: option shared belongs to tcga-brca; METABRIC is breast cancer$"):
         luad(tmp_path, shared=True)
-    with pytest.raises(SuiteError, match=r"^tcga-brca: stage_grade=true does not go with shared=true"):
+    with pytest.raises(
+        SuiteError, match=r"^tcga-brca: shared=true and stage_grade=true each bring the stage; leave one"
+    ):
         Brca(Brca.Options(shared=True, stage_grade=True), tmp_path)
+    with pytest.raises(SuiteError, match=r"^tcga-luad: stage_grade=true and clinical_stage=true each bring the stage"):
+        luad(tmp_path, stage_grade=True, clinical_stage=True)
 
 
 @pytest.mark.parametrize(

@@ -318,6 +318,10 @@ def test_patch_features_of_ones_own(home: Path) -> None:
     before = info.checksums["image=dir"]
     np.save(folder / f"{SLIDES[0]}.npy", np.ones((2, 8), dtype=np.float32))
     assert luad(home, image=f"dir:{folder}").info().checksums["image=dir"] != before
+    assert info.modalities["image"].encoder == ""
+    with h5py.File(folder / f"{SLIDES[3]}.h5", "a") as file:
+        file["features"].attrs["encoder"] = "uni_v1"
+    assert luad(home, image=f"dir:{folder}").info().modalities["image"].encoder == "uni_v1"
 
 
 @pytest.mark.parametrize(

@@ -99,20 +99,11 @@ class Modality(ABC):
     def check_new_cohort(self, trained: ModalityUse) -> None:
         """Refuse a cohort, by its declaration alone, whose cases cannot be read by what was fitted on `trained`.
 
-        Called on the new cohort's modality before any compute. Override together with `restore_for_new_cohort`.
+        Called on the new cohort's modality, also before any compute. Override where other features can be read; by
+        default they have to be the same: of one width and, where both cohorts name it, of one encoder.
 
         Raises:
             DataError: what differs, and what to do.
-        """
-
-    def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
-        """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
-
-        Override where other columns can be read; by default the features have to be the same: of one width and, where
-        both cohorts name it, of one encoder.
-
-        Raises:
-            DataError: this cohort's cases cannot be prepared by it.
         """
         ours, theirs = self.use, trained
         if ours.dim != theirs.dim or (ours.encoder and theirs.encoder and ours.encoder != theirs.encoder):
@@ -120,6 +111,16 @@ class Modality(ABC):
                 f"modality {self.label!r} was fitted on {_features(theirs)}, and this cohort has {_features(ours)}; "
                 "extract them with the same encoder"
             )
+
+    def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
+        """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
+
+        Override together with `check_new_cohort`.
+
+        Raises:
+            DataError: this cohort's cases cannot be prepared by it.
+        """
+        self.check_new_cohort(trained)
         return self.restore(state)
 
 

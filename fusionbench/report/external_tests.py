@@ -45,7 +45,7 @@ ENSEMBLE: FoldKey = (0, 0)
 """The fold of what the mean of all fold models predicts."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExternalMean:
     """A row under one pattern and metric on another cohort.
 
@@ -90,7 +90,7 @@ class ExternalMean:
         return self.models.n_folds == self.models.n_wanted
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ExternalTest:
     """All rows of a dataset on another cohort.
 
@@ -100,6 +100,7 @@ class ExternalTest:
         outcomes: how many had which outcome: `51 events`, or `81 no, 66 yes`; empty where none is known.
         means: in the table's order.
         no_interval: why there are no bootstrap draws; empty where there are.
+        patients: cases of `test` with what is known of their outcomes, by which cohorts that share some are told.
     """
 
     train: str
@@ -108,6 +109,7 @@ class ExternalTest:
     outcomes: str
     means: tuple[ExternalMean, ...]
     no_interval: str = ""
+    patients: frozenset[tuple[object, ...]] = frozenset()
 
     def of(self, metric: str, pattern: str = FULL) -> list[ExternalMean]:
         """The rows with a mean of one metric under one pattern."""
@@ -193,7 +195,9 @@ class _Test:
             if classes:
                 outcomes = ", ".join(f"{int((targets[LABEL] == label).sum())} {label}" for label in classes)
         in_order = tuple(found[id(mean)] for mean in means)
-        return ExternalTest(self.train, self.test, len(targets), outcomes, in_order, self.sample.reason)
+        known = [name for name in ("case", "time", "event", LABEL) if name in targets.columns]
+        patients = frozenset(targets[known].astype(str).itertuples(index=False, name=None))
+        return ExternalTest(self.train, self.test, len(targets), outcomes, in_order, self.sample.reason, patients)
 
     def _mean(self, row: RowKey, pattern: str, metric: str) -> ExternalMean:
         of = self.values[row, pattern, metric]

@@ -104,7 +104,7 @@ def _others(test: ExternalTest, metrics: Sequence[str]) -> Section:
 def _pooled(tests: Sequence[ExternalTest]) -> Iterator[Section]:
     """The rows of one training cohort over its external cohorts, each held against the row of the highest mean."""
     for metric in RANKINGS:
-        scored = [test for test in tests if len(test.of(metric)) > 1]
+        scored, notes = _apart([test for test in tests if len(test.of(metric)) > 1])
         for variant in dict.fromkeys(m.row[3] for test in scored for m in test.of(metric)):
             found = [
                 {configuration_of(m.row): m for m in test.of(metric) if m.row[3] == variant and m.whole}
@@ -112,11 +112,28 @@ def _pooled(tests: Sequence[ExternalTest]) -> Iterator[Section]:
             ]
             everywhere = [c for c in found[0] if all(c in of for of in found)] if found else []
             if len(found) > 1 and len(everywhere) > 1:
-                yield _pooled_grid(tests[0].train, metric, everywhere, found)
+                yield _pooled_grid(tests[0].train, metric, everywhere, found, notes)
+
+
+def _apart(tests: Sequence[ExternalTest]) -> tuple[list[ExternalTest], list[str]]:
+    """Tests of which no two share patients, the smaller ones first chosen, in their order; and the others, in words."""
+    kept: list[ExternalTest] = []
+    notes = []
+    for test in sorted(tests, key=lambda test: test.cases):
+        shared = [other.test for other in kept if other.patients & test.patients]
+        if shared:
+            notes.append(f"{test.test} holds patients of {' and '.join(shared)}: counted once")
+        else:
+            kept.append(test)
+    return [test for test in tests if test in kept], notes
 
 
 def _pooled_grid(
-    train: str, metric: str, configs: Sequence[Configuration], found: Sequence[Mapping[Configuration, ExternalMean]]
+    train: str,
+    metric: str,
+    configs: Sequence[Configuration],
+    found: Sequence[Mapping[Configuration, ExternalMean]],
+    notes: Sequence[str],
 ) -> Section:
     means = {c: float(np.mean([of[c].external.value for of in found])) for c in configs}
     leader, *others = sorted(configs, key=lambda c: -round(means[c], DIGITS))
@@ -136,7 +153,7 @@ def _pooled_grid(
         "95 % interval of Hartung and Knapp; p: Holm-adjusted; I2: share of the variation that lies between cohorts"
     )
     header = ("model", "modalities", f"mean {WORDS[metric].short}", "behind", "p", "I2")
-    return Section(3, named, header=header, lines=tuple(lines), notes=(note,))
+    return Section(3, named, header=header, lines=tuple(lines), notes=(note, *notes))
 
 
 def _effect(pairs: Sequence[tuple[ExternalMean, ExternalMean]]) -> RandomEffects | None:

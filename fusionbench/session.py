@@ -12,11 +12,12 @@ plan do not wait for torch, tables and statistics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fusionbench.core.class_files import name_of
 from fusionbench.core.commands import RESULTS
 from fusionbench.core.registry import Registry, discover
 from fusionbench.data.downloads import data_home
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+    from fusionbench.core.interfaces import FusionModel
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.execution.executors.options import RunOptions
     from fusionbench.results.audit_verdict import Audit
@@ -120,6 +122,7 @@ class Session:
         name: str,
         selection: Selection = WHOLE,
         *,
+        models: Sequence[str | type[FusionModel]] = (),
         retry_failed: bool = False,
         rerun: bool = False,
         track: bool = True,
@@ -130,6 +133,7 @@ class Session:
 
         Args:
             selection: part of the suite, other repeats or another seed.
+            models: further ones beside `selection.models`; a class, too, which stands at the top of a Python file.
             options: where cells run, and how often a cell that was lost is tried again.
             reporter: is told how it goes; default one line a cell on standard error, which a notebook shows.
 
@@ -140,11 +144,12 @@ class Session:
         from fusionbench.tools.run import CellChoice, run_suite
 
         self._last = name
+        named = (name if isinstance(name, str) else name_of(name) for name in models)
         return run_suite(
             name,
             self.out,
             self.resources,
-            selection,
+            replace(selection, models=(*selection.models, *named)),
             CellChoice(selection.limit, retry_failed, rerun),
             options,
             track=track,

@@ -129,7 +129,11 @@ def _plugins(incomplete: str) -> list[str]:
 
 def check(
     plugin: Annotated[
-        str, typer.Argument(help="Name of a plugin, as `fusionbench plugins` shows it.", autocompletion=_plugins)
+        str,
+        typer.Argument(
+            help="Name of a plugin, as `fusionbench plugins` shows it, or a Python file with classes.",
+            autocompletion=_plugins,
+        ),
     ],
     matching: Annotated[
         str, typer.Option("-k", metavar="TEXT", help="Only the checks whose kind:subject:check holds this text.")
@@ -141,7 +145,7 @@ def check(
     Exit status: 0 all passed, 1 some failed, 2 the request was wrong.
     """
     from fusionbench.core.registry import discover
-    from fusionbench.testing.conformance import Report, checks_for, run_check
+    from fusionbench.testing.conformance import Report, checks_for, plugin_record, run_check
 
     rows: list[CheckResult] = []
     registry = discover()
@@ -152,7 +156,8 @@ def check(
         rows.append(row)
     report = Report(plugin, tuple(rows))
     print_json(rows) if as_json else _print_summary(report)
-    for line in next(p for p in registry.plugins if p.name == plugin).changed_settings:
+    record = plugin_record(plugin, registry)
+    for line in record.changed_settings if record else ():
         typer.echo(line, err=True)
     if not report.ok:
         raise typer.Exit(1)

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from fusionbench.core.class_files import FILE_NAME, written
 from fusionbench.core.errors import SuiteError
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
-_REF = re.compile(rf"\s*(?P<name>(?:{_NAME}:)?{_NAME})\s*(?:\[(?P<options>.*)\])?\s*", re.DOTALL)
+_REF = re.compile(rf"\s*(?P<name>(?:{_NAME}:)?{_NAME}|{FILE_NAME})\s*(?:\[(?P<options>.*)\])?\s*", re.DOTALL)
 _KEY = re.compile(r"[\w.-]+")
 _TOKEN = re.compile(r'"(?:\\.|[^"\\])*"|\'[^\']*\'|[\[\]{}(),"\']', re.DOTALL)
 
@@ -23,7 +24,8 @@ class PluginRef:
     """A dataset or model by name with its options, written `name[key=value,...]`.
 
     Attributes:
-        name: with its distribution, `distribution:name`, where two distributions bring the same name.
+        name: with its distribution, `distribution:name`, where two distributions bring the same name; of a class that
+            is in no package `path.py:Class`.
         folder: where relative paths among the options begin; empty = the working directory. No part of the text.
     """
 
@@ -50,7 +52,7 @@ class PluginRef:
             if key in options:
                 raise SuiteError(f"option {key!r} is given twice in {text!r}")
             options[key] = _toml_value(value.strip())
-        return cls(match["name"], _frozen(options))
+        return cls(written(match["name"]), _frozen(options))
 
     @classmethod
     def of(cls, name: str, **options: Any) -> PluginRef:

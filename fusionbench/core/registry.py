@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.resources.abc import Traversable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal
 
 import pluggy
 
 from fusionbench.core import hookspecs
+from fusionbench.core.class_files import in_file, load_class, load_file
 from fusionbench.core.commands import OWN_COMMANDS
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
 from fusionbench.core.file_names import is_plain
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from fusionbench import Dataset, FusionModel, Metric, Modality
 
 GROUP = "fusionbench"
+OWN_FILE = "own file"
+"""Distribution of what is in no package; its version is the beginning of the file's SHA-256."""
 TAKEN = frozenset({"published", "mlartifacts"})
 """Folders of a results root that are no suite's."""
 FOLDER_NAMES = (
@@ -91,6 +95,8 @@ class Registry:
             SuiteError: unknown; says neighbours, every choice, and which plugins are broken and why. Or two
                 distributions bring the name; says the names to write.
         """
+        if in_file(name):
+            return load_class(name, base_of(kind))
         entry = self._entry(kind, name)
         if entry is not None:
             return entry[0]
@@ -106,10 +112,18 @@ class Registry:
 
     def knows(self, kind: str, name: str) -> bool:
         """Whether there is a thing called `name`, with or without its distribution."""
+        if in_file(name):
+            try:
+                self.get(kind, name)
+            except SuiteError:
+                return False
+            return True
         return self._entry(kind, name) is not None
 
     def owner(self, kind: str, name: str) -> PluginRecord:
         """The plugin that brings a thing; KeyError where there is no such thing."""
+        if in_file(name):
+            return file_record(name.rpartition(":")[0])
         entry = self._entry(kind, name)
         if entry is None:
             raise KeyError(name)
@@ -262,6 +276,26 @@ def _things(point: EntryPoint, kinds: Collection[str]) -> dict[str, dict[str, An
     manager.register(point.load(), name=point.name)
     manager.check_pending()
     return {kind: _call(manager, kind) for kind in sorted(kinds)}
+
+
+def file_record(path: str) -> PluginRecord:
+    """A file with classes as a plugin: what it provides, by the names that references write.
+
+    Raises:
+        SuiteError: it cannot be imported.
+    """
+    file, where = load_file(path), Path(path).as_posix()
+    provides = {
+        kind: tuple(f"{where}:{name}" for name, cls in file.classes.items() if _is_whole(cls, base_of(kind)))
+        for kind in BASES
+    }
+    version = hashlib.sha256(file.path.read_bytes()).hexdigest()[:12]
+    named = {kind: names for kind, names in provides.items() if names}
+    return PluginRecord(where, OWN_FILE, version, "not stated", named, changed_settings=file.changed_settings)
+
+
+def _is_whole(cls: type, base: type) -> bool:
+    return issubclass(cls, base) and not getattr(cls, "__abstractmethods__", ())
 
 
 def base_of(kind: str) -> type:

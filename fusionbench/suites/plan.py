@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import FusionBenchError, PluginError, SuiteError
 from fusionbench.core.guard import guarded
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.plugin_source import source_of
 from fusionbench.core.protocol import AS_PUBLISHED, Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, Fold, Member, SurvivalTarget, Task
@@ -361,6 +363,8 @@ class _Maker:
         if ref.name != ORACLE:
             chosen = validate_options(self.registry, "models", ref).model_dump(mode="json")
             about |= {"version": self.registry.model(ref.name).version, "options": chosen}
+        if in_file(ref.name):  # the same name may stand for other code tomorrow
+            about["sha256"] = source_of(self.registry, "models", ref.name)["sha256"]
         return {**about, "written": written}
 
     def _about_modalities(self, names: tuple[str, ...]) -> dict[str, Any]:

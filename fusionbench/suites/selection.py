@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import overlay
@@ -132,7 +133,8 @@ def narrow_suite(
 def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
     chosen: list[PluginRef] = []
     for text in wanted:
-        ref, adds = PluginRef.parse(text), "[" in text
+        ref = PluginRef.parse(text)
+        adds = "[" in text or in_file(ref.name)
         same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
         if not same and not adds:
             unknown = did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have})

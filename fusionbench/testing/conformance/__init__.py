@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from fusionbench.testing.conformance.check import Check, CheckOutcome, Failure, Promise, Skipped
-from fusionbench.testing.conformance.runner import PROMISES, CheckResult, Report, check_plugin, checks_for, run_check
+from fusionbench.testing.conformance.runner import (
+    PROMISES,
+    CheckResult,
+    Report,
+    check_plugin,
+    checks_for,
+    plugin_record,
+    run_check,
+)
 
 __all__ = [
     "PROMISES",
@@ -16,5 +24,6 @@ __all__ = [
     "Skipped",
     "check_plugin",
     "checks_for",
+    "plugin_record",
     "run_check",
 ]

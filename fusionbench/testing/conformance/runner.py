@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
-from fusionbench.core.registry import Registry, discover
+from fusionbench.core.registry import PluginRecord, Registry, discover, file_record
 from fusionbench.testing.conformance import (
     commands,
     datasets,
@@ -95,14 +95,14 @@ def checks_for(plugin: str, registry: Registry, matching: str = "") -> list[Chec
     """The checks of everything that a plugin provides.
 
     Args:
-        plugin: its name as in `fusionbench plugins`.
+        plugin: its name as in `fusionbench plugins`, or the path of a Python file with classes.
         matching: a part of `kind:subject:check`, in either case.
 
     Raises:
         SuiteError: no plugin has this name, or no check matches.
         PluginError: the plugin could not be loaded, and why.
     """
-    record = next((p for p in registry.plugins if p.name == plugin), None)
+    record = plugin_record(plugin, registry)
     if record is None:
         raise SuiteError(did_you_mean("plugin", plugin, (p.name for p in registry.plugins)))
     if record.status == "broken" and not record.provides:
@@ -116,6 +116,13 @@ def checks_for(plugin: str, registry: Registry, matching: str = "") -> list[Chec
     if not chosen:
         raise SuiteError(f"no check of plugin {plugin!r} matches {matching!r}; the first is called {made[0].id!r}")
     return chosen
+
+
+def plugin_record(plugin: str, registry: Registry) -> PluginRecord | None:
+    """A plugin by its name, or a file with classes by its path."""
+    if plugin.endswith(".py"):
+        return file_record(plugin)
+    return next((p for p in registry.plugins if p.name == plugin), None)
 
 
 def check_plugin(plugin: str, registry: Registry | None = None) -> Report:

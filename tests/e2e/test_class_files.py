@@ -1,0 +1,111 @@
+"""A model in a Python file without a package: checked, run beside a suite's rows, known by the file's checksum."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import fusionbench
+from fusionbench.core.errors import SuiteError
+from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.registry import discover
+from fusionbench.session import Session
+from fusionbench.suites.selection import Selection
+from tests.conftest import Cli
+
+MODEL = Path(fusionbench.__file__).parent / "cli/new_plugin/templates/model/src/fusionbench_my_plugin/fusion.py"
+SUITE = """
+title = "Mine"
+datasets = ["breast-cancer"]
+models = ["cox"]
+modalities = [["clinical"]]
+[protocol]
+folds = 2
+[train]
+epochs = 2
+"""
+
+
+@pytest.fixture
+def file(request: pytest.FixtureRequest) -> str:
+    """A name that no other test has imported in this process."""
+    return f"net_{request.node.name.partition('[')[0]}.py"
+
+
+@pytest.fixture
+def here(cli: Cli, tmp_path: Path, file: str) -> Path:
+    shutil.copy(MODEL, tmp_path / file)
+    (tmp_path / "mine.toml").write_text(SUITE)
+    assert cli
+    return tmp_path
+
+
+def command(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, which has no other plugins than its worker processes."""
+    code = "from fusionbench.cli import main; main()"
+    return subprocess.run([sys.executable, "-c", code, *args], cwd=folder, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.usefixtures("here")
+def test_it_is_checked_as_a_plugin_is(cli: Cli, file: str) -> None:
+    ended = cli("check", f"./{file}", "-k", "gradients")
+    assert ended.returncode == 0
+    assert f"model {file}:MeanFusion" in ended.stdout
+
+
+def test_it_runs_beside_the_rows_of_a_suite_also_in_other_processes(cli: Cli, here: Path, file: str) -> None:
+    asked = ("run", "mine.toml", "-m", f"./{file}:MeanFusion[width=8]", "-m", "cox", "--no-track")
+    assert command(here, *asked, "--jobs", "2").returncode == 0
+    session = Session(here / "results", device="cpu", registry=discover())
+    cells = session.plan("mine.toml", Selection(models=(f"{file}:MeanFusion[width=8]",))).listed
+    assert str(cells[0].model) == f"{file}:MeanFusion[width=8]"
+    record = session.as_run("mine")[1].record(cells[0].key)
+    assert record["record"]["source"]["distribution"] == "own file"
+    text = (here / file).read_text()
+    (here / file).write_text(text + "\n# other code\n")
+    again = ("run", "mine.toml", "-m", f"{file}:MeanFusion[width=8]", "--no-track", "--dry-run")
+    assert "was changed after this process imported it" in cli(*again).stderr
+    changed = command(here, *again)
+    assert changed.returncode == 0
+    assert record["key"] not in changed.stdout, "other code has another key"
+
+
+def test_a_class_may_be_handed_to_a_session(here: Path, file: str) -> None:
+    registry = discover()
+    cls = registry.model(f"{file}:MeanFusion")
+    report = Session(here / "results", device="cpu", registry=registry).run("mine.toml", models=[cls], track=False)
+    assert (report.ran, report.failed) == (2, ())
+
+    class Local(cls):  # type: ignore[misc, valid-type]
+        """In no file's top level."""
+
+    with pytest.raises(SuiteError, match="no class at the top of a Python file"):
+        Session(here / "results", device="cpu", registry=registry).run("mine.toml", models=[Local], track=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("none_here.py:Net", None, "no such file"),
+        ("bad_file_a.py:Net", "x = 1 / 0", "ZeroDivisionError"),
+        ("bad_file_b.py:Net", "class Other: pass", "unknown FusionModel in this file 'Net'"),
+        ("bad_file_c.py:Net", "class Net: pass", "extends no FusionModel"),
+        ("bad_file_d.py:Net", "from fusionbench import FusionModel\nclass Net(FusionModel): pass", "not implement"),
+        ("json.py:Net", "class Net: pass", "rename the file"),
+    ],
+)
+def test_what_is_wrong_is_one_line(cli: Cli, here: Path, name: str, content: str | None, expected: str) -> None:
+    if content is not None:
+        (here / name.partition(":")[0]).write_text(content)
+    ended = cli("run", "mine.toml", "-m", name, "--no-track")
+    assert ended.returncode == 2
+    assert expected in ended.stderr
+    assert len(ended.stderr.strip().splitlines()) == 1
+
+
+def test_one_class_has_one_name() -> None:
+    assert str(PluginRef.parse("./a//b.py:Net[x=1]")) == "a/b.py:Net[x=1]"

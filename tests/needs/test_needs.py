@@ -16,7 +16,9 @@ from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
+from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
+from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, heads, losses, recipe, targets
 
@@ -140,6 +142,21 @@ def test_the_audit_declares_who_was_given_targets(session: Session) -> None:
     line = lines["no network was given outcomes beside the loss"]
     assert line.verdict == "DECLARED"
     assert "2 networks read the outcomes of training cases, and of no others" in line.seen
+
+
+def test_published_tables_agree_with_the_scores_after_steps(session: Session) -> None:
+    """table.csv has all of them; in table.md they stand below the cohorts' grids."""
+    frames = stored_frames("needs", session.out, session.resources)[0]
+    folder = session.out / "needs"
+    assert tables_agree(frames, folder).verdict == "pass"
+    kept = folder / "table.csv"
+    whole = kept.read_text()
+    kept.write_text("".join(line for line in whole.splitlines(keepends=True) if "after:vector" not in line))
+    seen = tables_agree(frames, folder)
+    kept.write_text(whole)
+    assert seen.verdict == "BREACH"
+    assert "table.csv has no" in seen.seen
+    assert "after:vector" in seen.seen
 
 
 def test_restored_weights_give_what_was_predicted_after_steps(session: Session) -> None:

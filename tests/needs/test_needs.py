@@ -177,5 +177,6 @@ def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session)
     assert store.record(own.key)["record"]["recipe"]["group"] == own.recipe.model_dump(mode="json")["group"]
     table = frame(session, "table.csv").drop_duplicates("model").set_index("model")["tuned"]
     assert {name for name, mark in table.items() if mark == "own recipe"} == {"need-recipe[recipe=own]"}
+    assert "own recipe: trained by the model's published recipe" in (session.out / "needs" / "table.md").read_text()
     # Two steps an epoch, of which the first one warms up.
     assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2

@@ -18,10 +18,11 @@ class TorchModel(FusionModel):
     """A fusion model that is one torch module, trained by the harness with the suite's recipe.
 
     It takes every kind of endpoint: what the logits mean is the harness's business. Implement `build`; what it returns
-    maps a Batch to logits (case, n_outputs). Initialisation may use torch's global random numbers: the harness has
-    seeded them. A module may also have
+    maps a Batch to logits (case, n_outputs), or to `Outputs` with losses of its own. Initialisation may use torch's
+    global random numbers: the harness has seeded them. A module may also have
 
     - `attention(batch)`, which returns modality name to weights (case, layer, head, item) as `Attention` has them,
+    - `reads_targets = True`, which puts the targets into training batches,
     - `parts`, modality name to `Attention.parts`, for vectors that are cut into items, and
     - `notes`, lines for the reader of the results (a feature group that is empty and was left out).
     """

@@ -29,7 +29,7 @@ from fusionbench.report.model import (
 )
 from fusionbench.report.order import best_first
 from fusionbench.report.ranking import ALPHA
-from fusionbench.results.frames import ROW
+from fusionbench.results.frames import OWN_RECIPE, ROW
 
 
 @dataclass(frozen=True)
@@ -321,6 +321,8 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             "tied rows may still differ: the design detects only differences above the smallest detectable one, 2.8 "
             "corrected standard errors"
         )
+    if table.rows["tuned"].astype(str).str.contains(OWN_RECIPE).any():
+        yield f"{OWN_RECIPE}: trained by the model's published recipe (recipe=own), the other rows by the suite's"
     if AUPRC in set(table.rows["metric"]):
         known = (f"{name}: {_shares(of)}" for name, of in table.prevalence.items())
         yield (

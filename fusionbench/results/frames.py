@@ -40,6 +40,8 @@ CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "trai
 COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
 CODE_COLUMNS = ["source", "git_commit"]
 """COST_COLUMNS and CODE_COLUMNS: of cells, after CELL_COLUMNS; absent from what was stored before they were."""
+OWN_RECIPE = "own recipe"
+"""In the column `tuned` of the cells: the model's own recipe in the place of the suite's."""
 THRESHOLD = "threshold"
 """Last column of the cells, where some dataset has two classes."""
 
@@ -213,7 +215,7 @@ def _cell_row(cell: Cell, record: Mapping[str, Any] | None) -> dict[str, Any]:
 
 def _settings(cell: Cell) -> str:
     """Where the settings that a cell was trained with come from."""
-    found = [name for name, so in (("own recipe", cell.own_recipe), ("tuned", bool(cell.tuned))) if so]
+    found = [name for name, so in ((OWN_RECIPE, cell.own_recipe), ("tuned", bool(cell.tuned))) if so]
     return ", ".join(found) or "default"
 
 

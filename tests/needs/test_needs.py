@@ -16,7 +16,9 @@ from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
+from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
+from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, heads, losses, recipe, targets
 
@@ -142,6 +144,21 @@ def test_the_audit_declares_who_was_given_targets(session: Session) -> None:
     assert "2 networks read the outcomes of training cases, and of no others" in line.seen
 
 
+def test_published_tables_agree_with_the_scores_after_steps(session: Session) -> None:
+    """table.csv has all of them; in table.md they stand below the cohorts' grids."""
+    frames = stored_frames("needs", session.out, session.resources)[0]
+    folder = session.out / "needs"
+    assert tables_agree(frames, folder).verdict == "pass"
+    kept = folder / "table.csv"
+    whole = kept.read_text()
+    kept.write_text("".join(line for line in whole.splitlines(keepends=True) if "after:vector" not in line))
+    seen = tables_agree(frames, folder)
+    kept.write_text(whole)
+    assert seen.verdict == "BREACH"
+    assert "table.csv has no" in seen.seen
+    assert "after:vector" in seen.seen
+
+
 def test_restored_weights_give_what_was_predicted_after_steps(session: Session) -> None:
     plan, store = session.as_run("needs")
     stepping = [cell for cell in plan.todo() if cell.model.name == "need-heads"]
@@ -160,5 +177,6 @@ def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session)
     assert store.record(own.key)["record"]["recipe"]["group"] == own.recipe.model_dump(mode="json")["group"]
     table = frame(session, "table.csv").drop_duplicates("model").set_index("model")["tuned"]
     assert {name for name, mark in table.items() if mark == "own recipe"} == {"need-recipe[recipe=own]"}
+    assert "own recipe: trained by the model's published recipe" in (session.out / "needs" / "table.md").read_text()
     # Two steps an epoch, of which the first one warms up.
     assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -72,11 +73,30 @@ class Adapter(ABC):
         """
 
 
+class Penalty(NamedTuple):
+    """An L1 penalty on published tensors.
+
+    Attributes:
+        weight: what multiplies the sum in the total loss.
+        names: of the tensors whose absolute values are summed.
+    """
+
+    weight: float
+    names: frozenset[str]
+
+
 class Official(NamedTuple):
-    """A module with published weights, in evaluation mode, and how to feed it."""
+    """A module with published weights, in evaluation mode, and how to feed it.
+
+    Attributes:
+        parts: our parameter to the published ones that it is made of, for gradients by parameters.
+        penalty: of the total loss, where a file holds one.
+    """
 
     module: nn.Module
     adapter: Adapter
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    penalty: Penalty | None = None
 
 
 def fill(
@@ -182,6 +202,23 @@ def as_vector(values: Tensor) -> Bag:
 
 def _whole(values: Tensor) -> Bag:
     return Bag(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+
+
+BOUNDS = {"output_range": 6.0, "output_shift": -3.0}
+"""Constants of a bounded output, 6 sigmoid(logit) - 3, which published modules store as parameters."""
+
+
+def bounds(state: State) -> tuple[str, ...]:
+    """The published names of the constants of a bounded output.
+
+    Raises:
+        PluginError: if one of them has another value than here.
+    """
+    found = {name: BOUNDS[last] for name in state if (last := name.rpartition(".")[2]) in BOUNDS}
+    wrong = [name for name, value in found.items() if not np.array_equal(state[name], [value])]
+    if wrong:
+        raise PluginError(f"a bounded output is 6 sigmoid(logit) - 3 here, and not with {', '.join(wrong)} of the file")
+    return tuple(found)
 
 
 def from_logits(logits: Tensor) -> dict[str, Tensor]:

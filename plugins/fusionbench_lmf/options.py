@@ -1,0 +1,49 @@
+"""Options of `lmf`. "Published" is Justin1904/Low-rank-Multimodal-Fusion at ea47551."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from fusionbench import Options
+
+
+class EmbeddingOptions(Options):
+    """How each modality becomes one vector.
+
+    Attributes:
+        width: of each modality's vector, and of its three layers. Published: 4, 8 or 16 (audio, video), 32 to 128
+            (text).
+        bag: what makes a vector of a bag or a grid: "attention" = embedded instances, pooled by gated attention (Ilse
+            et al. 2018); "mean" = the mean over the instances, then the three layers (published for audio and video,
+            whose features come averaged over time); "lstm" = the last state of an LSTM that reads the instances in
+            their order (published for text).
+        instance_width: bag=attention: of an embedded instance.
+        attention_width: bag=attention: of the gated attention.
+        batch_norm: normalise each column over the cases of a training batch. Published: on. Off, since the harness
+            standardises over all training cases, and a case should not depend on its batch.
+        dropout: on the input of the three layers, on embedded instances and in the gated attention. Published: 0 to .5.
+    """
+
+    width: int = Field(32, ge=1)
+    bag: Literal["attention", "mean", "lstm"] = "attention"
+    instance_width: int = Field(64, ge=1)
+    attention_width: int = Field(32, ge=1)
+    batch_norm: bool = False
+    dropout: float = Field(0.15, ge=0, lt=1)
+
+
+class LmfOptions(EmbeddingOptions):
+    """Options of `lmf`.
+
+    Attributes:
+        rank: products that are summed. Published: 1, 4, 8 or 16.
+        rank_weights: what the products are multiplied by: "learned" (published program) or "one" (the paper's formula).
+        absent: a modality that a case lacks: "zero" = its vector is zero, so that its factor is what the constant 1
+            gives: a learned number that keeps all products without it; "one" = its factor is 1.
+    """
+
+    rank: int = Field(4, ge=1)
+    rank_weights: Literal["learned", "one"] = "learned"
+    absent: Literal["zero", "one"] = "zero"

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from tests.golden.replay import healnet, lmf, mcat, mult, porpoise, tfn, unimodal
+from tests.golden.replay import healnet, lmf, mcat, mult, pathomic, porpoise, tfn, unimodal
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.official import Official, State, from_logits
 from tests.golden.replay.reference import Reference
@@ -20,6 +20,7 @@ LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
     "lmf": lmf.load_official,
     "mcat": mcat.load_official,
     "mult": mult.load_official,
+    "pathomic-fusion": pathomic.load_official,
     "porpoise": porpoise.load_official,
     "tfn": tfn.load_official,
     "unimodal": unimodal.load_official,

@@ -40,7 +40,9 @@ def losses(
         found["loss/total"] = main + official.penalty.weight * found["loss/l1"]
     elif "loss/total" in file.arrays:
         found |= {"loss/l1": 0.0, "loss/total": main}
-    return found | _by_inputs(main, inputs) | dict(_by_parameters(main, official, file))
+    if any(name.startswith("loss_grad/") for name in file.arrays):
+        found |= _by_inputs(main, inputs) | dict(_by_parameters(main, official, file))
+    return found
 
 
 def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:

@@ -1,7 +1,7 @@
 """LMF: a low-rank product of one vector a modality (Liu et al. 2018).
 
 The package root is what other plugins may import: `Lmf`, `LmfNetwork`, `LmfOptions`; what makes a vector of each
-modality (`EmbeddingOptions`, `Embedder`, `VectorEmbedder`, `LstmEmbedder`, `embedders`); `some_modality`,
+modality (`EmbeddingOptions`, `Embedder`, `VectorEmbedder`, `AttentionEmbedder`, `LstmEmbedder`, `embedders`), and
 `attention_of`.
 """
 
@@ -15,12 +15,12 @@ from fusionbench import hookimpl
 
 if TYPE_CHECKING:
     from fusionbench import FusionModel
+    from fusionbench_lmf.embedding import AttentionEmbedder as AttentionEmbedder
     from fusionbench_lmf.embedding import Embedder as Embedder
     from fusionbench_lmf.embedding import LstmEmbedder as LstmEmbedder
     from fusionbench_lmf.embedding import VectorEmbedder as VectorEmbedder
     from fusionbench_lmf.embedding import attention_of as attention_of
     from fusionbench_lmf.embedding import embedders as embedders
-    from fusionbench_lmf.embedding import some_modality as some_modality
     from fusionbench_lmf.model import Lmf as Lmf
     from fusionbench_lmf.network import LmfNetwork as LmfNetwork
     from fusionbench_lmf.options import EmbeddingOptions as EmbeddingOptions
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     **dict.fromkeys(
-        ("Embedder", "LstmEmbedder", "VectorEmbedder", "attention_of", "embedders", "some_modality"), "embedding"
+        ("AttentionEmbedder", "Embedder", "LstmEmbedder", "VectorEmbedder", "attention_of", "embedders"), "embedding"
     ),
     **dict.fromkeys(("EmbeddingOptions", "LmfOptions"), "options"),
     "Lmf": "model",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -11,22 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionbench import Bag, Batch, DataError, ModalitySpec
-from fusionbench.nn import Dropout, GatedAttention, embed_and_pool, fully_connected, masked_mean, one_head
+from fusionbench import Bag, Batch, ModalitySpec
+from fusionbench.nn import Dropout, QueryPool, masked_mean
 from fusionbench_lmf.options import EmbeddingOptions
-
-
-def some_modality(batch: Batch, names: Sequence[str]) -> None:
-    """
-    Raises:
-        DataError: if a case has none of the modalities; there is nothing that its prediction could rest on.
-    """
-    bags = [batch.bags[name] for name in names]
-    if any(bag.complete for bag in bags):
-        return
-    there = set(torch.cat([bag.rows for bag in bags]).tolist())
-    if bare := [case for i, case in enumerate(batch.ids) if i not in there]:
-        raise DataError(f"case {bare[0]!r} has none of {', '.join(names)}: leave it out, or give it one of them")
 
 
 class CaseNorm(nn.BatchNorm1d):
@@ -66,13 +53,13 @@ class Embedder(nn.Module):
 
     @abstractmethod
     def embed(self, bag: Bag) -> tuple[Tensor, Tensor | None]:
-        """Of a bag that every case has: (case, width), and the weights (case, instance) that it was pooled with."""
+        """Of a bag that every case has: (case, width), and the weights (case, query, instance) of its pooling."""
 
     def forward(self, bag: Bag) -> Tensor:
         return self.attend(bag)[0]
 
     def attend(self, bag: Bag) -> tuple[Tensor, Tensor | None]:
-        """(case, width), and the weights (case, instance), zeros where the modality is missing; None without any."""
+        """(case, width), and the weights (case, query, instance) or None; zeros where the modality is missing."""
         if bag.complete:
             return self.embed(bag)
         if len(bag.rows) == 0:
@@ -102,18 +89,17 @@ class VectorEmbedder(Embedder):
 
 
 class AttentionEmbedder(Embedder):
-    """Each instance embedded (Linear, ReLU), pooled by gated attention, then Linear, ReLU."""
+    """A bag pooled once by each learned query, ReLU and dropout; all of it side by side through Linear, ReLU."""
 
-    def __init__(self, dim: int, width: int, options: EmbeddingOptions) -> None:
+    def __init__(self, dim: int, width: int, queries: int, dropout: float) -> None:
         super().__init__()
-        o, self.width = options, width
-        self.instances = fully_connected(dim, o.instance_width, o.dropout)
-        self.pool = GatedAttention(o.instance_width, o.attention_width, dropout=o.dropout)
-        self.out = nn.Sequential(nn.Linear(o.instance_width, width), nn.ReLU())
+        self.width, self.pool = width, QueryPool(dim, width, queries)
+        self.dropout, self.out = Dropout(dropout), nn.Linear(queries * width, width)
 
     def embed(self, bag: Bag) -> tuple[Tensor, Tensor]:
-        pooled, weights = embed_and_pool(bag.values, bag.mask, self.instances, self.pool)
-        return self.out(pooled), weights
+        """The weights are (case, query, instance)."""
+        pooled, weights = self.pool(bag.values, bag.mask)
+        return self.out(self.dropout(pooled.relu()).flatten(start_dim=1)).relu(), weights
 
 
 class LstmEmbedder(Embedder):
@@ -141,22 +127,24 @@ class LstmEmbedder(Embedder):
 
 def embedders(specs: Iterable[ModalitySpec], width: int, options: EmbeddingOptions) -> nn.ModuleList:
     """What makes a vector of each modality, as the options say."""
-    kinds: Mapping[str, type[Embedder]] = {
-        "attention": AttentionEmbedder,
-        "mean": VectorEmbedder,
-        "lstm": LstmEmbedder,
-    }
-    chosen = [VectorEmbedder if spec.kind == "vector" else kinds[options.bag] for spec in specs]
-    made = (kind(spec.dim, width, options) for kind, spec in zip(chosen, specs, strict=True))
-    return nn.ModuleList(made)
+
+    def made(spec: ModalitySpec) -> Embedder:
+        if spec.kind == "vector" or options.bag == "mean":
+            return VectorEmbedder(spec.dim, width, options)
+        if options.bag == "lstm":
+            return LstmEmbedder(spec.dim, width, options)
+        return AttentionEmbedder(spec.dim, width, options.queries, options.dropout)
+
+    return nn.ModuleList(made(spec) for spec in specs)
 
 
 def attention_of(embed: Iterable[nn.Module], names: Sequence[str], batch: Batch) -> dict[str, Tensor]:
-    """(case, 1, 1, instance) weights of the modalities that are pooled by attention."""
+    """(case, 1, query, instance) weights of the modalities that are pooled by attention."""
     found = {}
     for name, embedder in zip(names, embed, strict=True):
         if isinstance(embedder, AttentionEmbedder):
             bag = batch.bags[name]
             weights = embedder.attend(bag)[1]
-            found[name] = one_head(torch.zeros_like(bag.values[..., 0]) if weights is None else weights)
+            none = bag.values.new_zeros(len(bag.mask), embedder.pool.queries, bag.mask.shape[1])
+            found[name] = (none if weights is None else weights).unsqueeze(1)
     return found

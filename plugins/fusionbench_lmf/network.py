@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from fusionbench import Batch
-from fusionbench_lmf.embedding import Embedder, attention_of, some_modality
+from fusionbench.nn import some_modality
+from fusionbench_lmf.embedding import Embedder, attention_of
 from fusionbench_lmf.options import LmfOptions
 
 
@@ -79,7 +80,7 @@ class LmfNetwork(nn.Module):
         return logits
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, 1, 1, instance) weights of bags and grids that are pooled by attention."""
+        """(case, 1, query, instance) weights of bags and grids that are pooled by attention."""
         return attention_of(self.embed, self.names, batch)
 
 

@@ -15,21 +15,19 @@ class EmbeddingOptions(Options):
     Attributes:
         width: of each modality's vector, and of its three layers. Published: 4, 8 or 16 (audio, video), 32 to 128
             (text).
-        bag: what makes a vector of a bag or a grid: "attention" = embedded instances, pooled by gated attention (Ilse
-            et al. 2018); "mean" = the mean over the instances, then the three layers (published for audio and video,
+        bag: what makes a vector of a bag or a grid: "attention" = attention of learned queries on the instances (Lee et
+            al. 2019); "mean" = the mean over the instances, then the three layers (published for audio and video,
             whose features come averaged over time); "lstm" = the last state of an LSTM that reads the instances in
             their order (published for text).
-        instance_width: bag=attention: of an embedded instance.
-        attention_width: bag=attention: of the gated attention.
+        queries: bag=attention: learned queries, each of which pools the bag once.
         batch_norm: normalise each column over the cases of a training batch. Published: on. Off, since the harness
             standardises over all training cases, and a case should not depend on its batch.
-        dropout: on the input of the three layers, on embedded instances and in the gated attention. Published: 0 to .5.
+        dropout: on the input of the three layers, and on what the queries have pooled. Published: 0 to .5.
     """
 
     width: int = Field(32, ge=1)
     bag: Literal["attention", "mean", "lstm"] = "attention"
-    instance_width: int = Field(64, ge=1)
-    attention_width: int = Field(32, ge=1)
+    queries: int = Field(4, ge=1)
     batch_norm: bool = False
     dropout: float = Field(0.15, ge=0, lt=1)
 

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
-from fusionbench_lmf import some_modality
 from fusionbench_mult import Embedded, MultiHeadAttention, TokenEmbedder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.nn import Dropout, scale_head
+from fusionbench.nn import Dropout, scale_head, some_modality
 from fusionbench_mbt.options import MbtOptions
 
 _STD = 0.02  # of learned tokens at the start, as published

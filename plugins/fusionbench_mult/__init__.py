@@ -1,7 +1,7 @@
 """MulT: every modality attends to every other one (Tsai et al. 2019).
 
 The package root is what other plugins may import: `Mult`, `MultNetwork`, `MultOptions`; what makes tokens of a common
-width of each modality (`SetOptions`, `TokenEmbedder`, `Embedded`, `QueryPool`); and `MultiHeadAttention`.
+width of each modality (`SetOptions`, `TokenEmbedder`, `Embedded`); and `MultiHeadAttention`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from fusionbench_mult.options import MultOptions as MultOptions
     from fusionbench_mult.options import SetOptions as SetOptions
     from fusionbench_mult.tokens import Embedded as Embedded
-    from fusionbench_mult.tokens import QueryPool as QueryPool
     from fusionbench_mult.tokens import TokenEmbedder as TokenEmbedder
 
 _HOMES = {
@@ -28,7 +27,7 @@ _HOMES = {
     "Mult": "model",
     "MultNetwork": "network",
     **dict.fromkeys(("MultOptions", "SetOptions"), "options"),
-    **dict.fromkeys(("Embedded", "QueryPool", "TokenEmbedder"), "tokens"),
+    **dict.fromkeys(("Embedded", "TokenEmbedder"), "tokens"),
 }
 
 

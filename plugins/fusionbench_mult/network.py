@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple, cast
 
 import torch
-from fusionbench_lmf import some_modality
 from torch import Tensor, nn
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.nn import Dropout, scale_head
+from fusionbench.nn import Dropout, scale_head, some_modality
 from fusionbench_mult.blocks import Transformer
 from fusionbench_mult.options import MultOptions
 from fusionbench_mult.tokens import Embedded, TokenEmbedder

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -10,7 +9,7 @@ from fusionbench_healnet import Tokenizer
 from torch import Tensor, nn
 
 from fusionbench import Bag, ModalitySpec
-from fusionbench.nn import masked_softmax
+from fusionbench.nn import QueryPool
 from fusionbench_mult.options import SetOptions
 
 
@@ -46,28 +45,6 @@ class Embedded:
     def on_instances(self, weights: Tensor) -> Tensor:
         """Attention (row, ..., token) -> (row, ..., instance)."""
         return weights if self.pooled is None else torch.einsum("r...t,rti->r...i", weights, self.pooled)
-
-
-class QueryPool(nn.Module):
-    """A bag -> one token for each learned query, by attention of one head on the instances.
-
-    token = W_v (sum over instances of softmax(q . W_k x / sqrt(width)) x) + b.
-
-    Source: Lee et al. 2019 (pooling by multi-head attention), without its feed-forward.
-    """
-
-    def __init__(self, dim: int, width: int, queries: int, *, bias: bool) -> None:
-        super().__init__()
-        self.query = nn.Parameter(torch.randn(queries, width))
-        self.key, self.value = nn.Linear(dim, width, bias=False), nn.Linear(dim, width, bias=bias)
-
-    def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(row, instance, dim) -> (row, query, width), and the weights (row, query, instance)."""
-        # Queries are few: no instance is ever made a key or a value. With instances as the left factor it is quicker.
-        wanted = self.query @ self.key.weight / math.sqrt(self.query.shape[1])
-        weights = masked_softmax(values @ wanted.T, mask.unsqueeze(-1), dim=1)
-        seen = values.transpose(1, 2) @ weights
-        return self.value(seen.transpose(1, 2)), weights.transpose(1, 2)
 
 
 class TokenEmbedder(nn.Module):

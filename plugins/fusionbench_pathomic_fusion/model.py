@@ -21,7 +21,7 @@ class PathomicFusion(TorchModel):
 
     Departures from the published program: the whole network is trained at once, where the published networks of each
     modality are trained first, and the one on omic is frozen for the first epochs of the fusion; a patient is one bag
-    and not many rows of one patch each; a bag is pooled by gated attention in place of the published network on
+    and not many rows of one patch each; a bag is pooled by learned queries in place of the published network on
     pictures. A gate that is switched off may stand beside a scale above 1, which fails there; layers and gates without
     effect do not exist. The recipe (Adam with beta1 of .5, an L1 penalty on the layers of omic) is the suite's to set.
     """

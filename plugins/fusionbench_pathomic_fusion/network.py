@@ -6,32 +6,14 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import cast
 
+from fusionbench_lmf import AttentionEmbedder, attention_of
 from torch import Tensor, nn
 
 from fusionbench import Bag, Batch, ModalitySpec
-from fusionbench.nn import GatedAttention, SNNBlock, complete, embed_and_pool, fully_connected, one_head, scale_head
+from fusionbench.nn import SNNBlock, complete, scale_head
 from fusionbench_pathomic_fusion.fusion import GatedKronecker
 from fusionbench_pathomic_fusion.options import PathomicOptions
 from fusionbench_pathomic_fusion.roles import Roles
-
-
-class PooledBag(nn.Module):
-    """Embedded instances pooled by gated attention, then Linear, ReLU: (case, width), none below 0."""
-
-    def __init__(self, dim: int, width: int, options: PathomicOptions) -> None:
-        super().__init__()
-        o = options
-        self.embed = fully_connected(dim, o.instance_width, o.dropout)
-        self.pool = GatedAttention(o.instance_width, o.attention_width, dropout=o.dropout)
-        self.out = nn.Sequential(nn.Linear(o.instance_width, width), nn.ReLU())
-
-    def attend(self, bag: Bag) -> tuple[Tensor, Tensor]:
-        """The vector and the weights (case, instance)."""
-        pooled, weights = embed_and_pool(bag.values, bag.mask, self.embed, self.pool)
-        return self.out(pooled), weights
-
-    def forward(self, bag: Bag) -> Tensor:
-        return self.attend(bag)[0]
 
 
 class VectorLayers(nn.Module):
@@ -53,7 +35,7 @@ def encoder(role: str, spec: ModalitySpec, options: PathomicOptions) -> nn.Modul
     width = options.path_width if role == "path" else options.graph_width
     if spec.kind == "vector":
         return VectorLayers(nn.Sequential(nn.Linear(spec.dim, width), nn.ReLU()))
-    return PooledBag(spec.dim, width, options)
+    return AttentionEmbedder(spec.dim, width, options.queries, options.dropout)
 
 
 class PathomicNetwork(nn.Module):
@@ -95,10 +77,5 @@ class PathomicNetwork(nn.Module):
         return {role: self.encode[role](bag) for role, bag in bags.items()}
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, 1, 1, instance) weights of bags and grids, each row summing to 1."""
-        pooled = {role: e for role, e in self.encode.items() if isinstance(e, PooledBag)}
-        names = {role: self.names[role] for role in pooled}
-        return {
-            names[role]: one_head(e.attend(complete(batch, names[role], "pathomic-fusion"))[1])
-            for role, e in pooled.items()
-        }
+        """(case, 1, query, instance) weights of bags and grids, each row summing to 1."""
+        return attention_of(self.encode.values(), list(self.names.values()), batch)

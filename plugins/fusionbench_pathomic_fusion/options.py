@@ -30,8 +30,8 @@ class PathomicOptions(Options):
         path_width, graph_width: of the path's and the graph's vectors. Published: 32.
         omic_widths: of the self-normalising layers on omic; the last is its vector's. Published: 64, 48, 32, 32.
         fusion_width: of both layers on the product. Released: 64; class defaults: 64 and 96.
-        instance_width, attention_width: of an embedded instance of a bag and of the gated attention that pools it; in
-            place of the published network on image patches.
+        queries: learned queries, each of which pools a bag once (Lee et al. 2019); in place of the published network on
+            image patches.
         dropout: everywhere. Published: .25.
         bounded: 6 sigmoid(logit) - 3 in place of the logit, within (-3, 3). Published for Cox; here with loss=cox.
         head_scale: multiplies the output layer's start. Published: 1.
@@ -52,8 +52,7 @@ class PathomicOptions(Options):
     graph_width: Width = 32
     omic_widths: tuple[Width, ...] = Field((64, 48, 32, 32), min_length=1)
     fusion_width: Width = 64
-    instance_width: Width = 64
-    attention_width: Width = 32
+    queries: int = Field(4, ge=1)
     dropout: float = Field(0.25, ge=0, lt=1)
     bounded: bool = False
     head_scale: float = Field(1.0, gt=0)

@@ -7,13 +7,12 @@ from typing import cast
 
 import torch
 from fusionbench_healnet import Tokenizer, Tokens
-from fusionbench_lmf import some_modality
 from fusionbench_mult import MultiHeadAttention
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionbench import Batch, ModalitySpec
-from fusionbench.nn import Dropout, scale_head
+from fusionbench.nn import Dropout, scale_head, some_modality
 from fusionbench_perceiver_io.options import PerceiverIoOptions
 from fusionbench_perceiver_io.reading import Read, share_of_tokens
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from math import prod
 from typing import cast
 
-from fusionbench_lmf import Embedder, attention_of, some_modality
+from fusionbench_lmf import Embedder, attention_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionbench import Batch
-from fusionbench.nn import Dropout, scale_head
+from fusionbench.nn import Dropout, scale_head, some_modality
 from fusionbench_tfn.options import TfnOptions
 
 
@@ -67,5 +67,5 @@ class TfnNetwork(nn.Module):
         return [embed(batch.bags[name]) for name, embed in zip(self.names, self.embed, strict=True)]
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
-        """(case, 1, 1, instance) weights of bags and grids that are pooled by attention."""
+        """(case, 1, query, instance) weights of bags and grids that are pooled by attention."""
         return attention_of(self.embed, self.names, batch)

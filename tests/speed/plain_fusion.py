@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from fusionbench_lmf import LmfNetwork, VectorEmbedder
+from fusionbench_lmf import Embedder, LmfNetwork, VectorEmbedder
 from fusionbench_mbt import MbtNetwork
-from fusionbench_mult import MultiHeadAttention, MultNetwork, QueryPool
+from fusionbench_mult import MultiHeadAttention, MultNetwork
 from fusionbench_pathomic_fusion import PathomicNetwork
 from fusionbench_perceiver_io import PerceiverIoNetwork
 from fusionbench_tfn import TfnNetwork
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fusionbench import Batch
-from tests.speed.plain import fully_connected, gated
+from fusionbench.nn import QueryPool
 
 Case = dict[str, Tensor]
 """Modality -> (instance, feature), of what a case has."""
@@ -43,13 +43,13 @@ def vector(embed: nn.Module, x: Tensor | None) -> Tensor:
         return next(embed.parameters()).new_zeros(embed.width)
     if isinstance(embed, VectorEmbedder):
         return embed.network(x.mean(dim=0, keepdim=True))[0]
-    return embed.out(pooled(embed.instances, embed.pool, x))[0]
+    return embed.out(pooled(embed.pool, x).relu().flatten()).relu()
 
 
-def pooled(layers: nn.Sequential, pool: nn.Module, x: Tensor) -> Tensor:
-    """(1, width): gated attention over embedded instances."""
-    everywhere = torch.ones(1, len(x), dtype=torch.bool)
-    return gated(pool, fully_connected(layers, x).unsqueeze(0), everywhere)
+def pooled(pool: QueryPool, x: Tensor) -> Tensor:
+    """(query, width), with a key and a value of every instance."""
+    scores = pool.query @ pool.key(x).T / pool.query.shape[1] ** 0.5
+    return scores.softmax(dim=1) @ pool.value(x)
 
 
 def lmf(net: LmfNetwork, batch: Batch) -> Tensor:
@@ -81,7 +81,7 @@ def tfn(net: TfnNetwork, batch: Batch) -> Tensor:
 def pathomic(net: PathomicNetwork, batch: Batch) -> Tensor:
     def encoded(role: str, x: Tensor) -> Tensor:
         encode = net.encode[role]
-        return encode.layers(x)[0] if hasattr(encode, "layers") else encode.out(pooled(encode.embed, encode.pool, x))[0]
+        return vector(encode, x) if isinstance(encode, Embedder) else encode.layers(x)[0]
 
     def logits(case: Case) -> Tensor:
         vectors = {role: encoded(role, case[name]) for role, name in net.names.items()}
@@ -119,12 +119,9 @@ def attended(block: MultiHeadAttention, query: Tensor, key: Tensor) -> Tensor:
 
 
 def tokens(embed: nn.Module, x: Tensor) -> Tensor:
-    """(token, width) of a modality that is not cut, with a key and a value of every instance."""
+    """(token, width) of a modality that is not cut."""
     project = embed.project
-    if not isinstance(project, QueryPool):
-        return project(x)
-    scores = project.query @ project.key(x).T / project.query.shape[1] ** 0.5
-    return scores.softmax(dim=1) @ project.value(x)
+    return pooled(project, x) if isinstance(project, QueryPool) else project(x)
 
 
 def mult(net: MultNetwork, batch: Batch) -> Tensor:

@@ -125,7 +125,7 @@ MODELS: Mapping[str, Made] = {
     "mbt instances": of(Mbt, CLINICAL, OMIC, IMAGE, bag_tokens=0, width=8, heads=2, readout="mean", sharing=True),
     "perceiver-io": of(PerceiverIo, CLINICAL, OMIC, IMAGE, MAP, positions="none", **_PERCEIVER),
     "perceiver-io heads": of(PerceiverIo, GROUPED, IMAGE, tokens="group", read_heads=2, decoder="mean", **_PERCEIVER),
-    "pathomic-fusion": of(PathomicFusion, IMAGE, CLINICAL, OMIC, path_width=8, graph_width=6, scale_graph=2),
+    "pathomic-fusion": of(PathomicFusion, IMAGE, CLINICAL, OMIC, path_width=16, graph_width=12, scale_graph=2),
     "pathomic-fusion two": of(PathomicFusion, IMAGE, OMIC, gate="linear", gate_omic=True, skip=True),
 }
 

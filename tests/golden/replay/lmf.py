@@ -120,4 +120,4 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     parts = subnetwork_parts(net.embed) | {f"fusion.factors.{i}": (f"{name}_factor",) for i, name in enumerate(NAMES)}
     parts |= {"fusion.weights": ("fusion_weights",), "fusion.bias": ("fusion_bias",)}
     fill(net, state, parts, who=given.cls)
-    return Official(net, LmfAdapter(), parts)
+    return Official(net, LmfAdapter().knowing(parts))

@@ -105,7 +105,7 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     used = {name for theirs in parts.values() for name in theirs}
     unused = [name for name in state if name not in used and name.startswith(given.unused_parameters)]
     fill(net, flat, parts, unused=unused if given.unused_parameters else (), who="MULTModel")
-    return Official(net, MultAdapter(), parts)
+    return Official(net, MultAdapter().knowing(parts))
 
 
 def published_parts(net: MultNetwork) -> Parts:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -52,8 +52,33 @@ def checked(kind: type[M], values: Mapping[str, Any], who: str) -> M:
         raise PluginError(f"the config of {who} does not say what to build: {wrong}") from None
 
 
+class Penalty(NamedTuple):
+    """An L1 penalty on published tensors.
+
+    Attributes:
+        weight: what multiplies the sum in the total loss.
+        names: of the tensors whose absolute values are summed.
+    """
+
+    weight: float
+    names: frozenset[str]
+
+
 class Adapter(ABC):
-    """Between the arrays of a reference file and our module."""
+    """Between the arrays of a reference file and our module.
+
+    Attributes:
+        parts: our parameter to the published ones that it is made of, for gradients by parameters.
+        penalty: of the total loss, where a file holds one.
+    """
+
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    penalty: Penalty | None = None
+
+    def knowing(self, parts: Parts, penalty: Penalty | None = None) -> Self:
+        """The same adapter, for files that hold what the module was trained by."""
+        self.parts, self.penalty = parts, penalty
+        return self
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Tensor]) -> Batch:
@@ -73,30 +98,11 @@ class Adapter(ABC):
         """
 
 
-class Penalty(NamedTuple):
-    """An L1 penalty on published tensors.
-
-    Attributes:
-        weight: what multiplies the sum in the total loss.
-        names: of the tensors whose absolute values are summed.
-    """
-
-    weight: float
-    names: frozenset[str]
-
-
 class Official(NamedTuple):
-    """A module with published weights, in evaluation mode, and how to feed it.
-
-    Attributes:
-        parts: our parameter to the published ones that it is made of, for gradients by parameters.
-        penalty: of the total loss, where a file holds one.
-    """
+    """A module with published weights, in evaluation mode, and how to feed it."""
 
     module: nn.Module
     adapter: Adapter
-    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
-    penalty: Penalty | None = None
 
 
 def fill(

@@ -168,7 +168,7 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     parts |= linear_parts("head", "classifier.0")
     own_head = ("omic_net.classifier.0.weight", "omic_net.classifier.0.bias")  # used before the fusion alone
     fill(net, state, parts, unused=(*bounds(state), *own_head, *unused), who=cls)
-    return Official(net, FusionAdapter(), parts, given.penalty(state))
+    return Official(net, FusionAdapter().knowing(parts, given.penalty(state)))
 
 
 def _fusion_parts(net: PathomicNetwork) -> tuple[Parts, list[str]]:
@@ -195,4 +195,4 @@ def _maxnet(config: Mapping[str, Any], state: State) -> Official:
     net = SnnNetwork([ModalitySpec("omic", "vector", given.input_size_omic)], given.label_dim, options)
     parts = stack_parts("blocks", "encoder", len(options.widths)) | linear_parts("head", "classifier.0")
     fill(net, state, parts, unused=bounds(state), who="MaxNet")
-    return Official(net, MaxNetAdapter(given.bounded), parts, given.penalty(state))
+    return Official(net, MaxNetAdapter(given.bounded).knowing(parts, given.penalty(state)))

@@ -50,4 +50,4 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     for i in (0, 2):
         parts |= linear_parts(f"layers.{i}", f"post_fusion_layer_{i // 2 + 1}")
     fill(net, state, parts, unused=bounds(state), who=given.cls)
-    return Official(net, TfnAdapter(), parts)
+    return Official(net, TfnAdapter().knowing(parts))

@@ -35,9 +35,9 @@ def losses(
         return {}
     main = _main_loss(name.removeprefix("loss/"), ours, inputs)
     found: dict[str, Any] = {name: main}
-    if official.penalty is not None:
-        found["loss/l1"] = sum(float(np.abs(file.arrays[f"param/{n}"]).sum()) for n in official.penalty.names)
-        found["loss/total"] = main + official.penalty.weight * found["loss/l1"]
+    if official.adapter.penalty is not None:
+        found["loss/l1"] = sum(float(np.abs(file.arrays[f"param/{n}"]).sum()) for n in official.adapter.penalty.names)
+        found["loss/total"] = main + official.adapter.penalty.weight * found["loss/l1"]
     elif "loss/total" in file.arrays:
         found |= {"loss/l1": 0.0, "loss/total": main}
     if any(name.startswith("loss_grad/") for name in file.arrays):
@@ -74,14 +74,14 @@ def _by_parameters(loss: Tensor, official: Official, file: Reference) -> Iterato
     )
     found = {}
     for name, gradient in zip(learnt, by_ours, strict=True):
-        theirs = official.parts.get(name, ())
+        theirs = official.adapter.parts.get(name, ())
         rows = [len(state[n]) for n in theirs]
         found |= dict(zip(theirs, gradient.split(rows) if rows else (), strict=True))
     for name, values in state.items():
-        share = _share(official.penalty, name, values)
+        share = _share(official.adapter.penalty, name, values)
         if name in found:
             yield f"loss_grad/param/{name}", found[name].numpy().reshape(values.shape) + share
-        elif official.penalty is not None and name in official.penalty.names:
+        elif official.adapter.penalty is not None and name in official.adapter.penalty.names:
             yield f"loss_grad/param/{name}", share
 
 

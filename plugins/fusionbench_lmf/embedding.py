@@ -89,7 +89,7 @@ class VectorEmbedder(Embedder):
 
 
 class AttentionEmbedder(Embedder):
-    """A bag pooled once by each learned query, ReLU and dropout; all of it side by side through Linear, ReLU."""
+    """A bag pooled once by each learned query; all of it side by side through dropout, Linear, ReLU."""
 
     def __init__(self, dim: int, width: int, queries: int, dropout: float) -> None:
         super().__init__()
@@ -99,7 +99,7 @@ class AttentionEmbedder(Embedder):
     def embed(self, bag: Bag) -> tuple[Tensor, Tensor]:
         """The weights are (case, query, instance)."""
         pooled, weights = self.pool(bag.values, bag.mask)
-        return self.out(self.dropout(pooled.relu()).flatten(start_dim=1)).relu(), weights
+        return self.out(self.dropout(pooled.flatten(start_dim=1))).relu(), weights
 
 
 class LstmEmbedder(Embedder):

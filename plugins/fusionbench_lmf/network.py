@@ -22,8 +22,8 @@ class LowRankFusion(nn.Module):
     Args:
         widths: of the vectors.
 
-    Source: Liu et al. 2018, equations 5 to 9; w is of the published program, the paper has 1. Starts as published:
-    factors and w Xavier-normal as torch counts their fans, b 0.
+    Source: Liu et al. 2018, equations 5 to 9; w is of the published program, the paper has 1. Starts as published,
+    `start` apart: factors and w Xavier-normal as torch counts their fans, b 0.
     """
 
     def __init__(self, widths: Sequence[int], n_outputs: int, options: LmfOptions) -> None:
@@ -31,6 +31,10 @@ class LowRankFusion(nn.Module):
         self.absent = options.absent
         sizes = [(options.rank, width + 1, n_outputs) for width in widths]
         self.factors = nn.ParameterList(nn.init.xavier_normal_(torch.empty(size)) for size in sizes)
+        if options.start == "one":
+            with torch.no_grad():
+                for factor in self.factors:
+                    factor[:, 0] = 1.0
         weights = torch.ones(1, options.rank)
         learned = options.rank_weights == "learned"
         self.weights = nn.Parameter(nn.init.xavier_normal_(weights) if learned else weights, requires_grad=learned)

@@ -38,10 +38,14 @@ class LmfOptions(EmbeddingOptions):
     Attributes:
         rank: products that are summed. Published: 1, 4, 8 or 16.
         rank_weights: what the products are multiplied by: "learned" (published program) or "one" (the paper's formula).
+        start: of what the constant 1 of a factor is multiplied by: "one", so that every product starts with a constant
+            and each vector's own terms, whose gradients do not depend on the other vectors; or "xavier" (published),
+            where the gradients of a factor shrink with the product of all others, the more modalities the faster.
         absent: a modality that a case lacks: "zero" = its vector is zero, so that its factor is what the constant 1
             gives: a learned number that keeps all products without it; "one" = its factor is 1.
     """
 
     rank: int = Field(4, ge=1)
     rank_weights: Literal["learned", "one"] = "learned"
+    start: Literal["one", "xavier"] = "one"
     absent: Literal["zero", "one"] = "zero"

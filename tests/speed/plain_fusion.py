@@ -43,7 +43,7 @@ def vector(embed: nn.Module, x: Tensor | None) -> Tensor:
         return next(embed.parameters()).new_zeros(embed.width)
     if isinstance(embed, VectorEmbedder):
         return embed.network(x.mean(dim=0, keepdim=True))[0]
-    return embed.out(pooled(embed.pool, x).relu().flatten()).relu()
+    return embed.out(pooled(embed.pool, x).flatten()).relu()
 
 
 def pooled(pool: QueryPool, x: Tensor) -> Tensor:

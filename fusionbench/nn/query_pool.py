@@ -32,7 +32,11 @@ class QueryPool(nn.Module):
         self.key, self.value = nn.Linear(dim, width, bias=False), nn.Linear(dim, width, bias=bias)
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """(case, instance, dim) -> (case, query, width), and the weights (case, query, instance); zeros without any."""
+        """Pool (case, instance, dim) under mask (case, instance).
+
+        Returns:
+            tokens (case, query, width), the bias alone where a case has no instance; weights (case, query, instance).
+        """
         # Queries are few: no instance is ever made a key or a value. With instances as the left factor it is quicker.
         wanted = self.query @ self.key.weight / math.sqrt(self.query.shape[1])
         weights = masked_softmax(values @ wanted.T, mask.unsqueeze(-1), dim=1)

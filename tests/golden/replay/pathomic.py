@@ -41,7 +41,7 @@ class NetConfig(PublishedConfig):
     omic_dim: Size
     label_dim: Size
     act_type: Literal["none", "Sigmoid"]
-    reg_type: Literal["none", "omic", "all"]
+    reg_type: Literal["none", "omic", "mm", "all"]
     lambda_reg: float
 
     @property
@@ -52,7 +52,9 @@ class NetConfig(PublishedConfig):
         """The L1 term of the total loss; the constants of bounded outputs count, as published."""
         if self.reg_type == "none":
             return None
-        names = {name for name in state if self.reg_type == "all" or name.startswith("omic_net.")}
+        # "mm" is meant for the fusion, whose layers it does not find: it is that of omic and the head.
+        prefixes = {"omic": ("omic_net.",), "mm": ("omic_net.", "classifier."), "all": ("",)}[self.reg_type]
+        names = {name for name in state if name.startswith(prefixes)}
         return Penalty(self.lambda_reg, frozenset(names))
 
 

@@ -5,7 +5,10 @@ from pydantic import ValidationError
 
 from fusionbench import ModalitySpec, Task
 from fusionbench.data.collate import collate
+from tests.golden.replay import read, replay
+from tests.golden.replay.mult import MultConfig
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, OMIC, TASK, named
+from tests.unit.published_files import GOLDEN
 
 ALL = named(CLINICAL, IMAGE, OMIC)
 SMALL = {"width": 8, "heads": 2, "layers": 1, "memory_layers": 1}
@@ -24,6 +27,24 @@ def test_mult_has_the_published_number_of_parameters(dims, outputs, count):
     with torch.device("meta"):
         net = Mult(MultOptions(layers=5, bag_tokens=0)).build(Task(n_outputs=outputs), specs)
     assert sum(p.numel() for p in net.parameters()) == count
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("order", False),
+        ("causal", False),
+        ("readout", "mean"),
+        ("zero_is_padding", False),
+        ("equal_width_as_is", False),
+        ("target", ""),
+    ],
+)
+def test_every_published_special_case_is_held_by_a_file(monkeypatch, option, value):
+    published = MultConfig.options.fget
+    off = {option: value, **({"zero_is_padding": False} if option == "order" else {})}
+    monkeypatch.setattr(MultConfig, "options", property(lambda c: published(c).model_copy(update=off)))
+    assert not all(replay(read(path)).passed for path in sorted((GOLDEN / "mult").glob("mult_[lz]*.npz")))
 
 
 def test_one_target_alone_reads_all_others_and_makes_nothing_else():

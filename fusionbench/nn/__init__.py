@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fusionbench.nn.blocks import masked_sum as masked_sum
     from fusionbench.nn.blocks import one_head as one_head
     from fusionbench.nn.blocks import scale_head as scale_head
+    from fusionbench.nn.blocks import some_modality as some_modality
     from fusionbench.nn.blocks import vectors as vectors
     from fusionbench.nn.device import pick_device as pick_device
     from fusionbench.nn.embedpool import embed_and_pool as embed_and_pool
@@ -27,17 +28,19 @@ if TYPE_CHECKING:
     from fusionbench.nn.fusion import ConcatFusion as ConcatFusion
     from fusionbench.nn.fusion import KroneckerFusion as KroneckerFusion
     from fusionbench.nn.fusion import fusion_of_equals as fusion_of_equals
+    from fusionbench.nn.query_pool import QueryPool as QueryPool
     from fusionbench.nn.torch_model import TorchModel as TorchModel
 
 _HOMES = {
     "fast_dropout": ("Dropout", "dropout"),
     "blocks": (
         *("GatedAttention", "SNNBlock", "complete", "fourier_features", "fully_connected", "masked_mean"),
-        *("masked_softmax", "masked_sum", "one_head", "scale_head", "vectors"),
+        *("masked_softmax", "masked_sum", "one_head", "scale_head", "some_modality", "vectors"),
     ),
     "device": ("pick_device",),
     "embedpool": ("embed_and_pool",),
     "fusion": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
+    "query_pool": ("QueryPool",),
     "torch_model": ("TorchModel",),
 }
 

@@ -27,6 +27,20 @@ def complete(batch: Batch, name: str, who: str) -> Bag:
     return bag
 
 
+def some_modality(batch: Batch, names: Sequence[str]) -> None:
+    """Refuse a case that has none of the modalities: its prediction could rest on nothing.
+
+    Raises:
+        DataError: naming the first such case.
+    """
+    bags = [batch.bags[name] for name in names]
+    if any(bag.complete for bag in bags):
+        return
+    there = set(torch.cat([bag.rows for bag in bags]).tolist())
+    if bare := [case for i, case in enumerate(batch.ids) if i not in there]:
+        raise DataError(f"case {bare[0]!r} has none of {', '.join(names)}: leave it out, or give it one of them")
+
+
 def vectors(batch: Batch, names: Sequence[str], who: str) -> Tensor:
     """(case, feature): the vectors called `names` side by side, in that order.
 

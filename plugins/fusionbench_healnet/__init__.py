@@ -1,6 +1,7 @@
 """HEALNet: a shared latent array that is updated by one modality after the other (Hemker et al. 2024).
 
-The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `NetworkOptions`.
+The package root is what other plugins may import: `HealNet`, `Healnet`, `HealnetOptions`, `NetworkOptions`; and what
+makes tokens of a modality: `TokenOptions`, `Tokenizer`, `Tokens`, `token_width`.
 """
 
 from __future__ import annotations
@@ -13,16 +14,24 @@ from fusionbench import hookimpl
 
 if TYPE_CHECKING:
     from fusionbench import FusionModel
+    from fusionbench_healnet.cutting import token_width as token_width
     from fusionbench_healnet.model import Healnet as Healnet
     from fusionbench_healnet.network import HealNet as HealNet
     from fusionbench_healnet.options import HealnetOptions as HealnetOptions
     from fusionbench_healnet.options import NetworkOptions as NetworkOptions
+    from fusionbench_healnet.options import TokenOptions as TokenOptions
+    from fusionbench_healnet.tokens import Tokenizer as Tokenizer
+    from fusionbench_healnet.tokens import Tokens as Tokens
 
 _HOMES = {
     "HealNet": "network",
     "Healnet": "model",
     "HealnetOptions": "options",
     "NetworkOptions": "options",
+    "TokenOptions": "options",
+    "Tokenizer": "tokens",
+    "Tokens": "tokens",
+    "token_width": "cutting",
 }
 
 

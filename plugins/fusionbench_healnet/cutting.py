@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from fusionbench import ModalitySpec
-from fusionbench_healnet.options import HealnetOptions
+from fusionbench_healnet.options import HealnetOptions, TokenOptions
 
 OTHERS = "columns of no group"
 
 
-def parts_of(spec: ModalitySpec, options: HealnetOptions) -> dict[str, tuple[int, ...]]:
+def parts_of(spec: ModalitySpec, options: HealnetOptions | TokenOptions) -> dict[str, tuple[int, ...]]:
     """What a vector is cut into, each token's name with its columns; empty where it stays one token.
 
     Under tokens="group" the non-empty groups, then the columns outside all of them.
@@ -24,12 +24,12 @@ def parts_of(spec: ModalitySpec, options: HealnetOptions) -> dict[str, tuple[int
     return parts if len(parts) > 1 else {}
 
 
-def is_placed(spec: ModalitySpec, options: HealnetOptions) -> bool:
+def is_placed(spec: ModalitySpec, options: HealnetOptions | TokenOptions) -> bool:
     """Whether tokens carry the encoding of their positions."""
     return options.positions == "all" or (options.positions == "grids" and spec.kind == "grid")
 
 
-def token_width(spec: ModalitySpec, options: HealnetOptions) -> int:
+def token_width(spec: ModalitySpec, options: HealnetOptions | TokenOptions) -> int:
     """Channels of a token: of an instance or what a vector's part is embedded in, then the encoded position."""
     placed = is_placed(spec, options)
     position = max(spec.axes, 1) * (2 * options.bands + 1) if placed else 0

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 
-from fusionbench import Batch, DataError, ModalitySpec
-from fusionbench.nn import scale_head
+from fusionbench import Batch, ModalitySpec
+from fusionbench.nn import scale_head, some_modality
 from fusionbench_healnet.attention import Attention, Memory, Source, reciprocal_deviation
 from fusionbench_healnet.blocks import FusionLayer
 from fusionbench_healnet.tokens import Tokenizer, Tokens
@@ -79,12 +79,8 @@ class HealNet(nn.Module):
         return len(batch.bags[self.names[0]].mask)  # the length of a tensor, which may vary where this is compiled
 
     def _tokens(self, batch: Batch) -> list[Tokens]:
+        some_modality(batch, self.names)
         bags = [batch.bags[name] for name in self.names]
-        if not any(bag.complete for bag in bags):
-            there = set(torch.cat([bag.rows for bag in bags]).tolist())
-            if bare := [case for i, case in enumerate(batch.ids) if i not in there]:
-                names = ", ".join(self.names)
-                raise DataError(f"case {bare[0]!r} has none of {names}: leave it out, or give it one of them")
         return [tokenize(bag) for bag, tokenize in zip(bags, self.tokenizers, strict=True)]
 
     def _run(self, cases: int, tokens: list[Tokens], seen: list[Tensor] | None = None) -> Tensor:

@@ -135,6 +135,26 @@ class NetworkOptions(Options):
         return self
 
 
+class TokenOptions(Options):
+    """What a modality is cut into, for models other than HEALNet that take tokens.
+
+    Attributes:
+        tokens: what a vector is cut into: "single" = one token, "feature" = one token a feature, "group" = one token
+            for each declared feature group and one for the columns outside all groups.
+        token_dim: width of a learned feature or group token.
+        positions: Fourier encoding of positions: of "grids" only, of "all" modalities by index (which makes bags depend
+            on the order of their instances), or "none".
+        bands: frequencies of that encoding.
+        max_frequency: the multipliers of pi run from 1 to half of it.
+    """
+
+    tokens: Literal["single", "feature", "group"] = "single"
+    token_dim: int = Field(32, ge=2)
+    positions: Literal["grids", "all", "none"] = "grids"
+    bands: int = Field(2, ge=1)
+    max_frequency: float = Field(10.0, gt=0)
+
+
 class HealnetOptions(NetworkOptions):
     """Options of `healnet`.
 

@@ -14,7 +14,7 @@ from fusionbench.nn import fourier_features
 from fusionbench_healnet.cutting import is_placed, parts_of, token_width
 
 if TYPE_CHECKING:
-    from fusionbench_healnet.options import HealnetOptions
+    from fusionbench_healnet.options import HealnetOptions, TokenOptions
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Tokenizer(nn.Module):
         parts: of a vector that is cut, each token's name with its columns.
     """
 
-    def __init__(self, spec: ModalitySpec, options: HealnetOptions) -> None:
+    def __init__(self, spec: ModalitySpec, options: HealnetOptions | TokenOptions) -> None:
         super().__init__()
         self.bands, self.max_frequency = options.bands, options.max_frequency
         self.encode, self.dim = is_placed(spec, options), token_width(spec, options)
@@ -106,7 +106,7 @@ class Tokenizer(nn.Module):
         self.parts = parts_of(spec, options)
         self.embed = self._cut(spec, options) if self.parts else nn.Identity()
 
-    def _cut(self, spec: ModalitySpec, options: HealnetOptions) -> nn.Module:
+    def _cut(self, spec: ModalitySpec, options: HealnetOptions | TokenOptions) -> nn.Module:
         self.count = len(self.parts)
         if options.tokens == "group":
             return GroupEmbedding(list(self.parts.values()), options.token_dim)

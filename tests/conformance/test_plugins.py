@@ -10,7 +10,10 @@ import pytest
 from fusionbench.core.registry import discover
 from fusionbench.testing import Check, checks_for, parametrize
 
-SLOW = {"best-unimodal", "early-fusion", "gradient-boosting", "healnet", "mcat", "mifcn", "porpoise", "xor-unimodal"}
+SLOW = {
+    *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "mult"),
+    *("pathomic-fusion", "perceiver-io", "porpoise", "tfn", "xor-unimodal"),
+}
 """Models that take more than a few seconds."""
 REGISTRY = discover()
 

@@ -278,10 +278,14 @@ def test_names_never_leave_the_results_nor_become_markup(cli: Cli, tmp_path: Pat
     one_error(cli("explain", "odd.toml", "-m", FEATURES, "--case", "<b>"), "case '<b>' is no case of this row")
 
 
-STILL = """
+STILL_MODELS = (
+    *("healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"),
+    *("mult[width=8,heads=2,layers=1]", "mbt[width=8,heads=2]", "perceiver-io[latents=4,latent_dim=8]", "lmf"),
+)
+STILL = f"""
 title = "Trained at a rate of nothing"
 datasets = ["synthetic[cases=40]"]
-models = ["healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"]
+models = {json.dumps(STILL_MODELS)}
 modalities = [["bag"], ["vector", "bag"]]
 metrics = ["harrell_c_index"]
 [protocol]
@@ -298,7 +302,7 @@ def test_a_network_that_has_not_learnt_has_the_initial_attention_of_its_seed(tmp
     (tmp_path / "still.toml").write_text(STILL)
     suite, session = str(tmp_path / "still.toml"), Session(out=tmp_path / "results", device="cpu")
     session.run(suite, Selection(folds="0"), track=False)
-    for model in ("healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"):
+    for model in STILL_MODELS:
         plan, _ = session.as_run(suite, Request(suite, model, top_risk=1).selection)
         case = next(cell for cell in plan.listed if cell.fold == 0 and cell.model == PluginRef.parse(model)).split.test[
             0

@@ -22,6 +22,7 @@ SCRIPTS = {
     "healnet": ("HEALNet's step against the plain formulation", ("--runs", "5")),
     "floors": ("What of HEALNet's step is products", ("--runs", "5")),
     "bag_models": ("Porpoise and MCAT against the plain formulation", ("--runs", "5")),
+    "fusion_models": ("Fusion models against the plain formulation", ("--runs", "5")),
     "bags": ("Reading bags", ("--runs", "5")),
     "curves": ("Cost as work grows", ("--runs", "3", "--out", f"results/published/{CHART}")),
 }

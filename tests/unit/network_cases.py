@@ -7,8 +7,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from fusionbench_lmf import Lmf
+from fusionbench_mbt import Mbt
 from fusionbench_mcat.models import Mcat, McatOmic, McatWsi
+from fusionbench_mult import Mult
+from fusionbench_pathomic_fusion import PathomicFusion
+from fusionbench_perceiver_io import PerceiverIo
 from fusionbench_porpoise import Porpoise, PorpoiseAmil, PorpoiseSnn
+from fusionbench_tfn import Tfn
 from fusionbench_unimodal.abmil import Abmil
 from fusionbench_unimodal.clusters import NearestCentroid
 from fusionbench_unimodal.deepsets import Deepsets
@@ -72,6 +78,8 @@ _POOLED = {"width": 48, "hidden": 32}
 _MIFCN = {**_BAG, "hidden": 32, "clusters": 4}
 _PORPOISE = {**_BAG, "bag_width": 32, "vector_widths": (24, 40), "fusion_width": 32}
 _MCAT = {"group_widths": (16,), "feedforward": 24}
+_PERCEIVER = {"latents": 4, "latent_dim": 8, "read_width": 8}
+_MULT = {"width": 8, "heads": 2, "layers": 1, "memory_layers": 1}
 
 MODELS: Mapping[str, Made] = {
     "snn": of(Snn, CLINICAL, OMIC),
@@ -107,6 +115,18 @@ MODELS: Mapping[str, Made] = {
     "mcat narrow": of(Mcat, GROUPED, IMAGE, heads=2, fusion="bilinear", scale=2, dropout_kind="plain", **_MCAT),
     "mcat-wsi": of(McatWsi, IMAGE),
     "mcat-omic": of(McatOmic, CLINICAL, OMIC),
+    "lmf": of(Lmf, CLINICAL, IMAGE, OMIC, MAP, width=8),
+    "lmf one": of(Lmf, CLINICAL, OMIC, IMAGE, width=8, absent="one"),
+    "tfn": of(Tfn, CLINICAL, IMAGE, OMIC),
+    "tfn bounded": of(Tfn, OMIC, IMAGE, MAP, width=6, bounded=True),
+    "mult": of(Mult, CLINICAL, GROUPED, IMAGE, MAP, tokens="group", positions="none", **_MULT),
+    "mult instances": of(Mult, CLINICAL, OMIC, IMAGE, bag_tokens=0, target="omic", **_MULT),
+    "mbt": of(Mbt, CLINICAL, GROUPED, IMAGE, MAP, tokens="group", positions="none", width=8, heads=2),
+    "mbt instances": of(Mbt, CLINICAL, OMIC, IMAGE, bag_tokens=0, width=8, heads=2, readout="mean", sharing=True),
+    "perceiver-io": of(PerceiverIo, CLINICAL, OMIC, IMAGE, MAP, positions="none", **_PERCEIVER),
+    "perceiver-io heads": of(PerceiverIo, GROUPED, IMAGE, tokens="group", read_heads=2, decoder="mean", **_PERCEIVER),
+    "pathomic-fusion": of(PathomicFusion, IMAGE, CLINICAL, OMIC, path_width=16, graph_width=12, scale_graph=2),
+    "pathomic-fusion two": of(PathomicFusion, IMAGE, OMIC, gate="linear", gate_omic=True, skip=True),
 }
 
 

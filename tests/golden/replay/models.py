@@ -9,15 +9,20 @@ import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from tests.golden.replay import healnet, mcat, porpoise, unimodal
+from tests.golden.replay import healnet, lmf, mcat, mult, pathomic, porpoise, tfn, unimodal
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.official import Official, State, from_logits
 from tests.golden.replay.reference import Reference
+from tests.golden.replay.training import losses
 
 LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
     "healnet": healnet.load_official,
+    "lmf": lmf.load_official,
     "mcat": mcat.load_official,
+    "mult": mult.load_official,
+    "pathomic-fusion": pathomic.load_official,
     "porpoise": porpoise.load_official,
+    "tfn": tfn.load_official,
     "unimodal": unimodal.load_official,
 }
 """Plugin to the function that makes its module of published weights; None where the config is of another kind."""
@@ -54,6 +59,7 @@ def models(file: Reference, official: Official) -> Iterator[tuple[str, Compariso
     derived = from_logits(ours["output/logits"])
     ours = {**derived, **ours}
     ours |= _gradients(derived["output/risk"], inputs, file)
+    ours |= losses(ours, inputs, official, file)
     for name, theirs in file.arrays.items():
         if name in ours and name.startswith(_ANSWERS):
             yield name, compare(name, ours[name], theirs)
@@ -78,5 +84,7 @@ def _gradients(risk: Tensor, inputs: Mapping[str, Tensor], file: Reference) -> d
     wanted = {name: x for name, x in inputs.items() if f"grad/{name}" in file.arrays and x.requires_grad}
     if not wanted:
         return {}
-    found = torch.autograd.grad(risk.sum(), list(wanted.values()), allow_unused=True, materialize_grads=True)
+    found = torch.autograd.grad(
+        risk.sum(), list(wanted.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
     return {f"grad/{name}": gradient for name, gradient in zip(wanted, found, strict=True)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, Self, TypeVar
 
 import numpy as np
 import torch
@@ -51,8 +52,33 @@ def checked(kind: type[M], values: Mapping[str, Any], who: str) -> M:
         raise PluginError(f"the config of {who} does not say what to build: {wrong}") from None
 
 
+class Penalty(NamedTuple):
+    """An L1 penalty on published tensors.
+
+    Attributes:
+        weight: what multiplies the sum in the total loss.
+        names: of the tensors whose absolute values are summed.
+    """
+
+    weight: float
+    names: frozenset[str]
+
+
 class Adapter(ABC):
-    """Between the arrays of a reference file and our module."""
+    """Between the arrays of a reference file and our module.
+
+    Attributes:
+        parts: our parameter to the published ones that it is made of, for gradients by parameters.
+        penalty: of the total loss, where a file holds one.
+    """
+
+    parts: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    penalty: Penalty | None = None
+
+    def knowing(self, parts: Parts, penalty: Penalty | None = None) -> Self:
+        """The same adapter, for files that hold what the module was trained by."""
+        self.parts, self.penalty = parts, penalty
+        return self
 
     @abstractmethod
     def __call__(self, inputs: Mapping[str, Tensor]) -> Batch:
@@ -182,6 +208,23 @@ def as_vector(values: Tensor) -> Bag:
 
 def _whole(values: Tensor) -> Bag:
     return Bag(values, torch.ones(values.shape[:2], dtype=torch.bool, device=values.device))
+
+
+BOUNDS = {"output_range": 6.0, "output_shift": -3.0}
+"""Constants of a bounded output, 6 sigmoid(logit) - 3, which published modules store as parameters."""
+
+
+def bounds(state: State) -> tuple[str, ...]:
+    """The published names of the constants of a bounded output.
+
+    Raises:
+        PluginError: if one of them has another value than here.
+    """
+    found = {name: BOUNDS[last] for name in state if (last := name.rpartition(".")[2]) in BOUNDS}
+    wrong = [name for name, value in found.items() if not np.array_equal(state[name], [value])]
+    if wrong:
+        raise PluginError(f"a bounded output is 6 sigmoid(logit) - 3 here, and not with {', '.join(wrong)} of the file")
+    return tuple(found)
 
 
 def from_logits(logits: Tensor) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ from tests.unit.network_cases import CASES, MODELS, close
 
 CPU = torch.device("cpu")
 WITHOUT_ATTENTION = {"snn", "mean-pool", "deepsets", "porpoise-snn", "mcat-omic"}
+NATIVE = [n for n, made in MODELS.items() if made.model().missing == "native"]
 BESIDE = [n for n in MODELS if n.split()[0] == "porpoise" or (n.endswith(("concat", "bilinear")) and "mcat" not in n)]
 """Models with a branch of their own for the vectors beside the bag."""
 
@@ -91,14 +92,15 @@ def test_half_precision_inside_gives_about_the_same(built):
 def test_attention_sums_to_one_over_the_real_instances(name):
     made = MODELS[name]
     batch = made.batch()
-    (bag,) = (batch.bags[n] for n, spec in made.specs.items() if spec.kind != "vector")
     maps = made.network().attention(batch)
-    (weights,) = (maps[n] for n, spec in made.specs.items() if spec.kind != "vector")
-    assert weights.shape == (5, 1, 1, bag.mask.shape[1])
-    assert not weights[:, 0, 0][~bag.mask].any()
-    assert (weights[:, 0, 0][bag.mask] > 0).all()
+    for bag, weights in ((batch.bags[n], maps[n]) for n, spec in made.specs.items() if spec.kind != "vector"):
+        assert weights.shape[::3] == (5, bag.mask.shape[1])
+        by_item = weights.movedim(-1, 1)
+        assert not by_item[~bag.mask].any()
+        assert (by_item[bag.mask] > 0).all()
     for rows in maps.values():
-        close(rows.sum(dim=-1), torch.ones(5, 1, 1, dtype=torch.float64))
+        total = rows.sum(dim=-1)
+        close(total, torch.ones_like(total))
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if n.split()[0] in WITHOUT_ATTENTION])
@@ -106,13 +108,28 @@ def test_what_has_no_attention_says_so(name):
     assert not hasattr(MODELS[name].network(), "attention")
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [n for n, made in MODELS.items() if made.model().missing == "impute"])
 def test_a_missing_modality_is_an_error_that_names_the_case(name):
     made, who = MODELS[name], name.split()[0]
     for lost in made.specs:
         half = PreparedCase("half", {k: v for k, v in CASES[0].bags.items() if k != lost})
         with pytest.raises(DataError, match=f"case 'half' has no '{lost}': {who} needs it, or an imputed one"):
             made.network()(made.batch(CASES[0], half))
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_a_case_without_a_modality_is_the_same_alone_and_among_others(name):
+    made, net = MODELS[name], MODELS[name].network()
+    full, names = net(made.batch(CASES[0])), ", ".join(made.specs)
+    for lost in made.specs:
+        half = PreparedCase("half", {k: v for k, v in CASES[0].bags.items() if k != lost})
+        alone = net(made.batch(half))
+        close(net(made.batch(CASES[1], half, CASES[2]))[1:2], alone)
+        assert not torch.allclose(alone, full)
+        for weights in net.attention(made.batch(half)).values():
+            assert weights.isfinite().all()
+    with pytest.raises(DataError, match=f"case 'bare' has none of {names}: leave it out, or give it one of them"):
+        net(made.batch(half, PreparedCase("bare", {})))
 
 
 @pytest.mark.parametrize("name", MODELS)

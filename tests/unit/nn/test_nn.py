@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from fusionbench.core.types import Task
-from fusionbench.nn import GatedAttention, SNNBlock, TorchModel, masked_mean, masked_softmax, masked_sum
+from fusionbench.nn import GatedAttention, QueryPool, SNNBlock, TorchModel, masked_mean, masked_softmax, masked_sum
 
 
 def test_softmax_over_nothing_is_zeros_with_zero_gradient():
@@ -73,6 +73,18 @@ def test_gated_attention_ignores_padding_and_empty_bags(attention):
     assert (pooled[1] == 0).all()
     assert weights.sum(1).tolist() == pytest.approx([1, 0])
     assert (weights[~mask] == 0).all()
+
+
+def test_learned_queries_pool_by_keys_and_values_of_the_real_instances():
+    torch.manual_seed(0)
+    pool = QueryPool(6, 4, 3).double()
+    h, mask = torch.randn(2, 7, 6, dtype=torch.float64), torch.arange(7) < torch.tensor([[4], [0]])
+    expected = (pool.query @ pool.key(h[0, :4]).T / 2).softmax(dim=1)
+    tokens, weights = pool(h, mask)
+    torch.testing.assert_close(weights[0, :, :4], expected)
+    torch.testing.assert_close(tokens[0], expected @ pool.value(h[0, :4]))
+    assert torch.equal(tokens[1], pool.value.bias.expand(3, -1))
+    assert not weights.movedim(1, 2)[~mask].any()
 
 
 def test_gated_attention_drops_out_in_training_only():

@@ -1,0 +1,92 @@
+"""Losses of reference files, and their gradients by inputs and by published parameters.
+
+A file names its loss: `loss/nll_a<alpha>` (hazards; the mean over cases), `loss/cox`, `loss/l1_sum` (the sum of
+absolute errors). Where it has an L1 penalty, `loss/l1`, the gradients `loss_grad/*` are those of `loss/total`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fusionbench.survival import cox_partial_likelihood, discrete_hazard_nll
+from tests.golden.replay.official import Official, Penalty
+from tests.golden.replay.reference import Reference
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def losses(
+    ours: Mapping[str, Any], inputs: Mapping[str, Tensor], official: Official, file: Reference
+) -> dict[str, Any]:
+    """What follows from our outputs and the file's targets, under the file's names; empty where it holds no loss.
+
+    Args:
+        ours: our outputs; a bounded one is what a regression loss is taken of.
+        inputs: what the module was given, and the targets.
+    """
+    name = next((n for n in file.arrays if n.startswith(("loss/nll_a", "loss/cox", "loss/l1_sum"))), None)
+    if name is None:
+        return {}
+    main = _main_loss(name.removeprefix("loss/"), ours, inputs)
+    found: dict[str, Any] = {name: main}
+    if official.adapter.penalty is not None:
+        found["loss/l1"] = sum(float(np.abs(file.arrays[f"param/{n}"]).sum()) for n in official.adapter.penalty.names)
+        found["loss/total"] = main + official.adapter.penalty.weight * found["loss/l1"]
+    elif "loss/total" in file.arrays:
+        found |= {"loss/l1": 0.0, "loss/total": main}
+    if any(name.startswith("loss_grad/") for name in file.arrays):
+        found |= _by_inputs(main, inputs) | dict(_by_parameters(main, official, file))
+    return found
+
+
+def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
+    logits = ours["output/logits"]
+    if kind.startswith("nll_a"):
+        event, alpha = inputs["target/c"] == 0, float(kind.removeprefix("nll_a"))
+        return discrete_hazard_nll(logits, inputs["target/y"], event, alpha=alpha).mean()
+    if kind == "cox":
+        return cox_partial_likelihood(
+            logits[:, 0], inputs["target/time"], inputs["target/event"] == 1, reduction="cases"
+        )
+    return (ours.get("output/bounded", logits) - inputs["target/value"]).abs().sum()
+
+
+def _by_inputs(loss: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    wanted = {name: x for name, x in inputs.items() if x.requires_grad}
+    found = torch.autograd.grad(
+        loss, list(wanted.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    return {f"loss_grad/{name}": gradient for name, gradient in zip(wanted, found, strict=True)}
+
+
+def _by_parameters(loss: Tensor, official: Official, file: Reference) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Gradients by the published tensors, each in its own shape; with the penalty's share."""
+    state = file.under("param/")
+    learnt = dict(official.module.named_parameters())
+    by_ours = torch.autograd.grad(
+        loss, list(learnt.values()), retain_graph=True, allow_unused=True, materialize_grads=True
+    )
+    found = {}
+    for name, gradient in zip(learnt, by_ours, strict=True):
+        theirs = official.adapter.parts.get(name, ())
+        rows = [len(state[n]) for n in theirs]
+        found |= dict(zip(theirs, gradient.split(rows) if rows else (), strict=True))
+    for name, values in state.items():
+        share = _share(official.adapter.penalty, name, values)
+        if name in found:
+            yield f"loss_grad/param/{name}", found[name].numpy().reshape(values.shape) + share
+        elif official.adapter.penalty is not None and name in official.adapter.penalty.names:
+            yield f"loss_grad/param/{name}", share
+
+
+def _share(penalty: Penalty | None, name: str, values: NDArray[Any]) -> NDArray[Any]:
+    """Gradient of the penalty by one tensor."""
+    counted = penalty is not None and name in penalty.names
+    weight = penalty.weight if penalty is not None and counted else 0.0
+    return np.asarray(weight * np.sign(values))

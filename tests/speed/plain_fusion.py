@@ -1,0 +1,203 @@
+"""Fusion models written plainly, one case at a time, from its real instances and the modalities that it has.
+
+The oracle of what is computed for whole batches under masks, and what its speed is measured against. Each takes a built
+network of ours, without dropout or in evaluation, and uses its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from fusionbench_lmf import Embedder, LmfNetwork, VectorEmbedder
+from fusionbench_mbt import MbtNetwork
+from fusionbench_mult import MultiHeadAttention, MultNetwork
+from fusionbench_pathomic_fusion import PathomicNetwork
+from fusionbench_perceiver_io import PerceiverIoNetwork
+from fusionbench_tfn import TfnNetwork
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from fusionbench import Batch
+from fusionbench.nn import QueryPool
+
+Case = dict[str, Tensor]
+"""Modality -> (instance, feature), of what a case has."""
+
+
+def cases(names: Sequence[str], batch: Batch) -> list[Case]:
+    found = []
+    for i in range(len(batch.ids)):
+        bags = {name: batch.bags[name] for name in names}
+        found.append({name: bag.values[i, bag.mask[i]] for name, bag in bags.items() if bool(bag.mask[i].any())})
+    return found
+
+
+def one_by_one(names: Sequence[str], batch: Batch, logits: Callable[[Case], Tensor]) -> Tensor:
+    return torch.stack([logits(case) for case in cases(names, batch)])
+
+
+def vector(embed: nn.Module, x: Tensor | None) -> Tensor:
+    """(width,) of a modality of LMF and TFN; zeros where it is missing."""
+    if x is None:
+        return next(embed.parameters()).new_zeros(embed.width)
+    if isinstance(embed, VectorEmbedder):
+        return embed.network(x.mean(dim=0, keepdim=True))[0]
+    return embed.out(pooled(embed.pool, x).flatten()).relu()
+
+
+def pooled(pool: QueryPool, x: Tensor) -> Tensor:
+    """(query, width), with a key and a value of every instance."""
+    scores = pool.query @ pool.key(x).T / pool.query.shape[1] ** 0.5
+    return scores.softmax(dim=1) @ pool.value(x)
+
+
+def lmf(net: LmfNetwork, batch: Batch) -> Tensor:
+    def logits(case: Case) -> Tensor:
+        total = net.fusion.bias[0]
+        for j in range(net.fusion.weights.shape[1]):
+            product = torch.ones_like(total)
+            for name, embed, factor in zip(net.names, net.embed, net.fusion.factors, strict=True):
+                if name not in case and net.fusion.absent == "one":
+                    continue
+                h = torch.cat([total.new_ones(1), vector(embed, case.get(name))])
+                product = product * (h @ factor[j])
+            total = total + net.fusion.weights[0, j] * product
+        return total
+
+    return one_by_one(net.names, batch, logits)
+
+
+def tfn(net: TfnNetwork, batch: Batch) -> Tensor:
+    def logits(case: Case) -> Tensor:
+        product = net.head.weight.new_ones(1)
+        for name, embed in zip(net.names, net.embed, strict=True):
+            product = torch.kron(product, torch.cat([product.new_ones(1), vector(embed, case.get(name))]))
+        return net.head(net.layers(product))
+
+    return one_by_one(net.names, batch, logits)
+
+
+def pathomic(net: PathomicNetwork, batch: Batch) -> Tensor:
+    def encoded(role: str, x: Tensor) -> Tensor:
+        encode = net.encode[role]
+        return vector(encode, x) if isinstance(encode, Embedder) else encode.layers(x)[0]
+
+    def logits(case: Case) -> Tensor:
+        vectors = {role: encoded(role, case[name]) for role, name in net.names.items()}
+        product, kept = net.head.weight.new_ones(1), []
+        for role, branch in net.fusion.branches.items():
+            v = vectors[role]
+            if branch.gate is not None:
+                a, b = (vectors[other] for other in net.fusion.pairs[role])
+                if isinstance(branch.gate, nn.Bilinear):
+                    forms = zip(branch.gate.weight, branch.gate.bias, strict=True)
+                    z = torch.stack([a @ matrix @ b + c for matrix, c in forms])
+                else:
+                    z = branch.gate.linear(torch.cat([a, b]))
+                v = z.sigmoid() * branch.value(v)
+            kept.append(torch.cat([branch.out(v), v.new_ones(1)]))
+            product = torch.kron(product, kept[-1])
+        e = net.fusion.encode(product)
+        return net.head(net.fusion.combine(torch.cat([e, *kept]) if net.fusion.skip else e))
+
+    return one_by_one(list(net.names.values()), batch, logits)
+
+
+def attended(block: MultiHeadAttention, query: Tensor, key: Tensor) -> Tensor:
+    """(token, dim) looks at (source, dim), head by head; zeros and the output's bias where there is no source."""
+    q, k, v = (
+        F.linear(x, w, b)
+        for x, w, b in zip((query, key, key), block.project.weight.chunk(3), block.project.bias.chunk(3), strict=True)
+    )
+    heads = []
+    for a, b, c in zip(
+        q.chunk(block.heads, dim=1), k.chunk(block.heads, dim=1), v.chunk(block.heads, dim=1), strict=True
+    ):
+        heads.append((a @ b.T / a.shape[1] ** 0.5).softmax(dim=1) @ c)
+    return block.out(torch.cat(heads, dim=1))
+
+
+def tokens(embed: nn.Module, x: Tensor) -> Tensor:
+    """(token, width) of a modality that is not cut."""
+    project = embed.project
+    return pooled(project, x) if isinstance(project, QueryPool) else project(x)
+
+
+def mult(net: MultNetwork, batch: Batch) -> Tensor:
+    def transformed(network: nn.Module, x: Tensor, source: Tensor | None) -> Tensor:
+        x = network.width**0.5 * x
+        other = None if source is None else network.width**0.5 * source
+        for layer in network.layers:
+            own = layer.norms[0](x)
+            read = own if other is None else layer.norms[0](other)
+            x = x + attended(layer.attend, own, read)
+            x = x + layer.contract(layer.expand(layer.norms[1](x)).relu())
+        return network.norm(x)
+
+    def logits(case: Case) -> Tensor:
+        embedders = dict(zip(net.names, net.embed, strict=True))
+        found = {name: tokens(embedders[name], x) for name, x in case.items()}
+        nothing, ends = net.head.weight.new_zeros(0, net.options.width), []
+        for i, target in enumerate(net.targets):
+            sources = [name for name in net.names if name != target]
+            if target not in case:
+                ends.append(nothing.new_zeros(len(sources) * net.options.width))
+                continue
+            read = zip(net.read[i], sources, strict=True)
+            parts = [transformed(network, found[target], found.get(name, nothing)) for network, name in read]
+            ends.append(transformed(net.memory[i], torch.cat(parts, dim=1), None).mean(dim=0))
+        s = torch.cat(ends)
+        return net.head(net.second(net.first(s).relu()) + s)
+
+    return one_by_one(net.names, batch, logits)
+
+
+def mbt(net: MbtNetwork, batch: Batch) -> Tensor:
+    def logits(case: Case) -> Tensor:
+        own, shared = {}, net.bottlenecks
+        for m, name in enumerate(net.names):
+            if name in case:
+                own[m] = torch.cat([net.classes[m : m + 1], tokens(net.embed[m], case[name])])
+        for i in range(net.options.layers):
+            exchange, written = i >= net.options.fusion_layer, []
+            for m, x in own.items():
+                block, length = net.blocks[min(m, len(net.blocks) - 1)][i], len(x)
+                x = torch.cat([x, shared]) if exchange else x
+                x = x + attended(block.attend, block.norms[0](x), block.norms[0](x))
+                x = x + block.contract(F.gelu(block.expand(block.norms[1](x))))
+                own[m] = x[:length]
+                written.append(x[length:])
+            shared = torch.stack(written).mean(dim=0) if exchange else shared
+        return torch.stack([net.head(net.norm(x[0])) for x in own.values()]).mean(dim=0)
+
+    return one_by_one(net.names, batch, logits)
+
+
+def perceiver_io(net: PerceiverIoNetwork, batch: Batch) -> Tensor:
+    read, o = net.read, net.options
+
+    def logits(case: Case) -> Tensor:
+        padded = [
+            torch.cat([case[name], padding.expand(len(case[name]), -1)], dim=1)
+            for name, padding in zip(net.names, read.padding, strict=True)
+            if name in case
+        ]
+        normed, heads = read.norm(torch.cat(padded)), read.heads
+        parts = (
+            x.chunk(heads, dim=1)
+            for x in (read.query(read.norm_latents(net.latents)), read.key(normed), read.value(normed))
+        )
+        seen = [(q @ k.T / q.shape[1] ** 0.5).softmax(dim=1) @ v for q, k, v in zip(*parts, strict=True)]
+        z = net.latents + read.out(torch.cat(seen, dim=1))
+        z = z + net.feed(z)
+        for layer in [*net.layers] * o.blocks:
+            z = z + attended(layer.attend, layer.norm(z), layer.norm(z))
+            z = z + layer.feed(z)
+        if net.decode is None:
+            return net.head(z.mean(dim=0))
+        x = attended(net.decode.attend, net.decode.norm_query(net.decode.query), net.decode.norm(z))
+        x = x + net.decode.query if o.query_residual else x
+        return net.head((x + net.decode.feed(x))[0])
+
+    return one_by_one(net.names, batch, logits)

@@ -1,0 +1,73 @@
+"""Fusion models of whole batches give the numbers and gradients of their plain formulations, case by case."""
+
+import pytest
+import torch
+
+from fusionbench import PreparedCase
+from tests.speed import plain_fusion as plain
+from tests.unit.network_cases import (
+    CASES,
+    CLINICAL,
+    IMAGE,
+    MAP,
+    OMIC,
+    Lmf,
+    Mbt,
+    Mult,
+    PathomicFusion,
+    PerceiverIo,
+    Tfn,
+    of,
+)
+
+EVERY = (CLINICAL, IMAGE, OMIC, MAP)
+SMALL = {"width": 8, "heads": 2, "positions": "none"}
+PERCEIVER = {"latents": 5, "latent_dim": 8, "read_width": 12, "positions": "none"}
+GAPS = ((), ("image",), ("clinical", "map"), ("image", "omic"), ("clinical", "image", "map"))
+"""What each of the cases lacks."""
+WAYS = {
+    "lmf": (of(Lmf, *EVERY, width=6), plain.lmf),
+    "lmf, missing factors of 1": (of(Lmf, *EVERY, width=6, absent="one", rank=2), plain.lmf),
+    "tfn": (of(Tfn, *EVERY, width=4), plain.tfn),
+    "mult": (of(Mult, *EVERY, bag_tokens=3, **SMALL), plain.mult),
+    "mult, instances": (of(Mult, CLINICAL, IMAGE, bag_tokens=0, **SMALL), plain.mult),
+    "mult, one target": (of(Mult, IMAGE, OMIC, target="omic", layers=3, **SMALL), plain.mult),
+    "mbt": (of(Mbt, *EVERY, bag_tokens=3, **SMALL), plain.mbt),
+    "mbt, instances, shared": (of(Mbt, *EVERY, bag_tokens=0, sharing=True, fusion_layer=0, **SMALL), plain.mbt),
+    "perceiver-io": (of(PerceiverIo, *EVERY, **PERCEIVER), plain.perceiver_io),
+    "perceiver-io, heads": (
+        of(PerceiverIo, *EVERY, read_heads=2, query_residual=True, **PERCEIVER),
+        plain.perceiver_io,
+    ),
+    "pathomic-fusion": (of(PathomicFusion, IMAGE, CLINICAL, OMIC, gate_omic=True, scale_path=4), plain.pathomic),
+    "pathomic-fusion, pairs B": (of(PathomicFusion, *EVERY[:3], pairs="B", gate="linear", skip=True), plain.pathomic),
+    "pathomic-fusion, no gates": (of(PathomicFusion, OMIC, MAP, gate_path=False, scale_path=2), plain.pathomic),
+}
+
+
+def missing(made):
+    """The cases, some without some modalities; all of them where the model takes complete ones alone."""
+    if made.model().missing == "impute":
+        return CASES
+    gaps = [[name for name in gone if name in made.specs] for gone in GAPS]
+    kept = [{k: b for k, b in case.bags.items() if k not in gone} for case, gone in zip(CASES, gaps, strict=True)]
+    full = [bags if set(bags) & set(made.specs) else case.bags for case, bags in zip(CASES, kept, strict=True)]
+    return [PreparedCase(case.id, bags) for case, bags in zip(CASES, full, strict=True)]
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_batches_under_masks_are_single_cases_without(name):
+    made, formula = WAYS[name]
+    net, batch = made.network(), made.batch(*missing(made))
+    for parameter in net.parameters():  # zeros and ones of the start would hide what is left out
+        torch.nn.init.normal_(parameter, std=0.3)
+    found = []
+    for logits in (net(batch), formula(net, batch)):
+        net.zero_grad()
+        (logits * torch.arange(1.0, logits.numel() + 1).view_as(logits)).sum().backward()
+        found.append((logits.detach(), {n: p.grad for n, p in net.named_parameters() if p.grad is not None}))
+    (ours, our_gradients), (theirs, their_gradients) = found
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
+    for parameter, gradient in their_gradients.items():
+        error = (our_gradients[parameter] - gradient).abs().max()
+        assert error <= 1e-9 * (1 + gradient.abs().max()), parameter

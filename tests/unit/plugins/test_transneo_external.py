@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import re
 from collections import Counter
@@ -23,6 +22,7 @@ from fusionbench import DataError, SuiteError
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import discover
 from fusionbench.session import Session
+from fusionbench.suites import published_numbers
 from fusionbench.tools.predict_rows import RowRequest
 from tests.unit.plugins.real_cohorts import assert_cases_are_read_and_travel, real_home
 
@@ -158,10 +158,11 @@ def test_published_scores_stand_in_the_order_of_the_patients(home: Path) -> None
 
 
 def test_the_reference_has_the_published_aucs() -> None:
-    lines = [line for line in REFERENCE.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
-    rows = {row["modalities"]: float(row["mean"]) for row in csv.DictReader(lines)}
+    found = published_numbers.parse("reference", REFERENCE.read_text(encoding="utf-8"), str(REFERENCE))
+    rows = {row["modalities"]: float(row["mean"]) for row in found.rows}
     assert rows == {names: auc for (model, names), auc in AUCS.items() if model == published.MODEL}
-    assert "0.866" in REFERENCE.read_text(encoding="utf-8")
+    assert {row["pattern"] for row in found.rows} == {"external:transneo[cohort=external]"}
+    assert any("0.866" in note for note in found.notes)
 
 
 @pytest.mark.data

@@ -102,18 +102,9 @@ class Modality(ABC):
         Raises:
             DataError: this cohort's cases cannot be prepared by it.
         """
-        ours, theirs = self.use, trained
-        if ours.dim != theirs.dim or (ours.encoder and theirs.encoder and ours.encoder != theirs.encoder):
-            raise DataError(
-                f"modality {self.label!r} was fitted on {_features(theirs)}, and this cohort has {_features(ours)}; "
-                "extract them with the same encoder"
-            )
+        if difference := self.use.other_features(trained):
+            raise DataError(f"modality {self.label!r} {difference}; extract them with the same encoder")
         return self.restore(state)
-
-
-def _features(use: ModalityUse) -> str:
-    """Width and encoder of a declaration, for messages."""
-    return f"{use.dim} features" + (f" of {use.encoder}" if use.encoder else "")
 
 
 class FittedModality(ABC):

@@ -105,12 +105,8 @@ class Modality(ABC):
         Raises:
             DataError: what differs, and what to do.
         """
-        ours, theirs = self.use, trained
-        if ours.dim != theirs.dim or (ours.encoder and theirs.encoder and ours.encoder != theirs.encoder):
-            raise DataError(
-                f"modality {self.label!r} was fitted on {_features(theirs)}, and this cohort has {_features(ours)}; "
-                "extract them with the same encoder"
-            )
+        if difference := self.use.other_features(trained):
+            raise DataError(f"modality {self.label!r} {difference}; extract them with the same encoder")
 
     def restore_for_new_cohort(self, state: Mapping[str, Any], trained: ModalityUse) -> FittedModality:
         """`restore` for another cohort than it was fitted on, which declared the modality as `trained`.
@@ -122,11 +118,6 @@ class Modality(ABC):
         """
         self.check_new_cohort(trained)
         return self.restore(state)
-
-
-def _features(use: ModalityUse) -> str:
-    """Width and encoder of a declaration, for messages."""
-    return f"{use.dim} features" + (f" of {use.encoder}" if use.encoder else "")
 
 
 class FittedModality(ABC):

@@ -341,6 +341,13 @@ class ModalityUse:
     checksum: str = ""
     encoder: str = ""
 
+    def other_features(self, trained: ModalityUse) -> str:
+        """How width or encoder differ from those that a model was fitted on, for a message; empty where they do not."""
+        if self.dim == trained.dim and (self.encoder == trained.encoder or not (self.encoder and trained.encoder)):
+            return ""
+        there, here = (f"{of.dim} features{of.encoder and f' of {of.encoder}'}" for of in (trained, self))
+        return f"was fitted on {there}, and this cohort has {here}"
+
     def level(self, column: str, code: float) -> str:
         """A level as people wrote it; its code where that is not known."""
         return self.levels.get(column, {}).get(code, f"{code:g}")

@@ -187,11 +187,13 @@ class Tcga(Dataset):
         return {**plain, "clinical_stage": self._with_stage()} if self.options.clinical_stage else plain
 
     def _with_stage(self) -> tuple[tuple[str, ...], Floats]:
+        """Column names and (row, column) values of the clinical columns with stage and grade."""
         stages, grades = cdr.stages(self._cdr), cdr.grades(self._cdr)
         more = np.array([(stages[patient], grades[patient]) for patient in self._table.patients])
         return self._filled((*CLINICAL, "stage", "grade"), np.hstack([self._table.clinical, more]))
 
     def _filled(self, columns: tuple[str, ...], values: Floats) -> tuple[tuple[str, ...], Floats]:
+        """Those columns that have a value and are not known from the class."""
         full = [i for i in np.flatnonzero(~np.isnan(values).all(axis=0)) if columns[i] not in self._endpoint.known]
         return tuple(columns[i] for i in full), values[:, full]
 

@@ -32,7 +32,7 @@ from fusionbench.report.model import (
     unique,
 )
 from fusionbench.report.paired import FoldValues, fold_mean, fold_values
-from fusionbench.report.predictions import RowPattern, fold_predictions, follow_up_of
+from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_predictions, follow_up_of
 from fusionbench.report.ranking import ALPHA, BlockDraws
 from fusionbench.results.frames import LABEL, ROW, Frames
 from fusionbench.suites.cell import cohorts_of
@@ -178,7 +178,9 @@ class _Test:
         }
         cohort = follow_up_of(stored, name)
         parts, together = (fold_predictions(of, cohort) for of in (stored.predictions, _averaged(stored.predictions)))
-        self.sample, self.ensembles = (bootstrap(of, cohort, seed=seed, draws=draws) for of in (parts, together))
+        self.sample, self.ensembles = (
+            bootstrap(of, cohort, seed=seed, draws=draws) for of in (_as_one(parts), together)
+        )
 
     def result(self) -> ExternalTest:
         """Everything that a reader is told about it."""
@@ -272,6 +274,21 @@ def standard_error(one: ExternalMean, other: ExternalMean) -> float:
 def _estimate(sample: BootstrapDraws, line: RowPattern) -> Estimate:
     of = sample.values.get(line)
     return Estimate(math.nan) if of is None else Estimate.of(of[ENSEMBLE], sample.draws.get(line))
+
+
+def _as_one(parts: Sequence[FoldPredictions]) -> list[FoldPredictions]:
+    """The fold models of each row as masks of one fold: the mean of their scores, for a fraction of the time.
+
+    All predict the same cases, and c is linear in the concordance matrix, so that the mean over models is the c of
+    their mean matrix; see `bootstrap`.
+    """
+    lines: dict[RowPattern, list[FoldPredictions]] = {}
+    for part in parts:
+        lines.setdefault(part.line, []).append(part)
+    return [
+        replace(of[0], fold=ENSEMBLE, scores=np.concatenate([part.scores for part in of], axis=1))
+        for of in lines.values()
+    ]
 
 
 def _averaged(predictions: pd.DataFrame) -> pd.DataFrame:

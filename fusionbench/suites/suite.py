@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, ValidationError
 
+from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import SuiteError, did_you_mean, file_problem
 from fusionbench.core.interfaces import path_options
 from fusionbench.core.plugin_ref import PluginRef
@@ -293,7 +294,10 @@ def parse_suite(name: str, text: str, where: str, kept: Mapping[str, str] = Mapp
         suite = Suite.model_validate({**raw, "name": name})
     except ValidationError as error:
         raise SuiteError(problem_text(where, _lines(error, Suite))) from error
-    problems = [*_list_problems(suite), *_variant_problems(suite), *_external_problems(suite)]
+    named = [str(m) for m in (*suite.models, *suite.datasets) if in_file(m.name)]
+    # Suites and locks may be others': they name what is installed.
+    problems = [f"{name!r} is a class of a file, which only the command line may name: -m {name!r}" for name in named]
+    problems += [*_list_problems(suite), *_variant_problems(suite), *_external_problems(suite)]
     if problems:
         raise SuiteError(problem_text(where, problems))
     suite._kept = dict(kept)

@@ -29,8 +29,9 @@ ALLOWED = {
     ("fusionbench/testing/conformance/other_process.py", "pickle.loads"),
     ("fusionbench/testing/other_process.py", "pickle.load"),
 }
-IMPORTS = ("fusionbench/core/registry.py", "__init__.py")
-"""Modules of the own package by names written in its source: what is imported late, so that start-up is quick."""
+IMPORTS = ("fusionbench/core/registry.py", "__init__.py", "fusionbench/core/class_files.py")
+"""Modules of the own package by names written in its source: what is imported late, so that start-up is quick; and the
+Python file that the user names on the command line, which no suite and no result can name (`parse_suite`)."""
 TORCHSCRIPT = "plugins/fusionbench_slides/encoders/torchscript.py"
 """An encoder that the user names on the command line is a program in any form; it is no data and no result."""
 

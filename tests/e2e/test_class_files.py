@@ -109,3 +109,10 @@ def test_what_is_wrong_is_one_line(cli: Cli, here: Path, name: str, content: str
 
 def test_one_class_has_one_name() -> None:
     assert str(PluginRef.parse("./a//b.py:Net[x=1]")) == "a/b.py:Net[x=1]"
+
+
+def test_no_suite_runs_code_of_a_file(cli: Cli, here: Path, file: str) -> None:
+    (here / "mine.toml").write_text(SUITE.replace('"cox"', f'"{file}:MeanFusion"'))
+    ended = cli("run", "mine.toml", "--no-track")
+    assert ended.returncode == 2
+    assert "which only the command line may name" in ended.stderr

@@ -243,6 +243,23 @@ def test_somebody_elses_scores_of_the_other_hospital_are_rows(
         session().import_predictions("three", Path("half.csv"))
 
 
+def test_a_run_that_stops_before_any_external_prediction_has_a_table(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of the other hospital yet, and the same command goes on."""
+    write(tmp_path, "a", patients(90, 0, "A"))
+    write(tmp_path, "b", patients(50, 1, "B"))
+    suite(tmp_path, "part", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "part.toml", "--limit", "2", "--no-track").returncode == 0
+    text = (tmp_path / "results/part/table.partial.md").read_text()
+    assert "External validation" not in text
+    assert session().report("part.toml").exists()
+    assert cli("audit", "part.toml").returncode == 0
+    assert not session().run("part.toml", track=False).failed
+    assert "## External validation" in (tmp_path / "results/part/table.md").read_text()
+
+
 def test_fitting_reads_nothing_of_the_other_hospital(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -28,13 +28,13 @@ _ABOUT = (
 
 
 def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
-    """Sections on every external cohort, and the pooled ones; none where the suite has no external cohort."""
-    if not analysis.external:
+    """Sections on every external cohort, and the pooled ones; none where nothing is predicted yet."""
+    made = [section for test in analysis.external for section in _of_test(test, lock)]
+    if not made:
         return
     named = dict.fromkeys(WORDS[name].short for name in RANKINGS if any(t.of(name) for t in analysis.external))
     yield Section(2, "External validation", _ABOUT.format(score=" or ".join(named) or "score"))
-    for test in analysis.external:
-        yield from _of_test(test, lock)
+    yield from made
     for train in dict.fromkeys(test.train for test in analysis.external):
         yield from _pooled([test for test in analysis.external if test.train == train])
 

@@ -327,6 +327,8 @@ def cohort(folder: Path, name: str, table: pd.DataFrame, **columns: object) -> s
         ('"table[file=a.toml]"', "is tested on itself"),
         ('"table[file=copy.toml]"', "is the cohort that models are fitted on"),
         ('"table[file=b.toml]", "table[file=b.toml]"', "is listed twice"),
+        ('"table[file=b.toml]", "table[file=./b.toml]"', "is listed twice"),
+        ('"table[file=./a.toml]"', "is tested on itself"),
         ('"table[file=none.toml]"', "none.toml"),
         ('"tabel[file=b.toml]"', "table"),
         ('"table[file=other.toml]"', "none of the columns that it was fitted on"),

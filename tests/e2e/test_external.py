@@ -445,3 +445,15 @@ def test_classes_of_another_hospital(tmp_path: Path, monkeypatch: pytest.MonkeyP
     suite(tmp_path, "three", "d", text=CLASSES)
     with pytest.raises(SuiteError, match="'maybe'"):
         session().plan("three.toml")
+
+
+def test_joined_vectors_are_audited_as_their_rows_read_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case has the joined modality where it has one of its vectors, under the protocol of the row alone."""
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    joined = '[[variant]]\nname = "joined"\nprotocol = {vectors = "joined"}\n'
+    suite(tmp_path, "one", "b", text=SMALL + joined)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    audit = session().audit("one.toml")
+    assert [line.rule for line in audit.lines if line.verdict == "BREACH"] == []

@@ -447,6 +447,17 @@ def test_classes_of_another_hospital(tmp_path: Path, monkeypatch: pytest.MonkeyP
         session().plan("three.toml")
 
 
+def test_a_metric_is_scored_of_the_test_folds(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    scored = cli("score", "one.toml", "--metric", "td_auc")
+    assert scored.returncode == 0, scored.stderr
+    assert "td_auc" in scored.stdout
+
+
 def test_joined_vectors_are_audited_as_their_rows_read_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A case has the joined modality where it has one of its vectors, under the protocol of the row alone."""
     write(tmp_path, "a", patients(60, 0, "A"))

@@ -468,3 +468,33 @@ def test_joined_vectors_are_audited_as_their_rows_read_them(tmp_path: Path, monk
     assert not session().run("one.toml", track=False).failed
     audit = session().audit("one.toml")
     assert [line.rule for line in audit.lines if line.verdict == "BREACH"] == []
+
+
+def test_what_a_cohort_lacks_and_why_it_has_no_score_stand_under_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B").assign(weight=70.0), clinical=("age", "sex", "weight"))
+    write(tmp_path, "c", patients(40, 2, "C").drop(columns=["crp", "albumin"]), blood=())
+    write(tmp_path, "d", patients(40, 3, "D").assign(died=False))
+    suite(tmp_path, "one", "b", "c", "d", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    text = (tmp_path / "results/one/table.md").read_text()
+    assert "clinical: 1 of 3 columns absent here ('stage'): imputed as in training" in text
+    assert "clinical: columns here that models do not know, left out: 1 ('weight')" in text
+    assert "blood: no case has it; it counts as missing" in text
+    assert "40 cases, 0 events: no c-index is defined (no event among the test cases)" in text
+    assert "nan" not in text
+    assert {line.verdict for line in session().audit("one.toml").lines} <= {"pass", "DECLARED"}
+
+
+def test_a_single_fold_model_has_no_spread(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "one.toml", "--folds", "0", "--no-track").returncode == 0
+    text = (tmp_path / "results/one/table.partial.md").read_text()
+    assert "tested on table[file=b.toml]: further metrics" in text
+    assert "nan" not in text

@@ -498,3 +498,21 @@ def test_a_single_fold_model_has_no_spread(cli: Cli, tmp_path: Path, monkeypatch
     text = (tmp_path / "results/one/table.partial.md").read_text()
     assert "tested on table[file=b.toml]: further metrics" in text
     assert "nan" not in text
+
+
+def test_status_without_the_file_of_one_external_cohort(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cells of training, and those of the other external cohort, are still counted."""
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    write(tmp_path, "c", patients(40, 2, "C"))
+    suite(tmp_path, "one", "b", "c", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    (tmp_path / "c.csv").unlink()
+    seen = cli("status", "one.toml")
+    assert seen.returncode == 0, seen.stderr
+    assert "12 of 12 cells" in seen.stdout
+    assert AC in seen.stdout
+    assert "c.csv: cannot be read" in seen.stdout

@@ -318,8 +318,8 @@ def score(store: Store, name: str, registry: Registry, to: Store | None = None) 
 
 
 def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registry) -> str:
-    """`folds` of one metric as a Markdown table with means, spreads and tie groups."""
-    frames, lock = replace(read_frames(store.folder), folds=folds), read_lock(store.folder)
+    """`folds` of one metric as a Markdown table with means, spreads and tie groups; of test folds alone."""
+    frames, lock = replace(read_frames(store.folder), folds=folds, external=None), read_lock(store.folder)
     directions = _directions(registry, [name])
     seed, identities = lock["suite"]["seed"], identities_of(lock)
     table = analyse(frames, directions=directions, seed=seed, identities=identities).table

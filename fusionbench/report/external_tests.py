@@ -34,7 +34,7 @@ from fusionbench.report.model import (
 from fusionbench.report.paired import FoldValues, fold_mean, fold_values
 from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_predictions, follow_up_of
 from fusionbench.report.ranking import ALPHA, BlockDraws
-from fusionbench.results.frames import LABEL, ROW, Frames
+from fusionbench.results.frames import LABEL, ROW, Frames, with_outcome
 from fusionbench.suites.cell import cohorts_of
 from fusionbench.survival.stats import holm, percentile_interval, standard_deviation
 
@@ -141,12 +141,10 @@ def external_tests(
     Raises:
         ResultsError: the stored frames contradict one another.
     """
-    known = set(zip(frames.targets["dataset"].astype(str), frames.targets["case"].astype(str), strict=True))
-    of = frames.predictions
-    has_outcome = [place in known for place in zip(of["dataset"].astype(str), of["case"].astype(str), strict=True)]
     tests = unique(frames.cells["dataset"])
+    scored = replace(frames, predictions=with_outcome(frames.predictions, frames.targets))
     outside = replace(
-        CheckedFrames.of(replace(frames, predictions=of[has_outcome]), stored.directions, stored.identities),
+        CheckedFrames.of(scored, stored.directions, stored.identities),
         known_classes={name: stored.classes(cohorts_of(name)[0]) for name in tests},
     )
     return tuple(_Test(outside, name, internal, draws_by_variant, seed, draws).result() for name in tests)

@@ -17,7 +17,7 @@ from fusionbench.core.types import ClassPrediction, ClassTargets, SurvivalPredic
 from fusionbench.execution.evaluate import score_patterns
 from fusionbench.report.model import RISK
 from fusionbench.results.cell_files import is_probability, probability_column
-from fusionbench.results.frames import FOLD_COLUMNS, LABEL, PLACE, Frames
+from fusionbench.results.frames import FOLD_COLUMNS, LABEL, PLACE, Frames, with_outcome
 from fusionbench.suites.cell import cohorts_of
 from fusionbench.suites.lock import classes_of
 from fusionbench.tasks import kind_with
@@ -99,11 +99,9 @@ def rescore_external(frames: Frames, lock: Mapping[str, Any], metrics: Mapping[s
 
     splits = of_training(frames.splits[frames.splits["part"] != "test"])
     targets = pd.concat([outside.targets, of_training(frames.targets)], ignore_index=True)
-    known = set(zip(outside.targets["dataset"].astype(str), outside.targets["case"].astype(str), strict=True))
-    made = outside.predictions
-    scored = [place in known for place in zip(made["dataset"].astype(str), made["case"].astype(str), strict=True)]
+    made = with_outcome(outside.predictions, outside.targets)
     datasets = {name: lock["datasets"].get(train, {}) for name, train in fitted_on.items()}
-    together = replace(outside, splits=splits, targets=targets, predictions=made[scored], external=None)
+    together = replace(outside, splits=splits, targets=targets, predictions=made, external=None)
     return rescore(together, {**lock, "datasets": datasets}, metrics)
 
 

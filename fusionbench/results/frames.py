@@ -165,6 +165,13 @@ def has_external(folder: Path) -> bool:
     return (folder / EXTERNAL_FILES[0]).exists()
 
 
+def with_outcome(predictions: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
+    """The predictions of cases that have a target; none where there are no predictions yet."""
+    known = set(zip(targets["dataset"].astype(str), targets["case"].astype(str), strict=True))
+    places = zip(predictions["dataset"].astype(str), predictions["case"].astype(str), strict=True)
+    return predictions[np.array([place in known for place in places], dtype=bool)]
+
+
 def _read_frames(folder: Path, prefix: str = "") -> Frames:
     read = {name: _read(folder / f"{prefix}{name}.csv") for name in TEXTS}
     read |= {name: _read(folder / f"{prefix}{name}.parquet") for name in BINARIES}

@@ -57,8 +57,13 @@ def with_external(plan: Plan, registry: Registry, cohorts: Cohorts, new_patients
 def external_cohort(cell: Cell, new_patients: Cohorts) -> Cohort:
     """The cohort that a cell predicts as a whole, as its protocol wants it read."""
     assert cell.external is not None
+    return under_protocol(cell, new_patients(cell.external, cell.unit))
+
+
+def under_protocol(cell: Cell, cohort: Cohort) -> Cohort:
+    """An external cohort as a cell's protocol wants it read: joined vectors, for one, are a modality of their own."""
     named = tuple(part for name in cell.modalities for part in name.split(JOIN))
-    return apply_protocol(new_patients(cell.external, cell.unit), cell.protocol, [named])
+    return apply_protocol(cohort, cell.protocol, [named])
 
 
 def external_masks(cell: Cell, identity: str, cases: Sequence[Case]) -> dict[str, list[Mask]]:

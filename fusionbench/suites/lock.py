@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,12 @@ from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.registry import Registry
+from fusionbench.data.cohort import listed
 from fusionbench.data.inspection.checks import LEAKS
+from fusionbench.data.protocol_view import JOIN
 from fusionbench.data.splits import fold_hash
 from fusionbench.suites import published_numbers
-from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical
+from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cohorts_of
 from fusionbench.suites.given_masks import mask_notes, mask_texts
 from fusionbench.suites.provenance import Record, dataset_plugins, provenance
 from fusionbench.suites.suite import Suite, parse_suite
@@ -71,7 +73,7 @@ def make_lock(
             }
             for d, _ in plan.cohorts
         },
-        **({"external": _external(plan, registry, external, warnings)} if external else {}),
+        **({"external": _external(plan, registry, cohorts, external, warnings)} if external else {}),
         **{kind: of.plain() for kind, of in published_numbers.read(plan.suite).items()},
         **({"mask_files": masks} if masks else {}),
         "models": {name: registry.model(name).version for name in models},
@@ -125,11 +127,15 @@ def _dataset(
 def _external(
     plan: Plan,
     registry: Registry,
+    fitted_on: Mapping[tuple[str, str], Cohort],
     cohorts: Mapping[tuple[str, str], Cohort],
     warnings: Mapping[tuple[str, str], Sequence[DataWarning]],
 ) -> dict[str, Any]:
     """Each external cohort, by `TRAIN -> TEST`."""
     versions = {c.row[0]: registry.dataset(c.external.name).version for c in plan.external if c.external is not None}
+    used: dict[str, dict[str, None]] = {}
+    for cell in plan.external:
+        used.setdefault(cell.row[0], {}).update(dict.fromkeys(m for of in cell.modalities for m in of.split(JOIN)))
     found: dict[str, Any] = {}
     for (name, unit), cohort in cohorts.items():
         about = found.setdefault(name, {"title": cohort.info.title, "version": versions[name], "fingerprint": {}})
@@ -140,10 +146,30 @@ def _external(
             "outcomes": {**about.get("outcomes", {}), unit: len(cohort.targets)},
             "modalities": dict(Counter(of for case in cohort.cases for of in case.refs)),
             "checksums": dict(cohort.info.checksums),
-            "notes": list(cohort.info.notes),
+            "notes": [*cohort.info.notes, *_lacks(fitted_on[cohorts_of(name)[0], unit], cohort, used[name])],
             "warnings": _warnings([w for (of, _), some in warnings.items() if of == name for w in some]),
         }
     return found
+
+
+def _lacks(trained: Cohort, cohort: Cohort, used: Iterable[str]) -> Iterator[str]:
+    """What models find absent in an external cohort, and what they leave out of it; a line for each modality.
+
+    Args:
+        used: modalities of the models.
+    """
+    having = Counter(name for case in cohort.cases for name in case.refs)
+    for name in used:
+        if name not in having:
+            yield f"{name}: no case has it; it counts as missing"
+            continue
+        known, here = trained.modalities[name].use.features, cohort.modalities[name].use.features
+        absent, further = ([c for c in of if c not in frozenset(other)] for of, other in ((known, here), (here, known)))
+        if absent:
+            seen = f"{len(absent)} of {len(known)} columns absent here ({listed(absent)})"
+            yield f"{name}: {seen}: imputed as in training"
+        if further:
+            yield f"{name}: columns here that models do not know, left out: {len(further)} ({listed(further)})"
 
 
 def _warnings(warnings: Sequence[DataWarning]) -> list[dict[str, str]]:

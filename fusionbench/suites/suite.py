@@ -198,7 +198,7 @@ def read_suite(registry: Registry, name: str, path: Traversable) -> Suite:
 
         external = tuple(External(train=seen(e.train), test=tuple(map(seen, e.test))) for e in suite.external)
         suite = suite.model_copy(update={"datasets": tuple(map(seen, suite.datasets)), "external": external})
-        if problems := _list_problems(suite):  # `./a.toml` and `a.toml` are one file
+        if problems := [*_list_problems(suite), *_external_problems(suite)]:  # `./a.toml` and `a.toml` are one file
             raise SuiteError(problem_text(str(path), problems))
     suite._file = path
     return suite

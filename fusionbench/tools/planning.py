@@ -12,12 +12,12 @@ from fusionbench.core.errors import DataError, ResultsError
 from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
-from fusionbench.suites.cell import Cell, Plan
+from fusionbench.suites.cell import Cell, Plan, external_name
 from fusionbench.suites.external import with_external
 from fusionbench.suites.lock import LOCK, is_older, read_lock
 from fusionbench.suites.plan import expand
 from fusionbench.suites.selection import WHOLE, Selection, narrow_suite
-from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite import External, Suite
 from fusionbench.tools.find_suite import find_suite, not_run
 from fusionbench.tools.older_results import as_stored
 
@@ -142,22 +142,29 @@ def plan_readable(name: str, out: Path, resources: SharedResources) -> PlannedSu
 
 
 def _by_dataset(suite: Suite, resources: SharedResources) -> tuple[Plan, dict[str, str]]:
-    """The cells of the datasets that can be read, and why the others cannot.
+    """The cells of the datasets and external cohorts that can be read, and why the others cannot.
 
-    A dataset's cells depend on no other dataset, so that each can be planned alone.
+    A dataset's cells depend on no other dataset, so that each can be planned alone; likewise each external cohort.
     """
     cells: list[Cell] = []
     external: list[Cell] = []
     unread: dict[str, str] = {}
     last: DataError | None = None
     for dataset in suite.datasets:
+        one = narrow_suite(suite, datasets=[str(dataset)])
         try:
-            one = narrow_suite(suite, datasets=[str(dataset)])
-            made = _expanded(one, resources)
-            cells, external = [*cells, *made.cells], [*external, *made.external]
+            made = expand(one, resources.registry, resources.cohort)
         except DataError as error:
             unread[str(dataset)] = str(error)
             last = error
-    if last is not None and len(unread) == len(suite.datasets):
+            continue
+        cells += made.cells
+        for train, test in [(asked.train, test) for asked in one.external for test in asked.test]:
+            only = replace(made, suite=one.model_copy(update={"external": (External(train=train, test=(test,)),)}))
+            try:
+                external += with_external(only, resources.registry, resources.cohort, resources.new_patients).external
+            except DataError as error:
+                unread[external_name(train, test)] = str(error)
+    if last is not None and all(str(dataset) in unread for dataset in suite.datasets):
         raise last
     return Plan(suite, tuple(cells), tuple(external)), unread

@@ -243,6 +243,23 @@ def test_somebody_elses_scores_of_the_other_hospital_are_rows(
         session().import_predictions("three", Path("half.csv"))
 
 
+def test_a_run_that_stops_before_any_external_prediction_has_a_table(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It says nothing of the other hospital yet, and the same command goes on."""
+    write(tmp_path, "a", patients(90, 0, "A"))
+    write(tmp_path, "b", patients(50, 1, "B"))
+    suite(tmp_path, "part", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "part.toml", "--limit", "2", "--no-track").returncode == 0
+    text = (tmp_path / "results/part/table.partial.md").read_text()
+    assert "External validation" not in text
+    assert session().report("part.toml").exists()
+    assert cli("audit", "part.toml").returncode == 0
+    assert not session().run("part.toml", track=False).failed
+    assert "## External validation" in (tmp_path / "results/part/table.md").read_text()
+
+
 def test_fitting_reads_nothing_of_the_other_hospital(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -310,6 +327,8 @@ def cohort(folder: Path, name: str, table: pd.DataFrame, **columns: object) -> s
         ('"table[file=a.toml]"', "is tested on itself"),
         ('"table[file=copy.toml]"', "is the cohort that models are fitted on"),
         ('"table[file=b.toml]", "table[file=b.toml]"', "is listed twice"),
+        ('"table[file=b.toml]", "table[file=./b.toml]"', "is listed twice"),
+        ('"table[file=./a.toml]"', "is tested on itself"),
         ('"table[file=none.toml]"', "none.toml"),
         ('"tabel[file=b.toml]"', "table"),
         ('"table[file=other.toml]"', "none of the columns that it was fitted on"),
@@ -426,3 +445,74 @@ def test_classes_of_another_hospital(tmp_path: Path, monkeypatch: pytest.MonkeyP
     suite(tmp_path, "three", "d", text=CLASSES)
     with pytest.raises(SuiteError, match="'maybe'"):
         session().plan("three.toml")
+
+
+def test_a_metric_is_scored_of_the_test_folds(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    scored = cli("score", "one.toml", "--metric", "td_auc")
+    assert scored.returncode == 0, scored.stderr
+    assert "td_auc" in scored.stdout
+
+
+def test_joined_vectors_are_audited_as_their_rows_read_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A case has the joined modality where it has one of its vectors, under the protocol of the row alone."""
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    joined = '[[variant]]\nname = "joined"\nprotocol = {vectors = "joined"}\n'
+    suite(tmp_path, "one", "b", text=SMALL + joined)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    audit = session().audit("one.toml")
+    assert [line.rule for line in audit.lines if line.verdict == "BREACH"] == []
+
+
+def test_what_a_cohort_lacks_and_why_it_has_no_score_stand_under_its_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B").assign(weight=70.0), clinical=("age", "sex", "weight"))
+    write(tmp_path, "c", patients(40, 2, "C").drop(columns=["crp", "albumin"]), blood=())
+    write(tmp_path, "d", patients(40, 3, "D").assign(died=False))
+    suite(tmp_path, "one", "b", "c", "d", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    text = (tmp_path / "results/one/table.md").read_text()
+    assert "clinical: 1 of 3 columns absent here ('stage'): imputed as in training" in text
+    assert "clinical: columns here that models do not know, left out: 1 ('weight')" in text
+    assert "blood: no case has it; it counts as missing" in text
+    assert "40 cases, 0 events: no c-index is defined (no event among the test cases)" in text
+    assert "nan" not in text
+    assert {line.verdict for line in session().audit("one.toml").lines} <= {"pass", "DECLARED"}
+
+
+def test_a_single_fold_model_has_no_spread(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "one.toml", "--folds", "0", "--no-track").returncode == 0
+    text = (tmp_path / "results/one/table.partial.md").read_text()
+    assert "tested on table[file=b.toml]: further metrics" in text
+    assert "nan" not in text
+
+
+def test_status_without_the_file_of_one_external_cohort(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The cells of training, and those of the other external cohort, are still counted."""
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    write(tmp_path, "c", patients(40, 2, "C"))
+    suite(tmp_path, "one", "b", "c", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    (tmp_path / "c.csv").unlink()
+    seen = cli("status", "one.toml")
+    assert seen.returncode == 0, seen.stderr
+    assert "12 of 12 cells" in seen.stdout
+    assert AC in seen.stdout
+    assert "c.csv: cannot be read" in seen.stdout

@@ -263,6 +263,7 @@ def test_two_cohorts_beside_each_other(cli: Cli, home: Path) -> None:
         (lambda t: t.assign(sex=["f"] * 40 + ["unknown gender"] * 10), "does not have, of so many cases: sex (20%)"),
         (lambda t: t.assign(sex=(t["sex"] == "m").astype(int)), "'sex': levels in one cohort and numbers in the other"),
         (lambda t: t.assign(months=t["months"] * 30.44), "months: look at the unit of time"),
+        (lambda t: t.assign(months=t["months"] / 12), "months: look at the unit of time"),
     ],
 )
 def test_what_makes_an_external_test_doubtful(cli: Cli, home: Path, change: object, said: str) -> None:

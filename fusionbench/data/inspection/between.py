@@ -155,7 +155,8 @@ def _same_ids(first: Cohort, second: Cohort) -> Iterator[DataWarning]:
     for names, one, many in ((both, "case id is", "case ids are"), (groups, "group is", "groups are")):
         if names:
             seen = f"{len(names)} {one if len(names) == 1 else many} in both ({listed(names)})"
-            text = f"{seen}: no external test of patients who were trained on"
+            advice = "if they are other patients, write other ids in one cohort"
+            text = f"{seen}: no external test of patients who were trained on; {advice}"
             yield DataWarning("shared-patients", "cases", text, tuple(names))
 
 

@@ -28,13 +28,13 @@ _ABOUT = (
 
 
 def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
-    """Sections on every external cohort, and the pooled ones; none where the suite has no external cohort."""
-    if not analysis.external:
+    """Sections on every external cohort, and the pooled ones; none where nothing is predicted yet."""
+    made = [section for test in analysis.external for section in _of_test(test, lock)]
+    if not made:
         return
     named = dict.fromkeys(WORDS[name].short for name in RANKINGS if any(t.of(name) for t in analysis.external))
     yield Section(2, "External validation", _ABOUT.format(score=" or ".join(named) or "score"))
-    for test in analysis.external:
-        yield from _of_test(test, lock)
+    yield from made
     for train in dict.fromkeys(test.train for test in analysis.external):
         yield from _pooled([test for test in analysis.external if test.train == train])
 
@@ -50,6 +50,11 @@ def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
         return
     if test.cases < cases:
         counts += f"; {cases - test.cases} without an outcome are predicted and not scored"
+    ranked = [name for name in test.metrics if name in RANKINGS]
+    if test.means and not any(test.of(name, pattern) for name in ranked for pattern in test.patterns):
+        reasons = " or ".join(dict.fromkeys(m.reason for m in test.means if m.metric in ranked and m.reason))
+        undefined = f": no {WORDS[ranked[0]].short} is defined ({reasons})" if reasons else ""
+        yield Section(3, title, f"{counts}{undefined}.", notes=tuple(notes))
     for metric in [name for name in test.metrics if test.of(name)]:
         if metric not in RANKINGS:
             continue
@@ -67,8 +72,7 @@ def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, not
     grid = Grid([m.row for m in means], f"{WORDS[metric].short}", "together", "test folds", "fall", "behind", "p")
     for m in means:
         part = "" if m.whole else f" ({m.models.n_folds} of {m.models.n_wanted} models)"
-        spread = "" if math.isnan(m.sd) else f" ± {m.sd:.3f}"
-        value = Entry(f"{m.external.value:.3f}{spread}{_interval(m.external)}{part}", m.best, "a" if m.tied else "")
+        value = Entry(f"{m.external.value:.3f}{_spread(m)}{_interval(m.external)}{part}", m.best, "a" if m.tied else "")
         internal = NONE if math.isnan(m.internal) else Entry(f"{m.internal:.3f}")
         p = NONE if math.isnan(m.p_holm) else Entry(f"{m.p_holm:.3f}")
         fall = NONE if math.isnan(m.fall.value) else m.fall.entry(signed=True)
@@ -86,6 +90,11 @@ def _best_first(means: Sequence[ExternalMean]) -> list[ExternalMean]:
     return sorted(means, key=lambda m: (place[m.row[3], m.row[2]], not m.whole, -m.external.value))
 
 
+def _spread(mean: ExternalMean) -> str:
+    """Of the fold models; empty for a single one."""
+    return "" if math.isnan(mean.sd) else f" ± {mean.sd:.3f}"
+
+
 def _interval(estimate: Estimate) -> str:
     return "" if math.isnan(estimate.low) else f" [{estimate.low:.3f}, {estimate.high:.3f}]"
 
@@ -97,7 +106,7 @@ def _others(test: ExternalTest, metrics: Sequence[str]) -> Section:
     of = {(m.row, m.metric): m for name in metrics for m in test.of(name)}
     for row in rows:
         found = [of.get((row, name)) for name in metrics]
-        grid.add(row, [NONE if m is None else Entry(f"{m.external.value:.3f} ± {m.sd:.3f}", m.best) for m in found])
+        grid.add(row, [NONE if m is None else Entry(f"{m.external.value:.3f}{_spread(m)}", m.best) for m in found])
     return Section(3, f"{test.train}, tested on {test.test}: further metrics", "", grid.header, tuple(grid.lines))
 
 

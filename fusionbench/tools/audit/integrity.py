@@ -15,6 +15,7 @@ from fusionbench.results.cell_files import sha256
 from fusionbench.results.store import Store
 from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import Plan, canonical, cell_key, rounded_tau
+from fusionbench.suites.external import under_protocol
 from fusionbench.suites.lock import is_older
 from fusionbench.suites.provenance import COMPUTED, differences
 from fusionbench.tools.audit.evidence import StoredResult
@@ -122,8 +123,10 @@ def _scored(
     stored: StoredResult, cohorts: Mapping[tuple[str, str], Cohort], metrics: Mapping[str, Metric]
 ) -> list[Score]:
     cell = stored.cell
-    fitted_on = cohorts[str(cell.dataset), cell.unit]
-    return score_stored(cell, stored.result, fitted_on, cohorts[cell.row[0], cell.unit], metrics)
+    fitted_on, tested = cohorts[str(cell.dataset), cell.unit], cohorts[cell.row[0], cell.unit]
+    if cell.external is not None:
+        tested = under_protocol(cell, tested)
+    return score_stored(cell, stored.result, fitted_on, tested, metrics)
 
 
 def same_score(stored: Score, now: Score) -> bool:

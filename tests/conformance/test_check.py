@@ -66,7 +66,7 @@ def test_json(cli: Cli) -> None:
 def test_an_unknown_plugin_has_neighbours(cli: Cli) -> None:
     result = cli("check", "bulitin")
     assert result.returncode == 2
-    assert "unknown plugin 'bulitin'; did you mean 'builtin'?" in result.stderr
+    assert "unknown plugin 'bulitin'; did you mean 'builtin'" in result.stderr
 
 
 def test_a_text_that_matches_nothing_is_a_wrong_request(cli: Cli) -> None:

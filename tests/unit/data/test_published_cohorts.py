@@ -138,4 +138,5 @@ def _as_planned(cell: Cell) -> Written:
         saturated=False,
         kept_epoch=None,
         best_epoch=None,
+        reads_targets=False,
     )

@@ -47,6 +47,12 @@ MODELS = {
     "healnet": "vector+bag",
     "porpoise": "vector+bag",
     "mcat": "vector+bag",
+    "tfn": "vector+bag",
+    "lmf": "vector+bag",
+    "mult": "vector+bag",
+    "mbt[heads=2,width=8]": "vector+bag",
+    "perceiver-io[latent_dim=8,latents=4,read_width=8]": "vector+bag",
+    "pathomic-fusion": "vector+bag",
     **dict.fromkeys(ON_MEMBERS, "vector+bag"),
     **OF_CLASSES,
 }

@@ -204,7 +204,9 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
         now: the lock that the plan would be given now.
     """
     older = is_older(stored)
-    parts = ("suite", "cells", "datasets", "external", "models", "options", *(() if older else ("results_version",)))
+    parts = ["suite", "cells", "datasets", "models", "options"]
+    parts += ["external"] if "external" in {*stored, *now} else []
+    parts += [] if older else ["results_version"]
     skipped = _NO_NUMBER | (_NOT_THEN if older else frozenset())
     plain = json.loads(json.dumps(now))
     differing = [name for name in parts if _compared(stored.get(name), skipped) != _compared(plain.get(name), skipped)]

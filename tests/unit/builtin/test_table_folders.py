@@ -14,7 +14,7 @@ import torch
 from fusionbench.builtin.table import slides
 from fusionbench.core.errors import DataError
 from fusionbench.core.registry import discover
-from fusionbench.data.inspection.between import compare_cohorts
+from fusionbench.data.inspection.between import compare_datasets
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from tests.own_cohort import write_h5
 from tests.unit.builtin.test_table import cells, read, table, toml
@@ -277,7 +277,7 @@ def test_cohorts_of_two_encoders_beside_each_other(home: Path, tmp_path: Path) -
     other = shutil.copytree(home, tmp_path / "other")
     known = discover().modalities
     name_encoder(home, "uni_v1")
-    assert not [w for w in compare_cohorts(table(home), table(other), known).warnings if "encoder" in w.text]
+    assert not [w for w in compare_datasets(table(home), table(other), known).warnings if "encoder" in w.text]
     name_encoder(other, "conch")
-    (said,) = [w for w in compare_cohorts(table(home), table(other), known).warnings if w.kind == "other-encoder"]
+    (said,) = [w for w in compare_datasets(table(home), table(other), known).warnings if w.kind == "other-encoder"]
     assert said.text == "slides: features of uni_v1 in the first, of conch in the second: two encoders"

@@ -24,6 +24,7 @@ from fusionbench.report.build import (
     write_tables,
 )
 from fusionbench.report.findings.summary import SUMMARY
+from fusionbench.report.model import RISK
 from fusionbench.results.audit_verdict import Audit
 from fusionbench.results.cell_files import is_probability
 from fusionbench.results.frames import BINARIES, EXTERNAL_FILES, PLACE, TEXTS, has_external, read_frames
@@ -163,15 +164,18 @@ def _write_compact(source: Path, target: Path) -> None:
 
 
 def _write_external(source: Path, target: Path) -> None:
-    """What was predicted of external cohorts; without survival curves where they would make it too large."""
+    """What was predicted of external cohorts; where it would be too large, without curves, then in single precision."""
     import pandas as pd
 
     frame = pd.read_parquet(source)
     survival = _curves(frame.columns)
     frame = frame.assign(**{name: frame[name].astype("float32").round(3) for name in survival})
-    frame.to_parquet(target, index=False, compression="zstd", compression_level=12)
-    if target.stat().st_size > LARGEST:
-        frame.drop(columns=survival).to_parquet(target, index=False, compression="zstd", compression_level=12)
+    plain = frame.drop(columns=survival)
+    said = [name for name in plain.columns if name == RISK or is_probability(name)]
+    for smaller in (frame, plain, plain.astype(dict.fromkeys(said, "float32"))):
+        smaller.to_parquet(target, index=False, compression="zstd", compression_level=12)
+        if target.stat().st_size <= LARGEST:
+            return
 
 
 def _curves(columns: Iterable[str]) -> list[str]:

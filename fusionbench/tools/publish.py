@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from fusionbench.execution.shared import SharedResources
 
 LARGEST = 5 * 2**20
+TEN, NINE = 34, 30
+"""Binary digits that ten and nine decimal ones need."""
 TABLES = tuple(f"table.{suffix}" for suffix in ("md", "csv", "tex", "html"))
 RESULTS = (*(f"{name}.csv" for name in TEXTS), *(f"{name}.parquet" for name in BINARIES))
 PREDICTIONS = "predictions.parquet"
@@ -164,7 +166,7 @@ def _write_compact(source: Path, target: Path) -> None:
 
 
 def _write_external(source: Path, target: Path) -> None:
-    """What was predicted of external cohorts; where it would be too large, without curves, then in single precision."""
+    """What was predicted of external cohorts; where it would be too large, without curves, then with nine digits."""
     import pandas as pd
 
     frame = pd.read_parquet(source)
@@ -172,8 +174,14 @@ def _write_external(source: Path, target: Path) -> None:
     frame = frame.assign(**{name: frame[name].astype("float32").round(3) for name in survival})
     plain = frame.drop(columns=survival)
     said = [name for name in plain.columns if name == RISK or is_probability(name)]
-    for smaller in (frame, plain, plain.astype(dict.fromkeys(said, "float32"))):
-        smaller.to_parquet(target, index=False, compression="zstd", compression_level=12)
+    # Not in single precision, which would tie cases whose risks hardly differ.
+    rounded = plain.assign(**{name: _rounded(plain[name].to_numpy(), NINE) for name in said})
+    for smaller in (frame, plain, rounded):
+        # Numbers compress better byte by byte, texts by a dictionary.
+        numbers = [name for name in smaller.columns if name in (*said, *survival)]
+        texts = [name for name in smaller.columns if name not in numbers]
+        how: dict[str, Any] = {"use_byte_stream_split": numbers, "use_dictionary": texts, "compression_level": 12}
+        smaller.to_parquet(target, index=False, compression="zstd", **how)
         if target.stat().st_size <= LARGEST:
             return
 
@@ -196,7 +204,7 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
     if "risk" in frame.columns:
         small["risk"] = frame["risk"].where(full, within["risk"].transform(_ranked))
     for name in filter(is_probability, frame.columns):
-        rounded = frame[name].where(full, _ten_digits(frame[name].to_numpy()))
+        rounded = frame[name].where(full, _rounded(frame[name].to_numpy(), TEN))
         tied = within[name].transform("nunique") != rounded.groupby(within.ngroup()).transform("nunique")
         small[name] = rounded.where(~tied, frame[name])
     small[survival] = frame[survival].astype("float32").round(3).where(full & (frame["repeat"] == 0))
@@ -209,9 +217,9 @@ def _has_curves(folder: Path) -> bool:
     return bool(_curves(pq.read_schema(folder / PREDICTIONS).names))
 
 
-def _ten_digits(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values rounded to 34 binary digits: the zeros behind these take hardly any space in a compressed file."""
-    kept = np.int64(1) << 18
+def _rounded(values: NDArray[np.float64], digits: int) -> NDArray[np.float64]:
+    """The values rounded to so many binary digits: the zeros behind these take hardly any space in a file."""
+    kept = np.int64(1) << (52 - digits)
     return ((values.view(np.int64) + kept // 2) & -kept).view(np.float64)
 
 

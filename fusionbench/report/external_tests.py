@@ -36,7 +36,7 @@ from fusionbench.report.predictions import FoldPredictions, RowPattern, fold_pre
 from fusionbench.report.ranking import ALPHA, BlockDraws
 from fusionbench.results.frames import LABEL, ROW, Frames, with_outcome
 from fusionbench.suites.cell import cohorts_of
-from fusionbench.survival.stats import holm, percentile_interval, standard_deviation
+from fusionbench.survival.stats import holm, standard_deviation
 
 if TYPE_CHECKING:
     from fusionbench.survival.stats.concordance import Floats
@@ -175,7 +175,8 @@ class _Test:
             for row, (pattern, metric, n_cases, n_prior, reason) in zip(row_keys(scores), columns, strict=True)
         }
         cohort = follow_up_of(stored, name)
-        parts, together = (fold_predictions(of, cohort) for of in (stored.predictions, _averaged(stored.predictions)))
+        own = stored.predictions[stored.predictions["dataset"] == name]
+        parts, together = (fold_predictions(of, cohort) for of in (own, _averaged(own)))
         self.sample, self.ensembles = (
             bootstrap(of, cohort, seed=seed, draws=draws) for of in (_as_one(parts), together)
         )
@@ -258,10 +259,9 @@ def difference(one: ExternalMean, other: ExternalMean) -> tuple[Estimate, float]
     value = one.external.value - other.external.value
     if one.draws is None or other.draws is None:
         return Estimate(value), math.nan
-    gaps = one.draws - other.draws
-    se = float(np.std(gaps, ddof=1))
+    se = standard_error(one, other)
     p = float(2 * norm.sf(abs(value) / se)) if se > 0 else math.nan
-    return Estimate(value, *percentile_interval(gaps)), p
+    return Estimate.of(value, one.draws - other.draws), p
 
 
 def standard_error(one: ExternalMean, other: ExternalMean) -> float:

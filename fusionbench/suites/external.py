@@ -20,8 +20,8 @@ from fusionbench.suites.validation import Cohorts
 from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
+    from fusionbench.core.interfaces import Dataset
     from fusionbench.data.cohort import Cohort
-
 
 OF_OWN_CASES = ("file", "mnar")
 """Kinds of patterns that name cases of the fitted cohort or rest on its outcomes: other cohorts are tested without."""
@@ -113,18 +113,22 @@ def _cells(
             masks = external_masks(cell, own.identity, own.cases)
             hashes[place] = mask_hash([mask for of_pattern in masks.values() for mask in of_pattern])
         about = registry.dataset(test.name)
-        ingredients = {**_ingredients(row, about.name, about.version, cohort, hashes[place]), "patterns": [*patterns]}
+        ingredients = _ingredients(row, about, cohort, patterns, hashes[place])
         yield replace(cell, ingredients=ingredients, key=cell_key(canonical(ingredients)))
 
 
-def _ingredients(row: Cell, name: str, version: str, cohort: Cohort, masks: str) -> Mapping[str, Any]:
+def _ingredients(
+    row: Cell, dataset: type[Dataset], cohort: Cohort, patterns: Sequence[str], masks: str
+) -> Mapping[str, Any]:
     """What the key is the hash of: the fitted cell, the cohort and the masks laid over it."""
     of_row = ("dataset", "model", "modalities", "modality_order", "seed", "repeat", "fold")
-    about = {"name": name, "version": version, "fingerprint": cohort.fingerprint, "identity": cohort.identity}
+    about = {"name": dataset.name, "version": dataset.version}
+    about |= {"fingerprint": cohort.fingerprint, "identity": cohort.identity}
     return {
         "results_version": RESULTS_VERSION,
         **{key: row.ingredients[key] for key in of_row},
         "external": about,
+        "patterns": [*patterns],
         "masks": masks,
         "members": [row.key],
     }

@@ -44,7 +44,8 @@ class BootstrapDraws:
 def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, draws: int) -> BootstrapDraws:
     """Harrell's c or the AUROC of every row and pattern of one block, with patients resampled within test folds.
 
-    Where too few draws keep a comparable pair in every fold, `draws` is empty and `reason` says so.
+    Where there are too few outcomes, or too few draws keep a comparable pair in every fold, `draws` is empty and
+    `reason` says so.
     """
     groups = _groups(parts, cohort)
     if not groups:
@@ -54,12 +55,13 @@ def bootstrap(parts: Sequence[FoldPredictions], cohort: FollowUp, *, seed: int, 
     positions = [np.searchsorted(patients, cohort.patient[group.cases]) for group in groups]
     folds = [ScoredFold(of, pairs) for of, group in zip(positions, groups, strict=True) for pairs in group.pairs]
     # The first weighting counts every patient once: it gives the values, the others the draws.
-    weights, redrawn, reason = np.ones((1, len(patients))), 0, ""
-    try:
-        sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.identity), draws=draws)
-        weights, redrawn = np.concatenate([weights, sample.weights]), sample.redrawn
-    except UndefinedMetric as undefined:
-        reason = str(undefined)
+    weights, redrawn, reason = np.ones((1, len(patients))), 0, cohort.too_few
+    if not reason:
+        try:
+            sample = resample(strata, folds, seed=derive(seed, "bootstrap", cohort.identity), draws=draws)
+            weights, redrawn = np.concatenate([weights, sample.weights]), sample.redrawn
+        except UndefinedMetric as undefined:
+            reason = str(undefined)
     values, means = _means(groups, [weights[:, of] for of in positions])
     return BootstrapDraws(values, {} if reason else {line: mean[1:] for line, mean in means.items()}, redrawn, reason)
 

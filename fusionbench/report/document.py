@@ -309,7 +309,8 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
             "sampling of test patients, models fixed"
         )
     if len(table.tests) and not table.tests["df"].any():
-        yield "bold: best mean of a dataset and pattern; with one fold rows cannot be tested, so none is marked a"
+        why = "too few outcomes" if table.no_interval else "one fold"
+        yield f"bold: best mean of a dataset and pattern; with {why} rows cannot be tested, so none is marked a"
     elif len(table.tests):
         yield (
             "bold: best mean of a dataset and pattern; a: the best and those not different from it by the corrected "

@@ -40,6 +40,13 @@ BELIEVABLE: Mapping[str, float] = {HARRELL: 0.97, "uno_c_index": 0.97, AUROC: 0.
 No follow-up is predicted better without a leak. Some classes lie far apart: of tumours measured under a microscope the
 AUROC for benign against malignant reaches 0.995; without an error they are told apart by an input that knows the class.
 """
+FEW_OUTCOMES = 10
+"""With fewer patients that have an event, or are of the rarest class, nothing is tested and no interval is given.
+
+A normal approximation and resampling rest on such patients: with one event in twelve patients, nearly every draw holds
+the same few comparable pairs, and a difference of two rows seems certain. External validation is said to need 100
+events (Collins, Ogundimu and Altman 2016); below ten there is nothing to be said of a difference.
+"""
 IMPORTED = "imported"
 """Policy of the rows whose predictions were brought as a file."""
 FULL = "full"
@@ -137,6 +144,26 @@ class CheckedFrames:
     def ranking(self, dataset: str) -> str:
         """The metric of a dataset that counts pairs: Harrell's c, or the AUROC where it has classes."""
         return AUROC if self.classes(dataset) else HARRELL
+
+    def too_few(self, dataset: str) -> str:
+        """Why nothing is tested: `3 patients with an event, fewer than 10`; empty where there are enough."""
+        return self._too_few.get(dataset, "")
+
+    @cached_property
+    def _too_few(self) -> Mapping[str, str]:
+        slides = set(self.cells.loc[self.cells["unit"] == "slide", "dataset"].astype(str))
+        found = {}
+        for name, targets in self.targets.groupby(self.targets["dataset"].astype(str), sort=False):
+            dataset = str(name)
+            patients = targets.drop_duplicates("group" if dataset in slides else "case")
+            counts = {"with an event": int(patients["event"].sum())}
+            if classes := self.classes(dataset):
+                counts = {f"of class {label}": int((patients[LABEL] == label).sum()) for label in classes}
+            what, fewest = min(counts.items(), key=lambda count: count[1])
+            if fewest < FEW_OUTCOMES:
+                noun = "patient" if fewest == 1 else "patients"
+                found[dataset] = f"{fewest} {noun} {what}, fewer than {FEW_OUTCOMES}"
+        return found
 
     def prevalence(self, dataset: str) -> dict[str, float]:
         """Class to the share of the dataset's cases that are of it; none where its endpoint is survival."""

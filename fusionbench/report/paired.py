@@ -60,11 +60,15 @@ def paired_test(
 ) -> PairedTest:
     """Corrected resampled t-test over the folds that both have; published folds count once.
 
+    A dataset with too few outcomes has a difference and no test.
+
     Args:
         row: whose dataset and variant say how large the training and test parts are.
     """
     shared = sorted(one.keys() & other.keys())
     gaps = np.asarray([one[fold] - other[fold] for fold in shared])
+    if stored.too_few(row[0]):
+        return PairedTest(fold_mean(dict(zip(shared, gaps, strict=True))), math.nan, 0, math.nan)
     plan = stored.plans[row[0], row[3]]
     if plan.published:  # repeats of published folds share their test cases and are no further samples
         gaps = average_repeats(gaps, [fold for _, fold in shared])
@@ -97,14 +101,16 @@ def comparison(
         **dict(zip(("ci_low", "ci_high"), _interval(sample, (rows[0], pattern), (rows[1], pattern)), strict=True)),
         **{name: getattr(test, name) for name in ("se", "df", "p", "detectable")},
         "n_folds": len(shared),
-        "reason": _common_folds(FoldCount(len(shared), len(stored.plans[dataset, rows[0][3]].test_to_train)), test),
+        "reason": _lacks(stored, rows[0], len(shared), test),
     }
 
 
-def _common_folds(count: FoldCount, test: PairedTest) -> str:
-    """What a comparison lacks: folds of the plan, or a test where two rows have hardly a fold in common."""
+def _lacks(stored: CheckedFrames, row: RowKey, n_common: int, test: PairedTest) -> str:
+    """What a comparison lacks: folds of the plan, or a test where outcomes are too few or hardly a fold is shared."""
+    count = FoldCount(n_common, len(stored.plans[row[0], row[3]].test_to_train))
     part = f"on {count}" if count.n_folds < count.n_wanted else ""
-    return part if test.df else ", ".join(filter(None, [part, "fewer than two folds in common"]))
+    why = "" if test.df else stored.too_few(row[0]) or "fewer than two folds in common"
+    return ", ".join(filter(None, [part, why]))
 
 
 def _interval(draws: BootstrapDraws | None, one: RowPattern, other: RowPattern) -> tuple[float, float]:

@@ -33,6 +33,7 @@ class FollowUp:
         classes: names of the classes, sorted; empty for survival.
         patient: (case,) which patient each case is of.
         identity: which cohort it is, wherever its files lie; its patients are resampled by it.
+        too_few: why there are too few outcomes to resample; empty where there are enough.
     """
 
     name: str
@@ -43,6 +44,7 @@ class FollowUp:
     identity: str
     label: Ints = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     classes: tuple[str, ...] = ()
+    too_few: str = ""
 
     def pairs(self, cases: Ints) -> list[Pairs]:
         """The pairs of each ranking of some cases, by position: one for survival and for two classes."""
@@ -92,6 +94,7 @@ def follow_up_of(stored: CheckedFrames, dataset: str) -> FollowUp:
         classes=classes,
         patient=np.unique(patient, return_inverse=True)[1].astype(np.int64),
         identity=stored.identity(dataset),
+        too_few=stored.too_few(dataset),
     )
 
 

@@ -76,6 +76,7 @@ class Evidence:
         lacking: rows that lack folds, by name.
         leaks: warnings about the cohort that are signs of leakage.
         fall: under the missing-modality pattern where `fused` loses most.
+        too_few: why nothing is tested, where the cohort has too few outcomes.
     """
 
     metric: str
@@ -92,6 +93,7 @@ class Evidence:
     lacking: Sequence[str] = ()
     leaks: int = 0
     fall: Fall | None = None
+    too_few: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,10 +156,14 @@ def _answer(outcome: Outcome, evidence: Evidence) -> str:
     if outcome is Outcome.TIED:
         return f"No fusion row beats {reference}. Best fused: {fused}, tied: {_test(evidence)}."
     gap = _signed(evidence.difference)
-    return f"{_folds(evidence)} cannot show whether fusion beats {reference}. Best fused: {fused}, {gap}, not tested."
+    shown = f"{_design(evidence)} cannot show whether fusion beats {reference}."
+    return f"{shown} Best fused: {fused}, {gap}, not tested."
 
 
-def _folds(evidence: Evidence) -> str:
+def _design(evidence: Evidence) -> str:
+    """What is too small for a test."""
+    if evidence.too_few:
+        return f"Too few outcomes ({evidence.too_few})"
     return "One fold" if evidence.n_folds == 1 else "These folds"
 
 

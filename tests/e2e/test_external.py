@@ -389,6 +389,30 @@ def test_one_patient_and_no_outcome_at_all(home: Path, tmp_path: Path, monkeypat
     assert single["reason"].str.len().min() > 0
 
 
+def test_few_events_test_nothing(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one event in twelve cases there was a p below .05; a cohort with enough events is tested and pooled alone."""
+    shutil.copytree(home / "results", tmp_path / "results")
+    for name in "abc":
+        for ending in ("csv", "toml"):
+            shutil.copy(home / f"{name}.{ending}", tmp_path)
+    few = patients(30, 4, "F")
+    few["died"] = [1, 1, *[0] * 28]
+    write(tmp_path, "few", few)
+    suite(tmp_path, "three", "b", "few")
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("three.toml", track=False).failed
+    table = pd.read_csv(tmp_path / "results/three/table.external.csv")
+    of_few = table[table["external"] == "table[file=few.toml]"]
+    assert of_few["mean"].notna().any()
+    tested = ["ci_low", "ensemble_low", "fall_low", "behind_low", "p", "p_holm", "tie_group"]
+    assert of_few[tested].isna().all(axis=None)
+    assert table.loc[table["external"] == "table[file=b.toml]", "p"].notna().any()
+    text = (tmp_path / "results/three/table.md").read_text()
+    assert text.count("neither intervals nor tests: 2 patients with an event, fewer than 10") == 1
+    assert "external cohorts together" not in text
+    assert "Fusion there, not tested (2 patients with an event, fewer than 10): " in text
+
+
 CLASSES = """
 title = "Response in two hospitals"
 datasets = ["table[file=a.toml]"]

@@ -29,12 +29,12 @@ class CohortRows:
     Attributes:
         rows: configuration to dataset to the row; none lacks folds.
         options: configuration whose options differ by cohort to its rows as they are written, in words.
-        twice: datasets that hold the patients of another and are not counted, in words.
+        not_counted: datasets that hold the patients of another, or have too few outcomes, in words.
     """
 
     rows: Mapping[Configuration, Mapping[str, RowKey]]
     options: Mapping[Configuration, str]
-    twice: tuple[str, ...]
+    not_counted: tuple[str, ...]
 
 
 def cohort_rows(analysis: Analysis, ranking: str) -> CohortRows:
@@ -45,14 +45,17 @@ def cohort_rows(analysis: Analysis, ranking: str) -> CohortRows:
         if values and of == [FULL, ranking] and analysis.stored.ranking(row[0]) == ranking
     ]
     complete = [row for row in scored if not is_oracle(row[1]) and analysis.lacking(row) is None]
+    few = {row[0]: too_few for row in complete if (too_few := analysis.stored.too_few(row[0]))}
+    complete = [row for row in complete if row[0] not in few]
     kept, twice = _counted_once(analysis.stored.targets, complete)
+    not_counted = (*twice, *(f"{name} is not counted: {too_few}" for name, too_few in few.items()))
     rows: dict[Configuration, dict[str, RowKey]] = {}
     for row in complete:
         if row[0] in kept:
             rows.setdefault(configuration_of(row), {})[row[0]] = row
     options = dict(_options_by_cohort(rows))
     written = {config: _written(of.values()) for config, of in options.items()}
-    return CohortRows({**rows, **options}, written, tuple(twice))
+    return CohortRows({**rows, **options}, written, not_counted)
 
 
 def _counted_once(targets: pd.DataFrame, rows: Iterable[RowKey]) -> tuple[set[str], list[str]]:

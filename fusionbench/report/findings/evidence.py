@@ -45,6 +45,7 @@ class _Rows:
 
     def __init__(self, analysis: Analysis, dataset: str, variant: str, metric: str) -> None:
         self.analysis, self.metric = analysis, metric
+        self.too_few = analysis.stored.too_few(dataset)
         self.higher = bool(analysis.stored.directions[metric])
         scored = (
             row for (row, pattern, name), of in analysis.values.items() if of and (pattern, name) == (FULL, metric)
@@ -71,6 +72,7 @@ class _Rows:
             lacking=tuple(map(_name, self.lacking)),
             leaks=leaks,
             fall=None if fused is None else self._fall(fused),
+            too_few=self.too_few,
         )
         if fused is None or unimodal is None:
             return known

@@ -48,6 +48,8 @@ def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
     if not test.cases:
         yield Section(3, title, f"{counts}: no outcome is known, so that nothing is scored.")
         return
+    if test.no_interval:
+        notes.insert(0, f"neither intervals nor tests: {test.no_interval}")
     if test.cases < cases:
         counts += f"; {cases - test.cases} without an outcome are predicted and not scored"
     ranked = [name for name in test.metrics if name in RANKINGS]
@@ -113,7 +115,9 @@ def _others(test: ExternalTest, metrics: Sequence[str]) -> Section:
 def _pooled(tests: Sequence[ExternalTest]) -> Iterator[Section]:
     """The rows of one training cohort over its external cohorts, each held against the row of the highest mean."""
     for metric in RANKINGS:
-        scored, notes = _apart([test for test in tests if len(test.of(metric)) > 1])
+        several = [test for test in tests if len(test.of(metric)) > 1]
+        scored, notes = _apart([test for test in several if not test.no_interval])
+        notes += [f"{test.test} is not counted: {test.no_interval}" for test in several if test.no_interval]
         for variant in dict.fromkeys(m.row[3] for test in scored for m in test.of(metric)):
             found = [
                 {configuration_of(m.row): m for m in test.of(metric) if m.row[3] == variant and m.whole}

@@ -41,12 +41,16 @@ def _of_test(analysis: Analysis, test: ExternalTest) -> str:
             f"{chosen.external.text()}, a fall of {chosen.fall.text(signed=True)}. "
         )
     best = max(whole, key=lambda m: m.external.value)
-    fusion = _fusion(analysis, whole)
+    fusion = _fusion(analysis, whole, test.no_interval)
     return f"{text}Best there: {_name(best)} {best.external.text()}.{f' {fusion}' if fusion else ''}"
 
 
-def _fusion(analysis: Analysis, means: Sequence[ExternalMean]) -> str:
-    """The best fusion row against the best of one modality, p adjusted over all fusion rows; empty without both."""
+def _fusion(analysis: Analysis, means: Sequence[ExternalMean], no_interval: str) -> str:
+    """The best fusion row against the best of one modality, p adjusted over all fusion rows; empty without both.
+
+    Args:
+        no_interval: why nothing is tested; empty where it is.
+    """
     models = [m for m in means if not is_model(m.row, BEST_UNIMODAL, XOR)]
     # Imported rows of external cohorts are no rows of the table, which knows how many inputs each has.
     inputs = {m.row: analysis.inputs.get(m.row, m.row[2].count("+") + 1) for m in models}
@@ -61,7 +65,7 @@ def _fusion(analysis: Analysis, means: Sequence[ExternalMean]) -> str:
     gap = tests[fused.index(best)][0]
     against = f"{_name(best)} against {_name(reference)}: {gap.text(signed=True)}"
     if math.isnan(p):
-        return f"Fusion there, not tested: {against}."
+        return f"Fusion there, not tested{f' ({no_interval})' if no_interval else ''}: {against}."
     seen = f"{against}, p = {p:.3f}" if p >= 0.001 else f"{against}, p < 0.001"
     if p > ALPHA:
         return f"No fusion row beats the best single modality there ({seen})."

@@ -117,7 +117,7 @@ def _notes(
     everywhere: Mapping[Configuration, Mapping[str, RowKey]],
     variant: str,
 ) -> Iterator[str]:
-    yield from found.twice
+    yield from found.not_counted
     yield from (f"options by cohort: {text}" for config, text in found.options.items() if config in everywhere)
     incomplete = analysis.table.incomplete.items()
     lacking = {row: n for (row, *of), n in incomplete if of == [FULL, ranking] and row[3] == variant}

@@ -234,8 +234,14 @@ def test_uplift() -> None:
 
 
 def test_uplift_over_a_reference_that_is_zero_in_some_draw_has_no_interval() -> None:
-    frames = make_frames({"healnet": 3.0, "snn on a": -1.0}, folds=1, cases=6)
-    told = analysed(frames)
+    """A draw without the one patient who is ordered rightly has a c of zero."""
+    frames = make_frames({"healnet": 3.0, "snn on a": 1.0}, folds=1, cases=40)
+    time = frames.targets.set_index("case")["time"]
+    first = frames.targets.loc[frames.targets["event"].astype(bool), "time"].min()
+    wrong = frames.predictions["case"].map(time.where(time > first, time.max() + 1)).astype(float)
+    of_snn = frames.predictions["model"] == "snn"
+    predictions = frames.predictions.assign(risk=frames.predictions["risk"].where(~of_snn, wrong))
+    told = analysed(replace(frames, predictions=predictions))
     assert (c_draws(told, (row("snn", "a"), FULL)) == 0).any()
     gain = uplift_over(told, row("healnet"), row("snn", "a"))
     assert math.isfinite(gain.value)

@@ -19,6 +19,7 @@ from fusionbench.report.model import PAIR_COLUMNS, TABLE_COLUMNS
 from fusionbench.report.order import best_first, tidy
 from fusionbench.report.paired import compare
 from fusionbench.report.render import render
+from fusionbench.results.frames import Frames
 from fusionbench.survival.stats import corrected_t_test, holm
 from tests.unit.stored_results import DIRECTIONS, make_frames
 
@@ -229,6 +230,35 @@ def test_one_fold_has_no_spread_and_no_test():
     assert set(table.tests["reason"]) == {"fewer than two folds in common"}
     for fmt in FORMATS:
         assert "nan" not in render(table, fmt).lower()
+
+
+def with_events(frames: Frames, n: int) -> Frames:
+    """The first `n` cases by id have an event, and no others."""
+    return replace(frames, targets=frames.targets.assign(event=frames.targets["case"].rank() <= n))
+
+
+def test_with_fewer_than_ten_events_nothing_is_tested_and_no_interval_is_given():
+    frames = make_frames({"x": 1.0, "y": 0.5})
+    few, enough = (table_of(with_events(frames, n)) for n in (9, 10))
+    for name in ("ci_low", "ci_high"):
+        assert rows_of(few)[name].isna().all()
+        assert rows_of(enough)[name].notna().all()
+    assert set(rows_of(few)["tie_group"]) == {""}
+    assert few.tests["p"].isna().all()
+    assert few.tests["difference"].notna().all()
+    assert set(few.tests["reason"]) == {"9 patients with an event, fewer than 10"}
+    assert enough.tests["p"].notna().all()
+    text = render(few, "md")
+    assert text.count("no intervals: 9 patients with an event, fewer than 10") == 1
+    assert "with too few outcomes rows cannot be tested" in text
+    assert "fewer than 10" not in render(enough, "md")
+
+
+def test_slides_of_one_patient_are_one_event():
+    frames = with_events(make_frames({"x": 1.0, "y": 0.5}), 12)
+    targets = frames.targets.assign(group=frames.targets["case"].rank().floordiv(2).astype(int).astype(str))
+    slides = replace(frames, targets=targets, cells=frames.cells.assign(unit="slide"))
+    assert "7 patients with an event, fewer than 10" in set(table_of(slides).tests["reason"])
 
 
 def test_rows_that_lack_different_folds_have_no_interval_of_their_difference():

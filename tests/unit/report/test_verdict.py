@@ -55,6 +55,16 @@ def test_one_fold_tests_nothing() -> None:
     assert "not tested" in of.answer
 
 
+def test_too_few_events_test_nothing() -> None:
+    frames = make_frames({"fused": 3.0, **UNIMODAL})
+    targets = frames.targets.assign(event=frames.targets["case"].rank() <= 4)
+    of = summary(replace(frames, targets=targets)).verdicts[0]
+    assert of.outcome == "untested"
+    why = "Too few outcomes (4 patients with an event, fewer than 10) cannot show whether fusion beats"
+    assert of.answer.startswith(why)
+    assert "p =" not in of.text
+
+
 def test_a_row_with_failed_folds_decides_nothing() -> None:
     frames = without_folds(make_frames({"fused": 3.0, "fair": 0.6, **UNIMODAL}, cases=300), "fused", [1])
     of = summary(frames).verdicts[0]

@@ -15,9 +15,10 @@ from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.survival.stats import (
     Pairs,
     ScoredFold,
-    concordant_pairs,
     fold_shares,
+    pair_weight,
     resample,
+    twice_concordant,
     weighted_c,
 )
 from fusionbench.survival.stats.concordance import Floats, Ints
@@ -131,11 +132,12 @@ def _weighted(group: _Group, weights: Floats) -> Iterator[tuple[RowPattern, Floa
     """
     # Matrices are multiplied in chunks that bound the memory, whatever the number of rows.
     step = max(1, _CHUNK // max(pairs.matrix.size for pairs in group.pairs))
+    totals = [pair_weight(pairs, weights) for pairs in group.pairs]
     for start in range(0, len(group.members), step):
         members = group.members[start : start + step]
         of_rankings = [
-            weighted_c(pairs, np.stack([_mean_concordance(pairs, part.scores[i]) for part in members]), weights)
-            for i, pairs in enumerate(group.pairs)
+            weighted_c(pairs, np.stack([_mean_concordance(pairs, part.scores[i]) for part in members]), weights, total)
+            for i, (pairs, total) in enumerate(zip(group.pairs, totals, strict=True))
         ]
         yield from zip((part.line for part in members), _mean(of_rankings).T, strict=True)
 
@@ -146,7 +148,7 @@ def _mean(of_rankings: Sequence[Floats]) -> Floats:
 
 
 def _mean_concordance(pairs: Pairs, risk: Floats) -> Floats:
-    total = np.zeros_like(pairs.matrix)
+    twice = np.zeros(pairs.matrix.shape, dtype=np.int32)
     for of_mask in risk:
-        total += concordant_pairs(pairs, of_mask)
-    return total / len(risk)
+        twice += twice_concordant(pairs, of_mask)
+    return np.asarray(twice * (0.5 * pairs.matrix) / len(risk), dtype=np.float64)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench.survival.stats import (
+    TIED_RISK,
     ScoredFold,
     comparable_pairs,
     concordant_pairs,
@@ -17,6 +18,7 @@ from fusionbench.survival.stats import (
     harrell_c,
     holm,
     resample,
+    twice_concordant,
     weighted_c,
 )
 
@@ -47,6 +49,17 @@ def test_c_sees_only_the_order_of_risks(cohort):
     assert harrell_c(time, event, 3 * risk - 7) == pytest.approx(c)
     assert harrell_c(time, event, -risk) == pytest.approx(1 - c)
     assert harrell_c(2 * time, event, risk) == pytest.approx(c)
+
+
+@given(cohorts(), st.sampled_from([1.0, 1.1e-8, 0.6e-8, 1e-9]))
+def test_concordant_pairs_are_those_of_the_plain_formula(cohort, unit):
+    """Also where each risk ties with the next one but not with the one after it, so that no ranks have these ties."""
+    time, event, risk = cohort
+    pairs, risk = comparable_pairs(time, event), risk * unit
+    gap = risk[pairs.events, None] - risk[None, :]
+    plain = ((gap > TIED_RISK) + 0.5 * (np.abs(gap) <= TIED_RISK)) * pairs.matrix
+    np.testing.assert_array_equal(concordant_pairs(pairs, risk), plain)
+    np.testing.assert_array_equal(twice_concordant(pairs, risk) * pairs.matrix, 2 * plain)
 
 
 @given(cohorts(), st.randoms(use_true_random=False))

@@ -9,7 +9,9 @@ from fusionbench.survival.stats.concordance import (
     concordant_pairs,
     distinct_risks,
     harrell_c,
+    pair_weight,
     tied_ranks,
+    twice_concordant,
     weighted_auc,
     weighted_c,
 )
@@ -49,6 +51,7 @@ __all__ = [
     "holm",
     "log_rank_p",
     "mean_over_folds",
+    "pair_weight",
     "percentile_interval",
     "random_effects",
     "rank_test",
@@ -56,6 +59,7 @@ __all__ = [
     "risk_groups",
     "standard_deviation",
     "tied_ranks",
+    "twice_concordant",
     "weighted_auc",
     "weighted_c",
 ]

@@ -65,10 +65,26 @@ def concordant_pairs(pairs: Pairs, risk: NDArray[Any]) -> Floats:
     Args:
         risk: (case,) finite; higher = earlier event.
     """
+    return np.asarray(twice_concordant(pairs, risk) * (0.5 * pairs.matrix), dtype=np.float64)
+
+
+def twice_concordant(pairs: Pairs, risk: NDArray[Any]) -> NDArray[np.int8]:
+    """(event, case): 2 where the risk at the event is the higher one, 1 where tied, else 0; not only comparable pairs.
+
+    Whole numbers of one byte: matrices of thousands of cases are read from memory eight times as fast.
+
+    Args:
+        risk: (case,) finite; higher = earlier event.
+    """
     risk = np.asarray(risk, dtype=np.float64)
-    gap = risk[pairs.events, None] - risk[None, :]
-    scores = (gap > TIED_RISK) + 0.5 * (np.abs(gap) <= TIED_RISK)
-    return np.asarray(scores * pairs.matrix, dtype=np.float64)
+    ranks = tied_ranks(risk)
+    own = ranks[pairs.events, None]
+    higher, not_lower = own > ranks, own >= ranks
+    if ranks is risk:  # no ranks have these ties
+        gap = own - risk
+        higher, not_lower = gap > TIED_RISK, gap >= -TIED_RISK
+    twice: NDArray[np.int8] = np.add(higher, not_lower, dtype=np.int8)
+    return twice
 
 
 def distinct_risks(risk: NDArray[Any]) -> int:
@@ -133,12 +149,13 @@ def pair_weight(pairs: Pairs, weights: Floats) -> Floats:
     return np.asarray(np.einsum("de,de->d", weights[:, pairs.events], reach))
 
 
-def weighted_c(pairs: Pairs, concordant: Floats, weights: Floats) -> Floats:
+def weighted_c(pairs: Pairs, concordant: Floats, weights: Floats, total: Floats | None = None) -> Floats:
     """Harrell's c of several models, each under many weightings of the same cases.
 
     Args:
         concordant: (model, event, case) from `concordant_pairs`; a mean over mask draws gives the mean of their c.
         weights: (draw, case), non-negative.
+        total: (draw,) `pair_weight` of these weights, where it is known.
 
     Returns:
         (draw, model); NaN where no comparable pair has weight.
@@ -152,8 +169,8 @@ def weighted_c(pairs: Pairs, concordant: Floats, weights: Floats) -> Floats:
         # Aw of all models and draws by one matrix product, then w'(Aw) as a sum over the events.
         reach = weights @ part.reshape(-1, weights.shape[1]).T
         result[:, start : start + step] = np.einsum("de,dme->dm", own, reach.reshape(draws, len(part), events))
-    total = pair_weight(pairs, weights)[:, None]
-    return np.divide(result, total, out=np.full_like(result, np.nan), where=total > 0)
+    of_all = (pair_weight(pairs, weights) if total is None else total)[:, None]
+    return np.divide(result, of_all, out=np.full_like(result, np.nan), where=of_all > 0)
 
 
 def weighted_auc(risk: NDArray[Any], weights: NDArray[Any], controls: NDArray[Any]) -> float:

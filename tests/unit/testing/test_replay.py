@@ -45,6 +45,7 @@ def test_there_are_files_of_every_kind() -> None:
         "c-index",
         "Fourier encoding",
         "MulT's pieces",
+        "smooth SVM loss",
     }
 
 

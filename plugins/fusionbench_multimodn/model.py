@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from fusionbench import DataError, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
-from fusionbench_multimodn.options import MultiModNOptions
+from fusionbench_multimodn.options import START, MultiModNOptions
 
 if TYPE_CHECKING:
     from fusionbench_multimodn.network import MultiModNNetwork
-
-START = "start"
-"""The step before any modality."""
 
 
 class MultiModN(TorchModel):

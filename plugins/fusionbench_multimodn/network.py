@@ -13,8 +13,7 @@ from torch.nn import functional as F
 
 from fusionbench import Bag, Batch, ModalitySpec, Outputs, Steps
 from fusionbench.nn import Dropout, masked_mean
-from fusionbench_multimodn.model import START
-from fusionbench_multimodn.options import MultiModNOptions
+from fusionbench_multimodn.options import START, MultiModNOptions
 
 
 class MeanReader(nn.Module):

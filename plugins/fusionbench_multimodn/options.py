@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from fusionbench import Options
 
+START = "start"
+"""The step before any modality."""
 Width = Annotated[int, Field(ge=1)]
 
 

@@ -128,7 +128,7 @@ MODELS: Mapping[str, Made] = {
     "perceiver-io": of(PerceiverIo, CLINICAL, OMIC, IMAGE, MAP, positions="none", **_PERCEIVER),
     "perceiver-io heads": of(PerceiverIo, GROUPED, IMAGE, tokens="group", read_heads=2, decoder="mean", **_PERCEIVER),
     "multimodn": of(MultiModN, CLINICAL, OMIC, IMAGE, MAP, state=8, bag_width=6),
-    "multimodn late": of(MultiModN, CLINICAL, IMAGE, state=8, encoder="late", hidden=(6,), decoder=(), bag="mean"),
+    "multimodn late": of(MultiModN, CLINICAL, IMAGE, state=8, encoder="late", hidden=(6,), decoder=(), bag_width=6),
     "clam": of(Clam, IMAGE, **_BAG),
     "clam branches": of(Clam, IMAGE, branches="output", gated=False, instance="label", instances=2, **_BAG),
     "clam concat": of(Clam, OMIC, IMAGE, branches="output", fusion="concat", hidden=32, start="xavier", **_BAG),

@@ -36,8 +36,6 @@ class Clam(BagModel):
             return reason
         if self.options.instance == "event" and task.kind != "survival":
             return "instance=event needs follow-up; of classes set instance=label"
-        if self.options.instance == "label" and task.n_outputs == 1:
-            return "instance=label needs time bins or classes, and there is one output: set instance=event"
         return None
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> ClamNetwork:
@@ -49,4 +47,5 @@ class Clam(BagModel):
 
         if (reason := self.skip(task, specs)) is not None:
             raise DataError(f"clam: {reason}")
-        return ClamNetwork(list(specs.values()), task.n_outputs, self.options)
+        classes = len(task.edges) + 1 if task.kind == "survival" else len(task.classes)
+        return ClamNetwork(list(specs.values()), task.n_outputs, self.options, classes=classes)

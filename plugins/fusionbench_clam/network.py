@@ -43,11 +43,14 @@ class ClamNetwork(BagNetwork):
     """Linear, ReLU, dropout on each instance -> attention, one or one an output -> logits, perhaps through fusion.
 
     Source: Lu et al. 2021. In fusion what is pooled goes through rho and on as in `abmil`.
+
+    Args:
+        classes: of cases, or time bins, for instance=label.
     """
 
     who = "clam"
 
-    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: ClamOptions) -> None:
+    def __init__(self, specs: Sequence[ModalitySpec], n_outputs: int, options: ClamOptions, *, classes: int) -> None:
         super().__init__(specs)
         o, fused = options, options.fusion != "none"
         self.options = o
@@ -56,8 +59,8 @@ class ClamNetwork(BagNetwork):
         self.pool = BranchAttention(self.branches, o)
         pooled = o.model_copy(update={"width": self.branches * o.width}) if fused else o
         self.read_out(n_outputs, pooled, rho=fused)
-        classes = {"off": 0, "bag": 1, "event": 2, "label": n_outputs}[o.instance]
-        self.instance = InstanceLoss(o.width, classes, o) if classes else None
+        heads = {"off": 0, "bag": 1, "event": 2, "label": classes}[o.instance]
+        self.instance = InstanceLoss(o.width, heads, o) if heads else None
         self.reads_targets = o.instance in ("event", "label")
         for part in self.modules() if o.start == "xavier" else ():
             if isinstance(part, nn.Linear):
@@ -65,12 +68,12 @@ class ClamNetwork(BagNetwork):
                 nn.init.zeros_(part.bias)
 
     def forward(self, batch: Batch) -> Tensor | Outputs:  # type: ignore[override]
-        """(case, n_outputs) logits; in training with the loss on instances, where there is one.
+        """(case, n_outputs) logits; in training with the loss on instances, where there is one and targets for it.
 
         Raises:
             DataError: if a case lacks a modality.
         """
-        if self.instance is None or not self.training:
+        if self.instance is None or not self.training or (self.reads_targets and batch.targets is None):
             return self.logits(self.pooled(batch), batch)
         bag = self.complete_bag(batch)
         instances, scores = self.scored(batch)
@@ -107,13 +110,14 @@ class ClamNetwork(BagNetwork):
     def _told(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """(case,) int64, which head each case speaks for, and (case,) bool, whether its loss counts."""
         targets, every = batch.targets, torch.ones(len(batch.ids), dtype=torch.bool, device=self.head.weight.device)
+        if self.options.instance == "bag":  # there is one head
+            return torch.zeros_like(every, dtype=torch.int64), every
         if isinstance(targets, ClassTargets):
             return targets.label, every
-        if isinstance(targets, SurvivalTargets):
-            if self.options.instance == "event":
-                return targets.event.long(), every
-            return targets.time_bin, every if self.options.count_censored else targets.event
-        return torch.zeros_like(every, dtype=torch.int64), every  # instance=bag: there is one head
+        assert isinstance(targets, SurvivalTargets)
+        if self.options.instance == "event":
+            return targets.event.long(), every
+        return targets.time_bin, every if self.options.count_censored else targets.event
 
 
 def _pooled(instances: Tensor, scores: Tensor, mask: Tensor) -> Tensor:

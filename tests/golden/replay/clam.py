@@ -163,7 +163,9 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     if cls not in ("CLAM_SB", "CLAM_MB"):
         return None
     given = checked(ClamConfig, config, cls)
-    net = ClamNetwork([ModalitySpec(PATH, "bag", given.embed_dim)], given.n_classes, given.options)
+    net = ClamNetwork(
+        [ModalitySpec(PATH, "bag", given.embed_dim)], given.n_classes, given.options, classes=given.n_classes
+    )
     parts = published_parts(given)
     fill(net, state, parts, who=cls)
     return Official(net, ClamAdapter(given).knowing(parts))

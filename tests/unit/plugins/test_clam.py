@@ -103,6 +103,12 @@ def test_who_is_told_what(options, reads, heads, silent):
     assert isinstance(net.eval()(batch_of()), torch.Tensor)
 
 
+def test_bins_are_told_where_the_loss_has_none():
+    net = build(task=replace(TASK, n_outputs=1), instance="label", instances=1, branches="output").train()
+    out = net(batch_of(targets=FOLLOWED))
+    assert (out.logits.shape, net.instance.classes) == ((5, 1), 4)
+
+
 def test_a_class_is_told_by_its_label():
     net = build(task=BINARY, instance="label", instances=1).train()
     net.embed[2].p = net.pool.dropout.p = 0.0
@@ -172,7 +178,6 @@ def test_the_loss_is_logged_in_training_alone():
     ("task", "specs", "options", "reason"),
     [
         (BINARY, BAG, {"instance": "event"}, "instance=event needs follow-up; of classes set instance=label"),
-        (Task(n_outputs=1), BAG, {"instance": "label"}, "instance=label needs time bins or classes"),
         (TASK, named(OMIC), {}, "takes bags and grids only"),
         (
             TASK,

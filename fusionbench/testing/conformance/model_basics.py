@@ -274,6 +274,8 @@ def classes(subject: ModelSubject) -> None:
     for trial in subject.widest():
         for name in kinds:
             kind, sample = task_kind(name), as_classes(make_sample(trial.modalities), name)
+            if trial.fitted.model.skip(sample.task, sample.raw_specs) is not None:
+                continue  # options may need follow-up
             fitted = subject.fitter.fit(trial.ref, sample, BRIEF)
             said = []
             for predictor in (fitted.predictor, subject.fitter.restore(fitted, trial.ref, fitted.predictor.state())):

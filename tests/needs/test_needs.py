@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -20,9 +21,16 @@ from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, recipe, targets
+from tests.needs import batch_losses, heads, losses, prototypes, recipe, targets
 
-NEEDS = {1: losses.Aligned, 2: targets.Instances, 3: heads.Sequential, 8: recipe.LowRank, 12: batch_losses.Apart}
+NEEDS = {
+    1: losses.Aligned,
+    2: targets.Instances,
+    3: heads.Sequential,
+    5: prototypes.OfTokens,
+    8: recipe.LowRank,
+    12: batch_losses.Apart,
+}
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]
@@ -84,7 +92,7 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         if cell.model.name == ORACLE:
             continue
         history = store.history(cell.key)
-        if cell.model.name == "need-recipe":
+        if cell.model.name in ("need-recipe", "need-prototypes"):
             assert set(history["quantity"]) == {"loss", "c_index", "lr"}
             continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
@@ -142,6 +150,32 @@ def test_the_audit_declares_who_was_given_targets(session: Session) -> None:
     line = lines["no network was given outcomes beside the loss"]
     assert line.verdict == "DECLARED"
     assert "2 networks read the outcomes of training cases, and of no others" in line.seen
+
+
+def test_prototypes_of_a_fold_are_made_once_and_reported_apart(session: Session) -> None:
+    plan, store = session.as_run("needs")
+    cells = [cell for cell in plan.todo() if cell.model.name == "need-prototypes"]
+    found: dict[int, list[dict[str, Any]]] = {0: [], 1: []}
+    for cell in cells:
+        record = store.record(cell.key)["record"]
+        (made,) = record["preparations"]
+        assert made["settings"] == {"reads": ["bag"], "count": 4, "first": 20}
+        assert set(made["ledger"]) <= set(cell.split.train)
+        assert record["seconds"]["preparations"] > 0
+        found[cell.fold].append(made)
+    for alone, both in found.values():
+        # The same cases show the bag in both rows.
+        assert (alone["computed"], both["computed"]) == (True, False)
+        assert {**alone, "computed": False} == both
+    assert found[0][0]["key"] != found[1][0]["key"]
+    seconds = frame(session, "cells.csv").set_index("model")["preparation_seconds"]
+    stored = sorted(made["seconds"] for of_fold in found.values() for made in of_fold)
+    assert sorted(seconds["need-prototypes"]) == pytest.approx(stored)
+    assert seconds.drop("need-prototypes").isna().all()
+    line = next(line for line in session.audit("needs").lines if line.rule == "preparations saw training cases only")
+    assert (line.verdict, line.seen) == ("pass", "4 preparations")
+    # Restored from the cell alone: nothing was kept on disk beside it.
+    assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4
 
 
 def test_published_tables_agree_with_the_scores_after_steps(session: Session) -> None:

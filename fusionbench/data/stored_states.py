@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,6 +54,8 @@ def load_state(cache: FeatureCache, key: str) -> tuple[StoredState | None, str]:
         return None, ""
     except (OSError, SafetensorError, TypeError, ValueError, KeyError) as error:
         return None, f"{path} is damaged ({type(error).__name__}): computed again"
+    with suppress(OSError):  # of another user; then its age is less exact
+        os.utime(path)  # time of last use: entries unused for long make room for others
     return StoredState(state, tuple(ledger), seconds), ""
 
 

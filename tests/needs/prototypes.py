@@ -7,7 +7,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from fusionbench import Batch, CaseSet, ModalitySpec, Preparation, PreparationContext, PreparedBag, State, Task
-from fusionbench.nn import TorchModel, masked_mean
+from fusionbench.nn import GatedAttention, TorchModel
 
 
 class Prototypes(Preparation):
@@ -31,7 +31,7 @@ class Prototypes(Preparation):
 
 
 class OfTokens(TorchModel):
-    """The mean of linear layers on each modality, of which bags are tokens."""
+    """Gated attention over each modality, of which bags are tokens."""
 
     name = "need-prototypes"
 
@@ -45,8 +45,14 @@ class OfTokens(TorchModel):
 class Net(nn.Module):
     def __init__(self, task, specs):
         super().__init__()
+        self.pools = nn.ModuleDict({name: GatedAttention(spec.dim, 4) for name, spec in specs.items()})
         self.layers = nn.ModuleDict({name: nn.Linear(spec.dim, task.n_outputs) for name, spec in specs.items()})
 
     def forward(self, batch: Batch) -> Tensor:
-        bags = batch.bags
-        return sum(layer(masked_mean(bags[n].values, bags[n].mask)) for n, layer in self.layers.items())
+        return sum(layer(self.pool(batch, name)[0]) for name, layer in self.layers.items())
+
+    def pool(self, batch, name):
+        return self.pools[name](batch.bags[name].values, batch.bags[name].mask)
+
+    def attention(self, batch: Batch) -> Mapping[str, Tensor]:
+        return {name: self.pool(batch, name)[1][:, None, None] for name in self.pools}

@@ -6,10 +6,12 @@ import ast
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from fusionbench import discover
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.report.mlflow.names import score_name
 from fusionbench.report.mlflow.payload import fold_payload
@@ -19,6 +21,8 @@ from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
 from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
+from fusionbench.tools.explain import Request
+from fusionbench.tools.predict_rows import RowRequest
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, heads, losses, prototypes, recipe, targets
@@ -176,6 +180,15 @@ def test_prototypes_of_a_fold_are_made_once_and_reported_apart(session: Session)
     assert (line.verdict, line.seen) == ("pass", "4 preparations")
     # Restored from the cell alone: nothing was kept on disk beside it.
     assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4
+
+
+def test_a_new_cohort_and_an_explanation_need_only_the_cell(session: Session) -> None:
+    (row,) = session.predict(RowRequest("needs", "need-prototypes", modalities=("bag",)), PluginRef("synthetic"))
+    assert (row.n_models, row.reason) == (2, "")
+    assert np.isfinite(row.frame["risk"]).all()
+    session.explain(Request("needs", "need-prototypes", top_risk=1, draws=2))
+    (page,) = (path for path in (session.out / "needs" / "explain").rglob("*.html") if path.name != "index.html")
+    assert "No attention on bag: it is on tokens that prototypes makes of all instances together" in page.read_text()
 
 
 def test_published_tables_agree_with_the_scores_after_steps(session: Session) -> None:

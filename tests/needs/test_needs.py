@@ -176,6 +176,8 @@ def test_prototypes_of_a_fold_are_made_once_and_reported_apart(session: Session)
     stored = sorted(made["seconds"] for of_fold in found.values() for made in of_fold)
     assert sorted(seconds["need-prototypes"]) == pytest.approx(stored)
     assert seconds.drop("need-prototypes").isna().all()
+    labels = [axes.get_xlabel() for axes in session.plot("cost", "needs").axes]
+    assert "preparing a fold before training (seconds)" in labels
     line = next(line for line in session.audit("needs").lines if line.rule == "preparations saw training cases only")
     assert (line.verdict, line.seen) == ("pass", "4 preparations")
     # Restored from the cell alone: nothing was kept on disk beside it.
@@ -187,7 +189,7 @@ def test_a_new_cohort_and_an_explanation_need_only_the_cell(session: Session) ->
     assert (row.n_models, row.reason) == (2, "")
     assert np.isfinite(row.frame["risk"]).all()
     session.explain(Request("needs", "need-prototypes", top_risk=1, draws=2))
-    (page,) = (path for path in (session.out / "needs" / "explain").rglob("*.html") if path.name != "index.html")
+    (page,) = (session.out / "needs" / "explain").rglob("explanation.html")
     assert "No attention on bag: it is on tokens that prototypes makes of all instances together" in page.read_text()
 
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     )
     from fusionbench.core.plugin_options import validate_options
     from fusionbench.core.plugin_ref import PluginRef
+    from fusionbench.core.preparation import Preparation, PreparationContext
     from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
     from fusionbench.core.types import (
@@ -101,6 +102,8 @@ __all__ = [
     "PluginRef",
     "Prediction",
     "Predictor",
+    "Preparation",
+    "PreparationContext",
     "PreparedBag",
     "PreparedCase",
     "RawBag",
@@ -131,6 +134,7 @@ _MODULES = [
     "search_space",
     "types",
     "hookspecs",
+    "preparation",
     "interfaces",
     "executor",
     "encoder",

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 from fusionbench.core.errors import DataError
 from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.preparation import Preparation
+from fusionbench.core.preparation import State as State
 from fusionbench.core.search_space import SearchSpace
 from fusionbench.core.types import (
     Attention,
@@ -35,11 +37,7 @@ from fusionbench.core.types import (
 
 if TYPE_CHECKING:
     import torch
-    from numpy.typing import NDArray
     from torch import Tensor, nn
-
-State = Mapping[str, "NDArray[Any]"]
-"""Named arrays that are a fitted model; stored as safetensors, never pickled."""
 
 
 class Options(BaseModel):
@@ -293,6 +291,14 @@ class FitContext(Protocol):
         """
         ...
 
+    def prepared(self, preparation: Preparation) -> State:
+        """What a preparation declared by `preparations` has made on this fold's training cases.
+
+        Raises:
+            PluginError: the model has not declared it.
+        """
+        ...
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Record quantities of a step, such as losses of an epoch; stored as history.parquet and shown in MLflow."""
         ...
@@ -351,6 +357,10 @@ class RestoreContext(Protocol):
         """A model declared by `members`, restored as well."""
         ...
 
+    def prepared(self, preparation: Preparation) -> State:
+        """What a preparation declared by `preparations` had made when the model was fitted."""
+        ...
+
 
 class FusionModel(ABC):
     """A way to fuse modalities into a prediction.
@@ -382,6 +392,13 @@ class FusionModel(ABC):
 
     def members(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Member]:
         """Models whose predictions this one builds on; the harness fits each once per fold, whoever needs it."""
+        return ()
+
+    def preparations(self, task: Task, specs: Mapping[str, ModalitySpec]) -> Sequence[Preparation]:
+        """What is to be prepared from the training cases before this model is fitted; models share what is the same.
+
+        Called while planning, too, with the raw widths.
+        """
         return ()
 
     def recipe(self) -> Mapping[str, Any]:

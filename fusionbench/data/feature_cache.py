@@ -1,9 +1,11 @@
-"""Cache of the arrays of feature files: checked once, uncompressed, and mapped into memory.
+"""Cache of the arrays of feature files: checked once, uncompressed, and mapped into memory; and of fold-wise states.
 
 Each entry is a safetensors file. Cells and processes share the pages of it that the system keeps in memory. An entry
 holds exactly the numbers that reading its source gives as float32: as float16 where every value is one (encoders often
 compute in half precision), in the source's own type where that is narrower, else as float32. So results are the same
 bits with the cache and without.
+
+What preparations have made of a fold's training cases (`fusionbench.data.stored_states`) lies beside them.
 
 The folder is `bag-cache` below the data home, or FUSIONBENCH_BAG_CACHE; `off` there turns the cache off.
 FUSIONBENCH_BAG_CACHE_GB limits its size.
@@ -42,6 +44,8 @@ since a copy can keep the first one but not the second. An entry made from anoth
 ENVIRONMENT, LIMIT = "FUSIONBENCH_BAG_CACHE", "FUSIONBENCH_BAG_CACHE_GB"
 OFF = "off"
 FOLDER, SUFFIX = "bag-cache", ".bag"
+STATE_SUFFIX = ".prepared"
+"""Of what a preparation has made, which has no source file."""
 LIMIT_GB = 32.0
 SPARE = 2 << 30
 """Bytes of the disk that are left free."""
@@ -104,11 +108,11 @@ class FeatureCache:
 
     def entries(self) -> list[Path]:
         """The files of the cache."""
-        return sorted(self.folder.glob(f"*{SUFFIX}"))
+        return sorted(path for suffix in (SUFFIX, STATE_SUFFIX) for path in self.folder.glob(f"*{suffix}"))
 
     def unfinished(self) -> list[Path]:
         """Temporary files of processes that are writing, or were killed while they wrote."""
-        return sorted(self.folder.glob(f".*{SUFFIX}-*"))
+        return sorted(path for suffix in (SUFFIX, STATE_SUFFIX) for path in self.folder.glob(f".*{suffix}-*"))
 
     def stale(self) -> list[Path]:
         """Entries whose source has changed or is gone, and damaged ones."""
@@ -152,16 +156,22 @@ class FeatureCache:
 
     def _store(self, entry: Path, path: Path, stamp: Stamp, arrays: Arrays) -> None:
         narrowed = {name: np.ascontiguousarray(narrow(array)) for name, array in arrays.items()}
-        size = sum(array.nbytes for array in narrowed.values())
         # JSON, since safetensors takes no file name that is not valid Unicode.
         about = json.dumps({"path": str(path.absolute()), "stamp": stamp, "sums": _sums(narrowed)})
+        self.write(entry, narrowed, about)
+
+    def write(self, entry: Path, arrays: Arrays, about: str) -> None:
+        """Write an entry whole or not at all; where it cannot be written, that is logged once."""
+        if self._read_only:
+            return
+        size = sum(array.nbytes for array in arrays.values())
         temporary = entry.with_name(f".{entry.name}-{os.getpid()}-{time.monotonic_ns()}")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             if (reason := self._no_room(size)) is not None:
                 self._stop_writing(reason)
                 return
-            save_file(narrowed, temporary, {"about": about})
+            save_file(dict(arrays), temporary, {"about": about})
             temporary.replace(entry)
         except (OSError, SafetensorError) as error:
             with suppress(OSError):  # it was never written, or nothing can be removed either
@@ -233,7 +243,7 @@ def _is_current(entry: Path) -> bool:
     try:
         with safe_open(entry, framework="numpy") as file:  # torch need not be loaded for the header
             about = json.loads(file.metadata()["about"])
-        return bool(about["stamp"] == _stamp(Path(about["path"])))
+        return entry.suffix == STATE_SUFFIX or bool(about["stamp"] == _stamp(Path(about["path"])))
     except _UNREADABLE:
         return False
 

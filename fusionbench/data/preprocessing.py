@@ -4,54 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fusionbench.core.errors import DataError
+from fusionbench.core.errors import DataError, PluginError
 from fusionbench.core.interfaces import FittedModality, Modality
 from fusionbench.core.timing import PREPARE, span
-from fusionbench.core.types import Case, ModalitySpec, PreparedBag, PreparedCase, RawBag
+from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, RawBag
+from fusionbench.data.bag_cache import CACHE_BYTES, BagCache
+from fusionbench.data.case_guard import reading
 from fusionbench.data.cohort import make_modality, read
+from fusionbench.data.preparations import FittedPreparation, tokens_spec
 from fusionbench.data.stored_use import use_as_json, use_from_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
-
-CACHE_BYTES = 1 << 28
-"""Prepared bags kept per fitted modality: 256 MiB, several times the largest table of HANCOCK and TCGA."""
-
-
-class BagCache:
-    """Prepared bags of cases whose raw values are arrays in memory, up to a limit in bytes.
-
-    It keeps the first bags, not the latest: epochs visit all cases in turn, and so the share that fits is always there.
-    """
-
-    def __init__(self, limit: int = CACHE_BYTES) -> None:
-        self.limit, self.used = limit, 0
-        self._bags: dict[str, tuple[Any, PreparedBag]] = {}
-
-    def __reduce__(self) -> tuple[type[BagCache], tuple[int]]:
-        # Pickled empty: the bags would be sent to every worker.
-        return BagCache, (self.limit,)
-
-    def get(self, case_id: str, ref: Any) -> PreparedBag | None:
-        """The bag prepared from `ref`; None where there is none.
-
-        Compared by identity: with another cohort, the same case id may have other values.
-        """
-        known, bag = self._bags.get(case_id, (None, None))
-        return bag if known is ref else None
-
-    def put(self, case_id: str, ref: Any, bag: PreparedBag) -> None:
-        """Keep a case's prepared bag, if it was made from an array in memory and there is room."""
-        size = bag.values.nbytes + (0 if bag.coords is None else bag.coords.nbytes)
-        if isinstance(ref, np.ndarray) and case_id not in self._bags and self.used + size <= self.limit:
-            self._bags[case_id] = (ref, bag)
-            self.used += size
 
 
 def _floats(values: NDArray[Any]) -> Tensor:
@@ -77,6 +47,7 @@ class FittedPart:
 
     def bag(self, case: Case) -> PreparedBag:
         """The prepared bag, (instance, feature), of a case that has the modality."""
+        reading(self.modality.label, case)
         ref = case.refs[self.modality.label]
         bag = self.cache.get(case.id, ref)
         if bag is None:
@@ -85,7 +56,8 @@ class FittedPart:
                 values = self.fitted(raw)
             coords = None if raw.coords is None else _floats(raw.coords)
             bag = PreparedBag(values, coords, raw.shape)
-            self.cache.put(case.id, ref, bag)
+            if isinstance(ref, np.ndarray):
+                self.cache.put(case.id, ref, bag)
         return bag
 
     def differences(self, cases: Sequence[Case]) -> Sequence[str]:
@@ -108,15 +80,43 @@ class Preprocessor:
     Attributes:
         parts: modality to its fitted part, in the order the models see.
         fill: put the training mean, as one instance, where a modality is absent or hidden (policy `impute`).
+        preparations: what the model had prepared; some make tokens that stand in the place of a case's bag.
     """
 
     parts: Mapping[str, FittedPart]
     fill: bool = False
+    preparations: tuple[FittedPreparation, ...] = ()
 
-    @property
+    @cached_property
     def specs(self) -> Mapping[str, ModalitySpec]:
-        """Modality name to its prepared form."""
-        return {name: part.fitted.spec for name, part in self.parts.items()}
+        """Modality name to its prepared form; of tokens, where a preparation makes them."""
+        specs = {name: part.fitted.spec for name, part in self.parts.items()}
+        return specs | {name: tokens_spec(specs[name], self._means[name]) for name in self.tokenised}
+
+    @cached_property
+    def tokenised(self) -> Mapping[str, FittedPreparation]:
+        """Modality to the preparation whose tokens stand in the place of its bags.
+
+        Raises:
+            PluginError: two preparations make tokens of one modality, or what they make are no tokens.
+        """
+        found: dict[str, FittedPreparation] = {}
+        for made in self.preparations:
+            for name in made.preparation.reads:
+                if made.tokens(name, self.parts[name].mean, "the training mean") is None:
+                    continue
+                if name in found:
+                    both = f"{found[name].preparation.name!r} and {made.preparation.name!r}"
+                    raise PluginError(f"preparations {both} both make tokens of modality {name!r}; let one do it")
+                found[name] = made
+        return found
+
+    @cached_property
+    def _means(self) -> Mapping[str, PreparedBag]:
+        """Modality to the training mean, as the bag that a model is given of it."""
+        means = {name: part.mean for name, part in self.parts.items()}
+        made = {n: of.tokens(n, means[n], "the training mean") for n, of in self.tokenised.items()}
+        return means | {name: bag for name, bag in made.items() if bag is not None}
 
     @property
     def ledger(self) -> Mapping[str, tuple[str, ...]]:
@@ -135,14 +135,33 @@ class Preprocessor:
         # In the order of `parts`, not of `visible`: models see modalities in the cell's order.
         for name, part in self.parts.items():
             if name in visible:
-                bags[name] = part.bag(case)
+                made = self.tokenised.get(name)
+                bags[name] = part.bag(case) if made is None else self._tokens(made, name, case)
             elif self.fill:
-                bags[name] = part.mean
+                bags[name] = self._means[name]
         return PreparedCase(case.id, bags)
+
+    def compute_tokens(self, cases: CaseSet) -> None:
+        """Have the tokens of cases computed, so that they are there when batches are made."""
+        for case in cases.cases:
+            for name, made in self.tokenised.items():
+                if name in cases.visible(case):
+                    self._tokens(made, name, case)
+
+    def _tokens(self, made: FittedPreparation, name: str, case: Case) -> PreparedBag:
+        """A case's tokens, which are computed once."""
+        bag = made.bag(name, case, partial(self.parts[name].bag, case))
+        if bag.values.shape[1] != self.specs[name].dim:
+            raise PluginError(
+                f"{made.who} gives tokens of {bag.values.shape[1]} features for case {case.id!r}, and of "
+                f"{self.specs[name].dim} for the training mean of {name!r}; give one width"
+            )
+        return bag
 
     def restrict(self, names: Sequence[str]) -> Preprocessor:
         """A preprocessor of fewer modalities, in the order of `names`; nothing is copied or fitted again."""
-        return replace(self, parts={name: self.parts[name] for name in names})
+        kept = tuple(made for made in self.preparations if set(made.preparation.reads) <= set(names))
+        return replace(self, parts={name: self.parts[name] for name in names}, preparations=kept)
 
     @classmethod
     def merge(cls, preprocessors: Iterable[Preprocessor]) -> Preprocessor:
@@ -154,7 +173,7 @@ class Preprocessor:
         return replace(self, fill=True)
 
     def state(self) -> Mapping[str, Any]:
-        """JSON values: modality to `ledger`, `coord_axes`, `use` and its own `state`; `fill` is not stored."""
+        """JSON values: modality to `ledger`, `coord_axes`, `use` and its own `state`; nothing else is stored."""
         return {
             name: {
                 "ledger": list(part.ledger),

@@ -14,12 +14,15 @@ from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.interfaces import FusionModel, Predictor, State
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.preparation import Preparation
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Prediction, StepPrediction, Task
 from fusionbench.data.cohort import Cohort
+from fusionbench.data.preparations import FittedPreparation
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.evaluate import PRIOR
+from fusionbench.execution.preparation import of_fitted, restored
 from fusionbench.execution.training.loop import TorchPredictor, train_module
 from fusionbench.suites.cell import Cell
 from fusionbench.tasks import kind_with
@@ -54,6 +57,7 @@ class Context:
     progress: Progress | None = None
     history: list[tuple[int, str, str, float]] = field(default_factory=list)
     trained: list[TorchPredictor] = field(default_factory=list)
+    preparations: tuple[FittedPreparation, ...] = ()
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         """Train a module by the suite's recipe; see `FitContext.train`."""
@@ -82,6 +86,10 @@ class Context:
         """
         return _member(self.members, member)
 
+    def prepared(self, preparation: Preparation) -> State:
+        """What a preparation of the cell has made; see `FitContext.prepared`."""
+        return of_fitted(self.preparations, preparation)
+
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Add quantities of a step to the history; `train/loss` is the quantity `loss` of the split `train`."""
         for name, value in values.items():
@@ -98,6 +106,7 @@ class Restore:
     device: torch.device
     members: Mapping[Member, Fit]
     recipe: TrainRecipe
+    preparations: tuple[FittedPreparation, ...] = ()
 
     def module(self, module: nn.Module, state: State) -> Predictor:
         """A trained module as it was stored."""
@@ -106,6 +115,10 @@ class Restore:
     def member(self, member: Member) -> Fit:
         """A restored member of the cell."""
         return _member(self.members, member)
+
+    def prepared(self, preparation: Preparation) -> State:
+        """What a preparation had made when the cell was fitted."""
+        return of_fitted(self.preparations, preparation)
 
 
 def _member(members: Mapping[Member, Fit], member: Member) -> Fit:
@@ -175,13 +188,14 @@ def restore_fit(
     members = {m: restore_fit(load(key), cohort, registry, device, load, m) for m, key in inner_members.items()}
     preprocessor = Preprocessor.restore(result.preprocess, cohort.modalities, registry.modalities)
     model = make_model(registry, member.model)
-    if model.missing == "impute":
-        preprocessor = preprocessor.imputing()
     kind = kind_with(fit.get("classes", ()))  # the cell's own: a cohort of new patients need not know the endpoint
     task = kind.task_of(fit)
+    preprocessor, state = restored(model, task, preprocessor, result.state, result.record.get("preparations", ()))
+    if model.missing == "impute":
+        preprocessor = preprocessor.imputing()
     recipe = TrainRecipe.model_validate(result.record["recipe"])
-    context = Restore(task, preprocessor.specs, device, members, recipe)
-    predictor = Loaded(model.restore(result.state, context), preprocessor)
+    context = Restore(task, preprocessor.specs, device, members, recipe, preprocessor.preparations)
+    predictor = Loaded(model.restore(state, context), preprocessor)
     validation = next(p.prediction for p in result.predictions if p.split == "val")
     return Fit(predictor, validation, kind.of_values(PRIOR, fit["prior"]), _number(fit["validation_loss"]))
 

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import random
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
-from fusionbench.core.errors import FusionBenchError, ResultsError
+from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.core.guard import guarded
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
 from fusionbench.core.types import CaseSet, Member, Prediction, Task
 from fusionbench.data.cohort import Cohort
+from fusionbench.data.preparations import stored_arrays
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution import evaluate
 from fusionbench.execution.cell_record import failure, origin
 from fusionbench.execution.device import deterministic, limited, threads_for
 from fusionbench.execution.external import predict_external
 from fusionbench.execution.fit_context import Context, Fit, Load, Progress, load_members, make_model
+from fusionbench.execution.preparation import Prepared, declared, prepared
 from fusionbench.execution.resource_samples import Meter
 from fusionbench.execution.retry import full_disk, transient
+from fusionbench.execution.seeding import seeded
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.survival.stats import distinct_risks
@@ -65,6 +65,7 @@ class Ready:
     Attributes:
         timer: has run since that began.
         changes: a line for each call in which a plugin changed settings of the process; see `guarded`.
+        prepared: what its model had prepared on the training cases.
     """
 
     cell: Cell
@@ -72,6 +73,7 @@ class Ready:
     data: FoldData
     timer: LapTimer
     changes: list[str] = field(default_factory=list)
+    prepared: Prepared = field(default_factory=Prepared)
 
 
 def run_cell(cell: Cell, resources: SharedResources, load: Load, progress: Progress | None = None) -> CellResult:
@@ -129,6 +131,10 @@ def _run(cell: Cell, resources: SharedResources, load: Load, progress: Progress 
     ready = prepare(cell, resources)
     threads = threads_for(ready.data.train, resources.threads, resources.cores)
     with limited(threads), deterministic(resources.deterministic):
+        ready = with_preparations(ready, resources)
+    if ready.prepared.preparations:  # tokens are smaller than the bags that they were made of
+        threads = threads_for(ready.data.train, resources.threads, resources.cores)
+    with limited(threads), deterministic(resources.deterministic):
         with guarded(f"model {cell.model}", ready.changes.append, fitting=True):
             context, predictor = _fit(ready, resources, load, progress)
         ready.timer.lap("fit")
@@ -146,6 +152,33 @@ def prepare(cell: Cell, resources: SharedResources) -> Ready:
     return Ready(cell, cohort, data, timer, changes)
 
 
+def with_preparations(ready: Ready, resources: SharedResources) -> Ready:
+    """With what the cell's model wants prepared, and with the tokens of training and validation cases."""
+    cell, data = ready.cell, ready.data
+    if cell.model.name == ORACLE:
+        return ready
+    with guarded(f"model {cell.model}", ready.changes.append, fitting=True):
+        wanted = declared(make_model(resources.registry, cell.chosen), data.task, data.preprocessor.specs)
+        if not wanted:
+            return ready
+        made = prepared(wanted, data.train, data.preprocessor, _about_data(cell), resources)
+        preprocessor = replace(data.preprocessor, preparations=made.preparations)
+        prepare = (preprocessor.imputing() if cell.policy == "impute" else preprocessor).prepare
+        parts = (replace(p, specs=preprocessor.specs, prepare=prepare) for p in (data.train, data.val, data.test))
+        train, val, test = parts
+        for cases in (train, val):
+            preprocessor.compute_tokens(cases)
+    ready.timer.lap("preparations")
+    return replace(ready, data=replace(data, preprocessor=preprocessor, train=train, val=val, test=test), prepared=made)
+
+
+def _about_data(cell: Cell) -> dict[str, Any]:
+    """Which data a cell's cases have, as far as a preparation can tell."""
+    protocol = cell.protocol.model_dump(mode="json", include={"unit", "impute", "clip", "scale", "vectors"})
+    known = {name: cell.ingredients[name] for name in ("results_version", "dataset", "modalities")}
+    return {**known, "protocol": protocol}
+
+
 def finish(
     ready: Ready, context: Context, predictor: Predictor, resources: SharedResources, threads: int
 ) -> CellResult:
@@ -156,6 +189,9 @@ def finish(
         prior = evaluate.prior_prediction(kind, predictor, data.train, data.task, f"model {cell.model}")
         tested, validated = _predict(cell, cohort, data, predictor, prior)
         state = predictor.state()
+        arrays = stored_arrays(ready.prepared.preparations)
+        if twice := sorted(state.keys() & arrays.keys()):
+            raise PluginError(f"model {cell.model}: its state has {twice[0]!r}, a name of a preparation's; rename it")
     timer.lap("predict")
     with span(EVALUATE), guarded(f"one of the metrics {', '.join(cell.metrics)}", ready.changes.append, fitting=True):
         scores = _score(cell, cohort, data, tested, resources)
@@ -164,7 +200,8 @@ def finish(
     record = {
         **origin(cell, resources),
         "fit": _fit_record(data, context, state, prior),
-        "notes": _notes(cell, data, context, tested),
+        **({"preparations": list(ready.prepared.records)} if ready.prepared.records else {}),
+        "notes": [*ready.prepared.notes, *_notes(cell, data, context, tested)],
         "changed_settings": ready.changes,
         "seconds": timer.laps,
         "environment": environment.describe(str(resources.device), threads)
@@ -178,7 +215,7 @@ def finish(
         history=tuple(context.history),
         record=record,
         preprocess=data.preprocessor.state(),
-        state=state,
+        state={**state, **arrays},
         curves=evaluate.own_curves(tested),
     )
 
@@ -264,7 +301,7 @@ def _fit(ready: Ready, resources: SharedResources, load: Load, progress: Progres
     if cell.model.name == ORACLE:
         return context, Oracle(ready.cohort)
     model = make_model(resources.registry, cell.chosen)
-    with seeded(cell, resources.device):
+    with seeded(fit_seed(cell), resources.device):
         predictor = model.fit(data.train, data.val, context)
     return context, predictor
 
@@ -274,19 +311,16 @@ def context_of(
 ) -> Context:
     """What the harness gives the cell's model."""
     cell, data = ready.cell, ready.data
-    seed = fit_seed(cell)
-    return Context(data.task, data.preprocessor.specs, seed, resources.device, cell.recipe, members, progress)
-
-
-@contextmanager
-def seeded(cell: Cell, device: torch.device) -> Iterator[None]:
-    """Global random numbers of torch, numpy and Python are seeded for the cell inside; `guarded` puts them back."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(fit_seed(cell))
-        # A model that draws from numpy's or Python's global generator gives the same numbers in any order of cells.
-        np.random.seed(fit_seed(cell) % 2**32)  # noqa: NPY002
-        random.seed(fit_seed(cell))
-        yield
+    return Context(
+        data.task,
+        data.preprocessor.specs,
+        fit_seed(cell),
+        resources.device,
+        cell.recipe,
+        members,
+        progress,
+        preparations=ready.prepared.preparations,
+    )
 
 
 class Oracle(Predictor):

@@ -21,6 +21,7 @@ from fusionbench.data.feature_cache import current_cache
 from fusionbench.data.inspection import warnings_of
 from fusionbench.data.inspection.between import compare_cohorts
 from fusionbench.data.masks import Mask
+from fusionbench.data.preparations import FittedPreparation
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.data.protocol_view import JOIN, apply_protocol
 from fusionbench.suites.cell import Cell, train_mask
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 
 KEPT_PREPROCESSORS = 64
 """Fitted modalities kept; a fold of the largest suites here has fewer, and cells of one fold run together."""
+KEPT_PREPARATIONS = 4
+"""Fold-wise preparations kept with the tokens of their cases, each up to 256 MiB a modality."""
 
 
 @dataclass
@@ -55,6 +58,7 @@ class SharedResources:
     _between: dict[tuple[PluginRef, PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)
     _protocol_cohorts: dict[tuple[object, ...], Cohort] = field(default_factory=dict)
     _fitted: OrderedDict[tuple[object, ...], Preprocessor] = field(default_factory=OrderedDict)
+    _prepared: OrderedDict[str, FittedPreparation] = field(default_factory=OrderedDict)
 
     def __post_init__(self) -> None:
         current_cache()  # a wrong setting is reported before anything is read
@@ -171,6 +175,18 @@ class SharedResources:
             self._fitted.move_to_end(known)
             parts.append(self._fitted[known])
         return Preprocessor.merge(parts)
+
+    def preparation(self, key: str) -> FittedPreparation | None:
+        """What a preparation has made, by its key; None where this process does not have it."""
+        if key in self._prepared:
+            self._prepared.move_to_end(key)
+        return self._prepared.get(key)
+
+    def keep_preparation(self, made: FittedPreparation) -> None:
+        """Keep it in the place of the one that was asked for the longest ago."""
+        self._prepared[made.key] = made
+        if len(self._prepared) > KEPT_PREPARATIONS:
+            self._prepared.popitem(last=False)
 
 
 def _reading(cell: Cell) -> tuple[object, ...]:

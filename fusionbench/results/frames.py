@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
@@ -38,6 +39,8 @@ ROW = ["dataset", "model", "modalities", "variant"]
 PLACE = [*ROW, "repeat", "fold"]
 CELL_COLUMNS = [*PLACE, "protocol", "status", "reason", "policy", "tuned", "train_pattern", "unit", "key", "n_inputs"]
 COST_COLUMNS = ["fit_seconds", "n_parameters", "process_peak_mib"]
+PREPARATION = "preparation_seconds"
+"""After COST_COLUMNS, where some model has something prepared: what that took where it was computed."""
 CODE_COLUMNS = ["source", "git_commit"]
 """COST_COLUMNS and CODE_COLUMNS: of cells, after CELL_COLUMNS; absent from what was stored before they were."""
 OWN_RECIPE = "own recipe"
@@ -119,7 +122,8 @@ def _collect(listed: Sequence[Cell], store: Store, cohorts: Cohorts, versions: M
             predictions.append((cell, _of_split(predicted, "test")))
             history.append((cell, store.history_table(cell.key)))
         cells.append(row)
-    columns = [*CELL_COLUMNS, *COST_COLUMNS, *CODE_COLUMNS, *([THRESHOLD] if binary else [])]
+    costs = [*COST_COLUMNS, *([PREPARATION] if any(PREPARATION in row for row in cells) else [])]
+    columns = [*CELL_COLUMNS, *costs, *CODE_COLUMNS, *([THRESHOLD] if binary else [])]
     return Frames(
         cells=pd.DataFrame(cells, columns=columns),
         folds=pd.DataFrame(folds, columns=FOLD_COLUMNS).astype({"value": "float64"}),
@@ -235,14 +239,18 @@ def _code(record: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _costs(record: Mapping[str, Any]) -> dict[str, float | None]:
-    """COST_COLUMNS; None where a cell did not come to them. Memory is of the process, with all it had run before."""
+    """COST_COLUMNS, and PREPARATION of a cell that had something prepared; None where a cell did not come to them.
+
+    Memory is of the process, with all it had run before.
+    """
     about = record.get("record", {})
     known = (
         about.get("seconds", {}).get("fit"),
         about.get("fit", {}).get("parameters"),
         about.get("process_peak_memory_mib"),
     )
-    return dict(zip(COST_COLUMNS, known, strict=True))
+    prepared = [one["seconds"] for one in about.get("preparations", ())]
+    return dict(zip(COST_COLUMNS, known, strict=True)) | ({PREPARATION: math.fsum(prepared)} if prepared else {})
 
 
 def _fold_rows(cell: Cell, record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonic
 from fusionbench.suites.given_masks import GivenMasks, check_folds, check_masks, given_masks, with_shown_patterns
 from fusionbench.suites.mask_hashes import MaskHashes
 from fusionbench.suites.own_recipe import recipe_of
+from fusionbench.suites.preparations import about_preparations
 from fusionbench.suites.suite import Suite, Variant
 from fusionbench.suites.tuned_options import TunedOptions, read_tuned
 from fusionbench.suites.validation import Cohorts, check_modalities, check_names, metrics_of
@@ -172,6 +173,7 @@ class _Maker:
         self.patterns = cache(partial(expand_patterns, protocol.test_patterns, given=given.hides))
         self.given = cache(given.hidden)
         self.about_model, self.about_modalities = cache(self._about_model), cache(self._about_modalities)
+        self.about_preparations = cache(self._about_preparations)
         # What all cells of the variant have in common is put into JSON values once.
         kept = {*AS_PUBLISHED, "bins", "train_pattern", "mask_draws"} - _ELSEWHERE
         self.about_protocol = protocol.model_dump(mode="json", include=kept)
@@ -351,6 +353,7 @@ class _Maker:
             "members": list(members),
             **({"masked_over": list(cell.masked_over)} if cell.masked_over else {}),
             **({"classes": list(cell.task.classes)} if cell.task.classes else {}),
+            **self.about_preparations(cell.chosen, cell.modalities),
         }
 
     def _about_dataset(self) -> dict[str, Any]:
@@ -366,6 +369,10 @@ class _Maker:
         if in_file(ref.name):  # the same name may stand for other code tomorrow
             about["sha256"] = source_of(self.registry, "models", ref.name)["sha256"]
         return {**about, "written": written}
+
+    def _about_preparations(self, ref: PluginRef, modalities: tuple[str, ...]) -> dict[str, Any]:
+        specs = {m: self.cohort.specs_raw[m] for m in modalities}
+        return {} if ref.name == ORACLE else about_preparations(self.registry, ref, self._task(ref), specs)
 
     def _about_modalities(self, names: tuple[str, ...]) -> dict[str, Any]:
         return {name: self._about_modality(name) for name in names}

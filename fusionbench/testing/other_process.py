@@ -24,6 +24,7 @@ from fusionbench.core.child_process import end_with_parent
 from fusionbench.core.interfaces import Dataset, FusionModel, Predictor
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, Member, ModalitySpec, Prediction, Task
+from fusionbench.data.preparations import FittedPreparation
 from fusionbench.execution.device import limited
 from fusionbench.execution.fit_context import Context, Fit, Restore
 from fusionbench.execution.training.optimizers import import_compiler
@@ -46,6 +47,7 @@ class Lent:
     seed: int
     recipe: TrainRecipe
     members: Mapping[Member, Fit]
+    preparations: tuple[FittedPreparation, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +143,8 @@ def _run(path: Path, reply: Reply) -> None:
     cpu = torch.device("cpu")
     with limited(1):
         for job in request.restores:
-            own = Restore(job.lent.task, job.lent.specs, cpu, job.lent.members, job.lent.recipe)
+            lent = job.lent
+            own = Restore(lent.task, lent.specs, cpu, lent.members, lent.recipe, lent.preparations)
             made = _anew(request.model).restore(job.state, own).predict(job.cases)
             reply.predictions.append(made)
         for fit in request.fits:
@@ -151,7 +154,8 @@ def _run(path: Path, reply: Reply) -> None:
 def _fit(model: FusionModel, job: FitJob, device: torch.device) -> Predictor:
     lent = job.lent
     torch.manual_seed(lent.seed)
-    context = Context(lent.task, lent.specs, lent.seed, device, lent.recipe, lent.members)
+    made = lent.preparations
+    context = Context(lent.task, lent.specs, lent.seed, device, lent.recipe, lent.members, preparations=made)
     return _anew(model).fit(job.train, job.val, context)
 
 

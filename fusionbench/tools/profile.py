@@ -132,8 +132,8 @@ def measure(cell: Cell, resources: SharedResources, store: Store, before: float)
 
 
 def _fresh(resources: SharedResources) -> SharedResources:
-    """The resources with no preprocessing fitted yet."""
-    return replace(resources, _fitted=OrderedDict())
+    """The resources with no preprocessing fitted and nothing prepared yet."""
+    return replace(resources, _fitted=OrderedDict(), _prepared=OrderedDict())
 
 
 def _ran(cell: Cell, resources: SharedResources) -> CellResult:

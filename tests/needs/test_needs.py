@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from fusionbench import discover
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.data.collate import collate
 from fusionbench.report.mlflow.names import score_name
@@ -20,19 +23,23 @@ from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
 from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
+from fusionbench.tools.explain import Request
+from fusionbench.tools.predict_rows import RowRequest
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, order, recipe, targets
+from tests.needs import batch_losses, heads, losses, order, prototypes, recipe, targets
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 
 NEEDS = {
     1: losses.Aligned,
     2: targets.Instances,
     3: heads.Sequential,
+    5: prototypes.OfTokens,
     8: recipe.LowRank,
     9: order.Ordered,
     12: batch_losses.Apart,
 }
+WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe")
 ALL = named(CLINICAL, IMAGE)
 VARIANTS = ("need-recipe[recipe=own]", "need-order[order=backwards]", "need-order[order=shuffled]")
 SUITE = """
@@ -96,7 +103,7 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         if cell.model.name == ORACLE:
             continue
         history = store.history(cell.key)
-        if cell.model.name in ("need-recipe", "need-order"):
+        if cell.model.name in WITHOUT_LOSSES:
             assert set(history["quantity"]) == {"loss", "c_index", "lr"}
             continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
@@ -154,6 +161,43 @@ def test_the_audit_declares_who_was_given_targets(session: Session) -> None:
     line = lines["no network was given outcomes beside the loss"]
     assert line.verdict == "DECLARED"
     assert "2 networks read the outcomes of training cases, and of no others" in line.seen
+
+
+def test_prototypes_of_a_fold_are_made_once_and_reported_apart(session: Session) -> None:
+    plan, store = session.as_run("needs")
+    cells = [cell for cell in plan.todo() if cell.model.name == "need-prototypes"]
+    found: dict[int, list[dict[str, Any]]] = {0: [], 1: []}
+    for cell in cells:
+        record = store.record(cell.key)["record"]
+        (made,) = record["preparations"]
+        assert made["settings"] == {"reads": ["bag"], "count": 4, "first": 20}
+        assert set(made["ledger"]) <= set(cell.split.train)
+        assert record["seconds"]["preparations"] > 0
+        found[cell.fold].append(made)
+    for alone, both in found.values():
+        # The same cases show the bag in both rows.
+        assert (alone["computed"], both["computed"]) == (True, False)
+        assert {**alone, "computed": False} == both
+    assert found[0][0]["key"] != found[1][0]["key"]
+    seconds = frame(session, "cells.csv").set_index("model")["preparation_seconds"]
+    stored = sorted(made["seconds"] for of_fold in found.values() for made in of_fold)
+    assert sorted(seconds["need-prototypes"]) == pytest.approx(stored)
+    assert seconds.drop("need-prototypes").isna().all()
+    labels = [axes.get_xlabel() for axes in session.plot("cost", "needs").axes]
+    assert "preparing a fold before training (seconds)" in labels
+    line = next(line for line in session.audit("needs").lines if line.rule == "preparations saw training cases only")
+    assert (line.verdict, line.seen) == ("pass", "4 preparations")
+    # Restored from the cell alone: nothing was kept on disk beside it.
+    assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4
+
+
+def test_a_new_cohort_and_an_explanation_need_only_the_cell(session: Session) -> None:
+    (row,) = session.predict(RowRequest("needs", "need-prototypes", modalities=("bag",)), PluginRef("synthetic"))
+    assert (row.n_models, row.reason) == (2, "")
+    assert np.isfinite(row.frame["risk"]).all()
+    session.explain(Request("needs", "need-prototypes", top_risk=1, draws=2))
+    (page,) = (session.out / "needs" / "explain").rglob("explanation.html")
+    assert "No attention on bag: it is on tokens that prototypes makes of all instances together" in page.read_text()
 
 
 def test_published_tables_agree_with_the_scores_after_steps(session: Session) -> None:

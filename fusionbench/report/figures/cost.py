@@ -14,11 +14,12 @@ from fusionbench.report.figures.panels import lay_out, logarithmic, panels
 from fusionbench.report.figures.style import legend_handle, shortened, styles
 from fusionbench.report.findings.estimates import RowMean, row_means
 from fusionbench.report.model import RowKey, is_oracle, row_keys
-from fusionbench.results.frames import COST_COLUMNS
+from fusionbench.results.frames import COST_COLUMNS, PREPARATION
 
 TITLE = "Cost against {score}"
 AXES: Mapping[str, str] = {
     "fit_seconds": "training time of a fold (seconds)",
+    PREPARATION: "preparing a fold before training (seconds)",
     "n_parameters": "fitted parameters",
     "process_peak_mib": "peak memory of the process (MiB)",
 }
@@ -38,7 +39,7 @@ _NOT_STORED = (
 
 def costs(cells: pd.DataFrame) -> dict[RowKey, dict[str, float]]:
     """Row to the mean over its folds of each cost that is stored."""
-    there = [name for name in COST_COLUMNS if name in cells.columns]
+    there = [name for name in AXES if name in cells.columns]
     numbers = cells[there].apply(pd.to_numeric, errors="coerce")
     means = numbers.groupby(pd.Index(row_keys(cells), tupleize_cols=False), sort=False).mean()
     return {row: {n: float(v) for n, v in of.items() if v > 0} for row, of in means.to_dict("index").items()}
@@ -56,7 +57,7 @@ def cost(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitte
         yield Omitted(title, "fewer than two rows have a stored cost" if anything else _NOT_STORED)
     for i, (dataset, quantities) in enumerate(drawable.items()):
         of, words = by_dataset[dataset], analysis.words(dataset)
-        absent = [AXES[name] for name in AXES if name not in quantities]
+        absent = [AXES[name] for name in COST_COLUMNS if name not in quantities]
         caption = _CAPTION.format(
             memory=_MEMORY if "process_peak_mib" in quantities else "",
             absent=f"Not stored: {', '.join(absent)}." if absent else "",

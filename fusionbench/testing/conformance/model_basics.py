@@ -17,6 +17,7 @@ from fusionbench.core.errors import PluginError, SuiteError
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, SurvivalPrediction
+from fusionbench.data.preparations import FittedPreparation
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.execution.fit_context import make_model
 from fusionbench.results.store import Store
@@ -104,7 +105,7 @@ def recipe(subject: ModelSubject) -> None:
     "labels-not-read",
     "Predictions do not depend on follow-up: neither `cases.targets` nor `Case.target` is read.",
     cause="`predict` uses `cases.targets`, which is None whenever the harness asks.",
-    needs=("fits",),
+    needs=("fits", "prepares"),
 )
 def labels_not_read(subject: ModelSubject) -> None:
     for trial in subject.trials:
@@ -256,6 +257,9 @@ def _through_the_store(fitted: Fitted, prediction: SurvivalPrediction) -> CellRe
 def _read_back(trial: Trial, stored: CellResult) -> CaseSet:
     """The test cases through the preprocessing that was stored."""
     preprocessor = Preprocessor.restore(stored.preprocess, toy_modalities(trial.modalities))
+    # Without the tokens that are kept in memory.
+    made = [FittedPreparation(of.preparation, of.state) for of in trial.fitted.context.preparations]
+    preprocessor = replace(preprocessor, preparations=tuple(made))
     if trial.fitted.model.missing == "impute":
         preprocessor = preprocessor.imputing()
     return replace(trial.test, prepare=preprocessor.prepare)

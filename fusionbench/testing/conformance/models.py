@@ -11,6 +11,7 @@ from fusionbench.testing.conformance import (
     model_learning,
     model_missing,
     model_outputs,
+    model_preparations,
 )
 from fusionbench.testing.conformance.check import Check, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations
@@ -19,6 +20,7 @@ from fusionbench.testing.conformance.trials import ModelSubject
 PROMISES: tuple[Promise[ModelSubject], ...] = (
     *declarations(lambda subject: subject.cls),
     *model_basics.CHECKS.promises,
+    *model_preparations.CHECKS.promises,
     *model_isolation.CHECKS.promises,
     *model_batches.CHECKS.promises,
     *model_missing.CHECKS.promises,

@@ -18,7 +18,8 @@ from fusionbench.testing.other_process import EMPTY, Lent, Reply, Request
 
 def lent_by(context: Context) -> Lent:
     """The plain values of a context."""
-    return Lent(context.task, context.specs, context.seed, context.recipe, context.members)
+    own = context.task, context.specs, context.seed, context.recipe, context.members
+    return Lent(*own, context.preparations)
 
 
 def start() -> None:

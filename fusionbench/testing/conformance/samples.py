@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from fusionbench.core.endpoints import ClassTarget, ClassTargets, TaskName, follow_up, followed
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, ModalitySpec, PreparedCase, SurvivalTarget, SurvivalTargets, Task
+from fusionbench.data.bag_cache import CACHE_BYTES
 from fusionbench.data.cohort import raw_spec
-from fusionbench.data.preprocessing import CACHE_BYTES, Preprocessor, fit_preprocessor
+from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.survival import assign_bins, time_bins
 from fusionbench.testing.toys import toy_modalities, toy_ref
 
@@ -64,10 +65,12 @@ class Sample:
     known_test: tuple[Case, ...]
     doubled: bool = False
 
-    def prepared_by(self, prepare: Prepare) -> Sample:
-        """The same cases through another `prepare`."""
-        train, val, test = (replace(cases, prepare=prepare) for cases in (self.train, self.val, self.test))
-        return replace(self, train=train, val=val, test=test)
+    def prepared_by(self, preprocessor: Preprocessor) -> Sample:
+        """The same cases through another preprocessor."""
+        specs, prepare = preprocessor.specs, preprocessor.prepare
+        parts = (replace(cases, specs=specs, prepare=prepare) for cases in (self.train, self.val, self.test))
+        train, val, test = parts
+        return replace(self, preprocessor=preprocessor, train=train, val=val, test=test)
 
 
 def make_sample(modalities: Sequence[str], signal: Sequence[str] | None = None, *, cached: bool = False) -> Sample:

@@ -15,13 +15,18 @@ from torch import Tensor, nn
 from fusionbench.core.endpoints import ClassPrediction, Prediction, TaskName
 from fusionbench.core.interfaces import FusionModel, Predictor
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.preparation import Preparation
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Batch, CaseSet, Member, Outputs, SurvivalPrediction, Task
 from fusionbench.data.collate import collate
+from fusionbench.data.preparations import FittedPreparation
+from fusionbench.data.preprocessing import Preprocessor
+from fusionbench.data.stored_states import StoredState
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
+from fusionbench.execution.preparation import compute, declared, shown_cases
 from fusionbench.execution.training.outputs import forward
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
@@ -91,16 +96,21 @@ class Fitter:
     def __init__(self, registry: Registry) -> None:
         self.registry = registry
         self._members: dict[tuple[object, ...], Fit] = {}
+        self._states: list[tuple[Preparation, tuple[object, ...], StoredState]] = []
 
     def fit(self, ref: PluginRef, sample: Sample, recipe: TrainRecipe = RECIPE) -> Fitted:
         """Fit under a seed of the model's own; the process's random state is left as it was."""
         model = make_model(self.registry, ref)
         names = tuple(sample.test.specs)
         members = {m: self._member(m, sample, recipe) for m in model.members(sample.task, sample.raw_specs)}
+        preprocessor = self._prepared(model, sample)
         if model.missing == "impute":
-            sample = sample.prepared_by(sample.preprocessor.imputing().prepare)
+            preprocessor = preprocessor.imputing()
+        if preprocessor is not sample.preprocessor:
+            sample = sample.prepared_by(preprocessor)
         seed = derive(0, "conformance", str(ref), *names)
-        context = RecordingContext(sample.task, sample.test.specs, seed, CPU, recipe, members)
+        made = preprocessor.preparations
+        context = RecordingContext(sample.task, sample.test.specs, seed, CPU, recipe, members, preparations=made)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             predictor = model.fit(sample.train, sample.val, context)
@@ -111,8 +121,19 @@ class Fitter:
     def restore(self, fitted: Fitted, ref: PluginRef, state: Mapping[str, NDArray[np.generic]]) -> Predictor:
         """A predictor from stored arrays, by a model made anew."""
         context = fitted.context
-        restore_context = Restore(context.task, context.specs, CPU, context.members, context.recipe)
-        return make_model(self.registry, ref).restore(state, restore_context)
+        own = Restore(context.task, context.specs, CPU, context.members, context.recipe, context.preparations)
+        return make_model(self.registry, ref).restore(state, own)
+
+    def _prepared(self, model: FusionModel, sample: Sample) -> Preprocessor:
+        """The sample's preprocessor with what the model wants prepared; as in a run, it is computed once."""
+        fitted = []
+        for wanted in declared(model, sample.task, sample.preprocessor.specs):
+            cases = (tuple(sample.test.specs), sample.informed, sample.doubled)
+            known = [state for one, of, state in self._states if (one, of) == (wanted, cases)]
+            state = known[0] if known else compute_state(wanted, sample)
+            self._states += [] if known else [(wanted, cases, state)]
+            fitted.append(FittedPreparation(wanted, state.state, state.ledger))
+        return replace(sample.preprocessor, preparations=tuple(fitted)) if fitted else sample.preprocessor
 
     def _member(self, member: Member, sample: Sample, recipe: TrainRecipe) -> Fit:
         """A member's fit; its own modalities tell what it is fitted on, whatever others there are."""
@@ -130,8 +151,13 @@ class Fitter:
         prior = evaluate.prior_prediction(kind, fitted.predictor, fitted.sample.train, sample.task, who)
         validation, _ = evaluate.predict_all(fitted.predictor, fitted.sample.val, prior, who, validation=True)
         loss = fitted.module.validation_loss if fitted.module else float("nan")
-        preprocessor = own.preprocessor.imputing() if fitted.model.missing == "impute" else own.preprocessor
-        return Fit(Loaded(fitted.predictor, preprocessor), validation, prior, loss)
+        return Fit(Loaded(fitted.predictor, fitted.sample.preprocessor), validation, prior, loss)
+
+
+def compute_state(preparation: Preparation, sample: Sample) -> StoredState:
+    """What a preparation makes of a sample's training cases, computed anew."""
+    cases = shown_cases(sample.train, sample.preprocessor, preparation.reads)
+    return compute(preparation, cases, derive(0, "conformance", preparation.name), CPU)
 
 
 def restricted(sample: Sample, modalities: Sequence[str]) -> Sample:

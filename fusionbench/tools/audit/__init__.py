@@ -59,10 +59,11 @@ def audit(
         rules.coverage(cells),
         rules.degenerate(cells),
     )
-    # A line of its own only where there is such a network: nothing else depends on the declaration.
+    # Lines of their own only where there is such a network: nothing else depends on the declarations.
     given = (rules.targets_in_training(cells),) if any(written.reads_targets for written in cells) else ()
+    prepared = (rules.prepared(cells),) if any(written.prepared for written in cells) else ()
     unaudited = (rules.installed(plan.suite.models, uninstalled),) if uninstalled else ()
-    return Audit(plan.suite.name, (*lines, *given, *unaudited))
+    return Audit(plan.suite.name, (*lines, *given, *prepared, *unaudited))
 
 
 def audit_results(

@@ -35,6 +35,7 @@ class Written:
         kept_epoch: whose weights were kept; None for what the training loop did not train.
         best_epoch: the first epoch with the lowest validation loss; None where none is defined.
         reads_targets: its network was given the outcomes of its training batches.
+        prepared: what was prepared before training to the ids that it was prepared from.
     """
 
     cell: Cell
@@ -50,6 +51,7 @@ class Written:
     kept_epoch: int | None
     best_epoch: int | None
     reads_targets: bool
+    prepared: Mapping[str, frozenset[str]]
 
     @classmethod
     def of(cls, cell: Cell, record: Mapping[str, Any], result: CellResult, frame: pd.DataFrame) -> Written:
@@ -75,6 +77,10 @@ class Written:
             kept_epoch=fit.get("best_epoch"),
             best_epoch=_lowest(result.history) if fit.get("best_epoch") is not None else None,
             reads_targets=bool(fit.get("reads_targets")),
+            prepared={
+                f"{one['name']} of {'+'.join(one['settings']['reads'])}": frozenset(one["ledger"])
+                for one in record["record"].get("preparations", ())
+            },
         )
 
     @property

@@ -50,6 +50,18 @@ def ledgers(cells: Sequence[Written]) -> Line:
     return verdict("fitted states saw training cases only", findings, counted, shares)
 
 
+def prepared(cells: Sequence[Written]) -> Line:
+    """What was prepared for a model before training, such as prototypes, has seen training ids only."""
+    findings = [
+        Finding(f"{written.cell.label}: {name} saw {min(foreign)!r}")
+        for written in cells
+        for name, ledger in written.prepared.items()
+        if (foreign := ledger - set(written.cell.split.train))
+    ]
+    counted = f"{sum(len(w.prepared) for w in cells)} preparations"
+    return verdict("preparations saw training cases only", findings, counted)
+
+
 def _share(of: Mapping[str, frozenset[str]], test: Sequence[str]) -> float:
     seen = frozenset[str]().union(*of.values())
     return float(np.mean([i in seen for i in test]))

@@ -75,12 +75,16 @@ class AttentionMap:
 
 
 def attention_maps(loaded: LoadedCase) -> Mapping[str, AttentionMap]:
-    """Modality to attention, for modalities with more than one item; empty for a model without attention."""
+    """Modality to attention, for modalities with more than one item; empty for a model without attention.
+
+    Attention on tokens that a preparation made is left out: they are no parts of the case that could be removed.
+    """
     trained = loaded.predictor.attention(loaded.case_set)
     if trained is None:
         return {}
+    parts = [name for name in loaded.visible if name not in loaded.predictor.preprocessor.tokenised]
     # A single item has weight 1 in every network, so its attention says nothing.
-    names = [n for n in loaded.visible if n in trained and _rows(loaded, n, trained[n]).shape[1] > 1]
+    names = [n for n in parts if n in trained and _rows(loaded, n, trained[n]).shape[1] > 1]
     if not names:
         return {}
     untrained = [loaded.untrained(i).attention(loaded.case_set) or {} for i in range(OTHER_SEEDS + 1)]

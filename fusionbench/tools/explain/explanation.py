@@ -147,7 +147,13 @@ def _attention_notes(loaded: LoadedCase, modalities: Sequence[ModalityExplanatio
         yield f"{loaded.cell.model} has no attention weights; only contributions to its {loaded.score.name} are shown"
     for modality in modalities:
         if modality.attention is None and has_attention:
-            why = "it is a single token of weight 1" if modality.instances == 1 else "the model has no weights for it"
+            tokens = loaded.predictor.preprocessor.tokenised.get(modality.name)
+            if tokens is not None:
+                why = f"it is on tokens that {tokens.preparation.name} makes of all instances together"
+            elif modality.instances == 1:
+                why = "it is a single token of weight 1"
+            else:
+                why = "the model has no weights for it"
             yield f"No attention on {modality.name}: {why}; contributions are shown"
         if not modality.occlusion.blocks:
             yield f"The {modality.name} has a single instance, so nothing inside it can be removed"

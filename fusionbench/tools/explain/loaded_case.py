@@ -128,8 +128,9 @@ class LoadedCase:
 
     @cached_property
     def prepared(self) -> Mapping[str, PreparedBag]:
-        """Modality to the case's values after the cell's preprocessing."""
-        return self.case_set[0].bags
+        """Modality to the case's values after the cell's preprocessing, before tokens are made of them."""
+        bags_alone = replace(self.predictor.preprocessor, preparations=())
+        return replace(self.case_set, specs=bags_alone.specs, prepare=bags_alone.prepare)[0].bags
 
     @cached_property
     def raw(self) -> Mapping[str, RawBag]:
@@ -209,7 +210,15 @@ class LoadedCase:
 
         seed = fit_seed(cell) if start == 0 else derive(fit_seed(cell), "another start", start)
         members = load_members(cell, self.cohort, self.resources.registry, self.resources.device, self.store.load)
-        context = _UntrainedContext(task, preprocessor.specs, seed, self.resources.device, cell.recipe, members)
+        context = _UntrainedContext(
+            task,
+            preprocessor.specs,
+            seed,
+            self.resources.device,
+            cell.recipe,
+            members,
+            preparations=preprocessor.preparations,
+        )
         # Torch's generator is seeded as `run` seeds it before a fit, and has its former state afterwards.
         with torch.random.fork_rng(devices=[self.resources.device] if self.resources.device.type == "cuda" else []):
             torch.manual_seed(seed)

@@ -136,7 +136,7 @@ def _items(loaded: LoadedCase, modality: str, attention: AttentionMap | None) ->
     if attention is not None and attention.item_columns:
         columns = attention.item_columns
         return Items(len(columns), tuple(columns), tuple(columns.values()))
-    spec = loaded.predictor.preprocessor.specs[modality]
+    spec = loaded.predictor.preprocessor.parts[modality].fitted.spec
     raw, prepared = len(loaded.raw[modality].values), len(loaded.prepared[modality].values)
     if prepared != raw:
         raise PluginError(

@@ -35,7 +35,7 @@ class Additive:
     def __init__(self, values: np.ndarray, spec: ModalitySpec) -> None:
         self.values, self.prepared_bytes, self.batch_size = values, values.nbytes, 3
         self.raw, self.prepared = {"x": RawBag(values)}, {"x": PreparedBag(torch.from_numpy(values))}
-        part = SimpleNamespace(fitted=SimpleNamespace(mean=lambda: torch.zeros(spec.dim)))
+        part = SimpleNamespace(fitted=SimpleNamespace(spec=spec, mean=lambda: torch.zeros(spec.dim)))
         self.predictor = SimpleNamespace(preprocessor=SimpleNamespace(specs={"x": spec}, parts={"x": part}))
         self.cell, self.predictions, self.score = SimpleNamespace(seed=0), 0, RISK
 

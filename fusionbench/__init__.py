@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from fusionbench.core.plugin_ref import PluginRef
     from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
+    from fusionbench.core.stages import Stage
     from fusionbench.core.types import (
         Attention,
         Bag,
@@ -109,6 +110,7 @@ __all__ = [
     "RestoreContext",
     "SearchSpace",
     "Source",
+    "Stage",
     "State",
     "StepPrediction",
     "Steps",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fusionbench.core.preparation import Preparation, PreparationContext
     from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
+    from fusionbench.core.stages import Stage
     from fusionbench.core.types import (
         Attention,
         Bag,
@@ -112,6 +113,7 @@ __all__ = [
     "RestoreContext",
     "SearchSpace",
     "Source",
+    "Stage",
     "State",
     "StepPrediction",
     "Steps",

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 AFTER = "after:"
 """Begins the patterns of what a model predicts after each of its steps; no modality is hidden then."""
 
-OWN_QUANTITIES = frozenset({"loss", "c_index", "auroc", "lr", "skipped_batches"})
+STAGE = "stage"
+"""Number of the training's stage, from 1, of an epoch; of models that are trained in stages."""
+
+OWN_QUANTITIES = frozenset({"loss", "c_index", "auroc", "lr", "skipped_batches", STAGE})
 """What the training loop itself writes into a history; other quantities of training and validation are a model's own,
 such as auxiliary losses."""
 

@@ -15,6 +15,7 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.preparation import Preparation
 from fusionbench.core.preparation import State as State
 from fusionbench.core.search_space import SearchSpace
+from fusionbench.core.stages import Stage
 from fusionbench.core.types import (
     Attention,
     Case,
@@ -276,7 +277,9 @@ class FitContext(Protocol):
         ...
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
-        """The one training loop, with the suite's recipe.
+        """The one training loop, with the suite's recipe or the model's own, in the stages that it has.
+
+        A second call numbers its epochs on from those of the first.
 
         Args:
             module: maps a Batch to logits (case, n_outputs), or to Outputs.
@@ -407,6 +410,14 @@ class FusionModel(ABC):
         Empty by default, and with default options, so that rows are comparable; the table marks other rows.
         """
         return {}
+
+    def stages(self) -> Sequence[Stage]:
+        """The stages of the training, in place of the suite's; empty as `recipe`, and with default options.
+
+        They share out `train.epochs` and begin where the one before ends; the module may hold weights of members, see
+        `fusionbench.nn.load_member`.
+        """
+        return ()
 
     def search_space(self) -> SearchSpace:
         """What `fusionbench tune` may choose from: options of this model and `train.` keys of the recipe.

@@ -19,6 +19,8 @@ from pydantic import (
     model_validator,
 )
 
+from fusionbench.core.stages import Stage, check_stages, first_epochs
+
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -146,7 +148,7 @@ def _with_base(given: Any, published: Mapping[str, Any]) -> Any:
 _NEWER = frozenset(
     {
         *("compile", "label_smoothing", "betas", "lookahead", "lookahead_rate", "lookahead_start", "warmup", "hold"),
-        *("decay_on", "l1_on", "group"),
+        *("decay_on", "l1_on", "group", "stage"),
     }
 )
 
@@ -191,8 +193,9 @@ class TrainRecipe(_Strict):
         weight_decay: of the optimizer; decoupled from the gradient with "adamw" and "radamw".
         decay_on: "matrices" leaves biases and other parameters with one axis out of the weight decay.
         group: parameters with a rate or a weight decay of their own; of two groups that name one the first counts.
+        stage: parts of the training in which some parameters train and the others are frozen; they share out `epochs`.
         batch_size: cases of a batch.
-        epochs: most epochs; early stopping may end before.
+        epochs: most epochs, of all stages together; early stopping may end before.
         cox_reduction: the partial likelihood of a batch is averaged over its "events" or over its "cases".
         lr: step size. Settled between 2e-4 and 3e-3 on synthetic cohorts and on validation folds of HANCOCK, BLCA and
             KIRP: at 2e-4 interactions are learnt late, from 1e-3 on the self-normalising networks are badly calibrated.
@@ -212,10 +215,10 @@ class TrainRecipe(_Strict):
         schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" and "linear" fall from `lr` to zero.
         warmup: epochs in which the rate first rises from zero, linearly; not with "onecycle".
         hold: epochs after the warm-up in which the rate stays at `lr`, before "cosine" or "linear" lets it fall.
-        patience: epochs without a better unweighted validation loss; None = train all epochs.
+        patience: epochs of the last stage without a better unweighted validation loss; None = train all epochs.
         validation_loss: what early stopping sees: the exact likelihood without weights and alpha, or the loss
             "as-trained".
-        restore_best: test the weights of the best validation epoch.
+        restore_best: test the weights of the best validation epoch; of the last stage, where there are stages.
         grad_clip: largest norm of the gradient; None = no clipping.
         amp: bfloat16 autocast on CUDA; ignored on the CPU.
         eval_batch_size: cases side by side when predicting; does not change results.
@@ -233,6 +236,7 @@ class TrainRecipe(_Strict):
     lookahead_rate: float = Field(0.5, gt=0, le=1)
     lookahead_start: Literal["initial", "first-sync"] = "initial"
     group: tuple[ParameterGroup, ...] = ()
+    stage: tuple[Stage, ...] = ()
     batch_size: int = Field(16, ge=1)
     accumulate: int = Field(1, ge=1)
     epochs: int = Field(30, ge=1)
@@ -291,6 +295,7 @@ class TrainRecipe(_Strict):
             raise ValueError("schedule 'constant' holds the rate to the end: leave hold out")
         if (taken := self.warmup + self.hold) > self.epochs:
             raise ValueError(f"warmup and hold take {taken:g} epochs, more than epochs = {self.epochs}")
+        check_stages(self.stage, self.epochs)
         if self.loss == "cox" and (self.alpha or self.clamp or self.class_weights != "none"):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
         if self.loss != "nll" and self.weight_on != "all":
@@ -298,6 +303,11 @@ class TrainRecipe(_Strict):
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self
+
+    @property
+    def stage_begins(self) -> tuple[int, ...]:
+        """The epoch, counted from 1, that each stage begins with; without stages, all epochs are one."""
+        return tuple(first_epochs(self.stage))
 
 
 def switch_table() -> str:

@@ -58,11 +58,10 @@ class Context:
     history: list[tuple[int, str, str, float]] = field(default_factory=list)
     trained: list[TorchPredictor] = field(default_factory=list)
     preparations: tuple[FittedPreparation, ...] = ()
+    epochs_trained: int = 0
 
     def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
         """Train a module by the suite's recipe; see `FitContext.train`."""
-        progress = self.progress
-        report = None if progress is None else lambda epoch: progress(epoch, self.recipe.epochs)
         predictor = train_module(
             module,
             self.task,
@@ -72,11 +71,16 @@ class Context:
             self.recipe,
             seed=self.seed,
             device=self.device,
-            log=self.log,
-            progress=report,
+            log=self._log_epoch,
+            progress=self.progress,
+            before=self.epochs_trained,
         )
         self.trained.append(predictor)
         return predictor
+
+    def _log_epoch(self, epoch: int, values: Mapping[str, float]) -> None:
+        self.epochs_trained = epoch
+        self.log(epoch, values)
 
     def member(self, member: Member) -> Fit:
         """A fitted member of the cell.

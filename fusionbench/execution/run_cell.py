@@ -252,6 +252,7 @@ def _fit_record(data: FoldData, context: Context, state: State, prior: Predictio
         "prior": kind.values(prior),
         "validation_loss": _finite(trained.validation_loss) if trained else None,
         "best_epoch": trained.best_epoch if trained else None,
+        **({"first_epoch": trained.first_epoch} if trained and trained.first_epoch > 1 else {}),
         "parameters": sum(int(a.size) for a in state.values()),
         **({"reads_targets": True} if any(of.reads_targets for of in context.trained) else {}),
     }

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from fusionbench.nn.fusion import ConcatFusion as ConcatFusion
     from fusionbench.nn.fusion import KroneckerFusion as KroneckerFusion
     from fusionbench.nn.fusion import fusion_of_equals as fusion_of_equals
+    from fusionbench.nn.member_weights import load_member as load_member
     from fusionbench.nn.query_pool import QueryPool as QueryPool
     from fusionbench.nn.torch_model import TorchModel as TorchModel
 
@@ -40,6 +41,7 @@ _HOMES = {
     "device": ("pick_device",),
     "embedpool": ("embed_and_pool",),
     "fusion": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
+    "member_weights": ("load_member",),
     "query_pool": ("QueryPool",),
     "torch_model": ("TorchModel",),
 }

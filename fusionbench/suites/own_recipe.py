@@ -21,7 +21,10 @@ def recipe_of(registry: Registry, ref: PluginRef, suites: TrainRecipe) -> TrainR
     options = validate_options(registry, "models", ref)
     try:
         with guarded(f"planning with model {ref}", registry.note):
-            changes = dict(registry.model(ref.name)(options).recipe())
+            model = registry.model(ref.name)(options)
+            changes = dict(model.recipe())
+            if stages := tuple(model.stages()):
+                changes["stage"] = stages
         made: TrainRecipe = overlay(suites, changes) if changes else suites
     except FusionBenchError:
         raise
@@ -29,5 +32,5 @@ def recipe_of(registry: Registry, ref: PluginRef, suites: TrainRecipe) -> TrainR
         said = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'together'}: {e['msg']}" for e in error.errors())
         raise PluginError(f"model {ref}: its recipe is refused: {said}") from error
     except Exception as error:  # third-party code: the error names the plugin
-        raise PluginError(f"model {ref}: recipe() raised {type(error).__name__}: {error}") from error
+        raise PluginError(f"model {ref}: recipe() or stages() raised {type(error).__name__}: {error}") from error
     return made

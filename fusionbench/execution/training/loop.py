@@ -5,7 +5,8 @@ that mean, so that two batches of 8 make the same step as one of 16, and an inco
 Early stopping sees the exact negative log-likelihood of the validation cases, without class weights, label smoothing
 and alpha, whatever the training loss is (unless the recipe asks for the loss as trained); for `cox` it sees the partial
 likelihood over all validation cases. Auxiliary losses (`Outputs.losses`) are means over cases, of the whole window as
-well; they take part in what is trained and in nothing that chooses.
+well; they take part in what is trained and in nothing that chooses. Where the recipe has stages (`stages.py`), early
+stopping counts and weights are kept from the last one on: the stages before it are trained in full.
 """
 
 from __future__ import annotations
@@ -43,6 +44,7 @@ from fusionbench.execution.training.optimizers import (
     training_module,
 )
 from fusionbench.execution.training.outputs import EpochLosses, as_trained_on, forward, step_losses, trained_loss, wide
+from fusionbench.execution.training.stages import Stages
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
 __all__ = ["TorchPredictor", "train_module"]
 
 Log = Callable[[int, Mapping[str, float]], None]
-Progress = Callable[[int], None]
+Progress = Callable[[int, int], None]
 
 
 def train_module(
@@ -67,6 +69,7 @@ def train_module(
     device: torch.device,
     log: Log,
     progress: Progress | None = None,
+    before: int = 0,
 ) -> TorchPredictor:
     """Train `module` in place and return it as a predictor, with the weights of the best epoch if the recipe says so.
 
@@ -77,10 +80,12 @@ def train_module(
         module: maps a Batch to logits (case, n_outputs); initialised by the caller.
         train: with targets, their bins under `task.edges`.
         val: the same; where its loss is undefined all epochs are trained and the predictor's notes say so.
-        log: called once an epoch, counted from 1, with train/loss (mean per unit, as trained, without L1), val/loss,
-            val/c_index or val/auroc, lr (of the last step), the module's auxiliary losses under train/ and val/ (a mean
-            over cases, without its weight) and, for cox, train/skipped_batches; what is undefined is left out.
-        progress: called with the epoch after each epoch.
+        log: called once an epoch, counted from `before` + 1, with train/loss (mean per unit, as trained, without L1),
+            val/loss, val/c_index or val/auroc, lr (of the last step), the module's auxiliary losses under train/ and
+            val/ (a mean over cases, without its weight), train/stage (from 1) where the recipe has stages and, for cox,
+            train/skipped_batches; what is undefined is left out.
+        progress: called after each epoch with its number and that of the last one that there may be.
+        before: epochs of trainings before this one in the same cell.
 
     Raises:
         DataError: there is nothing to train on.
@@ -98,16 +103,18 @@ def train_module(
         # Initialisation was the caller's: only what follows is seeded here.
         steps = _Steps(module, task, loader, objective, recipe, seed, device, reads_targets=predictor.reads_targets)
         best = BestCheckpoint(module, recipe)
+        predictor.first_epoch = before + steps.stages.chosen_from
         for epoch in range(1, recipe.epochs + 1):
             with compile_limits(recipe):
                 values = steps.epoch(epoch)
             with span(EVALUATE):
                 values |= validate(predictor, val_loader, val_targets, objective, recipe, epoch)
-            log(epoch, values)
+            log(before + epoch, values)
             if progress is not None:
-                progress(epoch)
-            if best.stop(epoch, values.get("val/loss", math.nan)):
+                progress(before + epoch, before + recipe.epochs)
+            if epoch >= steps.stages.chosen_from and best.stop(before + epoch, values.get("val/loss", math.nan)):
                 break
+    steps.stages.end()
     best.restore(predictor)
     # With the restored weights and without dropout, so that what is added belongs to what is predicted.
     predictor.extra = dict(objective.after_training(lambda: predictor.logits(loader)))
@@ -136,6 +143,7 @@ class _Steps:
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
         self.optimizer = optimizer(parameter_groups(module, recipe), recipe)
+        self.stages = Stages(module, recipe, optimizer_steps(len(loader), recipe) // recipe.epochs)
         self.lookahead = Lookahead(self.parameters, recipe)
         reached = matching(module, recipe.l1_on or ("*",), "l1_on")
         self.sparse = [p for name, p in module.named_parameters() if name in reached]
@@ -143,7 +151,7 @@ class _Steps:
 
     def epoch(self, epoch: int) -> dict[str, float]:
         """All training cases once; the quantities to log."""
-        self.module.train()
+        self.stages.begin(epoch)
         formed = batches(self.loader.lengths, self.recipe.batch_size, self.order)
         usable = [(index, units) for index in formed if (units := self.objective.units(index))]
         if not usable:
@@ -157,7 +165,7 @@ class _Steps:
         losses = EpochLosses(self.module, f"training, epoch {epoch}")
         for start in range(0, len(usable), width):
             # Read before the step: the scheduler has moved on afterwards.
-            rate = self.optimizer.param_groups[0]["lr"]
+            rate = self.stages.factor * self.optimizer.param_groups[0]["lr"]
             total += self._step(usable[start : start + width], epoch, losses)
         losses.refuse_idle_weights()
         auxiliary = {f"train/{name}": value for name, value in losses.means().items()}
@@ -165,7 +173,7 @@ class _Steps:
         loss = total.item() / sum(units for _, units in usable)
         refuse_non_finite(loss, f"the training loss of epoch {epoch}", self.recipe)
         skipped = {"train/skipped_batches": float(len(formed) - len(usable))} if self.objective.needs else {}
-        return {"train/loss": loss, "lr": float(rate)} | skipped | auxiliary
+        return {"train/loss": loss, "lr": float(rate)} | self.stages.logged() | skipped | auxiliary
 
     def _step(self, window: Sequence[tuple[list[int], int]], epoch: int, losses: EpochLosses) -> Tensor:
         """One optimiser step over the window's batches; the sum of their task losses."""
@@ -194,7 +202,8 @@ class _Steps:
             add_l1(self.sparse, self.recipe.l1 * self.recipe.l1_factor)
             if self.recipe.grad_clip is not None:
                 nn.utils.clip_grad_norm_(self.parameters, self.recipe.grad_clip)
-            self.optimizer.step()
+            with self.stages.rates(self.optimizer):
+                self.optimizer.step()
             self.lookahead.step()
             self.scheduler.step()
         return total

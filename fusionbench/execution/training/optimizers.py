@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, cast
@@ -21,12 +22,15 @@ MOST_PROGRAMS = 64
 modality that all, some, one or none of a batch's cases have, a batch of one case."""
 
 
+MOST_SHOWN = 6
+"""Parameters that a message names one by one."""
+
 Parameters = list[nn.Parameter] | list[dict[str, Any]]
 """Parameters, or groups of them with a rate and a weight decay, as torch's optimizers take them."""
 
 
 def matching(module: nn.Module, patterns: Sequence[str], key: str) -> set[str]:
-    """Names of the trainable parameters that the patterns of a recipe's key name.
+    """Names of the trainable parameters that the patterns of a recipe's key name, such as `group`.
 
     Raises:
         FusionBenchError: a pattern names none.
@@ -34,11 +38,18 @@ def matching(module: nn.Module, patterns: Sequence[str], key: str) -> set[str]:
     known = [name for name, p in module.named_parameters() if p.requires_grad]
     for pattern in patterns:
         if not fnmatch.filter(known, pattern):
-            shown = ", ".join(known[:6]) + (", ..." if len(known) > 6 else "")
             raise FusionBenchError(
-                f"train.{key}: {pattern!r} names no parameter of {type(module).__name__}; it has {shown}"
+                f"train.{key}: {pattern!r} names no parameter of {type(module).__name__}; it has {_shown(known)}"
             )
     return {name for pattern in patterns for name in fnmatch.filter(known, pattern)}
+
+
+def _shown(names: Sequence[str]) -> str:
+    """Parameters for a message: each of a few, of many the parts that they belong to."""
+    if len(names) <= MOST_SHOWN:
+        return ", ".join(names)
+    parts = Counter(name.partition(".")[0] + (".*" if "." in name else "") for name in names)
+    return ", ".join(part if count == 1 else f"{part} ({count})" for part, count in parts.items())
 
 
 def parameter_groups(module: nn.Module, recipe: TrainRecipe) -> Parameters:
@@ -76,7 +87,9 @@ def optimizer(parameters: Parameters, recipe: TrainRecipe) -> torch.optim.Optimi
         # torch has no fused RAdam.
         decoupled = recipe.optimizer == "radamw"
         return torch.optim.RAdam(parameters, lr, betas, weight_decay=decay, decoupled_weight_decay=decoupled)
-    return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=True)
+    # The fused kernel wants a momentum of all parameters or of none; stages begin to train some later.
+    fused = not recipe.stage
+    return torch.optim.SGD(parameters, lr=lr, weight_decay=decay, momentum=recipe.momentum, fused=fused)
 
 
 class Lookahead:
@@ -103,6 +116,8 @@ class Lookahead:
             self._keep()
         with torch.no_grad():
             for slow, fast in zip(self.slow, self.parameters, strict=True):
+                if not fast.requires_grad:  # frozen in this stage
+                    continue
                 slow.lerp_(fast, self.rate)
                 fast.copy_(slow)
 
@@ -153,6 +168,8 @@ def add_l1(parameters: Sequence[nn.Parameter], strength: float) -> None:
     if strength == 0:
         return
     for parameter in parameters:
+        if not parameter.requires_grad:  # frozen in this stage
+            continue
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
         parameter.grad.add_(parameter.detach().sign(), alpha=strength)  # d|w|/dw = sign(w), 0 at 0

@@ -28,6 +28,7 @@ from fusionbench.core.types import (
 )
 from fusionbench.data.collate import stream
 from fusionbench.execution.training.outputs import carried_forward, forward, name_of, reads_targets
+from fusionbench.nn.member_weights import MODULE
 from fusionbench.tasks import task_kind
 
 
@@ -35,7 +36,8 @@ class TorchPredictor(Predictor):
     """A trained module.
 
     Attributes:
-        best_epoch: the epoch, counted from 1, whose weights these are.
+        best_epoch: the epoch, as the history counts them, whose weights these are.
+        first_epoch: the first one whose weights could be kept.
         validation_loss: validation loss of that epoch; NaN where it is undefined.
         notes: what was out of the ordinary while training, one line each.
         reads_targets: the module declared it when the predictor was made, before any training.
@@ -54,7 +56,7 @@ class TorchPredictor(Predictor):
         """`extra`: arrays that predictions need beside the logits; see `Objective.after_training`."""
         self.module, self.task, self.specs = module.to(device), task, specs
         self.device, self.batch_size, self.extra = device, batch_size, dict(extra or {})
-        self.best_epoch, self.validation_loss = 0, math.nan
+        self.best_epoch, self.first_epoch, self.validation_loss = 0, 1, math.nan
         self.notes: tuple[str, ...] = ()
         self.reads_targets = reads_targets(module)
         self._steps: tuple[str, ...] | None = None  # not known before the first batch
@@ -74,20 +76,20 @@ class TorchPredictor(Predictor):
         Raises:
             ResultsError: if the arrays do not fit the module.
         """
-        weights = {k.removeprefix("module."): torch.tensor(v) for k, v in state.items() if k.startswith("module.")}
+        weights = {k.removeprefix(MODULE): torch.tensor(v) for k, v in state.items() if k.startswith(MODULE)}
         try:
             module.load_state_dict(weights)
         except RuntimeError as error:
             reason = " ".join(str(error).split())
             raise ResultsError(f"the stored weights do not fit this model; fit the cell again ({reason})") from None
-        extra = {name: array for name, array in state.items() if not name.startswith(("module.", "fit."))}
+        extra = {name: array for name, array in state.items() if not name.startswith((MODULE, "fit."))}
         epoch, loss = (float(x) for x in state["fit.epoch_and_loss"])
         predictor = cls(module, task, specs, device=device, batch_size=recipe.eval_batch_size, extra=extra)
         predictor.best_epoch, predictor.validation_loss = int(epoch), loss
         return predictor
 
     def state(self) -> State:
-        arrays = {f"module.{k}": v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
+        arrays = {f"{MODULE}{k}": v.detach().cpu().numpy().copy() for k, v in self.module.state_dict().items()}
         arrays.update(self.extra)
         arrays["fit.epoch_and_loss"] = np.array([self.best_epoch, self.validation_loss], dtype=np.float64)
         return arrays

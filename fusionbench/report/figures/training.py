@@ -12,12 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fusionbench.core.cell_result import OWN_QUANTITIES
+from fusionbench.core.cell_result import OWN_QUANTITIES, STAGE
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.figures.figure import FigureOrOmitted, Omitted, ReportFigure, numbered
 from fusionbench.report.figures.panels import lay_out, panels
 from fusionbench.report.figures.rows import row_label, widest
-from fusionbench.report.figures.style import COLOURS, Style, legend_handle
+from fusionbench.report.figures.style import COLOURS, GREY, Style, legend_handle
 from fusionbench.report.model import AUROC, HARRELL, RowKey, row_key
 from fusionbench.results.frames import ROW
 
@@ -30,6 +30,7 @@ _CAPTION = (
     "Thick: mean over folds, where every fold was still training; thin: each fold. {more}Losses of different kinds or "
     "weights have different scales: compare their course. The best weights on validation are kept, not the last ones."
 )
+_STAGES = "Dotted: a further stage of the training begins. "
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,19 @@ class Quantity:
     title: str
     axis: str
     parts: Mapping[str, Style]
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a panel shows.
+
+    Attributes:
+        history: epoch, split and value of a quantity, and repeat and fold.
+        stages: the first epochs of all stages of the training but the first stage.
+    """
+
+    history: pd.DataFrame
+    stages: tuple[int, ...] = ()
 
 
 QUANTITIES = (
@@ -68,6 +82,7 @@ LABELS = {"train": "training", "val": "validation"}
 def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOmitted]:
     """A figure for each cohort and quantity."""
     history = analysis.frames.history
+    stages = _stages(history)
     watched = {"loss", *(VALIDATION[name] for name in analysis.rankings)}
     for quantity in (of for of in QUANTITIES if of.name in watched):
         of = history[(history["quantity"] == quantity.name) & history["split"].isin(list(quantity.parts))]
@@ -81,18 +96,27 @@ def training(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[FigureOrOm
         for i, dataset in enumerate(datasets):
             name = f"training-{quantity.name.replace('_', '-')}"
             rows = _by_row(analysis, of[of["dataset"] == dataset])
-            curves = {row_label(row): part for row, part in rows.items()}
+            curves = {row_label(row): Curves(part, stages.get(row, ())) for row, part in rows.items()}
             yield _drawn(dataset, curves, MOST, quantity, numbered(name, i, len(datasets)))
-    yield from _auxiliary(analysis, history)
+    yield from _auxiliary(analysis, history, stages)
 
 
-def _auxiliary(analysis: Analysis, history: pd.DataFrame) -> Iterator[ReportFigure]:
+def _stages(history: pd.DataFrame) -> dict[RowKey, tuple[int, ...]]:
+    """Epochs at which a further stage begins, of rows that are trained in stages."""
+    of = history[history["quantity"] == STAGE].drop_duplicates([*ROW, "epoch"]).sort_values("epoch")
+    begun = of[of.groupby(ROW, observed=True)["value"].diff().fillna(0) != 0]
+    return {row_key(key): tuple(part["epoch"]) for key, part in begun.groupby(ROW, sort=False, observed=True)}
+
+
+def _auxiliary(
+    analysis: Analysis, history: pd.DataFrame, stages: Mapping[RowKey, tuple[int, ...]]
+) -> Iterator[ReportFigure]:
     """A figure for each cohort with models that log losses of their own."""
     of = history[history["split"].isin(list(BESIDE.parts)) & ~history["quantity"].isin(list(OWN_QUANTITIES))]
     datasets = list(dict.fromkeys(of["dataset"].astype(str)))
     for i, dataset in enumerate(datasets):
         curves = {
-            f"{quantity} of {row_label(row)}": part
+            f"{quantity} of {row_label(row)}": Curves(part, stages.get(row, ()))
             for row, mine in _by_row(analysis, of[of["dataset"] == dataset]).items()
             for quantity, part in mine.groupby("quantity", sort=False, observed=True)
         }
@@ -106,10 +130,11 @@ def _by_row(analysis: Analysis, history: pd.DataFrame) -> dict[RowKey, pd.DataFr
     return {row: by_row[row] for row in widest(list(by_row), analysis.inputs)}
 
 
-def _drawn(dataset: str, curves: Mapping[str, pd.DataFrame], most: int, quantity: Quantity, name: str) -> ReportFigure:
+def _drawn(dataset: str, curves: Mapping[str, Curves], most: int, quantity: Quantity, name: str) -> ReportFigure:
     shown = dict(list(curves.items())[:most])
     more = "Each model on its largest modality set. "
     more += f"The first {most} of {len(curves)}. " if len(curves) > most else ""
+    more += _STAGES if any(of.stages for of in shown.values()) else ""
     alt = f"Curves over epochs of {len(shown)} rows on {dataset}: {', '.join(shown)}."
     figure = curve_figure(shown, quantity)
     return ReportFigure(name, f"{quantity.title}: {dataset}", _CAPTION.format(more=more), alt, figure)
@@ -134,13 +159,15 @@ def mean_curve(curves: pd.DataFrame) -> pd.Series[float]:
     return curves.dropna().mean(axis=1)
 
 
-def curve_figure(histories: Mapping[str, pd.DataFrame], quantity: Quantity) -> Figure:
-    """A panel for each title and its history."""
+def curve_figure(curves: Mapping[str, Curves], quantity: Quantity) -> Figure:
+    """A panel for each title and its curves; a line where a further stage of the training begins."""
     size = (2.0, 1.5)
-    figure, axes = panels(list(histories), size, most=4)
-    for history, ax in zip(histories.values(), axes, strict=True):
+    figure, axes = panels(list(curves), size, most=4)
+    for of, ax in zip(curves.values(), axes, strict=True):
         for part, style in quantity.parts.items():
-            _draw(ax, by_fold(history[history["split"] == part]), style)
+            _draw(ax, by_fold(of.history[of.history["split"] == part]), style)
+        for epoch in of.stages:
+            ax.axvline(epoch - 0.5, color=GREY, linewidth=0.8, linestyle=":")
         ax.set(xlabel="epoch", ylabel=quantity.axis)
         ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     lay_out(figure, size, [legend_handle(style, LABELS[part], line=True) for part, style in quantity.parts.items()])

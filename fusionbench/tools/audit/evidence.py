@@ -33,7 +33,8 @@ class Written:
         distinct: different risks, or log odds of a class, on the test fold under the pattern `full`.
         saturated: every S there is 0 or 1, as a clamped loss no longer tells apart; False where there is no S.
         kept_epoch: whose weights were kept; None for what the training loop did not train.
-        best_epoch: the first epoch with the lowest validation loss; None where none is defined.
+        best_epoch: the first epoch with the lowest validation loss, of those whose weights could be kept (the last
+            stage's); None where none is defined.
         reads_targets: its network was given the outcomes of its training batches.
         prepared: what was prepared before training to the ids that it was prepared from.
     """
@@ -75,7 +76,9 @@ class Written:
             distinct=_distinct(result),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
-            best_epoch=_lowest(result.history) if fit.get("best_epoch") is not None else None,
+            best_epoch=_lowest(result.history, fit.get("first_epoch", 1))
+            if fit.get("best_epoch") is not None
+            else None,
             reads_targets=bool(fit.get("reads_targets")),
             prepared={
                 f"{one['name']} of {'+'.join(one['settings']['reads'])}": frozenset(one["ledger"])
@@ -102,11 +105,14 @@ def _saturated(tested: pd.DataFrame, clamp: float) -> bool:
     return survival.size > 0 and bool(np.all(np.minimum(survival, 1 - survival) <= near))
 
 
-def _lowest(history: Iterable[tuple[int, str, str, float]]) -> int | None:
+def _lowest(history: Iterable[tuple[int, str, str, float]], fit: Mapping[str, Any]) -> int | None:
+    if fit.get("best_epoch") is None:
+        return None
+    first = fit.get("first_epoch", 1)
     losses = {
         epoch: value
         for epoch, split, quantity, value in history
-        if (split, quantity) == ("val", "loss") and np.isfinite(value)
+        if (split, quantity) == ("val", "loss") and np.isfinite(value) and epoch >= first
     }
     return min(losses, key=lambda epoch: (losses[epoch], epoch), default=None)
 

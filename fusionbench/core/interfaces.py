@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
@@ -49,12 +49,21 @@ class Options(BaseModel):
 
 
 BESIDE_SUITE = "a path, relative to the suite that names it"
-"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file."""
+"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file.
+
+The words of an `Annotated[Literal["word"] | str, BESIDE_SUITE]` are no paths.
+"""
 
 
 def path_options(options: type[BaseModel]) -> tuple[str, ...]:
     """The options that say where files lie: those marked `BESIDE_SUITE`. They are no part of what a cohort is."""
     return tuple(name for name, field in options.model_fields.items() if BESIDE_SUITE in field.metadata)
+
+
+def names_file(options: type[BaseModel], name: str, value: object) -> bool:
+    """Whether the value of one of `path_options` is a path: a text, not empty, and none of the option's own words."""
+    words = {word for kind in get_args(options.model_fields[name].annotation) for word in get_args(kind)}
+    return isinstance(value, str) and bool(value) and value not in words
 
 
 _Options = Options  # the classes below have an attribute of the same name

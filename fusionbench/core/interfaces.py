@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.errors import DataError
 from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
@@ -249,6 +250,13 @@ class Predictor(ABC):
         Items are padded to the longest case.
         """
         return None
+
+    def attention_maps(self, cases: CaseSet) -> Mapping[str, AttentionMap]:
+        """Maps with more axes, by name: of classes, of queries, before the softmax, of transport; empty for others.
+
+        Items and queries are padded to the longest case.
+        """
+        return {}
 
     def embedding(self, cases: CaseSet) -> Tensor | None:
         """(case, feature) float64 on the CPU: the fused cases, of a module that gives `Outputs.embedding`."""

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fusionbench.core.attention_map import AttentionMap
     from fusionbench.core.child_process import end_with_parent, safe_import_path
     from fusionbench.core.encoder import Encoder
     from fusionbench.core.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BESIDE_SUITE",
     "Attention",
+    "AttentionMap",
     "Bag",
     "Batch",
     "Case",
@@ -132,6 +134,7 @@ __all__ = [
 ]
 
 _MODULES = [
+    "attention_map",
     "errors",
     "search_space",
     "types",

@@ -25,6 +25,7 @@ MODULES = {
     "fusionbench.tasks.ranking": "Pairs of cases that a ranking has to get right.",
     "fusionbench.data.downloads": "Where a cohort's files lie, and how they get there: downloaded and checked.",
     "fusionbench.data.feature_files": "Files of patch features, and the folders they lie in.",
+    "fusionbench.data.group_files": "Groups of columns from a file of gene names.",
     "fusionbench.data.published_files": "Files that a plugin lists with their checksums.",
     "fusionbench.data.split_files": "Files of published splits.",
     "fusionbench.data.slides": "Whole-slide images.",

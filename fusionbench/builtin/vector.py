@@ -176,9 +176,12 @@ class Vector(Modality):
             for i in range(len(columns))
             for v in levels.get(i, (0.0,))
         ]
+        places: dict[str, list[int]] = {}
+        for j, i in enumerate(raw if self.use.groups else ()):
+            places.setdefault(columns[i], []).append(j)
         groups = {
-            group: tuple(j for j, i in enumerate(raw) if columns[i] in members)
-            for group, members in ((g, frozenset(m)) for g, m in self.use.groups.items())
+            group: tuple(sorted(j for column in frozenset(members) for j in places.get(column, ())))
+            for group, members in self.use.groups.items()
         }
         return ModalitySpec(self.label, "vector", len(raw), groups, features=tuple(names))
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 
 from pydantic import BaseModel, ConfigDict
 
+from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.errors import DataError
 from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
@@ -48,12 +49,21 @@ class Options(BaseModel):
 
 
 BESIDE_SUITE = "a path, relative to the suite that names it"
-"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file."""
+"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file.
+
+The words of an `Annotated[Literal["word"] | str, BESIDE_SUITE]` are no paths.
+"""
 
 
 def path_options(options: type[BaseModel]) -> tuple[str, ...]:
     """The options that say where files lie: those marked `BESIDE_SUITE`. They are no part of what a cohort is."""
     return tuple(name for name, field in options.model_fields.items() if BESIDE_SUITE in field.metadata)
+
+
+def names_file(options: type[BaseModel], name: str, value: object) -> bool:
+    """Whether the value of one of `path_options` is a path: a text, not empty, and none of the option's own words."""
+    words = {word for kind in get_args(options.model_fields[name].annotation) for word in get_args(kind)}
+    return isinstance(value, str) and bool(value) and value not in words
 
 
 _Options = Options  # the classes below have an attribute of the same name
@@ -239,6 +249,13 @@ class Predictor(ABC):
         Items are padded to the longest case.
         """
         return None
+
+    def attention_maps(self, cases: CaseSet) -> Mapping[str, AttentionMap]:
+        """Maps with more axes, by name: of classes, of queries, before the softmax, of transport; empty for others.
+
+        Items and queries are padded to the longest case.
+        """
+        return {}
 
     def embedding(self, cases: CaseSet) -> Tensor | None:
         """(case, feature) float64 on the CPU: the fused cases, of a module that gives `Outputs.embedding`."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.core.guard import guarded
-from fusionbench.core.interfaces import path_options
+from fusionbench.core.interfaces import names_file, path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 
@@ -39,7 +39,8 @@ def validate_options(registry: Registry, kind: str, ref: PluginRef) -> Any:
 def _located(options: BaseModel, folder: str) -> BaseModel:
     """The options with their paths, also those at their defaults, as seen from the working directory."""
     given = {name: getattr(options, name) for name in path_options(type(options))} if folder else {}
-    return options.model_copy(update={name: _inside(folder, path) for name, path in given.items() if path})
+    paths = {name: path for name, path in given.items() if names_file(type(options), name, path)}
+    return options.model_copy(update={name: _inside(folder, path) for name, path in paths.items()})
 
 
 def _inside(folder: str, path: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
+from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.interfaces import FusionModel, Predictor, State
@@ -145,6 +146,9 @@ class Loaded(Predictor):
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
         return self.inner.attention(self.own(cases))
+
+    def attention_maps(self, cases: CaseSet) -> Mapping[str, AttentionMap]:
+        return self.inner.attention_maps(self.own(cases))
 
     def embedding(self, cases: CaseSet) -> Tensor | None:
         return self.inner.embedding(self.own(cases))

@@ -22,6 +22,8 @@ class TorchModel(FusionModel):
     global random numbers: the harness has seeded them. A module may also have
 
     - `attention(batch)`, which returns modality name to weights (case, layer, head, item) as `Attention` has them,
+    - `attention_maps(batch)`, which returns a name of your choice to an `AttentionMap`: with an axis of classes or of
+      queries, with raw scores, or a transport plan,
     - `reads_targets = True`, which puts the targets into training batches,
     - `parts`, modality name to `Attention.parts`, for vectors that are cut into items, and
     - `notes`, lines for the reader of the results (a feature group that is empty and was left out).

@@ -16,7 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import SuiteError, did_you_mean, file_problem
-from fusionbench.core.interfaces import path_options
+from fusionbench.core.interfaces import names_file, path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder
@@ -277,7 +277,7 @@ def _paths_of(ref: PluginRef, registry: Registry) -> dict[str, str]:
     options = registry.dataset(ref.name).Options
     given = dict(ref.options)
     paths = {key: given.get(key, options.model_fields[key].default) for key in path_options(options)}
-    return {key: Path(path).as_posix() for key, path in paths.items() if isinstance(path, str) and path}
+    return {key: Path(path).as_posix() for key, path in paths.items() if names_file(options, key, path)}
 
 
 def parse_suite(name: str, text: str, where: str, kept: Mapping[str, str] = MappingProxyType({})) -> Suite:

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-SIGNATURES = "porpoise/datasets_csv/signatures.csv"
 _ONLY_WITH: Mapping[str, tuple[str, ...]] = {
     "boe": ("roi",),
     "window": ("maps",),
@@ -77,6 +76,8 @@ class Tcga(Dataset):
                 raise SuiteError(f"{self.name}: option {option} belongs to {of}, not {self.options.image}")
         if self.options.shared and self.cohort != shared.COHORT:
             raise SuiteError(f"{self.name}: option shared belongs to tcga-{shared.COHORT}; METABRIC is breast cancer")
+        if self.options.shared and "groups" in self.options.model_fields_set:
+            raise SuiteError(f"{self.name}: option groups is of omic, in place of which shared=true brings 12 genes")
         given = [name for name in ("shared", "stage_grade", "clinical_stage") if getattr(self.options, name)]
         if len(given) > 1:
             raise SuiteError(f"{self.name}: {'=true and '.join(given)}=true each bring the stage; leave one out")
@@ -87,7 +88,10 @@ class Tcga(Dataset):
 
     @property
     def identity(self) -> PluginRef:
-        """The option `image` without the place of its files; a modality beside the others makes no other cohort."""
+        """The option `image` without the place of its files, nothing of groups, which are not of the cases.
+
+        A modality beside the others makes no other cohort.
+        """
         options = dict(super().identity.options)
         options.pop("clinical_stage", None)
         return PluginRef.of(self.name, **{k: self._image if k == "image" else v for k, v in options.items()})
@@ -129,7 +133,8 @@ class Tcga(Dataset):
     def sources(self) -> Sequence[Source]:
         asked = "folds" in self.options.model_fields_set
         splits = [p for p in folds.paths(self.cohort, self.options.folds) if asked or is_published(p)]
-        paths = [self.table_path, *(() if self.options.shared else (SIGNATURES,)), *splits]
+        groups = genes.FILES.get("" if self.options.shared else self.options.groups)
+        paths = [self.table_path, *([groups] if groups else []), *splits]
         if self._needs_cdr:
             paths.append(cdr.PATH)
         if self._image in images.DERIVED:
@@ -159,8 +164,9 @@ class Tcga(Dataset):
         return read_table(self._reader.file(self.table_path), str(self.home / self.table_path))
 
     @cached_property
-    def _groups(self) -> tuple[Mapping[str, tuple[str, ...]], tuple[str, ...]]:
-        return genes.read_groups(self._reader.file(SIGNATURES), self._table.genes, str(self.home / SIGNATURES))
+    def _groups(self) -> genes.Groups:
+        """The groups of the columns of `omic`, and notes; `mutations` has none."""
+        return ({}, ()) if self.options.shared else genes.of_option(self.options.groups, self._omic[1], self._reader)
 
     @cached_property
     def _cdr(self) -> pd.DataFrame:
@@ -234,9 +240,8 @@ class Tcga(Dataset):
     @cached_property
     def _uses(self) -> Mapping[str, ModalityUse]:
         name, of_genes, _ = self._omic
-        groups = {} if self.options.shared else self._groups[0]
         uses = {of: ModalityUse("vector", len(c), features=c) for of, (c, _) in self._clinical.items()}
-        uses[name] = ModalityUse("vector", len(of_genes), features=of_genes, groups=groups)
+        uses[name] = ModalityUse("vector", len(of_genes), features=of_genes, groups=self._groups[0])
         if "clinical_stage" in uses and not endpoints.needs_cdr(self.options.endpoint):
             checksum = self._reader.checksums[cdr.PATH]
             uses["clinical_stage"] = replace(uses["clinical_stage"], checksum=checksum)
@@ -261,9 +266,8 @@ class Tcga(Dataset):
         )
 
     def _notes(self) -> Iterator[str]:
-        table, empty = self._table, () if self.options.shared else self._groups[1]
-        if empty:
-            yield f"omic: no column for the gene groups {', '.join(empty)}; left out"
+        table = self._table
+        yield from self._groups[1]
         known = self._endpoint.known
         of, (columns, _) = list(self._clinical.items())[-1]  # the one that may have stage
         staged = self.options.stage_grade or self.options.clinical_stage

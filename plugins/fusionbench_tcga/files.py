@@ -24,6 +24,7 @@ _TERMS = {
     "Path-AI/hif2gene": "CC BY-NC-SA 4.0 by its LICENSE.md (its README says CC BY-SA 4.0)",
     "hwanglab/tcga_tmb_prediction": _NO_LICENCE,
     "chengjun583/KIRP-topological-features": _NO_LICENCE,
+    "mahmoodlab/SurvPath": "GPLv3 with 'available for non-commercial academic purposes' (README; no licence file)",
     "Innse/DisPro": "Apache-2.0 by its README; no licence file",
     "konst-int-i/healnet": "Apache-2.0; names and checksums of the GDC's files",
 }

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
-from fusionbench import Options
+from fusionbench import BESIDE_SUITE, Options
 from fusionbench_tcga import maps
 from fusionbench_tcga.folds import Publisher
+from fusionbench_tcga.genes import Published
 
 
 class TcgaOptions(Options):
@@ -34,6 +35,8 @@ class TcgaOptions(Options):
         clinical_stage: offer `clinical_stage` beside `clinical`: the same columns with stage and grade.
         shared: of BRCA, only what METABRIC has too: age, stage and lobular type in `clinical`, 12 genes in `mutations`
             in place of `omic`.
+        groups: of the columns of `omic`: MCAT's six "signatures", SurvPath's 50 "hallmarks", its 281 pathways of
+            "reactome" or both, "combine"; or a file of your own, a `.gmt` or a table (docs/own-data.md).
     """
 
     image: str = "none"
@@ -49,9 +52,11 @@ class TcgaOptions(Options):
     clinical_stage: bool = False
     shared: bool = False
     folds: Publisher = "porpoise"
+    groups: Annotated[Published | str, BESIDE_SUITE] = "signatures"
 
     @model_serializer(mode="wrap")
     def _without_what_came_later(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Later options are written where they say something, so that the keys of older results stay theirs."""
         later = {"axes": 2, "downsample": 1, "folds": "porpoise", "shared": False, "clinical_stage": False}
+        later |= {"groups": "signatures"}
         return {name: value for name, value in plain(self).items() if later.get(name) != value}

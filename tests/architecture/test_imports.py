@@ -24,6 +24,7 @@ TEMPLATES = CORE / "cli" / "new_plugin" / "templates"
 FOR_PLUGINS = {
     *("fusionbench", "fusionbench.nn", "fusionbench.data.downloads", "fusionbench.data.slides", "fusionbench.survival"),
     *("fusionbench.data.feature_files", "fusionbench.data.published_files", "fusionbench.data.split_files"),
+    "fusionbench.data.group_files",
     "fusionbench.tasks.ranking",
     "fusionbench.report.api",
     "fusionbench.testing",

@@ -16,7 +16,7 @@ from fusionbench.core.registry import BASES, PluginRecord, Registry, base_of, di
 from fusionbench.report.api import Entry, Section
 from fusionbench.testing import Check, checks_for
 from fusionbench.testing.conformance import PROMISES
-from tests.conformance import broken, broken_data, broken_outputs, broken_preparations, sound_readers
+from tests.conformance import broken, broken_attention, broken_data, broken_outputs, broken_preparations, sound_readers
 from tests.conformance.broken_isolation import NOT_CAUGHT
 
 SOUND = [
@@ -26,6 +26,7 @@ SOUND = [
     broken.Ordered,
     broken.Cancelling,
     broken.Attentive,
+    broken_attention.WithMaps,
     broken_outputs.Stepping,
     broken_outputs.Published,
     broken_preparations.Prepared,

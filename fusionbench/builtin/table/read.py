@@ -15,13 +15,13 @@ from fusionbench.builtin.table.column_selection import Problems, select_columns,
 from fusionbench.builtin.table.groups import propose_groups
 from fusionbench.builtin.table.schema import CohortSchema, ModalitySchema, read_schema
 from fusionbench.builtin.table.sheets import Sheet, count, nearest, read_sheet
-from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.data_warning import DataWarning, Fix
 from fusionbench.core.endpoints import followed
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Case, ClassTarget, Fold, ModalityUse
 from fusionbench.data.fingerprint import digest
 from fusionbench.data.fixes import Problem
+from fusionbench.data.group_files import match_groups, read_groups
 from fusionbench.data.split_files import read_split, split_files
 
 
@@ -274,7 +274,7 @@ class _Reader:
             return dict(file)
         try:
             data = (self.path.parent / Path(file).expanduser()).read_bytes()
-            found = match_columns(read_signatures(data, file), columns, f"modality.{name}", file)
+            found = match_groups(read_groups(data, file), columns, f"modality.{name}")
         except DataError as error:
             self.problems.append(f"modality.{name}.groups: {error}")
             return {}

@@ -117,8 +117,8 @@ class ModalitySchema(Strict):
         suffix: endings of the names of its columns.
         exclude: columns that a prefix or suffix matches and that do not belong to it.
         categorical: columns of codes without order; columns of text are anyway.
-        groups: named groups of columns, for models that have a branch a group; or a file of gene names, a column a
-            group or a GMT.
+        groups: named groups of columns, for models that have a branch a group; or a file of gene names: a GMT, or a
+            table with a column a group, with 0 and 1, or of pairs.
         table: another table with one row a case; all its columns but the ids are taken where none are named.
         id: its column of case ids; called like the case table's by default.
         bag: whether all rows of a case in that table form a bag; without it, a case has one row.

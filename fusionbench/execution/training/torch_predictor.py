@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
+from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.core.interfaces import Predictor, State
 from fusionbench.core.protocol import TrainRecipe
@@ -27,6 +28,7 @@ from fusionbench.core.types import (
     Task,
 )
 from fusionbench.data.collate import stream
+from fusionbench.execution.training.attention_maps import maps_of
 from fusionbench.execution.training.outputs import carried_forward, forward, name_of, reads_targets
 from fusionbench.nn.member_weights import MODULE
 from fusionbench.tasks import task_kind
@@ -193,14 +195,14 @@ class TorchPredictor(Predictor):
         return StepPrediction(name, rows, made)
 
     def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
-        """What the module's `attention` gives, on the CPU; None where it has none.
+        """What the module's `attention` gives, on the CPU; else what follows from its maps; None where it has none.
 
         Raises:
             PluginError: the weights have the wrong shape.
         """
         attend = getattr(self.module, "attention", None)
         if attend is None:
-            return None
+            return self._overall(self.attention_maps(cases), cases) or None
         self.module.eval()
         rows: dict[str, dict[int, Tensor]] = {}
         with torch.inference_mode():
@@ -211,6 +213,32 @@ class TorchPredictor(Predictor):
                     rows.setdefault(name, {}).update(zip(positions, of_batch.movedim(-1, 1), strict=True))
         parts = getattr(self.module, "parts", {})
         return {name: Attention(_padded(mine), parts.get(name, {})) for name, mine in rows.items()}
+
+    def attention_maps(self, cases: CaseSet) -> Mapping[str, AttentionMap]:
+        """What the module's `attention_maps` gives, on the CPU; empty where it has none.
+
+        Raises:
+            PluginError: a map has another shape than it says.
+        """
+        if getattr(self.module, "attention_maps", None) is None:
+            return {}
+        self.module.eval()
+        with torch.inference_mode():
+            return maps_of(self.module, stream(cases, self.specs, self.batch_size, self.device))
+
+    def _overall(self, maps: Mapping[str, AttentionMap], cases: CaseSet) -> dict[str, Attention]:
+        """Of each modality the first map on its instances or parts, averaged over classes and queries.
+
+        A map is left out that says nothing of a case that has the modality, since the one that asks is missing.
+        """
+        parts, found = getattr(self.module, "parts", {}), dict[str, Attention]()
+        having = [frozenset(case.bags) for case in cases] if maps else []
+        for one in maps.values():
+            own, weights = parts.get(one.modality, {}), one.overall()
+            there = torch.tensor([one.modality in names for names in having])
+            if one.item_names == tuple(own) and bool(weights[there].any(dim=-1).all()):
+                found.setdefault(one.modality, Attention(weights, own))
+        return found
 
     def _checked_weights(self, name: str, weights: Tensor, batch: Batch) -> Tensor:
         """(case, layer, head, item) float32 on the CPU."""

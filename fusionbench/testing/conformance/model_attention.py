@@ -6,7 +6,7 @@ import torch
 
 from fusionbench.core.types import Attention, CaseSet
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped
-from fusionbench.testing.conformance.trials import ModelSubject, Trial
+from fusionbench.testing.conformance.trials import ModelSubject, Trial, cases_to_attend
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 SLACK = 1e-4
@@ -18,21 +18,12 @@ SLACK = 1e-4
     "Where there is attention it is (case, layer, head, item), sums to 1 over the items of a case that has the "
     "modality, and is zero where padded or missing.",
     cause="a softmax over another axis or without a mask, weights after dropout, or layers that were added up.",
-    needs=("predictions", "deterministic"),
+    needs=("predictions", "deterministic", "attention-sums"),
 )
 def attention(subject: ModelSubject) -> None:
-    seen = [_checked(trial, cases) for trial in subject.trials for cases in _cases(trial)]
+    seen = [_checked(trial, cases) for trial in subject.trials for cases in cases_to_attend(trial)]
     if not any(seen):
         raise Skipped("it has no attention")
-
-
-def _cases(trial: Trial) -> list[CaseSet]:
-    """The complete test cases; of a model that takes such cases, the same with the first modality hidden from half."""
-    complete = trial.test.without_targets()
-    if trial.fitted.model.missing != "native" or len(trial.modalities) < 2:
-        return [complete]
-    hidden = {id_: frozenset(trial.modalities[:1]) for id_ in complete.ids[::2]}
-    return [complete, CaseSet(complete.cases, complete.specs, None, complete.prepare, hidden)]
 
 
 def _checked(trial: Trial, cases: CaseSet) -> bool:

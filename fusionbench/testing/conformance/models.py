@@ -5,6 +5,7 @@ from __future__ import annotations
 from fusionbench.core.registry import Registry
 from fusionbench.testing.conformance import (
     model_attention,
+    model_attention_maps,
     model_basics,
     model_batches,
     model_isolation,
@@ -26,6 +27,7 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
     *model_missing.CHECKS.promises,
     *model_learning.CHECKS.promises,
     *model_outputs.CHECKS.promises,
+    *model_attention_maps.CHECKS.promises,
     *model_attention.CHECKS.promises,
 )
 

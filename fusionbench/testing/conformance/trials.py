@@ -340,3 +340,12 @@ def largest_difference(a: Floats, b: Floats) -> float:
     """NaN where only one of them is a number counts as infinite."""
     apart = np.abs(np.asarray(a) - np.asarray(b))
     return float(np.where(np.isnan(apart), np.inf, apart).max(initial=0.0))
+
+
+def cases_to_attend(trial: Trial) -> list[CaseSet]:
+    """The complete test cases; of a model that takes such cases, the same with the first modality hidden from half."""
+    complete = trial.test.without_targets()
+    if trial.fitted.model.missing != "native" or len(trial.modalities) < 2:
+        return [complete]
+    hidden = {id_: frozenset(trial.modalities[:1]) for id_ in complete.ids[::2]}
+    return [complete, CaseSet(complete.cases, complete.specs, None, complete.prepare, hidden)]

@@ -23,7 +23,7 @@ OTHER_SEEDS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class AttentionMap:
+class ItemAttention:
     """Attention weights on one modality of one case, averaged over heads. Every row over the items sums to 1.
 
     Attributes:
@@ -74,7 +74,7 @@ class AttentionMap:
         return np.asarray(np.exp(_entropy(self.trained)))
 
 
-def attention_maps(loaded: LoadedCase) -> Mapping[str, AttentionMap]:
+def attention_maps(loaded: LoadedCase) -> Mapping[str, ItemAttention]:
     """Modality to attention, for modalities with more than one item; empty for a model without attention.
 
     Attention on tokens that a preparation made is left out: they are no parts of the case that could be removed.
@@ -92,7 +92,7 @@ def attention_maps(loaded: LoadedCase) -> Mapping[str, AttentionMap]:
     for name in names:
         initial, *others = (_rows(loaded, name, attention[name]) for attention in untrained)
         columns = dict(trained[name].parts)
-        maps[name] = AttentionMap(_rows(loaded, name, trained[name]), initial, np.stack(others), columns)
+        maps[name] = ItemAttention(_rows(loaded, name, trained[name]), initial, np.stack(others), columns)
     return maps
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fusionbench.tools.explain.attention import AttentionMap, attention_maps
+from fusionbench.tools.explain.attention import ItemAttention, attention_maps
 from fusionbench.tools.explain.loaded_case import LoadedCase
+from fusionbench.tools.explain.maps import CaseMap, case_maps
 from fusionbench.tools.explain.occlusion import Occlusion, occlude
 from fusionbench.tools.explain.score import RISK, ExplainedScore
 from fusionbench.tools.explain.select import SelectedCase
@@ -40,7 +41,7 @@ class ModalityExplanation:
     name: str
     kind: str
     instances: int
-    attention: AttentionMap | None
+    attention: ItemAttention | None
     occlusion: Occlusion
     tiles: tuple[SlideTiles, ...]
     notes: tuple[str, ...]
@@ -85,6 +86,7 @@ class Explanation:
         fold_sd: standard deviation of the scores of the case's test fold; NaN for a fold of one case.
         missing: modalities of the row that the case lacks.
         notes: sentences for the reader, on the cell and on what could not be shown.
+        maps: of attention, with more axes than layer and head.
     """
 
     selected: SelectedCase
@@ -93,6 +95,7 @@ class Explanation:
     modalities: tuple[ModalityExplanation, ...]
     missing: tuple[str, ...]
     notes: tuple[str, ...]
+    maps: tuple[CaseMap, ...] = ()
 
     @property
     def has_attention(self) -> bool:
@@ -120,11 +123,11 @@ def explain_case(loaded: LoadedCase, selected: SelectedCase, slides: Path | None
         *(note for modality in modalities for note in modality.notes),
     )
     sd = float(np.std(loaded.fold_scores, ddof=1)) if len(loaded.fold_scores) > 1 else float("nan")
-    return Explanation(selected, loaded.stored_score, sd, modalities, missing, notes)
+    return Explanation(selected, loaded.stored_score, sd, modalities, missing, notes, case_maps(loaded))
 
 
 def _explain_modality(
-    loaded: LoadedCase, name: str, attention: AttentionMap | None, slides: Path | None, draws: int
+    loaded: LoadedCase, name: str, attention: ItemAttention | None, slides: Path | None, draws: int
 ) -> ModalityExplanation:
     kind = loaded.predictor.preprocessor.specs[name].kind
     tiles, notes = slide_tiles(loaded, name, slides)

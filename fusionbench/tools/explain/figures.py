@@ -17,12 +17,13 @@ from fusionbench.report.figures.panels import lay_out, logarithmic, panels
 from fusionbench.report.figures.style import COLOURS, GREY, Style, legend_handle, report_style, shortened, styles
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.heatmaps import RISK_COLOURS, heatmaps
+from fusionbench.tools.explain.maps import map_figures
 from fusionbench.tools.explain.occlusion import Curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from fusionbench.tools.explain.attention import AttentionMap
+    from fusionbench.tools.explain.attention import ItemAttention
 
     Floats = NDArray[np.float64]
 
@@ -39,9 +40,10 @@ CURVE_STYLES = {
 
 
 def figures(explanation: Explanation) -> Iterator[FigureOrOmitted]:
-    """Heatmaps, bars of features, attention by layer and curves; for each that is missing the reason."""
+    """Heatmaps, bars of features, attention by layer, curves, for each that is missing the reason; and maps."""
     with report_style():  # drawn to the end inside, since the style holds only until the block is left
         drawn = [*heatmaps(explanation), *_features(explanation), *_layers(explanation), *_curves(explanation)]
+        drawn += map_figures(explanation.maps)
     yield from drawn
 
 
@@ -116,7 +118,7 @@ def _layers(explanation: Explanation) -> Iterator[FigureOrOmitted]:
     yield ReportFigure("layers", "Attention by layer", caption, alt, figure)
 
 
-def _draw_items(ax: Axes, modality: ModalityExplanation, attention: AttentionMap) -> None:
+def _draw_items(ax: Axes, modality: ModalityExplanation, attention: ItemAttention) -> None:
     layers, items = attention.trained.shape
     x, top = range(1, layers + 1), modality.top[:LAYER_LINES]
     for item, style in zip(top, styles([modality.item_names[item] for item in top]).values(), strict=True):
@@ -125,7 +127,7 @@ def _draw_items(ax: Axes, modality: ModalityExplanation, attention: AttentionMap
     ax.set_ylabel("attention")
 
 
-def _draw_distances(ax: Axes, attention: AttentionMap) -> None:
+def _draw_distances(ax: Axes, attention: ItemAttention) -> None:
     distance, between_seeds = attention.distance_from_initial, attention.distance_between_seeds
     x = range(1, len(distance) + 1)
     ax.plot(x, distance, color=COLOURS[0], marker="o", markersize=3)

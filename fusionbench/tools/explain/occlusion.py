@@ -11,7 +11,7 @@ from scipy import stats
 
 from fusionbench.core.errors import PluginError
 from fusionbench.core.seeds import derive
-from fusionbench.tools.explain.attention import AttentionMap
+from fusionbench.tools.explain.attention import ItemAttention
 from fusionbench.tools.explain.loaded_case import LoadedCase
 from fusionbench.tools.explain.masked_readers import MaskedBag, with_mean_columns, without_instances
 from fusionbench.tools.explain.score import ExplainedScore
@@ -96,7 +96,7 @@ class Occlusion:
         return values
 
 
-def occlude(loaded: LoadedCase, modality: str, attention: AttentionMap | None, draws: int) -> Occlusion:
+def occlude(loaded: LoadedCase, modality: str, attention: ItemAttention | None, draws: int) -> Occlusion:
     """Contributions of the items of a modality, and with attention the curve over k masked items.
 
     Args:
@@ -132,7 +132,7 @@ def occlude(loaded: LoadedCase, modality: str, attention: AttentionMap | None, d
     return Occlusion(items, blocks, contributions, whole, curve, agreement, undefined)
 
 
-def _items(loaded: LoadedCase, modality: str, attention: AttentionMap | None) -> Items:
+def _items(loaded: LoadedCase, modality: str, attention: ItemAttention | None) -> Items:
     if attention is not None and attention.item_columns:
         columns = attention.item_columns
         return Items(len(columns), tuple(columns), tuple(columns.values()))
@@ -148,7 +148,7 @@ def _items(loaded: LoadedCase, modality: str, attention: AttentionMap | None) ->
     return Items(spec.dim, spec.columns, tuple((i,) for i in range(spec.dim)))
 
 
-def _order(loaded: LoadedCase, modality: str, attention: AttentionMap | None, items: Items) -> Indices:
+def _order(loaded: LoadedCase, modality: str, attention: ItemAttention | None, items: Items) -> Indices:
     """(item,) indices by falling attention; without it columns by falling distance from the training mean."""
     if attention is not None:
         return np.argsort(-attention.mean, kind="stable")
@@ -180,7 +180,7 @@ def _curve(order: Indices, contributions_of: Callable[[Sequence[Indices]], Float
 
 
 def _agreement(
-    attention: AttentionMap | None, blocks: Sequence[Indices], contributions: Floats, score: ExplainedScore
+    attention: ItemAttention | None, blocks: Sequence[Indices], contributions: Floats, score: ExplainedScore
 ) -> tuple[float, str]:
     """Rank correlation of the blocks' mean attention with |contribution|, or NaN and the reason."""
     if attention is None:

@@ -20,6 +20,7 @@ from fusionbench.results.store import Store
 from fusionbench.tools.explain.attention import DISTANCES
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.figures import figures
+from fusionbench.tools.explain.maps import CaseMap, map_arrays, map_frame
 from fusionbench.tools.explain.page import TileImage, explanation_page
 from fusionbench.tools.explain.request import Request
 from fusionbench.tools.explain.tiles import tile_images
@@ -46,6 +47,9 @@ def write_explanation(explanation: Explanation, store: Store, request: Request) 
     store.write_text(f"{folder}/items.csv", item_frame(explanation).to_csv(index=False))
     store.write_text(f"{folder}/layers.csv", layer_frame(explanation).to_csv(index=False))
     store.write_text(f"{folder}/curves.csv", curve_frame(explanation).to_csv(index=False))
+    if explanation.maps:
+        store.write_text(f"{folder}/maps.csv", map_frame(explanation.maps).to_csv(index=False))
+        store.write_bytes(f"{folder}/maps.npz", map_arrays(explanation.maps))
     store.write_text(f"{folder}/explanation.json", json_text(as_json(explanation), indent=1))
     html = explanation_page(explanation, images, tiles, command_line(explanation, store, request))
     return store.write_text(f"{folder}/explanation.html", html)
@@ -188,6 +192,7 @@ def as_json(explanation: Explanation) -> dict[str, Any]:
         "fold_sd": explanation.fold_sd,
         "missing": list(explanation.missing),
         "modalities": {modality.name: _modality_json(modality) for modality in explanation.modalities},
+        **({"maps": [_map_json(one) for one in explanation.maps]} if explanation.maps else {}),
         "notes": list(explanation.notes),
     }
 
@@ -204,6 +209,12 @@ def _modality_json(modality: ModalityExplanation) -> Mapping[str, Any]:
         "agreement_undefined": occlusion.agreement_undefined,
         "verdict": asdict(modality.verdict),
     }
+
+
+def _map_json(one: CaseMap) -> Mapping[str, Any]:
+    """What a map is; maps.csv and maps.npz have its numbers."""
+    about = {"name": one.name, "kind": one.kind, "modality": one.modality, "axes": list(one.axes)}
+    return {**about, "shape": list(one.values.shape), "scores": one.scores is not None}
 
 
 def _attention_json(modality: ModalityExplanation) -> Mapping[str, Any] | None:

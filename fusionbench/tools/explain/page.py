@@ -15,6 +15,7 @@ from fusionbench.report.figures.export import EmbeddedImage
 from fusionbench.report.figures.figure import Omitted
 from fusionbench.report.html.page import CONTENTS, escaped, figures, heading, items, page, paragraph, table
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
+from fusionbench.tools.explain.maps import map_section
 from fusionbench.tools.explain.score import ExplainedScore
 
 _READING = (
@@ -46,7 +47,7 @@ def reading(score: ExplainedScore) -> list[str]:
 
 
 DISTANCE_HEADERS = ("distance from initial", "Jensen-Shannon distance", "distance between seeds")
-"""Column names of `AttentionMap.distances`."""
+"""Column names of `ItemAttention.distances`."""
 THUMBNAIL = 160
 """Pixels of the longer side of a tile on the page."""
 
@@ -94,6 +95,7 @@ def explanation_page(
         heading(2, "Items"),
         *(_top_items(modality) for modality in explanation.modalities if modality.occlusion.blocks),
         *_layers(explanation),
+        *map_section(explanation.maps),
         heading(2, "How to read this page"),
         items(reading(score)),
         heading(2, "How this page was made"),

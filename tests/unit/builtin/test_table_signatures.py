@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fusionbench.builtin.table.signatures import match_columns, read_signatures
 from fusionbench.core.errors import DataError
+from fusionbench.data.group_files import GroupFile, match_groups
 from tests.unit.builtin.test_table import read, toml
 
 FILES = Path(__file__).parents[2] / "files" / "groups"
@@ -36,8 +36,9 @@ def test_signatures_with_a_column_a_group(home: Path) -> None:
     }
     assert cohort.specs_raw["rna"].groups["Kinases"] == (1, 5)
     assert cohort.info.notes == (
-        "modality.rna: 5 of 8 genes of signatures.csv have no column, the first is 'PTEN': left out",
-        "modality.rna: no column for 'Cytokines' of signatures.csv: these groups are left out",
+        "modality.rna: 3 groups of signatures.csv, with 2 to 3 columns each; 3 of 8 genes have a column, 5 skipped, "
+        "the first is 'PTEN'",
+        "modality.rna: 1 group of signatures.csv without a column, left out: 'Cytokines'",
     )
     before = cohort.fingerprint
     (home / "signatures.csv").write_text("A\nKRAS\n")
@@ -51,10 +52,7 @@ def test_a_gmt(home: Path) -> None:
         "HALLMARK_P53": ("TP53_rnaseq", "TP53_mut"),
         "HALLMARK_KRAS": ("EGFR_cnv", "KRAS", "EGFR_rnaseq"),
     }
-    assert (
-        cohort.info.notes[-1]
-        == "modality.rna: no column for 'HALLMARK_IL6' of hallmarks.gmt: these groups are left out"
-    )
+    assert cohort.info.notes[-1] == "modality.rna: 1 group of hallmarks.gmt without a column, left out: 'HALLMARK_IL6'"
 
 
 @pytest.mark.parametrize(
@@ -70,7 +68,7 @@ def test_a_gmt(home: Path) -> None:
     ],
 )
 def test_a_column_is_of_the_gene_that_it_is_called_without_a_suffix(gene: str, columns: tuple[str, ...]) -> None:
-    found = match_columns({"A": (gene,), "B": ("KRAS",)}, COLUMNS, "modality.rna", "genes.csv")
+    found = match_groups(GroupFile("genes.csv", {"A": (gene,), "B": ("KRAS",)}), COLUMNS, "modality.rna")
     assert found.columns.get("A", ()) == columns
 
 
@@ -86,7 +84,8 @@ def test_many_absent_genes_are_one_line(home: Path) -> None:
     (home / "signatures.csv").write_text("all\n" + "\n".join(genes))
     toml(home, f"groups = {{all = {genes!r}}}", 'groups = "signatures.csv"')
     assert read(home).info.notes == (
-        "modality.rna: 1503 of 1504 genes of signatures.csv have no column, the first is 'G0': left out",
+        "modality.rna: 1 group of signatures.csv, with 1 column each; 1 of 1504 genes have a column, 1503 skipped, "
+        "the first is 'G0'",
     )
 
 
@@ -96,20 +95,15 @@ def test_many_absent_genes_are_one_line(home: Path) -> None:
         (
             "s.csv",
             "A,B\nTP53,MYC\n",
-            "no gene of s.csv is a column, with or without _rnaseq, _cnv, _mut ('MYC', ",
+            "no gene of s.csv is a column, with or without _rnaseq, _cnv, _mut behind ('TP53' in the file, ",
         ),
-        ("s.csv", "", "s.csv: holds no group; write a column of genes a group"),
-        ("s.csv", "A,B\n,\n", "s.csv: holds no group"),
-        ("s.csv", "A,A\ngene_0,gene_1\n", "s.csv: two groups are called 'A'; rename one"),
-        ("s.csv", b"A\n\xff\n", "s.csv: no UTF-8 text; save it as UTF-8"),
-        ("s.json", "{}", "s.json: unknown kind of file of groups '.json'; known are .csv, .tsv, .txt, .gmt"),
-        ("s.gmt", "A\n", "s.gmt: holds no group"),
+        ("s.gmt", "A\n", "s.gmt, line 1: no tab; a GMT has a group a line"),
         ("absent.csv", None, "'absent.csv' cannot be read (No such file or directory)"),
     ],
 )
-def test_files_of_groups_that_cannot_be(home: Path, name: str, text: str | bytes | None, said: str) -> None:
+def test_files_of_groups_that_cannot_be(home: Path, name: str, text: str | None, said: str) -> None:
     if text is not None:
-        (home / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+        (home / name).write_text(text)
     toml(home, INLINE, f'groups = "{name}"')
     with pytest.raises(DataError) as error:
         read(home)
@@ -121,9 +115,3 @@ def test_groups_of_another_type_are_one_line(home: Path) -> None:
     toml(home, INLINE, "groups = 3")
     with pytest.raises(DataError, match=r"modality\.rna\.groups: write keys, key = value, under"):
         read(home)
-
-
-def test_empty_files_of_every_kind_hold_no_group() -> None:
-    for name in ("a.csv", "a.tsv", "a.gmt"):
-        with pytest.raises(DataError, match="holds no group"):
-            read_signatures(b"", name)

@@ -20,6 +20,8 @@ from fusionbench_tcga.convert.rds import read_data_frame
 from fusionbench_tcga.folds import read_folds
 
 from fusionbench import DataError, Dataset, Fold, MaskRow, SuiteError
+from fusionbench.builtin.vector import Vector
+from fusionbench.data.cohort import load_cohort
 from tests.conftest import Cli
 
 PATIENTS = ("TCGA-05-4244", "TCGA-05-4249", "TCGA-35-4122", "TCGA-35-4123", "TCGA-44-2655")
@@ -281,7 +283,57 @@ def test_dispros_masks_hide_slides_and_omic_columns_from_training_patients(home:
 
 def test_gene_groups_need_six_columns() -> None:
     with pytest.raises(DataError, match=r"expected 6 columns of gene names, found 2"):
-        genes.read_groups(b"A,B\nTP53,EGFR\n", ["TP53_mut"], "signatures.csv")
+        genes.signatures(b"A,B\nTP53,EGFR\n", ["TP53_mut"], "signatures.csv")
+
+
+def test_groups_of_survpath_and_of_a_file(home: Path, tmp_path: Path) -> None:
+    path = home / genes.FILES["hallmarks"]
+    path.parent.mkdir(parents=True)
+    path.write_text("H1,H2\nTP53,EGFR\nMYC,TP53\n")
+    (tmp_path / "own.gmt").write_text("H1\tna\tTP53\tMYC\nH2\tna\tEGFR\tTP53\n")
+    plain, of_download, own = luad(home), luad(home, groups="hallmarks"), luad(home, groups=str(tmp_path / "own.gmt"))
+    assert [s.path for s in of_download.sources() if "signatures" in s.path] == [genes.FILES["hallmarks"]]
+    assert not [s.path for s in own.sources() if "signatures" in s.path]
+    for dataset, file in ((of_download, "hallmarks_signatures.csv"), (own, "own.gmt")):
+        use = dataset.info().modalities["omic"]
+        assert use.groups == {"H1": ("TP53_mut", "TP53_rnaseq"), "H2": ("EGFR_cnv", "TP53_mut", "TP53_rnaseq")}
+        assert dataset.info().notes[0] == (
+            f"omic: 2 groups of {file}, with 2 to 3 columns each; 2 of 3 genes have a column, 1 skipped, the first "
+            "is 'MYC'"
+        )
+        assert dataset.identity == plain.identity  # the same patients in the same folds
+    modalities = {"vector": Vector}
+    before = [load_cohort(dataset, modalities).fingerprint for dataset in (plain, of_download, own)]
+    assert len(set(before)) == 3
+    (tmp_path / "other").mkdir()
+    elsewhere = (tmp_path / "own.gmt").rename(tmp_path / "other" / "own.gmt")
+    assert load_cohort(luad(home, groups=str(elsewhere)), modalities).fingerprint == before[2]
+    elsewhere.write_text("H1\tna\tTP53\n")
+    assert load_cohort(luad(home, groups=str(elsewhere)), modalities).fingerprint not in before
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [
+        (
+            "halmarks",
+            r"groups=halmarks: cannot be read \(No such file or directory\); name a file of groups, or one of",
+        ),
+        ("none.gmt", r"omic.groups: no gene of none.gmt is a column, .* \('NONE' in the file, 'TP53_rnaseq' in the"),
+        ("space.gmt", r"space.gmt, line 1: no tab"),
+    ],
+)
+def test_groups_that_cannot_be(home: Path, monkeypatch: pytest.MonkeyPatch, groups: str, said: str) -> None:
+    monkeypatch.chdir(home)
+    (home / "none.gmt").write_text("A\tna\tNONE\n")
+    (home / "space.gmt").write_text("A TP53\n")
+    with pytest.raises(DataError, match=said):
+        luad(home, groups=groups).info()
+
+
+def test_shared_columns_have_no_groups(home: Path) -> None:
+    with pytest.raises(SuiteError, match="option groups is of omic, in place of which shared=true brings 12 genes"):
+        Brca(Brca.Options.model_validate({"shared": True, "groups": "hallmarks"}), home)
 
 
 def patch_folder(folder: Path) -> Path:

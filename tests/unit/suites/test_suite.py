@@ -42,6 +42,7 @@ class ToyOptions(Options):
 
 class OwnOptions(Options):
     file: Annotated[str, BESIDE_SUITE] = "cohort.toml"
+    groups: Annotated[Literal["usual", "others"] | str, BESIDE_SUITE] = "usual"
     n: int = 10
 
 
@@ -144,6 +145,14 @@ def test_paths_begin_beside_the_suite_and_labels_are_as_written(
     assert elsewhere.folder == ""
     moved = validate_options(registry(), "datasets", replace(elsewhere, folder=str(tmp_path / "some" / "where")))
     assert Path(moved.file) == expected
+
+
+def test_words_of_an_option_of_paths_are_no_paths(tmp_path: Path) -> None:
+    for written, groups in (("", "usual"), (",groups=others", "others"), (",groups=a.gmt", str(tmp_path / "a.gmt"))):
+        (dataset,) = load_own(tmp_path, f"own[file=a.toml{written}]").datasets
+        assert validate_options(registry(), "datasets", dataset).groups == groups
+        moved = dataset_for_folder(dataset, registry(), tmp_path / "some")
+        assert dict(moved.options).get("groups", "usual") == groups
 
 
 def test_one_file_in_two_spellings_is_listed_twice(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fusionbench.core.types import ModalitySpec, PreparedBag, RawBag
 from fusionbench.data.slides import Thumbnail
 from fusionbench.report.figures.figure import Omitted, ReportFigure
 from fusionbench.tools.explain import occlusion
-from fusionbench.tools.explain.attention import AttentionMap
+from fusionbench.tools.explain.attention import ItemAttention
 from fusionbench.tools.explain.explanation import Explanation, ModalityExplanation
 from fusionbench.tools.explain.figures import figures
 from fusionbench.tools.explain.loaded_case import LoadedCase
@@ -54,13 +54,13 @@ def a_bag() -> Additive:
     return Additive(WEIGHTS[:, None], ModalitySpec("x", "bag", 1))
 
 
-def an_attention_map(weights: np.ndarray, layers: int = 1, **columns: tuple[int, ...]) -> AttentionMap:
+def an_attention_map(weights: np.ndarray, layers: int = 1, **columns: tuple[int, ...]) -> ItemAttention:
     rows = np.stack([weights / weights.sum()] * layers)
     even = np.full_like(rows, 1 / rows.shape[1])
-    return AttentionMap(rows, even, np.stack([even, even]), columns)
+    return ItemAttention(rows, even, np.stack([even, even]), columns)
 
 
-def occluded(loaded: Additive, attention: AttentionMap | None, draws: int = 5) -> Occlusion:
+def occluded(loaded: Additive, attention: ItemAttention | None, draws: int = 5) -> Occlusion:
     return occlude(cast(LoadedCase, loaded), "x", attention, draws)
 
 
@@ -130,7 +130,7 @@ def test_the_smallest_step_is_the_side_of_a_tile() -> None:
 
 
 def modality_of(
-    name: str, attention: AttentionMap | None, items: Items, tiles: Sequence[SlideTiles] = ()
+    name: str, attention: ItemAttention | None, items: Items, tiles: Sequence[SlideTiles] = ()
 ) -> ModalityExplanation:
     rng = np.random.default_rng(2)
     blocks = tuple(np.array([i]) for i in range(items.count))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
     from fusionbench.core.types import (
+        NO_NEIGHBOUR,
         Attention,
         Bag,
         Batch,
@@ -66,6 +67,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BESIDE_SUITE",
+    "NO_NEIGHBOUR",
     "Attention",
     "Bag",
     "Batch",

@@ -10,19 +10,32 @@ import pytest
 
 from fusionbench import discover
 from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.nn import TorchModel
 from fusionbench.report.mlflow.names import score_name
 from fusionbench.report.mlflow.payload import fold_payload
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
+from fusionbench.testing import checks_for
 from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, recipe, targets
+from tests.needs import batch_losses, geometry, heads, losses, recipe, sub_bags, targets
 
-NEEDS = {1: losses.Aligned, 2: targets.Instances, 3: heads.Sequential, 8: recipe.LowRank, 12: batch_losses.Apart}
+IN_SUITE: dict[int, type[TorchModel]] = {
+    1: losses.Aligned,
+    2: targets.Instances,
+    3: heads.Sequential,
+    4: sub_bags.InParts,
+    8: recipe.LowRank,
+    12: batch_losses.Apart,
+}
+# The bags of the suite's cohort have no coords.
+NEEDS = {**IN_SUITE, 10: geometry.Geometric}
+WITHOUT_LOSSES = ("need-recipe", "need-sub-bags")
+"""Models whose history is that of any other."""
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]
@@ -53,7 +66,8 @@ def registry() -> Registry:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The suite, run."""
     folder = tmp_path_factory.mktemp("needs")
-    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in NEEDS.values()), "need-recipe[recipe=own]"))
+    more = ("need-recipe[recipe=own]", "need-sub-bags[mean=logits]")
+    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in IN_SUITE.values()), *more))
     (folder / "needs.toml").write_text(SUITE.format(models=names))
     made = Session(folder / "results", home=folder, registry=registry())
     report = made.run(str(folder / "needs.toml"), track=False, reporter=SilentReporter())
@@ -84,7 +98,7 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         if cell.model.name == ORACLE:
             continue
         history = store.history(cell.key)
-        if cell.model.name == "need-recipe":
+        if cell.model.name in WITHOUT_LOSSES:
             assert set(history["quantity"]) == {"loss", "c_index", "lr"}
             continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
@@ -180,3 +194,18 @@ def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session)
     assert "own recipe: trained by the model's published recipe" in (session.out / "needs" / "table.md").read_text()
     # Two steps an epoch, of which the first one warms up.
     assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2
+
+
+def test_each_bag_keeps_its_own_geometry_beside_longer_ones() -> None:
+    """In a padded batch and on toy bags with coords; TransMIL's square, an instance of its own and its neighbours."""
+    wanted = ("fits", "batch-invariant", "padding-invariant", "ragged-batches", "neighbours-read")
+    outcomes = {c.name: c.outcome() for c in checks_for("needs", registry(), "need-geometry") if c.name in wanted}
+    assert {name: (o.status, str(o.failure)) for name, o in outcomes.items()} == dict.fromkeys(wanted, ("pass", "None"))
+
+
+def test_sub_bags_differ_by_their_mean_alone(session: Session) -> None:
+    """Both are trained and scored; the fixed parts of the test cases are the same in a restored cell."""
+    plan, store = session.as_run("needs")
+    cells = [cell for cell in plan.todo() if cell.model.name == "need-sub-bags" and cell.fold == 0]
+    assert len(cells) == 4
+    assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
     from fusionbench.core.stages import Stage
     from fusionbench.core.types import (
+        NO_NEIGHBOUR,
         Attention,
         Bag,
         Batch,
@@ -69,6 +70,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "BESIDE_SUITE",
+    "NO_NEIGHBOUR",
     "Attention",
     "AttentionMap",
     "Bag",

@@ -292,6 +292,8 @@ EXAMPLES: Mapping[type[BaseModel], Sequence[Mapping[str, Any]]] = {
             "validation_loss": "as-trained",
             "restore_best": False,
             "max_instances": 4096,
+            "instance_order": "shuffled",
+            "max_tokens": 65536,
             "amp": False,
             "eval_batch_size": 8,
             "compile": True,

@@ -53,8 +53,12 @@ class Bag(Modality):
             return RawBag(as_float32("", values))
         slides = {path: self._cached(path) for path in paths}
         has_coords = _have_coords(slides)
-        values = _joined([arrays["features"] for arrays in slides.values()])
-        return RawBag(values, _joined([arrays["coords"] for arrays in slides.values()]) if has_coords else None)
+        lengths = [len(arrays["features"]) for arrays in slides.values()]
+        return RawBag(
+            _joined([arrays["features"] for arrays in slides.values()]),
+            _joined([arrays["coords"] for arrays in slides.values()]) if has_coords else None,
+            piece=np.repeat(np.arange(len(lengths)), lengths) if len(lengths) > 1 else None,
+        )
 
     def pieces(self, ref: Any) -> Sequence[Piece]:
         """The feature files of a case, usually one for each slide."""

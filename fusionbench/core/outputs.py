@@ -47,6 +47,11 @@ class Outputs:
         embedding: (case, feature) of the fused cases, for whoever asks the predictor for it.
         step_logits: trained by the task's loss, the mean over the steps that the cases have taken, and scored as
             `after:NAME`.
+        parts: (part,) int64, the position of the case that each row of `logits` belongs to, where a module predicts
+            once for each of several sub-bags of a case; `logits` is then (part, n_outputs). Trained is the mean of the
+            losses of a case's parts, and predicted the mean of their scores: of S and of the risk, or of the
+            probabilities. The Cox loss, which compares cases, gets the mean of their log hazards. A module that wants
+            the mean of the logits takes it itself (`fusionbench.nn.mean_of_parts`).
     """
 
     logits: Tensor
@@ -54,6 +59,7 @@ class Outputs:
     weights: Mapping[str, float] = field(default_factory=dict)
     embedding: Tensor | None = None
     step_logits: Steps | None = None
+    parts: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

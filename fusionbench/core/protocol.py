@@ -148,7 +148,7 @@ def _with_base(given: Any, published: Mapping[str, Any]) -> Any:
 _NEWER = frozenset(
     {
         *("compile", "label_smoothing", "betas", "lookahead", "lookahead_rate", "lookahead_start", "warmup", "hold"),
-        *("decay_on", "l1_on", "group", "stage"),
+        *("decay_on", "l1_on", "group", "stage", "max_tokens", "instance_order"),
     }
 )
 
@@ -212,6 +212,9 @@ class TrainRecipe(_Strict):
         l1_factor: 16 in HEALNet's repository, which divides its loss by 16 and steps every batch.
         accumulate: batches whose gradients form one optimiser step.
         max_instances: instances drawn from a bag at each training epoch; evaluation always sees all.
+        instance_order: of a bag in training: as "stored", the order of evaluation, or "shuffled" in each epoch.
+        max_tokens: most instances of a training batch side by side, padding counted (cases x longest bag). A larger
+            batch is computed in parts whose gradients add up to its own; a single longer bag is computed alone.
         schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" and "linear" fall from `lr` to zero.
         warmup: epochs in which the rate first rises from zero, linearly; not with "onecycle".
         hold: epochs after the warm-up in which the rate stays at `lr`, before "cosine" or "linear" lets it fall.
@@ -259,6 +262,8 @@ class TrainRecipe(_Strict):
     validation_loss: Literal["unweighted", "as-trained"] = "unweighted"
     restore_best: bool = True
     max_instances: int | None = Field(None, ge=1)
+    instance_order: Literal["stored", "shuffled"] = "stored"
+    max_tokens: int | None = Field(None, ge=1)
     amp: bool = True
     eval_batch_size: int = Field(32, ge=1)
     compile: bool = False
@@ -275,7 +280,9 @@ class TrainRecipe(_Strict):
     def _filled(cls, given: Any) -> Any:
         return _with_base(given, AS_PUBLISHED_TRAINING)
 
-    @field_validator("clamp", "grad_clip", "patience", "max_instances", "betas", "lookahead", mode="before")
+    @field_validator(
+        "clamp", "grad_clip", "patience", "max_instances", "max_tokens", "betas", "lookahead", mode="before"
+    )
     @classmethod
     def _none(cls, value: object) -> object:
         """TOML has no null: a suite writes "none"."""
@@ -300,6 +307,10 @@ class TrainRecipe(_Strict):
             raise ValueError("alpha, clamp and class_weights belong to time bins; with loss 'cox' leave them unset")
         if self.loss != "nll" and self.weight_on != "all":
             raise ValueError(f"weight_on='likelihood' belongs to loss 'nll', not {self.loss!r}")
+        if self.loss == "cox" and self.max_tokens is not None:
+            raise ValueError(
+                "max_tokens splits a batch, whose cases loss 'cox' compares: set max_instances, or a smaller batch_size"
+            )
         if self.loss == "cox" and self.batch_size < 2:
             raise ValueError("loss 'cox' compares the cases of a batch: set batch_size to 2 or more")
         return self

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, overload
 
+from fusionbench.core.batch import NO_NEIGHBOUR as NO_NEIGHBOUR
+from fusionbench.core.batch import Bag as Bag
+from fusionbench.core.batch import Batch as Batch
 from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.endpoints import ClassPrediction as ClassPrediction
 from fusionbench.core.endpoints import ClassTarget as ClassTarget
@@ -83,11 +86,14 @@ class RawBag:
         values: (instance, feature) float; a vector may hold NaN for missing cells, a bag may not.
         coords: (instance, axis) positions, or None.
         shape: extent of each axis for grids (row-major instances), else None.
+        piece: (instance,) number of the file that an instance comes from, such as a slide, or None where all come from
+            one. Coords of different pieces have nothing to do with one another.
     """
 
     values: NDArray[np.floating[Any]]
     coords: NDArray[np.floating[Any]] | None = None
     shape: tuple[int, ...] | None = None
+    piece: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -107,11 +113,18 @@ class Piece:
 
 @dataclass(frozen=True, eq=False)
 class PreparedBag:
-    """A modality of one case ready for a model: values (instance, feature) float32, finite."""
+    """A modality of one case ready for a model: values (instance, feature) float32, finite.
+
+    Attributes:
+        piece: (instance,) int64, as in RawBag.
+        neighbours: (instance, k) int64, as in Bag; only for a module that asks for them.
+    """
 
     values: Tensor
     coords: Tensor | None = None
     shape: tuple[int, ...] | None = None
+    piece: Tensor | None = None
+    neighbours: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,57 +209,6 @@ class CaseSet(Sequence[PreparedCase]):
     def restrict(self, modalities: Sequence[str]) -> CaseSet:
         """The same cases seen through fewer modalities."""
         return replace(self, specs={name: self.specs[name] for name in modalities})
-
-
-@dataclass(frozen=True, eq=False)
-class Bag:
-    """One modality of a batch.
-
-    Attributes:
-        values: (case, instance, feature) float32, zero where padded.
-        mask: (case, instance) bool, True = real; a row of all False = modality missing for that case.
-        coords: (case, instance, axis), or None.
-        shape: (case, axis) int64 extents for grids, or None.
-        known: `rows`, where whoever made the bag knows them; only to be read through `rows`.
-    """
-
-    values: Tensor
-    mask: Tensor
-    coords: Tensor | None = None
-    shape: Tensor | None = None
-    known: Tensor | None = None
-
-    @property
-    def present(self) -> Tensor:
-        """(case,) bool: the modality is there."""
-        return self.mask.any(dim=1)
-
-    @property
-    def rows(self) -> Tensor:
-        """(row,) int64 ON THE CPU, ascending: positions of the cases that have the modality.
-
-        Batches of the harness know them, so that a model on a GPU can ask without waiting for it.
-        """
-        return self.present.nonzero().flatten().cpu() if self.known is None else self.known
-
-    @property
-    def complete(self) -> bool:
-        """Every case has the modality."""
-        return len(self.rows) == len(self.mask)
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """Cases side by side. EVERY declared modality is a key of `bags`, also when missing for all.
-
-    Attributes:
-        targets: SurvivalTargets or ClassTargets of the cases, for a module that sets `reads_targets = True`, and only
-            in training; None for all others and wherever something is predicted.
-    """
-
-    ids: tuple[str, ...]
-    bags: Mapping[str, Bag]
-    targets: Targets[Tensor] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.timing import COLLATE, span
-from fusionbench.core.types import Bag, Batch, ModalitySpec, PreparedBag, PreparedCase, Targets
+from fusionbench.core.types import NO_NEIGHBOUR, Bag, Batch, ModalitySpec, PreparedBag, PreparedCase, Targets
+from fusionbench.data.bag_parts import grid_index, with_neighbours
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,11 +66,37 @@ def _collate_bags(name: str, spec: ModalitySpec, cases: Sequence[PreparedCase], 
         _padded([None if bag is None else bag.coords for bag in bags], lengths, axes.pop(), device) if axes else None
     )
     # Known on the CPU here; a model on a GPU would have to wait for it to look at the mask.
-    known = torch.tensor([i for i, length in enumerate(lengths) if length], dtype=torch.int64)
-    if spec.kind != "grid":
-        return Bag(values, mask, coords, known=known)
-    shape = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in bags])
-    return Bag(values, mask, coords, _to_device(shape.reshape(len(cases), spec.axes), device), known)
+    counts = torch.tensor(lengths, dtype=torch.int64)
+    known = counts.nonzero().flatten()
+    shape = None
+    if spec.kind == "grid":
+        extents = torch.tensor([(0,) * spec.axes if bag is None or bag.shape is None else bag.shape for bag in bags])
+        shape = _to_device(extents.reshape(len(cases), spec.axes), device)
+    several = any(bag is not None and bag.piece is not None for bag in bags)
+    piece = pad_sequence([_pieces(bag) for bag in bags], batch_first=True) if several else None
+    return Bag(
+        *(values, mask, coords, shape, known, counts),
+        None if piece is None else _to_device(piece, device),
+        _padded_neighbours([None if bag is None else bag.neighbours for bag in bags], values.shape[1], device),
+    )
+
+
+def _pieces(bag: PreparedBag | None) -> Tensor:
+    if bag is None or bag.piece is None:
+        return torch.zeros(0 if bag is None else len(bag.values), dtype=torch.int64)
+    return bag.piece.cpu()
+
+
+def _padded_neighbours(rows: Sequence[Tensor | None], longest: int, device: torch.device) -> Tensor | None:
+    """(case, instance, k) with `NO_NEIGHBOUR` behind each case's instances; None where no case has neighbours."""
+    given = [row for row in rows if row is not None]
+    if not given:
+        return None
+    padded = torch.full((len(rows), longest, given[0].shape[1]), NO_NEIGHBOUR)
+    for case, row in zip(padded, rows, strict=True):
+        if row is not None:
+            case[: len(row)] = row
+    return _to_device(padded, device)
 
 
 def _mask(lengths: Sequence[int], longest: int, device: torch.device) -> Tensor:
@@ -124,13 +152,7 @@ def _with_coords(bag: PreparedBag, axes: int, where: str) -> PreparedBag:
         raise DataError(f"{where}: a grid of {axes} axes needs its extent along each, got {bag.shape}")
     if bag.coords is None and math.prod(bag.shape) != len(bag.values):
         raise DataError(f"{where}: {len(bag.values)} instances do not fill a grid of {bag.shape}")
-    return bag if bag.coords is not None else replace(bag, coords=_grid_index(bag.shape))
-
-
-def _grid_index(shape: Sequence[int]) -> Tensor:
-    """(instance, axis) row-major index along each axis."""
-    index = torch.meshgrid(*(torch.arange(n, dtype=torch.float32) for n in shape), indexing="ij")
-    return torch.stack(index, dim=-1).reshape(-1, len(shape))
+    return bag if bag.coords is not None else replace(bag, coords=grid_index(bag.shape))
 
 
 def _tensors(targets: Targets[NDArray[Any]], device: torch.device) -> Targets[Tensor]:
@@ -140,21 +162,6 @@ def _tensors(targets: Targets[NDArray[Any]], device: torch.device) -> Targets[Te
 def _to_device(x: Tensor, device: torch.device) -> Tensor:
     """`x` on the device, without waiting for it: a GPU may still compute the batch before."""
     return x.to(device, non_blocking=True)
-
-
-def subsample(bag: PreparedBag, n: int, generator: torch.Generator) -> PreparedBag:
-    """At most `n` instances of a bag, drawn without replacement and kept in order; for training only.
-
-    Coords are subsampled with their instances. A grid without coords gets them, so that positions are known; its
-    `shape` stays the full extent.
-    """
-    length = len(bag.values)
-    if length <= n:
-        return bag
-    # Sorted, so that the order of instances stays the one of the file.
-    keep = torch.randperm(length, generator=generator)[:n].sort().values
-    coords = _grid_index(bag.shape) if bag.coords is None and bag.shape is not None else bag.coords
-    return PreparedBag(bag.values[keep], None if coords is None else coords[keep], bag.shape)
 
 
 def batches(
@@ -194,12 +201,21 @@ def _fill(order: Sequence[int], lengths: Sequence[int], batch_size: int, limit: 
 
 
 def stream(
-    cases: Iterable[PreparedCase], specs: Mapping[str, ModalitySpec], batch_size: int, device: torch.device = CPU
+    cases: Iterable[PreparedCase],
+    specs: Mapping[str, ModalitySpec],
+    batch_size: int,
+    device: torch.device = CPU,
+    *,
+    neighbours: int = 0,
 ) -> Iterator[tuple[list[int], Batch]]:
-    """Batches for evaluation, each with the positions of its cases; reads `cases` once and holds a few batches."""
+    """Batches for evaluation, each with the positions of its cases; reads `cases` once and holds a few batches.
+
+    Args:
+        neighbours: of each instance, for a module that asks for them.
+    """
     pool: list[PreparedCase] = []
     start = held = 0
-    for case in cases:
+    for case in (with_neighbours(case, neighbours, specs) for case in cases):
         pool.append(case)
         held += size(case)
         # By number and by size: a pool of whole slides would otherwise take gigabytes.
@@ -230,11 +246,14 @@ def select(batch: Batch, index: Sequence[int]) -> Batch:
         return None if x is None else chosen(x)
 
     bags = {
-        k: Bag(chosen(b.values), chosen(b.mask), maybe(b.coords), maybe(b.shape), _known_rows(b, on_cpu))
+        k: Bag(
+            *(chosen(b.values), chosen(b.mask), maybe(b.coords), maybe(b.shape), _known_rows(b, on_cpu)),
+            *(None if b.counts is None else b.counts[on_cpu], maybe(b.piece), maybe(b.neighbours)),
+        )
         for k, b in batch.bags.items()
     }
     targets = None if batch.targets is None else batch.targets.map(chosen)
-    return Batch(tuple(batch.ids[i] for i in index), bags, targets)
+    return Batch(tuple(batch.ids[i] for i in index), bags, targets, batch.seed)
 
 
 def _known_rows(bag: Bag, index: Tensor) -> Tensor:
@@ -248,3 +267,18 @@ def _known_rows(bag: Bag, index: Tensor) -> Tensor:
 def size(case: PreparedCase) -> int:
     """Bytes of a case's prepared values."""
     return sum(bag.values.nbytes for bag in case.bags.values())
+
+
+def longest(case: PreparedCase) -> int:
+    """Instances of a case's longest bag."""
+    return max((len(bag.values) for bag in case.bags.values()), default=0)
+
+
+def within(index: Sequence[int], tokens: Sequence[int], most: int) -> list[list[int]]:
+    """The cases of a batch as smaller ones of at most `most` padded instances each, a longer case alone.
+
+    Args:
+        tokens: instances of the longest bag of each case there is.
+    """
+    # Cases of similar length stay together, so that little is padded.
+    return _fill(sorted(index, key=tokens.__getitem__), tokens, len(index), most)

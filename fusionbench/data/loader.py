@@ -13,7 +13,8 @@ from torch import Tensor
 
 from fusionbench.core.timing import COLLATE, span
 from fusionbench.core.types import Batch, CaseSet, ModalitySpec, PreparedBag, PreparedCase
-from fusionbench.data.collate import collate, select, size, stream
+from fusionbench.data.bag_parts import with_neighbours
+from fusionbench.data.collate import collate, longest, select, size, stream
 
 CACHE_BYTES = 3 << 29
 """Prepared cases that one CaseLoader keeps in the machine's memory: 1.5 GiB."""
@@ -33,6 +34,7 @@ class CaseLoader:
 
     Attributes:
         lengths: (case,) bytes of each prepared case.
+        tokens: (case,) instances of its longest bag.
         cached_bytes: bytes kept in the machine's memory.
     """
 
@@ -43,18 +45,24 @@ class CaseLoader:
         device: torch.device,
         *,
         cache_bytes: int = CACHE_BYTES,
+        neighbours: int = 0,
     ) -> None:
+        """`neighbours`: of each instance, for a module that asks for them."""
         self._cases, self._specs, self._device = cases, specs, device
         self._cached: dict[int, PreparedCase] = {}
         # Not a bound method: that would be a reference cycle, and cached cases would hold GPU memory until the garbage
         # collector runs.
-        self._prepare = partial(_prepare, cases, device)
+        self._prepare = partial(_prepare, cases, specs, neighbours, device)
+        self._neighbours = neighbours
         self._prefetcher = Prefetcher(self._prepare) if device.type == "cuda" else None
         self.lengths: list[int] = []
+        self.tokens: list[int] = []
         self.cached_bytes = 0
         gpu_room = int(GPU_SHARE * torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
-        for i, case in enumerate(cases):
+        for i, plain in enumerate(cases):
+            case = with_neighbours(plain, neighbours, specs)
             self.lengths.append(size(case))
+            self.tokens.append(longest(case))
             if self.lengths[i] <= gpu_room and not _only_vectors(case):
                 self._cached[i] = _map_tensors(case, lambda x: x.to(device))
                 gpu_room -= self.lengths[i]
@@ -91,7 +99,9 @@ class CaseLoader:
                 return select(self._collated, index)
             cases = self._cases_at(index)
             targets = self._cases.take(index).targets
-            return collate([draw(c) for c in cases] if draw else cases, self._specs, targets, self._device)
+            if draw is not None:
+                cases = [with_neighbours(draw(case), self._neighbours, self._specs) for case in cases]
+            return collate(cases, self._specs, targets, self._device)
 
     def evaluation_batches(self, batch_size: int) -> Iterable[tuple[list[int], Batch]]:
         """Batches as `collate.stream` forms them; formed once where all cases are cached and small."""
@@ -143,8 +153,10 @@ class Prefetcher:
             self._next = index, [self._thread.submit(self._prepare, i) for i in index]
 
 
-def _prepare(cases: CaseSet, device: torch.device, i: int) -> PreparedCase:
-    return _pinned(cases[i], device)
+def _prepare(
+    cases: CaseSet, specs: Mapping[str, ModalitySpec], neighbours: int, device: torch.device, i: int
+) -> PreparedCase:
+    return _pinned(with_neighbours(cases[i], neighbours, specs), device)
 
 
 def _pinned(case: PreparedCase, device: torch.device) -> PreparedCase:

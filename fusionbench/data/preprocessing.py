@@ -30,6 +30,12 @@ def _floats(values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(values.astype(np.float32))
 
 
+def _integers(values: NDArray[np.int64]) -> Tensor:
+    import torch
+
+    return torch.from_numpy(values)
+
+
 @dataclass(frozen=True, eq=False)
 class FittedPart:
     """One modality of a preprocessor: its reader and its fitted preprocessing.
@@ -55,7 +61,8 @@ class FittedPart:
             with span(PREPARE):
                 values = self.fitted(raw)
             coords = None if raw.coords is None else _floats(raw.coords)
-            bag = PreparedBag(values, coords, raw.shape)
+            piece = None if raw.piece is None else _integers(raw.piece)
+            bag = PreparedBag(values, coords, raw.shape, piece)
             if isinstance(ref, np.ndarray):
                 self.cache.put(case.id, ref, bag)
         return bag

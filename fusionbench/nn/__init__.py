@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fusionbench.nn.bag_geometry import Squares as Squares
+    from fusionbench.nn.bag_geometry import coarse_grid as coarse_grid
+    from fusionbench.nn.bag_geometry import squares as squares
+    from fusionbench.nn.bag_geometry import unpadded as unpadded
     from fusionbench.nn.blocks import GatedAttention as GatedAttention
     from fusionbench.nn.blocks import SNNBlock as SNNBlock
     from fusionbench.nn.blocks import complete as complete
@@ -29,10 +33,14 @@ if TYPE_CHECKING:
     from fusionbench.nn.fusion import KroneckerFusion as KroneckerFusion
     from fusionbench.nn.fusion import fusion_of_equals as fusion_of_equals
     from fusionbench.nn.member_weights import load_member as load_member
+    from fusionbench.nn.partition import case_generator as case_generator
+    from fusionbench.nn.partition import mean_of_parts as mean_of_parts
+    from fusionbench.nn.partition import sub_bags as sub_bags
     from fusionbench.nn.query_pool import QueryPool as QueryPool
     from fusionbench.nn.torch_model import TorchModel as TorchModel
 
 _HOMES = {
+    "bag_geometry": ("Squares", "coarse_grid", "squares", "unpadded"),
     "fast_dropout": ("Dropout", "dropout"),
     "blocks": (
         *("GatedAttention", "SNNBlock", "complete", "fourier_features", "fully_connected", "masked_mean"),
@@ -43,6 +51,7 @@ _HOMES = {
     "fusion": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
     "member_weights": ("load_member",),
     "query_pool": ("QueryPool",),
+    "partition": ("case_generator", "mean_of_parts", "sub_bags"),
     "torch_model": ("TorchModel",),
 }
 

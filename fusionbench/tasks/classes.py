@@ -137,6 +137,17 @@ class Classes(TaskKind):
 
         return ClassPrediction(ids, task.classes, log_probabilities(logits).exp().numpy())
 
+    def averaged(self, logits: Tensor) -> Tensor:
+        """The probability of each class, of one output that of the second of two."""
+        from fusionbench.tasks.class_objective import log_probabilities
+
+        return log_probabilities(logits)[:, -logits.shape[1] :].exp()
+
+    def logits_of(self, averaged: Tensor) -> Tensor:
+        tiny = np.finfo(np.float64).tiny
+        log_p = averaged.clamp(min=tiny).log()
+        return log_p if log_p.shape[1] > 1 else log_p - (1 - averaged).clamp(min=tiny).log()
+
     def truth(self, ids: tuple[str, ...], info: DatasetInfo) -> ClassPrediction:
         true = info.true_probability or {}
         rows = np.array([true[i] for i in ids], dtype=np.float64).reshape(len(ids), len(info.classes))

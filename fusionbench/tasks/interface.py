@@ -29,6 +29,11 @@ class Objective(ABC):
         """What a batch needs to have a unit, for the message where no batch has it; empty where every batch has one."""
         return ""
 
+    @property
+    def compares_cases(self) -> bool:
+        """Whether the loss of a case depends on the others of its batch, which then cannot be split."""
+        return False
+
     @abstractmethod
     def units(self, index: Sequence[int]) -> int:
         """How many units these training cases make together; 0 = nothing to learn from."""
@@ -178,6 +183,29 @@ class TaskKind(ABC):
             logits: (case, n_outputs) float64 on the CPU.
             extra: what `Objective.after_training` gave.
         """
+
+    def mean_of_parts(self, logits: Tensor, parts: Tensor, cases: int) -> Tensor:
+        """(case, n_outputs) float64: the logits that predict the mean of what is predicted of the parts of a case.
+
+        Args:
+            logits: (part, n_outputs) float64.
+            parts: (part,) position of the case that each belongs to; every case has at least one.
+        """
+        from fusionbench.tasks.parts import mean_of_parts, parts_beside
+
+        averaged = self.logits_of(mean_of_parts(self.averaged(logits), parts, cases))
+        # A case of one part is predicted as its logits say, to the last bit.
+        alone = mean_of_parts(parts_beside(parts).double(), parts, cases) == 1
+        return averaged.where(~alone.unsqueeze(1), mean_of_parts(logits, parts, cases))
+
+    @abstractmethod
+    def averaged(self, logits: Tensor) -> Tensor:
+        """What of a prediction is averaged over the parts of a case, from (part, n_outputs) logits: S, or
+        probabilities."""
+
+    @abstractmethod
+    def logits_of(self, averaged: Tensor) -> Tensor:
+        """(case, n_outputs) finite logits that predict it; the inverse of `averaged`."""
 
     def outcome_doubts(self, here: Targets[NDArray[Any]], training: Targets[NDArray[Any]]) -> list[str]:
         """What looks wrong about the outcomes of a new cohort beside those of the training cases, one line each."""

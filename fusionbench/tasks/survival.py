@@ -145,6 +145,20 @@ class Survival(TaskKind):
         times = np.asarray(task.edges, dtype=np.float64)
         return SurvivalPrediction(ids, risk, curve[:, : len(times)].numpy(), times)
 
+    def averaged(self, logits: Tensor) -> Tensor:
+        """S after each bin, whose mean has the mean of the risks; one output, as of `cox`, is the risk itself."""
+        from fusionbench.survival import hazards_to_survival
+
+        return logits if logits.shape[1] == 1 else hazards_to_survival(logits)
+
+    def logits_of(self, averaged: Tensor) -> Tensor:
+        if averaged.shape[1] == 1:
+            return averaged
+        tiny = np.finfo(np.float64).tiny  # where S is 0 in float64, the logits stay finite
+        steps = averaged.clamp(min=tiny).log().diff(dim=1, prepend=averaged.new_zeros(len(averaged), 1))
+        # logit of h = 1 - exp(step), a step of log S being at most 0
+        return (-steps.expm1()).clamp(min=tiny).log() - steps
+
     def truth(self, ids: tuple[str, ...], info: DatasetInfo) -> SurvivalPrediction:
         true_risk = info.true_risk or {}
         return SurvivalPrediction(ids, np.array([true_risk[i] for i in ids], dtype=np.float64))

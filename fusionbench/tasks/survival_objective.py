@@ -44,6 +44,10 @@ class SurvivalObjective(Objective):
     def needs(self) -> str:
         return "has two cases and an observed event, which the cox loss needs" if self.recipe.loss == "cox" else ""
 
+    @property
+    def compares_cases(self) -> bool:
+        return self.recipe.loss == "cox"
+
     @classmethod
     def of(cls, recipe: TrainRecipe, targets: FollowUp, task: Task, device: torch.device) -> SurvivalObjective:
         """With class weights of the training targets.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from fusionbench.builtin.vector import Vector
 from fusionbench.core.endpoints import follow_up, followed
 from fusionbench.core.interfaces import Modality
 from fusionbench.core.seeds import derive
-from fusionbench.core.types import Case, CaseSet, ModalityUse, SurvivalTarget, SurvivalTargets, Task
+from fusionbench.core.types import Case, CaseSet, ModalityUse, RawBag, SurvivalTarget, SurvivalTargets, Task
 from fusionbench.data.cohort import make_modality
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.survival import assign_bins, time_bins
@@ -30,12 +31,21 @@ TOYS: Mapping[str, ModalityUse] = {
     "image": ModalityUse("bag", 8),
     "map": ModalityUse("grid", 4, options={"axes": 2}),
 }
-"""The toy modalities: two vectors (one with levels, one with overlapping groups), a bag of 3 to 9, a grid of 2 axes."""
+"""The toy modalities: two vectors (one with levels, one with overlapping groups), a bag of 3 to 9 with coords, and a
+grid of 2 axes."""
+
+
+class ToyBag(Bag):
+    """A bag whose instances lie at places that they carry along: their first two numbers are their coords."""
+
+    def load(self, ref: Any) -> RawBag:
+        raw = super().load(ref)
+        return replace(raw, coords=np.ascontiguousarray(raw.values[:, :2]))
 
 
 def toy_modalities(names: Sequence[str] = ("omic", "image")) -> dict[str, Modality]:
     """Readers of the toy modalities `names`."""
-    known: dict[str, type[Modality]] = {"vector": Vector, "bag": Bag, "grid": Grid}
+    known: dict[str, type[Modality]] = {"vector": Vector, "bag": ToyBag, "grid": Grid}
     return {name: make_modality("toy", name, TOYS[name], known) for name in names}
 
 

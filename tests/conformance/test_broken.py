@@ -16,7 +16,15 @@ from fusionbench.core.registry import BASES, PluginRecord, Registry, base_of, di
 from fusionbench.report.api import Entry, Section
 from fusionbench.testing import Check, checks_for
 from fusionbench.testing.conformance import PROMISES
-from tests.conformance import broken, broken_attention, broken_data, broken_outputs, broken_preparations, sound_readers
+from tests.conformance import (
+    broken,
+    broken_attention,
+    broken_bags,
+    broken_data,
+    broken_outputs,
+    broken_preparations,
+    sound_readers,
+)
 from tests.conformance.broken_isolation import NOT_CAUGHT
 
 SOUND = [
@@ -31,6 +39,8 @@ SOUND = [
     broken_outputs.Published,
     broken_preparations.Prepared,
     broken_preparations.PreparedAndImputed,
+    broken_bags.InParts,
+    broken_bags.Neighbourly,
     broken_data.SoundCohort,
     broken_data.SoundBag,
     broken_data.AroundBag,

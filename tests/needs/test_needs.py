@@ -15,33 +15,23 @@ from fusionbench import discover
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.data.collate import collate
+from fusionbench.nn import TorchModel
 from fusionbench.report.mlflow.names import score_name
 from fusionbench.report.mlflow.payload import fold_payload
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.suites.cell import ORACLE
 from fusionbench.suites.lock import read_lock
+from fusionbench.testing import checks_for
 from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.explain import Request
 from fusionbench.tools.predict_rows import RowRequest
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, order, prototypes, recipe, targets
+from tests.needs import batch_losses, geometry, heads, losses, order, prototypes, recipe, sub_bags, targets
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 
-NEEDS = {
-    1: losses.Aligned,
-    2: targets.Instances,
-    3: heads.Sequential,
-    5: prototypes.OfTokens,
-    8: recipe.LowRank,
-    9: order.Ordered,
-    12: batch_losses.Apart,
-}
-WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe")
-ALL = named(CLINICAL, IMAGE)
-VARIANTS = ("need-recipe[recipe=own]", "need-order[order=backwards]", "need-order[order=shuffled]")
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]
@@ -72,7 +62,7 @@ def registry() -> Registry:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The suite, run."""
     folder = tmp_path_factory.mktemp("needs")
-    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in NEEDS.values()), *VARIANTS))
+    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in IN_SUITE.values()), *VARIANTS))
     (folder / "needs.toml").write_text(SUITE.format(models=names))
     made = Session(folder / "results", home=folder, registry=registry())
     report = made.run(str(folder / "needs.toml"), track=False, reporter=SilentReporter())
@@ -250,3 +240,18 @@ def test_modalities_are_read_in_a_given_and_in_a_shuffled_order() -> None:
     assert len(both) == 2
     assert seen("shuffled", training=True) == both
     assert seen("shuffled", training=False) == seen("suite", training=False)
+
+
+def test_each_bag_keeps_its_own_geometry_beside_longer_ones() -> None:
+    """In a padded batch and on toy bags with coords; TransMIL's square, an instance of its own and its neighbours."""
+    wanted = ("fits", "batch-invariant", "padding-invariant", "ragged-batches", "neighbours-read")
+    outcomes = {c.name: c.outcome() for c in checks_for("needs", registry(), "need-geometry") if c.name in wanted}
+    assert {name: (o.status, str(o.failure)) for name, o in outcomes.items()} == dict.fromkeys(wanted, ("pass", "None"))
+
+
+def test_sub_bags_differ_by_their_mean_alone(session: Session) -> None:
+    """Both are trained and scored; the fixed parts of the test cases are the same in a restored cell."""
+    plan, store = session.as_run("needs")
+    cells = [cell for cell in plan.todo() if cell.model.name == "need-sub-bags" and cell.fold == 0]
+    assert len(cells) == 4
+    assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -22,8 +23,9 @@ from fusionbench.core.errors import FusionBenchError
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import BACKWARD, EVALUATE, FORWARD, OPTIMISER, span
-from fusionbench.core.types import CaseSet, ModalitySpec, PreparedCase, Task
-from fusionbench.data.collate import batches, subsample
+from fusionbench.core.types import Batch, CaseSet, ModalitySpec, Task
+from fusionbench.data.bag_parts import drawn
+from fusionbench.data.collate import batches, within
 from fusionbench.data.loader import CACHE_BYTES, CaseLoader
 from fusionbench.execution.training.objective import (
     BestCheckpoint,
@@ -43,7 +45,15 @@ from fusionbench.execution.training.optimizers import (
     scheduler,
     training_module,
 )
-from fusionbench.execution.training.outputs import EpochLosses, as_trained_on, forward, step_losses, trained_loss, wide
+from fusionbench.execution.training.outputs import (
+    EpochLosses,
+    as_trained_on,
+    forward,
+    step_losses,
+    task_loss,
+    trained_loss,
+    wide,
+)
 from fusionbench.execution.training.stages import Stages
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
@@ -95,8 +105,9 @@ def train_module(
     targets, val_targets = given_targets(train, "training"), given_targets(val, "validation")
     objective = task_kind(task.kind).objective(recipe, targets, task, device)
     predictor = TorchPredictor(module, task, specs, device=device, batch_size=recipe.eval_batch_size)
-    loader = CaseLoader(train, specs, device)
-    val_loader = CaseLoader(val, specs, device, cache_bytes=CACHE_BYTES - loader.cached_bytes)
+    asked = predictor.neighbours
+    loader = CaseLoader(train, specs, device, neighbours=asked)
+    val_loader = CaseLoader(val, specs, device, cache_bytes=CACHE_BYTES - loader.cached_bytes, neighbours=asked)
     # Dropout and initialisation draw from torch's global generator; a cell must not depend on the cells before it.
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(derive(seed, "training"))
@@ -139,6 +150,8 @@ class _Steps:
         self.module, self.run, self.task = module, training_module(module, recipe), task
         self.loader, self.objective = loader, objective
         self.recipe, self.seed, self.device, self.reads_targets = recipe, seed, device, reads_targets
+        drawn_at_most = recipe.max_instances
+        self.tokens = [n if drawn_at_most is None else min(n, drawn_at_most) for n in loader.tokens]
         self.parameters = [p for p in module.parameters() if p.requires_grad]
         # A generator of its own, so that the order of cases does not depend on how much dropout a model draws.
         self.order = torch.Generator().manual_seed(derive(seed, "order"))
@@ -160,7 +173,7 @@ class _Steps:
                 f"(now {self.recipe.batch_size})"
             )
         # Known in advance, the batches can be read while the step before is computed.
-        self.loader.schedule(index for index, _ in usable)
+        self.loader.schedule(part for index, _ in usable for part in self._in_parts(index))
         total, width = torch.zeros((), device=self.device), self.recipe.accumulate
         losses = EpochLosses(self.module, f"training, epoch {epoch}")
         for start in range(0, len(usable), width):
@@ -176,24 +189,28 @@ class _Steps:
         return {"train/loss": loss, "lr": float(rate)} | self.stages.logged() | skipped | auxiliary
 
     def _step(self, window: Sequence[tuple[list[int], int]], epoch: int, losses: EpochLosses) -> Tensor:
-        """One optimiser step over the window's batches; the sum of their task losses."""
+        """One optimiser step over the window's batches; the sum of their task losses.
+
+        The loss of a part is divided by the units of the whole window: accumulated batches, and a batch computed in
+        parts, add up to the mean over all of its cases.
+        """
         with span(OPTIMISER):
             self.optimizer.zero_grad()
         units, cases = sum(n for _, n in window), sum(len(index) for index, _ in window)
         total = torch.zeros((), device=self.device)
-        for index, _ in window:
-            batch = self.loader.batch(index, lambda case: self._draw(case, epoch))
+        parts = [part for formed, _ in window for part in self._in_parts(formed)]
+        for index in parts:
+            batch = self._batch(index, epoch)
             assert batch.targets is not None
             with span(FORWARD):
                 with autocast(self.recipe, self.device):
                     # The module may compute in bfloat16; the loss, with its logarithms and exponentials, is taken in
                     # float32.
                     out = forward(self.run, as_trained_on(batch, declared=self.reads_targets), self.task)
-                loss = self.objective(wide(out.logits), batch.targets)
+                loss = task_loss(out, self.objective, batch.targets, len(index))
                 beside = step_losses(out.step_logits, self.objective, batch.targets, len(index))
                 sums = beside | losses.add(out, len(index), loss=loss, **beside)
             with span(BACKWARD):
-                # Divided by the units of the whole window: accumulated batches add up to the mean over all of them.
                 trained_loss(out, loss / units, sums, cases).backward()  # type: ignore[no-untyped-call]
                 total += loss.detach()
                 del loss, out, sums, beside  # freeing the graph belongs here
@@ -208,14 +225,12 @@ class _Steps:
             self.scheduler.step()
         return total
 
-    def _draw(self, case: PreparedCase, epoch: int) -> PreparedCase:
-        """The case with at most max_instances of each bag; which ones depends on seed, epoch, case and modality."""
-        most = self.recipe.max_instances
-        if most is None:
-            return case
-        bags = {}
-        for name, bag in case.bags.items():
-            # Derived for each case, so that the draw does not depend on the order of cases or on other bags.
-            seed = derive(self.seed, "instances", epoch, case.id, name)
-            bags[name] = subsample(bag, most, torch.Generator().manual_seed(seed)) if len(bag.values) > most else bag
-        return PreparedCase(case.id, bags)
+    def _in_parts(self, index: Sequence[int]) -> list[list[int]]:
+        """A batch as it is computed: whole, or in parts of at most `max_tokens` padded instances each."""
+        most = self.recipe.max_tokens
+        return [list(index)] if most is None else within(index, self.tokens, most)
+
+    def _batch(self, index: Sequence[int], epoch: int) -> Batch:
+        """The cases at `index` with the instances that are drawn for this epoch."""
+        batch = self.loader.batch(index, lambda case: drawn(case, self.recipe, self.seed, epoch))
+        return replace(batch, seed=derive(self.seed, "drawn for cases", epoch))

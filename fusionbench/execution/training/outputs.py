@@ -15,6 +15,7 @@ from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.core.outputs import NAME
 from fusionbench.core.types import Batch, Outputs, Steps, Targets, Task
 from fusionbench.tasks import Objective
+from fusionbench.tasks.parts import mean_of_parts, parts_beside
 
 LOSS, STEPS = "loss", "steps"
 """The task's own loss of the logits, and of the logits after each step; a module may weigh both."""
@@ -41,7 +42,10 @@ def forward(module: nn.Module, batch: Batch, task: Task) -> Outputs:
     if not isinstance(made, (Tensor, Outputs)):
         raise PluginError(f"{who} returned {type(made).__name__}, expected logits, a tensor, or fusionbench.Outputs")
     out = made if isinstance(made, Outputs) else Outputs(made)
-    _refuse_shape(out.logits, (cases, task.n_outputs), f"{who} returned logits", "(case, n_outputs)")
+    if out.parts is None:
+        _refuse_shape(out.logits, (cases, task.n_outputs), f"{who} returned logits", "(case, n_outputs)")
+    else:
+        _check_parts(out, out.parts, cases, task, who)
     if out.step_logits is not None:
         _check_steps(out.step_logits, cases, task, who)
     if out.embedding is not None and (out.embedding.ndim != 2 or len(out.embedding) != cases):
@@ -52,6 +56,18 @@ def forward(module: nn.Module, batch: Batch, task: Task) -> Outputs:
 def reads_targets(module: nn.Module) -> bool:
     """Whether a module declares that it reads the targets of training batches."""
     return bool(getattr(module, "reads_targets", False))
+
+
+def neighbours_of(module: nn.Module) -> int:
+    """How many neighbours of each instance a module asks for; 0 = none.
+
+    Raises:
+        PluginError: it asks for no whole number.
+    """
+    asked = getattr(module, "neighbours", 0)
+    if not isinstance(asked, int) or isinstance(asked, bool) or asked < 0:
+        raise PluginError(f"{name_of(module)}: neighbours is {asked!r}, expected how many of each instance, such as 8")
+    return asked
 
 
 def as_trained_on(batch: Batch, *, declared: bool) -> Batch:
@@ -65,6 +81,16 @@ def as_trained_on(batch: Batch, *, declared: bool) -> Batch:
 def _refuse_shape(values: Tensor, expected: tuple[int, ...], what: str, axes: str) -> None:
     if tuple(values.shape) != expected:
         raise PluginError(f"{what} of shape {tuple(values.shape)}, expected {axes} = {expected}")
+
+
+def _check_parts(out: Outputs, parts: Tensor, cases: int, task: Task, who: str) -> None:
+    _refuse_shape(out.logits, (len(parts), task.n_outputs), f"{who} returned logits", "(part, n_outputs)")
+    if parts.dtype != torch.int64 or parts.ndim != 1 or set(parts.tolist()) != set(range(cases)):
+        raise PluginError(
+            f"{who}: parts must be an int64 tensor (part,) of positions of the {cases} cases, each at least once"
+        )
+    if out.step_logits is not None:
+        raise PluginError(f"{who}: returned parts and step_logits; steps are of cases, not of parts: leave one out")
 
 
 def _check_steps(steps: Steps, cases: int, task: Task, who: str) -> None:
@@ -189,6 +215,28 @@ def trained_loss(out: Outputs, task_mean: Tensor, sums: Mapping[str, Tensor], ca
         if (weight := out.weights.get(name, 1.0)) != 0:
             total = total + weight * value / cases
     return total
+
+
+def task_loss(out: Outputs, objective: Objective, targets: Targets[Tensor], cases: int) -> Tensor:
+    """The sum of the task's losses over the cases of a batch; of a case with parts the mean of theirs.
+
+    A loss that compares cases (Cox) is taken once, of the mean of the logits of a case's parts.
+    """
+    logits = wide(out.logits)
+    if out.parts is None:
+        return objective(logits, targets)
+    if objective.compares_cases:
+        return objective(mean_of_parts(logits, out.parts, cases), targets)
+    count = parts_beside(out.parts)
+    total = logits.new_zeros(())
+    for number in set(count.tolist()):
+        rows = (count == number).nonzero().flatten()
+        total = total + objective(logits[rows], _taken(targets, out.parts[rows])) / number
+    return total
+
+
+def _taken(targets: Targets[Tensor], index: Tensor) -> Targets[Tensor]:
+    return targets.map(lambda array: array[index])
 
 
 def step_losses(steps: Steps | None, objective: Objective, targets: Targets[Tensor], cases: int) -> dict[str, Tensor]:

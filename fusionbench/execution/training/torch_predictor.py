@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -29,7 +29,7 @@ from fusionbench.core.types import (
 )
 from fusionbench.data.collate import stream
 from fusionbench.execution.training.attention_maps import maps_of
-from fusionbench.execution.training.outputs import carried_forward, forward, name_of, reads_targets
+from fusionbench.execution.training.outputs import carried_forward, forward, name_of, neighbours_of, reads_targets
 from fusionbench.nn.member_weights import MODULE
 from fusionbench.tasks import task_kind
 
@@ -42,6 +42,7 @@ class TorchPredictor(Predictor):
         first_epoch: the first one whose weights could be kept.
         validation_loss: validation loss of that epoch; NaN where it is undefined.
         notes: what was out of the ordinary while training, one line each.
+        neighbours: of each instance, that the module asks for; 0 = none.
         reads_targets: the module declared it when the predictor was made, before any training.
     """
 
@@ -61,6 +62,7 @@ class TorchPredictor(Predictor):
         self.best_epoch, self.first_epoch, self.validation_loss = 0, 1, math.nan
         self.notes: tuple[str, ...] = ()
         self.reads_targets = reads_targets(module)
+        self.neighbours = neighbours_of(module)
         self._steps: tuple[str, ...] | None = None  # not known before the first batch
 
     @classmethod
@@ -107,7 +109,7 @@ class TorchPredictor(Predictor):
 
     def logits(self, cases: Iterable[PreparedCase]) -> Tensor:
         """(case, n_outputs) float64 on the CPU, in the order of `cases`; all instances seen, no dropout."""
-        return self.logits_of(stream(cases, self.specs, self.batch_size, self.device))
+        return self.logits_of(self._stream(cases))
 
     def logits_of(
         self, batches: Iterable[tuple[list[int], Batch]], seen: Callable[[Sequence[int], Outputs], None] | None = None
@@ -129,7 +131,7 @@ class TorchPredictor(Predictor):
             for positions, batch in batches:
                 with span(PREDICT):
                     out = forward(self.module, batch, self.task)
-                    made.append(out.logits.double())
+                    made.append(self._of_cases(out, len(batch.ids)))
                     self._note_steps(out)
                 if seen is not None:
                     seen(positions, out)
@@ -140,6 +142,14 @@ class TorchPredictor(Predictor):
         _refuse_non_finite(logits, ids, self.module)
         # Batches are formed by length, so that little is padded; here the cases get their order back.
         return logits[np.argsort(order)]
+
+    def _stream(self, cases: Iterable[PreparedCase]) -> Iterator[tuple[list[int], Batch]]:
+        return stream(cases, self.specs, self.batch_size, self.device, neighbours=self.neighbours)
+
+    def _of_cases(self, out: Outputs, cases: int) -> Tensor:
+        """(case, n_outputs) float64, also where the module predicts parts of cases."""
+        logits = out.logits.double()
+        return logits if out.parts is None else task_kind(self.task.kind).mean_of_parts(logits, out.parts, cases)
 
     def _note_steps(self, out: Outputs) -> None:
         """Keep the names of the steps, of which a module has the same in every batch."""
@@ -164,7 +174,7 @@ class TorchPredictor(Predictor):
             order.extend(positions)
             steps.extend([out.step_logits] if out.step_logits else [])
 
-        self.logits_of(stream(cases, self.specs, self.batch_size, self.device), seen)
+        self.logits_of(self._stream(cases), seen)
         if not steps:
             return ()
         own, reached = (values[np.argsort(order)] for values in carried_forward(steps))
@@ -183,7 +193,7 @@ class TorchPredictor(Predictor):
             order.extend(positions)
             made.extend([] if out.embedding is None else [out.embedding.double().cpu()])
 
-        self.logits_of(stream(cases, self.specs, self.batch_size, self.device), seen)
+        self.logits_of(self._stream(cases), seen)
         return torch.cat(made)[np.argsort(order)] if made else None
 
     def _after(self, name: str, logits: Tensor, reached: Tensor, ids: Sequence[str]) -> StepPrediction:
@@ -206,7 +216,7 @@ class TorchPredictor(Predictor):
         self.module.eval()
         rows: dict[str, dict[int, Tensor]] = {}
         with torch.inference_mode():
-            for positions, batch in stream(cases, self.specs, self.batch_size, self.device):
+            for positions, batch in self._stream(cases):
                 for name, weights in attend(batch).items():
                     of_batch = self._checked_weights(name, weights, batch)
                     # (item, layer, head), since sequences are padded along their first axis

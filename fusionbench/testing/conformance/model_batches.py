@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fusionbench.core.types import Bag, Batch, Case, CaseSet, PreparedCase
+from fusionbench.core.types import NO_NEIGHBOUR, Bag, Batch, Case, CaseSet, PreparedCase
 from fusionbench.execution.training.outputs import as_trained_on, reads_targets
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
 from fusionbench.testing.conformance.samples import Prepare, Sample, as_classes, change_refs, make_sample
@@ -83,7 +83,7 @@ def _cut(window: tuple[slice, ...], _: int, ref: NDArray[Any]) -> NDArray[Any]:
 )
 def padding_invariant(subject: ModelSubject) -> None:
     for trial, predictor in subject.with_module(subject.with_kinds("bag", "grid")):
-        batch = batch_of(trial.test, 12)
+        batch = batch_of(trial.test, predictor.module, 12)
         plain = logits(predictor.module, batch).numpy()
         bags = {n: _padded(bag) if n in trial.kinds("bag", "grid") else bag for n, bag in batch.bags.items()}
         difference = largest_difference(logits(predictor.module, replace(batch, bags=bags)).numpy(), plain)
@@ -100,7 +100,9 @@ def _padded(bag: Bag) -> Bag:
         return torch.where(mask.unsqueeze(-1), longer, GARBAGE * torch.randn(longer.shape, generator=generator))
 
     mask = torch.cat([bag.mask, torch.zeros(len(bag.mask), 3, dtype=torch.bool)], dim=1)
-    return Bag(filled(bag.values, mask), mask, None if bag.coords is None else filled(bag.coords, mask), bag.shape)
+    coords = None if bag.coords is None else filled(bag.coords, mask)
+    near = None if bag.neighbours is None else nn.functional.pad(bag.neighbours, (0, 0, 0, 3), value=NO_NEIGHBOUR)
+    return replace(bag, values=filled(bag.values, mask), mask=mask, coords=coords, neighbours=near)
 
 
 @CHECKS.add(
@@ -153,7 +155,7 @@ def inputs_not_changed(subject: ModelSubject) -> None:
 
 
 def _check_forward(trial: Trial, module: nn.Module) -> None:
-    batch = batch_of(trial.test, 12)
+    batch = batch_of(trial.test, module, 12)
     before = copy.deepcopy(list(_tensors(batch)))
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         copy.deepcopy(module).eval()(batch)

@@ -21,6 +21,7 @@ from fusionbench.execution.training.outputs import (
     forward,
     reads_targets,
     step_losses,
+    task_loss,
     trained_loss,
 )
 from fusionbench.tasks import task_kind
@@ -86,7 +87,7 @@ def any_number_of_outputs(subject: ModelSubject) -> None:
 def gradients(subject: ModelSubject) -> None:
     for trial, _ in subject.with_module(subject.trials):
         module = copy.deepcopy(trial.fitted.context.fresh[-1])
-        batch = batch_of(trial.fitted.sample.train)
+        batch = batch_of(trial.fitted.sample.train, module)
         _backward(trial, module, batch)
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
@@ -104,7 +105,7 @@ def _backward(trial: Trial, module: nn.Module, batch: Batch) -> None:
     n = len(batch.ids)
     beside = step_losses(out.step_logits, objective, batch.targets, n)
     sums = beside | EpochLosses(module, "training").add(out, n)
-    loss = objective(out.logits, batch.targets) / n
+    loss = task_loss(out, objective, batch.targets, n) / n
     trained_loss(out, loss, sums, n).backward()  # type: ignore[no-untyped-call]
 
 

@@ -94,7 +94,7 @@ def _check_behind_the_mask(trial: Trial, name: str, module: torch.nn.Module) -> 
     """Half of the cases lack the modality."""
     part = trial.test.take(range(12))
     hidden = replace(part, hidden={case.id: frozenset((name,)) for case in part.cases[::2]})
-    batch = batch_of(hidden)
+    batch = batch_of(hidden, module)
     plain = logits(module, batch).numpy()
     for number in BEHIND_THE_MASK:
         difference = largest_difference(logits(module, _filled(batch, name, number)).numpy(), plain)

@@ -7,10 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fusionbench.core.types import Batch, StepPrediction, Targets
+from fusionbench.core.types import NO_NEIGHBOUR, Batch, StepPrediction, Targets
 from fusionbench.data.collate import select
 from fusionbench.execution.training.outputs import as_trained_on, reads_targets
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped
@@ -19,6 +20,7 @@ from fusionbench.testing.conformance.trials import (
     Trial,
     batch_of,
     largest_difference,
+    logits,
     tolerance,
     trained_output,
 )
@@ -37,7 +39,8 @@ CASES = 12
 )
 def targets_declared(subject: ModelSubject) -> None:
     for trial, predictor in subject.with_module(subject.widest()):
-        module, batch = predictor.module, batch_of(trial.fitted.sample.train)
+        module = predictor.module
+        batch = batch_of(trial.fitted.sample.train, module)
         assert batch.targets is not None
         declared = reads_targets(module)
         other = replace(batch, targets=_reversed(batch.targets) if declared else None)
@@ -76,7 +79,7 @@ def losses_are_means(subject: ModelSubject) -> None:
     seen = 0
     for trial, predictor in subject.with_module(subject.trials):
         module = predictor.module
-        batch = as_trained_on(batch_of(trial.fitted.sample.train, CASES), declared=reads_targets(module))
+        batch = as_trained_on(batch_of(trial.fitted.sample.train, module, CASES), declared=reads_targets(module))
         if not (once := _losses(trial, module, batch, 0)):
             continue
         again = _losses(trial, module, batch, 1)
@@ -129,3 +132,69 @@ def _same_step(trial: Trial, among: StepPrediction, step: StepPrediction) -> Non
     own, others = (np.asarray(of.prediction.scores, dtype=np.float64)[:count] for of in (step, among))
     if among.rows[:count] != step.rows or not largest_difference(own, others) <= tolerance(others):
         raise Failure(f"on {trial.label}, the prediction of a case after step {step.name!r} depends on the batch")
+
+
+@CHECKS.add(
+    "parts",
+    "Where a module predicts parts of cases, those of a case are the same alone and among others, in training too, and "
+    "change with the epoch.",
+    cause="parts drawn by torch's random numbers, or the same each time: `fusionbench.nn.sub_bags` draws them.",
+    needs=(*REPEATS, "batch-invariant"),
+)
+def parts(subject: ModelSubject) -> None:
+    seen = 0
+    for trial, predictor in subject.with_module(subject.trials):
+        module = predictor.module
+        batch = as_trained_on(batch_of(trial.fitted.sample.train, module, CASES), declared=reads_targets(module))
+        among = _of_parts(trial, module, replace(batch, seed=0))
+        if among is None:
+            continue
+        seen += 1
+        for case in range(CASES):
+            alone = _of_parts(trial, module, select(replace(batch, seed=0), [case]))
+            own = among.get(case, np.zeros((0, 0)))
+            if alone is None or alone[0].shape != own.shape or largest_difference(alone[0], own) > tolerance(own):
+                raise Failure(
+                    f"on {trial.label}, in training, the parts of case {batch.ids[case]!r} depend on the batch"
+                )
+        later = _of_parts(trial, module, replace(batch, seed=1))
+        several = max(len(own) for own in among.values()) > 1
+        if several and later is not None and not any(_other(among[case], later[case]) for case in among):
+            raise Failure(f"on {trial.label}, the parts of cases are the same in every epoch")
+    if not seen:
+        raise Skipped("its module predicts whole cases")
+
+
+def _of_parts(trial: Trial, module: nn.Module, batch: Batch) -> dict[int, NDArray[Any]] | None:
+    """Position of each case to the logits of its parts, in training mode without dropout; None where it has none."""
+    out = trained_output(module, batch, trial.fitted.sample.task, still=True)
+    if out.parts is None:
+        return None
+    logits, case = out.logits.detach().double().numpy(), out.parts.numpy()
+    return {int(i): logits[case == i] for i in np.unique(case)}
+
+
+def _other(one: NDArray[Any], other: NDArray[Any]) -> bool:
+    return one.shape != other.shape or largest_difference(one, other) > tolerance(one)
+
+
+@CHECKS.add(
+    "neighbours-read",
+    "What a module that sets `neighbours` makes of a batch depends on the neighbours.",
+    cause="`neighbours` is left over, so that they are looked for in every bag and used by nobody.",
+    needs=(*REPEATS, "padding-invariant"),
+)
+def neighbours_read(subject: ModelSubject) -> None:
+    asking = [(t, p.module) for t, p in subject.with_module(subject.trials) if p.neighbours and t.kinds("bag", "grid")]
+    if not asking:
+        raise Skipped("its module asks for no neighbours")
+    for trial, module in asking:
+        batch = batch_of(trial.test, module, CASES)
+        bags = {
+            name: bag
+            if bag.neighbours is None
+            else replace(bag, neighbours=torch.full_like(bag.neighbours, NO_NEIGHBOUR))
+            for name, bag in batch.bags.items()
+        }
+        if not _other(logits(module, batch).numpy(), logits(module, replace(batch, bags=bags)).numpy()):
+            raise Failure(f"on {trial.label}, the output is the same where no instance has a neighbour")

@@ -20,6 +20,7 @@ from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Batch, CaseSet, Member, Outputs, SurvivalPrediction, Task
+from fusionbench.data.bag_parts import with_neighbours
 from fusionbench.data.collate import collate
 from fusionbench.data.preparations import FittedPreparation
 from fusionbench.data.preprocessing import Preprocessor
@@ -27,7 +28,7 @@ from fusionbench.data.stored_states import StoredState
 from fusionbench.execution import evaluate
 from fusionbench.execution.fit_context import Context, Fit, Loaded, Restore, make_model
 from fusionbench.execution.preparation import compute, declared, shown_cases
-from fusionbench.execution.training.outputs import forward
+from fusionbench.execution.training.outputs import forward, neighbours_of
 from fusionbench.execution.training.torch_predictor import TorchPredictor
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance import other_process
@@ -302,10 +303,10 @@ class ModelSubject:
         return kept
 
 
-def batch_of(cases: CaseSet, count: int | None = None) -> Batch:
-    """The first cases side by side, in tensors of their own."""
-    chosen = cases if count is None else cases.take(range(count))
-    return collate(list(chosen), chosen.specs, chosen.targets)
+def batch_of(cases: CaseSet, module: nn.Module, count: int | None = None) -> Batch:
+    """The first cases side by side, in tensors of their own, with the neighbours that the module asks for."""
+    chosen, asked = cases if count is None else cases.take(range(count)), neighbours_of(module)
+    return collate([with_neighbours(case, asked, chosen.specs) for case in chosen], chosen.specs, chosen.targets)
 
 
 def logits(module: nn.Module, batch: Batch) -> Tensor:

@@ -185,7 +185,8 @@ class LoadedCase:
     @cached_property
     def _raw_refs(self) -> Mapping[str, Any]:
         """Modality to a ref that holds the values already read, so that no file is read for each masked variant."""
-        return {**self.case.refs, **{n: MaskedBag(r.values, r.coords, r.shape) for n, r in self.raw.items()}}
+        read = {n: MaskedBag(r.values, r.coords, r.shape, r.piece) for n, r in self.raw.items()}
+        return {**self.case.refs, **read}
 
     def _case_set(self, cases: Sequence[Case]) -> CaseSet:
         preprocessor = self.predictor.preprocessor

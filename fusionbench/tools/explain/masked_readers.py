@@ -42,12 +42,13 @@ def without_instances(raw: RawBag, removed: NDArray[np.intp]) -> MaskedBag:
     if coords is None and raw.shape is not None:
         # A grid's positions follow from the order of its instances, which is broken once one of them is removed.
         coords = np.indices(raw.shape, dtype=np.float32).reshape(len(raw.shape), -1).T
-    return MaskedBag(raw.values[keep], None if coords is None else coords[keep], raw.shape)
+    piece = None if raw.piece is None else raw.piece[keep]
+    return MaskedBag(raw.values[keep], None if coords is None else coords[keep], raw.shape, piece)
 
 
 def with_mean_columns(raw: RawBag, columns: Sequence[int]) -> MaskedBag:
     """The bag whose `columns`, counted after preprocessing, are set to their training mean."""
-    return MaskedBag(raw.values, raw.coords, raw.shape, tuple(columns))
+    return MaskedBag(raw.values, raw.coords, raw.shape, raw.piece, tuple(columns))
 
 
 class MaskedReader(Modality):

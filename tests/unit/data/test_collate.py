@@ -5,7 +5,8 @@ import torch
 from fusionbench.core.errors import DataError
 from fusionbench.core.types import Bag, Case, CaseSet, ModalitySpec, PreparedBag, PreparedCase, SurvivalTargets
 from fusionbench.data import loader as loader_module
-from fusionbench.data.collate import batches, collate, select, stream, subsample
+from fusionbench.data.bag_parts import subsample
+from fusionbench.data.collate import batches, collate, select, stream
 from fusionbench.data.loader import CaseLoader, Prefetcher
 
 SPECS = {

@@ -131,7 +131,8 @@ def check(
     plugin: Annotated[
         str,
         typer.Argument(
-            help="Name of a plugin, as `fusionbench plugins` shows it, or a Python file with classes.",
+            help="A plugin, as `fusionbench plugins` shows it, a Python file with classes, or one model: "
+            "NAME[option=value], FILE.py:CLASS[option=value].",
             autocompletion=_plugins,
         ),
     ],
@@ -142,7 +143,7 @@ def check(
 ) -> None:
     """Try everything that a plugin provides against what the harness expects of it.
 
-    Exit status: 0 all passed, 1 some failed, 2 the request was wrong.
+    Exit status: 0 none failed, but as the plugin expects (`expected_failures`), 1 some failed, 2 a wrong request.
     """
     from fusionbench.core.registry import discover
     from fusionbench.testing.conformance import Report, checks_for, plugin_record, run_check
@@ -171,11 +172,13 @@ def _print_row(row: CheckResult, before: Sequence[CheckResult]) -> None:
     again = row.reason in {other.reason for other in of_subject}
     reason = f"  ({'as above' if again else row.reason})" if row.reason else ""
     typer.echo(f"  {row.status}  {row.check}{reason}")
-    if row.status == "FAIL":
+    if row.seen:
         for what, sentence in (("seen", row.seen), ("expected", row.expected), ("usual cause", row.cause)):
             typer.echo(f"        {what}: {sentence}")
 
 
 def _print_summary(report: Report) -> None:
     counts = f"{report.count('pass')} passed, {report.count('skip')} skipped, {report.count('FAIL')} failed"
+    if expected := report.count("expected"):
+        counts += f", {expected} failed as expected"
     typer.echo(f"{report.plugin}: {counts} in {report.seconds:.1f} s")

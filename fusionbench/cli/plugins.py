@@ -26,6 +26,9 @@ class Kind(StrEnum):
     metrics = "metrics"
     modalities = "modalities"
     encoders = "encoders"
+    executors = "executors"
+    commands = "commands"
+    findings = "findings"
 
 
 def ls(
@@ -46,21 +49,21 @@ def ls(
     if as_json:
         print_json(rows)
     elif name is not None:
-        _show_one(rows[0], found[name][0])
+        _show_one(kind, rows[0], found[name][0])
     else:
         shown = [{key: value for key, value in row.items() if key != "options"} for row in rows]
         print_table(list(shown[0]) if shown else ["name"], [list(row.values()) for row in shown])
-        if kind is not Kind.suites:
+        if any("options" in row for row in rows):
             typer.echo(f"options of one: fusionbench ls {kind.value} NAME")
     for plugin in registry.plugins:
         if plugin.status == "broken":
             typer.echo(f"plugin {plugin.name!r} is broken: {plugin.reason}", err=True)
 
 
-def _show_one(row: dict[str, str], thing: Any) -> None:
+def _show_one(kind: Kind, row: dict[str, str], thing: Any) -> None:
     """Everything about one entry, each option on a line of its own."""
     typer.echo(f"{row['name']} (plugin {row['plugin']})")
-    doc = row.get("title") or inspect.cleandoc(thing.__doc__ or "")
+    doc = row.get("title") or _doc(kind, thing)
     typer.echo(f"\n{doc}" if doc else "")
     options = getattr(thing, "Options", None)
     if options is None:
@@ -74,10 +77,21 @@ def _about(kind: Kind, thing: Any) -> dict[str, str]:
     if kind is Kind.suites:
         return {"title": _title(thing)}
     options = getattr(thing, "Options", None)
-    about = {"about": (thing.__doc__ or "").strip().split("\n")[0]}
+    about = {"about": _doc(kind, thing).split("\n")[0]}
     if options is not None:
         about["options"] = ", ".join(f"{k}={_short(f)}" for k, f in options.model_fields.items())
     return about
+
+
+def _doc(kind: Kind, thing: Any) -> str:
+    """What a plugin says of a thing: its docstring, or the help of a command."""
+    if kind is not Kind.commands:
+        return inspect.cleandoc(thing.__doc__ or "")
+    try:
+        return inspect.cleandoc(typer.main.get_command(thing).help or "")
+    # A plugin is third-party code and may fail in any way; the other commands are listed.
+    except Exception as error:  # noqa: BLE001
+        return f"broken: {error}"
 
 
 def _title(path: Any) -> str:

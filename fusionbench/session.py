@@ -107,7 +107,8 @@ class Session:
         Raises:
             SuiteError, DataError: before any compute.
         """
-        return plan_suite(self.suite(name), self.resources, selection)
+        found = find_suite(name, self.out, self.registry)
+        return plan_suite(found.with_added(found.load()), self.resources, selection)
 
     def as_run(self, name: str, selection: Selection = WHOLE) -> tuple[Plan, Store]:
         """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
@@ -123,6 +124,7 @@ class Session:
         selection: Selection = WHOLE,
         *,
         models: Sequence[str | type[FusionModel]] = (),
+        remove: Sequence[str] = (),
         retry_failed: bool = False,
         rerun: bool = False,
         track: bool = True,
@@ -134,6 +136,8 @@ class Session:
         Args:
             selection: part of the suite, other repeats or another seed.
             models: further ones beside `selection.models`; a class, too, which stands at the top of a Python file.
+                One that the suite's file does not name is a row of it from then on.
+            remove: models that earlier runs added, to be taken out again; what is stored of them stays.
             options: where cells run, and how often a cell that was lost is tried again.
             reporter: is told how it goes; default one line a cell on standard error, which a notebook shows.
 
@@ -152,6 +156,7 @@ class Session:
             replace(selection, models=(*selection.models, *named)),
             CellChoice(selection.limit, retry_failed, rerun),
             options,
+            remove=remove,
             track=track,
             tracking_uri=self.tracking_uri,
             reporter=reporter or Lines(),
@@ -248,7 +253,7 @@ class Session:
         """Write a suite's finished cells, table and files into MLflow; what is there is not doubled.
 
         Args:
-            selection: rows by datasets and models; a row that a run was asked for beside its suite's is named again.
+            selection: by datasets and models; a dataset that a run was asked for beside its suite's is named again.
 
         Raises:
             TrackingError: the server does not answer. ResultsError: nothing has been run.

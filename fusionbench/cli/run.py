@@ -48,8 +48,14 @@ def run(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            "-m", "--model", help="Only this model; NAME[option=value] adds a row.", autocompletion=names_of("models")
+            "-m",
+            "--model",
+            help="Only this model; NAME[option=value] or FILE.py:CLASS adds a row to the suite for good.",
+            autocompletion=names_of("models"),
         ),
+    ] = None,
+    remove: Annotated[
+        list[str] | None, typer.Option("--remove", help="Take this model, which -m added, out of the suite's rows.")
     ] = None,
     folds: Annotated[str | None, typer.Option(help="Only these folds, e.g. 0-2 or 0,3.")] = None,
     repeats: Annotated[int | None, typer.Option(min=1, help="Repeats, each with folds of its own.")] = None,
@@ -96,6 +102,7 @@ def run(
             report = session.run(
                 suite,
                 selection,
+                remove=remove or (),
                 retry_failed=retry == "failed",
                 rerun=rerun,
                 track=track,

@@ -119,7 +119,7 @@ def _beside(found: Status, running: RunningCells, removed: list[StoredCell], pru
     for dataset, reason in found.unread.items():
         typer.echo(f"not counted, since it cannot be read here: {dataset}: {reason}")
     for model, distribution in found.uninstalled.items():
-        typer.echo(f"not counted, since its plugin is not installed or broken: {model}, brought by {distribution}")
+        typer.echo(f"not counted, since its plugin or file is gone or broken: {model}, brought by {distribution}")
     if found.kept:
         typer.echo(f"kept: {found.kept} stored cells of plugins that are not installed here, or broken")
     if found.extra:

@@ -30,6 +30,13 @@ def in_file(name: str) -> bool:
     return _PARTS.fullmatch(name) is not None
 
 
+def file_of(name: str) -> Path:
+    """The absolute path of the file that a name like `m.py:Net` names, seen from the working directory."""
+    match = _PARTS.fullmatch(name)
+    assert match is not None
+    return Path(match["path"]).expanduser().resolve()
+
+
 def written(name: str) -> str:
     """The name without `./` and repeated separators, so that one class has one name."""
     match = _PARTS.fullmatch(name)

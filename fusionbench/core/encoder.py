@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from fusionbench.core.checked import Checked
 from fusionbench.core.interfaces import Options
 from fusionbench.core.types import Source
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _Options = Options  # the class below has an attribute of the same name
 
 
-class Encoder(ABC):
+class Encoder(Checked, ABC):
     """Turns tiles of a whole-slide image into features.
 
     Attributes:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar, TypeVar
 
+from fusionbench.core.checked import Checked
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -41,7 +43,7 @@ class LostTask:
     reason: str
 
 
-class Executor(ABC):
+class Executor(Checked, ABC):
     """Runs tasks, in this process or in others.
 
     Attributes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
 from pydantic import BaseModel, ConfigDict
 
 from fusionbench.core.attention_map import AttentionMap
+from fusionbench.core.checked import Checked
 from fusionbench.core.errors import DataError
 from fusionbench.core.metric import Metric as Metric
 from fusionbench.core.plugin_ref import PluginRef
@@ -69,7 +70,7 @@ def names_file(options: type[BaseModel], name: str, value: object) -> bool:
 _Options = Options  # the classes below have an attribute of the same name
 
 
-class Modality(ABC):
+class Modality(Checked, ABC):
     """Reads one kind of data and fits its preprocessing on training cases."""
 
     name: ClassVar[str]
@@ -151,7 +152,7 @@ class FittedModality(ABC):
         return ()
 
 
-class Dataset(ABC):
+class Dataset(Checked, ABC):
     """A cohort. `home` is the data home; nothing is read or downloaded before `cases` or `info`.
 
     Attributes:
@@ -382,7 +383,7 @@ class RestoreContext(Protocol):
         ...
 
 
-class FusionModel(ABC):
+class FusionModel(Checked, ABC):
     """A way to fuse modalities into a prediction.
 
     Attributes:

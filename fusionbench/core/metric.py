@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Any, ClassVar, Literal
 
+from fusionbench.core.checked import Checked
 from fusionbench.core.endpoints import TaskName
 
 
-class Metric(ABC):
+class Metric(Checked, ABC):
     """A score of predictions on test cases.
 
     Attributes:

@@ -227,9 +227,7 @@ def draw(frames: Frames, lock: Mapping[str, Any], registry: Registry, kind: str,
 
 def _below(analysis: Analysis, store: Store, lock: Mapping[str, Any], registry: Registry) -> list[Section]:
     """The sections below a table: what it rests on, then findings."""
-    seed = int(lock["suite"]["seed"])
-    told = rests_on(analysis.frames.cells, store, seed, lock.get("differences", ()))
-    return [*told, *findings(analysis, lock, registry)]
+    return [*rests_on(analysis.frames.cells, store, lock), *findings(analysis, lock, registry)]
 
 
 def _analysed(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Analysis:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,16 +18,18 @@ DIRTY = "-dirty"
 """Ends the commit of cells that were computed with uncommitted changes."""
 
 
-def rests_on(cells: pd.DataFrame, store: Store, seed: int, differences: Sequence[str] = ()) -> Iterator[Section]:
+def rests_on(cells: pd.DataFrame, store: Store, lock: Mapping[str, Any]) -> Iterator[Section]:
     """A section on what computed the cells and on the cells stored beside them; none where neither is known.
 
     Args:
         cells: of the shown rows (`Frames.cells`).
-        seed: of the suite.
-        differences: versions and machines that are not the same in all cells, a line each.
+        lock: its `differences` are versions and machines that are not the same in all cells, a line each; its
+            `added_models` those that runs added to the suite's file.
     """
-    computed = (f"not computed with one version or on one machine: {line}" for line in differences)
-    notes = (*code_notes(cells), *computed, *beside_notes(cells, store, seed))
+    computed = (f"not computed with one version or on one machine: {line}" for line in lock.get("differences", ()))
+    added = [name for name in lock.get("added_models", ()) if name in set(cells["model"])]
+    extended = [f"added to the suite's rows by a run (-m): {', '.join(added)}"] if added else []
+    notes = (*extended, *code_notes(cells), *computed, *beside_notes(cells, store, int(lock["suite"]["seed"])))
     if notes:
         yield Section(2, TITLE, notes=notes)
 

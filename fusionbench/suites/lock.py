@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from fusionbench.core.class_files import in_file
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.plugin_options import validate_options
@@ -60,6 +61,7 @@ def make_lock(
         "fusionbench": computed.pop("fusionbench"),
         "results_version": RESULTS_VERSION,
         "suite": suite_in_lock(plan.suite),
+        **({"added_models": list(plan.suite.added)} if plan.suite.added else {}),
         "cells": {
             "listed": len(plan.listed),
             "skipped": sum(bool(c.skip) for c in plan.listed),
@@ -280,8 +282,9 @@ _REMEDY = "finished cells are kept: run the suite and it is written anew"
 
 
 def suite_from_lock(lock: Mapping[str, Any], where: str) -> Suite:
-    """The suite that a lock is of, without the published numbers beside its file, which the lock holds itself, as it
-    holds files of masks.
+    """The suite that a lock is of, without models that runs added to it.
+
+    The published numbers beside its file are left out, too: the lock holds them itself, as it holds files of masks.
 
     Args:
         where: names the lock in messages.
@@ -291,6 +294,8 @@ def suite_from_lock(lock: Mapping[str, Any], where: str) -> Suite:
     """
     left_out = {"name", *published_numbers.COLUMNS}
     content = {key: value for key, value in lock["suite"].items() if key not in left_out}
+    added = frozenset(lock.get("added_models", ()))
+    content["models"] = [name for name in content.get("models", ()) if name not in added]
     masks = {name: of["text"] for name, of in lock.get("mask_files", {}).items()}
     return parse_suite(str(lock["suite"].get("name")), tomli_w.dumps(content), where, masks)
 
@@ -301,7 +306,7 @@ def lock_text(lock: Mapping[str, Any]) -> str:
 
 
 def run_command(lock: Mapping[str, Any], written: Suite, root: Path) -> str:
-    """The command that makes a run again.
+    """The command that makes a run again; two of them where models were added to the suite.
 
     Args:
         written: the suite as its file has it; the lock's may have been asked for with other repeats or another seed.
@@ -311,4 +316,11 @@ def run_command(lock: Mapping[str, Any], written: Suite, root: Path) -> str:
     repeats, seed = suite["protocol"]["repeats"], suite["seed"]
     more = ["--repeats", str(repeats)] if repeats != written.protocol.repeats else []
     more += ["--seed", str(seed)] if seed != written.seed else []
-    return command(root, "run", suite["name"], *more)
+    added = [word for name in lock.get("added_models", ()) for word in ("-m", _as_added(name))]
+    adding = [command(root, "run", suite["name"], *added, *more)] if added else []
+    return " && ".join([*adding, command(root, "run", suite["name"], *more)])
+
+
+def _as_added(model: str) -> str:
+    """A model as `-m` takes it to add it: brackets, also empty ones, or a class of a file."""
+    return model if "[" in model or in_file(model) else f"{model}[]"

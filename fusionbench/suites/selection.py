@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fusionbench.core.class_files import in_file
+from fusionbench.core.class_files import file_of, in_file
 from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import overlay
@@ -56,6 +56,12 @@ class Selection:
             SuiteError: a name that the suite does not have.
         """
         return narrow_suite(suite, datasets=self.datasets, models=self.models, repeats=self.repeats, seed=self.seed)
+
+    def further_models(self, suite: Suite) -> dict[str, str]:
+        """Models that are asked for beside those of the suite, to the file of their class or nothing."""
+        known = {str(model) for model in suite.models}
+        refs = [ref for ref in map(PluginRef.parse, filter(_adds, self.models)) if str(ref) not in known]
+        return {str(ref): str(file_of(ref.name)) if in_file(ref.name) else "" for ref in refs}
 
     def pick(self, plan: Plan) -> Plan:
         """The plan with fewer cells.
@@ -130,11 +136,15 @@ def narrow_suite(
     return made
 
 
+def _adds(text: str) -> bool:
+    """Whether a name asks for a row beside the suite's: it has brackets, also empty ones, or is a class of a file."""
+    return "[" in text or in_file(PluginRef.parse(text).name)
+
+
 def _narrowed(kind: str, wanted: Sequence[str], have: Sequence[PluginRef]) -> tuple[PluginRef, ...]:
     chosen: list[PluginRef] = []
     for text in wanted:
-        ref = PluginRef.parse(text)
-        adds = "[" in text or in_file(ref.name)
+        ref, adds = PluginRef.parse(text), _adds(text)
         same = [r for r in have if str(r) == str(ref) or (not adds and r.name == ref.name)]
         if not same and not adds:
             unknown = did_you_mean(f"{kind} of this suite", ref.name, {r.name for r in have})

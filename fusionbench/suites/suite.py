@@ -133,6 +133,20 @@ class Suite(_Strict):
     _file: Traversable | None = PrivateAttr(None)
     _kept: Mapping[str, str] = PrivateAttr(default_factory=dict)
     _narrowed: bool = PrivateAttr(False)
+    _added: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @property
+    def added(self) -> Mapping[str, str]:
+        """Models that runs added to those of its file, as they are written, to the file of their class or nothing."""
+        return {name: file for name, file in self._added.items() if name in map(str, self.models)}
+
+    def with_added(self, models: Mapping[str, str]) -> Suite:
+        """The suite with further models, each with the file of its class or nothing."""
+        known = {str(model) for model in self.models}
+        new = {ref: file for name, file in models.items() if str(ref := PluginRef.parse(name)) not in known}
+        made = self.model_copy(update={"models": (*self.models, *new)})
+        made._added = {**self._added, **{str(ref): file for ref, file in new.items()}}
+        return made
 
     @property
     def narrowed(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.registry import Registry, discover
-from fusionbench.testing.conformance import Check, Skipped, checks_for
+from fusionbench.testing.conformance import Check, ExpectedFailure, Skipped, checks_for
 
 if TYPE_CHECKING:
     import pytest
@@ -21,7 +21,8 @@ def parametrize(plugin: str, matching: str = "", *, registry: Registry | None = 
         check()
     ```
 
-    A promise that is not kept is an AssertionError; what a check cannot say of a plugin is a skip with its reason.
+    A promise that is not kept is an AssertionError; what a check cannot say of a plugin is a skip with its reason, and
+    what the plugin declares in `expected_failures` is an expected failure (xfail).
 
     Args:
         plugin: its name as in `fusionbench plugins`.
@@ -43,6 +44,8 @@ def _as_test(check: Check) -> Callable[[], Any]:
     def run() -> None:
         try:
             check()
+        except ExpectedFailure as expected:
+            pytest.xfail(str(expected))
         except Skipped as skipped:
             pytest.skip(str(skipped))
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, SuiteError
 from fusionbench.core.registry import Registry, names_folder
+from fusionbench.results.added_models import added_models
 from fusionbench.results.store import Store
 from fusionbench.results.suite_file import places, recorded, remember
 from fusionbench.suites.lock import LOCK, read_lock, suite_from_lock
@@ -52,14 +53,23 @@ class FoundSuite:
         return read_suite(self.registry, self.name, self.file)
 
     def load_or_stored(self) -> Suite:
-        """The suite as its file has it; as its last run locked it where there is no file any more.
+        """The suite as it is run, with the models that runs added: of its file, or of its last run where that is gone.
 
         Raises:
             SuiteError: the file is wrong, or what a file beside it held is not in the lock. ResultsError: the lock is
                 damaged, or another suite's.
         """
-        if self.file is not None:
-            return self.load()
+        return self.with_added(self.load() if self.file is not None else self._stored())
+
+    def with_added(self, suite: Suite) -> Suite:
+        """A suite with the models that earlier runs added to it.
+
+        Raises:
+            ResultsError: the record of these is damaged.
+        """
+        return suite.with_added(added_models(self.store))
+
+    def _stored(self) -> Suite:
         where = self.store.folder / LOCK
         suite = suite_from_lock(read_lock(self.store.folder), str(where))
         if suite.name != self.name:

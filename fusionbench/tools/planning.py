@@ -7,8 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fusionbench.core.class_files import file_of
 from fusionbench.core.commands import command
-from fusionbench.core.errors import DataError, ResultsError
+from fusionbench.core.errors import DataError, ResultsError, SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.execution.shared import SharedResources
 from fusionbench.results.store import Store
@@ -68,7 +70,9 @@ def plan_as_run(
 
 
 def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry) -> dict[str, str]:
-    """Models of a suite's last run whose plugin is not installed, or broken, to the distribution that brought them.
+    """Models of a suite's last run, or added to it, that cannot be loaded here, to what brought them.
+
+    A class of a file counts as gone, too, where its name leads to another file than the one it was added from.
 
     Args:
         lock: of the last run; empty where there was none.
@@ -76,10 +80,42 @@ def uninstalled_models(suite: Suite, lock: Mapping[str, Any], registry: Registry
     plugins = lock.get("model_plugins", {})
     unknown = {"distribution": "a distribution", "distribution_version": "that no cell names"}
     return {
-        str(model): "{distribution} {distribution_version}".format_map(plugins.get(model.name, unknown))
+        str(model): suite.added.get(str(model))
+        or "{distribution} {distribution_version}".format_map(plugins.get(model.name, unknown))
         for model in suite.models
-        if model.name in lock.get("models", {}) and not registry.knows("models", model.name)
+        if (model.name in lock.get("models", {}) or str(model) in suite.added)
+        and not _is_here(model, suite.added.get(str(model), ""), registry)
     }
+
+
+def _is_here(model: PluginRef, file: str, registry: Registry) -> bool:
+    """Whether a model can be loaded; `file`: of its class, as it was added, else empty."""
+    if file and str(file_of(model.name)) != file:
+        return False
+    return registry.knows("models", model.name)
+
+
+def refuse_gone(suite: Suite, called: str, out: Path, registry: Registry) -> None:
+    """A run computes all rows of a suite, also those that were added to it.
+
+    Raises:
+        SuiteError: a model that was added cannot be loaded; says why and what to do.
+    """
+    for model, file in suite.added.items():
+        ref = PluginRef.parse(model)
+        if _is_here(ref, file, registry):
+            continue
+        why = f"its class was in {file}"
+        try:
+            registry.model(ref.name)
+        except SuiteError as error:
+            why = str(error)
+        mend = "put the file back or go to its folder" if file else "install it again"
+        again = command(out, "run", called, "--remove", model)
+        raise SuiteError(
+            f"{model} was added to {suite.name} by an earlier run, and cannot be loaded now: {why}; {mend}, or take "
+            f"its row out with: {again}"
+        )
 
 
 def without_models(suite: Suite, left_out: Collection[str]) -> Suite:

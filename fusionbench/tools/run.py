@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from fusionbench.core.cell_result import CellResult
-from fusionbench.core.errors import DataError, FusionBenchError, ResultsError
+from fusionbench.core.commands import command
+from fusionbench.core.errors import DataError, FusionBenchError, ResultsError, SuiteError, did_you_mean
 from fusionbench.core.executor import Executor
 from fusionbench.core.guard import refuse_replaced_functions
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.execution.cell_record import computed_here
 from fusionbench.execution.executors.options import RunOptions, choose
 from fusionbench.execution.scheduler import Scheduler
@@ -27,6 +29,7 @@ from fusionbench.report.build import (
     write_tables,
 )
 from fusionbench.report.mlflow.tracker import LiveTracking
+from fusionbench.results.added_models import added_models, keep_added
 from fusionbench.results.integrity import set_aside
 from fusionbench.results.run_lock import hold
 from fusionbench.results.store import Store
@@ -34,8 +37,8 @@ from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, cohorts_of
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import BASE, Suite, dataset_for_folder
-from fusionbench.tools.find_suite import find_suite
-from fusionbench.tools.planning import plan_suite
+from fusionbench.tools.find_suite import FoundSuite, find_suite
+from fusionbench.tools.planning import plan_suite, refuse_gone
 from fusionbench.tools.reports import report_suite
 from fusionbench.tools.rescore import with_new_metrics
 from fusionbench.tools.status import count_outdated
@@ -131,6 +134,7 @@ def run_suite(
     choice: CellChoice = CellChoice(),
     options: RunOptions | None = None,
     *,
+    remove: Sequence[str] = (),
     track: bool = True,
     tracking_uri: str | None = None,
     reporter: Reporter | None = None,
@@ -143,6 +147,7 @@ def run_suite(
         name: a suite's name, or the path of its file; see `find_suite`.
         out: the results root.
         options: where cells run, and how often a cell that was lost is tried again.
+        remove: models that earlier runs added to the suite, to be taken out of it; their cells stay.
         track: log to the MLflow at `tracking_uri`, else to the store under `out`.
 
     Raises:
@@ -154,6 +159,7 @@ def run_suite(
     reporter = reporter or SilentReporter()
     found = find_suite(name, out, resources.registry)
     suite, store = found.load(), found.store
+    suite, changes = _extended(found, suite, selection, remove)
     whole, unreadable = _whole_plan(suite, resources, selection)
     plan = whole if whole is not None and selection == selection.whole else plan_suite(suite, resources, selection)
     store.prepare()
@@ -162,7 +168,8 @@ def run_suite(
             reporter.note(f"going on where {dead} was ended")
         store.clear_interrupted()
         find_suite(name, out, resources.registry).remember()  # another run may have taken the name just before
-        for line in [*older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
+        keep_added(store, suite.added)
+        for line in [*changes, *older_lines(store), *set_aside(store, (cell.key for cell in plan.todo()))]:
             reporter.note(line)
         lock = lock_of(whole or plan, resources, finished_records(whole or plan, store))
         asked = (whole or plan).suite
@@ -194,6 +201,27 @@ def run_suite(
             if live.mended and not live.notes:
                 log_again(out, resources, tracking_uri, reporter)
     return replace(report, outdated=outdated, notes=live.notes if live else ())
+
+
+def _extended(found: FoundSuite, suite: Suite, selection: Selection, remove: Sequence[str]) -> tuple[Suite, list[str]]:
+    """The suite with the models that earlier runs and this one add to it, and a line on each that comes or goes.
+
+    Raises:
+        SuiteError: a model to be removed was not added, or one that was added cannot be loaded any more.
+    """
+    kept, out = added_models(found.store), found.store.root
+    for model in (str(PluginRef.parse(text)) for text in remove):
+        if model not in kept:
+            raise SuiteError(f"--remove {model}: {did_you_mean('model that a run added to this suite', model, kept)}")
+        del kept[model]
+    before = suite.with_added(kept)
+    refuse_gone(before, found.called, out, found.registry)
+    new = selection.further_models(before)
+    changes = [f"{model} is no row of {suite.name} any more; its cells are kept" for model in remove]
+    for model in new:
+        undo = command(out, "run", found.called, "--remove", model)
+        changes.append(f"{model} is a row of {suite.name} from now on; take it out again with: {undo}")
+    return before.with_added(new), changes
 
 
 def older_lines(store: Store) -> Iterator[str]:

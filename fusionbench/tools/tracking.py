@@ -50,7 +50,7 @@ def sync_suite(
     """Write every finished cell, the table and the files of a suite into MLflow; what is there is not doubled.
 
     Args:
-        selection: rows by datasets and models; a row that a run was asked for beside its suite's is named again.
+        selection: rows by datasets and models; a dataset that a run was asked for beside its suite's is named again.
         replay: the command that does the same again; default this suite's.
 
     Raises:

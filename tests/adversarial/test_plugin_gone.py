@@ -47,7 +47,7 @@ def test_status_keeps_its_cells(cli: Cli, ran: Path) -> None:
     before = sorted(path.name for path in (ran / "cells").iterdir())
     result = cli("status", "mine.toml", "--prune-stale")
     assert result.returncode == 0, result.stderr
-    assert f"not counted, since its plugin is not installed or broken: example-least-squares, brought by {SOURCE}" in (
+    assert f"not counted, since its plugin or file is gone or broken: example-least-squares, brought by {SOURCE}" in (
         result.stdout
     )
     assert "kept: 2 stored cells of plugins that are not installed here, or broken" in result.stdout
@@ -71,9 +71,9 @@ def test_what_is_stored_is_still_shown(cli: Cli, ran: Path, command: tuple[str, 
 def test_the_audit_says_what_it_could_not_look_at(cli: Cli, ran: Path) -> None:
     result = cli("audit", "mine.toml")
     assert result.returncode == 0, result.stderr
-    (line,) = (line for line in result.stdout.splitlines() if "every model is installed" in line)
+    (line,) = (line for line in result.stdout.splitlines() if "every model can be loaded" in line)
     assert line.startswith("DECLARED")
-    assert f"example-least-squares: brought by {SOURCE}, which is not installed or broken" in line
+    assert f"example-least-squares: brought by {SOURCE}, which is gone or broken" in line
 
 
 def test_a_suite_that_the_plugin_brought(cli: Cli, tmp_path: Path, uninstall: Callable[[], None]) -> None:

@@ -7,13 +7,16 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.testing import Failure, check_plugin, parametrize
-from fusionbench.testing.conformance import PROMISES
+from fusionbench.core.registry import discover
+from fusionbench.testing import Failure, Skipped, check_plugin, checks_for, parametrize
+from fusionbench.testing.conformance import PROMISES, Promise, Report, run_check
+from fusionbench.testing.conformance.check import checks_of, with_expected
 from tests.conftest import EXAMPLE, Cli
 
 ROOT = Path(__file__).parents[2]
@@ -59,8 +62,87 @@ def test_json(cli: Cli) -> None:
     assert [row["check"] for row in rows] == [promise.name for promise in PROMISES["executor"]]
     assert {row["status"] for row in rows} == {"pass"}
     assert set(rows[0]) == {
-        *("kind", "subject", "check", "promise", "status", "reason", "blocked", "seen", "expected", "cause", "seconds")
+        *("kind", "subject", "check", "promise", "status", "reason", "blocked", "excused"),
+        *("seen", "expected", "cause", "seconds"),
     }
+
+
+METRIC = """\
+from fusionbench.builtin.metrics import HarrellC
+
+
+class Odd(HarrellC):
+    '''A metric out of its range.'''
+
+    name = "odd"
+    expected_failures = {failures}
+
+    def __call__(self, *args):
+        return 7 * super().__call__(*args)
+"""
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "expected"),
+    [
+        ('{"value-in-range": "It is a ratio."}', 0, "  expected  value-in-range  (It is a ratio.)\n        seen: "),
+        (
+            '{"value-in-range": "A ratio.", "documented": "None."}',
+            0,
+            "documented  (expected to fail (None.), and passes",
+        ),
+        ('{"value-in-rang": "It is a ratio."}', 2, "unknown check 'value-in-rang'; did you mean 'value-in-range'"),
+        ('{"value-in-range": ""}', 2, "write the reason"),
+        ("{}", 1, "  FAIL  value-in-range"),
+    ],
+)
+def test_an_expected_failure_has_a_reason_and_is_no_success(
+    cli: Cli, tmp_path: Path, failures: str, status: int, expected: str
+) -> None:
+    name = f"odd_metric_{abs(hash(failures))}.py"
+    (tmp_path / name).write_text(METRIC.format(failures=failures))
+    result = cli("check", f"./{name}")
+    assert result.returncode == status, result.stdout
+    assert expected in (result.stdout if status < 2 else result.stderr)
+    if status == 0:
+        assert re.search(r" 0 failed, 1 failed as expected in ", result.stdout)
+
+
+def test_what_an_expected_failure_blocks_is_excused() -> None:
+    ran: list[str] = []
+
+    def fail(subject: object) -> None:
+        raise Failure("seen")
+
+    promises = [
+        Promise("first", "It is.", "None.", fail, ()),
+        Promise("second", "It is.", "None.", lambda subject: ran.append("second"), ("first",)),
+        Promise("third", "It is.", "None.", lambda subject: ran.append("third"), ("second",)),
+    ]
+
+    class Odd:
+        expected_failures: Mapping[str, str] = {"first": "A reason."}
+
+    for thing, ok in ((Odd(), True), (object(), False)):
+        checks = with_expected(checks_of("metric", "odd", lambda: None, promises), thing)
+        assert Report("odd", tuple(map(run_check, checks))).ok is ok
+    assert not ran
+    with pytest.raises(Skipped, match="A reason"):
+        with_expected(checks_of("metric", "odd", lambda: None, promises), Odd())[0]()
+
+
+def test_one_model_is_checked_with_its_options(cli: Cli, tmp_path: Path) -> None:
+    result = cli("check", "cox[]", "-k", "documented")
+    assert result.stdout.splitlines()[:2] == ["model cox", "  pass  documented"]
+    chosen = checks_for("deepsets[width=8]", discover(), "documented")[0]
+    assert chosen.id == "model:deepsets[width=8]:documented"
+    assert chosen.checked.subject.fitter.registry.model("deepsets")
+    assert str(chosen.checked.subject.ref) == "deepsets[width=8]"
+    for asked, why in (("cox[alpah=1]", "unknown option"), ("coxx[]", "unknown model 'coxx'"), ("cox[", "cannot read")):
+        wrong = cli("check", asked)
+        assert wrong.returncode == 2
+        assert why in wrong.stderr
+        assert len(wrong.stderr.splitlines()) == 1
 
 
 def test_an_unknown_plugin_has_neighbours(cli: Cli) -> None:
@@ -72,7 +154,7 @@ def test_an_unknown_plugin_has_neighbours(cli: Cli) -> None:
 def test_a_text_that_matches_nothing_is_a_wrong_request(cli: Cli) -> None:
     result = cli("check", "builtin", "-k", "nothing-like-this")
     assert result.returncode == 2
-    assert "no check of plugin 'builtin' matches 'nothing-like-this'; the first is called 'dataset:" in result.stderr
+    assert "no check of 'builtin' matches 'nothing-like-this'; the first is called 'dataset:" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,9 @@ from tests.conftest import Cli, run_cli
         ("models", "healnet"),
         ("metrics", "harrell_c_index"),
         ("modalities", "bag"),
+        ("executors", "serial"),
+        ("commands", "slides"),
+        ("findings", "published_counts"),
     ],
 )
 def test_ls(cli: Cli, kind: str, name: str) -> None:
@@ -27,7 +30,7 @@ def test_ls(cli: Cli, kind: str, name: str) -> None:
     assert name in {row["name"] for row in json.loads(cli("ls", kind, "--json").stdout)}
 
 
-@pytest.mark.parametrize("kind", ["datasets", "models", "metrics", "modalities"])
+@pytest.mark.parametrize("kind", ["datasets", "models", "metrics", "modalities", "executors", "commands", "findings"])
 def test_every_entry_says_what_it_is(cli: Cli, kind: str) -> None:
     assert not [row["name"] for row in json.loads(cli("ls", kind, "--json").stdout) if not row["about"]]
 

@@ -33,6 +33,10 @@ NAMES = {
     "modality": "lab-visits",
     "metric": "landmark_c",
     "encoder": "shades",
+    "own-loop": "own-steps",
+    "auxiliary-loss": "second-task",
+    "executor": "my-pool",
+    "command": "best-rows",
 }
 CONFORMANCE = """\
 from fusionbench.testing import parametrize
@@ -73,7 +77,9 @@ def test_new_plugin_says_what_it_wrote_and_what_comes_next(cli: Cli, kind: str, 
     lines = result.stdout.splitlines()
     written = sorted(path.relative_to(tmp_path) for path in folder.rglob("*") if path.is_file())
     assert sorted(line.removeprefix("wrote ") for line in lines if line.startswith("wrote ")) == list(map(str, written))
-    run = {"model": f"run quickstart -m '{name}[]'", "encoder": f"slides SLIDES --out FEATURES --encoder {name}"}
+    run = dict.fromkeys(("model", "own-loop", "auxiliary-loss"), f"run quickstart -m '{name}[]'")
+    run |= {"encoder": f"slides SLIDES --out FEATURES --encoder {name}"}
+    run |= {"executor": f"run quickstart --executor {name}", "command": f"{name} quickstart"}
     assert [line.strip() for line in lines[-3:]] == [
         f"python -m pip install -e ./deep/down/{name}",
         f"fusionbench check {name}",
@@ -86,7 +92,7 @@ def test_new_plugin_says_what_it_wrote_and_what_comes_next(cli: Cli, kind: str, 
 
 def test_an_empty_folder_is_filled(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "my-fusion").mkdir()
-    assert cli("new-plugin", "my-fusion", "--kind", "model").returncode == 0
+    assert cli("new-plugin", "my-fusion").returncode == 0, "a model by default"
     assert (tmp_path / "my-fusion" / "pyproject.toml").is_file()
 
 
@@ -109,6 +115,9 @@ def test_a_bad_name_is_refused(cli: Cli, name: str, tmp_path: Path) -> None:
         ("metric", "harrell_c_index", "among its metrics"),
         ("encoder", "mean-colour", "among its encoders"),
         ("metric", "example", "fusionbench-example"),
+        ("command", "audit", "fusionbench's own command"),
+        ("command", "slides", "among its commands"),
+        ("executor", "serial", "among its executors"),
         ("model", "early_fusion", "a package fusionbench_early_fusion is installed"),
     ],
 )
@@ -141,7 +150,7 @@ def test_a_folder_without_leave_to_write_is_refused(cli: Cli, monkeypatch: pytes
     refused(cli("new-plugin", "my-fusion", "--kind", "model"), "Permission denied")
 
 
-@pytest.mark.parametrize("args", [("my-fusion",), ("my-fusion", "--kind", "modal"), ("--kind", "model")])
+@pytest.mark.parametrize("args", [("my-fusion", "--kind", "modal"), ("--kind", "model")])
 def test_a_bad_request_is_refused(cli: Cli, args: tuple[str, ...]) -> None:
     assert cli("new-plugin", *args).returncode == 2
 
@@ -330,8 +339,12 @@ def test_it_is_listed(installed: Path) -> None:
         assert rows[name]["provides"] == {what: [name] for what in sorted(scaffold.BRINGS[kind])}
 
 
+CHECKED = ("model", "dataset", "modality", "metric", "encoder")
+"""Kinds whose check is also run by the command; the tests that each package brings run the same checks."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", CHECKED)
 def test_it_passes_its_check(installed: Path, kind: str) -> None:
     result = run_cli(["check", NAMES[kind]], installed, {"PYTHONPATH": str(installed / "site")})
     assert result.returncode == 0, result.stdout + result.stderr

@@ -32,6 +32,27 @@ from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, geometry, heads, losses, order, prototypes, recipe, sub_bags, targets
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 
+IN_SUITE: dict[int, type[TorchModel]] = {
+    1: losses.Aligned,
+    2: targets.Instances,
+    3: heads.Sequential,
+    4: sub_bags.InParts,
+    5: prototypes.OfTokens,
+    8: recipe.LowRank,
+    9: order.Ordered,
+    12: batch_losses.Apart,
+}
+# The bags of the suite's cohort have no coords.
+NEEDS = {**IN_SUITE, 10: geometry.Geometric}
+WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe", "need-sub-bags")
+"""Models whose history is that of any other."""
+VARIANTS = (
+    "need-recipe[recipe=own]",
+    "need-sub-bags[mean=logits]",
+    "need-order[order=backwards]",
+    "need-order[order=shuffled]",
+)
+ALL = named(CLINICAL, IMAGE)
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]

@@ -13,15 +13,21 @@ class Kind(StrEnum):
     """What `fusionbench new-plugin` can write."""
 
     model = "model"
+    own_loop = "own-loop"
+    auxiliary_loss = "auxiliary-loss"
     dataset = "dataset"
     modality = "modality"
     metric = "metric"
     encoder = "encoder"
+    executor = "executor"
+    command = "command"
 
 
 def new_plugin(
     name: Annotated[str, typer.Argument(help="Small letters, digits and dashes, e.g. my-fusion.")],
-    kind: Annotated[Kind, typer.Option(help="What the plugin brings.")],
+    kind: Annotated[
+        Kind, typer.Option(help="What the plugin brings; own-loop and auxiliary-loss are models, too.")
+    ] = Kind.model,
     into: Annotated[Path, typer.Option(help="Where to make the folder NAME.")] = Path(),
 ) -> None:
     """Write a package with a working plugin of your own, to be changed."""

@@ -13,15 +13,20 @@ from importlib.resources.abc import Traversable
 from importlib.util import find_spec
 from pathlib import Path
 
+from fusionbench.core.commands import OWN_COMMANDS
 from fusionbench.core.errors import SuiteError
 from fusionbench.core.registry import discover
 
 BRINGS: Mapping[str, tuple[str, ...]] = {
     "model": ("models", "suites"),
+    "own-loop": ("models",),
+    "auxiliary-loss": ("models",),
     "dataset": ("datasets", "suites"),
     "modality": ("modalities", "datasets", "suites"),
     "metric": ("metrics", "suites"),
     "encoder": ("encoders",),
+    "executor": ("executors",),
+    "command": ("commands",),
 }
 """Kind of plugin to what its template provides, each under the plugin's name."""
 
@@ -68,9 +73,14 @@ def new_plugin(name: str, kind: str, into: Path) -> Scaffold:
 
 
 def _first_use(name: str, kind: str) -> tuple[str, ...]:
-    if kind == "encoder":
-        return ("slides", "SLIDES", "--out", "FEATURES", "--encoder", name)
-    return ("run", "quickstart", "-m", f"{name}[]") if kind == "model" else ("run", name)
+    match kind:
+        case "encoder":
+            return ("slides", "SLIDES", "--out", "FEATURES", "--encoder", name)
+        case "executor":
+            return ("run", "quickstart", "--executor", name)
+        case "command":
+            return (name, "quickstart")
+    return ("run", "quickstart", "-m", f"{name}[]") if "models" in BRINGS[kind] else ("run", name)
 
 
 def check_name(name: str) -> None:
@@ -112,6 +122,8 @@ def _renamed(text: str, name: str) -> str:
 
 def _check_free(name: str, kind: str) -> None:
     registry = discover(BRINGS[kind])
+    if kind == "command" and name in OWN_COMMANDS:
+        raise SuiteError(f"{name!r} is taken: it is fusionbench's own command; choose another name")
     for what in BRINGS[kind]:
         if name in registry.names(what):
             _, owner = registry.found[what][name]

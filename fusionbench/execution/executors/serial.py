@@ -8,7 +8,7 @@ from fusionbench.core.executor import Executor, R, T
 
 
 class Serial(Executor):
-    """The default: no start-up cost, and a traceback is a traceback."""
+    """One cell after the other in this process, the default: nothing is started, and an error shows where it arose."""
 
     name = "serial"
 

@@ -52,7 +52,6 @@ from fusionbench.execution.training.outputs import (
     step_losses,
     task_loss,
     trained_loss,
-    wide,
 )
 from fusionbench.execution.training.stages import Stages
 from fusionbench.execution.training.torch_predictor import TorchPredictor

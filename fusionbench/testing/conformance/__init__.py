@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fusionbench.testing.conformance.check import Check, CheckOutcome, Failure, Promise, Skipped
+from fusionbench.testing.conformance.check import Check, CheckOutcome, ExpectedFailure, Failure, Promise, Skipped
 from fusionbench.testing.conformance.runner import (
     PROMISES,
     CheckResult,
@@ -18,6 +18,7 @@ __all__ = [
     "Check",
     "CheckOutcome",
     "CheckResult",
+    "ExpectedFailure",
     "Failure",
     "Promise",
     "Report",

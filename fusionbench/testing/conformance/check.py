@@ -12,13 +12,13 @@ from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 
-from fusionbench.core.errors import FusionBenchError
+from fusionbench.core.errors import FusionBenchError, PluginError, did_you_mean
 from fusionbench.execution.device import limited
 
 LIBRARIES = re.compile(r"[/\\](torch|numpy|pandas|sklearn|sksurv|scipy|pydantic|importlib)[/\\]")
 """Files that are not where a plugin's fault is to be looked for."""
 S = TypeVar("S")
-Status = Literal["pass", "skip", "FAIL"]
+Status = Literal["pass", "skip", "expected", "FAIL"]
 
 
 class Failure(AssertionError):
@@ -34,6 +34,10 @@ class Failure(AssertionError):
 
 class Skipped(Exception):
     """A check that says nothing about this subject; the argument is the reason."""
+
+
+class ExpectedFailure(Skipped):
+    """A promise that is not kept, as the plugin declares; the argument is the declared reason."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +83,9 @@ class CheckOutcome:
     """How a check ended.
 
     Attributes:
-        reason: why it was skipped.
+        reason: why it was skipped, or why it was expected to fail.
         blocked: it was skipped because a check that it needs failed.
+        excused: that failure was an expected one.
         seconds: including whatever it was the first to ask for.
     """
 
@@ -88,15 +93,21 @@ class CheckOutcome:
     reason: str = ""
     failure: Failure | None = None
     blocked: bool = False
+    excused: bool = False
     seconds: float = 0.0
 
 
 @dataclass
 class CheckedSubject(Generic[S]):
-    """One subject before one checklist; every check runs once, whoever asks for it."""
+    """One subject before one checklist; every check runs once, whoever asks for it.
+
+    Attributes:
+        expected: checks that are expected to fail, with reasons.
+    """
 
     make: Callable[[], S]
     promises: Mapping[str, Promise[S]]
+    expected: Mapping[str, str] = field(default_factory=dict)
     outcomes: dict[str, CheckOutcome] = field(default_factory=dict)
 
     @cached_property
@@ -113,10 +124,11 @@ class CheckedSubject(Generic[S]):
     def _blocked(self, name: str) -> CheckOutcome | None:
         for needed in self.promises[name].needs:
             before = self.outcome(needed)
-            if before.status == "FAIL":
-                return CheckOutcome("skip", f"says nothing where {needed} fails", blocked=True)
+            if before.failure is not None:
+                excused = before.status == "expected"
+                return CheckOutcome("skip", f"says nothing where {needed} fails", blocked=True, excused=excused)
             if before.blocked:
-                return CheckOutcome("skip", before.reason, blocked=True)
+                return CheckOutcome("skip", before.reason, blocked=True, excused=before.excused)
         return None
 
     def _tried(self, promise: Promise[S]) -> CheckOutcome:
@@ -135,6 +147,11 @@ class CheckedSubject(Generic[S]):
             failure = Failure(raised(error), promise.promise, promise.cause)
             failure.__cause__ = error
         status: Status = "FAIL" if failure else "skip" if reason else "pass"
+        if declared := self.expected.get(promise.name):
+            if failure:
+                status, reason = "expected", declared
+            elif status == "pass":
+                reason = f"expected to fail ({declared}), and passes: take it out of expected_failures"
         return CheckOutcome(status, reason, failure, seconds=time.perf_counter() - started)
 
 
@@ -148,7 +165,7 @@ def raised(error: BaseException) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise of one thing; calling it raises Failure (an AssertionError) or Skipped.
+    """One promise of one thing; calling it raises Failure (an AssertionError), Skipped or ExpectedFailure.
 
     Attributes:
         kind: model, dataset, modality, metric, suite, executor, encoder, command or findings.
@@ -172,6 +189,8 @@ class Check:
 
     def __call__(self) -> None:
         outcome = self.outcome()
+        if outcome.status == "expected":
+            raise ExpectedFailure(outcome.reason) from outcome.failure
         if outcome.failure is not None:
             raise outcome.failure
         if outcome.status == "skip":
@@ -190,6 +209,24 @@ def equal_refs(before: Any, after: Any) -> bool:
         same = isinstance(after, Mapping) and before.keys() == after.keys()
         return same and all(equal_refs(value, after[key]) for key, value in before.items())
     return bool(before == after)
+
+
+def with_expected(checks: Sequence[Check], thing: object) -> Sequence[Check]:
+    """The checks of one thing, with those that it declares in `expected_failures`.
+
+    Raises:
+        PluginError: it names no check of its kind, or gives no reason.
+    """
+    declared = getattr(thing, "expected_failures", {})
+    for name, reason in declared.items():
+        known, subject = [check.name for check in checks], f"{checks[0].kind} {checks[0].subject}"
+        if name not in known:
+            raise PluginError(f"{subject}: expected_failures: {did_you_mean('check', name, known)}")
+        if not isinstance(reason, str) or not reason.strip():
+            raise PluginError(f"{subject}: expected_failures[{name!r}] is {reason!r}; write the reason, as a sentence")
+    for check in checks:
+        check.checked.expected = declared
+    return checks
 
 
 def checks_of(kind: str, subject: str, make: Callable[[], S], promises: Sequence[Promise[S]]) -> list[Check]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.testing.conformance import (
     model_attention,
@@ -33,5 +34,5 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
 
 
 def checks(name: str, registry: Registry) -> list[Check]:
-    """The checks of one model."""
-    return checks_of("model", name, lambda: ModelSubject(name, registry), PROMISES)
+    """The checks of one model, `NAME` or `NAME[option=value]`."""
+    return checks_of("model", name, lambda: ModelSubject(PluginRef.parse(name), registry), PROMISES)

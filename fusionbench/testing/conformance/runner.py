@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import PluginError, SuiteError, did_you_mean
+from fusionbench.core.plugin_options import validate_options
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import PluginRecord, Registry, discover, file_record
 from fusionbench.testing.conformance import (
     commands,
@@ -19,7 +22,7 @@ from fusionbench.testing.conformance import (
     models,
     suites,
 )
-from fusionbench.testing.conformance.check import Check, CheckOutcome, Promise, Status
+from fusionbench.testing.conformance.check import Check, CheckOutcome, Promise, Status, with_expected
 
 MAKERS: Mapping[str, Callable[[str, Registry], list[Check]]] = {
     "models": models.checks,
@@ -51,8 +54,9 @@ class CheckResult:
     """One line of a report.
 
     Attributes:
-        reason: why it was skipped.
+        reason: why it was skipped, or why the plugin expects it to fail.
         blocked: it was skipped because a check that it needs failed, among these rows or not.
+        excused: that check was expected to fail.
         seen, expected, cause: the three sentences of a failure; empty otherwise.
     """
 
@@ -63,6 +67,7 @@ class CheckResult:
     status: Status
     reason: str
     blocked: bool
+    excused: bool
     seen: str
     expected: str
     cause: str
@@ -82,8 +87,8 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        """Nothing failed, also not what was only asked for by another check."""
-        return not any(row.status == "FAIL" or row.blocked for row in self.rows)
+        """Nothing failed unexpectedly, also not what was only asked for by another check."""
+        return not any(row.status == "FAIL" or (row.blocked and not row.excused) for row in self.rows)
 
     @property
     def seconds(self) -> float:
@@ -92,34 +97,51 @@ class Report:
 
 
 def checks_for(plugin: str, registry: Registry, matching: str = "") -> list[Check]:
-    """The checks of everything that a plugin provides.
+    """The checks of everything that a plugin provides, or of one model.
 
     Args:
-        plugin: its name as in `fusionbench plugins`, or the path of a Python file with classes.
+        plugin: its name as in `fusionbench plugins`, or the path of a Python file with classes; or a model, installed
+            or a class of a file, `NAME[option=value]` or `FILE.py:CLASS`, whose options then hold in every check.
         matching: a part of `kind:subject:check`, in either case.
 
     Raises:
-        SuiteError: no plugin has this name, or no check matches.
-        PluginError: the plugin could not be loaded, and why.
+        SuiteError: no plugin or model has this name, an option is wrong, or no check matches.
+        PluginError: the plugin could not be loaded, and why; or it expects a failure of no check that there is.
     """
+    made = _of_model(PluginRef.parse(plugin), registry) if _is_model(plugin) else _of_plugin(plugin, registry)
+    chosen = [check for check in made if matching.lower() in check.id.lower()]
+    if not chosen:
+        raise SuiteError(f"no check of {plugin!r} matches {matching!r}; the first is called {made[0].id!r}")
+    return chosen
+
+
+def _is_model(text: str) -> bool:
+    """Whether one model is meant: brackets, also empty ones, or a class of a file."""
+    return "[" in text or in_file(text)
+
+
+def _of_model(ref: PluginRef, registry: Registry) -> list[Check]:
+    validate_options(registry, "models", ref)
+    return [*with_expected(models.checks(str(ref), registry), registry.model(ref.name))]
+
+
+def _of_plugin(plugin: str, registry: Registry) -> list[Check]:
     record = plugin_record(plugin, registry)
     if record is None:
         raise SuiteError(did_you_mean("plugin", plugin, (p.name for p in registry.plugins)))
     if record.status == "broken" and not record.provides:
         raise PluginError(f"plugin {plugin!r} could not be loaded: {record.reason}")
-    made = [
-        check for kind, names in record.provides.items() for name in names for check in MAKERS[kind](name, registry)
-    ]
-    if not made:
+    things = [(kind, name) for kind, names in record.provides.items() for name in names]
+    if not things:
         raise PluginError(f"plugin {plugin!r} provides nothing: none of its hooks returned anything")
-    chosen = [check for check in made if matching.lower() in check.id.lower()]
-    if not chosen:
-        raise SuiteError(f"no check of plugin {plugin!r} matches {matching!r}; the first is called {made[0].id!r}")
-    return chosen
+    made = [with_expected(MAKERS[kind](name, registry), registry.get(kind, name)) for kind, name in things]
+    return [check for of_thing in made for check in of_thing]
 
 
 def plugin_record(plugin: str, registry: Registry) -> PluginRecord | None:
-    """A plugin by its name, or a file with classes by its path."""
+    """A plugin by its name, a file with classes by its path, or that of one model."""
+    if _is_model(plugin):
+        return registry.owner("models", PluginRef.parse(plugin).name)
     if plugin.endswith(".py"):
         return file_record(plugin)
     return next((p for p in registry.plugins if p.name == plugin), None)
@@ -146,6 +168,7 @@ def run_check(check: Check) -> CheckResult:
         status=outcome.status,
         reason=outcome.reason,
         blocked=outcome.blocked,
+        excused=outcome.excused,
         seen=found.seen if found else "",
         expected=found.expected if found else "",
         cause=found.cause if found else "",

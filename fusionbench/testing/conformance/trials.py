@@ -229,11 +229,11 @@ class Trial:
 
 
 class ModelSubject:
-    """A registered model with its default options, before all sets of modalities."""
+    """A model with its default options, or with those that were asked for, before all sets of modalities."""
 
-    def __init__(self, name: str, registry: Registry) -> None:
-        self.ref, self.registry = PluginRef(name), registry
-        self.cls: type[FusionModel] = registry.model(name)
+    def __init__(self, ref: PluginRef, registry: Registry) -> None:
+        self.ref, self.registry = ref, registry
+        self.cls: type[FusionModel] = registry.model(ref.name)
         self.fitter = Fitter(registry)
         self._brief: dict[tuple[tuple[str, ...], bool], Fitted] = {}
         other_process.start()

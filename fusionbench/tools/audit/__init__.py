@@ -108,6 +108,8 @@ def audit_results(
     if plan.external:
         lines.append(external.apart(plan, resources))
     lines += [doubts.leakage(lock), doubts.plausible(results), doubts.computed(store)]
+    if added := lock.get("added_models", ()):
+        lines.append(doubts.own_rows(plan.suite, added))
     if replays:
         from fusionbench.tools.audit.replay import replay
 

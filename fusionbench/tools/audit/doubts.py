@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:
     from fusionbench.results.store import Store
+    from fusionbench.suites.suite import Suite
     from fusionbench.tools.audit.evidence import StoredResult
 
 
@@ -52,6 +53,18 @@ def plausible(results: Sequence[StoredResult]) -> Line:
     ranked_by = dict.fromkeys(task_kind(stored.cell.task.kind).primary_metric for stored in results) or [HARRELL]
     names = ", no ".join(f"test {SHORT_NAMES[metric]} is above {BELIEVABLE[metric]}" for metric in ranked_by)
     return verdict(f"no {names}", findings, f"{len(means)} means")
+
+
+def own_rows(suite: Suite, added: Collection[str]) -> Line:
+    """Every row is one that the suite's file asks for; models that a run added were chosen by whoever ran it.
+
+    Args:
+        added: models that runs added, as they are written.
+    """
+    findings = [Finding(f"{model}: added", model) for model in added]
+    shares = dict.fromkeys(added, "added to the suite's rows by a run (-m)")
+    counted = f"{len({*map(str, suite.models), *added})} models"
+    return verdict("every model is one of the suite's file", findings, counted, shares)
 
 
 def computed(store: Store) -> Line:

@@ -283,11 +283,11 @@ def degenerate(cells: Sequence[Written]) -> Line:
 
 
 def installed(models: Sequence[PluginRef], uninstalled: Mapping[str, str]) -> Line:
-    """Rows of models that are not installed cannot be planned, so that the other rules have not looked at them."""
+    """Rows of models that cannot be loaded cannot be planned, so that the other rules have not looked at them."""
     findings = [Finding(f"{model}, brought by {source}", model) for model, source in uninstalled.items()]
-    shares = {model: f"brought by {source}, which is not installed or broken" for model, source in uninstalled.items()}
+    shares = {model: f"brought by {source}, which is gone or broken" for model, source in uninstalled.items()}
     counted = f"{len(models) + len(uninstalled)} models"
-    return verdict("every model is installed, so that its rows could be audited", findings, counted, shares)
+    return verdict("every model can be loaded, so that its rows could be audited", findings, counted, shares)
 
 
 def _may_be_degenerate(written: Written) -> str:

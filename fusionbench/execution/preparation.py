@@ -19,7 +19,7 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.timing import PREPARE, span
 from fusionbench.core.types import CaseSet, ModalitySpec, Task
 from fusionbench.data.case_guard import only
-from fusionbench.data.feature_cache import current_cache
+from fusionbench.data.feature_cache import FeatureCache, current_cache
 from fusionbench.data.preparations import FittedPreparation, split_arrays
 from fusionbench.data.preprocessing import Preprocessor
 from fusionbench.data.stored_states import StoredState, load_state, state_file, store_state
@@ -154,7 +154,8 @@ def prepared(
         made = resources.preparation(key.text)
         computed = False
         if made is None:
-            stored, computed = _found_or_computed(preparation, cases, key, resources.device, notes)
+            cache = current_cache() if resources.stored_states and key.on_disk else None
+            stored, computed = _found_or_computed(preparation, cases, key.text, resources.device, cache, notes)
             made = FittedPreparation(preparation, stored.state, stored.ledger, key.text, stored.seconds)
             resources.keep_preparation(made)
         preparations.append(made)
@@ -172,25 +173,30 @@ def prepared(
 
 
 def _found_or_computed(
-    preparation: Preparation, cases: CaseSet, key: StateKey, device: torch.device, notes: list[str]
+    preparation: Preparation,
+    cases: CaseSet,
+    key: str,
+    device: torch.device,
+    cache: FeatureCache | None,
+    notes: list[str],
 ) -> tuple[StoredState, bool]:
     """A state from disk, or computed and stored there; and whether it was computed."""
-    cache, seed = current_cache(), derive(0, "preparation", key.text)
-    if cache is None or not key.on_disk:
+    seed = derive(0, "preparation", key)
+    if cache is None:
         return compute(preparation, cases, seed, device), True
     with ExitStack() as stack:
         try:
             # Whoever asks while another process computes waits for it: k-means of a fold's slides may take an hour.
-            lock = state_file(cache, key.text)
+            lock = state_file(cache, key)
             stack.enter_context(exclusive(lock.with_name(f".{lock.name}-lock"), float("inf")))
         except ResultsError:
             pass  # nothing can be written there: `store_state` says so
-        stored, damage = load_state(cache, key.text)
+        stored, damage = load_state(cache, key)
         if stored is not None:
             return stored, False
         notes += [f"preparation {preparation.name!r}: {damage}"] if damage else []
         stored = compute(preparation, cases, seed, device)
-        store_state(cache, key.text, stored)
+        store_state(cache, key, stored)
         return stored, True
 
 

@@ -44,6 +44,7 @@ class SharedResources:
         threads: CPU threads of a cell; None = by the size of its cases.
         cores: most threads that a cell with large cases takes then; None = every core.
         deterministic: only algorithms that give the same bits every time.
+        stored_states: what preparations have made may come from disk.
     """
 
     registry: Registry
@@ -52,6 +53,7 @@ class SharedResources:
     threads: int | None = field(default=None, kw_only=True)
     cores: int | None = field(default=None, kw_only=True)
     deterministic: bool = field(default=False, kw_only=True)
+    stored_states: bool = field(default=True, kw_only=True)
     _cohorts: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _new_patients: dict[tuple[PluginRef, str], Cohort] = field(default_factory=dict)
     _warnings: dict[tuple[PluginRef, str], tuple[DataWarning, ...]] = field(default_factory=dict)

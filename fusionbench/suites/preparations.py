@@ -24,9 +24,10 @@ def about_preparations(
     Raises:
         PluginError: `preparations` raises, or gives what cannot be prepared for the row.
     """
-    model = registry.model(ref.name)(validate_options(registry, "models", ref))
+    options = validate_options(registry, "models", ref)
     try:
         with guarded(f"planning with model {ref}", registry.note):
+            model = registry.model(ref.name)(options)
             declared = checked_preparations(f"model {ref}", model.preparations(task, specs), specs)
     except FusionBenchError:
         raise

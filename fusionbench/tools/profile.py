@@ -133,7 +133,7 @@ def measure(cell: Cell, resources: SharedResources, store: Store, before: float)
 
 def _fresh(resources: SharedResources) -> SharedResources:
     """The resources with no preprocessing fitted and nothing prepared yet."""
-    return replace(resources, _fitted=OrderedDict(), _prepared=OrderedDict())
+    return replace(resources, _fitted=OrderedDict(), _prepared=OrderedDict(), stored_states=False)
 
 
 def _ran(cell: Cell, resources: SharedResources) -> CellResult:

@@ -24,7 +24,7 @@ from tests.conformance.broken import Sound, fails
 
 
 class Centre(Preparation):
-    """The mean of some instances; an instance minus it is a token."""
+    """The mean of some instances; an instance minus it, and a one, is a token."""
 
     name = "centre"
 
@@ -34,7 +34,7 @@ class Centre(Preparation):
         return {"centre": rows[chosen].mean(dim=0).numpy()}
 
     def tokens(self, name: str, bag: PreparedBag, state: State) -> Tensor:
-        return bag.values - torch.from_numpy(state["centre"])
+        return torch.cat([bag.values - torch.from_numpy(state["centre"]), torch.ones(len(bag.values), 1)], dim=1)
 
 
 class Prepared(Sound):

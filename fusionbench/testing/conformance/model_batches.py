@@ -148,7 +148,8 @@ def inputs_not_changed(subject: ModelSubject) -> None:
     for trial in subject.trials:
         sample = as_classes(make_sample(trial.modalities, cached=True), trial.kind)
         before = copy.deepcopy(list(_numbers(sample)))
-        subject.fitter.fit(trial.ref, sample, BRIEF).risk(sample.test)
+        fitted = subject.fitter.fit(trial.ref, sample, BRIEF)
+        fitted.risk(fitted.sample.test)
         _compare(before, _numbers(sample), f"on {trial.label}, fit or predict")
         if trial.fitted.module is not None:
             _check_forward(trial, trial.fitted.module.module)

@@ -81,7 +81,11 @@ class _Replay:
             if self.refit:
                 stored = store.record(cell.key)["record"]["environment"]
                 resources = SharedResources(
-                    installed(), self.home, threads=stored["threads"], deterministic=stored["deterministic"]
+                    installed(),
+                    self.home,
+                    threads=stored["threads"],
+                    deterministic=stored["deterministic"],
+                    stored_states=False,  # what is on disk may have been edited as well
                 )
                 here = environment.describe(str(resources.device), stored["threads"])
                 declared = "" if here.items() <= stored.items() else "other versions or another machine"

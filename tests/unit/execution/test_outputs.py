@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from fusionbench import Outputs, Steps, survival
+from fusionbench import Outputs, PreparationContext, Steps, survival
 from fusionbench.core.errors import FusionBenchError, PluginError
 from fusionbench.data.collate import collate
 from tests.unit.execution.test_training import COX, SPECS, TASK, Linear, Net, cohort, fit, parameters
@@ -418,6 +418,12 @@ def test_the_examples_of_the_documents_are_trained():
     assert published(published.Options()).recipe() == {}
     own = published(published.Options(recipe="own"))
     fit(own.build(TASK, SPECS), **own.recipe())
+    (clusters,) = made["MyPrototypes"](None).preparations(TASK, SPECS)
+    bags = [case for case in cohort(20) if "wsi" in case.bags]
+    state = clusters.prepare(bags, PreparationContext(3, torch.device("cpu")))
+    tokens = clusters.tokens("wsi", bags[0].bags["wsi"], state)
+    assert tokens.shape == (16, 1 + SPECS["wsi"].dim)
+    assert tokens[:, 0].sum().item() == pytest.approx(1, abs=1e-3)
 
 
 def test_what_is_neither_logits_nor_outputs_is_refused():

@@ -340,6 +340,13 @@ def test_another_process_finds_it_on_disk_to_the_last_bit(folder: Path, resource
     assert run(SharedResources(resources.registry, resources.home)).records[0]["computed"]
 
 
+def test_an_audit_that_trains_again_takes_nothing_from_disk(folder: Path, resources: SharedResources) -> None:
+    first = run(resources).records[0]
+    again = run(SharedResources(resources.registry, resources.home, stored_states=False)).records[0]
+    assert (again["key"], again["computed"]) == (first["key"], True)
+    assert not run(SharedResources(resources.registry, resources.home)).records[0]["computed"]
+
+
 def _flipped(content: bytes) -> bytes:
     return content[:-3] + bytes([content[-3] ^ 1]) + content[-2:]
 

@@ -268,7 +268,7 @@ def _matrix(rows: Rows, name: str) -> Members:
     line, header = rows[0]
     if any(cell.lower() in MEMBERSHIPS for cell in header[1:]):
         raise DataError(f"{name}, line {line}: memberships, where the groups' names should be; write a first row")
-    names, lines = _names(rows, name, 1), dict[str, int]()
+    names, lines = _names(rows, name, 1)[: len(header)], dict[str, int]()
     yield from ((line, group, "") for group in names[1:] if group)
     for number, row in rows[1:]:
         gene = row[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, FormatStrFormatter
 
 from fusionbench.core.attention_map import AXES, AttentionMap
 from fusionbench.report.document import entries
@@ -162,6 +162,7 @@ def _drawn(one: CaseMap, rows: NDArray[np.intp], items: NDArray[np.intp]) -> Fig
     ax.tick_params(length=0)
     bar = figure.colorbar(drawn, cax=ax.inset_axes((1.04, 0, 0.06, 1)))
     bar.ax.yaxis.set_major_locator(FixedLocator([0, float(values.max()) or 1.0]))
+    bar.ax.yaxis.set_major_formatter(FormatStrFormatter("%.2g"))
     bar.set_label(wrapped(one.kind, size[1]))
     lay_out(figure, size)
     return figure

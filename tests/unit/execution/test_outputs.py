@@ -206,6 +206,9 @@ class Asks(nn.Module):
         self.found.append((self.training, batch.targets is not None))
         return {}
 
+    def attention_maps(self, batch):
+        return self.attention(batch)
+
     def train(self, mode=True):
         """Stays in training mode, as a module that hopes for targets would."""
         return super().train()
@@ -222,6 +225,7 @@ def test_targets_are_there_in_training_and_for_a_module_that_declares_it(declare
     predictor.predict_validation(cases)
     predictor.predict_steps(cases)
     predictor.attention(cases)
+    predictor.attention_maps(cases)
     assert module.found
     assert not any(given for _, given in module.found)
 

@@ -11,7 +11,6 @@ import statistics
 from functools import partial
 
 import torch
-from fusionbench_clam import Clam
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
@@ -33,7 +32,6 @@ MODELS = {
     "perceiver-io": (PerceiverIo(PerceiverIo.Options()), plain_fusion.perceiver_io),
     "pathomic-fusion": (PathomicFusion(PathomicFusion.Options()), plain_fusion.pathomic),
     "multimodn": (MultiModN(MultiModN.Options()), plain_fusion.multimodn),
-    "clam[fusion=concat]": (Clam(Clam.Options(fusion="concat")), plain_fusion.clam),
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from fusionbench_unimodal import BagModel
 
@@ -29,6 +29,13 @@ class Clam(BagModel):
     name = "clam"
     Options: ClassVar[type[Options]] = ClamOptions
     options: ClamOptions
+
+    def recipe(self) -> Mapping[str, Any]:
+        """Keys of the recipe with the published values, for `recipe=own`."""
+        if self.options.recipe == "suite":
+            return {}
+        settled = {"optimizer": "adam", "lr": 2e-4, "weight_decay": 1e-5, "schedule": "constant"}
+        return {**settled, "epochs": 200, "patience": 20, "batch_size": 1}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
         """A reason where modalities do not fit, or where cases lack what the loss on instances is told."""

@@ -30,6 +30,8 @@ class ClamOptions(BagOptions):
         count_censored: instance=label: cases without an event count as well, though their bin is only a lower bound.
         overlap: where a bag has fewer than twice `instances`, take as many of each as there are, so that some instances
             are looked at most and least at once. A published bug; else each half of the bag is one of the two.
+        recipe: "own" = Adam at .0002, decay .00001, one case a step, 200 epochs, patience 20 (published commands,
+            without their sampling by class); "suite" = the suite's.
         start: "torch" = as torch does (published since April 2024); "xavier" = Xavier-normal weights, zero biases
             (before, and the paper).
     """
@@ -45,6 +47,7 @@ class ClamOptions(BagOptions):
     bag_weight: float = Field(0.7, gt=0, lt=1)
     count_censored: bool = False
     overlap: bool = False
+    recipe: Literal["suite", "own"] = "suite"
     start: Literal["torch", "xavier"] = "torch"
 
     @model_validator(mode="after")

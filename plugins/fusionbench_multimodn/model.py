@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fusionbench import DataError, Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
@@ -30,8 +30,15 @@ class MultiModN(TorchModel):
     missing: ClassVar[Literal["native", "impute"]] = "native"
     options: MultiModNOptions
 
+    def recipe(self) -> Mapping[str, Any]:
+        """Keys of the recipe with the published values, for `recipe=own`."""
+        if self.options.recipe == "suite":
+            return {}
+        settled = {"optimizer": "adam", "lr": 1e-3, "weight_decay": 0.0, "schedule": "constant"}
+        return {**settled, "epochs": 100, "patience": None, "batch_size": 16}
+
     def search_space(self) -> SearchSpace:
-        own = {"state": Interval(8, 64), "dropout": Interval(0.0, 0.5), "change_penalty": Interval(0.0, 0.1)}
+        own = {"state": Interval(64, 512), "dropout": Interval(0.0, 0.5), "change_penalty": Interval(0.0, 0.1)}
         return {**super().search_space(), **own}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:

@@ -11,7 +11,6 @@ import statistics
 from functools import partial
 
 import torch
-from fusionbench_clam import Clam
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
@@ -26,14 +25,13 @@ from tests.speed.timing import alternating, arguments, ratio
 
 CHANNELS, CASES, GOAL = 1024, 8, 1.5
 MODELS = {
-    "tfn": (Tfn, plain_fusion.tfn),
-    "lmf": (Lmf, plain_fusion.lmf),
-    "mult": (Mult, plain_fusion.mult),
-    "mbt": (Mbt, plain_fusion.mbt),
-    "perceiver-io": (PerceiverIo, plain_fusion.perceiver_io),
-    "pathomic-fusion": (PathomicFusion, plain_fusion.pathomic),
-    "multimodn": (MultiModN, plain_fusion.multimodn),
-    "clam[fusion=concat]": (partial(Clam, Clam.Options(fusion="concat")), plain_fusion.clam),
+    "tfn": (Tfn(Tfn.Options()), plain_fusion.tfn),
+    "lmf": (Lmf(Lmf.Options()), plain_fusion.lmf),
+    "mult": (Mult(Mult.Options()), plain_fusion.mult),
+    "mbt": (Mbt(Mbt.Options()), plain_fusion.mbt),
+    "perceiver-io": (PerceiverIo(PerceiverIo.Options()), plain_fusion.perceiver_io),
+    "pathomic-fusion": (PathomicFusion(PathomicFusion.Options()), plain_fusion.pathomic),
+    "multimodn": (MultiModN(MultiModN.Options()), plain_fusion.multimodn),
 }
 
 
@@ -45,7 +43,7 @@ def main() -> None:
     print("| model | plain, one by one, patients/s | ours, batch 8 | times as fast | goal |\n|---|---|---|---|---|")
     for name, (model, formula) in MODELS.items():
         torch.manual_seed(0)
-        net = model().build(Task(n_outputs=4), of).eval()
+        net = model.build(Task(n_outputs=4), of).eval()
         ways = {
             "plain": partial(made.step, net, partial(formula, net), singly),
             "ours": partial(made.step, net, partial(made.logits, net), together),

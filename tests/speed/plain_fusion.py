@@ -227,15 +227,20 @@ def multimodn(net: MultiModNNetwork, batch: Batch) -> Tensor:
 
 
 def clam(net: ClamNetwork, batch: Batch) -> Tensor:
+    def dropped(x: Tensor, rate: float) -> Tensor:
+        return F.dropout(x, rate, net.training)
+
     def logits(case: Case) -> Tensor:
-        h = net.embed(case[net.bag.name])
-        if net.options.gated:
+        o = net.options
+        h = dropped(net.embed[0](case[net.bag.name]).relu(), o.dropout)
+        if o.gated:
             (v, u), (b, c) = (p.chunk(2) for p in (net.pool.project.weight, net.pool.project.bias))
-            mixed = F.linear(h, v, b).tanh() * F.linear(h, u, c).sigmoid()
+            value, gate = F.linear(h, v, b).tanh(), F.linear(h, u, c).sigmoid()
+            mixed = dropped(value, o.attention_dropout) * dropped(gate, o.attention_dropout)
         else:
-            mixed = net.pool.project(h).tanh()
+            mixed = dropped(net.pool.project(h).tanh(), o.attention_dropout)
         each = [a @ h for a in net.pool.score(mixed).softmax(dim=0).T]
-        if net.options.fusion == "none":
+        if o.fusion == "none":
             rows = zip(each * (net.head.out_features // len(each)), net.head.weight, net.head.bias, strict=True)
             return torch.stack([w @ m + b for m, w, b in rows])
         vectors = torch.cat([case[spec.name][0] for spec in net.vectors])

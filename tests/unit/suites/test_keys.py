@@ -21,7 +21,7 @@ from fusionbench.suites.plan import expand
 from fusionbench.suites.suite import load_suite
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "keys"
-SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga-lite": True}
+SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga-lite": True, "fusion-zoo": True}
 """Suite to whether it needs the real cohorts."""
 
 

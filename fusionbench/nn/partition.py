@@ -79,7 +79,12 @@ def sub_bags(batch: Batch, size: int, *, count: int | None = None, names: Sequen
     Args:
         size: most instances of a part.
         names: modalities that are cut; all but grids where not given (a vector, of one instance, stays whole).
+
+    Raises:
+        ValueError: `size` or `count` is less than 1.
     """
+    if size < 1 or (count is not None and count < 1):
+        raise ValueError(f"sub_bags: size is {size} and count {count}; both count from 1")
     chosen = [name for name, bag in batch.bags.items() if bag.shape is None] if names is None else list(names)
     lengths = {name: batch.bags[name].lengths.tolist() for name in chosen}
     drawn: dict[str, list[Tensor]] = {name: [] for name in chosen}

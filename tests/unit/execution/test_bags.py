@@ -218,6 +218,12 @@ def test_draws_are_without_replacement_and_a_short_bag_is_whole():
     assert len({tuple(own) for own in seen[:3]}) > 1
 
 
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 4, "count": 0}])
+def test_parts_without_instances_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"sub_bags: size is .* and count .*; both count from 1"):
+        sub_bags(batch_of_numbered(3), **wrong)
+
+
 def test_parts_follow_from_case_and_epoch_and_are_fixed_at_prediction():
     whole = batch_of_numbered(10, 7, 10)
     alone = batch_of_numbered(10)

@@ -51,7 +51,7 @@ class Outputs:
             once for each of several sub-bags of a case; `logits` is then (part, n_outputs). Trained is the mean of the
             losses of a case's parts, and predicted the mean of their scores: of S and of the risk, or of the
             probabilities. The Cox loss, which compares cases, gets the mean of their log hazards. A module that wants
-            the mean of the logits takes it itself (`fusionbench.nn.mean_of_parts`).
+            the mean of the logits takes it itself (`Parts.mean` of `fusionbench.nn.sub_bags`).
     """
 
     logits: Tensor

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from fusionbench.nn.fusion import KroneckerFusion as KroneckerFusion
     from fusionbench.nn.fusion import fusion_of_equals as fusion_of_equals
     from fusionbench.nn.member_weights import load_member as load_member
+    from fusionbench.nn.partition import Parts as Parts
     from fusionbench.nn.partition import case_generator as case_generator
-    from fusionbench.nn.partition import mean_of_parts as mean_of_parts
     from fusionbench.nn.partition import sub_bags as sub_bags
     from fusionbench.nn.query_pool import QueryPool as QueryPool
     from fusionbench.nn.torch_model import TorchModel as TorchModel
@@ -51,7 +51,7 @@ _HOMES = {
     "fusion": ("ConcatFusion", "KroneckerFusion", "fusion_of_equals"),
     "member_weights": ("load_member",),
     "query_pool": ("QueryPool",),
-    "partition": ("case_generator", "mean_of_parts", "sub_bags"),
+    "partition": ("Parts", "case_generator", "sub_bags"),
     "torch_model": ("TorchModel",),
 }
 

@@ -45,7 +45,7 @@ class Squares:
     """The bags of a batch that fill squares of one side.
 
     Attributes:
-        rows: (row,) int64 ON THE CPU, positions of the cases.
+        rows: (row,) int64, positions of the cases.
         side: of the square, the root of the number of instances, rounded up.
         values: (row, side * side, feature), the square row by row: the instances, then the first ones once more.
     """
@@ -74,7 +74,8 @@ def squares(values: Tensor, lengths: Tensor) -> list[Squares]:
         own = lengths[rows].unsqueeze(1)
         # (row, cell): the cells behind the n instances repeat the first ones.
         index = torch.where(cells < own, cells, cells - own).to(values.device)
-        made.append(Squares(rows, side, values[rows.to(values.device).unsqueeze(1), index]))
+        of = rows.to(values.device)
+        made.append(Squares(of, side, values[of.unsqueeze(1), index]))
     return made
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fusionbench import NO_NEIGHBOUR, Bag, Batch, Outputs
-from fusionbench.nn import masked_mean, squares, sub_bags
+from fusionbench.nn import Parts, masked_mean, squares, sub_bags
 from tests.conformance.broken import Net, Sound, fails
 
 
@@ -16,10 +16,10 @@ class NetOfParts(Net):
     """The sound network on parts of at most three instances."""
 
     def forward(self, batch: Batch) -> Outputs:
-        parts, case = self.parts(batch)
-        return Outputs(super().forward(parts), parts=case)
+        parts = self.parts(batch)
+        return Outputs(super().forward(parts.batch), parts=parts.case)
 
-    def parts(self, batch: Batch) -> tuple[Batch, Tensor]:
+    def parts(self, batch: Batch) -> Parts:
         return sub_bags(batch, 3)
 
 
@@ -32,7 +32,7 @@ class InParts(Sound):
 
 
 class _DrawnGlobally(NetOfParts):
-    def parts(self, batch: Batch) -> tuple[Batch, Tensor]:
+    def parts(self, batch: Batch) -> Parts:
         seed = int(torch.randint(1 << 30, ())) + len(batch.ids) if self.training else None
         return sub_bags(replace(batch, seed=seed), 3)
 
@@ -45,7 +45,7 @@ class DrawsGlobally(InParts):
 
 
 class _DrawnOnce(NetOfParts):
-    def parts(self, batch: Batch) -> tuple[Batch, Tensor]:
+    def parts(self, batch: Batch) -> Parts:
         return sub_bags(replace(batch, seed=None), 3)
 
 

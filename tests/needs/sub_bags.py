@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 import fusionbench
 from fusionbench import Batch, ModalitySpec, Outputs, Task
-from fusionbench.nn import GatedAttention, TorchModel, mean_of_parts, sub_bags
+from fusionbench.nn import GatedAttention, TorchModel, sub_bags
 
 
 class InParts(TorchModel):
@@ -34,7 +34,7 @@ class Net(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor | Outputs:
         scores = self.options.mean == "scores"
-        parts, case = sub_bags(batch, self.options.size, count=None if scores else 2)
-        bags = {name: (bag.values, bag.mask) for name, bag in parts.bags.items()}
+        parts = sub_bags(batch, self.options.size, count=None if scores else 2)
+        bags = {name: (bag.values, bag.mask) for name, bag in parts.batch.bags.items()}
         logits = sum(self.heads[name](pool(*bags[name])[0]) for name, pool in self.pools.items())
-        return Outputs(logits, parts=case) if scores else mean_of_parts(logits, case, len(batch.ids))
+        return Outputs(logits, parts=parts.case) if scores else parts.mean(logits)

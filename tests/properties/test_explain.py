@@ -33,9 +33,10 @@ def test_a_grid_without_some_instances_keeps_the_others_where_they_are(
 ) -> None:
     n = rows * columns
     gone = data.draw(st.sets(st.integers(0, n - 1), max_size=n - 1))
-    raw = RawBag(np.arange(n, dtype=np.float32)[:, None], None, (rows, columns))
+    raw = RawBag(np.arange(n, dtype=np.float32)[:, None], None, (rows, columns), np.arange(n))
     left = without_instances(raw, np.array(sorted(gone), dtype=np.intp))
     assert left.shape == (rows, columns)
+    np.testing.assert_array_equal(left.piece, left.values[:, 0])
     assert left.coords is not None
     np.testing.assert_array_equal(left.coords @ [columns, 1], left.values[:, 0])
     assert set(left.values[:, 0]) == set(range(n)) - gone

@@ -104,6 +104,9 @@ def test_slides_of_a_patient_follow_one_another(tmp_path: Path) -> None:
     np.testing.assert_array_equal(loaded.values, np.concatenate([values(2), values(3, 1)]))
     assert loaded.coords is not None
     assert loaded.coords[:, 0].tolist() == [0, 0, 1, 1, 1]
+    assert loaded.piece is not None
+    assert loaded.piece.tolist() == [0, 0, 1, 1, 1]
+    assert bag().load(a).piece is None
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".npz", ".npy", ".pt"])

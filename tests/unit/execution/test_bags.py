@@ -16,8 +16,9 @@ from fusionbench.core.seeds import derive
 from fusionbench.core.types import PreparedBag, PreparedCase, Task
 from fusionbench.data.bag_parts import drawn, with_neighbours
 from fusionbench.data.collate import collate, within
-from fusionbench.nn import case_generator, mean_of_parts, sub_bags
+from fusionbench.nn import case_generator, masked_softmax, one_head, sub_bags
 from fusionbench.tasks import task_kind
+from fusionbench.tasks.parts import mean_of_parts
 from tests.unit.execution.test_training import COX, SPECS, TASK, Linear, Net, cohort, fit
 
 
@@ -196,25 +197,31 @@ def instances(batch):
 
 
 def test_a_partition_has_each_instance_once():
-    parts, case = sub_bags(batch_of_numbered(10, 1, 4, 9), 4)
-    seen = instances(parts)
+    parts = sub_bags(batch_of_numbered(10, 1, 4, 9), 4)
+    seen, case = instances(parts.batch), parts.case
     assert case.tolist() == [0, 0, 0, 1, 2, 3, 3, 3]
-    assert parts.ids == ("0", "0", "0", "1", "2", "3", "3", "3")
+    assert parts.batch.ids == ("0", "0", "0", "1", "2", "3", "3", "3")
     assert [len(own) for own in seen] == [4, 3, 3, 1, 4, 3, 3, 3]
     for i, n in enumerate((10, 1, 4, 9)):
         assert sorted(x for own, of in zip(seen, case, strict=True) if of == i for x in own) == list(range(n))
     assert all(own == sorted(own) for own in seen)
-    bag = parts.bags["wsi"]
+    bag = parts.batch.bags["wsi"]
     assert torch.equal(bag.coords[..., 0], bag.values[..., 0])
     assert torch.equal(bag.piece, bag.values[..., 0].long())
 
 
 def test_draws_are_without_replacement_and_a_short_bag_is_whole():
-    parts, case = sub_bags(batch_of_numbered(10, 2), 4, count=3)
-    seen = instances(parts)
+    parts = sub_bags(batch_of_numbered(10, 2), 4, count=3)
+    seen, case = instances(parts.batch), parts.case
     assert case.tolist() == [0, 0, 0, 1, 1, 1]
     assert [len(set(own)) for own in seen] == [4, 4, 4, 2, 2, 2]
     assert len({tuple(own) for own in seen[:3]}) > 1
+
+
+@pytest.mark.parametrize("wrong", [{"size": 0}, {"size": 4, "count": 0}])
+def test_parts_without_instances_are_refused(wrong):
+    with pytest.raises(ValueError, match=r"sub_bags: size is .* and count .*; both count from 1"):
+        sub_bags(batch_of_numbered(3), **wrong)
 
 
 def test_parts_follow_from_case_and_epoch_and_are_fixed_at_prediction():
@@ -222,8 +229,8 @@ def test_parts_follow_from_case_and_epoch_and_are_fixed_at_prediction():
     alone = batch_of_numbered(10)
 
     def first(batch, seed):
-        parts, case = sub_bags(replace(batch, seed=seed), 4)
-        return [own for own, of in zip(instances(parts), case, strict=True) if of == 0]
+        parts = sub_bags(replace(batch, seed=seed), 4)
+        return [own for own, of in zip(instances(parts.batch), parts.case, strict=True) if of == 0]
 
     assert first(whole, 1) == first(alone, 1) != first(whole, 2)
     assert first(whole, None) == first(alone, None) == first(replace(alone, ids=("renamed",)), None)
@@ -232,10 +239,27 @@ def test_parts_follow_from_case_and_epoch_and_are_fixed_at_prediction():
     assert not torch.equal(again, torch.rand(3, generator=case_generator(replace(whole, seed=1), 1, "noise")))
 
 
+@pytest.mark.parametrize("count", [None, 2])
+def test_attention_on_parts_becomes_attention_on_the_bag(count):
+    batch = batch_of_numbered(10, 1, 4)
+    parts = sub_bags(batch, 4, count=count)
+    bag = parts.batch.bags["wsi"]
+    whole = parts.attention("wsi", one_head(masked_softmax(bag.values[..., 0], bag.mask)))[:, 0, 0]
+    assert whole.shape == batch.bags["wsi"].mask.shape
+    torch.testing.assert_close(whole.sum(dim=1), torch.ones(3))
+    assert not whole[~batch.bags["wsi"].mask].any()
+    # The weight of an instance is a softmax over its own part, and each part has an equal share.
+    first = instances(parts.batch)[0]
+    if count is None:
+        torch.testing.assert_close(whole[0, first], torch.tensor(first).float().softmax(dim=0) / 3)
+    torch.testing.assert_close(parts.mean(parts.case.float()), torch.arange(3.0))
+
+
 def test_parts_of_a_missing_bag_and_beside_a_vector():
     train = cohort(8)
     batch = collate(list(train), SPECS, train.targets)
-    parts, case = sub_bags(batch, 3)
+    cut = sub_bags(batch, 3)
+    parts, case = cut.batch, cut.case
     assert len(set(case.tolist())) == 8
     for i, of in enumerate(case.tolist()):
         assert torch.equal(parts.bags["omic"].values[i], batch.bags["omic"].values[of])
@@ -248,8 +272,7 @@ def test_parts_of_a_missing_bag_and_beside_a_vector():
 
 def test_neighbours_of_a_part_are_within_it():
     case = with_neighbours(PreparedCase("a", {"wsi": PreparedBag(*_line(9))}), 2, SPECS)
-    parts, _ = sub_bags(collate([case], {"wsi": SPECS["wsi"]}), 3)
-    bag = parts.bags["wsi"]
+    bag = sub_bags(collate([case], {"wsi": SPECS["wsi"]}), 3).batch.bags["wsi"]
     for at, near in zip(bag.coords[..., 0], bag.neighbours, strict=True):
         for i in range(3):
             assert near[i].tolist() == sorted((j for j in range(3) if j != i), key=lambda j: (abs(at[j] - at[i]), j))
@@ -264,7 +287,8 @@ class InParts(nn.Module):
         self.seeds, self.drawn = set(), {}
 
     def forward(self, batch):
-        parts, case = sub_bags(batch, self.size)
+        cut = sub_bags(batch, self.size)
+        parts, case = cut.batch, cut.case
         bag = parts.bags["wsi"]
         mean = bag.values.sum(dim=1) / bag.mask.sum(dim=1, keepdim=True).clamp(min=1)
         if self.training:

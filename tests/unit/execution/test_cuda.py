@@ -77,7 +77,9 @@ def on_gpu(batch: Batch) -> Batch:
     def there(x):
         return None if x is None else x.to(CUDA)
 
-    bags = {k: type(b)(*map(there, (b.values, b.mask, b.coords, b.shape)), b.known) for k, b in batch.bags.items()}
+    bags = {
+        k: type(b)(*map(there, (b.values, b.mask, b.coords, b.shape)), b.known, b.counts) for k, b in batch.bags.items()
+    }
     return Batch(batch.ids, bags)
 
 

@@ -211,7 +211,8 @@ class TrainRecipe(_Strict):
         l1_on: names of the parameters that `l1` reaches, with `*` for any part of one; all where none is given.
         l1_factor: 16 in HEALNet's repository, which divides its loss by 16 and steps every batch.
         accumulate: batches whose gradients form one optimiser step.
-        max_instances: instances drawn from a bag at each training epoch; evaluation always sees all.
+        max_instances: instances drawn from a bag at each training epoch, in their order and with their coordinates;
+            evaluation always sees all.
         schedule: "onecycle" rises to `lr` over 30 % of the steps, "cosine" and "linear" fall from `lr` to zero.
         warmup: epochs in which the rate first rises from zero, linearly; not with "onecycle".
         hold: epochs after the warm-up in which the rate stays at `lr`, before "cosine" or "linear" lets it fall.

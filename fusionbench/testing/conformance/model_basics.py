@@ -23,7 +23,7 @@ from fusionbench.results.store import Store
 from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
-from fusionbench.testing.conformance.samples import as_classes, make_sample
+from fusionbench.testing.conformance.samples import as_classes, make_sample, with_loss
 from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, as_ranking, largest_difference
 from fusionbench.testing.toys import toy_modalities
 from fusionbench.tools.tuning.space import check_space
@@ -96,8 +96,8 @@ def recipe(subject: ModelSubject) -> None:
     own = recipe_of(subject.registry, published, suites)
     if own is suites:
         raise Failure("with recipe=own it changes nothing of the suite's recipe")
-    for trial in subject.widest() if own.loss != "cox" else ():
-        subject.fitter.fit(published, trial.sample, own.model_copy(update={"epochs": 1}))
+    for trial in subject.widest():
+        subject.fitter.fit(published, with_loss(trial.sample, own.loss), own.model_copy(update={"epochs": 1}))
 
 
 @CHECKS.add(

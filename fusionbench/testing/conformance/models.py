@@ -11,6 +11,7 @@ from fusionbench.testing.conformance import (
     model_learning,
     model_missing,
     model_outputs,
+    model_stages,
 )
 from fusionbench.testing.conformance.check import Check, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations
@@ -24,6 +25,7 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
     *model_missing.CHECKS.promises,
     *model_learning.CHECKS.promises,
     *model_outputs.CHECKS.promises,
+    *model_stages.CHECKS.promises,
     *model_attention.CHECKS.promises,
 )
 

@@ -221,7 +221,7 @@ weight_decay = 0.0
 epochs = 4
 train = ["*"]
 frozen = ["encode.*"]
-frozen_dropout = true
+frozen_dropout = ["encode.omic.*"]
 lr_factor = 0.1
 warmup = 1.0
 """,

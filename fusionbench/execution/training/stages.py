@@ -33,6 +33,7 @@ class Stages:
         self.module, self.recipe, self.steps = module, recipe, steps
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         self.trained = [trained_by(module, stage) for stage in recipe.stage]
+        self.dropping = [matching(module, s.frozen_dropout, f"stage {s.name!r}") for s in recipe.stage]
         self.number, self.done = 0, 0
 
     @property
@@ -50,10 +51,11 @@ class Stages:
             for name, parameter in self.parameters.items():
                 parameter.requires_grad = name in self.trained[self.number]
                 parameter.grad = None
-        stage = self.recipe.stage[self.number]
-        for part in frozen_parts(self.module, self.parameters, self.trained[self.number]).values():
+        # Outer parts come first: the dropout of a part within a part that computes as in evaluation may go on.
+        for prefix, part in frozen_parts(self.module, self.parameters, self.trained[self.number]).items():
+            on = parameters_of(prefix, self.parameters) <= self.dropping[self.number]
             for submodule in part.modules():
-                submodule.training = stage.frozen_dropout and not _has_state(submodule)
+                submodule.training = on and not _has_state(submodule)
 
     @property
     def factor(self) -> float:
@@ -94,10 +96,15 @@ def frozen_parts(module: nn.Module, names: Iterable[str], trained: Set[str]) -> 
     """
     found = {}
     for prefix, part in module.named_modules():
-        own = {name for name in names if not prefix or name.startswith(f"{prefix}.")}
+        own = parameters_of(prefix, names)
         if own and not own & trained:
             found[prefix] = part
     return found
+
+
+def parameters_of(prefix: str, names: Iterable[str]) -> set[str]:
+    """Those of the names that belong to a submodule."""
+    return {name for name in names if not prefix or name.startswith(f"{prefix}.")}
 
 
 def trained_by(module: nn.Module, stage: Stage) -> set[str]:

@@ -14,7 +14,7 @@ from fusionbench.execution.training.stages import frozen_parts, trained_by
 from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped
 from fusionbench.testing.conformance.samples import with_loss
-from fusionbench.testing.conformance.trials import ModelSubject, Trial
+from fusionbench.testing.conformance.trials import BRIEF, COX, ModelSubject, Trial
 
 CHECKS: Checklist[ModelSubject] = Checklist()
 
@@ -40,7 +40,8 @@ def _moved(subject: ModelSubject, ref: PluginRef, trial: Trial, own: TrainRecipe
     """What changes in one epoch of the stage, of what the stage freezes."""
     alone = stage.model_copy(update={"epochs": None, "warmup": 0.0})
     short = own.model_copy(update={"epochs": 1, "stage": (alone,), "restore_best": False})
-    fitted = subject.fitter.fit(ref, with_loss(trial.sample, own.loss), short)
+    suites = COX if own.loss == "cox" else BRIEF
+    fitted = subject.fitter.fit(ref, with_loss(trial.sample, own.loss), short, suites=suites)
     if fitted.module is None:
         raise Skipped("it trains no torch module with ctx.train")
     before, after = fitted.context.fresh[-1], fitted.module.module

@@ -18,6 +18,7 @@ from pydantic.fields import FieldInfo
 from fusionbench.builtin.table.outcome_schema import ClassOutcomeSchema, OutcomeSchema
 from fusionbench.builtin.table.schema import CohortSchema, ColumnSchema, FileSchema, ModalitySchema
 from fusionbench.core.protocol import ParameterGroup, Protocol, TrainRecipe
+from fusionbench.core.stages import Stage
 from fusionbench.suites.suite import External, Scope, Suite, Variant
 
 TO = Path(__file__).parents[1] / "docs" / "keys.md"
@@ -213,6 +214,20 @@ weight_decay = 0.0
         ),
     ),
     (
+        "`[[train.stage]]`",
+        Stage,
+        (
+            """name = "fusion alone"
+epochs = 4
+train = ["*"]
+frozen = ["encode.*"]
+frozen_dropout = ["encode.omic.*"]
+lr_factor = 0.1
+warmup = 1.0
+""",
+        ),
+    ),
+    (
         "`[[variant]]`",
         Variant,
         (
@@ -310,10 +325,18 @@ EXAMPLES: Mapping[type[BaseModel], Sequence[Mapping[str, Any]]] = {
             "warmup": 1.0,
             "hold": 9.0,
             "group": [{"parameters": ["head.*"], "lr": 1e-3}],
+            "stage": [{"name": "fusion", "epochs": 4, "frozen": ["encode.*"]}, {"name": "all"}],
         },
     ],
 }
 """Examples that have each key of the two tables of switches; some keys do not go together."""
+ABOUT: Mapping[type[BaseModel], str] = {
+    TrainRecipe: """The recipe of every torch model of a suite. A model's published recipe is an option of the model,
+`lmf[recipe=own]`: these keys with other values, in a row that the table marks with "own recipe" and whose cells have
+all keys in their records ([plugins.md](plugins.md#a-recipe-of-its-own)). Names of parameters are those of the model's
+module: a suite gives such lists in a variant of one model.""",
+}
+"""What stands above a table."""
 BOUNDS = {annotated_types.Gt: ">", annotated_types.Ge: ">=", annotated_types.Lt: "<", annotated_types.Le: "<="}
 PLAIN = {str: "text", int: "whole number", float: "number", bool: "true or false", Any: "any value"}
 
@@ -395,7 +418,8 @@ def default(field: FieldInfo) -> str:
 
 def lines(heading: str, schema: type[BaseModel], written: tuple[str, ...]) -> Iterator[str]:
     """One table of keys, and examples that have all of them."""
-    yield f"\n### {heading}\n\n| key | type | default | says |\n|---|---|---|---|"
+    yield f"\n### {heading}\n\n{ABOUT[schema]}" if schema in ABOUT else f"\n### {heading}"
+    yield "\n| key | type | default | says |\n|---|---|---|---|"
     about = said(schema)
     for name, field in keys(schema).items():
         of = kind(field.annotation, field.metadata)

@@ -16,7 +16,7 @@ class Stage(BaseModel):
         epochs: of the stage. The last one may leave them out and takes what the others leave of `train.epochs`.
         train: names of the parameters that train, with `*` for any part of one, such as `head.*`; all by default.
         frozen: names of those among them that do not train.
-        frozen_dropout: dropout goes on in the frozen parts; without it, they compute as in evaluation.
+        frozen_dropout: names of parameters of frozen parts in which dropout goes on; others compute as in evaluation.
         lr_factor: multiplies the rates of the recipe, those of its groups as well.
         warmup: first epochs of the stage, in which the rates rise from zero, linearly.
     """
@@ -27,7 +27,7 @@ class Stage(BaseModel):
     epochs: int | None = Field(None, ge=1)
     train: tuple[str, ...] = Field(("*",), min_length=1)
     frozen: tuple[str, ...] = ()
-    frozen_dropout: bool = False
+    frozen_dropout: tuple[str, ...] = ()
     lr_factor: float = Field(1.0, gt=0)
     warmup: float = Field(0.0, ge=0)
 

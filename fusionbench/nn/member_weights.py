@@ -1,13 +1,15 @@
-"""Weights of a member, a network fitted on this fold already, for a network that is built on it."""
+"""Weights of a member, a network fitted on this fold already, for one that is built on it; loads torch when called."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+from typing import TYPE_CHECKING
 
 from fusionbench.core.errors import PluginError
 from fusionbench.core.interfaces import FitContext
 from fusionbench.core.types import Member
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 MODULE = "module."
 """Begins the names of a network's weights in the state of its predictor."""
@@ -27,6 +29,8 @@ def load_member(module: nn.Module, ctx: FitContext, member: Member, part: str = 
     Raises:
         PluginError: the member is not declared, is no network, or its weights do not fit: says which.
     """
+    import torch
+
     start = MODULE + (f"{part}." if part else "")
     state = ctx.member(member).predictor.state()
     weights = {k.removeprefix(start): torch.tensor(v) for k, v in state.items() if k.startswith(start)}
@@ -42,7 +46,7 @@ def load_member(module: nn.Module, ctx: FitContext, member: Member, part: str = 
     module.load_state_dict(weights)
 
 
-def _difference(name: str, own: torch.Tensor | None, given: torch.Tensor | None) -> str:
+def _difference(name: str, own: Tensor | None, given: Tensor | None) -> str:
     """Why the weights of a name cannot be taken; empty where they can."""
     if own is None:
         return f"{name!r} is in the member alone"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fusionbench import Interval, ModalitySpec, Options, SearchSpace, Task
 from fusionbench.nn import TorchModel
@@ -18,7 +18,7 @@ class Lmf(TorchModel):
 
     Departures from the published program, which takes exactly audio, video and text: any number of modalities, each of
     which a case may lack; a batch of one case can be run; the dropout after the fusion, which the program makes and
-    never uses, is not there; the factors have no learning rate of their own, since that is the suite's to set.
+    never uses, is not there. The factors have a learning rate of their own, as published, with `recipe=own`.
     """
 
     name = "lmf"
@@ -34,6 +34,23 @@ class Lmf(TorchModel):
     def search_space(self) -> SearchSpace:
         own = {"rank": Interval(1, 16), "width": Interval(4, 64), "dropout": Interval(0.0, 0.5)}
         return {**super().search_space(), **own}
+
+    def recipe(self) -> Mapping[str, Any]:
+        if self.options.recipe == "suite":
+            return {}
+        return {
+            "optimizer": "adam",
+            "lr": 5e-4,
+            "weight_decay": 2e-3,
+            "group": [{"parameters": ["fusion.factors.*"], "lr": self.options.factor_lr}],
+            "batch_size": 32,
+            "accumulate": 1,
+            "epochs": 500,
+            "patience": 20,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "hold": 0.0,
+        }
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> LmfNetwork:
         from fusionbench_lmf.embedding import embedders  # loads torch

@@ -20,7 +20,7 @@ class Mbt(TorchModel):
     it is computed. No position is learned: tokens are sets, and places in a grid are Fourier features.
 
     Departures from the published program: it starts from weights of ImageNet and skips whole layers in training; both
-    are left out. Its loss may be the mean of each modality's loss; here it is the loss of the averaged logits.
+    are left out. Its loss may be the mean of the losses of each modality's logits: here by `supervised=each`.
     """
 
     name = "mbt"

@@ -11,7 +11,7 @@ from fusionbench_mult import Embedded, MultiHeadAttention, TokenEmbedder
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fusionbench import Batch, ModalitySpec
+from fusionbench import Batch, ModalitySpec, Outputs, Steps
 from fusionbench.nn import Dropout, scale_head, some_modality
 from fusionbench_mbt.options import MbtOptions
 
@@ -77,8 +77,8 @@ class MbtNetwork(nn.Module):
         self.norm, self.head = nn.LayerNorm(o.width), nn.Linear(o.width, n_outputs)
         scale_head(self.head, o.head_scale)
 
-    def forward(self, batch: Batch) -> Tensor:
-        """(case, n_outputs) logits.
+    def forward(self, batch: Batch) -> Tensor | Outputs:
+        """(case, n_outputs) logits; with those of each modality as steps where they are trained, which is in training.
 
         Raises:
             DataError: if a case has no modality at all.
@@ -87,9 +87,17 @@ class MbtNetwork(nn.Module):
         cases = len(batch.bags[self.names[0]].mask)
         if self.options.readout == "class":
             ends = [(s.source.rows, self.head(self.norm(s.values[:, 0])), None) for s in states]
-            return _mean_over_modalities(ends, cases)
+            logits = _mean_over_modalities(ends, cases)
+            return self._each(logits, ends) if self.training and self.options.supervised == "each" else logits
         sums = [(s.source.rows, _sum(self.norm(s.values), s.mask), s.mask.sum(dim=1)) for s in states]
         return cast(Tensor, self.head(_mean_over_modalities(sums, cases)))
+
+    def _each(self, logits: Tensor, ends: Sequence[tuple[Tensor, Tensor, None]]) -> Outputs:
+        """The loss is that of each modality's logits, the mean over the modalities that the cases have."""
+        own = [logits.new_zeros(logits.shape).index_copy(0, rows, of.to(logits.dtype)) for rows, of, _ in ends]
+        taken = [torch.zeros(len(logits), device=logits.device).index_fill(0, rows, 1).bool() for rows, _, _ in ends]
+        steps = Steps(self.names, torch.stack(own, dim=1), torch.stack(taken, dim=1))
+        return Outputs(logits, weights={"loss": 0.0}, step_logits=steps)
 
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """Where the class token of each modality looks among the modality's own tokens.

@@ -22,6 +22,9 @@ class MbtOptions(SetOptions):
         sharing: one set of layers for all modalities. Published: off.
         readout: "class" = the logits of each modality's class token, averaged (paper); "mean" = the mean of all tokens
             of all modalities that a case has (the released AudioSet setting).
+        supervised: "averaged" = trained is the loss of the averaged logits; "each" = the mean of the losses that the
+            modalities' own logits have (released code, an option there), which makes each modality predict by itself.
+            Predicted are the averaged logits either way.
         dropout: after attention and after the feed-forward. Published: 0, and whole layers are skipped at .3.
         head_scale: multiplies the output layer's start. Published: 0; at 0, nothing below it would learn in the first
             step.
@@ -35,6 +38,7 @@ class MbtOptions(SetOptions):
     expansion: int = Field(4, ge=1)
     sharing: bool = False
     readout: Literal["class", "mean"] = "class"
+    supervised: Literal["averaged", "each"] = "averaged"
     dropout: float = Field(0.1, ge=0, lt=1)
     head_scale: float = Field(0.01, ge=0)
 
@@ -42,6 +46,8 @@ class MbtOptions(SetOptions):
     def _belongs_together(self) -> Self:
         if self.width % self.heads:
             raise ValueError(f"width ({self.width}) must be a multiple of heads ({self.heads})")
+        if self.supervised == "each" and self.readout != "class":
+            raise ValueError("supervised=each needs logits of each modality: readout=class")
         if self.fusion_layer > self.layers:
             raise ValueError(f"fusion_layer ({self.fusion_layer}) is at most layers ({self.layers}): no exchange")
         return self

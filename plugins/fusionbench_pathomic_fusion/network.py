@@ -69,7 +69,7 @@ class PathomicNetwork(nn.Module):
             DataError: if a case lacks a modality.
         """
         logits = cast(Tensor, self.head(self.fusion(self.vectors(batch))))
-        return 6.0 * logits.sigmoid() - 3.0 if self.bounded else logits
+        return bounded(logits) if self.bounded else logits
 
     def vectors(self, batch: Batch) -> dict[str, Tensor]:
         """(case, width) of each role."""
@@ -79,3 +79,37 @@ class PathomicNetwork(nn.Module):
     def attention(self, batch: Batch) -> dict[str, Tensor]:
         """(case, 1, query, instance) weights of bags and grids, each row summing to 1."""
         return attention_of(self.encode.values(), list(self.names.values()), batch)
+
+
+class AloneNetwork(nn.Module):
+    """The vector of one role, and logits: what is trained before the fusion.
+
+    Args:
+        spec: of the role's modality.
+        width: of its vector.
+    """
+
+    def __init__(self, role: str, spec: ModalitySpec, width: int, n_outputs: int, options: PathomicOptions) -> None:
+        super().__init__()
+        self.role, self.name, self.bounded = role, spec.name, options.bounded
+        self.encode = nn.ModuleDict({role: encoder(role, spec, options)})
+        self.head = nn.Linear(width, n_outputs)
+        scale_head(self.head, options.head_scale)
+
+    def forward(self, batch: Batch) -> Tensor:
+        """(case, n_outputs) logits.
+
+        Raises:
+            DataError: if a case lacks the modality.
+        """
+        vector = self.encode[self.role](complete(batch, self.name, "pathomic-fusion"))
+        return bounded(self.head(vector)) if self.bounded else cast(Tensor, self.head(vector))
+
+    def attention(self, batch: Batch) -> dict[str, Tensor]:
+        """(case, 1, query, instance) weights of a bag or a grid, each row summing to 1."""
+        return attention_of(self.encode.values(), [self.name], batch)
+
+
+def bounded(logits: Tensor) -> Tensor:
+    """Within (-3, 3)."""
+    return 6.0 * logits.sigmoid() - 3.0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -35,6 +36,12 @@ class PathomicOptions(Options):
         dropout: everywhere. Published: .25.
         bounded: 6 sigmoid(logit) - 3 in place of the logit, within (-3, 3). Published for Cox; here with loss=cox.
         head_scale: multiplies the output layer's start. Published: 1.
+        alone: the network of one role with a head of its own, on one modality; published, it is trained first.
+        pretrained: the networks of all roles are trained alone, on this fold, and loaded; they are frozen for
+            `frozen_epochs`, that of path for good. Published: on.
+        frozen_epochs: of `train.epochs`, where `pretrained`. Published: 4.
+        recipe: `own` trains as the released survival runs, also the networks that are trained alone; it sets
+            `bounded` and, of the whole, `pretrained`.
     """
 
     path: str = ""
@@ -56,6 +63,24 @@ class PathomicOptions(Options):
     dropout: float = Field(0.25, ge=0, lt=1)
     bounded: bool = False
     head_scale: float = Field(1.0, gt=0)
+    alone: Literal["", "path", "graph", "omic"] = ""
+    pretrained: bool = False
+    frozen_epochs: int = Field(4, ge=1)
+    recipe: Literal["suite", "own"] = "suite"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_released(cls, given: Any) -> Any:
+        """Resolve before validation, so that the options' values (and the cell key made of them) are what runs."""
+        if not isinstance(given, Mapping) or given.get("recipe") != "own":
+            return given
+        return {"bounded": True, "pretrained": not given.get("alone"), **given}
+
+    @model_validator(mode="after")
+    def _alone_or_whole(self) -> Self:
+        if self.alone and self.pretrained:
+            raise ValueError(f"alone={self.alone} is what is trained first: leave pretrained out")
+        return self
 
     @model_validator(mode="after")
     def _wide_enough(self) -> Self:

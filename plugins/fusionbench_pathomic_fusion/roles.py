@@ -14,6 +14,8 @@ Roles = dict[str, ModalitySpec]
 def not_two_or_three(specs: Mapping[str, ModalitySpec], options: PathomicOptions) -> str | None:
     """A reason unless there are two or three modalities whose roles are clear."""
     names = ", ".join(map(repr, specs)) or "none"
+    if options.alone:
+        return _not_alone(specs, options)
     if len(specs) not in (2, 3):
         return f"fuses two or three modalities; there are {len(specs)}: {names}"
     for role, name in (("path", options.path), ("omic", options.omic)):
@@ -29,8 +31,19 @@ def not_two_or_three(specs: Mapping[str, ModalitySpec], options: PathomicOptions
     return None
 
 
+def _not_alone(specs: Mapping[str, ModalitySpec], options: PathomicOptions) -> str | None:
+    if len(specs) != 1:
+        return f"alone={options.alone} takes one modality; there are {len(specs)}: {', '.join(map(repr, specs))}"
+    (spec,) = specs.values()
+    if options.alone == "omic" and spec.kind != "vector":
+        return f"alone=omic takes a vector (a table); {spec.name!r} is a {spec.kind}"
+    return None
+
+
 def roles(specs: Mapping[str, ModalitySpec], options: PathomicOptions) -> Roles:
     """The modality of each role, of a set that is taken."""
+    if options.alone:
+        return dict.fromkeys([options.alone], next(iter(specs.values())))
     omic = _omic(specs, options)
     assert omic is not None
     others = [name for name in specs if name != omic]

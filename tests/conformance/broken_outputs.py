@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import fusionbench
-from fusionbench import Batch, Outputs, Steps
+from fusionbench import Batch, Outputs, Stage, Steps
 from tests.conformance.broken import Net, Sound, fails
 
 
@@ -109,6 +109,7 @@ class Published(Sound):
         "l1": 1e-5,
         "l1_on": ["layers.image.weight"],
     }
+    parts: tuple[Stage, ...] = (Stage(name="omic alone", epochs=2, train=("layers.omic.*",)), Stage(name="both"))
 
     class Options(fusionbench.Options):
         """recipe: `suite`, or `own` for the published one."""
@@ -117,6 +118,9 @@ class Published(Sound):
 
     def recipe(self) -> Mapping[str, Any]:
         return self.own if self.options.recipe == "own" else {}  # type: ignore[attr-defined]
+
+    def stages(self) -> tuple[Stage, ...]:
+        return self.parts if self.options.recipe == "own" else ()  # type: ignore[attr-defined]
 
 
 @fails("recipe")
@@ -132,6 +136,7 @@ class OwnIsTheSuites(Published):
     """Promises a recipe that it does not have."""
 
     own: Mapping[str, Any] = {}
+    parts = ()
 
 
 @fails("recipe")
@@ -146,3 +151,38 @@ class RecipeOfNoParameter(Published):
     """A rate for a layer that there is not."""
 
     own: Mapping[str, Any] = {"group": [{"parameters": ["factors.*"], "lr": 1e-3}]}
+
+
+@fails("recipe")
+class StageOfNoParameter(Published):
+    """A stage for a layer that there is not."""
+
+    parts = (Stage(name="trunk", epochs=2, frozen=("trunk.*",)), Stage(name="both"))
+
+
+class _Counting(nn.Linear):
+    """Counts the cases that it has learnt from, or has not."""
+
+    def __init__(self, width: int, outputs: int) -> None:
+        super().__init__(width, outputs)
+        self.register_buffer("seen", torch.zeros(()))
+
+    def forward(self, values: Tensor) -> Tensor:
+        if torch.is_grad_enabled():
+            self.seen += len(values)
+        return super().forward(values)
+
+
+class _CountingNet(Net):
+    def __init__(self, task: Any, specs: Any) -> None:
+        super().__init__(task, specs)
+        self.layers = nn.ModuleDict({name: _Counting(spec.dim, task.n_outputs) for name, spec in specs.items()})
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+
+
+@fails("stages")
+class FrozenInNameOnly(Published):
+    """A frozen layer goes on counting."""
+
+    network = _CountingNet

@@ -29,7 +29,7 @@ from fusionbench.tools.explain import Request
 from fusionbench.tools.predict_rows import RowRequest
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, geometry, heads, losses, order, prototypes, recipe, sub_bags, targets
+from tests.needs import batch_losses, geometry, heads, losses, order, prototypes, recipe, stages, sub_bags, targets
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 
 IN_SUITE: dict[int, type[TorchModel]] = {
@@ -38,15 +38,18 @@ IN_SUITE: dict[int, type[TorchModel]] = {
     3: heads.Sequential,
     4: sub_bags.InParts,
     5: prototypes.OfTokens,
+    6: stages.InStages,
     8: recipe.LowRank,
     9: order.Ordered,
     12: batch_losses.Apart,
 }
 # The bags of the suite's cohort have no coords.
 NEEDS = {**IN_SUITE, 10: geometry.Geometric}
-WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe", "need-sub-bags")
+WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe", "need-stages", "need-sub-bags")
 """Models whose history is that of any other."""
+STAGED = "need-stages[recipe=own]"
 VARIANTS = (
+    STAGED,
     "need-recipe[recipe=own]",
     "need-sub-bags[mean=logits]",
     "need-order[order=backwards]",
@@ -83,7 +86,7 @@ def registry() -> Registry:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The suite, run."""
     folder = tmp_path_factory.mktemp("needs")
-    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in IN_SUITE.values()), *VARIANTS))
+    names = ", ".join(f'"{name}"' for name in (*VARIANTS, *(cls.name for cls in IN_SUITE.values())))
     (folder / "needs.toml").write_text(SUITE.format(models=names))
     made = Session(folder / "results", home=folder, registry=registry())
     report = made.run(str(folder / "needs.toml"), track=False, reporter=SilentReporter())
@@ -115,7 +118,8 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
             continue
         history = store.history(cell.key)
         if cell.model.name in WITHOUT_LOSSES:
-            assert set(history["quantity"]) == {"loss", "c_index", "lr"}
+            staged = {"stage"} if str(cell.model) == STAGED else set()
+            assert set(history["quantity"]) == {"loss", "c_index", "lr"} | staged
             continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
         assert set(own["epoch"]) == {1, 2}
@@ -243,7 +247,7 @@ def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session)
     assert (own.recipe.optimizer, own.recipe.epochs) == ("radamw", 2)
     assert store.record(own.key)["record"]["recipe"]["group"] == own.recipe.model_dump(mode="json")["group"]
     table = frame(session, "table.csv").drop_duplicates("model").set_index("model")["tuned"]
-    assert {name for name, mark in table.items() if mark == "own recipe"} == {"need-recipe[recipe=own]"}
+    assert {name for name, mark in table.items() if mark == "own recipe"} == {OWN, STAGED}
     assert "own recipe: trained by the model's published recipe" in (session.out / "needs" / "table.md").read_text()
     # Two steps an epoch, of which the first one warms up.
     assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2
@@ -276,3 +280,29 @@ def test_sub_bags_differ_by_their_mean_alone(session: Session) -> None:
     cells = [cell for cell in plan.todo() if cell.model.name == "need-sub-bags" and cell.fold == 0]
     assert len(cells) == 4
     assert [difference(cell, store, session.resources) for cell in cells] == [""] * 4
+
+
+def test_a_network_in_stages_begins_with_the_weights_of_its_folds_members(session: Session) -> None:
+    plan, store = session.as_run("needs")
+    cell = next(c for c in plan.todo() if str(c.model) == STAGED and len(c.modalities) == 2)
+    assert [m.modalities for m, _ in cell.members] == [("vector",), ("bag",)]
+    members = {m.modalities[0]: next(c for c in plan.todo() if c.key == key) for m, key in cell.members}
+    assert all(of.split == cell.split and not of.own_recipe for of in members.values())
+    history = store.history(cell.key)
+    stages = history[history["quantity"] == "stage"]
+    assert stages[["epoch", "value"]].to_numpy().tolist() == [[1, 1], [2, 2]]
+    # Two steps in the second stage at a tenth of the rate, Adam's at most: what was loaded is nearly still there.
+    own, most = store.load(cell.key).state, 2 * 0.1 * cell.recipe.lr * 1.01
+    for name, of in members.items():
+        key = f"module.tokens.{name}.weight"
+        moved = abs(own[key] - store.load(of.key).state[key]).max()
+        assert 0 < moved < most
+    payload = fold_payload(cell, "needs", store.load(cell.key), read_lock(store.folder))
+    assert {(p.step, p.value) for p in payload.metrics if p.name == "train/stage"} == {(1, 1.0), (2, 2.0)}
+
+
+def test_the_report_shows_where_a_stage_begins(session: Session) -> None:
+    figure = session.plot("training", "needs", 1)
+    lines = {ax.get_title(loc="left"): [line for line in ax.lines if line.get_linestyle() == ":"] for ax in figure.axes}
+    marked = {" ".join(title.split()): [line.get_xdata()[0] for line in of] for title, of in lines.items() if of}
+    assert marked == {f"{STAGED} on vector+bag": [1.5]}

@@ -8,7 +8,7 @@ statistics as they are, unless its stage lets dropout go on.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 
 import torch
@@ -32,7 +32,8 @@ class Stages:
         """`steps`: of the optimizer, in an epoch."""
         self.module, self.recipe, self.steps = module, recipe, steps
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self.trained = [_trained(module, stage) for stage in recipe.stage]
+        self.trained = [trained_by(module, stage) for stage in recipe.stage]
+        self.dropping = [matching(module, s.frozen_dropout, f"stage {s.name!r}") for s in recipe.stage]
         self.number, self.done = 0, 0
 
     @property
@@ -50,20 +51,11 @@ class Stages:
             for name, parameter in self.parameters.items():
                 parameter.requires_grad = name in self.trained[self.number]
                 parameter.grad = None
-        stage = self.recipe.stage[self.number]
-        for part in self._frozen_parts():
+        # Outer parts come first: the dropout of a part within a part that computes as in evaluation may go on.
+        for prefix, part in frozen_parts(self.module, self.parameters, self.trained[self.number]).items():
+            on = parameters_of(prefix, self.parameters) <= self.dropping[self.number]
             for submodule in part.modules():
-                submodule.training = stage.frozen_dropout and not _has_state(submodule)
-
-    def _frozen_parts(self) -> list[nn.Module]:
-        """Submodules of which nothing trains now and something trains in another stage."""
-        names, trained = self.parameters.keys(), self.trained[self.number]
-        found = []
-        for prefix, part in self.module.named_modules():
-            own = {name for name in names if not prefix or name.startswith(f"{prefix}.")}
-            if own and not own & trained:
-                found.append(part)
-        return found
+                submodule.training = on and not _has_state(submodule)
 
     @property
     def factor(self) -> float:
@@ -95,8 +87,32 @@ class Stages:
             parameter.requires_grad = True
 
 
-def _trained(module: nn.Module, stage: Stage) -> set[str]:
-    """Names of the parameters that the stage trains."""
+def frozen_parts(module: nn.Module, names: Iterable[str], trained: Set[str]) -> dict[str, nn.Module]:
+    """Submodules by name of which nothing is trained now.
+
+    Args:
+        names: of the parameters that the module came with to train; parts without any are not frozen by a stage.
+        trained: those of them that train now.
+    """
+    found = {}
+    for prefix, part in module.named_modules():
+        own = parameters_of(prefix, names)
+        if own and not own & trained:
+            found[prefix] = part
+    return found
+
+
+def parameters_of(prefix: str, names: Iterable[str]) -> set[str]:
+    """Those of the names that belong to a submodule."""
+    return {name for name in names if not prefix or name.startswith(f"{prefix}.")}
+
+
+def trained_by(module: nn.Module, stage: Stage) -> set[str]:
+    """Names of the parameters that the stage trains.
+
+    Raises:
+        FusionBenchError: a pattern of the stage names no parameter, or no parameter is left to train.
+    """
     key = f"stage {stage.name!r}"
     trained = matching(module, stage.train, key) - matching(module, stage.frozen, key)
     if not trained:

@@ -24,8 +24,16 @@ from fusionbench.results.store import Store
 from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.tasks import task_kind
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped, raised
-from fusionbench.testing.conformance.samples import as_classes, make_sample
-from fusionbench.testing.conformance.trials import BRIEF, Fitted, ModelSubject, Trial, as_ranking, largest_difference
+from fusionbench.testing.conformance.samples import as_classes, make_sample, with_loss
+from fusionbench.testing.conformance.trials import (
+    BRIEF,
+    COX,
+    Fitted,
+    ModelSubject,
+    Trial,
+    as_ranking,
+    largest_difference,
+)
 from fusionbench.testing.toys import toy_modalities
 from fusionbench.tools.tuning.space import check_space
 
@@ -97,8 +105,9 @@ def recipe(subject: ModelSubject) -> None:
     own = recipe_of(subject.registry, published, suites)
     if own is suites:
         raise Failure("with recipe=own it changes nothing of the suite's recipe")
-    for trial in subject.widest() if own.loss != "cox" else ():
-        subject.fitter.fit(published, trial.sample, own.model_copy(update={"epochs": 1}))
+    for trial in subject.widest():
+        sample, short = with_loss(trial.sample, own.loss), own.model_copy(update={"epochs": 1})
+        subject.fitter.fit(published, sample, short, suites=COX if own.loss == "cox" else BRIEF)
 
 
 @CHECKS.add(

@@ -14,6 +14,7 @@ from fusionbench.testing.conformance import (
     model_missing,
     model_outputs,
     model_preparations,
+    model_stages,
 )
 from fusionbench.testing.conformance.check import Check, Promise, checks_of
 from fusionbench.testing.conformance.declarations import declarations
@@ -29,6 +30,7 @@ PROMISES: tuple[Promise[ModelSubject], ...] = (
     *model_learning.CHECKS.promises,
     *model_outputs.CHECKS.promises,
     *model_attention_maps.CHECKS.promises,
+    *model_stages.CHECKS.promises,
     *model_attention.CHECKS.promises,
 )
 

@@ -161,6 +161,11 @@ def rebinned(sample: Sample, task: Task) -> Sample:
     return replace(sample, task=task, train=train, val=val)
 
 
+def with_loss(sample: Sample, loss: str) -> Sample:
+    """The sample as a loss takes it: that of Cox has one output."""
+    return rebinned(sample, Task(n_outputs=1, edges=sample.task.edges)) if loss == "cox" else sample
+
+
 def with_half_the_data(sample: Sample) -> Sample:
     """A sample of the same size and ids, whose training and validation cases show the data of half of them twice."""
     train, val = (_doubled(cases) for cases in (sample.train, sample.val))

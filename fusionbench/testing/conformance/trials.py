@@ -99,11 +99,17 @@ class Fitter:
         self._members: dict[tuple[object, ...], Fit] = {}
         self._states: list[tuple[Preparation, tuple[object, ...], StoredState]] = []
 
-    def fit(self, ref: PluginRef, sample: Sample, recipe: TrainRecipe = RECIPE) -> Fitted:
-        """Fit under a seed of the model's own; the process's random state is left as it was."""
+    def fit(
+        self, ref: PluginRef, sample: Sample, recipe: TrainRecipe = RECIPE, *, suites: TrainRecipe | None = None
+    ) -> Fitted:
+        """Fit under a seed of the model's own; the process's random state is left as it was.
+
+        Args:
+            suites: recipe of the members, where `recipe` is the model's own.
+        """
         model = make_model(self.registry, ref)
         names = tuple(sample.test.specs)
-        members = {m: self._member(m, sample, recipe) for m in model.members(sample.task, sample.raw_specs)}
+        members = {m: self._member(m, sample, suites or recipe) for m in model.members(sample.task, sample.raw_specs)}
         preprocessor = self._prepared(model, sample)
         if model.missing == "impute":
             preprocessor = preprocessor.imputing()

@@ -76,9 +76,7 @@ class Written:
             distinct=_distinct(result),
             saturated=_saturated(test[test["pattern"] == "full"], cell.recipe.clamp or 0.0),
             kept_epoch=fit.get("best_epoch"),
-            best_epoch=_lowest(result.history, fit.get("first_epoch", 1))
-            if fit.get("best_epoch") is not None
-            else None,
+            best_epoch=_lowest(result.history, fit),
             reads_targets=bool(fit.get("reads_targets")),
             prepared={
                 f"{one['name']} of {'+'.join(one['settings']['reads'])}": frozenset(one["ledger"])

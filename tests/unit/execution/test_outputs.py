@@ -428,6 +428,10 @@ def test_the_examples_of_the_documents_are_trained():
     tokens = clusters.tokens("wsi", bags[0].bags["wsi"], state)
     assert tokens.shape == (16, 1 + SPECS["wsi"].dim)
     assert tokens[:, 0].sum().item() == pytest.approx(1, abs=1e-3)
+    staged = made["MyStaged"](made["MyStaged"].Options(recipe="own"))
+    history = fit(staged.build(TASK, SPECS), epochs=5, stage=staged.stages())[1]
+    assert [values["train/stage"] for values in history.values()] == [1, 1, 1, 1, 2]
+    assert [member.modalities for member in staged.members(TASK, SPECS)] == [("omic",), ("wsi",)]
 
 
 def test_what_is_neither_logits_nor_outputs_is_refused():

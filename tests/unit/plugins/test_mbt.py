@@ -80,6 +80,7 @@ def test_the_mean_readout_is_over_all_tokens_that_a_case_has():
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
+        ({"supervised": "each", "readout": "mean"}, "supervised=each needs logits of each modality: readout=class"),
         ({"width": 6, "heads": 4}, r"width \(6\) must be a multiple of heads \(4\)"),
         ({"fusion_layer": 4}, r"fusion_layer \(4\) is at most layers \(3\)"),
         ({"bottlenecks": 0}, "greater than or equal to 1"),
@@ -91,3 +92,17 @@ def test_the_mean_readout_is_over_all_tokens_that_a_case_has():
 def test_options_are_strict(options, reason):
     with pytest.raises(ValidationError, match=reason):
         MbtOptions(**options)
+
+
+def test_each_modality_may_have_a_loss_of_its_own_and_their_mean_is_trained():
+    net = build(supervised="each", dropout=0.0).train()
+    batch = collate(CASES, ALL)
+    out = net(batch)
+    logits, steps = net.eval()(batch), out.step_logits
+    assert torch.equal(out.logits, logits)
+    assert dict(out.weights) == {"loss": 0.0}
+    assert steps.names == tuple(ALL)
+    assert torch.equal(steps.taken, torch.stack([batch.bags[name].present for name in steps.names], dim=1))
+    own = steps.logits * steps.taken.unsqueeze(-1)
+    torch.testing.assert_close(own.sum(dim=1) / steps.taken.sum(dim=1, keepdim=True), logits)
+    assert isinstance(build().train()(batch), torch.Tensor)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from fusionbench_pathomic_fusion import PathomicFusion, PathomicOptions
@@ -5,8 +6,13 @@ from fusionbench_pathomic_fusion.fusion import BilinearGate, GatedKronecker
 from fusionbench_pathomic_fusion.roles import roles
 from pydantic import ValidationError
 
-from fusionbench import DataError
+from fusionbench import DataError, PluginRef, discover
+from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data.collate import collate
+from fusionbench.session import Session
+from fusionbench.suites.own_recipe import recipe_of
+from fusionbench.suites.selection import Selection
+from fusionbench.tools.run import SilentReporter
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, OMIC, TASK, named
 
 TWO, THREE = {"path": 32, "omic": 32}, {"path": 32, "graph": 32, "omic": 32}
@@ -106,3 +112,77 @@ def test_a_bounded_output_lies_within_three():
 def test_options_are_strict(options, reason):
     with pytest.raises(ValidationError, match=reason):
         PathomicOptions(**options)
+
+
+# two stages, as published
+
+
+def one_fold(tmp_path, *models):
+    """The cells of a fold of some models, run."""
+    listed = ", ".join(f'"{model}"' for model in models)
+    (tmp_path / "staged.toml").write_text(
+        f'title = "Staged"\ndatasets = ["synthetic[cases=60]"]\nmodels = [{listed}]\n'
+        f'modalities = [["vector", "bag"]]\n[protocol]\nfolds = 2\n[train]\nepochs = 6\nrestore_best = false\n'
+    )
+    session = Session(tmp_path / "results", home=tmp_path)
+    report = session.run(str(tmp_path / "staged.toml"), Selection(folds="0"), track=False, reporter=SilentReporter())
+    assert not report.failed
+    plan, store = session.as_run("staged")
+    return {str(cell.model): cell for cell in plan.todo() if cell.fold == 0}, store
+
+
+def test_networks_of_each_modality_are_trained_first_loaded_and_frozen(tmp_path):
+    name = "pathomic-fusion[pretrained=true]"
+    cells, store = one_fold(tmp_path, name)
+    whole = store.load(cells[name].key)
+    assert [stage.epochs for stage in cells[name].recipe.stage] == [4, None]
+    assert cells[name].own_recipe
+    alone = {}
+    for _, key in cells[name].members:
+        alone |= {k: v for k, v in store.load(key).state.items() if k.startswith("module.encode.")}
+    assert [(dict(m.model.options)["alone"], m.modalities) for m, _ in cells[name].members] == [
+        ("path", ("bag",)),
+        ("omic", ("vector",)),
+    ]
+    differ = {k for k, v in alone.items() if not np.array_equal(v, whole.state[k])}
+    assert set(alone) == {k for k in whole.state if k.startswith("module.encode.")}
+    assert differ == {k for k in alone if k.startswith("module.encode.omic.")}, "path stays, omic is trained on"
+    stages = [value for epoch, _, quantity, value in whole.history if quantity == "stage"]
+    assert stages == [1, 1, 1, 1, 2, 2]
+
+
+def test_the_released_recipe_is_one_option():
+    own = recipe_of(discover(), PluginRef.parse("pathomic-fusion[recipe=own]"), TrainRecipe(alpha=0.4, patience=3))
+    assert (own.optimizer, own.betas, own.lr, own.weight_decay) == ("adam", (0.5, 0.999), 1e-4, 4e-4)
+    assert (own.epochs, own.hold, own.schedule, own.batch_size) == (30, 10.0, "linear", 32)
+    assert (own.loss, own.cox_reduction, own.l1, own.l1_on) == ("cox", "cases", 3e-4, ("encode.omic.*",))
+    assert own.patience is None
+    assert not own.restore_best
+    assert [stage.name for stage in own.stage] == ["fusion", "all but path"]
+    first = recipe_of(discover(), PluginRef.parse("pathomic-fusion[alone=omic,recipe=own]"), TrainRecipe())
+    assert (first.epochs, first.lr, first.batch_size, first.l1, first.l1_on) == (50, 2e-3, 64, 3e-4, ())
+    assert not first.stage
+    made = PathomicOptions(recipe="own")
+    assert made.bounded
+    assert made.pretrained
+    members = PathomicFusion(made).members(TASK, named(IMAGE, CLINICAL, OMIC))
+    assert [dict(m.model.options)["alone"] for m in members] == ["path", "graph", "omic"]
+    assert all(dict(m.model.options)["recipe"] == "own" for m in members)
+
+
+@pytest.mark.parametrize(
+    ("specs", "role", "said"),
+    [
+        ((IMAGE, OMIC), "path", "alone=path takes one modality; there are 2: 'image', 'omic'"),
+        ((IMAGE,), "omic", "alone=omic takes a vector (a table); 'image' is a bag"),
+        ((IMAGE,), "graph", None),
+        ((OMIC,), "path", None),
+    ],
+)
+def test_what_is_taken_alone(specs, role, said):
+    assert PathomicFusion(PathomicOptions(alone=role)).skip(TASK, named(*specs)) == said
+
+
+def test_what_is_alone_has_nothing_before_it():
+    with pytest.raises(ValidationError, match="alone=omic is what is trained first: leave pretrained out"):
+        PathomicOptions(alone="omic", pretrained=True)

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fusionbench import Bag, DataError, ModalitySpec
+from fusionbench import Bag, DataError, ModalitySpec, PluginRef, discover
+from fusionbench.core.protocol import TrainRecipe
 from fusionbench.data.collate import collate
+from fusionbench.execution.training.optimizers import parameter_groups
+from fusionbench.suites.own_recipe import recipe_of
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, OMIC, TASK, named
 
 SIX = [ModalitySpec(f"m{i}", "vector", 3 + i) for i in range(6)]
@@ -179,3 +182,13 @@ def test_factors_start_with_one_or_as_published(start, first):
 def test_options_are_strict(options, of, reason):
     with pytest.raises(ValidationError, match=reason):
         options(**of)
+
+
+def test_the_factors_have_a_rate_of_their_own_in_the_published_recipe():
+    """They come first in the published program's second group; w and b are with all else."""
+    own = recipe_of(discover(), PluginRef.parse("lmf[recipe=own,factor_lr=0.003]"), TrainRecipe())
+    groups = parameter_groups(lmf(OMIC, IMAGE), own)
+    assert [(len(group["params"]), group["lr"]) for group in groups][1:] == [(2, 3e-3)]
+    assert groups[0]["lr"] == own.lr == 5e-4
+    assert {group["weight_decay"] for group in groups} == {2e-3}
+    assert (own.optimizer, own.patience, own.schedule) == ("adam", 20, "constant")

@@ -210,6 +210,40 @@ def test_a_further_metric_scores_what_is_stored_there_too(there: Path, tmp_path:
     assert "td_auc" in set(pd.read_csv(copy / "results/three/table.external.csv")["metric"])
 
 
+def test_two_models_are_compared_and_a_metric_scored_on_the_other_hospital_too(cli: Cli, there: Path) -> None:
+    table = pd.read_csv(there / "table.external.csv").set_index(
+        ["external", "model", "modalities", "pattern", "metric"]
+    )
+    pairs = session().compare("three", "cox", "snn")
+    outside = pairs[pairs["dataset"] == AB]
+    assert len(outside) == 5 * 3, "sets of modalities with their patterns, and metrics with a direction"
+    for line in outside.to_dict("records"):
+        places = [
+            ("table[file=b.toml]", m, line["modalities_a"], line["pattern"], line["metric"]) for m in ("cox", "snn")
+        ]
+        means = [table.loc[place, "mean"] for place in places]
+        assert [line["mean_a"], line["mean_b"]] == pytest.approx(means, abs=1e-12, nan_ok=True)
+        assert line["difference"] == pytest.approx(means[0] - means[1], abs=1e-12, nan_ok=True)
+    c = outside[outside["metric"] == "harrell_c_index"]
+    assert ((c["ci_low"] < c["difference"]) & (c["difference"] < c["ci_high"]) & (c["p_holm"] >= c["p"])).all()
+    shown = cli("compare", "three", "cox", "snn")
+    assert AB in shown.stdout
+    assert "FITTED -> TESTED: an external cohort" in shown.stdout
+    folds = session().score("three", "td_auc")
+    assert set(folds["dataset"]) == {"table[file=a.toml]", AB, AC}
+    scored = cli("score", "three", "--metric", "harrell_c_index")
+    assert "External validation" in scored.stdout
+    best = table.loc[("table[file=b.toml]", "cox", "clinical", "full", "harrell_c_index"), "mean"]
+    assert f"{best:.3f} ± " in scored.stdout
+
+
+def test_a_pattern_that_hides_nothing_there_is_shown_once(there: Path) -> None:
+    text = (there / "table.md").read_text().replace("\\", "")
+    assert "tested on table[file=c.toml], pattern" not in text, "hospital c has one modality"
+    assert "every row has the same score here under: half, only:clinical" in text
+    assert "tested on table[file=b.toml], pattern half" in text
+
+
 def test_somebody_elses_scores_of_the_other_hospital_are_rows(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

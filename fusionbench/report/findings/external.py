@@ -13,6 +13,7 @@ from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.estimate import Estimate
 from fusionbench.report.external_tests import ExternalMean, ExternalTest, standard_error
+from fusionbench.report.findings.pooled import TWO_COHORTS
 from fusionbench.report.model import FULL, RANKINGS, Configuration, configuration_of
 from fusionbench.report.words import WORDS
 from fusionbench.survival.stats import RandomEffects, holm, random_effects
@@ -58,14 +59,30 @@ def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
     for metric in [name for name in test.metrics if test.of(name)]:
         if metric not in RANKINGS:
             continue
-        for pattern in test.patterns:
+        for pattern, same in _apart_by_effect(test, metric).items():
             rows = _best_first(test.of(metric, pattern))
-            if rows:
-                shown = title if pattern == FULL else f"{title}, pattern {pattern}"
-                yield _grid(shown, f"{counts}.", rows, metric, notes if pattern == FULL else [])
+            shown = title if pattern == FULL else f"{title}, pattern {pattern}"
+            more = [f"every row has the same score here under: {', '.join(same)}"] if same else []
+            yield _grid(shown, f"{counts}.", rows, metric, [*more, *(notes if pattern == FULL else [])])
     others = [name for name in test.metrics if name not in RANKINGS and test.of(name)]
     if others:
         yield _others(test, others)
+
+
+def _apart_by_effect(test: ExternalTest, metric: str) -> dict[str, list[str]]:
+    """Each pattern whose scores are its own to the later ones under which every row has the same scores."""
+    found: dict[str, list[str]] = {}
+    seen: dict[str, set[tuple[object, ...]]] = {}
+    for pattern in test.patterns:
+        scores: set[tuple[object, ...]] = {
+            (m.row, m.external, m.ensemble, m.models, m.n_prior) for m in test.of(metric, pattern)
+        }
+        first = next((name for name, known in seen.items() if scores <= known), None)
+        if scores and first is not None:
+            found[first].append(pattern)
+        elif scores:
+            found[pattern], seen[pattern] = [], scores
+    return found
 
 
 def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, notes: Sequence[str]) -> Section:
@@ -113,7 +130,11 @@ def _others(test: ExternalTest, metrics: Sequence[str]) -> Section:
 def _pooled(tests: Sequence[ExternalTest]) -> Iterator[Section]:
     """The rows of one training cohort over its external cohorts, each held against the row of the highest mean."""
     for metric in RANKINGS:
-        scored, notes = _apart([test for test in tests if len(test.of(metric)) > 1])
+        several = [test for test in tests if len(test.of(metric)) > 1]
+        scored, notes = _apart(several)
+        if len(several) > 1 and len(scored) == 1:
+            title = f"{tests[0].train}: external cohorts together"
+            yield Section(3, title, f"Not pooled, since the cohorts share patients: {'; '.join(notes)}.")
         for variant in dict.fromkeys(m.row[3] for test in scored for m in test.of(metric)):
             found = [
                 {configuration_of(m.row): m for m in test.of(metric) if m.row[3] == variant and m.whole}
@@ -162,7 +183,8 @@ def _pooled_grid(
         "95 % interval of Hartung and Knapp; p: Holm-adjusted; I2: share of the variation that lies between cohorts"
     )
     header = ("model", "modalities", f"mean {WORDS[metric].short}", "behind", "p", "I2")
-    return Section(3, named, header=header, lines=tuple(lines), notes=(note, *notes))
+    wide = [TWO_COHORTS] if len(found) == 2 else []
+    return Section(3, named, header=header, lines=tuple(lines), notes=(note, *wide, *notes))
 
 
 def _effect(pairs: Sequence[tuple[ExternalMean, ExternalMean]]) -> RandomEffects | None:

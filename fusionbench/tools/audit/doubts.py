@@ -29,9 +29,9 @@ def leakage(lock: Mapping[str, Any]) -> Line:
         lock: with the warnings about each cohort.
     """
     texts = leaks_of(lock)
-    findings = [Finding(text, name) for name, of_cohort in texts.items() for text in of_cohort]
+    findings = [Finding(text, name, name) for name, of_cohort in texts.items() for text in of_cohort]
     shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items()}
-    counted = f"warnings about {len(lock['datasets'])} cohorts"
+    counted = f"{len(lock['datasets'])} cohorts"
     return verdict("no cohort shows signs of leakage", findings, counted, shares)
 
 

@@ -20,6 +20,6 @@ def apart(plan: Plan, resources: SharedResources) -> Line:
         assert test is not None
         cases += len(resources.new_patients(test, unit).cases)
         warnings = (w for w in resources.between(train, test, unit) if w.kind in SAME_PATIENTS)
-        findings += [Finding(f"{name}: {w.text}") for w in warnings]
-    counted = f"{cases} cases of {len(tests)} external tests"
+        findings += [Finding(f"{name}: {w.text}", unit=f"{name} {unit}") for w in warnings]
+    counted = f"{len(tests)} external tests with {cases} cases"
     return verdict("patients of external cohorts were not trained on", findings, counted)

@@ -49,7 +49,7 @@ def complete(plan: Plan, results: Sequence[StoredResult], store: Store) -> Line:
 def files(results: Sequence[StoredResult], store: Store) -> Line:
     """Each cell's files have the checksums that its record holds."""
     findings = [
-        Finding(f"{stored.cell.label}: {name} is not the file that was written")
+        Finding(f"{stored.cell.label}: {name} is not the file that was written", unit=stored.cell.label)
         for stored in results
         for name, digest in stored.record.get("files", {}).items()
         if sha256(store.cells / stored.cell.key / name) != digest
@@ -144,7 +144,7 @@ def one_code(results: Sequence[StoredResult], registry: Registry) -> Line:
     for stored in results:
         rows.setdefault(stored.cell.row, []).append(stored)
     findings = [
-        Finding(f"{' · '.join(row)}: {what}", kind)
+        Finding(f"{' · '.join(row)}: {what}", kind, " · ".join(row))
         for row, cells in rows.items()
         for kind, what in _code_problems(cells, registry)
     ]
@@ -189,7 +189,7 @@ def settings_kept(results: Sequence[StoredResult], outside_cells: Iterable[str])
     """
     findings = [Finding(line, line) for line in dict.fromkeys(outside_cells)]
     findings += [
-        Finding(f"{stored.cell.label}: {line}", line)
+        Finding(f"{stored.cell.label}: {line}", line, stored.cell.label)
         for stored in results
         for line in stored.record["record"].get("changed_settings", ())
     ]

@@ -35,13 +35,13 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     means = _means(frames.folds)
     shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), SAME)}
     findings = [
-        Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
+        Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}", unit=str(place))
         for name, (values, tolerance) in shown.items()
         for place, value in values.items()
         if place in means and not abs(value - means[place]) <= tolerance
     ]
     findings += [
-        Finding(f"{name} has no {' · '.join(place)}")
+        Finding(f"{name} has no {' · '.join(place)}", unit=str(place))
         for name, (values, _) in shown.items()
         for place in means
         # What is predicted after steps stands in a section of table.md below the cohorts' grids, as other findings do.

@@ -233,12 +233,12 @@ def _of_outcome(cell: Cell) -> list[str]:
 def coverage(cells: Sequence[Written]) -> Line:
     """Every test case of a fold has one prediction under every mask, and no other case has any."""
     findings = [
-        Finding(f"{written.cell.label}: pattern {pattern}")
+        Finding(f"{written.cell.label}: pattern {pattern}", unit=written.cell.label)
         for written in cells
         for pattern in dict.fromkeys((*written.cell.patterns, *(name for name, _ in written.tested)))
         if not _covered(written, pattern)
     ]
-    counted = f"{sum(len(w.tested) for w in cells)} masked folds"
+    counted = f"{len(cells)} cells with {sum(len(w.tested) for w in cells)} masked folds"
     return verdict("exactly the test cases were predicted", findings, counted)
 
 

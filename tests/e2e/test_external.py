@@ -14,8 +14,11 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench.core.errors import DataError, SuiteError
+from fusionbench.core.plugin_options import validate_options
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import discover
 from fusionbench.core.seeds import derive
+from fusionbench.data.inspection.between import compare_datasets
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from tests.conftest import Cli
@@ -349,6 +352,65 @@ def test_patients_who_were_trained_on_are_a_breach(home: Path, tmp_path: Path, m
     text = (lock.folder / "table.md").read_text()
     assert "E005" in text
     assert "probably the same patients" in text
+
+
+def numbered(n: int, seed: int) -> pd.DataFrame:
+    """Patients whose ids count from 1."""
+    return patients(n, seed, "").assign(patient=[str(i + 1) for i in range(n)])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("none", "same-names"),
+        ("one is the same", "shared-patients"),
+        ("longer follow-up", "shared-patients"),
+        ("other scale", "shared-patients"),
+        ("nothing in common", "shared-patients"),
+        ("few ids", "shared-patients"),
+    ],
+)
+def test_two_hospitals_that_number_their_patients_alike(tmp_path: Path, change: str, kind: str) -> None:
+    first, second = numbered(60, 0), numbered(40, 1)
+    if change == "one is the same":
+        second.loc[7] = first.loc[7]
+    elif change == "longer follow-up":
+        second = first.loc[:39].assign(months=first.loc[:39, "months"] + 12.5)
+    elif change == "other scale":
+        numbers = ["age", "crp", "albumin"]
+        second = first.loc[:39].assign(**{c: first[c] * 10 + 3 for c in numbers}, stage=5)
+    elif change == "nothing in common":
+        second = second[["patient"]].assign(weight=np.arange(40.0))
+    elif change == "few ids":
+        second["patient"] = [str(i + 41) for i in range(40)]
+        second.loc[20:, "patient"] = [f"B{i}" for i in range(20)]
+        second.loc[:14, "patient"] = [f"C{i}" for i in range(15)]
+    write(tmp_path, "a", first)
+    if change == "nothing in common":
+        write(tmp_path, "b", second, clinical=("weight",), blood=())
+    else:
+        write(tmp_path, "b", second)
+    registry = discover(("datasets", "modalities"))
+    refs = [PluginRef.of("table", file=str(tmp_path / f"{name}.toml")) for name in "ab"]
+    cohorts = [registry.dataset("table")(validate_options(registry, "datasets", ref), tmp_path) for ref in refs]
+    warnings = compare_datasets(cohorts[0], cohorts[1], registry.modalities).warnings
+    found = {w.kind: w.text for w in warnings if w.kind in ("same-names", "shared-patients")}
+    assert list(found) == [kind], found
+    if kind == "same-names":
+        assert "40 case ids are in both ('1', " in found[kind]
+        assert "write other ids in one cohort" in found[kind]
+
+
+def test_patients_who_are_numbered_alike_are_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", numbered(60, 0))
+    write(tmp_path, "b", numbered(40, 1))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    (found,) = (line for line in session().audit("one.toml").lines if line.rule.startswith("patients of external"))
+    assert found.verdict == "DECLARED"
+    assert found.seen.startswith("1 of 1 external tests with 40 cases")
+    assert "are in both" in (tmp_path / "results/one/table.md").read_text()
 
 
 def cohort(folder: Path, name: str, table: pd.DataFrame, **columns: object) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fusionbench.data.inspection.between import SAME_PATIENTS
+from fusionbench.data.inspection.between import SAME_NAMES, SAME_PATIENTS
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 
 if TYPE_CHECKING:
@@ -13,13 +13,20 @@ if TYPE_CHECKING:
 
 
 def apart(plan: Plan, resources: SharedResources) -> Line:
-    """No case of an external cohort has the id, the group or the values of a case that models are fitted on."""
+    """No case of an external cohort has the id, the group or the values of a case that models are fitted on.
+
+    Ids alone, with other values and outcomes, are declared: two cohorts that number their patients from 1.
+    """
     tests = {(cell.row[0], cell.unit): (cell.dataset, cell.external) for cell in plan.external}
     findings, cases = [], 0
     for (name, unit), (train, test) in tests.items():
         assert test is not None
         cases += len(resources.new_patients(test, unit).cases)
-        warnings = (w for w in resources.between(train, test, unit) if w.kind in SAME_PATIENTS)
-        findings += [Finding(f"{name}: {w.text}", unit=f"{name} {unit}") for w in warnings]
+        warnings = resources.between(train, test, unit)
+        findings += [
+            Finding(f"{name}: {w.text}", name if w.kind == SAME_NAMES else "", f"{name} {unit}")
+            for w in warnings
+            if w.kind in (*SAME_PATIENTS, SAME_NAMES)
+        ]
     counted = f"{len(tests)} external tests with {cases} cases"
     return verdict("patients of external cohorts were not trained on", findings, counted)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -612,3 +613,65 @@ def test_status_without_the_file_of_one_external_cohort(
     assert "12 of 12 cells" in seen.stdout
     assert AC in seen.stdout
     assert "c.csv: cannot be read" in seen.stdout
+
+
+def test_a_cohort_whose_file_is_gone_stops_nothing_that_is_finished(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, n in (("a", 60), ("b", 40), ("c", 40)):
+        write(tmp_path, name, patients(n, n, name.upper()))
+    suite(tmp_path, "one", "b", "c", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    results = tmp_path / "results" / "one"
+    before = {name: (results / name).read_bytes() for name in ("table.csv", "table.external.csv", "suite.lock.toml")}
+    (tmp_path / "c.csv").unlink()
+    again = cli("run", "one", "--no-track")
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stdout
+    assert re.search(r"the table is partial, since the rest of the suite cannot be read: .*c\.csv", again.stdout)
+    assert {name: (results / name).read_bytes() for name in before} == before
+    audited = cli("audit", "one")
+    assert audited.returncode == 0, audited.stdout
+    assert re.search(rf"DECLARED  every external cohort is here.*{re.escape(AC)}: .*c\.csv", audited.stdout)
+    synced = cli("sync", "one")
+    assert synced.returncode == 0, synced.stderr
+    assert re.search(rf"{re.escape(AC)}: .*c\.csv", synced.stdout + synced.stderr)
+    assert cli("report", "one").returncode == 0
+    assert AC.partition(" -> ")[2] in (results / "report.html").read_text()
+    published = cli("publish", "one")
+    assert published.returncode == 2
+    assert re.search(r"c\.csv: cannot be read", published.stderr)
+    assert len(published.stderr.strip().splitlines()) == 1
+    (tmp_path / "a.csv").unlink()
+    gone = cli("run", "one", "--no-track")
+    assert gone.returncode == 2
+    assert re.search(r"a\.csv: cannot be read", gone.stderr)
+
+
+def test_explain_tune_and_masks_beside_an_external_cohort(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    (tmp_path / "masks.csv").write_text("case,clinical,blood\n" + "".join(f"A{i:03d},1,0\n" for i in range(60)))
+    text = SMALL.replace('models = ["cox", ]', 'models = ["cox", "abmil"]').replace("epochs = 2", "epochs = 1")
+    text = text.replace('"half", "only:clinical"', '"file:masks.csv", "mnar"')
+    suite(tmp_path, "one", "b", text=text)
+    monkeypatch.chdir(tmp_path)
+    ran = cli("run", "one.toml", "--no-track")
+    assert ran.returncode == 0, ran.stderr
+    table = pd.read_csv(tmp_path / "results/one/table.external.csv")
+    assert set(table["pattern"]) == {"full"}, "both patterns are about the cases of hospital a"
+    assert "file:masks.csv" in (tmp_path / "results/one/table.md").read_text()
+    assert cli("audit", "one").returncode == 0
+    (tmp_path / "b.csv").rename(tmp_path / "gone.csv")
+    shown = cli("explain", "one", "-m", "cox", "--top-risk", "1")
+    assert "b.csv" not in shown.stderr, shown.stderr
+    (tmp_path / "gone.csv").rename(tmp_path / "b.csv")
+    tuned = cli("tune", "one", "-m", "cox", "--trials", "1", "--inner-folds", "2")
+    assert tuned.returncode == 0, tuned.stderr
+    written = next((tmp_path / "results/one/tuning").glob("*.toml"))
+    again = cli("run", str(written), "--no-track", "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "(external)" in again.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fusionbench.data.inspection.between import SAME_NAMES, SAME_PATIENTS
@@ -10,6 +11,14 @@ from fusionbench.results.audit_verdict import Finding, Line, verdict
 if TYPE_CHECKING:
     from fusionbench.execution.shared import SharedResources
     from fusionbench.suites.cell import Plan
+    from fusionbench.suites.suite import Suite
+
+
+def readable(suite: Suite, unread: Mapping[str, str]) -> Line:
+    """Predictions of a cohort whose files are gone stay, and nothing can be held against them."""
+    findings = [Finding(f"{name}: {why}", name) for name, why in unread.items()]
+    counted = f"{sum(len(asked.test) for asked in suite.external)} external tests"
+    return verdict("every external cohort is here, so that its tests could be audited", findings, counted, unread)
 
 
 def apart(plan: Plan, resources: SharedResources) -> Line:

@@ -654,9 +654,8 @@ def test_explain_tune_and_masks_beside_an_external_cohort(
 ) -> None:
     write(tmp_path, "a", patients(60, 0, "A"))
     write(tmp_path, "b", patients(40, 1, "B"))
-    (tmp_path / "masks.csv").write_text("case,clinical,blood\n" + "".join(f"A{i:03d},1,0\n" for i in range(60)))
-    text = SMALL.replace('models = ["cox", ]', 'models = ["cox", "abmil"]').replace("epochs = 2", "epochs = 1")
-    text = text.replace('"half", "only:clinical"', '"file:masks.csv", "mnar"')
+    (tmp_path / "masks.csv").write_text("case,modality\n" + "".join(f"A{i:03d},blood\n" for i in range(60)))
+    text = SMALL.replace('"half", "only:clinical"', '"file:masks.csv", "mnar:blood:0.5"')
     suite(tmp_path, "one", "b", text=text)
     monkeypatch.chdir(tmp_path)
     ran = cli("run", "one.toml", "--no-track")
@@ -671,7 +670,64 @@ def test_explain_tune_and_masks_beside_an_external_cohort(
     (tmp_path / "gone.csv").rename(tmp_path / "b.csv")
     tuned = cli("tune", "one", "-m", "cox", "--trials", "1", "--inner-folds", "2")
     assert tuned.returncode == 0, tuned.stderr
-    written = next((tmp_path / "results/one/tuning").glob("*.toml"))
+    written = next((tmp_path / "results/one/tuning").glob("*-tuned.toml"))
     again = cli("run", str(written), "--no-track", "--dry-run")
     assert again.returncode == 0, again.stderr
     assert "(external)" in again.stdout
+
+
+REFUSING = """
+import numpy as np
+
+from fusionbench import FusionModel, Predictor, SurvivalPrediction
+
+
+class Reading(Predictor):
+    def predict(self, cases):
+        if any(id_.startswith("B") for id_ in cases.ids):
+            raise ValueError("never seen such a hospital")
+        return SurvivalPrediction(cases.ids, np.array([float(case.bags["clinical"].values.sum()) for case in cases]))
+
+    def state(self):
+        return {"nothing": np.zeros(1)}
+
+
+class Refusing(FusionModel):
+    '''Fails on hospital b.'''
+
+    name = "refusing"
+
+    def fit(self, train, val, ctx):
+        return Reading()
+
+    def restore(self, state, ctx):
+        return Reading()
+"""
+
+
+def test_a_model_that_fails_on_the_other_hospital_keeps_its_own_test_folds(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    (tmp_path / "refusing_there.py").write_text(REFUSING)
+    suite(tmp_path, "one", "b", text=SMALL.replace('modalities = [["clinical"], ["blood"], ', "modalities = ["))
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "one.toml", "--no-track").returncode == 0
+    ran = cli("run", "one.toml", "-m", "refusing_there.py:Refusing", "--no-track")
+    assert ran.returncode == 1, ran.stderr
+    assert "never seen such a hospital" in ran.stderr
+    assert AB in ran.stderr
+    inside = pd.read_csv(tmp_path / "results/one/table.csv")
+    outside = pd.read_csv(tmp_path / "results/one/table.external.csv")
+    refusing = inside[inside["model"] == "refusing_there.py:Refusing"]
+    assert refusing["mean"].notna().any()
+    assert set(outside["model"]) == {"cox"}
+    text = (tmp_path / "results/one/table.md").read_text()
+    assert re.search(
+        r"failed: refusing_there.py:Refusing on clinical.blood, 2 cells: .*never seen such a hospital", text
+    )
+    audited = cli("audit", "one")
+    assert audited.returncode == 0, audited.stdout
+    assert re.search(r"DECLARED  every cell of the suite has a result: 2 of", audited.stdout)
+    assert cli("report", "one").returncode == 0

@@ -10,6 +10,7 @@ import numpy as np
 
 from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.endpoints import SurvivalTarget
+from fusionbench.core.plural import plural
 from fusionbench.data.cohort import listed, load_cohort
 from fusionbench.data.inspection.contents import Content, read_all
 from fusionbench.data.inspection.duplicates import copied, twins
@@ -139,7 +140,7 @@ class Pair:
         if self.first.table is None or self.second.table is None:
             yield f"{self.name}: {widths[0]} features an instance in the first, {widths[1]} in the second"
             return
-        yield f"{self.name}: {len(self.columns)} columns in both"
+        yield f"{self.name}: {plural(len(self.columns), 'column')} in both"
         for here, there, which in ((self.first, self.second, "first"), (self.second, self.first, "second")):
             others = frozenset(there.columns)
             if alone := [c for c in here.columns if c not in others]:

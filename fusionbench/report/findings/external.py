@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fusionbench.core.plural import plural
 from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
@@ -16,6 +17,7 @@ from fusionbench.report.external_tests import ExternalMean, ExternalTest, standa
 from fusionbench.report.findings.pooled import TWO_COHORTS
 from fusionbench.report.model import FULL, RANKINGS, Configuration, configuration_of
 from fusionbench.report.words import WORDS
+from fusionbench.results.frames import ROW
 from fusionbench.survival.stats import RandomEffects, holm, random_effects
 
 _ABOUT = (
@@ -30,7 +32,8 @@ _ABOUT = (
 
 def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Sections on every external cohort, and the pooled ones; none where nothing is predicted yet."""
-    made = [section for test in analysis.external for section in _of_test(test, lock)]
+    failed = _failed(analysis)
+    made = [section for test in analysis.external for section in _of_test(test, lock, failed)]
     if not made:
         return
     named = dict.fromkeys(WORDS[name].short for name in RANKINGS if any(t.of(name) for t in analysis.external))
@@ -40,12 +43,30 @@ def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[S
         yield from _pooled([test for test in analysis.external if test.train == train])
 
 
-def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
-    title = f"{test.train}, tested on {test.test}"
-    about = lock.get("external", {}).get(f"{test.train} -> {test.test}", {})
-    notes = [*about.get("notes", ()), *(f"warning: {warning['text']}" for warning in about.get("warnings", ()))]
+def _failed(analysis: Analysis) -> dict[str, list[str]]:
+    """`TRAIN -> TEST` to a line on each row whose predictions of that cohort failed."""
+    cells = None if analysis.frames.external is None else analysis.frames.external.cells
+    if cells is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    of_rows = cells[cells["status"] == "failed"].groupby([*ROW, "reason"], sort=False, observed=True)
+    for key, of in of_rows:
+        name, model, modalities, variant, reason = map(str, key)
+        who = f"{model} on {modalities}" + ("" if variant == "base" else f" ({variant})")
+        found.setdefault(name, []).append(f"failed: {who}, {plural(len(of), 'cell')}: {reason}")
+    return found
+
+
+def _of_test(test: ExternalTest, lock: Mapping[str, Any], failed: Mapping[str, Sequence[str]]) -> Iterator[Section]:
+    title, name = f"{test.train}, tested on {test.test}", f"{test.train} -> {test.test}"
+    about = lock.get("external", {}).get(name, {})
+    notes = [
+        *failed.get(name, ()),
+        *about.get("notes", ()),
+        *(f"warning: {warning['text']}" for warning in about.get("warnings", ())),
+    ]
     cases = sum(about.get("cases", {}).values()) or test.cases
-    counts = f"{cases} cases" + (f", {test.outcomes}" if test.outcomes else "")
+    counts = plural(cases, "case") + (f", {test.outcomes}" if test.outcomes else "")
     if not test.cases:
         yield Section(3, title, f"{counts}: no outcome is known, so that nothing is scored.")
         return
@@ -88,7 +109,7 @@ def _apart_by_effect(test: ExternalTest, metric: str) -> dict[str, list[str]]:
 def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, notes: Sequence[str]) -> Section:
     grid = Grid([m.row for m in means], f"{WORDS[metric].short}", "together", "test folds", "fall", "behind", "p")
     for m in means:
-        part = "" if m.whole else f" ({m.models.n_folds} of {m.models.n_wanted} models)"
+        part = "" if m.whole else f" ({m.models.n_folds} of {plural(m.models.n_wanted, 'model')})"
         value = Entry(f"{m.external.value:.3f}{_spread(m)}{_interval(m.external)}{part}", m.best, "a" if m.tied else "")
         internal = NONE if math.isnan(m.internal) else Entry(f"{m.internal:.3f}")
         p = NONE if math.isnan(m.p_holm) else Entry(f"{m.p_holm:.3f}")
@@ -97,7 +118,7 @@ def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, not
         together = NONE if math.isnan(m.ensemble.value) else m.ensemble.entry()
         grid.add(m.row, (value, together, internal, fall, behind, p))
     prior = max(m.n_prior for m in means)
-    more = [f"up to {prior} cases have none of a row's modalities: average training risk"] if prior else []
+    more = [f"up to {plural(prior, 'case')} without any of a row's modalities: average training risk"] if prior else []
     return Section(3, title, text, grid.header, tuple(grid.lines), (*more, *notes))
 
 
@@ -177,7 +198,9 @@ def _pooled_grid(
             continue
         gap = f"{effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]"
         lines.append((*head, Entry(gap), Entry(f"{p:.3f}"), Entry(f"{effect.i2:.0%}")))
-    named = f"{train}: {len(found)} external cohorts together" + ("" if leader[2] == "base" else f", {leader[2]}")
+    named = f"{train}: {plural(len(found), 'external cohort')} together" + (
+        "" if leader[2] == "base" else f", {leader[2]}"
+    )
     note = (
         "behind: the leading row minus this one, random-effects mean of the cohorts' differences on the same patients, "
         "95 % interval of Hartung and Knapp; p: Holm-adjusted; I2: share of the variation that lies between cohorts"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from fusionbench.core.plural import plural
 from fusionbench.data.inspection.between import SAME_NAMES, SAME_PATIENTS
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def readable(suite: Suite, unread: Mapping[str, str]) -> Line:
     """Predictions of a cohort whose files are gone stay, and nothing can be held against them."""
     findings = [Finding(f"{name}: {why}", name) for name, why in unread.items()]
-    counted = f"{sum(len(asked.test) for asked in suite.external)} external tests"
+    counted = plural(sum(len(asked.test) for asked in suite.external), "external test")
     return verdict("every external cohort is here, so that its tests could be audited", findings, counted, unread)
 
 
@@ -37,5 +38,5 @@ def apart(plan: Plan, resources: SharedResources) -> Line:
             for w in warnings
             if w.kind in (*SAME_PATIENTS, SAME_NAMES)
         ]
-    counted = f"{len(tests)} external tests with {cases} cases"
+    counted = f"{plural(len(tests), 'external test')} with {plural(cases, 'case')}"
     return verdict("patients of external cohorts were not trained on", findings, counted)

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fusionbench.core.cell_result import AFTER
 from fusionbench.core.errors import ResultsError, file_problem
+from fusionbench.core.plural import plural
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.frames import ROW, Frames
 from fusionbench.suites.cell import external_name
@@ -63,7 +64,7 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         if not abs(value - outside.get(place, nan)) <= SAME
     ]
     findings += [Finding(f"table.external.csv has no {' · '.join(p)}") for p in outside if p not in shown_outside]
-    counted = f"{len(means) + len(outside)} means"
+    counted = plural(len(means) + len(outside), "mean")
     return verdict("published tables show the means of the published scores", findings, counted)
 
 

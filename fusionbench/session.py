@@ -113,10 +113,12 @@ class Session:
     def as_run(self, name: str, selection: Selection = WHOLE) -> tuple[Plan, Store]:
         """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
 
+        External cohorts that cannot be read here are left out.
+
         Raises:
             ResultsError: it has not been run.
         """
-        return plan_as_run(name, self.out, self.resources, selection)
+        return plan_as_run(name, self.out, self.resources, selection, unread={})
 
     def run(
         self,

@@ -9,6 +9,9 @@ import typer
 
 from fusionbench.cli.options import OUT, Json, Out, SuiteName, To, names_of, open_session, print_json, print_table
 
+EXTERNAL = " -> "
+"""Stands between the two cohorts of an external test."""
+
 
 def compare(
     suite: SuiteName,
@@ -34,6 +37,10 @@ def compare(
     typer.echo(
         "a - b: [95 % bootstrap interval, sampling of test patients, models fixed]; p: corrected resampled t-test"
     )
+    if any(EXTERNAL in record["dataset"] for record in records):
+        typer.echo(
+            "FITTED -> TESTED: an external cohort, mean over fold models; p: z-test with the bootstrap's standard error"
+        )
 
 
 def _line(record: dict[Any, Any]) -> tuple[str, ...]:

@@ -59,6 +59,8 @@ def sync(
                 how = f"publish makes it again once {report.unfinished} cells are done; which: {which}"
             typer.echo(f"{report.suite}: {name} was made before the cells changed and is left out; {how}")
         left += report.left_out.items()
+        for name, why in report.unread.items():
+            typer.echo(f"{report.suite}: not in MLflow again, since it cannot be read here: {name}: {why}")
     for name, why in left:
         typer.echo(f"not in MLflow: {name}: {why}", err=True)
     raise typer.Exit(1 if left else 0)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from fusionbench.cli.options import OUT, DatasetName, Device, Out, dataset_ref, names_of, open_session, print_table
+from fusionbench.core.plural import plural
 
 if TYPE_CHECKING:
     from fusionbench.tools.cohort_scores import CohortScore
@@ -88,7 +89,7 @@ def _write(row: PredictedRow, to: Path | None) -> None:
         typer.echo(row.frame.to_csv(index=False).rstrip())
         return
     row.frame.to_csv(to, index=False)
-    typer.echo(f"{len(row.frame)} cases predicted: {to}")
+    typer.echo(f"{plural(len(row.frame), 'case')} predicted: {to}")
 
 
 def _write_all(rows: Sequence[PredictedRow], to: Path | None) -> None:
@@ -102,13 +103,16 @@ def _write_all(rows: Sequence[PredictedRow], to: Path | None) -> None:
     whole[["model", "trained_on", *(c for c in whole.columns if c not in ("model", "trained_on"))]].to_csv(
         to, index=False
     )
-    typer.echo(f"{len(whole)} predictions of {len(frames)} rows: {to}")
+    typer.echo(f"{len(whole)} predictions of {plural(len(frames), 'row')}: {to}")
 
 
 def _print_scores(row: PredictedRow, *, quiet: bool) -> None:
     """Every metric; beside predictions on stdout the lines go to stderr."""
-    models = f"{row.n_models} fold model{'s' if row.n_models > 1 else ''}"
-    lines = [f"{row.row[1]} on {row.row[2]}, trained on {row.row[0]}, {models}; {row.scores[0].n_cases} cases scored"]
+    models = plural(row.n_models, "fold model")
+    lines = [
+        f"{row.row[1]} on {row.row[2]}, trained on {row.row[0]}, {models}; "
+        f"{plural(row.scores[0].n_cases, 'case')} scored"
+    ]
     for score in row.scores:
         if math.isnan(score.value):
             lines.append(f"{score.metric}: undefined: {score.reason}")

@@ -26,6 +26,7 @@ from fusionbench.cli.options import (
     print_json,
 )
 from fusionbench.core.commands import command
+from fusionbench.core.plural import plural
 
 if TYPE_CHECKING:
     from fusionbench.session import Session
@@ -134,9 +135,11 @@ def _show(plan: Plan, limit: int | None, as_json: bool) -> None:
     external = sum(c.external is not None for c in todo)
     members = sum(not c.listed for c in todo) - external
     outside = f", {external} of them predictions of external cohorts" if external else ""
-    typer.echo(f"{len(todo)} cells to run or to find finished, {members} of them only as members of others{outside}")
+    typer.echo(
+        f"{plural(len(todo), 'cell')} to run or to find finished, {members} of them only as members of others{outside}"
+    )
     if skips:
-        typer.echo(f"{sum(skips.values())} cells skipped:")
+        typer.echo(f"{plural(sum(skips.values()), 'cell')} skipped:")
     for (row, reason), n in skips.items():
         typer.echo(f"  {n} x {' · '.join(row[:3])}: {reason}")
 
@@ -177,11 +180,11 @@ def _counts(report: RunReport, out: Path) -> Iterator[str]:
     elif report.ran == 0:
         yield f"{report.suite}: nothing to do, all {report.done} cells are there; --rerun computes them again"
     else:
-        yield f"{report.suite}: {report.ran} cells computed, {report.done} were there already"
+        yield f"{report.suite}: {plural(report.ran, 'cell')} computed, {report.done} were there already"
     if report.left_out:
         yield f"the table is partial, since the rest of the suite cannot be read: {report.left_out}"
     elif not report.complete:
-        yield f"{report.there} of {report.listed} cells of the whole suite; the table is partial"
+        yield f"{report.there} of {plural(report.listed or 0, 'cell')} of the whole suite; the table is partial"
     if report.outdated:
         yield (
             f"{report.outdated} stored cells are stale (other inputs than the suite has now) and in no table; "
@@ -192,9 +195,10 @@ def _counts(report: RunReport, out: Path) -> Iterator[str]:
 def _failed(report: RunReport, out: Path, selection: Selection) -> Iterator[str]:
     if report.failed:
         again = command(out, "run", report.suite, *selection.flags, "--retry", "failed")
-        yield f"{len(report.failed)} cells failed; try them again with: {again}"
+        yield f"{plural(len(report.failed), 'cell')} failed; try them again with: {again}"
 
 
 def _skipped(report: RunReport, out: Path) -> Iterator[str]:
     if report.skipped:
-        yield f"{len(report.skipped)} rows do not apply; why: {command(out, 'run', report.suite, '--dry-run')}"
+        skipped = plural(len(report.skipped), "row that does not apply", "rows that do not apply")
+        yield f"{skipped}; why: {command(out, 'run', report.suite, '--dry-run')}"

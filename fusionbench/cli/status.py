@@ -11,6 +11,7 @@ import typer
 
 from fusionbench.cli.options import OUT, PLANNED, Json, Out, SuiteName, open_session, print_json
 from fusionbench.core.commands import command
+from fusionbench.core.plural import plural
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,9 +122,11 @@ def _beside(found: Status, running: RunningCells, removed: list[StoredCell], pru
     for model, distribution in found.uninstalled.items():
         typer.echo(f"not counted, since its plugin or file is gone or broken: {model}, brought by {distribution}")
     if found.kept:
-        typer.echo(f"kept: {found.kept} stored cells of plugins that are not installed here, or broken")
+        typer.echo(f"kept: {plural(found.kept, 'stored cell')} of plugins that are not installed here, or broken")
     if found.extra:
-        typer.echo(f"beside them: {found.extra} stored cells of rows, repeats or seeds that the suite does not ask for")
+        typer.echo(
+            f"beside them: {plural(found.extra, 'stored cell')} of rows, repeats or seeds the suite does not ask for"
+        )
     if removed:
         for stored in removed:
             typer.echo(f"removed: {stored.key}  {stored.label}")

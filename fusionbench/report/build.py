@@ -16,6 +16,7 @@ from fusionbench.report.analysis import Analysis, analyse
 from fusionbench.report.document import Section
 from fusionbench.report.external_table import as_table_rows, external_frame
 from fusionbench.report.findings import findings
+from fusionbench.report.findings.external import external_sections
 from fusionbench.report.findings.summary import SUMMARY, summaries, summary_json
 from fusionbench.report.imported import (
     cell_rows,
@@ -297,6 +298,8 @@ def import_predictions(store: Store, path: Path, registry: Registry) -> tuple[Pa
 def score(store: Store, name: str, registry: Registry, to: Store | None = None) -> pd.DataFrame:
     """A metric from the stored predictions: FOLD_COLUMNS, also written as scores/<metric>.csv.
 
+    Predictions of external cohorts are scored, too; the dataset of their lines is `TRAIN -> TEST`.
+
     Args:
         to: where it is written; default the suite's folder.
 
@@ -305,7 +308,10 @@ def score(store: Store, name: str, registry: Registry, to: Store | None = None) 
     """
     tasks = registry.metric(name).tasks
     with guarded(f"scoring with {name}", registry.note):
-        folds = rescore(read_frames(store.folder), read_lock(store.folder), {name: registry.metric(name)()})
+        frames, lock, metrics = read_frames(store.folder), read_lock(store.folder), {name: registry.metric(name)()}
+        folds = rescore(frames, lock, metrics)
+        if frames.external is not None:
+            folds = pd.concat([folds, rescore_external(frames, lock, metrics)], ignore_index=True)
     if folds.empty:
         raise SuiteError(
             f"metric {name!r} scores {' and '.join(tasks)} endpoints, and no dataset of {store.suite} has one: choose "
@@ -316,9 +322,11 @@ def score(store: Store, name: str, registry: Registry, to: Store | None = None) 
 
 
 def scored_table(store: Store, name: str, folds: pd.DataFrame, registry: Registry) -> str:
-    """`folds` of one metric as a Markdown table with means, spreads and tie groups; of test folds alone."""
-    frames, lock = replace(read_frames(store.folder), folds=folds, external=None), read_lock(store.folder)
+    """`folds` of one metric as a Markdown table with means, spreads and tie groups, external cohorts below it."""
+    stored, lock = read_frames(store.folder), read_lock(store.folder)
+    outside = folds["dataset"].isin(set(stored.external.cells["dataset"]) if stored.external else ())
+    external = stored.external and replace(stored.external, folds=folds[outside])
+    frames = replace(stored, folds=folds[~outside], external=external)
     directions = _directions(registry, [name])
-    seed, identities = lock["suite"]["seed"], identities_of(lock)
-    table = analyse(frames, directions=directions, seed=seed, identities=identities).table
-    return render(table, "md", title=lock["suite"]["title"])
+    analysis = analyse(frames, directions=directions, seed=lock["suite"]["seed"], identities=identities_of(lock))
+    return render(analysis.table, "md", title=lock["suite"]["title"], findings=list(external_sections(analysis, lock)))

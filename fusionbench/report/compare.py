@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from fusionbench.core.errors import ResultsError
-from fusionbench.report.paired import compare
+from fusionbench.report.external_pairs import external_pairs
+from fusionbench.report.paired import compare, pair_frame
 from fusionbench.results.frames import Frames, read_frames
 from fusionbench.suites.lock import identities_of, read_lock
+from fusionbench.survival.stats import DRAWS
 
 if TYPE_CHECKING:
     from fusionbench.core.registry import Registry
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
 def compare_models(
     store: Store, model_a: str, model_b: str, registry: Registry, other: Store | None = None
 ) -> pd.DataFrame:
-    """PAIR_COLUMNS and n_cases of two models of a suite; the second may be of another run of the same suite.
+    """PAIR_COLUMNS and n_cases of two models of a suite, on test folds and on external cohorts.
+
+    The second model may be of another run of the same suite. Datasets of external lines are `TRAIN -> TEST`.
 
     Raises:
         ResultsError: a model is not there, or the two runs differ in what makes rows comparable; says in what.
@@ -36,8 +40,12 @@ def compare_models(
         frames = _side_by_side(frames, read_frames(other.folder), model_b)
         model_b = _theirs(model_b)
     directions = {name: registry.metric(name).higher_is_better for name in lock["suite"]["metrics"]}
-    seed, identities = lock["suite"]["seed"], identities_of(lock)
-    return compare(frames, model_a, model_b, directions=directions, seed=seed, identities=identities)
+    how = {"directions": directions, "seed": lock["suite"]["seed"], "draws": DRAWS, "identities": identities_of(lock)}
+    outside = external_pairs(frames, model_a, model_b, **how)
+    if outside and not {model_a, model_b} <= set(frames.cells["model"].astype(str)):  # imported for that cohort alone
+        return pair_frame(outside, "n_cases")
+    pairs = compare(frames, model_a, model_b, **how)
+    return pd.concat([pairs, pair_frame(outside, "n_cases")], ignore_index=True) if outside else pairs
 
 
 def _theirs(model: str) -> str:
@@ -46,12 +54,15 @@ def _theirs(model: str) -> str:
 
 def _side_by_side(frames: Frames, others: Frames, model: str) -> Frames:
     """One model's rows of another run among ours, under a name of their own."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for name in ("cells", "folds", "predictions"):
         of = getattr(others, name)
         theirs = of[of["model"] == model].assign(model=_theirs(model))
         parts[name] = pd.concat([getattr(frames, name), theirs], ignore_index=True)
-    return replace(frames, **parts)
+    together = None
+    if frames.external is not None and others.external is not None:
+        together = _side_by_side(frames.external, others.external, model)
+    return replace(frames, **parts, external=together)
 
 
 _OF_DATASET = ("fingerprint", "checksums", "tau_months", "splits", "masks")
@@ -81,6 +92,10 @@ def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[s
             continue
         mine, theirs = one["datasets"][name], other["datasets"][name]
         yield from (f"{key} of {name}" for key in _OF_DATASET if mine.get(key) != theirs.get(key))
+    mine, theirs = one.get("external", {}), other.get("external", {})
+    for name in mine.keys() & theirs.keys():
+        if mine[name]["fingerprint"] != theirs[name]["fingerprint"]:
+            yield f"fingerprint of {name}"
 
 
 def _short(value: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from fusionbench.core.cell_result import AFTER
+from fusionbench.core.plural import plural
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.model import (
     AUPRC,
@@ -151,7 +152,7 @@ def _head(table: ComparisonTable, dataset: str) -> str:
     parts = list(dict.fromkeys(map(_made, heads)))
     if len(parts) > 1:
         parts = [f"{head.variant}: {_made(head)}" for head in heads]
-    return "; ".join(parts) + ("" if done == wanted else f"; {done} of {wanted} cells")
+    return "; ".join(parts) + ("" if done == wanted else f"; {done} of {plural(wanted, 'cell')}")
 
 
 def _made(head: ProtocolSummary) -> str:
@@ -254,7 +255,7 @@ def _imported(rows: pd.DataFrame) -> Iterator[str]:
 def _outcomes(table: ComparisonTable, dataset: str) -> Iterator[str]:
     """Failed and skipped cells with their reasons."""
     for record in table.unsuccessful[table.unsuccessful["dataset"] == dataset].to_dict("records"):
-        yield f"{record['status']}: {_who(record)}, {record['n_cells']} cells: {record['reason']}"
+        yield f"{record['status']}: {_who(record)}, {plural(record['n_cells'], 'cell')}: {record['reason']}"
 
 
 def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
@@ -262,7 +263,8 @@ def _undefined(table: ComparisonTable, dataset: str) -> Iterator[str]:
     of = table.undefined[table.undefined["dataset"] == dataset]
     for key, part in of.groupby(["metric", "pattern", "reason"], sort=False):
         metric, pattern, reason = (str(part) for part in key)
-        yield f"{metric} undefined under {pattern} in {part['n_folds'].sum()} folds of {len(part)} rows: {reason}"
+        where = f"{plural(int(part['n_folds'].sum()), 'fold')} of {plural(len(part), 'row')}"
+        yield f"{metric} undefined under {pattern} in {where}: {reason}"
 
 
 def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
@@ -271,7 +273,7 @@ def _partly(table: ComparisonTable, dataset: str) -> Iterator[str]:
     for key, part in of.groupby(["metric", "pattern"], sort=False):
         metric, pattern = (str(name) for name in key)
         places, reasons = (
-            f"{part['n_folds'].sum()} folds of {len(set(row_keys(part)))} rows",
+            f"{plural(int(part['n_folds'].sum()), 'fold')} of {plural(len(set(row_keys(part))), 'row')}",
             "; ".join(unique(part["reason"])),
         )
         yield f"{metric} under {pattern} is a mean over the defined draws in {places}: {reasons}"

@@ -178,7 +178,7 @@ def _all_pairs(
     for dataset in dict.fromkeys(row[0] for row in rows):
         cohort = follow_up_of(stored, dataset)
         parts = fold_predictions(stored.predictions, cohort)
-        for a, b in _matches([row for row in rows if row[0] == dataset], model_a, model_b):
+        for a, b in matches([row for row in rows if row[0] == dataset], model_a, model_b):
             of_a, of_b = ([part for part in parts if part.line[0] == row] for row in (a, b))
             shared = shared_cases(of_a, of_b)
             sample = bootstrap(shared, cohort, seed=seed, draws=draws)
@@ -190,7 +190,7 @@ def _all_pairs(
                 yield {**line, "n_cases": counts.get(line["pattern"], 0)}
 
 
-def _matches(rows: Sequence[RowKey], model_a: str, model_b: str) -> list[tuple[RowKey, RowKey]]:
+def matches(rows: Sequence[RowKey], model_a: str, model_b: str) -> list[tuple[RowKey, RowKey]]:
     """Pairs of rows of the two models under one variant: on equal modality sets, or all where no sets are equal."""
     of_a, of_b = ([row for row in rows if row[1] == model] for model in (model_a, model_b))
     together = [(a, b) for a, b in product(of_a, of_b) if a[3] == b[3] and a != b]

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from fusionbench.core.errors import AccessError, ResultsError
+from fusionbench.core.plural import plural
 from fusionbench.report.document import Section
 from fusionbench.report.model import RowKey, row_key, row_keys, unique
 from fusionbench.results.frames import ROW
@@ -49,7 +50,9 @@ def code_notes(cells: pd.DataFrame) -> Iterator[str]:
         if len(commits) > 1:
             found.setdefault("cells are of several commits of fusionbench", []).append(f"{row} ({len(commits)})")
         if n:
-            found.setdefault("computed with uncommitted changes", []).append(f"{row} ({n} of {len(of_row)} cells)")
+            found.setdefault("computed with uncommitted changes", []).append(
+                f"{row} ({n} of {plural(len(of_row), 'cell')})"
+            )
     for kind, rows in found.items():
         yield f"{kind}: {'every row' if 1 < len(by_row) == len(rows) else '; '.join(rows)}"
 
@@ -111,11 +114,11 @@ def _without_options(row: RowKey) -> tuple[str, ...]:
 
 
 def _counted(n_cells: int, n: int, what: str, names: str) -> str:
-    return f"{n_cells} cells of {n} {what}{'' if n == 1 else 's'}{names}" if n_cells else ""
+    return f"{plural(n_cells, 'cell')} of {n} {what}{'' if n == 1 else 's'}{names}" if n_cells else ""
 
 
 def _older(n: int) -> str:
-    return f"{n} cells of these rows by other code, data or settings" if n else ""
+    return f"{plural(n, 'cell')} of these rows by other code, data or settings" if n else ""
 
 
 def _named(stored: Sequence[_Stored], most: int = 3) -> str:

@@ -55,28 +55,35 @@ class Finding:
         what: who and what was seen.
         declared: where the protocol switches the rule off: the condition (dataset and variant) for which it is counted;
             empty for a breach.
+        unit: which of the things that were looked at it is about, where several findings may be about one.
     """
 
     what: str
     declared: str = ""
+    unit: str = ""
 
 
 def verdict(rule: str, findings: Iterable[Finding], counted: str, shares: Mapping[str, str] | None = None) -> Line:
     """One line: a breach if any finding is one, declared if all are, pass if there is none.
 
     Args:
-        counted: what was looked at.
+        counted: what was looked at; things with several findings are counted once.
         shares: condition to how large its declared deviation is; by default the number of findings.
     """
     found = list(findings)
     breaches = [f for f in found if not f.declared]
     if breaches:
-        return Line(rule, "BREACH", f"{len(breaches)} of {counted}; first: {breaches[0].what}")
+        return Line(rule, "BREACH", f"{_units(breaches)} of {counted}; first: {breaches[0].what}")
     if not found:
         return Line(rule, "pass", counted)
     conditions = Counter(f.declared for f in found)
     counts = "; ".join(f"{c}: {_size(found, c, n, shares or {})}" for c, n in conditions.items())
-    return Line(rule, "DECLARED", f"{len(found)} of {counted}; {counts}")
+    return Line(rule, "DECLARED", f"{_units(found)} of {counted}; {counts}")
+
+
+def _units(findings: Sequence[Finding]) -> int:
+    """How many of the things that were looked at have a finding."""
+    return len({finding.unit or (i, finding.what) for i, finding in enumerate(findings)})
 
 
 def _size(found: Sequence[Finding], condition: str, n: int, shares: Mapping[str, str]) -> str:

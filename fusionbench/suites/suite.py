@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from types import MappingProxyType
@@ -328,9 +329,30 @@ def problem_text(where: str, problems: Sequence[str]) -> str:
 def _lines(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """One line a fault of what was to become a `root`."""
     errors = error.errors()
-    at_fault = {e["loc"][:1] for e in errors if len(e["loc"]) > 1}
-    # A list whose only items are faulty is also called too short.
-    return [_line(e, root) for e in errors if e["type"] != "too_short" or e["loc"] not in at_fault]
+    at_fault = {e["loc"][:n] for e in errors for n in range(len(e["loc"]))}
+    misspelt = {e["loc"] for e in errors if e["type"] == "extra_forbidden"}
+    return [
+        _line(e, root)
+        for e in errors
+        # A list whose only items are faulty is also called too short, and a misspelt key is also missing.
+        if (e["type"] != "too_short" or e["loc"] not in at_fault)
+        and not (e["type"] == "missing" and _meant(e, misspelt))
+    ]
+
+
+def _meant(missing: Any, misspelt: Collection[tuple[int | str, ...]]) -> bool:
+    """Whether a key that is not there stands beside its place misspelt."""
+    *place, key = missing["loc"]
+    beside = [str(loc[-1]) for loc in misspelt if list(loc[:-1]) == place]
+    return bool(get_close_matches(str(key), beside))
+
+
+_PLAIN: Mapping[str, str] = {
+    "missing": "the key is missing",
+    "too_short": "it is empty; list at least one",
+    "tuple_type": 'write a list, ["NAME", ...]',
+}
+"""Kind of a fault to what is said of it; of others, what pydantic says."""
 
 
 def _line(error: Any, root: type[BaseModel]) -> str:
@@ -341,7 +363,8 @@ def _line(error: Any, root: type[BaseModel]) -> str:
             place = _PLACES.get(str(part), place)
         return f"{key}: {did_you_mean('key', str(error['loc'][-1]), place.model_fields)}"
     seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
-    return f"{key}: {error['msg'].removeprefix('Value error, ')}{seen}"
+    said = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
+    return f"{key}: {said}{seen}"
 
 
 _PLACES: Mapping[str, type[BaseModel]] = {

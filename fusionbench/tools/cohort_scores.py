@@ -11,6 +11,7 @@ import pandas as pd
 
 from fusionbench.core.cell_result import PatternPrediction, Score
 from fusionbench.core.interfaces import Metric
+from fusionbench.core.plural import plural
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Prediction, Targets
 from fusionbench.data.cohort import listed
@@ -140,6 +141,8 @@ def _summary(
     if len(defined) >= LEAST_SHARE * len(of_draws) and np.isfinite(value[name].value):
         low, high = np.percentile(defined, [2.5, 97.5])
     elif not reason:
-        reason = f"no interval: {name} is undefined in {len(of_draws) - len(defined)} of {len(of_draws)} draws"
+        reason = (
+            f"no interval: {name} is undefined in {len(of_draws) - len(defined)} of {plural(len(of_draws), 'draw')}"
+        )
     sd = float(of_models.std(ddof=1)) if len(of_models) > 1 else float("nan")
     return CohortScore(name, value[name].value, float(low), float(high), float(of_models.mean()), sd, n, reason)

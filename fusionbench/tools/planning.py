@@ -24,19 +24,43 @@ from fusionbench.tools.find_suite import find_suite, not_run
 from fusionbench.tools.older_results import as_stored
 
 
-def plan_suite(suite: Suite, resources: SharedResources, selection: Selection = WHOLE) -> Plan:
+def plan_suite(
+    suite: Suite, resources: SharedResources, selection: Selection = WHOLE, unread: dict[str, str] | None = None
+) -> Plan:
     """The cells that a selection of a suite asks for.
+
+    Args:
+        unread: is told of external cohorts that cannot be read here, `TRAIN -> TEST` to why; their cells are left out
+            of the plan. Without it they are an error.
 
     Raises:
         SuiteError: the suite is wrong, or has no such part. DataError: a cohort cannot be read.
     """
-    return selection.pick(_expanded(selection.narrow(suite), resources))
+    return selection.pick(_expanded(selection.narrow(suite), resources, unread))
 
 
-def _expanded(suite: Suite, resources: SharedResources) -> Plan:
+def _expanded(suite: Suite, resources: SharedResources, unread: dict[str, str] | None = None) -> Plan:
     """Every cell of a suite, and those of its external cohorts."""
     plan = expand(suite, resources.registry, resources.cohort)
-    return with_external(plan, resources.registry, resources.cohort, resources.new_patients)
+    try:
+        return with_external(plan, resources.registry, resources.cohort, resources.new_patients)
+    except DataError:
+        if unread is None:
+            raise
+    return replace(plan, external=_readable_external(plan, resources, unread))
+
+
+def _readable_external(plan: Plan, resources: SharedResources, unread: dict[str, str]) -> tuple[Cell, ...]:
+    """The cells of the external cohorts that can be read; of the others `unread` is told why not."""
+    found: list[Cell] = []
+    for train, test in [(asked.train, test) for asked in plan.suite.external for test in asked.test]:
+        only = plan.suite.model_copy(update={"external": (External(train=train, test=(test,)),)})
+        one = replace(plan, suite=only)
+        try:
+            found += with_external(one, resources.registry, resources.cohort, resources.new_patients).external
+        except DataError as error:
+            unread[external_name(train, test)] = str(error)
+    return tuple(found)
 
 
 def plan_as_run(
@@ -46,12 +70,14 @@ def plan_as_run(
     selection: Selection = WHOLE,
     *,
     installed_only: bool = False,
+    unread: dict[str, str] | None = None,
 ) -> tuple[Plan, Store]:
     """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.
 
     Args:
         name: as `find_suite` takes it, here and below.
         installed_only: leave out the models of the last run that are not installed; see `uninstalled_models`.
+        unread: as in `plan_suite`.
 
     Raises:
         SuiteError, DataError: as `plan_suite`. ResultsError: the suite has not been run under `out`.
@@ -65,7 +91,7 @@ def plan_as_run(
     suite = found.load_or_stored()
     if installed_only:
         suite = without_models(suite, uninstalled_models(suite, lock, resources.registry))
-    plan = plan_suite(suite, resources, replace(selection, repeats=locked.repeats, seed=locked.seed))
+    plan = plan_suite(suite, resources, replace(selection, repeats=locked.repeats, seed=locked.seed), unread)
     return (as_stored(plan, found.store, resources) if is_older(lock) else plan), found.store
 
 
@@ -195,12 +221,7 @@ def _by_dataset(suite: Suite, resources: SharedResources) -> tuple[Plan, dict[st
             last = error
             continue
         cells += made.cells
-        for train, test in [(asked.train, test) for asked in one.external for test in asked.test]:
-            only = replace(made, suite=one.model_copy(update={"external": (External(train=train, test=(test,)),)}))
-            try:
-                external += with_external(only, resources.registry, resources.cohort, resources.new_patients).external
-            except DataError as error:
-                unread[external_name(train, test)] = str(error)
+        external += _readable_external(made, resources, unread)
     if last is not None and all(str(dataset) in unread for dataset in suite.datasets):
         raise last
     return Plan(suite, tuple(cells), tuple(external)), unread

@@ -6,6 +6,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from fusionbench.core.plural import plural
 from fusionbench.tools.run import Reporter
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class Lines(Reporter):
     def start(self, todo: int, done: int) -> None:
         self.todo, self.began = todo, time.monotonic()
         if todo:
-            self.note(f"{todo} cells to compute, {done} there already")
+            self.note(f"{plural(todo, 'cell')} to compute, {done} there already")
 
     def cell(self, cell: Cell) -> None:
         return

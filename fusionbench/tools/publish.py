@@ -14,6 +14,7 @@ import tomli_w
 
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, refused_file
+from fusionbench.core.plural import plural
 from fusionbench.report.build import (
     EXTERNAL,
     finished_records,
@@ -103,7 +104,7 @@ def copy_published(plan: Plan, store: Store, audit: Audit, made_by: str) -> Path
     """
     failed = [record for record in (store.record(cell.key) for cell in plan.todo()) if record["status"] == "failed"]
     if failed:
-        seen = f"{len(failed)} of {len(plan.todo())} cells failed, the first with: {failed[0]['reason']}"
+        seen = f"{len(failed)} of {plural(len(plan.todo()), 'cell')} failed, the first with: {failed[0]['reason']}"
         again = command(store.root, "run", plan.suite.name, "--retry", "failed")
         raise ResultsError(f"{plan.suite.name}: {seen}; go on with: {again}")
     breaches = [line for line in audit.lines if line.verdict == "BREACH"]

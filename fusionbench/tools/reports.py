@@ -46,10 +46,11 @@ def audit_suite(name: str, out: Path, resources: SharedResources, replays: int =
     folder = results_of(name, out, resources.registry).folder
     if is_published(folder):
         return published_audit(folder, resources.registry)
-    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    unread: dict[str, str] = {}
+    plan, store = plan_as_run(name, out, resources, installed_only=True, unread=unread)
     whole = find_suite(name, out, resources.registry).load_or_stored()
     gone = uninstalled_models(whole, read_lock(store.folder), resources.registry)
-    return audit_results(plan, store, resources, gone, replays, refit=refit)
+    return audit_results(plan, store, resources, gone, replays, refit=refit, unread=unread)
 
 
 def stored_frames(name: str, out: Path, resources: SharedResources) -> tuple[Frames, Store, dict[str, Any]]:
@@ -63,7 +64,7 @@ def stored_frames(name: str, out: Path, resources: SharedResources) -> tuple[Fra
     store = results_of(name, out, resources.registry)
     if store.has_file("folds.csv") and is_current(store, TABLE) is not False:
         return read_frames(store.folder), store, read_lock(store.folder)
-    plan, store = plan_as_run(name, out, resources, installed_only=True)
+    plan, store = plan_as_run(name, out, resources, installed_only=True, unread={})  # the audit names what is lacking
     # A run that was interrupted has not told its lock what computed its last cells.
     lock = read_lock(store.folder) | provenance(finished_records(plan, store))
     return with_imported(frames_of(plan, store, resources), store, lock, resources.registry), store, lock

@@ -161,7 +161,9 @@ def run_suite(
     suite, store = found.load(), found.store
     suite, changes = _extended(found, suite, selection, remove)
     whole, unreadable = _whole_plan(suite, resources, selection)
-    plan = whole if whole is not None and selection == selection.whole else plan_suite(suite, resources, selection)
+    plan = whole
+    if plan is None or selection != selection.whole:
+        plan = plan_suite(suite, resources, selection, unread={})  # why the rest cannot be read is told at the end
     store.prepare()
     with hold(store.folder) as dead:
         if dead is not None:
@@ -275,12 +277,13 @@ def warning_lines(lock: Mapping[str, Any], seen: Mapping[str, str]) -> Iterator[
 
 
 def _whole_plan(suite: Suite, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:
-    """The whole suite's plan; None and the reason where a dataset that was not asked for cannot be read here."""
+    """The whole suite's plan; None and the reason where not all of it can be read here.
+
+    An external cohort that cannot be read stops nothing else; a dataset that was asked for is an error of its own.
+    """
     try:
         return plan_suite(suite, resources, selection.whole), ""
     except DataError as error:
-        if not selection.datasets:
-            raise
         return None, str(error)
 
 

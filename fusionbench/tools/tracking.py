@@ -28,6 +28,7 @@ class SyncReport:
         unfinished: how many cells are missing or failed; the suite cannot be published before they are done.
         mended: why every suite under the results root was logged again; empty where only what was asked for is.
         left_out: suites that were to be logged again and cannot be read here, to why.
+        unread: external cohorts of the suite that cannot be read here, `TRAIN -> TEST` to why.
     """
 
     suite: str
@@ -36,6 +37,7 @@ class SyncReport:
     unfinished: int
     mended: str = ""
     left_out: Mapping[str, str] = field(default_factory=dict)
+    unread: Mapping[str, str] = field(default_factory=dict)
 
 
 def sync_suite(
@@ -90,7 +92,8 @@ def refill(out: Path, resources: SharedResources, tracking_uri: str | None) -> I
 def _sync(
     name: str, out: Path, resources: SharedResources, selection: Selection, tracking_uri: str | None, replay: str
 ) -> SyncReport:
-    plan, store = plan_as_run(name, out, resources, selection)
+    unread: dict[str, str] = {}
+    plan, store = plan_as_run(name, out, resources, selection, unread=unread)
     cells = [c for c in plan.listed if not c.skip and store.has(c.key)]
     if not cells:
         raise not_run(find_suite(name, out, resources.registry))
@@ -110,7 +113,8 @@ def _sync(
     )
     mlflow.sync(tracker, results, table_rows(store) if has_table else None, files)
     done = sum(store.has(c.key) and store.record(c.key)["status"] == "ok" for c in plan.todo())
-    return SyncReport(plan.suite.name, len(cells), files.outdated, len(plan.todo()) - done, tracker.mended)
+    missing = len(plan.todo()) - done
+    return SyncReport(plan.suite.name, len(cells), files.outdated, missing, tracker.mended, unread=unread)
 
 
 def suites_run(out: Path) -> list[str]:

@@ -77,7 +77,7 @@ def test_older_results_of_the_same_rows_are_counted(root: Path) -> None:
     folder = next(p.parent for p in root.glob("results/mine/cells/*/cell.json"))
     shutil.copytree(folder, folder.parent / "0123456789abcdef")
     session(root).run(str(root / "mine.toml"), track=False)
-    assert "1 cells of these rows by other code, data or settings" in beside(root)
+    assert "1 cell of these rows by other code, data or settings" in beside(root)
 
 
 def test_mixed_and_uncommitted_code_is_named(root: Path) -> None:

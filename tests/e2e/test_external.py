@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 from pathlib import Path
@@ -14,8 +15,11 @@ from sklearn.metrics import roc_auc_score
 from sksurv.metrics import concordance_index_censored
 
 from fusionbench.core.errors import DataError, SuiteError
+from fusionbench.core.plugin_options import validate_options
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import discover
 from fusionbench.core.seeds import derive
+from fusionbench.data.inspection.between import compare_datasets
 from fusionbench.results.store import Store
 from fusionbench.session import Session
 from tests.conftest import Cli
@@ -210,6 +214,40 @@ def test_a_further_metric_scores_what_is_stored_there_too(there: Path, tmp_path:
     assert "td_auc" in set(pd.read_csv(copy / "results/three/table.external.csv")["metric"])
 
 
+def test_two_models_are_compared_and_a_metric_scored_on_the_other_hospital_too(cli: Cli, there: Path) -> None:
+    table = pd.read_csv(there / "table.external.csv").set_index(
+        ["external", "model", "modalities", "pattern", "metric"]
+    )
+    pairs = session().compare("three", "cox", "snn")
+    outside = pairs[pairs["dataset"] == AB]
+    assert len(outside) == 5 * 3, "sets of modalities with their patterns, and metrics with a direction"
+    for line in outside.to_dict("records"):
+        places = [
+            ("table[file=b.toml]", m, line["modalities_a"], line["pattern"], line["metric"]) for m in ("cox", "snn")
+        ]
+        means = [table.loc[place, "mean"] for place in places]
+        assert [line["mean_a"], line["mean_b"]] == pytest.approx(means, abs=1e-12, nan_ok=True)
+        assert line["difference"] == pytest.approx(means[0] - means[1], abs=1e-12, nan_ok=True)
+    c = outside[outside["metric"] == "harrell_c_index"]
+    assert ((c["ci_low"] < c["difference"]) & (c["difference"] < c["ci_high"]) & (c["p_holm"] >= c["p"])).all()
+    shown = cli("compare", "three", "cox", "snn")
+    assert AB in shown.stdout
+    assert "FITTED -> TESTED: an external cohort" in shown.stdout
+    folds = session().score("three", "td_auc")
+    assert set(folds["dataset"]) == {"table[file=a.toml]", AB, AC}
+    scored = cli("score", "three", "--metric", "harrell_c_index")
+    assert "External validation" in scored.stdout
+    best = table.loc[("table[file=b.toml]", "cox", "clinical", "full", "harrell_c_index"), "mean"]
+    assert f"{best:.3f} ± " in scored.stdout
+
+
+def test_a_pattern_that_hides_nothing_there_is_shown_once(there: Path) -> None:
+    text = (there / "table.md").read_text().replace("\\", "")
+    assert "tested on table[file=c.toml], pattern" not in text, "hospital c has one modality"
+    assert "every row has the same score here under: half, only:clinical" in text
+    assert "tested on table[file=b.toml], pattern half" in text
+
+
 def test_somebody_elses_scores_of_the_other_hospital_are_rows(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +355,65 @@ def test_patients_who_were_trained_on_are_a_breach(home: Path, tmp_path: Path, m
     assert "probably the same patients" in text
 
 
+def numbered(n: int, seed: int) -> pd.DataFrame:
+    """Patients whose ids count from 1."""
+    return patients(n, seed, "").assign(patient=[str(i + 1) for i in range(n)])
+
+
+@pytest.mark.parametrize(
+    ("change", "kind"),
+    [
+        ("none", "same-names"),
+        ("one is the same", "shared-patients"),
+        ("longer follow-up", "shared-patients"),
+        ("other scale", "shared-patients"),
+        ("nothing in common", "shared-patients"),
+        ("few ids", "shared-patients"),
+    ],
+)
+def test_two_hospitals_that_number_their_patients_alike(tmp_path: Path, change: str, kind: str) -> None:
+    first, second = numbered(60, 0), numbered(40, 1)
+    if change == "one is the same":
+        second.loc[7] = first.loc[7]
+    elif change == "longer follow-up":
+        second = first.loc[:39].assign(months=first.loc[:39, "months"] + 12.5)
+    elif change == "other scale":
+        numbers = ["age", "crp", "albumin"]
+        second = first.loc[:39].assign(**{c: first[c] * 10 + 3 for c in numbers}, stage=5)
+    elif change == "nothing in common":
+        second = second[["patient"]].assign(weight=np.arange(40.0))
+    elif change == "few ids":
+        second["patient"] = [str(i + 41) for i in range(40)]
+        second.loc[20:, "patient"] = [f"B{i}" for i in range(20)]
+        second.loc[:14, "patient"] = [f"C{i}" for i in range(15)]
+    write(tmp_path, "a", first)
+    if change == "nothing in common":
+        write(tmp_path, "b", second, clinical=("weight",), blood=())
+    else:
+        write(tmp_path, "b", second)
+    registry = discover(("datasets", "modalities"))
+    refs = [PluginRef.of("table", file=str(tmp_path / f"{name}.toml")) for name in "ab"]
+    cohorts = [registry.dataset("table")(validate_options(registry, "datasets", ref), tmp_path) for ref in refs]
+    warnings = compare_datasets(cohorts[0], cohorts[1], registry.modalities).warnings
+    found = {w.kind: w.text for w in warnings if w.kind in ("same-names", "shared-patients")}
+    assert list(found) == [kind], found
+    if kind == "same-names":
+        assert "40 case ids are in both ('1', " in found[kind]
+        assert "write other ids in one cohort" in found[kind]
+
+
+def test_patients_who_are_numbered_alike_are_declared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, "a", numbered(60, 0))
+    write(tmp_path, "b", numbered(40, 1))
+    suite(tmp_path, "one", "b", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    (found,) = (line for line in session().audit("one.toml").lines if line.rule.startswith("patients of external"))
+    assert found.verdict == "DECLARED"
+    assert found.seen.startswith("1 of 1 external tests with 40 cases")
+    assert "are in both" in (tmp_path / "results/one/table.md").read_text()
+
+
 def cohort(folder: Path, name: str, table: pd.DataFrame, **columns: object) -> str:
     return write(folder, name, table, **columns)  # type: ignore[arg-type]
 
@@ -409,7 +506,7 @@ def test_few_events_test_nothing(home: Path, tmp_path: Path, monkeypatch: pytest
     assert table.loc[table["external"] == "table[file=b.toml]", "p"].notna().any()
     text = (tmp_path / "results/three/table.md").read_text()
     assert text.count("neither intervals nor tests: 2 patients with an event, fewer than 10") == 1
-    assert "external cohorts together" not in text
+    assert "Not pooled: table[file=few.toml] is not counted: 2 patients with an event, fewer than 10." in text
     assert "Fusion there, not tested (2 patients with an event, fewer than 10): " in text
 
 
@@ -540,3 +637,121 @@ def test_status_without_the_file_of_one_external_cohort(
     assert "12 of 12 cells" in seen.stdout
     assert AC in seen.stdout
     assert "c.csv: cannot be read" in seen.stdout
+
+
+def test_a_cohort_whose_file_is_gone_stops_nothing_that_is_finished(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, n in (("a", 60), ("b", 40), ("c", 40)):
+        write(tmp_path, name, patients(n, n, name.upper()))
+    suite(tmp_path, "one", "b", "c", text=SMALL)
+    monkeypatch.chdir(tmp_path)
+    assert not session().run("one.toml", track=False).failed
+    results = tmp_path / "results" / "one"
+    before = {name: (results / name).read_bytes() for name in ("table.csv", "table.external.csv", "suite.lock.toml")}
+    (tmp_path / "c.csv").unlink()
+    again = cli("run", "one", "--no-track")
+    assert again.returncode == 0, again.stderr
+    assert "nothing to do" in again.stdout
+    assert re.search(r"the table is partial, since the rest of the suite cannot be read: .*c\.csv", again.stdout)
+    assert {name: (results / name).read_bytes() for name in before} == before
+    audited = cli("audit", "one")
+    assert audited.returncode == 0, audited.stdout
+    assert re.search(rf"DECLARED  every external cohort is here.*{re.escape(AC)}: .*c\.csv", audited.stdout)
+    synced = cli("sync", "one")
+    assert synced.returncode == 0, synced.stderr
+    assert re.search(rf"{re.escape(AC)}: .*c\.csv", synced.stdout + synced.stderr)
+    assert cli("report", "one").returncode == 0
+    assert AC.partition(" -> ")[2] in (results / "report.html").read_text()
+    published = cli("publish", "one")
+    assert published.returncode == 2
+    assert re.search(r"c\.csv: cannot be read", published.stderr)
+    assert len(published.stderr.strip().splitlines()) == 1
+    (tmp_path / "a.csv").unlink()
+    gone = cli("run", "one", "--no-track")
+    assert gone.returncode == 2
+    assert re.search(r"a\.csv: cannot be read", gone.stderr)
+
+
+def test_explain_tune_and_masks_beside_an_external_cohort(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    (tmp_path / "masks.csv").write_text("case,modality\n" + "".join(f"A{i:03d},blood\n" for i in range(60)))
+    text = SMALL.replace('"half", "only:clinical"', '"file:masks.csv", "mnar:blood:0.5"')
+    suite(tmp_path, "one", "b", text=text)
+    monkeypatch.chdir(tmp_path)
+    ran = cli("run", "one.toml", "--no-track")
+    assert ran.returncode == 0, ran.stderr
+    table = pd.read_csv(tmp_path / "results/one/table.external.csv")
+    assert set(table["pattern"]) == {"full"}, "both patterns are about the cases of hospital a"
+    assert "file:masks.csv" in (tmp_path / "results/one/table.md").read_text()
+    assert cli("audit", "one").returncode == 0
+    (tmp_path / "b.csv").rename(tmp_path / "gone.csv")
+    shown = cli("explain", "one", "-m", "cox", "--top-risk", "1")
+    assert "b.csv" not in shown.stderr, shown.stderr
+    (tmp_path / "gone.csv").rename(tmp_path / "b.csv")
+    tuned = cli("tune", "one", "-m", "cox", "--trials", "1", "--inner-folds", "2")
+    assert tuned.returncode == 0, tuned.stderr
+    written = next((tmp_path / "results/one/tuning").glob("*-tuned.toml"))
+    again = cli("run", str(written), "--no-track", "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "(external)" in again.stdout
+
+
+REFUSING = """
+import numpy as np
+
+from fusionbench import FusionModel, Predictor, SurvivalPrediction
+
+
+class Reading(Predictor):
+    def predict(self, cases):
+        if any(id_.startswith("B") for id_ in cases.ids):
+            raise ValueError("never seen such a hospital")
+        return SurvivalPrediction(cases.ids, np.array([float(case.bags["clinical"].values.sum()) for case in cases]))
+
+    def state(self):
+        return {"nothing": np.zeros(1)}
+
+
+class Refusing(FusionModel):
+    '''Fails on hospital b.'''
+
+    name = "refusing"
+
+    def fit(self, train, val, ctx):
+        return Reading()
+
+    def restore(self, state, ctx):
+        return Reading()
+"""
+
+
+def test_a_model_that_fails_on_the_other_hospital_keeps_its_own_test_folds(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, "a", patients(60, 0, "A"))
+    write(tmp_path, "b", patients(40, 1, "B"))
+    (tmp_path / "refusing_there.py").write_text(REFUSING)
+    suite(tmp_path, "one", "b", text=SMALL.replace('modalities = [["clinical"], ["blood"], ', "modalities = ["))
+    monkeypatch.chdir(tmp_path)
+    assert cli("run", "one.toml", "--no-track").returncode == 0
+    ran = cli("run", "one.toml", "-m", "refusing_there.py:Refusing", "--no-track")
+    assert ran.returncode == 1, ran.stderr
+    assert "never seen such a hospital" in ran.stderr
+    assert AB in ran.stderr
+    inside = pd.read_csv(tmp_path / "results/one/table.csv")
+    outside = pd.read_csv(tmp_path / "results/one/table.external.csv")
+    refusing = inside[inside["model"] == "refusing_there.py:Refusing"]
+    assert refusing["mean"].notna().any()
+    assert set(outside["model"]) == {"cox"}
+    text = (tmp_path / "results/one/table.md").read_text()
+    assert re.search(
+        r"failed: refusing_there.py:Refusing on clinical.blood, 2 cells: .*never seen such a hospital", text
+    )
+    audited = cli("audit", "one")
+    assert audited.returncode == 0, audited.stdout
+    assert re.search(r"DECLARED  every cell of the suite has a result: 2 of", audited.stdout)
+    assert cli("report", "one").returncode == 0

@@ -77,7 +77,7 @@ def test_a_removed_cell_is_recomputed_alone_and_the_same(tiny: Path, tmp_path: P
     )
     shutil.rmtree(cells / victim)
     result = run_cli(TINY, tmp_path)
-    assert "1 cells computed" in result.stdout
+    assert "1 cell computed" in result.stdout
     changed = {p.name for p in cells.iterdir() if (p / "cell.json").stat().st_mtime_ns != stamps[p.name]}
     assert changed == {victim}
     pd.testing.assert_frame_equal(before, predictions(tmp_path), check_exact=True)

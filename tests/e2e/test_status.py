@@ -140,7 +140,7 @@ def test_another_plugin_version_is_stale_and_in_no_table(
     found = state(cli, own)
     assert {row["reason"] for row in found["cells"]} == {"version of the model's plugin: 1 -> 2"}
     shown = cli("run", str(own), "--no-track", "--folds", "0")
-    assert "1 cells computed, 0 were there already" in shown.stdout
+    assert "1 cell computed, 0 were there already" in shown.stdout
     assert "4 stored cells are stale" in shown.stdout
     partial = (tmp_path / "results/own/table.partial.csv").read_text().splitlines()
     assert partial[1].split(",")[10] == "1"  # n_folds: of the new version only

@@ -74,7 +74,7 @@ def killed(folder: Path, executor: tuple[str, ...], rng: random.Random) -> tuple
     for _ in range(KILLS):
         run = Running(args, disturbed)
         # Some while it starts; most while cells are computed, so that there is something to lose.
-        run.wait_for("cells to compute" if rng.random() < 0.25 else "[1/", timeout=600)
+        run.wait_for(" to compute" if rng.random() < 0.25 else "[1/", timeout=600)
         time.sleep(rng.uniform(0, span))
         if run.process.poll() is not None:
             break

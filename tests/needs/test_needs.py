@@ -47,10 +47,10 @@ IN_SUITE: dict[int, type[TorchModel]] = {
 NEEDS = {**IN_SUITE, 10: geometry.Geometric}
 WITHOUT_LOSSES = ("need-order", "need-prototypes", "need-recipe", "need-stages", "need-sub-bags")
 """Models whose history is that of any other."""
-STAGED = "need-stages[recipe=own]"
+STAGED, OWN = "need-stages[recipe=own]", "need-recipe[recipe=own]"
 VARIANTS = (
     STAGED,
-    "need-recipe[recipe=own]",
+    OWN,
     "need-sub-bags[mean=logits]",
     "need-order[order=backwards]",
     "need-order[order=shuffled]",

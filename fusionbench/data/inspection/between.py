@@ -10,9 +10,11 @@ import numpy as np
 
 from fusionbench.core.data_warning import DataWarning
 from fusionbench.core.endpoints import SurvivalTarget
+from fusionbench.core.plural import plural
 from fusionbench.data.cohort import listed, load_cohort
 from fusionbench.data.inspection.contents import Content, read_all
 from fusionbench.data.inspection.duplicates import copied, twins
+from fusionbench.data.inspection.same_names import same_names
 from fusionbench.data.inspection.summary import Facts, facts_of
 from fusionbench.tasks.survival import FAR_TIMES
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "shared-patients",
+    "same-names",
     "equal-cases",
     "other-kind",
     "other-scale",
@@ -40,6 +43,8 @@ Kind = Literal[
 
 SAME_PATIENTS = ("shared-patients", "equal-cases")
 """Kinds of warnings that models were trained on patients whom they are tested on."""
+SAME_NAMES = "same-names"
+"""Kind of the warning that ids or groups of both cohorts are the same, and the patients, by all that is known, not."""
 FAR_SPREAD = 10.0
 """Interquartile ranges of a column that differ by more than this factor look like two scales."""
 FAR_MEDIAN = 5.0
@@ -90,7 +95,8 @@ def compare_cohorts(one: Cohort, other: Cohort) -> Between:
     facts = facts_of(one, first), facts_of(other, second)
     lines = [*_modality_lines(first, second)]
     pairs = [Pair.of(name, first[name], second[name]) for name in first if name in second]
-    warnings = [*_same_ids(one, other), *_outcomes(*facts), *_same_rows(one, other, pairs)]
+    values = tuple(_values(cohort, k, pairs) for k, cohort in enumerate((one, other)))
+    warnings = [*same_names(one, other, (values[0], values[1])), *_outcomes(*facts), *_same_rows(one, other, pairs)]
     for pair in pairs:
         lines += pair.lines()
         warnings += _columns(pair)
@@ -134,7 +140,7 @@ class Pair:
         if self.first.table is None or self.second.table is None:
             yield f"{self.name}: {widths[0]} features an instance in the first, {widths[1]} in the second"
             return
-        yield f"{self.name}: {len(self.columns)} columns in both"
+        yield f"{self.name}: {plural(len(self.columns), 'column')} in both"
         for here, there, which in ((self.first, self.second, "first"), (self.second, self.first, "second")):
             others = frozenset(there.columns)
             if alone := [c for c in here.columns if c not in others]:
@@ -146,18 +152,6 @@ def _modality_lines(first: Mapping[str, Content], second: Mapping[str, Content])
         for name in here:
             if name not in there:
                 yield f"{name}: a modality of the {which} cohort alone"
-
-
-def _same_ids(first: Cohort, second: Cohort) -> Iterator[DataWarning]:
-    group_of, theirs = ({case.id: case.group for case in cohort.cases} for cohort in (first, second))
-    both = [id_ for id_ in group_of if id_ in theirs]
-    groups = sorted({*group_of.values()} & {*theirs.values()} - {*both})
-    for names, one, many in ((both, "case id is", "case ids are"), (groups, "group is", "groups are")):
-        if names:
-            seen = f"{len(names)} {one if len(names) == 1 else many} in both ({listed(names)})"
-            advice = "if they are other patients, write other ids in one cohort"
-            text = f"{seen}: no external test of patients who were trained on; {advice}"
-            yield DataWarning("shared-patients", "cases", text, tuple(names))
 
 
 def _same_rows(first: Cohort, second: Cohort, pairs: Sequence[Pair]) -> Iterator[DataWarning]:
@@ -181,14 +175,9 @@ def _twins(first: Cohort, second: Cohort, pairs: Sequence[Pair], *, followed: bo
     """Ids of cases of the first and of the second cohort that agree in all these values."""
     cases, blocks = [], []
     for k, cohort in enumerate((first, second)):
-        rows = []
-        for pair in pairs:
-            content, table = (pair.first, pair.second)[k], pair.tables[k]
-            at = {case.id: i for i, case in enumerate(content.cases)}
-            nothing = np.full(table.shape[1], np.nan)
-            rows.append([table[at[case.id]] if case.id in at else nothing for case in cohort.cases])
+        rows = list(_values(cohort, k, pairs).values())
         time = [[t.time if isinstance(t := case.target, SurvivalTarget) else np.nan] for case in cohort.cases]
-        blocks.append(np.concatenate([*map(np.array, rows), *([np.array(time)] if followed else [])], axis=1))
+        blocks.append(np.concatenate([np.array(rows), *([np.array(time)] if followed else [])], axis=1))
         cases += [(k, case) for case in cohort.cases]
     table, groups = np.concatenate(blocks), [case.group for _, case in cases]
     found = set(twins(table, groups))
@@ -199,6 +188,22 @@ def _twins(first: Cohort, second: Cohort, pairs: Sequence[Pair], *, followed: bo
             found |= {(i, j) for i in same for j in same if i < j}
     both = [(cases[i], cases[j]) for i, j in sorted(found) if cases[i][0] < cases[j][0]]
     return [(one.id, other.id) for (_, one), (_, other) in both if one.id != other.id]
+
+
+def _values(cohort: Cohort, k: int, pairs: Sequence[Pair]) -> dict[str, Floats]:
+    """Each case's values in the columns that both cohorts have, in the cohort's order; NaN where it has none.
+
+    Args:
+        k: 0 for the first cohort, 1 for the second.
+    """
+    rows: list[list[Floats]] = [[] for _ in cohort.cases]
+    for pair in pairs:
+        content, table = (pair.first, pair.second)[k], pair.tables[k]
+        at = {case.id: i for i, case in enumerate(content.cases)}
+        nothing = np.full(table.shape[1], np.nan)
+        for row, case in zip(rows, cohort.cases, strict=True):
+            row.append(table[at[case.id]] if case.id in at else nothing)
+    return {case.id: np.concatenate([*row, []]) for row, case in zip(rows, cohort.cases, strict=True)}
 
 
 def _columns(pair: Pair) -> Iterator[DataWarning]:

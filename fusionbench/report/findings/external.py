@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from fusionbench.core.plural import plural
 from fusionbench.core.rounding import DIGITS
 from fusionbench.report.analysis import Analysis
 from fusionbench.report.document import NONE, Entry, Grid, Section
 from fusionbench.report.estimate import Estimate
 from fusionbench.report.external_tests import ExternalMean, ExternalTest, standard_error
+from fusionbench.report.findings.pooled import TWO_COHORTS
 from fusionbench.report.model import FULL, RANKINGS, Configuration, configuration_of
 from fusionbench.report.words import WORDS
+from fusionbench.results.frames import ROW
 from fusionbench.survival.stats import RandomEffects, holm, random_effects
 
 _ABOUT = (
@@ -29,7 +32,8 @@ _ABOUT = (
 
 def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[Section]:
     """Sections on every external cohort, and the pooled ones; none where nothing is predicted yet."""
-    made = [section for test in analysis.external for section in _of_test(test, lock)]
+    failed = _failed(analysis)
+    made = [section for test in analysis.external for section in _of_test(test, lock, failed)]
     if not made:
         return
     named = dict.fromkeys(WORDS[name].short for name in RANKINGS if any(t.of(name) for t in analysis.external))
@@ -39,12 +43,30 @@ def external_sections(analysis: Analysis, lock: Mapping[str, Any]) -> Iterator[S
         yield from _pooled([test for test in analysis.external if test.train == train])
 
 
-def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
-    title = f"{test.train}, tested on {test.test}"
-    about = lock.get("external", {}).get(f"{test.train} -> {test.test}", {})
-    notes = [*about.get("notes", ()), *(f"warning: {warning['text']}" for warning in about.get("warnings", ()))]
+def _failed(analysis: Analysis) -> dict[str, list[str]]:
+    """`TRAIN -> TEST` to a line on each row whose predictions of that cohort failed."""
+    cells = None if analysis.frames.external is None else analysis.frames.external.cells
+    if cells is None:
+        return {}
+    found: dict[str, list[str]] = {}
+    of_rows = cells[cells["status"] == "failed"].groupby([*ROW, "reason"], sort=False, observed=True)
+    for key, of in of_rows:
+        name, model, modalities, variant, reason = map(str, key)
+        who = f"{model} on {modalities}" + ("" if variant == "base" else f" ({variant})")
+        found.setdefault(name, []).append(f"failed: {who}, {plural(len(of), 'cell')}: {reason}")
+    return found
+
+
+def _of_test(test: ExternalTest, lock: Mapping[str, Any], failed: Mapping[str, Sequence[str]]) -> Iterator[Section]:
+    title, name = f"{test.train}, tested on {test.test}", f"{test.train} -> {test.test}"
+    about = lock.get("external", {}).get(name, {})
+    notes = [
+        *failed.get(name, ()),
+        *about.get("notes", ()),
+        *(f"warning: {warning['text']}" for warning in about.get("warnings", ())),
+    ]
     cases = sum(about.get("cases", {}).values()) or test.cases
-    counts = f"{cases} cases" + (f", {test.outcomes}" if test.outcomes else "")
+    counts = plural(cases, "case") + (f", {test.outcomes}" if test.outcomes else "")
     if not test.cases:
         yield Section(3, title, f"{counts}: no outcome is known, so that nothing is scored.")
         return
@@ -60,20 +82,36 @@ def _of_test(test: ExternalTest, lock: Mapping[str, Any]) -> Iterator[Section]:
     for metric in [name for name in test.metrics if test.of(name)]:
         if metric not in RANKINGS:
             continue
-        for pattern in test.patterns:
+        for pattern, same in _apart_by_effect(test, metric).items():
             rows = _best_first(test.of(metric, pattern))
-            if rows:
-                shown = title if pattern == FULL else f"{title}, pattern {pattern}"
-                yield _grid(shown, f"{counts}.", rows, metric, notes if pattern == FULL else [])
+            shown = title if pattern == FULL else f"{title}, pattern {pattern}"
+            more = [f"every row has the same score here under: {', '.join(same)}"] if same else []
+            yield _grid(shown, f"{counts}.", rows, metric, [*more, *(notes if pattern == FULL else [])])
     others = [name for name in test.metrics if name not in RANKINGS and test.of(name)]
     if others:
         yield _others(test, others)
 
 
+def _apart_by_effect(test: ExternalTest, metric: str) -> dict[str, list[str]]:
+    """Each pattern whose scores are its own to the later ones under which every row has the same scores."""
+    found: dict[str, list[str]] = {}
+    seen: dict[str, set[tuple[object, ...]]] = {}
+    for pattern in test.patterns:
+        scores: set[tuple[object, ...]] = {
+            (m.row, m.external, m.ensemble, m.models, m.n_prior) for m in test.of(metric, pattern)
+        }
+        first = next((name for name, known in seen.items() if scores <= known), None)
+        if scores and first is not None:
+            found[first].append(pattern)
+        elif scores:
+            found[pattern], seen[pattern] = [], scores
+    return found
+
+
 def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, notes: Sequence[str]) -> Section:
     grid = Grid([m.row for m in means], f"{WORDS[metric].short}", "together", "test folds", "fall", "behind", "p")
     for m in means:
-        part = "" if m.whole else f" ({m.models.n_folds} of {m.models.n_wanted} models)"
+        part = "" if m.whole else f" ({m.models.n_folds} of {plural(m.models.n_wanted, 'model')})"
         value = Entry(f"{m.external.value:.3f}{_spread(m)}{_interval(m.external)}{part}", m.best, "a" if m.tied else "")
         internal = NONE if math.isnan(m.internal) else Entry(f"{m.internal:.3f}")
         p = NONE if math.isnan(m.p_holm) else Entry(f"{m.p_holm:.3f}")
@@ -82,7 +120,7 @@ def _grid(title: str, text: str, means: Sequence[ExternalMean], metric: str, not
         together = NONE if math.isnan(m.ensemble.value) else m.ensemble.entry()
         grid.add(m.row, (value, together, internal, fall, behind, p))
     prior = max(m.n_prior for m in means)
-    more = [f"up to {prior} cases have none of a row's modalities: average training risk"] if prior else []
+    more = [f"up to {plural(prior, 'case')} without any of a row's modalities: average training risk"] if prior else []
     return Section(3, title, text, grid.header, tuple(grid.lines), (*more, *notes))
 
 
@@ -118,6 +156,9 @@ def _pooled(tests: Sequence[ExternalTest]) -> Iterator[Section]:
         several = [test for test in tests if len(test.of(metric)) > 1]
         scored, notes = _apart([test for test in several if not test.no_interval])
         notes += [f"{test.test} is not counted: {test.no_interval}" for test in several if test.no_interval]
+        if len(several) > 1 and len(scored) < 2:
+            title = f"{tests[0].train}: external cohorts together"
+            yield Section(3, title, f"Not pooled: {'; '.join(notes)}.")
         for variant in dict.fromkeys(m.row[3] for test in scored for m in test.of(metric)):
             found = [
                 {configuration_of(m.row): m for m in test.of(metric) if m.row[3] == variant and m.whole}
@@ -160,13 +201,16 @@ def _pooled_grid(
             continue
         gap = f"{effect.mean:+.3f} [{effect.low:+.3f}, {effect.high:+.3f}]"
         lines.append((*head, Entry(gap), Entry(f"{p:.3f}"), Entry(f"{effect.i2:.0%}")))
-    named = f"{train}: {len(found)} external cohorts together" + ("" if leader[2] == "base" else f", {leader[2]}")
+    named = f"{train}: {plural(len(found), 'external cohort')} together" + (
+        "" if leader[2] == "base" else f", {leader[2]}"
+    )
     note = (
         "behind: the leading row minus this one, random-effects mean of the cohorts' differences on the same patients, "
         "95 % interval of Hartung and Knapp; p: Holm-adjusted; I2: share of the variation that lies between cohorts"
     )
     header = ("model", "modalities", f"mean {WORDS[metric].short}", "behind", "p", "I2")
-    return Section(3, named, header=header, lines=tuple(lines), notes=(note, *notes))
+    wide = [TWO_COHORTS] if len(found) == 2 else []
+    return Section(3, named, header=header, lines=tuple(lines), notes=(note, *wide, *notes))
 
 
 def _effect(pairs: Sequence[tuple[ExternalMean, ExternalMean]]) -> RandomEffects | None:

@@ -22,6 +22,13 @@ RANKS_FROM = 6
 """Cohorts from which models are compared by rank; fewer carry no rank test."""
 
 
+TWO_COHORTS = (
+    "of two cohorts alone the interval is very wide, since how far cohorts differ is estimated from one difference "
+    "(t distribution with one degree of freedom, factor 12.7): look at each cohort"
+)
+"""Note below what is pooled over two cohorts."""
+
+
 @dataclass(frozen=True)
 class PooledCohorts:
     """Rows of one variant that were run on the most cohorts, pooled over these.
@@ -168,7 +175,8 @@ def _pooled(together: PooledCohorts) -> Section:
         "of the variation that lies between cohorts"
     )
     header = ("model", "modalities", f"mean {WORDS[together.ranking].short}", "difference", "p", "I2")
-    return Section(2, named, header=header, lines=tuple(lines), notes=(note, *together.notes))
+    wide = [TWO_COHORTS] if together.n_cohorts == 2 else []
+    return Section(2, named, header=header, lines=tuple(lines), notes=(note, *wide, *together.notes))
 
 
 def _effect(

@@ -74,12 +74,14 @@ def audit_results(
     replays: int = 0,
     *,
     refit: bool = False,
+    unread: Mapping[str, str] = MappingProxyType({}),
 ) -> Audit:
     """The protocol's rules, and whether the stored results agree with themselves.
 
     Args:
         plan: the whole suite, as it was last run, without models that are `uninstalled`.
         replays: so many cells are predicted again from their weights, or with `refit` are trained again.
+        unread: external cohorts that cannot be read here, `TRAIN -> TEST` to why; not in the plan.
 
     Raises:
         ResultsError: a file of a finished cell is missing or damaged.
@@ -101,12 +103,14 @@ def audit_results(
         integrity.one_code(results, registry),
         integrity.one_environment(results),
     ]
-    if not uninstalled:
+    if not uninstalled and not unread:
         now = lock_of(plan, resources, [stored.record["record"] for stored in results])
         lines.append(integrity.lock_agrees(lock, now))
         lock = now  # warnings may have been taken out of the stored one
     if plan.external:
         lines.append(external.apart(plan, resources))
+    if unread:
+        lines.append(external.readable(plan.suite, unread))
     lines += [doubts.leakage(lock), doubts.plausible(results), doubts.computed(store)]
     if added := lock.get("added_models", ()):
         lines.append(doubts.own_rows(plan.suite, added))

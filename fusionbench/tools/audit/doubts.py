@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fusionbench.core.plural import plural
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.report.imported import stored_predictions
 from fusionbench.report.model import BELIEVABLE, HARRELL, SHORT_NAMES, is_oracle
@@ -29,9 +30,9 @@ def leakage(lock: Mapping[str, Any]) -> Line:
         lock: with the warnings about each cohort.
     """
     texts = leaks_of(lock)
-    findings = [Finding(text, name) for name, of_cohort in texts.items() for text in of_cohort]
+    findings = [Finding(text, name, name) for name, of_cohort in texts.items() for text in of_cohort]
     shares = {name: f"the cohort shows signs of leakage: {'; '.join(some)}" for name, some in texts.items()}
-    counted = f"warnings about {len(lock['datasets'])} cohorts"
+    counted = f"{len(lock['datasets'])} cohorts"
     return verdict("no cohort shows signs of leakage", findings, counted, shares)
 
 
@@ -52,7 +53,7 @@ def plausible(results: Sequence[StoredResult]) -> Line:
     ]
     ranked_by = dict.fromkeys(task_kind(stored.cell.task.kind).primary_metric for stored in results) or [HARRELL]
     names = ", no ".join(f"test {SHORT_NAMES[metric]} is above {BELIEVABLE[metric]}" for metric in ranked_by)
-    return verdict(f"no {names}", findings, f"{len(means)} means")
+    return verdict(f"no {names}", findings, plural(len(means), "mean"))
 
 
 def own_rows(suite: Suite, added: Collection[str]) -> Line:
@@ -72,4 +73,6 @@ def computed(store: Store) -> Line:
     models = sorted({str(model) for table in stored_predictions(store) for model in table["model"].unique()})
     findings = [Finding(f"{model}: imported", model) for model in models]
     shares = dict.fromkeys(models, "its predictions were imported; how they were made is not recorded")
-    return verdict("every row was computed by this suite's cells", findings, f"{len(models)} imported models", shares)
+    return verdict(
+        "every row was computed by this suite's cells", findings, plural(len(models), "imported model"), shares
+    )

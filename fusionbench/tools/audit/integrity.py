@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fusionbench.core.cell_result import Score
 from fusionbench.core.plugin_source import source_of
+from fusionbench.core.plural import plural
 from fusionbench.execution.cell_record import cell_columns
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.cell_files import sha256
@@ -43,13 +44,13 @@ def complete(plan: Plan, results: Sequence[StoredResult], store: Store) -> Line:
         kind: f"{len(of)} ({', '.join(c.label for c in of[:3])}{', ...' if len(of) > 3 else ''})"
         for kind, of in (("failed", failed), ("missing", missing))
     }
-    return verdict("every cell of the suite has a result", findings, f"{len(todo)} cells", shares)
+    return verdict("every cell of the suite has a result", findings, plural(len(todo), "cell"), shares)
 
 
 def files(results: Sequence[StoredResult], store: Store) -> Line:
     """Each cell's files have the checksums that its record holds."""
     findings = [
-        Finding(f"{stored.cell.label}: {name} is not the file that was written")
+        Finding(f"{stored.cell.label}: {name} is not the file that was written", unit=stored.cell.label)
         for stored in results
         for name, digest in stored.record.get("files", {}).items()
         if sha256(store.cells / stored.cell.key / name) != digest
@@ -57,7 +58,7 @@ def files(results: Sequence[StoredResult], store: Store) -> Line:
     old = sum("files" not in stored.record for stored in results)
     findings += [Finding("stored by an older fusionbench, without checksums", "without checksums")] * old
     shares = {"without checksums": f"{old} cells were stored by an older version, which recorded none"}
-    return verdict("the files of each cell are those that were written", findings, f"{len(results)} cells", shares)
+    return verdict("the files of each cell are those that were written", findings, plural(len(results), "cell"), shares)
 
 
 def records(results: Sequence[StoredResult]) -> Line:
@@ -65,7 +66,7 @@ def records(results: Sequence[StoredResult]) -> Line:
     findings = [
         Finding(f"{stored.cell.label}: {what}") for stored in results if (what := next(_record_problems(stored), ""))
     ]
-    return verdict("the record of each cell belongs to its key", findings, f"{len(results)} cells")
+    return verdict("the record of each cell belongs to its key", findings, plural(len(results), "cell"))
 
 
 def _record_problems(stored: StoredResult) -> Iterator[str]:
@@ -113,7 +114,7 @@ def scores(
             if not same_score(score, now):
                 what = f"{score.metric} under {score.pattern} is stored as {score.value:.4f}"
                 findings.append(Finding(f"{stored.cell.label}: {what}, the predictions give {now.value:.4f}"))
-    counted = f"{recomputed} scores"
+    counted = plural(recomputed, "score")
     if left_out:
         counted += f" ({left_out} more need curves at a model's own times, which are stored of the pattern full only)"
     return verdict("scores follow from the stored predictions", findings, counted)
@@ -144,11 +145,11 @@ def one_code(results: Sequence[StoredResult], registry: Registry) -> Line:
     for stored in results:
         rows.setdefault(stored.cell.row, []).append(stored)
     findings = [
-        Finding(f"{' · '.join(row)}: {what}", kind)
+        Finding(f"{' · '.join(row)}: {what}", kind, " · ".join(row))
         for row, cells in rows.items()
         for kind, what in _code_problems(cells, registry)
     ]
-    return verdict("the cells of a row were computed by one code", findings, f"{len(rows)} rows")
+    return verdict("the cells of a row were computed by one code", findings, plural(len(rows), "row"))
 
 
 def _code_problems(cells: Sequence[StoredResult], registry: Registry) -> Iterator[tuple[str, str]]:
@@ -177,7 +178,10 @@ def one_environment(results: Sequence[StoredResult]) -> Line:
     shares = dict(found)
     findings = [Finding(line, what) for what, line in found]
     return verdict(
-        "the cells were computed with one set of versions on one machine", findings, f"{len(results)} cells", shares
+        "the cells were computed with one set of versions on one machine",
+        findings,
+        plural(len(results), "cell"),
+        shares,
     )
 
 
@@ -189,11 +193,11 @@ def settings_kept(results: Sequence[StoredResult], outside_cells: Iterable[str])
     """
     findings = [Finding(line, line) for line in dict.fromkeys(outside_cells)]
     findings += [
-        Finding(f"{stored.cell.label}: {line}", line)
+        Finding(f"{stored.cell.label}: {line}", line, stored.cell.label)
         for stored in results
         for line in stored.record["record"].get("changed_settings", ())
     ]
-    return verdict("no plugin changed what other cells are computed with", findings, f"{len(results)} cells")
+    return verdict("no plugin changed what other cells are computed with", findings, plural(len(results), "cell"))
 
 
 def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
@@ -217,7 +221,7 @@ def lock_agrees(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Line:
     if older:
         version = stored.get("results_version")
         findings += [Finding("data, hashed in another way then", f"written under RESULTS_VERSION {version}")]
-    return verdict("the lock is that of the planned cells", findings, f"{len(parts)} parts of it")
+    return verdict("the lock is that of the planned cells", findings, f"{plural(len(parts), 'part')} of it")
 
 
 def _computed(stored: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[Finding]:

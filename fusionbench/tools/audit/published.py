@@ -12,6 +12,7 @@ import pandas as pd
 
 from fusionbench.core.errors import ResultsError, file_problem
 from fusionbench.core.guard import guarded
+from fusionbench.core.plural import plural
 from fusionbench.report.rescore import rescore, rescore_external
 from fusionbench.results.audit_verdict import Audit, Finding, Line, verdict
 from fusionbench.results.frames import PLACE, Frames, read_frames
@@ -61,7 +62,7 @@ def _rescored(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Li
                 again.append(rescore_external(frames, lock, metrics))
             now: dict[Any, float] = pd.concat(again).set_index(key)["value"].to_dict()
     except ResultsError as error:
-        return verdict(rule, [Finding(str(error))], f"{len(own)} scores")
+        return verdict(rule, [Finding(str(error))], plural(len(own), "score"))
     findings, left_out = [], 0
     for place, value in own.set_index(key)["value"].astype(float).items():
         found = now.get(place, math.nan)
@@ -70,13 +71,15 @@ def _rescored(frames: Frames, lock: Mapping[str, Any], registry: Registry) -> Li
         elif not abs(found - value) <= ROUNDED:
             label = " · ".join(map(str, cast("tuple[object, ...]", place)))
             findings.append(Finding(f"{label} is {value:.4f}, the predictions give {found:.4f}"))
-    counted = f"{len(own)} scores" + (f", {left_out} of which need curves that are not published" if left_out else "")
+    counted = plural(len(own), "score") + (
+        f", {left_out} of which need curves that are not published" if left_out else ""
+    )
     return verdict(rule, findings, counted)
 
 
 def _again(frames: Frames, declared: set[str]) -> Iterator[Line]:
     groups = "groups stand on one side of a split"
-    counted = f"{len(frames.splits[FOLD].drop_duplicates())} folds"
+    counted = plural(len(frames.splits[FOLD].drop_duplicates()), "fold")
     shares = _astride(frames)
     of_place: dict[str, list[float]] = {}
     for (place, _), share in shares.items():

@@ -11,6 +11,7 @@ import pandas as pd
 
 from fusionbench.core.cell_result import AFTER
 from fusionbench.core.errors import ResultsError, file_problem
+from fusionbench.core.plural import plural
 from fusionbench.results.audit_verdict import Finding, Line, verdict
 from fusionbench.results.frames import ROW, Frames
 from fusionbench.suites.cell import external_name
@@ -35,13 +36,13 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
     means = _means(frames.folds)
     shown = {"table.md": (_in_markdown(folder, frames), HALF_A_DIGIT), "table.csv": (_in_csv(folder), SAME)}
     findings = [
-        Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}")
+        Finding(f"{name}: {' · '.join(place)} is {value:.4f}, the scores give {means[place]:.4f}", unit=str(place))
         for name, (values, tolerance) in shown.items()
         for place, value in values.items()
         if place in means and not abs(value - means[place]) <= tolerance
     ]
     findings += [
-        Finding(f"{name} has no {' · '.join(place)}")
+        Finding(f"{name} has no {' · '.join(place)}", unit=str(place))
         for name, (values, _) in shown.items()
         for place in means
         # What is predicted after steps stands in a section of table.md below the cohorts' grids, as other findings do.
@@ -63,7 +64,7 @@ def tables_agree(frames: Frames, folder: Path) -> Line:
         if not abs(value - outside.get(place, nan)) <= SAME
     ]
     findings += [Finding(f"table.external.csv has no {' · '.join(p)}") for p in outside if p not in shown_outside]
-    counted = f"{len(means) + len(outside)} means"
+    counted = plural(len(means) + len(outside), "mean")
     return verdict("published tables show the means of the published scores", findings, counted)
 
 

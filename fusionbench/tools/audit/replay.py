@@ -16,6 +16,7 @@ import numpy as np
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction
 from fusionbench.core.executor import LostTask
+from fusionbench.core.plural import plural
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import CaseSet, Member
 from fusionbench.data.masks import Mask
@@ -54,7 +55,7 @@ def replay(plan: Plan, store: Store, resources: SharedResources, n: int, *, refi
     rule = (
         "training again gives the stored predictions" if refit else "stored weights give the stored predictions again"
     )
-    return verdict(rule, findings, f"{len(chosen)} cells")
+    return verdict(rule, findings, plural(len(chosen), "cell"))
 
 
 def _outcome(cell: Cell, reply: bytes | LostTask) -> Finding | None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fusionbench.core.endpoints import followed
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.plural import plural
 from fusionbench.data.patterns import MNAR, parse_pattern
 from fusionbench.data.splits import fold_hash
 from fusionbench.execution.run_cell import FEW_SCORES
@@ -85,7 +86,7 @@ def bins(cells: Sequence[Written], cohorts: Cohorts) -> Line:
             shown = ", ".join(f"{edge:.2f}" for edge in written.edges)
             findings.append(Finding(f"{written.cell.label}: edges {shown}", written.condition if same else ""))
     shares = {w.condition: "edges from the whole cohort's follow-up, test cases included" for w in cells}
-    return verdict("time bins came from training cases only", findings, f"{counted} cells", shares)
+    return verdict("time bins came from training cases only", findings, plural(counted, "cell"), shares)
 
 
 def _edges(written: Written, cohorts: Cohorts, *, everyone: bool = False) -> NDArray[np.float64]:
@@ -106,7 +107,7 @@ def groups(cells: Sequence[Written], cohorts: Cohorts) -> Line:
             declared = written.condition if _switched_off(written, problem) else ""
             findings.append(Finding(f"{written.cell.label}: {problem}", declared))
     shares = {place: f"{share:.1%} of test rows share a patient with train" for place, share in _astride(cells, of)}
-    return verdict("groups stand on one side of a split", findings, f"{len(cells)} cells", shares)
+    return verdict("groups stand on one side of a split", findings, plural(len(cells), "cell"), shares)
 
 
 def _switched_off(written: Written, problem: str) -> bool:
@@ -160,7 +161,7 @@ def tested_once(cells: Sequence[Written]) -> Line:
         if often:
             findings.append(
                 Finding(
-                    f"{place} repeat {repeat}: {often[0]!r} is in {counts[often[0]]} folds",
+                    f"{place} repeat {repeat}: {often[0]!r} is in {plural(counts[often[0]], 'fold')}",
                     place if given[place] else "",
                 )
             )
@@ -179,7 +180,9 @@ def kept_weights(cells: Sequence[Written]) -> Line:
         for w in trained
         if w.kept_epoch != w.best_epoch
     ]
-    return verdict("the weights of the best validation epoch were tested", findings, f"{len(trained)} trained networks")
+    return verdict(
+        "the weights of the best validation epoch were tested", findings, plural(len(trained), "trained network")
+    )
 
 
 def agree(
@@ -232,7 +235,7 @@ def hidden_by_outcome(cells: Sequence[Written]) -> Line | None:
             findings.append(Finding(f"{written.cell.label}: {', '.join(patterns)}", written.condition))
     shares = {condition: f"asked for by {', '.join(patterns)}" for condition, patterns in asked.items()}
     rule = "what is hidden from a case does not depend on its outcome"
-    return verdict(rule, findings, f"{len(cells)} cells", shares) if findings else None
+    return verdict(rule, findings, plural(len(cells), "cell"), shares) if findings else None
 
 
 def _of_outcome(cell: Cell) -> list[str]:
@@ -245,12 +248,12 @@ def _of_outcome(cell: Cell) -> list[str]:
 def coverage(cells: Sequence[Written]) -> Line:
     """Every test case of a fold has one prediction under every mask, and no other case has any."""
     findings = [
-        Finding(f"{written.cell.label}: pattern {pattern}")
+        Finding(f"{written.cell.label}: pattern {pattern}", unit=written.cell.label)
         for written in cells
         for pattern in dict.fromkeys((*written.cell.patterns, *(name for name, _ in written.tested)))
         if not _covered(written, pattern)
     ]
-    counted = f"{sum(len(w.tested) for w in cells)} masked folds"
+    counted = f"{plural(len(cells), 'cell')} with {plural(sum(len(w.tested) for w in cells), 'masked fold')}"
     return verdict("exactly the test cases were predicted", findings, counted)
 
 
@@ -264,10 +267,11 @@ def targets_in_training(cells: Sequence[Written]) -> Line:
     findings = [Finding(w.cell.label, w.condition) for w in cells if w.reads_targets]
     counts = Counter(finding.declared for finding in findings)
     shares = {
-        place: f"{n} networks read the outcomes of training cases, and of no others" for place, n in counts.items()
+        place: f"{plural(n, 'network')} read the outcomes of training cases, and of no others"
+        for place, n in counts.items()
     }
     rule = "no network was given outcomes beside the loss"
-    return verdict(rule, findings, f"{len(cells)} cells", shares)
+    return verdict(rule, findings, plural(len(cells), "cell"), shares)
 
 
 def degenerate(cells: Sequence[Written]) -> Line:
@@ -279,14 +283,16 @@ def degenerate(cells: Sequence[Written]) -> Line:
     """
     findings = [Finding(w.cell.label, _may_be_degenerate(w)) for w in cells if w.distinct < FEW_SCORES]
     scores = dict.fromkeys("probabilities" if w.cell.task.classes else "risks" for w in cells) or ["risks"]
-    return verdict(f"at least {FEW_SCORES} distinct {' or '.join(scores)} in a fold", findings, f"{len(cells)} cells")
+    return verdict(
+        f"at least {FEW_SCORES} distinct {' or '.join(scores)} in a fold", findings, plural(len(cells), "cell")
+    )
 
 
 def installed(models: Sequence[PluginRef], uninstalled: Mapping[str, str]) -> Line:
     """Rows of models that cannot be loaded cannot be planned, so that the other rules have not looked at them."""
     findings = [Finding(f"{model}, brought by {source}", model) for model, source in uninstalled.items()]
     shares = {model: f"brought by {source}, which is gone or broken" for model, source in uninstalled.items()}
-    counted = f"{len(models) + len(uninstalled)} models"
+    counted = plural(len(models) + len(uninstalled), "model")
     return verdict("every model can be loaded, so that its rows could be audited", findings, counted, shares)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from fusionbench.core.cell_result import CellResult
+from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import ResultsError, SuiteError, did_you_mean
 from fusionbench.core.executor import Executor, LostTask
 from fusionbench.core.plugin_ref import PluginRef
@@ -90,6 +91,11 @@ def tune(
         FusionBenchError: no trial of a study was completed.
     """
     load_optuna()
+    if own := [str(model) for model in plan.suite.models if in_file(model.name)]:
+        raise SuiteError(
+            f"{own[0]}: the tuned suite is a file, which cannot name a class of a file; make a package of it with: "
+            "fusionbench new-plugin NAME"
+        )
     cells = list(_searched(plan, options))
     objective = objective_of(options.objective, cells, resources.registry)
     spaces = {

@@ -9,6 +9,7 @@ from typing import Any
 import tomli_w
 
 from fusionbench.core.errors import SuiteError
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.suites.cell import CellPosition
 from fusionbench.suites.given_masks import moved_patterns
@@ -87,13 +88,19 @@ def _suite(suite: Suite, record: Path, registry: Registry) -> dict[str, Any]:
     """The suite as a file beside the record, with the seed it was searched with, published numbers left behind."""
     # Protocol and recipe in full: what equals a default may stand there against what a `base` sets.
     full = {part: getattr(suite, part).model_dump(mode="json") for part in ("protocol", "train")}
-    published = {"name", "reference", "claims", "counts"}
+    published = {"name", "reference", "claims", "counts", "external"}
     text = suite.model_dump(mode="json", exclude_defaults=True, exclude=published) | full
     text["protocol"] = moved_patterns(suite, text["protocol"], record.parent)
     for variant in text.get("variant", ()):
         variant["protocol"] = moved_patterns(suite, variant.get("protocol", {}), record.parent)
     datasets = list(_names(suite, record.parent, registry).values())
-    listed = {"datasets": datasets, "models": [str(m) for m in suite.models]}
+    listed: dict[str, Any] = {"datasets": datasets, "models": [str(m) for m in suite.models]}
+    if suite.external:
+
+        def moved(ref: PluginRef) -> str:
+            return str(dataset_for_folder(ref, registry, record.parent))
+
+        listed["external"] = [{"train": moved(e.train), "test": [*map(moved, e.test)]} for e in suite.external]
     return {**_plain(text), **listed, "title": f"{suite.title}, tuned", "tuned": record.name}
 
 

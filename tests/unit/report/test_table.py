@@ -203,7 +203,7 @@ def test_values_that_rest_on_some_draws_are_not_called_undefined():
     folds.loc[gone, ["value", "reason"]] = [math.nan, "no pair"]
     table = table_of(replace(frames, folds=folds))
     text = render(table, "md")
-    assert "ibs undefined under half in 1 folds of 1 rows: no pair" in text
+    assert "ibs undefined under half in 1 fold of 1 row: no pair" in text
     assert text.count("undefined under") == 1
     assert f"ibs under half is a mean over the defined draws in 5 folds of 2 rows: 2 {told}; 3 {told}" in text
     assert dict(rows_of(table, "ibs", "half")["n_folds"]) == {"x": 5, "y": 4}

@@ -275,7 +275,7 @@ def test_weights_of_another_epoch_than_the_best_on_validation(plan: Plan, store:
     change_json(store.cells / cell.key / CELL, lambda c: c["record"]["fit"].update(best_epoch=2))
     found = audited(plan, store)
     assert found.passed
-    assert found.lines[KEPT].seen == "1 trained networks"
+    assert found.lines[KEPT].seen == "1 trained network"
 
 
 def test_a_case_that_is_tested_in_two_folds(plan: Plan, store: Store) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from fusionbench import (
     CaseSet,
+    DataError,
     FitContext,
     FusionModel,
+    ModalitySpec,
     Options,
     Predictor,
     RestoreContext,
@@ -33,11 +37,20 @@ class OwnLoopOptions(Options):
     decay: float = Field(0.01, ge=0)
 
 
-def features(cases: CaseSet) -> Floats:
-    """(case, feature): the mean over the instances of each modality, side by side; no case lacks one (`impute`)."""
-    return np.stack(
-        [np.concatenate([bag.values.double().mean(dim=0).numpy() for bag in case.bags.values()]) for case in cases]
-    )
+def features(cases: CaseSet, specs: Mapping[str, ModalitySpec]) -> Floats:
+    """(case, feature): the mean over the instances of each modality, side by side; no case lacks one (`impute`).
+
+    Raises:
+        DataError: a modality has another width than the model was fitted on.
+    """
+    rows = []
+    for case in cases:
+        means = {name: bag.values.double().mean(dim=0).numpy() for name, bag in case.bags.items()}
+        for name, mean in means.items():
+            if len(mean) != specs[name].dim:
+                raise DataError(f"{name}: {len(mean)} features; the model was fitted on {specs[name].dim}")
+        rows.append(np.concatenate([means[name] for name in specs]))
+    return np.stack(rows)
 
 
 def cox_loss(risk: Floats, time: Floats, event: NDArray[np.bool_]) -> tuple[float, Floats]:
@@ -53,13 +66,14 @@ def cox_loss(risk: Floats, time: Floats, event: NDArray[np.bool_]) -> tuple[floa
 class LinearRisk(Predictor):
     """A fitted model: what it says depends on nothing but its state."""
 
-    def __init__(self, weights: Floats) -> None:
-        self.weights = weights
+    def __init__(self, weights: Floats, specs: Mapping[str, ModalitySpec]) -> None:
+        self.weights, self.specs = weights, specs
 
     def predict(self, cases: CaseSet) -> SurvivalPrediction:
         """One risk a case, a higher one for an earlier event."""
         # Case by case: a sum over a matrix may round otherwise for another number of rows.
-        return SurvivalPrediction(cases.ids, np.array([float(np.sum(row * self.weights)) for row in features(cases)]))
+        rows = features(cases, self.specs)
+        return SurvivalPrediction(cases.ids, np.array([float(np.sum(row * self.weights)) for row in rows]))
 
     def state(self) -> State:
         """Named arrays from which `restore` makes an equal predictor."""
@@ -80,7 +94,7 @@ class OwnLoop(FusionModel):
 
         Draw random numbers from `ctx.seed` alone: `np.random.default_rng(ctx.seed)`.
         """
-        inside, outside = features(train), features(val)
+        inside, outside = features(train, ctx.specs), features(val, ctx.specs)
         weights = np.zeros(inside.shape[1])
         best, lowest = weights, np.inf
         for step in range(self.options.steps):
@@ -90,8 +104,8 @@ class OwnLoop(FusionModel):
             ctx.log(step, {"loss": checked, "train_loss": loss})  # stored, and shown in MLflow
             if checked < lowest:
                 best, lowest = weights, checked
-        return LinearRisk(best)
+        return LinearRisk(best, ctx.specs)
 
     def restore(self, state: State, ctx: RestoreContext) -> Predictor:
         """The predictor whose `state` these arrays are."""
-        return LinearRisk(np.asarray(state["weights"], dtype=np.float64))
+        return LinearRisk(np.asarray(state["weights"], dtype=np.float64), ctx.specs)

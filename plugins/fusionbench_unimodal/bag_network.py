@@ -52,7 +52,11 @@ class BagNetwork(nn.Module, ABC):
         Raises:
             DataError: if a case lacks a modality.
         """
-        embedding = self.rho(self.pooled(batch))
+        return self.logits(self.pooled(batch), batch)
+
+    def logits(self, pooled: Tensor, batch: Batch) -> Tensor:
+        """(case, width) of the bag, and the vectors beside it -> (case, n_outputs)."""
+        embedding = self.rho(pooled)
         if self.vectors:
             beside = self.omic(vectors(batch, [spec.name for spec in self.vectors], self.who))
             embedding = self.fusion(embedding, beside)

@@ -53,6 +53,8 @@ MODELS = {
     "mbt[heads=2,width=8]": "vector+bag",
     "perceiver-io[latent_dim=8,latents=4,read_width=8]": "vector+bag",
     "pathomic-fusion": "vector+bag",
+    "multimodn": "vector+bag",
+    "clam[fusion=concat,instance=label]": "vector+bag",
     **dict.fromkeys(ON_MEMBERS, "vector+bag"),
     **OF_CLASSES,
 }

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
 from fusionbench import discover
 from fusionbench.core.registry import PluginRecord, Registry
+from fusionbench.data.collate import collate
 from fusionbench.report.mlflow.names import score_name
 from fusionbench.report.mlflow.payload import fold_payload
 from fusionbench.results.store import Store
@@ -20,9 +22,19 @@ from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.reports import stored_frames
 from fusionbench.tools.run import SilentReporter
-from tests.needs import batch_losses, heads, losses, recipe, targets
+from tests.needs import batch_losses, heads, losses, order, recipe, targets
+from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 
-NEEDS = {1: losses.Aligned, 2: targets.Instances, 3: heads.Sequential, 8: recipe.LowRank, 12: batch_losses.Apart}
+NEEDS = {
+    1: losses.Aligned,
+    2: targets.Instances,
+    3: heads.Sequential,
+    8: recipe.LowRank,
+    9: order.Ordered,
+    12: batch_losses.Apart,
+}
+ALL = named(CLINICAL, IMAGE)
+VARIANTS = ("need-recipe[recipe=own]", "need-order[order=backwards]", "need-order[order=shuffled]")
 SUITE = """
 title = "Needs"
 datasets = ["synthetic[cases=60,missing=0.3]"]
@@ -53,7 +65,7 @@ def registry() -> Registry:
 def session(tmp_path_factory: pytest.TempPathFactory) -> Session:
     """The suite, run."""
     folder = tmp_path_factory.mktemp("needs")
-    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in NEEDS.values()), "need-recipe[recipe=own]"))
+    names = ", ".join(f'"{name}"' for name in (*(cls.name for cls in NEEDS.values()), *VARIANTS))
     (folder / "needs.toml").write_text(SUITE.format(models=names))
     made = Session(folder / "results", home=folder, registry=registry())
     report = made.run(str(folder / "needs.toml"), track=False, reporter=SilentReporter())
@@ -84,7 +96,7 @@ def test_each_loss_is_stored_by_name_epoch_and_part(session: Session) -> None:
         if cell.model.name == ORACLE:
             continue
         history = store.history(cell.key)
-        if cell.model.name == "need-recipe":
+        if cell.model.name in ("need-recipe", "need-order"):
             assert set(history["quantity"]) == {"loss", "c_index", "lr"}
             continue
         own = history[~history["quantity"].isin(["loss", "c_index", "lr"])]
@@ -180,3 +192,17 @@ def test_a_published_recipe_is_a_row_of_its_own_that_is_marked(session: Session)
     assert "own recipe: trained by the model's published recipe" in (session.out / "needs" / "table.md").read_text()
     # Two steps an epoch, of which the first one warms up.
     assert store.history(own.key).query("quantity == 'lr'")["value"].iloc[0] == own.recipe.lr / 2
+
+
+def test_modalities_are_read_in_a_given_and_in_a_shuffled_order() -> None:
+    def seen(choice: str, *, training: bool) -> set[tuple[float, ...]]:
+        torch.manual_seed(0)
+        options = order.Ordered.Options(order=choice)
+        net = order.Ordered(options).build(TASK, ALL).train(training)
+        return {tuple(net(batch)[0].tolist()) for _ in range(20)}
+
+    batch = collate(CASES[:2], ALL)
+    both = seen("suite", training=True) | seen("backwards", training=True)
+    assert len(both) == 2
+    assert seen("shuffled", training=True) == both
+    assert seen("shuffled", training=False) == seen("suite", training=False)

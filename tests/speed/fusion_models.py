@@ -11,9 +11,11 @@ import statistics
 from functools import partial
 
 import torch
+from fusionbench_clam import Clam
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
+from fusionbench_multimodn import MultiModN
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
 from fusionbench_tfn import Tfn
@@ -30,6 +32,8 @@ MODELS = {
     "mbt": (Mbt, plain_fusion.mbt),
     "perceiver-io": (PerceiverIo, plain_fusion.perceiver_io),
     "pathomic-fusion": (PathomicFusion, plain_fusion.pathomic),
+    "multimodn": (MultiModN, plain_fusion.multimodn),
+    "clam[fusion=concat]": (partial(Clam, Clam.Options(fusion="concat")), plain_fusion.clam),
 }
 
 
@@ -41,10 +45,10 @@ def main() -> None:
     print("| model | plain, one by one, patients/s | ours, batch 8 | times as fast | goal |\n|---|---|---|---|---|")
     for name, (model, formula) in MODELS.items():
         torch.manual_seed(0)
-        net = model(model.Options()).build(Task(n_outputs=4), of).eval()
+        net = model().build(Task(n_outputs=4), of).eval()
         ways = {
             "plain": partial(made.step, net, partial(formula, net), singly),
-            "ours": partial(made.step, net, net, together),
+            "ours": partial(made.step, net, partial(made.logits, net), together),
         }
         seconds = alternating(ways, args.runs, clock)
         each = {way: CASES / statistics.median(times) for way, times in seconds.items()}

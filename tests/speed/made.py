@@ -8,7 +8,7 @@ import torch
 from fusionbench_healnet import HealNet, HealnetOptions
 from torch import Tensor
 
-from fusionbench import Batch, ModalitySpec, PreparedBag, PreparedCase
+from fusionbench import Batch, ModalitySpec, Outputs, PreparedBag, PreparedCase
 from fusionbench.data.collate import collate
 
 OMIC = 2191
@@ -38,6 +38,13 @@ def healnet(preset: str, of: Mapping[str, ModalitySpec], sharing: str, **more: o
     torch.manual_seed(0)
     options = HealnetOptions.model_validate({"preset": preset, "token_norm": True, "sharing": sharing, **more})
     return HealNet(of.values(), 4, options).train()
+
+
+def logits(net: torch.nn.Module, batch: Batch) -> Tensor:
+    """Of a network that returns them, alone or among other outputs."""
+    found = net(batch)
+    values: Tensor = found.logits if isinstance(found, Outputs) else found
+    return values
 
 
 def step(net: torch.nn.Module, logits: Callable[[Batch], Tensor], batches: Sequence[Batch]) -> None:

@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from fusionbench_lmf import Embedder, LmfNetwork, VectorEmbedder
+from fusionbench_clam import ClamNetwork
+from fusionbench_lmf import AttentionEmbedder, Embedder, LmfNetwork, VectorEmbedder
 from fusionbench_mbt import MbtNetwork
 from fusionbench_mult import MultiHeadAttention, MultNetwork
+from fusionbench_multimodn import MultiModNNetwork
+from fusionbench_multimodn.network import StateEncoder
 from fusionbench_pathomic_fusion import PathomicNetwork
 from fusionbench_perceiver_io import PerceiverIoNetwork
 from fusionbench_tfn import TfnNetwork
@@ -201,3 +204,41 @@ def perceiver_io(net: PerceiverIoNetwork, batch: Batch) -> Tensor:
         return net.head((x + net.decode.feed(x))[0])
 
     return one_by_one(net.names, batch, logits)
+
+
+def multimodn(net: MultiModNNetwork, batch: Batch) -> Tensor:
+    def encoded(encode: StateEncoder, state: Tensor, x: Tensor) -> Tensor:
+        *hidden, last = encode.layers
+        u = torch.cat([x, state]) if encode.full else x
+        for layer in hidden:
+            u = encode.activate(layer(u))
+        return encode.activate(last(u)) if encode.full else last(torch.cat([u, state]))
+
+    def logits(case: Case) -> Tensor:
+        state, decoded = net.start[0], [net.decode(net.start[0])]
+        for name, read, encode in zip(net.names, net.read, net.encode, strict=True):
+            if name in case:
+                x = vector(read, case[name]) if isinstance(read, AttentionEmbedder) else case[name].mean(dim=0)
+                state = encoded(encode, state, x)
+                decoded.append(net.decode(state))
+        return decoded[-1]
+
+    return one_by_one(net.names, batch, logits)
+
+
+def clam(net: ClamNetwork, batch: Batch) -> Tensor:
+    def logits(case: Case) -> Tensor:
+        h = net.embed(case[net.bag.name])
+        if net.options.gated:
+            (v, u), (b, c) = (p.chunk(2) for p in (net.pool.project.weight, net.pool.project.bias))
+            mixed = F.linear(h, v, b).tanh() * F.linear(h, u, c).sigmoid()
+        else:
+            mixed = net.pool.project(h).tanh()
+        each = [a @ h for a in net.pool.score(mixed).softmax(dim=0).T]
+        if net.options.fusion == "none":
+            rows = zip(each * (net.head.out_features // len(each)), net.head.weight, net.head.bias, strict=True)
+            return torch.stack([w @ m + b for m, w, b in rows])
+        vectors = torch.cat([case[spec.name][0] for spec in net.vectors])
+        return net.head(net.fusion(net.rho(torch.cat(each)), net.omic(vectors)))
+
+    return one_by_one([net.bag.name, *(spec.name for spec in net.vectors)], batch, logits)

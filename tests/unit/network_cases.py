@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from fusionbench_clam import Clam
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mcat.models import Mcat, McatOmic, McatWsi
 from fusionbench_mult import Mult
+from fusionbench_multimodn import MultiModN
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
 from fusionbench_porpoise import Porpoise, PorpoiseAmil, PorpoiseSnn
@@ -125,6 +127,11 @@ MODELS: Mapping[str, Made] = {
     "mbt instances": of(Mbt, CLINICAL, OMIC, IMAGE, bag_tokens=0, width=8, heads=2, readout="mean", sharing=True),
     "perceiver-io": of(PerceiverIo, CLINICAL, OMIC, IMAGE, MAP, positions="none", **_PERCEIVER),
     "perceiver-io heads": of(PerceiverIo, GROUPED, IMAGE, tokens="group", read_heads=2, decoder="mean", **_PERCEIVER),
+    "multimodn": of(MultiModN, CLINICAL, OMIC, IMAGE, MAP, state=8, bag_width=6),
+    "multimodn late": of(MultiModN, CLINICAL, IMAGE, state=8, encoder="late", hidden=(6,), decoder=(), bag_width=6),
+    "clam": of(Clam, IMAGE, **_BAG),
+    "clam branches": of(Clam, IMAGE, branches="output", gated=False, instance="label", instances=2, **_BAG),
+    "clam concat": of(Clam, OMIC, IMAGE, branches="output", fusion="concat", hidden=32, start="xavier", **_BAG),
     "pathomic-fusion": of(PathomicFusion, IMAGE, CLINICAL, OMIC, path_width=16, graph_width=12, scale_graph=2),
     "pathomic-fusion two": of(PathomicFusion, IMAGE, OMIC, gate="linear", gate_omic=True, skip=True),
 }

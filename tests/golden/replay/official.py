@@ -97,6 +97,13 @@ class Adapter(ABC):
             attention. What follows from the logits (hazards, S, risk, gradients by the inputs) is not needed.
         """
 
+    def losses(self, module: nn.Module, inputs: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Losses that take more than the logits, under the file's names; with them the file's others.
+
+        Gradients of `loss/total` are `loss_grad/*` in the file, of any other `loss/NAME` `loss_grad/NAME/*`.
+        """
+        return {}
+
 
 class Official(NamedTuple):
     """A module with published weights, in evaluation mode, and how to feed it."""

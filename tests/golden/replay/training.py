@@ -30,6 +30,8 @@ def losses(
         ours: our outputs; a bounded one is what a regression loss is taken of.
         inputs: what the module was given, and the targets.
     """
+    if own := official.adapter.losses(official.module, inputs):
+        return _own(own, inputs, official, file)
     name = next((n for n in file.arrays if n.startswith(("loss/nll_a", "loss/cox", "loss/l1_sum"))), None)
     if name is None:
         return {}
@@ -45,6 +47,19 @@ def losses(
     return found
 
 
+def _own(
+    own: Mapping[str, Tensor], inputs: Mapping[str, Tensor], official: Official, file: Reference
+) -> dict[str, Any]:
+    """Losses that the adapter takes itself, and the gradients that the file has of them."""
+    found: dict[str, Any] = dict(own)
+    for name, loss in own.items():
+        short = name.removeprefix("loss/")
+        prefix = "loss_grad/" if short == "total" else f"loss_grad/{short}/"
+        if any(n.startswith((f"{prefix}x_", f"{prefix}param/")) for n in file.arrays):
+            found |= _by_inputs(loss, inputs, prefix) | dict(_by_parameters(loss, official, file, prefix))
+    return found
+
+
 def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
     logits = ours["output/logits"]
     if kind.startswith("nll_a"):
@@ -57,15 +72,17 @@ def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor])
     return (ours.get("output/bounded", logits) - inputs["target/value"]).abs().sum()
 
 
-def _by_inputs(loss: Tensor, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _by_inputs(loss: Tensor, inputs: Mapping[str, Tensor], prefix: str = "loss_grad/") -> dict[str, Tensor]:
     wanted = {name: x for name, x in inputs.items() if x.requires_grad}
     found = torch.autograd.grad(
         loss, list(wanted.values()), retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    return {f"loss_grad/{name}": gradient for name, gradient in zip(wanted, found, strict=True)}
+    return {f"{prefix}{name}": gradient for name, gradient in zip(wanted, found, strict=True)}
 
 
-def _by_parameters(loss: Tensor, official: Official, file: Reference) -> Iterator[tuple[str, NDArray[Any]]]:
+def _by_parameters(
+    loss: Tensor, official: Official, file: Reference, prefix: str = "loss_grad/"
+) -> Iterator[tuple[str, NDArray[Any]]]:
     """Gradients by the published tensors, each in its own shape; with the penalty's share."""
     state = file.under("param/")
     learnt = dict(official.module.named_parameters())
@@ -80,9 +97,9 @@ def _by_parameters(loss: Tensor, official: Official, file: Reference) -> Iterato
     for name, values in state.items():
         share = _share(official.adapter.penalty, name, values)
         if name in found:
-            yield f"loss_grad/param/{name}", found[name].numpy().reshape(values.shape) + share
+            yield f"{prefix}param/{name}", found[name].numpy().reshape(values.shape) + share
         elif official.adapter.penalty is not None and name in official.adapter.penalty.names:
-            yield f"loss_grad/param/{name}", share
+            yield f"{prefix}param/{name}", share
 
 
 def _share(penalty: Penalty | None, name: str, values: NDArray[Any]) -> NDArray[Any]:

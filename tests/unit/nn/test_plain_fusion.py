@@ -1,19 +1,24 @@
 """Fusion models of whole batches give the numbers and gradients of their plain formulations, case by case."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from fusionbench import PreparedCase
 from tests.speed import plain_fusion as plain
+from tests.speed.made import logits
 from tests.unit.network_cases import (
     CASES,
     CLINICAL,
     IMAGE,
     MAP,
     OMIC,
+    Clam,
     Lmf,
     Mbt,
     Mult,
+    MultiModN,
     PathomicFusion,
     PerceiverIo,
     Tfn,
@@ -39,6 +44,14 @@ WAYS = {
         of(PerceiverIo, *EVERY, read_heads=2, query_residual=True, **PERCEIVER),
         plain.perceiver_io,
     ),
+    "multimodn": (of(MultiModN, *EVERY, state=6, bag_width=5, activation="tanh"), plain.multimodn),
+    "multimodn, late": (
+        of(MultiModN, *EVERY, order=("map", "omic", "image", "clinical"), encoder="late", bag="mean", hidden=(7,)),
+        plain.multimodn,
+    ),
+    "clam": (of(Clam, IMAGE, width=12, attention_width=8), plain.clam),
+    "clam, branches": (of(Clam, MAP, branches="output", gated=False, width=12, attention_width=8), plain.clam),
+    "clam, fused": (of(Clam, OMIC, IMAGE, branches="output", fusion="concat", width=12, hidden=8), plain.clam),
     "pathomic-fusion": (of(PathomicFusion, IMAGE, CLINICAL, OMIC, gate_omic=True, scale_path=4), plain.pathomic),
     "pathomic-fusion, pairs B": (of(PathomicFusion, *EVERY[:3], pairs="B", gate="linear", skip=True), plain.pathomic),
     "pathomic-fusion, no gates": (of(PathomicFusion, OMIC, MAP, gate_path=False, scale_path=2), plain.pathomic),
@@ -62,10 +75,11 @@ def test_batches_under_masks_are_single_cases_without(name):
     for parameter in net.parameters():  # zeros and ones of the start would hide what is left out
         torch.nn.init.normal_(parameter, std=0.3)
     found = []
-    for logits in (net(batch), formula(net, batch)):
+    for made_of in (partial(logits, net), partial(formula, net)):
         net.zero_grad()
-        (logits * torch.arange(1.0, logits.numel() + 1).view_as(logits)).sum().backward()
-        found.append((logits.detach(), {n: p.grad for n, p in net.named_parameters() if p.grad is not None}))
+        seen = made_of(batch)
+        (seen * torch.arange(1.0, seen.numel() + 1).view_as(seen)).sum().backward()
+        found.append((seen.detach(), {n: p.grad for n, p in net.named_parameters() if p.grad is not None}))
     (ours, our_gradients), (theirs, their_gradients) = found
     torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
     for parameter, gradient in their_gradients.items():

@@ -45,6 +45,7 @@ def test_there_are_files_of_every_kind() -> None:
         "c-index",
         "Fourier encoding",
         "MulT's pieces",
+        "smooth SVM loss",
     }
 
 
@@ -120,7 +121,22 @@ def idle_patterns(file: Reference) -> Iterator[str]:
     for m, there in enumerate(config.get("present", [])):
         if not there:
             yield rf"layers\.\d+\.({2 * m}|{2 * m + 1})\."
+    for m in config.get("missing", []):
+        yield rf"encoders\.{m}\."
     yield from _queries_of_single_tokens(file)
+    if str(config.get("cls")).startswith("CLAM"):
+        yield from _of_clam(file)
+
+
+def _of_clam(file: Reference) -> Iterator[str]:
+    """A softmax takes the bias of its scores away; heads of classes that have no part in a loss."""
+    if "output/A_raw" not in file.arrays:
+        yield r"attention_net\.3\.attention_c\.bias"
+    lost = not any(name.startswith("loss/instance") for name in file.arrays)
+    told = {int(file.arrays["target/y"][0]), int(1 - file.arrays["target/c"][0])}
+    for k in range(file.config["n_classes"]):
+        if lost or not (file.config["subtyping"] or k in told):
+            yield rf"instance_classifiers\.{k}\."
 
 
 def _queries_of_single_tokens(file: Reference) -> Iterator[str]:

@@ -12,6 +12,8 @@ from functools import partial
 
 import torch
 from fusionbench_clam import Clam
+from fusionbench_dsmil import Dsmil
+from fusionbench_ilra import Ilra
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
@@ -34,6 +36,8 @@ MODELS = {
     "pathomic-fusion": (PathomicFusion, plain_fusion.pathomic),
     "multimodn": (MultiModN, plain_fusion.multimodn),
     "clam[fusion=concat]": (partial(Clam, Clam.Options(fusion="concat")), plain_fusion.clam),
+    "dsmil[fusion=concat]": (partial(Dsmil, Dsmil.Options(fusion="concat")), plain_fusion.dsmil),
+    "ilra[fusion=concat]": (partial(Ilra, Ilra.Options(fusion="concat")), plain_fusion.ilra),
 }
 
 

@@ -9,7 +9,7 @@ from pydantic import Field
 
 
 class DsmilOptions(PoolerOptions):
-    """Options of `dsmil`. The program of the paper's time: `dsmil[query=linear,value=linear,start=torch]`.
+    """Options of `dsmil`. The program of the paper's time: `dsmil[query=linear,value=linear]`.
 
     Attributes:
         width: of a layer (Linear, ReLU, dropout) in front of everything else; 0 = features are taken as they are, which
@@ -21,8 +21,9 @@ class DsmilOptions(PoolerOptions):
         head: "mean" = the logits are the mean of the bag's and of each output's highest instance (published for
             survival); "two" = the logits are the bag's, and the loss is half that of the bag and half that of the
             highest instances (published for classes, there with a sigmoid for each class).
-        start: "orthogonal" weights and zero biases (published), against equal attention on all instances; or
-            "torch". Layers that fusion brings start as torch does.
+        start: "torch" = as torch does (published class), or "orthogonal" weights and zero biases (published trainer, against
+            equal attention on all instances). Orthogonal, the first hazards are high, and after few epochs survival is
+            too low. Layers that fusion brings start as torch does.
     """
 
     width: int = Field(0, ge=0)
@@ -30,4 +31,4 @@ class DsmilOptions(PoolerOptions):
     query_width: int = Field(128, ge=1)
     value: Literal["identity", "relu", "linear"] = "identity"
     head: Literal["mean", "two"] = "mean"
-    start: Literal["orthogonal", "torch"] = "orthogonal"
+    start: Literal["torch", "orthogonal"] = "torch"

@@ -135,7 +135,7 @@ MODELS: Mapping[str, Made] = {
     "clam branches": of(Clam, IMAGE, branches="output", gated=False, instance="label", instances=2, **_BAG),
     "clam concat": of(Clam, OMIC, IMAGE, branches="output", fusion="concat", hidden=32, start="xavier", **_BAG),
     "dsmil": of(Dsmil, IMAGE, pool_dropout=0.25),
-    "dsmil paper": of(Dsmil, MAP, query="linear", value="linear", start="torch", pool_dropout=0.25),
+    "dsmil paper": of(Dsmil, MAP, query="linear", value="linear", start="orthogonal", pool_dropout=0.25),
     "dsmil bilinear": of(Dsmil, IMAGE, OMIC, fusion="bilinear", hidden=32, width=6, value="relu"),
     "ilra": of(Ilra, IMAGE, width=16, heads=4, pool_dropout=0.25),
     "ilra norm": of(Ilra, MAP, width=16, heads=2, rank=3, norm=True, layers=1, start="torch", pool_dropout=0.25),

@@ -1,7 +1,7 @@
 """Uni-modal models: networks for vectors, for one bag (alone or fused with vectors), and for means of bags.
 
 The package root is what other plugins may import: the models `snn` and `abmil` with their networks and options;
-and what models of one bag share (`BagModel`, `BagNetwork`, `BagOptions`).
+and what models of one bag share (`BagModel`, `BagNetwork`, `BagOptions`; `PoolerModel`, `PoolerOptions`).
 """
 
 from __future__ import annotations
@@ -16,20 +16,22 @@ if TYPE_CHECKING:
     from fusionbench import FusionModel
     from fusionbench_unimodal.abmil import Abmil as Abmil
     from fusionbench_unimodal.bag_model import BagModel as BagModel
+    from fusionbench_unimodal.bag_model import PoolerModel as PoolerModel
     from fusionbench_unimodal.bag_network import BagNetwork as BagNetwork
     from fusionbench_unimodal.networks import AbmilNetwork as AbmilNetwork
     from fusionbench_unimodal.networks import SnnNetwork as SnnNetwork
     from fusionbench_unimodal.options import AbmilOptions as AbmilOptions
     from fusionbench_unimodal.options import BagOptions as BagOptions
+    from fusionbench_unimodal.options import PoolerOptions as PoolerOptions
     from fusionbench_unimodal.options import SnnOptions as SnnOptions
     from fusionbench_unimodal.snn import Snn as Snn
 
 _HOMES = {
     "Abmil": "abmil",
-    "BagModel": "bag_model",
     "BagNetwork": "bag_network",
     "Snn": "snn",
-    **dict.fromkeys(("AbmilOptions", "BagOptions", "SnnOptions"), "options"),
+    **dict.fromkeys(("BagModel", "PoolerModel"), "bag_model"),
+    **dict.fromkeys(("AbmilOptions", "BagOptions", "PoolerOptions", "SnnOptions"), "options"),
     **dict.fromkeys(("AbmilNetwork", "SnnNetwork"), "networks"),
 }
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Literal, get_args
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal, get_args
 
 from fusionbench import Choice, Interval, ModalitySpec, SearchSpace, Task
 from fusionbench.nn import TorchModel
-from fusionbench_unimodal.options import BagOptions
+from fusionbench_unimodal.options import BagOptions, PoolerOptions
 
 
 class BagModel(TorchModel):
@@ -40,6 +41,24 @@ class BagModel(TorchModel):
         kinds = get_args(type(self.options).model_fields["fusion"].annotation)
         joining = [f"fusion={kind}" for kind in kinds if kind != "none"]
         return f": set {' or '.join(joining)} to add {vectors}" if joining else f", not {vectors} beside it"
+
+
+class PoolerModel(BagModel):
+    """A published model of one bag, alone or, behind rho, fused with the vectors beside it.
+
+    Attributes:
+        published: what `recipe=own` changes of the suite's `[train]`.
+    """
+
+    published: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    options: PoolerOptions
+
+    def recipe(self) -> Mapping[str, Any]:
+        return self.published if self.options.recipe == "own" else {}
+
+    def search_space(self) -> SearchSpace:
+        usual = {**super().search_space(), "pool_dropout": Interval(0.0, 0.5)}
+        return usual if self.options.fusion != "none" else {k: v for k, v in usual.items() if k != "dropout"}
 
 
 def _quoted(names: Sequence[str]) -> str:

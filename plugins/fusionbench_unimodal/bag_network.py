@@ -36,15 +36,21 @@ class BagNetwork(nn.Module, ABC):
     def pooled(self, batch: Batch) -> Tensor:
         """(case, width)."""
 
-    def read_out(self, n_outputs: int, options: BagOptions, *, rho: bool = True) -> None:
-        """Make rho (or nothing in its place), the vectors' branch, the fusion and the head."""
-        o, width = options, options.hidden if rho else options.width
-        self.rho = fully_connected(o.width, o.hidden, o.dropout) if rho else nn.Identity()
+    def read_out(
+        self, n_outputs: int, options: BagOptions, *, rho: bool = True, pooled_width: int | None = None
+    ) -> None:
+        """Make rho (or nothing in its place), the vectors' branch, the fusion and the head.
+
+        Args:
+            pooled_width: of what `pooled` gives, if it is another than the options' width.
+        """
+        o, pooled_width = options, pooled_width or options.width
+        self.rho = fully_connected(pooled_width, o.hidden, o.dropout) if rho else nn.Identity()
         if o.fusion != "none":
             widths = (sum(spec.dim for spec in self.vectors), o.hidden, o.hidden)
             self.omic = nn.Sequential(*(_snn_block(a, b, o) for a, b in pairwise(widths)))
             self.fusion = fusion_of_equals(o.fusion, o.hidden, scale=o.scale, dropout=o.dropout)
-        self.head = nn.Linear(width, n_outputs)
+        self.head = nn.Linear(o.hidden if rho else pooled_width, n_outputs)
 
     def forward(self, batch: Batch) -> Tensor:
         """(case, n_outputs) logits.

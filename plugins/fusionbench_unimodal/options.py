@@ -73,6 +73,27 @@ class BagOptions(Options):
         return self
 
 
+class PoolerOptions(BagOptions):
+    """Options of the published models of one bag that have neither rho nor dropout of their own outside the pooling.
+
+    Attributes:
+        hidden: with fusion alone: of rho, of both layers of the vectors' branch and of the fusion.
+        dropout: with fusion alone: in those layers.
+        pool_dropout: inside the pooling of the bag, where each model says.
+        recipe: "suite" trains as every other model of the suite; "own" as the published program does.
+    """
+
+    pool_dropout: float = Field(0.0, ge=0, lt=1)
+    recipe: Literal["suite", "own"] = "suite"
+
+    @model_validator(mode="after")
+    def _fusion_has_layers(self) -> Self:
+        for name in ("dropout", "hidden") if self.fusion == "none" else ():
+            if getattr(self, name) != BagOptions.model_fields[name].default:
+                raise ValueError(f"{name} is of the layers that fusion brings: set fusion, or leave {name} out")
+        return self
+
+
 class AbmilOptions(BagOptions):
     """Options of `abmil`.
 

@@ -55,6 +55,8 @@ MODELS = {
     "pathomic-fusion": "vector+bag",
     "multimodn": "vector+bag",
     "clam[fusion=concat,instance=label]": "vector+bag",
+    "dsmil[fusion=concat,head=two]": "vector+bag",
+    "ilra[fusion=concat,width=16]": "vector+bag",
     **dict.fromkeys(ON_MEMBERS, "vector+bag"),
     **OF_CLASSES,
 }

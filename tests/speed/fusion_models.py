@@ -11,6 +11,8 @@ import statistics
 from functools import partial
 
 import torch
+from fusionbench_dsmil import Dsmil
+from fusionbench_ilra import Ilra
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
@@ -32,6 +34,8 @@ MODELS = {
     "perceiver-io": (PerceiverIo(PerceiverIo.Options()), plain_fusion.perceiver_io),
     "pathomic-fusion": (PathomicFusion(PathomicFusion.Options()), plain_fusion.pathomic),
     "multimodn": (MultiModN(MultiModN.Options()), plain_fusion.multimodn),
+    "dsmil[fusion=concat]": (Dsmil(Dsmil.Options(fusion="concat")), plain_fusion.dsmil),
+    "ilra[fusion=concat]": (Ilra(Ilra.Options(fusion="concat")), plain_fusion.ilra),
 }
 
 

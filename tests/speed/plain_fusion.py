@@ -10,6 +10,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from fusionbench_clam import ClamNetwork
+from fusionbench_dsmil import DsmilNetwork
+from fusionbench_ilra import IlraNetwork
+from fusionbench_ilra.network import Block
 from fusionbench_lmf import AttentionEmbedder, Embedder, LmfNetwork, VectorEmbedder
 from fusionbench_mbt import MbtNetwork
 from fusionbench_mult import MultiHeadAttention, MultNetwork
@@ -18,6 +21,7 @@ from fusionbench_multimodn.network import StateEncoder
 from fusionbench_pathomic_fusion import PathomicNetwork
 from fusionbench_perceiver_io import PerceiverIoNetwork
 from fusionbench_tfn import TfnNetwork
+from fusionbench_unimodal import BagNetwork
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -243,7 +247,55 @@ def clam(net: ClamNetwork, batch: Batch) -> Tensor:
         if o.fusion == "none":
             rows = zip(each * (net.head.out_features // len(each)), net.head.weight, net.head.bias, strict=True)
             return torch.stack([w @ m + b for m, w, b in rows])
-        vectors = torch.cat([case[spec.name][0] for spec in net.vectors])
-        return net.head(net.fusion(net.rho(torch.cat(each)), net.omic(vectors)))
+        return bag_logits(net, torch.cat(each), case)
 
-    return one_by_one([net.bag.name, *(spec.name for spec in net.vectors)], batch, logits)
+    return one_by_one(of_bag(net), batch, logits)
+
+
+def of_bag(net: BagNetwork) -> list[str]:
+    return [net.bag.name, *(spec.name for spec in net.vectors)]
+
+
+def bag_logits(net: BagNetwork, embedding: Tensor, case: Case) -> Tensor:
+    """Of one bag's vector, perhaps fused with the others."""
+    if net.vectors:
+        vectors = torch.cat([case[spec.name][0] for spec in net.vectors])
+        embedding = net.fusion(net.rho(embedding), net.omic(vectors))
+    return net.head(embedding)
+
+
+def dsmil(net: DsmilNetwork, batch: Batch) -> Tensor:
+    def logits(case: Case) -> Tensor:
+        x = net.embed(case[net.bag.name])
+        scores, queries, values, vectors = net.score(x), net.query(x), net.value(x), []
+        for of_output in scores.T:
+            likeness = queries @ queries[of_output.argmax()] / queries.shape[1] ** 0.5
+            vectors.append(likeness.softmax(dim=0) @ values)
+        made = bag_logits(net, torch.cat(vectors), case)
+        return made if net.options.head == "two" else (made + scores.amax(dim=0)) / 2
+
+    return one_by_one(of_bag(net), batch, logits)
+
+
+def ilra(net: IlraNetwork, batch: Batch) -> Tensor:
+    def read(block: Block, x: Tensor, source: Tensor) -> Tensor:
+        q = block.query(x)
+        parts = zip(
+            (q, block.key(source), block.value(source)),
+            block.attend.project.chunk(3),
+            block.attend.bias.chunk(3),
+            strict=True,
+        )
+        by_head = (F.linear(part, w, b).chunk(block.attend.heads, dim=1) for part, w, b in parts)
+        seen = [(a @ b.T / a.shape[1] ** 0.5).softmax(dim=1) @ c for a, b, c in zip(*by_head, strict=True)]
+        o = block.norms[0](q + block.attend.out(torch.cat(seen, dim=1)))
+        o = block.norms[1](o + block.feed(o).relu())
+        return o if block.gate is None else o * F.silu(block.gate(x))
+
+    def logits(case: Case) -> Tensor:
+        x = case[net.bag.name]
+        for layer in net.layers:
+            x = read(layer.spread, x, read(layer.collect, layer.latent[0], x))
+        return bag_logits(net, read(net.pool, net.token[0], x)[0], case)
+
+    return one_by_one(of_bag(net), batch, logits)

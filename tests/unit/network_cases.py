@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from fusionbench_clam import Clam
+from fusionbench_dsmil import Dsmil
+from fusionbench_ilra import Ilra
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mcat.models import Mcat, McatOmic, McatWsi
@@ -132,6 +134,12 @@ MODELS: Mapping[str, Made] = {
     "clam": of(Clam, IMAGE, **_BAG),
     "clam branches": of(Clam, IMAGE, branches="output", gated=False, instance="label", instances=2, **_BAG),
     "clam concat": of(Clam, OMIC, IMAGE, branches="output", fusion="concat", hidden=32, start="xavier", **_BAG),
+    "dsmil": of(Dsmil, IMAGE, pool_dropout=0.25),
+    "dsmil paper": of(Dsmil, MAP, query="linear", value="linear", start="orthogonal", pool_dropout=0.25),
+    "dsmil bilinear": of(Dsmil, IMAGE, OMIC, fusion="bilinear", hidden=32, width=6, value="relu"),
+    "ilra": of(Ilra, IMAGE, width=16, heads=4, pool_dropout=0.25),
+    "ilra norm": of(Ilra, MAP, width=16, heads=2, rank=3, norm=True, layers=1, start="torch", pool_dropout=0.25),
+    "ilra concat": of(Ilra, CLINICAL, IMAGE, OMIC, width=16, heads=4, fusion="concat", hidden=32),
     "pathomic-fusion": of(PathomicFusion, IMAGE, CLINICAL, OMIC, path_width=16, graph_width=12, scale_graph=2),
     "pathomic-fusion two": of(PathomicFusion, IMAGE, OMIC, gate="linear", gate_omic=True, skip=True),
 }

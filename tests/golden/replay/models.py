@@ -9,7 +9,20 @@ import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from tests.golden.replay import clam, healnet, lmf, mcat, mult, multimodn, pathomic, porpoise, tfn, unimodal
+from tests.golden.replay import (
+    clam,
+    dsmil,
+    healnet,
+    ilra,
+    lmf,
+    mcat,
+    mult,
+    multimodn,
+    pathomic,
+    porpoise,
+    tfn,
+    unimodal,
+)
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.official import Official, State, from_logits
 from tests.golden.replay.reference import Reference
@@ -17,7 +30,9 @@ from tests.golden.replay.training import losses
 
 LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
     "clam": clam.load_official,
+    "dsmil": dsmil.load_official,
     "healnet": healnet.load_official,
+    "ilra": ilra.load_official,
     "lmf": lmf.load_official,
     "mcat": mcat.load_official,
     "mult": mult.load_official,

@@ -29,10 +29,12 @@ def built_(request):
 def cancelled(net):
     """Parameters that no logit depends on: a softmax cancels the bias of its scores; of one token, it is 1.
 
-    Nor does one depend on heads that are trained by a loss of their own.
+    Nor does one depend on heads that are trained by a loss of their own. A bias of keys adds the same to all scores.
     """
     single = len(getattr(net, "groups", "several")) == 1
     idle = ("pool.score.bias", "instance.heads.weight", "instance.heads.bias")
+    if getattr(net, "who", "") == "ilra":
+        idle += (".key.bias",)
     return {n for n, _ in net.named_parameters() if n.endswith(idle) or (single and ".pool." in n)}
 
 

@@ -126,6 +126,12 @@ def idle_patterns(file: Reference) -> Iterator[str]:
     yield from _queries_of_single_tokens(file)
     if str(config.get("cls")).startswith("CLAM"):
         yield from _of_clam(file)
+    if config.get("cls") == "ILRA":
+        yield r".*\.fc_k\.bias"  # the same for all keys of a query
+        if config["topk"] == 1:  # a single key has the weight 1 whatever it is
+            yield r".*\.project_backward\.fc_k\."
+        if file.arrays["input/x_path"].shape[:2] == (1, 1):
+            yield r".*\.(project_forward|mha)\.fc_k\."
 
 
 def _of_clam(file: Reference) -> Iterator[str]:

@@ -51,7 +51,8 @@ class McatNetwork(nn.Module):
         self.parts = {spec.name: parts_of(spec) for spec in vectors if declared and parts_of(spec)}
         self.notes = tuple(line for spec in vectors for line in remarks(spec)) if declared else ()
         width, rate = options.width, options.dropout
-        self.encode_groups = GroupEncoder(self.groups, options)
+        kind = options.dropout_kind
+        self.encode_groups = GroupEncoder(self.groups, options.group_widths, dropout=options.dropout, kind=kind)
         self.embed = fully_connected(bag.dim, width, rate)
         self.attend = CoAttention(width)
         self.path, self.omic = SetPool(options), SetPool(options)

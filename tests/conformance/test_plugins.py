@@ -12,7 +12,7 @@ from fusionbench.testing import Check, checks_for, parametrize
 
 SLOW = {
     *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "mult"),
-    *("pathomic-fusion", "perceiver-io", "porpoise", "tfn", "xor-unimodal"),
+    *("pathomic-fusion", "perceiver-io", "porpoise", "survpath", "tfn", "xor-unimodal"),
 }
 """Models that take more than a few seconds."""
 REGISTRY = discover()

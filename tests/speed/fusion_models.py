@@ -16,6 +16,7 @@ from fusionbench_mbt import Mbt
 from fusionbench_mult import Mult
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
+from fusionbench_survpath import SurvPath
 from fusionbench_tfn import Tfn
 
 from fusionbench import Task
@@ -29,6 +30,7 @@ MODELS = {
     "mult": (Mult, plain_fusion.mult),
     "mbt": (Mbt, plain_fusion.mbt),
     "perceiver-io": (PerceiverIo, plain_fusion.perceiver_io),
+    "survpath": (SurvPath, plain_fusion.survpath),
     "pathomic-fusion": (PathomicFusion, plain_fusion.pathomic),
 }
 

@@ -14,6 +14,7 @@ from fusionbench_mbt import MbtNetwork
 from fusionbench_mult import MultiHeadAttention, MultNetwork
 from fusionbench_pathomic_fusion import PathomicNetwork
 from fusionbench_perceiver_io import PerceiverIoNetwork
+from fusionbench_survpath import SurvPathNetwork
 from fusionbench_tfn import TfnNetwork
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -201,3 +202,25 @@ def perceiver_io(net: PerceiverIoNetwork, batch: Batch) -> Tensor:
         return net.head((x + net.decode.feed(x))[0])
 
     return one_by_one(net.names, batch, logits)
+
+
+def survpath(net: SurvPathNetwork, batch: Batch) -> Tensor:
+    """All tokens under one masked softmax, (P + N)^2 numbers, where ours leaves the patches' own block out."""
+    absent = {name: batch.bags[name].values.new_zeros(1, batch.bags[name].values.shape[-1]) for name in net.vectors}
+
+    def logits(case: Case) -> Tensor:
+        columns = torch.cat([case.get(name, absent[name]) for name in net.vectors], dim=1)
+        networks = zip(net.encode_groups.networks, net.groups, strict=True)
+        pathways = torch.cat([network(columns[:, list(group.columns)]) for network, group in networks])
+        patches = net.embed(case[net.bag]) if net.bag in case else pathways[:0]
+        count = len(pathways)
+        x = torch.cat([pathways, patches])
+        q, k, v = net.attend.project(net.attend.norm(x)).chunk(3, dim=1)
+        hidden = torch.zeros(len(x), len(x), dtype=torch.bool, device=x.device)
+        hidden[count:, count:] = True
+        seen = (q @ k.T / q.shape[1] ** 0.5).masked_fill(hidden, -torch.inf).softmax(dim=1) @ v
+        z = net.norm(net.feed(seen))
+        patch_mean = z[count:].mean(dim=0) if len(patches) else z.new_zeros(z.shape[1])
+        return net.head(net.hidden(torch.cat([z[:count].mean(dim=0), patch_mean])).relu())
+
+    return one_by_one((net.bag, *net.vectors), batch, logits)

@@ -14,6 +14,7 @@ from fusionbench_mult import Mult
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
 from fusionbench_porpoise import Porpoise, PorpoiseAmil, PorpoiseSnn
+from fusionbench_survpath import SurvPath
 from fusionbench_tfn import Tfn
 from fusionbench_unimodal.abmil import Abmil
 from fusionbench_unimodal.clusters import NearestCentroid
@@ -115,6 +116,8 @@ MODELS: Mapping[str, Made] = {
     "mcat narrow": of(Mcat, GROUPED, IMAGE, heads=2, fusion="bilinear", scale=2, dropout_kind="plain", **_MCAT),
     "mcat-wsi": of(McatWsi, IMAGE),
     "mcat-omic": of(McatOmic, CLINICAL, OMIC),
+    "survpath": of(SurvPath, CLINICAL, GROUPED, IMAGE, group_widths=(16, 8)),
+    "survpath on a grid": of(SurvPath, MAP, OMIC, groups="one", group_widths=(16,)),
     "lmf": of(Lmf, CLINICAL, IMAGE, OMIC, MAP, width=8),
     "lmf one": of(Lmf, CLINICAL, OMIC, IMAGE, width=8, absent="one"),
     "tfn": of(Tfn, CLINICAL, IMAGE, OMIC),

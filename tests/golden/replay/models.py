@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from tests.golden.replay import healnet, lmf, mcat, mult, pathomic, porpoise, tfn, unimodal
+from tests.golden.replay import healnet, lmf, mcat, mult, pathomic, porpoise, survpath, tfn, unimodal
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.official import Official, State, from_logits
 from tests.golden.replay.reference import Reference
@@ -22,6 +22,7 @@ LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
     "mult": mult.load_official,
     "pathomic-fusion": pathomic.load_official,
     "porpoise": porpoise.load_official,
+    "survpath": survpath.load_official,
     "tfn": tfn.load_official,
     "unimodal": unimodal.load_official,
 }

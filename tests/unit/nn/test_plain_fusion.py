@@ -8,6 +8,7 @@ from tests.speed import plain_fusion as plain
 from tests.unit.network_cases import (
     CASES,
     CLINICAL,
+    GROUPED,
     IMAGE,
     MAP,
     OMIC,
@@ -16,6 +17,7 @@ from tests.unit.network_cases import (
     Mult,
     PathomicFusion,
     PerceiverIo,
+    SurvPath,
     Tfn,
     of,
 )
@@ -39,6 +41,7 @@ WAYS = {
         of(PerceiverIo, *EVERY, read_heads=2, query_residual=True, **PERCEIVER),
         plain.perceiver_io,
     ),
+    "survpath": (of(SurvPath, GROUPED, IMAGE, CLINICAL, group_widths=(8, 12)), plain.survpath),
     "pathomic-fusion": (of(PathomicFusion, IMAGE, CLINICAL, OMIC, gate_omic=True, scale_path=4), plain.pathomic),
     "pathomic-fusion, pairs B": (of(PathomicFusion, *EVERY[:3], pairs="B", gate="linear", skip=True), plain.pathomic),
     "pathomic-fusion, no gates": (of(PathomicFusion, OMIC, MAP, gate_path=False, scale_path=2), plain.pathomic),

@@ -75,7 +75,7 @@ class SurvPathNetwork(nn.Module):
 
     def tokens(self, batch: Batch) -> Tokens:
         """A vector that a case lacks is zeros, of which its groups' biases make constant tokens."""
-        some_modality(batch, (self.bag, *self.vectors))
+        some_modality(batch, tuple(batch.bags))
         columns = [batch.bags[name] for name in self.vectors]
         values = [one.values[:, 0].masked_fill(~one.present.unsqueeze(1), 0.0) for one in columns]
         bag = batch.bags[self.bag]

@@ -85,7 +85,7 @@ def test_what_a_case_lacks_is_left_out_of_it_alone():
         assert changed.tolist() == [False, True, False, False, False]
         assert not net.attention(less)[name][1].any()
     nothing = {name: Bag(bag.values, torch.zeros_like(bag.mask)) for name, bag in full.bags.items()}
-    with pytest.raises(DataError, match="'case-0' has none of image, clinical, omic"):
+    with pytest.raises(DataError, match="'case-0' has none of clinical, omic, image"):
         net(Batch(full.ids, nothing))
 
 

@@ -28,6 +28,7 @@ NETWORKS = [
     if len(read(path).under("param/")) < MANY
 ]
 """One file of each network: others hold larger batches of the same."""
+GRADIENTS = ("grad/", "loss_grad/", "lossgrad/")
 LOSSES = {"logits": np.ones((2, 4)), "y_disc": np.zeros(2, int), "censorship": np.zeros(2)}
 
 
@@ -45,6 +46,7 @@ def test_there_are_files_of_every_kind() -> None:
         "c-index",
         "Fourier encoding",
         "MulT's pieces",
+        "SurvPath's pieces",
     }
 
 
@@ -88,7 +90,7 @@ def test_every_compared_output_counts(path: Path) -> None:
 def test_every_weight_counts(path: Path) -> None:
     whole = read(path)
     # Without gradients: they follow from the outputs, and take as long as those.
-    file = Reference(whole.config, {k: v for k, v in whole.arrays.items() if not k.startswith(("grad/", "loss_grad/"))})
+    file = Reference(whole.config, {k: v for k, v in whole.arrays.items() if not k.startswith(GRADIENTS)})
     names = file.under("param/")
     idle = [name for name in names if replay(changed(file, f"param/{name}", shifted)).passed]
     expected = re.compile("|".join([*idle_patterns(file), CLOSED.get(stem(path), "nothing")]))
@@ -100,8 +102,11 @@ def shifted(weight: Any) -> Any:
     return weight + np.random.default_rng(0).uniform(0.5, 1.5, weight.shape).astype(weight.dtype)
 
 
-CLOSED = {"deepsets_bilinear": r"mm\.linear_z2\.|mm\.linear_o2\.0\.weight"}
-"""The ReLU of linear_h2 is closed in every unit there, which leaves its gate and the weights that read it idle."""
+CLOSED = {
+    "deepsets_bilinear": r"mm\.linear_z2\.|mm\.linear_o2\.0\.weight",
+    "survpath_p5_padded": r"to_logits\.2\.weight",
+}
+"""A ReLU is closed in every unit there (linear_h2; of the head), which leaves what reads it, and its gate, idle."""
 
 
 def idle_patterns(file: Reference) -> Iterator[str]:

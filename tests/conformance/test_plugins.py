@@ -11,7 +11,7 @@ from fusionbench.core.registry import discover
 from fusionbench.testing import Check, checks_for, parametrize
 
 SLOW = {
-    *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "mult"),
+    *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "motcat", "mult"),
     *("pathomic-fusion", "perceiver-io", "porpoise", "survpath", "tfn", "xor-unimodal"),
 }
 """Models that take more than a few seconds."""

@@ -47,6 +47,7 @@ MODELS = {
     "healnet": "vector+bag",
     "porpoise": "vector+bag",
     "mcat": "vector+bag",
+    "motcat": "vector+bag",
     "survpath": "vector+bag",
     "tfn": "vector+bag",
     "lmf": "vector+bag",

@@ -13,6 +13,7 @@ from functools import partial
 import torch
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
+from fusionbench_motcat import Motcat
 from fusionbench_mult import Mult
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
@@ -30,6 +31,7 @@ MODELS = {
     "mult": (Mult, plain_fusion.mult),
     "mbt": (Mbt, plain_fusion.mbt),
     "perceiver-io": (PerceiverIo, plain_fusion.perceiver_io),
+    "motcat": (Motcat, plain_fusion.motcat),
     "survpath": (SurvPath, plain_fusion.survpath),
     "pathomic-fusion": (PathomicFusion, plain_fusion.pathomic),
 }

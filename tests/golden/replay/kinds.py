@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fusionbench.core.errors import FusionBenchError
-from tests.golden.replay import mult, numbers, survpath
+from tests.golden.replay import motcat, mult, numbers, survpath
 from tests.golden.replay.compare import TOLERANCE, Comparison, Outcome
 from tests.golden.replay.models import load, models
 from tests.golden.replay.reference import Reference
@@ -29,6 +29,7 @@ _KINDS: Mapping[str, tuple[Callable[[Names], bool], Callable[[Reference], number
     "survival bins": (lambda n: any(x.endswith("/survival_months") for x in n), numbers.bins),
     "c-index": (lambda n: any(x.endswith("/risk") for x in n), numbers.c_index),
     "MulT's pieces": (lambda n: {"x_first", "query"} <= n, mult.pieces),
+    "transport plans": (lambda n: any(x.endswith("/cost") for x in n), motcat.pieces),
     "SurvPath's pieces": (lambda n: {"radam_grads", "rna_train"} <= n, survpath.pieces),
     "Fourier encoding": (lambda n: any(x.startswith("fourier") for x in n), numbers.fourier),
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fusionbench.core.errors import PluginError
-from tests.golden.replay import healnet, lmf, mcat, mult, pathomic, porpoise, survpath, tfn, unimodal
+from tests.golden.replay import healnet, lmf, mcat, motcat, mult, pathomic, porpoise, survpath, tfn, unimodal
 from tests.golden.replay.compare import Comparison, compare
 from tests.golden.replay.official import Official, State, from_logits
 from tests.golden.replay.reference import Reference
@@ -19,6 +19,7 @@ LOADERS: Mapping[str, Callable[[Mapping[str, Any], State], Official | None]] = {
     "healnet": healnet.load_official,
     "lmf": lmf.load_official,
     "mcat": mcat.load_official,
+    "motcat": motcat.load_official,
     "mult": mult.load_official,
     "pathomic-fusion": pathomic.load_official,
     "porpoise": porpoise.load_official,

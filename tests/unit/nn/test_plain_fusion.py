@@ -14,6 +14,7 @@ from tests.unit.network_cases import (
     OMIC,
     Lmf,
     Mbt,
+    Motcat,
     Mult,
     PathomicFusion,
     PerceiverIo,
@@ -25,6 +26,7 @@ from tests.unit.network_cases import (
 EVERY = (CLINICAL, IMAGE, OMIC, MAP)
 SMALL = {"width": 8, "heads": 2, "positions": "none"}
 PERCEIVER = {"latents": 5, "latent_dim": 8, "read_width": 12, "positions": "none"}
+MCAT = {"group_widths": (16,), "feedforward": 24}
 GAPS = ((), ("image",), ("clinical", "map"), ("image", "omic"), ("clinical", "image", "map"))
 """What each of the cases lacks."""
 WAYS = {
@@ -41,6 +43,8 @@ WAYS = {
         of(PerceiverIo, *EVERY, read_heads=2, query_residual=True, **PERCEIVER),
         plain.perceiver_io,
     ),
+    "motcat": (of(Motcat, GROUPED, IMAGE, CLINICAL, **MCAT), plain.motcat),
+    "motcat, balanced": (of(Motcat, GROUPED, IMAGE, solver="balanced", **MCAT), plain.motcat),
     "survpath": (of(SurvPath, GROUPED, IMAGE, CLINICAL, group_widths=(8, 12)), plain.survpath),
     "pathomic-fusion": (of(PathomicFusion, IMAGE, CLINICAL, OMIC, gate_omic=True, scale_path=4), plain.pathomic),
     "pathomic-fusion, pairs B": (of(PathomicFusion, *EVERY[:3], pairs="B", gate="linear", skip=True), plain.pathomic),

@@ -47,6 +47,7 @@ def test_there_are_files_of_every_kind() -> None:
         "Fourier encoding",
         "MulT's pieces",
         "SurvPath's pieces",
+        "transport plans",
     }
 
 
@@ -113,6 +114,8 @@ def idle_patterns(file: Reference) -> Iterator[str]:
     """Weights that no published number depends on."""
     config = file.config
     yield r".*\.num_batches_tracked"
+    if "microbatch" in config:
+        yield r"(path|omic)_attention_head\.attention_c\.bias"  # a softmax cancels it, and the file holds no scores
     yield from (re.escape(name.removeprefix("param/")) for name in config.get("unused_parameters", ()))
     if config.get("sequence_length") == 1:
         yield r"text_subnet\.rnn\.weight_hh_l0"  # no state comes before the first word

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -22,11 +22,17 @@ class GroupEncoder(nn.Module):
     """(case, feature) -> (case, token, width): each group's columns through SNN layers of their own.
 
     Torch's start, as published, though MCAT's uni-modal SNN starts as LeCun says.
+
+    Args:
+        widths: of the layers of every group.
+        dropout, kind: after every layer.
     """
 
-    def __init__(self, groups: Sequence[Group], options: McatOptions) -> None:
+    def __init__(
+        self, groups: Sequence[Group], widths: Sequence[int], *, dropout: float, kind: Literal["alpha", "plain"]
+    ) -> None:
         super().__init__()
-        self.networks = nn.ModuleList(_layers(len(group.columns), options) for group in groups)
+        self.networks = nn.ModuleList(_layers((len(group.columns), *widths), dropout, kind) for group in groups)
         for i, group in enumerate(groups):
             self.register_buffer(f"columns_{i}", torch.tensor(group.columns), persistent=False)
 
@@ -35,9 +41,8 @@ class GroupEncoder(nn.Module):
         return torch.stack([network(x) for network, x in zip(self.networks, parts, strict=True)], dim=1)
 
 
-def _layers(dim: int, options: McatOptions) -> nn.Sequential:
-    rate, kind = options.dropout, options.dropout_kind
-    steps = pairwise((dim, *options.group_widths))
+def _layers(widths: Sequence[int], rate: float, kind: Literal["alpha", "plain"]) -> nn.Sequential:
+    steps = pairwise(widths)
     return nn.Sequential(*(SNNBlock(a, b, dropout=rate, dropout_kind=kind, init="torch") for a, b in steps))
 
 

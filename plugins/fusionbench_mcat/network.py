@@ -39,10 +39,22 @@ class McatNetwork(nn.Module):
     Attributes:
         notes: groups and columns that are left out, a line each.
         parts: a vector with groups to the groups that are its tokens, with their columns.
+        who: the model's name, for messages.
+
+    Args:
+        attend: what takes the place of the co-attention: tokens (case, token, width), instances (case, instance, width)
+            and their mask to what the tokens have seen (case, token, width) and its weights (case, token, instance).
     """
 
+    who = "mcat"
+
     def __init__(
-        self, bag: ModalitySpec, vectors: Sequence[ModalitySpec], n_outputs: int, options: McatOptions
+        self,
+        bag: ModalitySpec,
+        vectors: Sequence[ModalitySpec],
+        n_outputs: int,
+        options: McatOptions,
+        attend: nn.Module | None = None,
     ) -> None:
         super().__init__()
         self.bag, self.vectors = bag.name, tuple(spec.name for spec in vectors)
@@ -51,9 +63,10 @@ class McatNetwork(nn.Module):
         self.parts = {spec.name: parts_of(spec) for spec in vectors if declared and parts_of(spec)}
         self.notes = tuple(line for spec in vectors for line in remarks(spec)) if declared else ()
         width, rate = options.width, options.dropout
-        self.encode_groups = GroupEncoder(self.groups, options)
+        kind = options.dropout_kind
+        self.encode_groups = GroupEncoder(self.groups, options.group_widths, dropout=options.dropout, kind=kind)
         self.embed = fully_connected(bag.dim, width, rate)
-        self.attend = CoAttention(width)
+        self.attend = CoAttention(width) if attend is None else attend
         self.path, self.omic = SetPool(options), SetPool(options)
         self.fusion = fusion_of_equals(options.fusion, width, scale=options.scale, dropout=rate)
         self.head = nn.Linear(width, n_outputs)
@@ -90,7 +103,8 @@ class McatNetwork(nn.Module):
     def coattention(self, batch: Batch) -> Tensor:
         """(case, token, instance) scores of the co-attention before its softmax; -inf where padded."""
         tokens, instances, mask = self._tokens_and_instances(batch)
-        return self.attend.scores(tokens, instances).masked_fill(~mask.unsqueeze(1), -torch.inf)
+        scores = cast(CoAttention, self.attend).scores(tokens, instances)
+        return scores.masked_fill(~mask.unsqueeze(1), -torch.inf)
 
     def _encode(self, batch: Batch) -> Encoded:
         tokens, instances, mask = self._tokens_and_instances(batch)
@@ -101,5 +115,5 @@ class McatNetwork(nn.Module):
 
     def _tokens_and_instances(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """(case, token, width), (case, instance, width), and the instances' mask."""
-        bag = complete(batch, self.bag, "mcat")
-        return self.encode_groups(vectors(batch, self.vectors, "mcat")), self.embed(bag.values), bag.mask
+        bag = complete(batch, self.bag, self.who)
+        return self.encode_groups(vectors(batch, self.vectors, self.who)), self.embed(bag.values), bag.mask

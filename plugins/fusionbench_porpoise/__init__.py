@@ -22,13 +22,14 @@ if TYPE_CHECKING:
     from fusionbench_porpoise.options import PorpoiseOptions as PorpoiseOptions
     from fusionbench_porpoise.options import PorpoiseSnnOptions as PorpoiseSnnOptions
     from fusionbench_porpoise.options import Sized as Sized
+    from fusionbench_porpoise.takes import SLIDES_AND_TABLES as SLIDES_AND_TABLES
     from fusionbench_porpoise.takes import not_bag_and_vectors as not_bag_and_vectors
     from fusionbench_porpoise.takes import sides as sides
 
 _HOMES = {
     **dict.fromkeys(("Porpoise", "PorpoiseAmil", "PorpoiseSnn"), "models"),
     **dict.fromkeys(("PorpoiseAmilOptions", "PorpoiseOptions", "PorpoiseSnnOptions", "Sized"), "options"),
-    **dict.fromkeys(("not_bag_and_vectors", "sides"), "takes"),
+    **dict.fromkeys(("SLIDES_AND_TABLES", "not_bag_and_vectors", "sides"), "takes"),
     "PorpoiseNetwork": "networks",
 }
 

@@ -11,8 +11,9 @@ from fusionbench.core.registry import discover
 from fusionbench.testing import Check, checks_for, parametrize
 
 SLOW = {
-    *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "mult"),
-    *("clam", "dsmil", "ilra", "multimodn", "pathomic-fusion", "perceiver-io", "porpoise", "tfn", "xor-unimodal"),
+    *("best-unimodal", "early-fusion", "gradient-boosting", "healnet", "lmf", "mbt", "mcat", "mifcn", "motcat", "mult"),
+    *("clam", "dsmil", "ilra", "multimodn", "pathomic-fusion", "perceiver-io", "porpoise", "survpath", "tfn"),
+    "xor-unimodal",
 }
 """Models that take more than a few seconds."""
 REGISTRY = discover()

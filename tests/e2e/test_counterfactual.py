@@ -47,6 +47,8 @@ MODELS = {
     "healnet": "vector+bag",
     "porpoise": "vector+bag",
     "mcat": "vector+bag",
+    "motcat": "vector+bag",
+    "survpath": "vector+bag",
     "tfn": "vector+bag",
     "lmf": "vector+bag",
     "mult": "vector+bag",

@@ -280,6 +280,7 @@ def test_names_never_leave_the_results_nor_become_markup(cli: Cli, tmp_path: Pat
 
 STILL_MODELS = (
     *("healnet", "abmil", "mifcn[width=8,hidden=8,attention_width=4,clusters=3]", "mcat[groups=one]"),
+    *("survpath[groups=one,group_widths=[8]]", "motcat[groups=one,group_widths=[8],feedforward=8]"),
     *("mult[width=8,heads=2,layers=1]", "mbt[width=8,heads=2]", "perceiver-io[latents=4,latent_dim=8]", "lmf"),
     *("multimodn", "clam[branches=output,instance=event]", "dsmil", "ilra[width=16]"),
 )

@@ -15,10 +15,12 @@ from fusionbench_dsmil import Dsmil
 from fusionbench_ilra import Ilra
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
+from fusionbench_motcat import Motcat
 from fusionbench_mult import Mult
 from fusionbench_multimodn import MultiModN
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
+from fusionbench_survpath import SurvPath
 from fusionbench_tfn import Tfn
 
 from fusionbench import Task
@@ -32,6 +34,8 @@ MODELS = {
     "mult": (Mult(Mult.Options()), plain_fusion.mult),
     "mbt": (Mbt(Mbt.Options()), plain_fusion.mbt),
     "perceiver-io": (PerceiverIo(PerceiverIo.Options()), plain_fusion.perceiver_io),
+    "motcat": (Motcat(Motcat.Options()), plain_fusion.motcat),
+    "survpath": (SurvPath(SurvPath.Options()), plain_fusion.survpath),
     "pathomic-fusion": (PathomicFusion(PathomicFusion.Options()), plain_fusion.pathomic),
     "multimodn": (MultiModN(MultiModN.Options()), plain_fusion.multimodn),
     "dsmil[fusion=concat]": (Dsmil(Dsmil.Options(fusion="concat")), plain_fusion.dsmil),

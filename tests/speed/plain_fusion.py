@@ -15,11 +15,13 @@ from fusionbench_ilra import IlraNetwork
 from fusionbench_ilra.network import Block
 from fusionbench_lmf import AttentionEmbedder, Embedder, LmfNetwork, VectorEmbedder
 from fusionbench_mbt import MbtNetwork
+from fusionbench_motcat import MotcatNetwork
 from fusionbench_mult import MultiHeadAttention, MultNetwork
 from fusionbench_multimodn import MultiModNNetwork
 from fusionbench_multimodn.network import StateEncoder
 from fusionbench_pathomic_fusion import PathomicNetwork
 from fusionbench_perceiver_io import PerceiverIoNetwork
+from fusionbench_survpath import SurvPathNetwork
 from fusionbench_tfn import TfnNetwork
 from fusionbench_unimodal import BagNetwork
 from torch import Tensor, nn
@@ -299,3 +301,81 @@ def ilra(net: IlraNetwork, batch: Batch) -> Tensor:
         return bag_logits(net, read(net.pool, net.token[0], x)[0], case)
 
     return one_by_one(of_bag(net), batch, logits)
+
+
+def survpath(net: SurvPathNetwork, batch: Batch) -> Tensor:
+    """All tokens under one masked softmax, (P + N)^2 numbers, where ours leaves the patches' own block out."""
+    absent = {name: batch.bags[name].values.new_zeros(1, batch.bags[name].values.shape[-1]) for name in net.vectors}
+
+    def logits(case: Case) -> Tensor:
+        pathways = group_tokens(net, torch.cat([case.get(name, absent[name]) for name in net.vectors], dim=1))
+        patches = net.embed(case[net.bag]) if net.bag in case else pathways[:0]
+        count = len(pathways)
+        x = torch.cat([pathways, patches])
+        q, k, v = net.attend.project(net.attend.norm(x)).chunk(3, dim=1)
+        hidden = torch.zeros(len(x), len(x), dtype=torch.bool, device=x.device)
+        hidden[count:, count:] = True
+        seen = (q @ k.T / q.shape[1] ** 0.5).masked_fill(hidden, -torch.inf).softmax(dim=1) @ v
+        z = net.norm(net.feed(seen))
+        patch_mean = z[count:].mean(dim=0) if len(patches) else z.new_zeros(z.shape[1])
+        return net.head(net.hidden(torch.cat([z[:count].mean(dim=0), patch_mean])).relu())
+
+    return one_by_one((net.bag, *net.vectors), batch, logits)
+
+
+def group_tokens(net: nn.Module, columns: Tensor) -> Tensor:
+    """(token, width) of (1, feature): each group's own layers on its columns."""
+    networks = zip(net.encode_groups.networks, net.groups, strict=True)
+    return torch.cat([network(columns[:, list(group.columns)]) for network, group in networks])
+
+
+@torch.no_grad()
+def unbalanced_scaling(cost: Tensor, reg: float, tau: float, regulariser: str) -> tuple[Tensor, int]:
+    """The plan (instance, token) and its iterations: scaling factors, no logarithms."""
+    n, m = cost.shape
+    kernel, power = (-cost / reg).exp(), tau / (tau + reg)
+    kernel = kernel / (n * m) if regulariser == "kl" else kernel
+    u, v, taken = cost.new_ones(n), cost.new_ones(m), 0
+    for _ in range(1000):
+        old_u, old_v, taken = u, v, taken + 1
+        u = (1 / n / (kernel @ v)) ** power
+        v = (1 / m / (kernel.T @ u)) ** power
+        changes = [
+            float((new - old).abs().max()) / max(float(new.max()), float(old.max()), 1.0)
+            for new, old in ((u, old_u), (v, old_v))
+        ]
+        if sum(changes) / 2 < 1e-6:
+            break
+    return u[:, None] * kernel * v, taken
+
+
+@torch.no_grad()
+def balanced_scaling(cost: Tensor, a: Tensor, b: Tensor, reg: float) -> tuple[Tensor, int]:
+    """The plan (instance, token) with these marginals, and its iterations."""
+    kernel, u, taken = (-cost / reg).exp(), torch.full_like(a, 1 / len(a)), 0
+    for i in range(1000):
+        v = b / (kernel.T @ u)
+        u, taken = a / (kernel @ v), taken + 1
+        if i % 10 == 0 and float(((u[:, None] * kernel * v).sum(dim=0) - b).norm()) < 1e-9:
+            break
+    return u[:, None] * kernel * v, taken
+
+
+def motcat(net: MotcatNetwork, batch: Batch) -> Tensor:
+    o = net.attend.options
+
+    def logits(case: Case) -> Tensor:
+        tokens = group_tokens(net, torch.cat([case[name] for name in net.vectors], dim=1))
+        instances = net.embed(case[net.bag])
+        y, x = ((z - z.min(dim=1, keepdim=True).values).detach().double() for z in (tokens, instances))
+        cost = torch.stack([(x - one).square().sum(dim=1) for one in y], dim=1)
+        cost = cost / cost.max()
+        if o.solver == "unbalanced":
+            plan, _ = unbalanced_scaling(cost, o.reg, o.tau, o.regulariser)
+        else:
+            plan, _ = balanced_scaling(cost, x.sum(dim=1) / x.sum(), y.sum(dim=1) / y.sum(), o.reg)
+        seen = plan.T.to(instances) @ instances
+        path, omic = net.path(seen[None])[0], net.omic(tokens[None])[0]
+        return net.head(net.fusion(path, omic))[0]
+
+    return one_by_one((net.bag, *net.vectors), batch, logits)

@@ -13,11 +13,13 @@ from fusionbench_ilra import Ilra
 from fusionbench_lmf import Lmf
 from fusionbench_mbt import Mbt
 from fusionbench_mcat.models import Mcat, McatOmic, McatWsi
+from fusionbench_motcat import Motcat
 from fusionbench_mult import Mult
 from fusionbench_multimodn import MultiModN
 from fusionbench_pathomic_fusion import PathomicFusion
 from fusionbench_perceiver_io import PerceiverIo
 from fusionbench_porpoise import Porpoise, PorpoiseAmil, PorpoiseSnn
+from fusionbench_survpath import SurvPath
 from fusionbench_tfn import Tfn
 from fusionbench_unimodal.abmil import Abmil
 from fusionbench_unimodal.clusters import NearestCentroid
@@ -119,6 +121,10 @@ MODELS: Mapping[str, Made] = {
     "mcat narrow": of(Mcat, GROUPED, IMAGE, heads=2, fusion="bilinear", scale=2, dropout_kind="plain", **_MCAT),
     "mcat-wsi": of(McatWsi, IMAGE),
     "mcat-omic": of(McatOmic, CLINICAL, OMIC),
+    "motcat": of(Motcat, CLINICAL, GROUPED, IMAGE, **_MCAT),
+    "motcat balanced": of(Motcat, MAP, GROUPED, solver="balanced", fusion="bilinear", scale=2, **_MCAT),
+    "survpath": of(SurvPath, CLINICAL, GROUPED, IMAGE, group_widths=(16, 64)),
+    "survpath on a grid": of(SurvPath, MAP, OMIC, groups="one", group_widths=(64,)),
     "lmf": of(Lmf, CLINICAL, IMAGE, OMIC, MAP, width=8),
     "lmf one": of(Lmf, CLINICAL, OMIC, IMAGE, width=8, absent="one"),
     "tfn": of(Tfn, CLINICAL, IMAGE, OMIC),

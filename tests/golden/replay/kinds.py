@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from fusionbench.core.errors import FusionBenchError
-from tests.golden.replay import clam, mult, numbers
+from tests.golden.replay import clam, motcat, mult, numbers, survpath
 from tests.golden.replay.compare import TOLERANCE, Comparison, Outcome
 from tests.golden.replay.models import load, models
 from tests.golden.replay.reference import Reference
@@ -30,6 +30,8 @@ _KINDS: Mapping[str, tuple[Callable[[Names], bool], Callable[[Reference], number
     "c-index": (lambda n: any(x.endswith("/risk") for x in n), numbers.c_index),
     "smooth SVM loss": (lambda n: any(x.startswith("svm_") for x in n), clam.pieces),
     "MulT's pieces": (lambda n: {"x_first", "query"} <= n, mult.pieces),
+    "transport plans": (lambda n: any(x.endswith("/cost") for x in n), motcat.pieces),
+    "SurvPath's pieces": (lambda n: {"radam_grads", "rna_train"} <= n, survpath.pieces),
     "Fourier encoding": (lambda n: any(x.startswith("fourier") for x in n), numbers.fourier),
 }
 

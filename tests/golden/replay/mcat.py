@@ -64,8 +64,6 @@ class McatAdapter(Adapter):
         bag, omic = batch.bags["path"], batch.bags["omic"].values[:, 0]
         tokens, instances, raw = net.encode_groups(omic), net.embed(bag.values), net.coattention(batch).unsqueeze(1)
         attended, _ = net.attend(tokens, instances, bag.mask)
-        seen = {"path": attended, "omic": tokens}
-        pools = {name: _observe_pool(cast(SetPool, net.get_submodule(name)), name, x) for name, x in seen.items()}
         fused = net.fusion(net.path(attended)[0], net.omic(tokens)[0])
         return {
             "output/logits": net(batch),
@@ -73,10 +71,17 @@ class McatAdapter(Adapter):
             "mid/wsi_net": instances[0],
             "mid/coattn.0": attended.transpose(0, 1),
             "mid/coattn.1": raw,
-            **pools["path"],
-            **pools["omic"],
+            **observed_pools(net, attended, tokens),
             "mid/mm": fused[0],
         }
+
+
+def observed_pools(net: McatNetwork, attended: Tensor, tokens: Tensor) -> dict[str, Tensor]:
+    """What both set transformers and what follows them give."""
+    pools = (
+        _observe_pool(cast(SetPool, net.get_submodule(n)), n, x) for n, x in (("path", attended), ("omic", tokens))
+    )
+    return {name: value for pool in pools for name, value in pool.items()}
 
 
 def _observe_pool(pool: SetPool, name: str, tokens: Tensor) -> dict[str, Tensor]:
@@ -99,19 +104,23 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     if config.get("cls") != "MCAT_Surv":
         return None
     chosen = checked(McatConfig, config, "MCAT_Surv")
-    widths = _group_widths(chosen, state)
-    bounds = list(accumulate(chosen.omic_sizes, initial=0))
+    widths = group_widths(chosen, state)
+    net = McatNetwork(*specs(chosen), chosen.n_classes, _options(chosen, widths))
+    fill(net, state, published_parts(net, chosen, len(widths)), who="MCAT_Surv")
+    return Official(net, McatAdapter(len(chosen.omic_sizes)))
+
+
+def specs(config: McatConfig) -> tuple[ModalitySpec, list[ModalitySpec]]:
+    """The bag, and the vector with its groups one after the other."""
+    bounds = list(accumulate(config.omic_sizes, initial=0))
     groups = {str(i): tuple(range(*ends)) for i, ends in enumerate(pairwise(bounds))}
-    omic, bag = ModalitySpec("omic", "vector", bounds[-1], groups), ModalitySpec("path", "bag", chosen.wsi[0])
-    net = McatNetwork(bag, [omic], chosen.n_classes, _options(chosen, widths))
-    fill(net, state, _parts(net, chosen, len(widths)), who="MCAT_Surv")
-    return Official(net, McatAdapter(len(groups)))
+    return ModalitySpec("path", "bag", config.wsi[0]), [ModalitySpec("omic", "vector", bounds[-1], groups)]
 
 
-def _options(config: McatConfig, group_widths: tuple[int, ...]) -> McatOptions:
+def _options(config: McatConfig, widths: tuple[int, ...]) -> McatOptions:
     values = {
         "fusion": config.fusion,
-        "group_widths": group_widths,
+        "group_widths": widths,
         "heads": config.nhead,
         "layers": config.layers,
         "feedforward": config.dim_ff,
@@ -119,7 +128,7 @@ def _options(config: McatConfig, group_widths: tuple[int, ...]) -> McatOptions:
     return checked(McatOptions, values, "MCAT_Surv")
 
 
-def _group_widths(config: McatConfig, state: State) -> tuple[int, ...]:
+def group_widths(config: McatConfig, state: State) -> tuple[int, ...]:
     """Of the layers on each group, which the config does not say ("small" has two, "big" four).
 
     The width that most groups have, so that a damaged tensor is named as such.
@@ -134,7 +143,7 @@ def _rows(state: State, names: list[str]) -> list[int]:
     return [np.shape(state[name])[0] for name in names if np.ndim(state.get(name, 0)) == 2]
 
 
-def _parts(net: McatNetwork, config: McatConfig, layers: int) -> Parts:
+def published_parts(net: McatNetwork, config: McatConfig, layers: int) -> Parts:
     """Our parameter to the published ones it is made of."""
     parts, _ = fusion_parts(config.fusion)
     parts |= linear_parts("embed.0", "wsi_net.0") | linear_parts("head", "classifier")

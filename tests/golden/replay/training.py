@@ -1,7 +1,8 @@
 """Losses of reference files, and their gradients by inputs and by published parameters.
 
-A file names its loss: `loss/nll_a<alpha>` (hazards; the mean over cases), `loss/cox`, `loss/l1_sum` (the sum of
-absolute errors). Where it has an L1 penalty, `loss/l1`, the gradients `loss_grad/*` are those of `loss/total`.
+A file names its losses: `loss/nll_a<alpha>` (hazards; the mean over cases, `_persample` of each case), `loss/cox`,
+`loss/l1_sum` (the sum of absolute errors), and what else the adapter observes. The gradients `loss_grad/*` are those of
+the last; where the file has an L1 penalty, `loss/l1`, of `loss/total`. `lossgrad/<loss>/*` names its loss.
 """
 
 from __future__ import annotations
@@ -32,18 +33,24 @@ def losses(
     """
     if own := official.adapter.losses(official.module, inputs):
         return _own(own, inputs, official, file)
-    name = next((n for n in file.arrays if n.startswith(("loss/nll_a", "loss/cox", "loss/l1_sum"))), None)
-    if name is None:
+    names = [n for n in file.arrays if n.startswith(("loss/nll_a", "loss/cox", "loss/l1_sum"))]
+    if not names:
         return {}
-    main = _main_loss(name.removeprefix("loss/"), ours, inputs)
-    found: dict[str, Any] = {name: main}
+    found: dict[str, Any] = {n: _loss(n.removeprefix("loss/"), ours, inputs) for n in names if n not in ours}
+    named = {**ours, **found}
+    main = named[names[-1]]
     if official.adapter.penalty is not None:
         found["loss/l1"] = sum(float(np.abs(file.arrays[f"param/{n}"]).sum()) for n in official.adapter.penalty.names)
         found["loss/total"] = main + official.adapter.penalty.weight * found["loss/l1"]
     elif "loss/total" in file.arrays:
         found |= {"loss/l1": 0.0, "loss/total": main}
     if any(name.startswith("loss_grad/") for name in file.arrays):
-        found |= _by_inputs(main, inputs) | dict(_by_parameters(main, official, file))
+        found |= _by_inputs(main, inputs, "loss_grad/") | dict(_by_parameters(main, official, file, "loss_grad/param/"))
+    for name in {name.split("/input/")[0].split("/param/")[0] for name in file.arrays if name.startswith("lossgrad/")}:
+        loss = named.get(f"loss/{name.removeprefix('lossgrad/')}")
+        if loss is not None:
+            found |= _by_inputs(loss, inputs, f"{name}/input/")
+            found |= dict(_by_parameters(loss, official, file, f"{name}/param/"))
     return found
 
 
@@ -56,15 +63,18 @@ def _own(
         short = name.removeprefix("loss/")
         prefix = "loss_grad/" if short == "total" else f"loss_grad/{short}/"
         if any(n.startswith((f"{prefix}x_", f"{prefix}param/")) for n in file.arrays):
-            found |= _by_inputs(loss, inputs, prefix) | dict(_by_parameters(loss, official, file, prefix))
+            found |= _by_inputs(loss, inputs, prefix) | dict(_by_parameters(loss, official, file, f"{prefix}param/"))
     return found
 
 
-def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
+def _loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor]) -> Tensor:
     logits = ours["output/logits"]
     if kind.startswith("nll_a"):
-        event, alpha = inputs["target/c"] == 0, float(kind.removeprefix("nll_a"))
-        return discrete_hazard_nll(logits, inputs["target/y"], event, alpha=alpha).mean()
+        alpha, _, form = kind.removeprefix("nll_a").partition("_")
+        event = inputs["target/c" if "target/c" in inputs else "c"] == 0
+        time_bin = inputs["target/y" if "target/y" in inputs else "Y"]
+        each = discrete_hazard_nll(logits, time_bin, event, alpha=float(alpha))
+        return each if form == "persample" else each.mean()
     if kind == "cox":
         return cox_partial_likelihood(
             logits[:, 0], inputs["target/time"], inputs["target/event"] == 1, reduction="cases"
@@ -72,17 +82,15 @@ def _main_loss(kind: str, ours: Mapping[str, Any], inputs: Mapping[str, Tensor])
     return (ours.get("output/bounded", logits) - inputs["target/value"]).abs().sum()
 
 
-def _by_inputs(loss: Tensor, inputs: Mapping[str, Tensor], prefix: str = "loss_grad/") -> dict[str, Tensor]:
+def _by_inputs(loss: Tensor, inputs: Mapping[str, Tensor], place: str) -> dict[str, Tensor]:
     wanted = {name: x for name, x in inputs.items() if x.requires_grad}
     found = torch.autograd.grad(
         loss, list(wanted.values()), retain_graph=True, allow_unused=True, materialize_grads=True
     )
-    return {f"{prefix}{name}": gradient for name, gradient in zip(wanted, found, strict=True)}
+    return {f"{place}{name}": gradient for name, gradient in zip(wanted, found, strict=True)}
 
 
-def _by_parameters(
-    loss: Tensor, official: Official, file: Reference, prefix: str = "loss_grad/"
-) -> Iterator[tuple[str, NDArray[Any]]]:
+def _by_parameters(loss: Tensor, official: Official, file: Reference, place: str) -> Iterator[tuple[str, NDArray[Any]]]:
     """Gradients by the published tensors, each in its own shape; with the penalty's share."""
     state = file.under("param/")
     learnt = dict(official.module.named_parameters())
@@ -97,9 +105,9 @@ def _by_parameters(
     for name, values in state.items():
         share = _share(official.adapter.penalty, name, values)
         if name in found:
-            yield f"{prefix}param/{name}", found[name].numpy().reshape(values.shape) + share
+            yield f"{place}{name}", found[name].numpy().reshape(values.shape) + share
         elif official.adapter.penalty is not None and name in official.adapter.penalty.names:
-            yield f"{prefix}param/{name}", share
+            yield f"{place}{name}", share
 
 
 def _share(penalty: Penalty | None, name: str, values: NDArray[Any]) -> NDArray[Any]:

@@ -11,6 +11,7 @@ from tests.speed.made import logits
 from tests.unit.network_cases import (
     CASES,
     CLINICAL,
+    GROUPED,
     IMAGE,
     MAP,
     OMIC,
@@ -19,10 +20,12 @@ from tests.unit.network_cases import (
     Ilra,
     Lmf,
     Mbt,
+    Motcat,
     Mult,
     MultiModN,
     PathomicFusion,
     PerceiverIo,
+    SurvPath,
     Tfn,
     of,
 )
@@ -30,6 +33,7 @@ from tests.unit.network_cases import (
 EVERY = (CLINICAL, IMAGE, OMIC, MAP)
 SMALL = {"width": 8, "heads": 2, "positions": "none"}
 PERCEIVER = {"latents": 5, "latent_dim": 8, "read_width": 12, "positions": "none"}
+MCAT = {"group_widths": (16,), "feedforward": 24}
 GAPS = ((), ("image",), ("clinical", "map"), ("image", "omic"), ("clinical", "image", "map"))
 """What each of the cases lacks."""
 WAYS = {
@@ -60,6 +64,9 @@ WAYS = {
     "ilra": (of(Ilra, IMAGE, width=8, heads=2), plain.ilra),
     "ilra, norm": (of(Ilra, MAP, width=8, heads=4, rank=3, norm=True, layers=3), plain.ilra),
     "ilra, fused": (of(Ilra, IMAGE, CLINICAL, OMIC, width=8, heads=2, fusion="concat", hidden=8), plain.ilra),
+    "motcat": (of(Motcat, GROUPED, IMAGE, CLINICAL, **MCAT), plain.motcat),
+    "motcat, balanced": (of(Motcat, GROUPED, IMAGE, solver="balanced", **MCAT), plain.motcat),
+    "survpath": (of(SurvPath, GROUPED, IMAGE, CLINICAL, group_widths=(8, 12)), plain.survpath),
     "pathomic-fusion": (of(PathomicFusion, IMAGE, CLINICAL, OMIC, gate_omic=True, scale_path=4), plain.pathomic),
     "pathomic-fusion, pairs B": (of(PathomicFusion, *EVERY[:3], pairs="B", gate="linear", skip=True), plain.pathomic),
     "pathomic-fusion, no gates": (of(PathomicFusion, OMIC, MAP, gate_path=False, scale_path=2), plain.pathomic),

@@ -29,6 +29,7 @@ MODULES = {
     "fusionbench.data.published_files": "Files that a plugin lists with their checksums.",
     "fusionbench.data.split_files": "Files of published splits.",
     "fusionbench.data.slides": "Whole-slide images.",
+    "fusionbench.session": "The commands as methods, for scripts, notebooks and commands of plugins.",
     "fusionbench.report.api": "What sections below a table are made of and with (hook `fusionbench_findings`).",
     "fusionbench.testing": "Checks and toy cohorts for the tests of a plugin.",
 }

@@ -25,6 +25,7 @@ FOR_PLUGINS = {
     *("fusionbench", "fusionbench.nn", "fusionbench.data.downloads", "fusionbench.data.slides", "fusionbench.survival"),
     *("fusionbench.data.feature_files", "fusionbench.data.published_files", "fusionbench.data.split_files"),
     "fusionbench.data.group_files",
+    "fusionbench.session",
     "fusionbench.tasks.ranking",
     "fusionbench.report.api",
     "fusionbench.testing",

@@ -312,7 +312,7 @@ def _legend(table: ComparisonTable) -> Iterator[str]:
         )
     if len(table.tests) and not table.tests["df"].any():
         why = "too few outcomes" if table.no_interval else "one fold"
-        yield f"bold: best mean of a dataset and pattern; with {why} rows cannot be tested, so none is marked a"
+        yield f"bold: best mean of a dataset and pattern; with {why} nothing can be tested, so no row is marked a"
     elif len(table.tests):
         yield (
             "bold: best mean of a dataset and pattern; a: the best and those not different from it by the corrected "

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from fusionbench.core.cell_result import CellResult, PatternPrediction
 from fusionbench.core.errors import PluginError, SuiteError
 from fusionbench.core.plugin_options import validate_options
+from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, SurvivalPrediction
 from fusionbench.data.preparations import FittedPreparation
@@ -86,6 +87,20 @@ def fits(subject: ModelSubject) -> None:
             raise Failure(f"on {trial.label}, {raised(error)}") from error
 
 
+def with_own_recipe(subject: ModelSubject) -> PluginRef:
+    """The model with its published recipe.
+
+    Raises:
+        Skipped: it has none.
+    """
+    published = subject.ref.with_options({"recipe": "own"})
+    try:
+        validate_options(subject.registry, "models", published)
+    except SuiteError:
+        raise Skipped("it has no published recipe: no option `recipe` with the choice `own`") from None
+    return published
+
+
 @CHECKS.add(
     "recipe",
     "Default options change nothing of the suite's recipe; the published one, where there is an option "
@@ -97,11 +112,7 @@ def recipe(subject: ModelSubject) -> None:
     suites = TrainRecipe()
     if recipe_of(subject.registry, subject.ref, suites) is not suites:
         raise Failure("with its default options it changes the suite's recipe")
-    published = subject.ref.with_options({"recipe": "own"})
-    try:
-        validate_options(subject.registry, "models", published)
-    except SuiteError:
-        raise Skipped("it has no published recipe: no option `recipe` with the choice `own`") from None
+    published = with_own_recipe(subject)
     own = recipe_of(subject.registry, published, suites)
     if own is suites:
         raise Failure("with recipe=own it changes nothing of the suite's recipe")

@@ -13,6 +13,7 @@ from fusionbench.core.stages import Stage
 from fusionbench.execution.training.stages import frozen_parts, trained_by
 from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.testing.conformance.check import Checklist, Failure, Skipped
+from fusionbench.testing.conformance.model_basics import with_own_recipe
 from fusionbench.testing.conformance.samples import with_loss
 from fusionbench.testing.conformance.trials import BRIEF, COX, ModelSubject, Trial
 
@@ -26,7 +27,7 @@ CHECKS: Checklist[ModelSubject] = Checklist()
     needs=("recipe",),
 )
 def stages(subject: ModelSubject) -> None:
-    published = subject.ref.with_options({"recipe": "own"})
+    published = with_own_recipe(subject)
     own = recipe_of(subject.registry, published, TrainRecipe())
     if not own.stage:
         raise Skipped("its published recipe has no stages")

@@ -139,4 +139,5 @@ def _as_planned(cell: Cell) -> Written:
         kept_epoch=None,
         best_epoch=None,
         reads_targets=False,
+        prepared={},
     )

@@ -147,8 +147,8 @@ def test_the_lines_of_the_documentation_bring_the_published_rows(
     assert both.loc[("logistic", "clinical"), "p_holm"] <= 1
     assert set(table["external"]) == {f"transneo[cohort={name}]" for name in ("external", "artemis", "pbcp")}
     text = (tmp_path / "small/table.md").read_text()
-    assert "2 external cohorts together" in text
-    assert "transneo[cohort=external] holds patients of transneo[cohort=pbcp] and transneo[cohort=artemis]" in text
+    assert "Not pooled: transneo[cohort=external] holds patients of transneo[cohort=pbcp]: counted once" in text
+    assert "transneo[cohort=artemis] is not counted: 3 patients of class pCR, fewer than 10" in text
 
 
 @pytest.mark.data

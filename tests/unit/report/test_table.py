@@ -223,7 +223,7 @@ def test_one_fold_has_no_spread_and_no_test():
     assert rows_of(table)["sd"].isna().all()
     assert set(rows_of(table)["tie_group"]) == {""}
     text = render(table, "md")
-    assert text.count("with one fold rows cannot be tested, so none is marked a") == 1
+    assert text.count("with one fold nothing can be tested, so no row is marked a") == 1
     assert "**" in text, "the best mean is bold all the same"
     assert "n_cases: cases scored" in text
     assert table.tests["p"].isna().all()
@@ -250,7 +250,7 @@ def test_with_fewer_than_ten_events_nothing_is_tested_and_no_interval_is_given()
     assert enough.tests["p"].notna().all()
     text = render(few, "md")
     assert text.count("no intervals: 9 patients with an event, fewer than 10") == 1
-    assert "with too few outcomes rows cannot be tested" in text
+    assert "with too few outcomes nothing can be tested" in text
     assert "fewer than 10" not in render(enough, "md")
 
 

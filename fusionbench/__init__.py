@@ -11,27 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fusionbench.core.attention_map import AttentionMap
     from fusionbench.core.child_process import end_with_parent, safe_import_path
+    from fusionbench.core.contexts import FitContext, MemberFit, RestoreContext
     from fusionbench.core.encoder import Encoder
     from fusionbench.core.errors import DataError, FusionBenchError, PluginError, SuiteError, UndefinedMetric
     from fusionbench.core.executor import Executor, LostTask, ResourceRequest
     from fusionbench.core.hookspecs import hookimpl
-    from fusionbench.core.interfaces import (
-        BESIDE_SUITE,
-        Dataset,
-        FitContext,
-        FittedModality,
-        FusionModel,
-        MemberFit,
-        Metric,
-        Modality,
-        Options,
-        Predictor,
-        RestoreContext,
-        State,
-    )
+    from fusionbench.core.interfaces import Dataset, FittedModality, FusionModel, Modality
+    from fusionbench.core.metric import Metric
+    from fusionbench.core.options import BESIDE_SUITE, Options
     from fusionbench.core.plugin_options import validate_options
     from fusionbench.core.plugin_ref import PluginRef
-    from fusionbench.core.preparation import Preparation, PreparationContext
+    from fusionbench.core.predictor import Predictor
+    from fusionbench.core.preparation import Preparation, PreparationContext, State
     from fusionbench.core.registry import Registry, discover
     from fusionbench.core.search_space import Choice, Interval, SearchSpace
     from fusionbench.core.stages import Stage
@@ -142,6 +133,10 @@ _MODULES = [
     "types",
     "hookspecs",
     "preparation",
+    "options",
+    "metric",
+    "predictor",
+    "contexts",
     "interfaces",
     "executor",
     "encoder",

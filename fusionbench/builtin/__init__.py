@@ -13,7 +13,8 @@ from fusionbench.core.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from fusionbench.core.executor import Executor
-    from fusionbench.core.interfaces import Dataset, Metric, Modality
+    from fusionbench.core.interfaces import Dataset, Modality
+    from fusionbench.core.metric import Metric
 
 
 @hookimpl

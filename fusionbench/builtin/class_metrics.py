@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.core.errors import UndefinedMetric
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.core.types import ClassPrediction, ClassTargets, TaskName
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 
 from fusionbench.builtin.columns import SMALLEST_SD
 from fusionbench.core.errors import DataError
-from fusionbench.core.interfaces import FittedModality, Options
+from fusionbench.core.interfaces import FittedModality
+from fusionbench.core.options import Options
 from fusionbench.core.types import ModalitySpec, RawBag
 
 if TYPE_CHECKING:

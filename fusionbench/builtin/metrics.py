@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fusionbench.builtin.calibration import interval_mass, merge_intervals
 from fusionbench.core.errors import PluginError, UndefinedMetric
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.core.rounding import ROUNDING
 from fusionbench.core.types import SurvivalPrediction, SurvivalTargets
 

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import Dataset
-from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.options import Options as BaseOptions
 from fusionbench.core.rounding import part_of
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse, SurvivalTarget, Target

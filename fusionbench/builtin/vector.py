@@ -13,7 +13,7 @@ from pydantic import Field
 from fusionbench.builtin.columns import ColumnScaling, fit_columns
 from fusionbench.core.errors import DataError
 from fusionbench.core.interfaces import FittedModality, Modality
-from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.options import Options as BaseOptions
 from fusionbench.core.types import ModalitySpec, ModalityUse, RawBag
 
 if TYPE_CHECKING:

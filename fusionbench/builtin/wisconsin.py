@@ -11,7 +11,8 @@ import numpy as np
 from pydantic import Field
 
 from fusionbench.core.errors import DataError
-from fusionbench.core.interfaces import Dataset, Options
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.options import Options
 from fusionbench.core.types import Case, ClassTarget, DatasetInfo, ModalityUse
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from fusionbench.core.types import Prediction
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import State
+    from fusionbench.core.preparation import State
 
 AFTER = "after:"
 """Begins the patterns of what a model predicts after each of its steps; no modality is hidden then."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from fusionbench.core.checked import Checked
-from fusionbench.core.interfaces import Options
+from fusionbench.core.options import Options
 from fusionbench.core.types import Source
 
 if TYPE_CHECKING:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from fusionbench.core.encoder import Encoder
     from fusionbench.core.executor import Executor
-    from fusionbench.core.interfaces import Dataset, FusionModel, Metric, Modality
+    from fusionbench.core.interfaces import Dataset, FusionModel, Modality
+    from fusionbench.core.metric import Metric
 
 PROJECT = "fusionbench"
 hookspec = pluggy.HookspecMarker(PROJECT)

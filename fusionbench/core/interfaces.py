@@ -1,25 +1,22 @@
-"""The abstract classes that a plugin implements, and the protocols of what the harness gives it."""
+"""The abstract classes that a plugin implements: modality, dataset and fusion model."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict
-
-from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.checked import Checked
+from fusionbench.core.contexts import FitContext, RestoreContext
 from fusionbench.core.errors import DataError
-from fusionbench.core.metric import Metric as Metric
+from fusionbench.core.options import Options, path_options
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.core.preparation import Preparation
-from fusionbench.core.preparation import State as State
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import Preparation, State
 from fusionbench.core.search_space import SearchSpace
 from fusionbench.core.stages import Stage
 from fusionbench.core.types import (
-    Attention,
     Case,
     CaseSet,
     DatasetInfo,
@@ -30,41 +27,14 @@ from fusionbench.core.types import (
     ModalitySpec,
     ModalityUse,
     Piece,
-    Prediction,
     RawBag,
     Source,
-    StepPrediction,
     Task,
     TaskName,
 )
 
 if TYPE_CHECKING:
-    import torch
-    from torch import Tensor, nn
-
-
-class Options(BaseModel):
-    """Strict, immutable options: an unknown or ill-typed one is an error, never ignored."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-BESIDE_SUITE = "a path, relative to the suite that names it"
-"""Marks an option, `Annotated[str, BESIDE_SUITE]`: in a suite file of the user's own it is a path beside that file.
-
-The words of an `Annotated[Literal["word"] | str, BESIDE_SUITE]` are no paths.
-"""
-
-
-def path_options(options: type[BaseModel]) -> tuple[str, ...]:
-    """The options that say where files lie: those marked `BESIDE_SUITE`. They are no part of what a cohort is."""
-    return tuple(name for name, field in options.model_fields.items() if BESIDE_SUITE in field.metadata)
-
-
-def names_file(options: type[BaseModel], name: str, value: object) -> bool:
-    """Whether the value of one of `path_options` is a path: a text, not empty, and none of the option's own words."""
-    words = {word for kind in get_args(options.model_fields[name].annotation) for word in get_args(kind)}
-    return isinstance(value, str) and bool(value) and value not in words
+    from torch import Tensor
 
 
 _Options = Options  # the classes below have an attribute of the same name
@@ -225,162 +195,6 @@ class Dataset(Checked, ABC):
 def _as_written(value: Any) -> Any:
     """A whole number without its `.0`: `noise=2` and `noise=2.0` are one choice."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-class Predictor(ABC):
-    """A fitted model."""
-
-    @abstractmethod
-    def predict(self, cases: CaseSet) -> Prediction:
-        """One prediction per case, in order: a SurvivalPrediction, or a ClassPrediction where the task has classes.
-
-        `cases.targets` is None. Each case has at least one modality.
-        """
-
-    def predict_validation(self, val: CaseSet) -> Prediction:
-        """Out-of-sample predictions on the validation cases.
-
-        Override in a model that fits on the validation cases too (out-of-bag, cross-fitted).
-        """
-        return self.predict(val)
-
-    def attention(self, cases: CaseSet) -> Mapping[str, Attention] | None:
-        """Attention by modality, of those in which the model chooses; None for a model without attention.
-
-        Items are padded to the longest case.
-        """
-        return None
-
-    def attention_maps(self, cases: CaseSet) -> Mapping[str, AttentionMap]:
-        """Maps with more axes, by name: of classes, of queries, before the softmax, of transport; empty for others.
-
-        Items and queries are padded to the longest case.
-        """
-        return {}
-
-    def embedding(self, cases: CaseSet) -> Tensor | None:
-        """(case, feature) float64 on the CPU: the fused cases, of a module that gives `Outputs.embedding`."""
-        return None
-
-    def predict_steps(self, cases: CaseSet) -> Sequence[StepPrediction]:
-        """What is predicted after each step of a model that reads one modality after the other; empty for others."""
-        return ()
-
-    @abstractmethod
-    def state(self) -> State:
-        """Named arrays from which `FusionModel.restore` makes an equal predictor."""
-
-
-class FitContext(Protocol):
-    """What the harness gives a model while it is fitted."""
-
-    @property
-    def task(self) -> Task:
-        """What is to be predicted, with this fold's time bins or the classes."""
-        ...
-
-    @property
-    def specs(self) -> Mapping[str, ModalitySpec]:
-        """Modality name to its prepared form (widths after preprocessing), in the cell's order."""
-        ...
-
-    @property
-    def seed(self) -> int:
-        """Seed of this cell; the only source of randomness that a model may use."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where the cell is computed."""
-        ...
-
-    def train(self, module: nn.Module, train: CaseSet, val: CaseSet) -> Predictor:
-        """The one training loop, with the suite's recipe or the model's own, in the stages that it has.
-
-        A second call numbers its epochs on from those of the first.
-
-        Args:
-            module: maps a Batch to logits (case, n_outputs), or to Outputs.
-        """
-        ...
-
-    def member(self, member: Member) -> MemberFit:
-        """A model declared by `members`, fitted on this fold already.
-
-        Raises:
-            PluginError: the model has not declared it.
-        """
-        ...
-
-    def prepared(self, preparation: Preparation) -> State:
-        """What a preparation declared by `preparations` has made on this fold's training cases.
-
-        Raises:
-            PluginError: the model has not declared it.
-        """
-        ...
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Record quantities of a step, such as losses of an epoch; stored as history.parquet and shown in MLflow."""
-        ...
-
-
-class MemberFit(Protocol):
-    """A fitted member."""
-
-    @property
-    def predictor(self) -> Predictor:
-        """Predicts on any CaseSet whose specs hold the member's modalities.
-
-        Hand it `cases.restrict(modalities)` of the cases that have at least one of the member's modalities.
-        """
-        ...
-
-    @property
-    def validation(self) -> Prediction:
-        """Out-of-sample predictions on those validation cases that have one of the member's modalities."""
-        ...
-
-    @property
-    def prior(self) -> Prediction:
-        """The training-mean prediction, for cases without any of the member's modalities: one row, id "prior"."""
-        ...
-
-    @property
-    def validation_loss(self) -> float:
-        """The best validation negative log-likelihood (of follow-up or of classes); NaN where the member has none."""
-        ...
-
-
-class RestoreContext(Protocol):
-    """What the harness gives a model while it is restored from disk."""
-
-    @property
-    def task(self) -> Task:
-        """What is predicted, with the fold's time bins or the classes."""
-        ...
-
-    @property
-    def specs(self) -> Mapping[str, ModalitySpec]:
-        """Modality name to its prepared form, in the cell's order."""
-        ...
-
-    @property
-    def device(self) -> torch.device:
-        """Where predictions will be computed."""
-        ...
-
-    def module(self, module: nn.Module, state: State) -> Predictor:
-        """The inverse of `FitContext.train(...).state()`."""
-        ...
-
-    def member(self, member: Member) -> MemberFit:
-        """A model declared by `members`, restored as well."""
-        ...
-
-    def prepared(self, preparation: Preparation) -> State:
-        """What a preparation declared by `preparations` had made when the model was fitted."""
-        ...
 
 
 class FusionModel(Checked, ABC):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from fusionbench.core.errors import SuiteError, did_you_mean
 from fusionbench.core.guard import guarded
-from fusionbench.core.interfaces import names_file, path_options
+from fusionbench.core.options import names_file, path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 

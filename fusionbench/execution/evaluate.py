@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 
 from fusionbench.core.cell_result import AFTER, PatternPrediction, Score
 from fusionbench.core.errors import PluginError, UndefinedMetric
-from fusionbench.core.interfaces import Metric, Predictor, State
+from fusionbench.core.metric import Metric
 from fusionbench.core.outputs import NAME
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import State
 from fusionbench.core.types import CaseSet, Prediction, SurvivalPrediction, Targets, Task
 from fusionbench.data.masks import Mask, Present, realised_rate
 from fusionbench.tasks import TaskKind, kind_of, task_kind

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.guard import guarded
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.core.timing import EVALUATE, LapTimer, span
 from fusionbench.core.types import CaseSet, Targets
 from fusionbench.data.cohort import Cohort

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.errors import FusionBenchError, PluginError
-from fusionbench.core.interfaces import FusionModel, Predictor, State
+from fusionbench.core.interfaces import FusionModel
 from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.core.preparation import Preparation
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import Preparation, State
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Attention, CaseSet, Member, ModalitySpec, Prediction, StepPrediction, Task

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fusionbench.core.errors import PluginError, ResultsError
-from fusionbench.core.interfaces import FusionModel, State
+from fusionbench.core.interfaces import FusionModel
 from fusionbench.core.plugin_source import package_hash
-from fusionbench.core.preparation import Preparation, PreparationContext, checked_preparations
+from fusionbench.core.preparation import Preparation, PreparationContext, State, checked_preparations
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import PREPARE, span
 from fusionbench.core.types import CaseSet, ModalitySpec, Task

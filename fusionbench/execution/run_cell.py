@@ -14,7 +14,8 @@ from fusionbench.core import environment
 from fusionbench.core.cell_result import CellResult, PatternPrediction, Score
 from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
 from fusionbench.core.guard import guarded
-from fusionbench.core.interfaces import Predictor, State
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import State
 from fusionbench.core.seeds import derive
 from fusionbench.core.timing import EVALUATE, PREPARE, LapTimer, span
 from fusionbench.core.types import CaseSet, Member, Prediction, Task

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fusionbench.core.contexts import FitContext
 from fusionbench.core.errors import PluginError
-from fusionbench.core.interfaces import FitContext
 from fusionbench.core.types import Member
 
 if TYPE_CHECKING:

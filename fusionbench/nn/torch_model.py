@@ -6,7 +6,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from fusionbench.core.interfaces import FitContext, FusionModel, Predictor, RestoreContext, State
+from fusionbench.core.contexts import FitContext, RestoreContext
+from fusionbench.core.interfaces import FusionModel
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import State
 from fusionbench.core.search_space import Interval, SearchSpace
 from fusionbench.core.types import CaseSet, ModalitySpec, Task, TaskName
 

@@ -23,7 +23,7 @@ from fusionbench.suites.lock import classes_of
 from fusionbench.tasks import kind_with
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import Metric
+    from fusionbench.core.metric import Metric
 
     TargetArrays = Targets[NDArray[Any]]
     Rows = NDArray[np.intp]

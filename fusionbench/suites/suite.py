@@ -17,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr,
 
 from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import SuiteError, did_you_mean, file_problem
-from fusionbench.core.interfaces import names_file, path_options
+from fusionbench.core.options import names_file, path_options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder

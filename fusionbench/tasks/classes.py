@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from fusionbench.core.interfaces import State
+    from fusionbench.core.preparation import State
 
     Floats = NDArray[np.float64]
 

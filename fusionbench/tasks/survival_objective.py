@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from fusionbench.core.interfaces import State
+    from fusionbench.core.preparation import State
 
     FollowUp = SurvivalTargets[NDArray[Any]]
 

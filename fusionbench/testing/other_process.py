@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 from fusionbench.core.child_process import end_with_parent
-from fusionbench.core.interfaces import Dataset, FusionModel, Predictor
+from fusionbench.core.interfaces import Dataset, FusionModel
+from fusionbench.core.predictor import Predictor
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.types import CaseSet, Member, ModalitySpec, Prediction, Task
 from fusionbench.data.preparations import FittedPreparation

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from fusionbench.core.cell_result import PatternPrediction, Score
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.core.plural import plural
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Prediction, Targets

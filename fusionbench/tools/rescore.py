@@ -19,7 +19,7 @@ from fusionbench.suites.cell import ORACLE, Cell, present_modalities, test_masks
 from fusionbench.suites.external import external_cohort
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import Metric
+    from fusionbench.core.metric import Metric
     from fusionbench.data.cohort import Cohort
     from fusionbench.execution.shared import SharedResources
     from fusionbench.results.store import Store

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from fusionbench.core.errors import SuiteError
-from fusionbench.core.interfaces import BESIDE_SUITE, Dataset
-from fusionbench.core.interfaces import Options as BaseOptions
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.options import BESIDE_SUITE
+from fusionbench.core.options import Options as BaseOptions
 from fusionbench.core.types import Case, DatasetInfo, Fold
 
 if TYPE_CHECKING:

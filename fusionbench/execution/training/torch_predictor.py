@@ -12,7 +12,8 @@ from torch.nn.utils.rnn import pad_sequence
 
 from fusionbench.core.attention_map import AttentionMap
 from fusionbench.core.errors import FusionBenchError, PluginError, ResultsError
-from fusionbench.core.interfaces import Predictor, State
+from fusionbench.core.predictor import Predictor
+from fusionbench.core.preparation import State
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.timing import PREDICT, span
 from fusionbench.core.types import (

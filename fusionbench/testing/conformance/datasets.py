@@ -13,7 +13,8 @@ from functools import cached_property
 from pathlib import Path
 
 from fusionbench.core.errors import DataError
-from fusionbench.core.interfaces import Dataset, Options
+from fusionbench.core.interfaces import Dataset
+from fusionbench.core.options import Options
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import Case, DatasetInfo, Fold
 from fusionbench.data.cohort import dataset_label, load_cohort

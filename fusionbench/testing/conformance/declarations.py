@@ -12,7 +12,9 @@ from pydantic import BaseModel
 
 from fusionbench.core.encoder import Encoder
 from fusionbench.core.executor import Executor
-from fusionbench.core.interfaces import Dataset, FusionModel, Metric, Modality, Options
+from fusionbench.core.interfaces import Dataset, FusionModel, Modality
+from fusionbench.core.metric import Metric
+from fusionbench.core.options import Options
 from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.nn import TorchModel
 from fusionbench.testing.conformance.check import Checklist, Failure, Promise, Skipped

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusionbench.core.errors import UndefinedMetric
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.core.registry import Registry
 from fusionbench.core.types import ClassPrediction, ClassTargets, SurvivalPrediction, SurvivalTargets, Targets
 from fusionbench.execution.evaluate import time_grid

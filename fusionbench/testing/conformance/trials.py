@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fusionbench.core.endpoints import ClassPrediction, Prediction, TaskName
-from fusionbench.core.interfaces import FusionModel, Predictor
+from fusionbench.core.interfaces import FusionModel
 from fusionbench.core.plugin_ref import PluginRef
+from fusionbench.core.predictor import Predictor
 from fusionbench.core.preparation import Preparation
 from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import Registry

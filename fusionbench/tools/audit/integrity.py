@@ -23,7 +23,7 @@ from fusionbench.tools.audit.evidence import StoredResult
 from fusionbench.tools.rescore import NEEDS_CURVES, score_stored
 
 if TYPE_CHECKING:
-    from fusionbench.core.interfaces import Metric
+    from fusionbench.core.metric import Metric
     from fusionbench.core.registry import Registry
     from fusionbench.data.cohort import Cohort
 

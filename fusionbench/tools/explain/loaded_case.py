@@ -14,7 +14,7 @@ from torch import nn
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.commands import command
 from fusionbench.core.errors import ResultsError, SuiteError
-from fusionbench.core.interfaces import Predictor
+from fusionbench.core.predictor import Predictor
 from fusionbench.core.seeds import derive
 from fusionbench.core.types import Case, CaseSet, Member, PreparedBag, RawBag
 from fusionbench.data.cohort import Cohort, read

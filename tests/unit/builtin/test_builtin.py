@@ -8,7 +8,8 @@ import pytest
 
 from fusionbench import builtin
 from fusionbench.core.executor import Executor
-from fusionbench.core.interfaces import Dataset, Metric, Modality
+from fusionbench.core.interfaces import Dataset, Modality
+from fusionbench.core.metric import Metric
 
 
 def test_each_hook_gives_named_classes_of_its_kind() -> None:

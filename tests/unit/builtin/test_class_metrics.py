@@ -9,7 +9,7 @@ from sklearn import metrics as theirs
 from fusionbench.builtin.class_metrics import CLASS_METRICS, Auprc, Auroc, Brier, Ece, HandTillM
 from fusionbench.core.endpoints import ClassPrediction, ClassTargets
 from fusionbench.core.errors import UndefinedMetric
-from fusionbench.core.interfaces import Metric
+from fusionbench.core.metric import Metric
 from fusionbench.survival.stats import harrell_c
 from fusionbench.tasks.ranking import class_pairs, mean_concordance
 

@@ -27,7 +27,7 @@ from fusionbench.suites.cell import Plan
 from fusionbench.suites.selection import WHOLE, Selection
 from fusionbench.suites.suite import Suite
 from fusionbench.tools.find_suite import find_suite
-from fusionbench.tools.planning import plan_as_run, plan_suite
+from fusionbench.tools.planning import plan_as_run, plan_suite, refuse_gone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +108,9 @@ class Session:
             SuiteError, DataError: before any compute.
         """
         found = find_suite(name, self.out, self.registry)
-        return plan_suite(found.with_added(found.load()), self.resources, selection)
+        suite = found.with_added(found.load())
+        refuse_gone(suite, found.called, self.out, self.registry)
+        return plan_suite(suite, self.resources, selection)
 
     def as_run(self, name: str, selection: Selection = WHOLE) -> tuple[Plan, Store]:
         """The whole suite, or part of it, with the repeats and the seed of its last run, and where its results are.

@@ -118,6 +118,7 @@ class PreparedBag:
     Attributes:
         piece: (instance,) int64, as in RawBag.
         neighbours: (instance, k) int64, as in Bag; only for a module that asks for them.
+        tokens: whether a preparation made these in the place of the instances.
     """
 
     values: Tensor
@@ -125,6 +126,7 @@ class PreparedBag:
     shape: tuple[int, ...] | None = None
     piece: Tensor | None = None
     neighbours: Tensor | None = None
+    tokens: bool = False
 
 
 @dataclass(frozen=True, eq=False)

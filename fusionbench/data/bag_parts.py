@@ -17,6 +17,8 @@ from fusionbench.core.types import ModalitySpec, PreparedBag, PreparedCase
 def drawn(case: PreparedCase, recipe: TrainRecipe, seed: int, epoch: int) -> PreparedCase:
     """The case with at most `max_instances` of each bag, in the order that the recipe says; for training only.
 
+    Tokens of a preparation are no instances: each stands for something by its position, and all of them stay.
+
     Which ones, and their order, depends on seed, epoch, case and modality: not on the order of cases, on other bags, or
     on where the cell runs.
     """
@@ -25,13 +27,15 @@ def drawn(case: PreparedCase, recipe: TrainRecipe, seed: int, epoch: int) -> Pre
         return case
     bags = {}
     for name, bag in case.bags.items():
+        bags[name] = bag
+        if bag.tokens:
+            continue
         # A grid keeps its order: that is where its instances lie.
         shuffle = shuffled and bag.shape is None and len(bag.values) > 1
         most_of_bag = len(bag.values) if most is None else most
         if shuffle or len(bag.values) > most_of_bag:
             generator = torch.Generator().manual_seed(derive(seed, "instances", epoch, case.id, name))
-            bag = subsample(bag, most_of_bag, generator, shuffled=shuffle)
-        bags[name] = bag
+            bags[name] = subsample(bag, most_of_bag, generator, shuffled=shuffle)
     return PreparedCase(case.id, bags)
 
 
@@ -67,7 +71,7 @@ def with_neighbours(case: PreparedCase, k: int, specs: Mapping[str, ModalitySpec
 
 
 def _with_neighbours(bag: PreparedBag, k: int, spec: ModalitySpec, case: str) -> PreparedBag:
-    if spec.kind == "vector" or bag.neighbours is not None:
+    if spec.kind == "vector" or bag.tokens or bag.neighbours is not None:
         return bag
     from fusionbench.nn.neighbours import nearest_instances  # here: scipy is loaded for who asks alone
 

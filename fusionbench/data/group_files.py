@@ -289,7 +289,9 @@ def _matrix(rows: Rows, name: str) -> Members:
 def _pairs(rows: Rows, header: Sequence[str], name: str) -> Members:
     """A row a membership."""
     if len(header) != 2:
-        more = next(cell for cell in header if cell not in GENE_COLUMNS | GROUP_COLUMNS or header.count(cell) > 1)
+        known = GENE_COLUMNS | GROUP_COLUMNS
+        # Of columns that are all of genes or groups the last one is too many: `gene,symbol,pathway`.
+        more = next((cell for cell in header if cell not in known or header.count(cell) > 1), header[-1])
         raise DataError(
             f"{name}, line {rows[0][0]}: column {more!r} beside those of genes and groups; leave it out, since genes "
             "belong to a group or not"

@@ -39,6 +39,10 @@ class FittedPreparation:
     seconds: float = 0.0
     caches: dict[str, BagCache] = field(default_factory=dict)
 
+    def copied_state(self) -> State:
+        """Its arrays for a plugin, which may write into them; other cells and the stored weights share these."""
+        return {name: array.copy() for name, array in self.state.items()}
+
     @property
     def who(self) -> str:
         """For messages."""
@@ -73,7 +77,7 @@ class FittedPreparation:
         import torch  # here, so that planning need not load it
 
         with span(PREPARE), torch.no_grad():
-            made: Any = self.preparation.tokens(name, bag, self.state)
+            made: Any = self.preparation.tokens(name, bag, self.copied_state())
         if made is None:
             return None
         where = f"{self.who}: tokens of {name!r} for {whose}"
@@ -82,7 +86,7 @@ class FittedPreparation:
             raise PluginError(f"{where} have {seen}, expected a tensor (token, feature)")
         if not bool(made.isfinite().all()):
             raise FusionBenchError(f"{where} have NaN or inf; check that no cluster is empty and no variance is zero")
-        return PreparedBag(made.detach().to(device="cpu", dtype=torch.float32))
+        return PreparedBag(made.detach().to(device="cpu", dtype=torch.float32), tokens=True)
 
 
 def tokens_spec(spec: ModalitySpec, tokens: PreparedBag) -> ModalitySpec:

@@ -73,7 +73,12 @@ def _checked_state(who: str, made: Any) -> State:
     if not isinstance(made, Mapping):
         raise PluginError(f"{who}: prepare() gave {type(made).__name__}, expected a mapping from names to numpy arrays")
     for name, array in made.items():
-        if not isinstance(name, str) or not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
+        if (
+            not isinstance(name, str)
+            or not isinstance(array, np.ndarray)
+            or array.dtype.kind not in "fiub"
+            or array.dtype.itemsize > 8
+        ):
             seen = f"an array of {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             raise PluginError(f"{who}: prepare() gave {seen} under {name!r}, expected a numpy array of numbers")
     return {name: np.array(array, order="C") for name, array in made.items()}
@@ -85,10 +90,13 @@ class StateKey:
 
     Attributes:
         on_disk: other processes may use it; not where the code of the class is in no file.
+        seed: of `prepare`; follows from settings, cases and data, not from the code, so that an edited comment does not
+            change what is drawn.
     """
 
     text: str
     on_disk: bool
+    seed: int
 
 
 def state_key(preparation: Preparation, cases: CaseSet, about: Mapping[str, Any], device: str) -> StateKey:
@@ -101,14 +109,14 @@ def state_key(preparation: Preparation, cases: CaseSet, about: Mapping[str, Any]
     packages = dict.fromkeys(base.__module__.partition(".")[0] for base in cls.__mro__)
     code = {name: package_hash(name) for name in packages if name not in _LIBRARIES}
     on_disk = all(code.values())
-    parts = {
+    asked = {
         "preparation": [f"{cls.__module__}.{cls.__qualname__}", preparation.about],
-        "code": code if on_disk else [code, id(cls)],
         "cases": [[case.id, list(cases.visible(case))] for case in cases.cases],
         "about": about,
-        "device": device,
     }
-    return StateKey(hashlib.sha256(canonical(parts).encode()).hexdigest()[:40], on_disk)
+    parts = {**asked, "code": code if on_disk else [code, id(cls)], "device": device}
+    text = hashlib.sha256(canonical(parts).encode()).hexdigest()[:40]
+    return StateKey(text, on_disk, derive(0, "preparation", canonical(asked)))
 
 
 @dataclass(frozen=True)
@@ -155,7 +163,7 @@ def prepared(
         computed = False
         if made is None:
             cache = current_cache() if resources.stored_states and key.on_disk else None
-            stored, computed = _found_or_computed(preparation, cases, key.text, resources.device, cache, notes)
+            stored, computed = _found_or_computed(preparation, cases, key, resources.device, cache, notes)
             made = FittedPreparation(preparation, stored.state, stored.ledger, key.text, stored.seconds)
             resources.keep_preparation(made)
         preparations.append(made)
@@ -175,40 +183,39 @@ def prepared(
 def _found_or_computed(
     preparation: Preparation,
     cases: CaseSet,
-    key: str,
+    key: StateKey,
     device: torch.device,
     cache: FeatureCache | None,
     notes: list[str],
 ) -> tuple[StoredState, bool]:
     """A state from disk, or computed and stored there; and whether it was computed."""
-    seed = derive(0, "preparation", key)
     if cache is None:
-        return compute(preparation, cases, seed, device), True
+        return compute(preparation, cases, key.seed, device), True
     with ExitStack() as stack:
         try:
             # Whoever asks while another process computes waits for it: k-means of a fold's slides may take an hour.
-            lock = state_file(cache, key)
+            lock = state_file(cache, key.text)
             stack.enter_context(exclusive(lock.with_name(f".{lock.name}-lock"), float("inf")))
         except ResultsError:
             pass  # nothing can be written there: `store_state` says so
-        stored, damage = load_state(cache, key)
+        stored, damage = load_state(cache, key.text)
         if stored is not None:
             return stored, False
         notes += [f"preparation {preparation.name!r}: {damage}"] if damage else []
-        stored = compute(preparation, cases, seed, device)
-        store_state(cache, key, stored)
+        stored = compute(preparation, cases, key.seed, device)
+        store_state(cache, key.text, stored)
         return stored, True
 
 
 def of_fitted(preparations: Sequence[FittedPreparation], preparation: Preparation) -> State:
-    """What a preparation has made.
+    """What a preparation has made: a copy, since weights that begin as its arrays would change them while they train.
 
     Raises:
         PluginError: the model has not declared it.
     """
     for made in preparations:
         if made.preparation == preparation:
-            return made.state
+            return made.copied_state()
     known = ", ".join(repr(made.preparation) for made in preparations) or "none"
     raise PluginError(f"ctx.prepared: {preparation!r} was not declared by preparations(); declared: {known}")
 

@@ -111,7 +111,9 @@ def _cells(own: Bag, side: int) -> Tensor:
     assert own.coords is not None
     at = own.coords[0].double()
     piece = torch.zeros(len(at), dtype=torch.int64, device=at.device) if own.piece is None else own.piece[0]
-    start = torch.stack([at[piece == number].amin(dim=0) for number in range(int(piece.max()) + 1)])
+    start = at.new_zeros(int(piece.max()) + 1, at.shape[1])
+    for number in set(piece.tolist()):  # of a bag that was cut, a slide may have no instance left
+        start[number] = at[piece == number].amin(dim=0)
     moved = at - start[piece]
     # The farthest instance lies in the last cell, not behind it.
     index = (moved / moved.max().clamp(min=torch.finfo(moved.dtype).tiny) * side).long().clamp(max=side - 1)

@@ -25,6 +25,8 @@ def recipe_of(registry: Registry, ref: PluginRef, suites: TrainRecipe) -> TrainR
             changes = dict(model.recipe())
             if stages := tuple(model.stages()):
                 changes["stage"] = stages
+        if changes.get("loss") == "cox":
+            changes.setdefault("max_tokens", None)  # the suite's; a batch of the Cox loss is not computed in parts
         made: TrainRecipe = overlay(suites, changes) if changes else suites
     except FusionBenchError:
         raise

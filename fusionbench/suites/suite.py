@@ -19,8 +19,9 @@ from fusionbench.core.class_files import in_file
 from fusionbench.core.errors import SuiteError, did_you_mean, file_problem
 from fusionbench.core.options import names_file, path_options
 from fusionbench.core.plugin_ref import PluginRef
-from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
+from fusionbench.core.protocol import ParameterGroup, Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import FOLDER_NAMES, Registry, names_folder
+from fusionbench.core.stages import Stage
 
 BASE = "base"
 
@@ -364,12 +365,16 @@ def _line(error: Any, root: type[BaseModel]) -> str:
         return f"{key}: {did_you_mean('key', str(error['loc'][-1]), place.model_fields)}"
     seen = "" if error["type"] == "missing" else f" (got {error['input']!r})"
     said = _PLAIN.get(error["type"], error["msg"].removeprefix("Value error, "))
+    if error["type"] == "tuple_type" and error["loc"][-1] in ("stage", "group"):
+        said = f"write it as tables, [[{key}]]"
     return f"{key}: {said}{seen}"
 
 
 _PLACES: Mapping[str, type[BaseModel]] = {
     "protocol": Protocol,
     "train": TrainRecipe,
+    "stage": Stage,
+    "group": ParameterGroup,
     "variant": Variant,
     "only": Scope,
     "external": External,

@@ -91,6 +91,8 @@ def plan_as_run(
     suite = found.load_or_stored()
     if installed_only:
         suite = without_models(suite, uninstalled_models(suite, lock, resources.registry))
+    else:
+        refuse_gone(suite, found.called, out, resources.registry)
     plan = plan_suite(suite, resources, replace(selection, repeats=locked.repeats, seed=locked.seed), unread)
     return (as_stored(plan, found.store, resources) if is_older(lock) else plan), found.store
 

@@ -146,6 +146,9 @@ def test_a_class_of_the_same_name_elsewhere_is_not_imported(
     name = added.partition(":")[0]
     (elsewhere / name).write_text("raise SystemExit('imported')")
     assert session.status("mine").uninstalled == {added: str(here / name)}
+    for plan in (session.plan, session.as_run):
+        with pytest.raises(SuiteError, match="cannot be loaded now: its class was in"):
+            plan("mine")
     assert session.audit("mine").passed
 
 

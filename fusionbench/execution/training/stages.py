@@ -55,7 +55,7 @@ class Stages:
         for prefix, part in frozen_parts(self.module, self.parameters, self.trained[self.number]).items():
             on = parameters_of(prefix, self.parameters) <= self.dropping[self.number]
             for submodule in part.modules():
-                submodule.training = on and not _has_state(submodule)
+                submodule.training = on and not _has_statistics(submodule)
 
     @property
     def factor(self) -> float:
@@ -120,6 +120,6 @@ def trained_by(module: nn.Module, stage: Stage) -> set[str]:
     return trained
 
 
-def _has_state(part: nn.Module) -> bool:
-    """Whether a part has parameters or running statistics of its own, as dropout has not."""
-    return any(True for _ in part.parameters(recurse=False)) or any(True for _ in part.buffers(recurse=False))
+def _has_statistics(part: nn.Module) -> bool:
+    """Whether a part has buffers of its own, such as running statistics; dropout, attention and an LSTM have none."""
+    return any(True for _ in part.buffers(recurse=False))

@@ -235,7 +235,7 @@ class TorchPredictor(Predictor):
             return {}
         self.module.eval()
         with torch.inference_mode():
-            return maps_of(self.module, stream(cases, self.specs, self.batch_size, self.device))
+            return maps_of(self.module, self._stream(cases))
 
     def _overall(self, maps: Mapping[str, AttentionMap], cases: CaseSet) -> dict[str, Attention]:
         """Of each modality the first map on its instances or parts, averaged over classes and queries.

@@ -92,7 +92,8 @@ def case_maps(loaded: LoadedCase) -> tuple[CaseMap, ...]:
 def _names(loaded: LoadedCase, modality: str, named: Sequence[str]) -> tuple[str, ...]:
     if named or modality not in loaded.visible:
         return tuple(named)
-    return tuple(f"instance {i}" for i in range(len(loaded.prepared[modality].values)))
+    word = "token" if modality in loaded.predictor.preprocessor.tokenised else "instance"
+    return tuple(f"{word} {i}" for i in range(len(loaded.case_set[0].bags[modality].values)))
 
 
 def _cut(one: AttentionMap, values: Any, queries: int, items: int) -> Floats:

@@ -97,6 +97,7 @@ def test_genes_may_be_numbers() -> None:
         ("s.csv", b"gene,A\nTP53,1\nTP53,0\n", "s.csv, line 3: line 2 also has 'TP53'; write one row a gene"),
         ("s.csv", b"gene,A\nTP53,1\n,0\n", "s.csv, line 3: no gene in the first column; write one row a gene"),
         ("s.csv", b"gene,group\nTP53,A\nKRAS,\n", "s.csv, line 3: ['KRAS', ''] is no pair of a gene and a group"),
+        ("s.csv", b"gene,symbol,pathway\nTP53,TP53,A\n", "s.csv, line 1: column 'pathway' beside those of genes"),
         ("s.csv", b"gene,group,weight\nTP53,A,1\n", "s.csv, line 1: column 'weight' beside those of genes and groups"),
         (
             "s.csv",

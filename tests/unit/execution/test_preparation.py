@@ -21,8 +21,10 @@ from torch import Tensor
 from fusionbench import CaseSet, FusionBenchError, PluginError, Preparation, PreparationContext, PreparedBag, State
 from fusionbench.core.errors import ResultsError
 from fusionbench.core.preparation import checked_preparations
+from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import discover
 from fusionbench.data import feature_cache
+from fusionbench.data.bag_parts import drawn, with_neighbours
 from fusionbench.data.preparations import FittedPreparation, split_arrays, stored_arrays
 from fusionbench.data.preprocessing import Preprocessor, fit_preprocessor
 from fusionbench.execution.preparation import (
@@ -221,6 +223,7 @@ GIVEN: list[Any] = []
         ({"a": torch.ones(2)}, "gave Tensor under 'a', expected a numpy array of numbers"),
         ({"a": np.array(["x"])}, "gave an array of <U1 under 'a'"),
         ({3: np.ones(2)}, "gave an array of float64 under 3"),
+        ({"a": np.ones(2, dtype=np.longdouble)}, "gave an array of float128 under 'a'"),
     ],
 )
 def test_what_is_no_state_is_refused(made: Any, said: str) -> None:
@@ -273,6 +276,39 @@ def test_tokens_stand_in_the_place_of_the_bag_and_are_computed_once() -> None:
     case = cases.cases[next(one)]
     changed = made.prepare(replace(case, refs={"image": other.refs["image"]}), ("image",))
     assert torch.equal(changed.bags["image"].values, made.prepare(other, ("image",)).bags["image"].values)
+
+
+def test_what_code_of_a_plugin_writes_into_a_state_reaches_no_other_cell() -> None:
+    """Weights that begin as an array share its memory, and training would change it; so would a running sum."""
+
+    class Writing(Mean):
+        def tokens(self, name: str, bag: PreparedBag, state: State) -> Tensor:
+            state["mean"][:] = 7
+            return bag.values
+
+    made = computed(Writing(reads=("image",)))
+    before = made.state["mean"].copy()
+    made.tokens("image", next(case.bags["image"] for case in TRAIN if "image" in case.bags), "a case")
+    torch.from_numpy(of_fitted([made], made.preparation)["mean"]).fill_(7)
+    np.testing.assert_array_equal(made.state["mean"], before)
+
+
+def test_the_seed_does_not_follow_from_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited comment asks for a computation, and not for other random numbers."""
+    cases = shown_cases(TRAIN, PREPROCESSOR, ("image",))
+    before = state_key(OF_IMAGES, cases, ABOUT, "cpu")
+    monkeypatch.setattr("fusionbench.execution.preparation.package_hash", lambda name: "edited")
+    after = state_key(OF_IMAGES, cases, ABOUT, "cpu")
+    assert (before.text != after.text, before.seed) == (True, after.seed)
+    assert state_key(OF_IMAGES, cases.take(range(3)), ABOUT, "cpu").seed != before.seed
+
+
+def test_tokens_are_no_instances_that_training_draws() -> None:
+    made = replace(PREPROCESSOR, preparations=(computed(OF_IMAGES),))
+    case = made.prepare(IMAGES[0], ("image",))
+    for recipe in (TrainRecipe(max_instances=1), TrainRecipe(instance_order="shuffled")):
+        kept = with_neighbours(drawn(case, recipe, 0, 1), 2, made.specs)
+        assert kept.bags["image"] is case.bags["image"]
 
 
 def test_where_the_harness_imputes_the_tokens_of_the_training_mean_stand() -> None:
@@ -405,7 +441,8 @@ def test_the_arrays_lie_among_a_cells_weights_and_come_back() -> None:
     own, states = split_arrays(weights, 2)
     assert list(own) == ["module.bias", "prepared"]
     assert [list(state) for state in states] == [["mean", "drawn", "count"]] * 2
-    assert of_fitted(both, Mean(reads=("image",), first=2)) is both[1].state
+    found = of_fitted(both, Mean(reads=("image",), first=2))
+    assert {name: array.tolist() for name, array in found.items()} == {n: a.tolist() for n, a in both[1].state.items()}
     with pytest.raises(PluginError, match=r"ctx.prepared: Mean\(.*\) was not declared by preparations\(\); declared"):
         of_fitted(both, Mean(reads=("image",), first=9))
 

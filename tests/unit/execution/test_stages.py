@@ -99,6 +99,13 @@ def test_frozen_parts_compute_as_in_evaluation_unless_their_dropout_goes_on():
     assert changed(states[0], states[2]) == HEAD, "running statistics stand still all the same"
 
 
+def test_dropout_within_a_layer_with_weights_goes_on_too():
+    module = nn.Sequential(nn.MultiheadAttention(4, 2, dropout=0.5), nn.BatchNorm1d(4), nn.Linear(4, 1))
+    stage = Stage(name="head", epochs=1, frozen=["0.*", "1.*"], frozen_dropout=["0.*", "1.*"])
+    Stages(module, TrainRecipe(epochs=2, stage=(stage, Stage(name="all"))), 1).begin(1)
+    assert [part.training for part in module] == [True, False, True]
+
+
 def test_one_optimizer_goes_on_and_what_begins_to_train_begins_without_state():
     """Adam's first step is the rate in every parameter; so it is for the trunk in its first step, not for the head."""
     adam = {"optimizer": "adam", "weight_decay": 0.0, "batch_size": 32}

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -117,3 +118,7 @@ def test_slides_of_a_case_lie_one_over_the_other_in_a_coarse_grid():
     bag = PreparedBag(torch.tensor([[1.0, 0], [2, 0], [3, 0], [5, 0]]), coords, None, torch.tensor([0, 0, 1, 1]))
     grid, _ = coarse_grid(collate([PreparedCase("a", {"image": bag})], SPECS).bags["image"], 2)
     assert grid[0, ..., 0].tolist() == [[2.0, 0.0], [0.0, 3.5]]
+    # A slide may have no instance left where a bag was cut.
+    apart = replace(bag, piece=torch.tensor([0, 0, 2, 2]))
+    again, _ = coarse_grid(collate([PreparedCase("a", {"image": apart})], SPECS).bags["image"], 2)
+    assert torch.equal(again, grid)

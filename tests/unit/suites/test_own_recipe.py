@@ -78,6 +78,13 @@ def test_a_variant_changes_the_suites_recipe_below_it() -> None:
     assert (of["published[recipe=own]", "long"].optimizer, of["published[recipe=own]", "long"].epochs) == ("sgd", 90)
 
 
+def test_batches_of_a_cox_recipe_are_not_computed_in_parts() -> None:
+    """A suite for large bags splits batches, which this loss does not allow; the other rows go on split."""
+    text = SUITE + '[[variant]]\nname = "parts"\ntrain = {max_tokens = 64}\n'
+    of = {str(c.model): c.recipe.max_tokens for c in planned(text).cells if c.variant == "parts"}
+    assert of == {"uni": 64, "published": 64, "published[recipe=own]": None}
+
+
 @pytest.mark.parametrize(
     ("own", "said"),
     [

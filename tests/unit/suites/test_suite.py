@@ -208,6 +208,13 @@ def test_what_is_wrong_with_external_is_said_in_plain_words(written: str, said: 
         assert len(lines) == 1
 
 
+def test_what_is_wrong_with_a_stage_names_its_own_keys() -> None:
+    (line,) = refused(HEAD + '[[train.stage]]\nname = "one"\nlr = 1\n')
+    assert line.endswith("unknown key 'lr'. Choices: epochs, frozen, frozen_dropout, lr_factor, name, train, warmup")
+    (line,) = refused(HEAD + '[train]\nstage = "one"\n')
+    assert line.endswith("train.stage: write it as tables, [[train.stage]] (got 'one')")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [

@@ -163,7 +163,7 @@ def run_suite(
     whole, unreadable = _whole_plan(suite, resources, selection)
     plan = whole
     if plan is None or selection != selection.whole:
-        plan = plan_suite(suite, resources, selection, unread={})  # why the rest cannot be read is told at the end
+        plan = _readable_plan(suite, resources, selection, store)
     store.prepare()
     with hold(store.folder) as dead:
         if dead is not None:
@@ -277,14 +277,27 @@ def warning_lines(lock: Mapping[str, Any], seen: Mapping[str, str]) -> Iterator[
 
 
 def _whole_plan(suite: Suite, resources: SharedResources, selection: Selection) -> tuple[Plan | None, str]:
-    """The whole suite's plan; None and the reason where not all of it can be read here.
-
-    An external cohort that cannot be read stops nothing else; a dataset that was asked for is an error of its own.
-    """
+    """The whole suite's plan; None and the reason where not all of it can be read here."""
     try:
         return plan_suite(suite, resources, selection.whole), ""
     except DataError as error:
         return None, str(error)
+
+
+def _readable_plan(suite: Suite, resources: SharedResources, selection: Selection, store: Store) -> Plan:
+    """The plan of what can be read here, while the table at the end says what cannot.
+
+    Raises:
+        DataError: a dataset that was asked for cannot be read, or an external cohort that no earlier run has read; one
+            that was there then stops nothing else.
+    """
+    unread: dict[str, str] = {}
+    plan = plan_suite(suite, resources, selection, unread)
+    before = read_lock(store.folder).get("external", {}) if store.has_file(LOCK) else {}
+    for name, why in unread.items():
+        if name not in before:
+            raise DataError(why)
+    return plan
 
 
 def compute(

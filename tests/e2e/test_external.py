@@ -410,7 +410,7 @@ def test_patients_who_are_numbered_alike_are_declared(tmp_path: Path, monkeypatc
     assert not session().run("one.toml", track=False).failed
     (found,) = (line for line in session().audit("one.toml").lines if line.rule.startswith("patients of external"))
     assert found.verdict == "DECLARED"
-    assert found.seen.startswith("1 of 1 external tests with 40 cases")
+    assert found.seen.startswith("1 of 1 external test with 40 cases")
     assert "are in both" in (tmp_path / "results/one/table.md").read_text()
 
 

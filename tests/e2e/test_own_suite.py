@@ -69,4 +69,4 @@ def test_a_file_that_is_called_like_an_installed_suite(cli: Cli, study: Path) ->
 
 def test_faults_name_the_file(cli: Cli, study: Path) -> None:
     study.write_text(SUITE.replace("models", "modells"))
-    one_error(cli("run", "mine/study.toml"), "mine/study.toml: 2 problems", "did you mean 'models'")
+    one_error(cli("run", "mine/study.toml"), "mine/study.toml: modells: unknown key", "did you mean 'models'")

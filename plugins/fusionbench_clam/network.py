@@ -64,8 +64,17 @@ class ClamNetwork(BagNetwork):
         self.reads_targets = o.instance in ("event", "label")
         for part in self.modules() if o.start == "xavier" else ():
             if isinstance(part, nn.Linear):
-                nn.init.xavier_normal_(part.weight)
+                for own in part.weight.chunk(self._layers_of(part)):
+                    nn.init.xavier_normal_(own)
                 nn.init.zeros_(part.bias)
+
+    def _layers_of(self, part: nn.Linear) -> int:
+        """Published layers that one of ours holds, one below the other: each has a fan-out of its own."""
+        if part is self.pool.project and self.options.gated:
+            return 2
+        if part is self.pool.score or (part is self.head and self.branches > 1 and self.options.fusion == "none"):
+            return self.branches
+        return self.instance.classes if self.instance is not None and part is self.instance.heads else 1
 
     def forward(self, batch: Batch) -> Tensor | Outputs:  # type: ignore[override]
         """(case, n_outputs) logits; in training with the loss on instances, where there is one and targets for it.

@@ -18,7 +18,7 @@ class ClamOptions(BagOptions):
             what that one pools. With fusion, what all of them pool is put side by side.
         gated: gated attention; else tanh alone. Published: on.
         attention_width: Published: 256 ("small") or 384 ("big").
-        attention_dropout: on both factors of the gated attention. Published: .25 whatever the other dropout is.
+        attention_dropout: on both factors of the gated attention. Published: .25, and none where `dropout` is 0.
         instance: what the loss on instances is told of a case: "off" = there is none (then CLAM-SB is `abmil`);
             "label" = the class, or the time bin of a case with an event; "event" = whether an event was observed; "bag"
             = nothing: one head tells the instances looked at most from those looked at least. Published: the class.
@@ -31,7 +31,7 @@ class ClamOptions(BagOptions):
         overlap: where a bag has fewer than twice `instances`, take as many of each as there are, so that some instances
             are looked at most and least at once. A published bug; else each half of the bag is one of the two.
         recipe: "own" = Adam at .0002, decay .00001, one case a step, 200 epochs, patience 20 (published commands,
-            without their sampling by class); "suite" = the suite's.
+            without their sampling by class; theirs never stop before epoch 51); "suite" = the suite's.
         start: "torch" = as torch does (published since April 2024); "xavier" = Xavier-normal weights, zero biases
             (before, and the paper).
     """
@@ -56,4 +56,6 @@ class ClamOptions(BagOptions):
         for name in idle[self.instance]:
             if getattr(self, name) != ClamOptions.model_fields[name].default:
                 raise ValueError(f"{name} has no effect with instance={self.instance}: leave it out")
+        if self.fusion == "none" and self.hidden != ClamOptions.model_fields["hidden"].default:
+            raise ValueError("hidden is of the layers behind a fusion: leave it out, or say fusion=concat or bilinear")
         return self

@@ -20,7 +20,7 @@ class DsmilOptions(PoolerOptions):
         pool_dropout: on what `value` is given, and in the layer of `width`. Published: 0.
         head: "mean" = the logits are the mean of the bag's and of each output's highest instance (published for
             survival); "two" = the logits are the bag's, and the loss is half that of the bag and half that of the
-            highest instances (published for classes, there with a sigmoid for each class).
+            highest instances, without weights and alpha (published for classes, there with a sigmoid for each class).
         start: "torch" = as torch does (published class), or "orthogonal" weights and zero biases (published trainer,
             against equal attention on all instances). Orthogonal, the first hazards are high, and after few epochs
             survival is too low. Layers that fusion brings start as torch does.

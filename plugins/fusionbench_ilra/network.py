@@ -27,6 +27,7 @@ class Attention(nn.Module):
         width, self.heads = options.width, options.heads
         self.project = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
         self.bias, self.out = nn.Parameter(torch.zeros(3 * width)), nn.Linear(width, width)
+        nn.init.zeros_(self.out.bias)  # as torch and the published program start it
 
     def forward(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         """(case, token, width) reads (case, source, width), where mask (case, source) is True."""

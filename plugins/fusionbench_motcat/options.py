@@ -14,11 +14,13 @@ class MotcatOptions(McatOptions):
     Attributes:
         solver: the plan is "unbalanced", or "balanced" with the embeddings' masses as marginals (published too).
         reg: strength of the plan's regulariser, with costs scaled to 1 at most. Published: .1; .05 for BLCA and LUAD.
+            Below some .005 the plan is not settled after the 1,000 iterations that there are at most.
         tau: of solver=unbalanced: how much marginals that are not even cost. Published: .5.
         regulariser: of solver=unbalanced: "entropy", as published, under which the mass grows with the bag, or "kl",
             which newer versions of the published library take, under which it does not.
         recipe: "own" = trained as published: Adam at 2e-4 for 20 epochs, one case a batch, 32 a step. The published
-            sampler by bin and censoring, and the published choice of the best validation epoch, are not there.
+            sampler by bin and censoring, the published choice of the best validation epoch, and the published split of
+            a bag into parts of 256 are not there.
     """
 
     solver: Literal["unbalanced", "balanced"] = "unbalanced"

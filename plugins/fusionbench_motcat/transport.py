@@ -100,9 +100,9 @@ def _counters(cost: Tensor) -> tuple[Tensor, Tensor]:
 
 def _change(new: Tensor, old: Tensor) -> Tensor:
     """(case,) the largest change of scaling factors, given their logarithms, relative to them where above 1."""
-    new, old = new.exp(), old.exp()
-    scale = torch.maximum(new.amax(dim=1), old.amax(dim=1)).clamp(min=1.0)
-    return (new - old).abs().amax(dim=1) / scale
+    # Divided before they are exponentiated: at a small `reg` the factors themselves are beyond the largest float.
+    scale = torch.maximum(new.amax(dim=1), old.amax(dim=1)).clamp(min=0.0).unsqueeze(1)
+    return ((new - scale).exp() - (old - scale).exp()).abs().amax(dim=1)
 
 
 def _mass(u: Tensor, log_kernel: Tensor, v: Tensor) -> Tensor:

@@ -41,7 +41,8 @@ class MultiModNOptions(Options):
         change_penalty: weight of the mean squared change of the state by a modality. Published programs multiply theirs
             by .01 unseen: 0 (MIMIC), .003 where they say .3 (Titanic).
         denominators: "constant" = both losses of a case are divided by the steps that there are, so that a case with
-            fewer modalities weighs less (published); "taken" = means over all steps that cases have taken.
+            fewer modalities weighs less (published); "taken" = means over all steps that cases have taken, of each part
+            by itself where `train.max_tokens` splits a batch.
         skip_whole_batch: in training, a modality that one case of a batch lacks is skipped for all of them. A published
             bug, there at test as well: the share without the modality is then larger than it is said to be.
         recipe: "own" = Adam at .001 without decay, 100 epochs, batch 16 (MIMIC); "suite" = the suite's.
@@ -70,4 +71,7 @@ class MultiModNOptions(Options):
     def _named_once(self) -> Self:
         if twice := [name for name in dict.fromkeys(self.order) if self.order.count(name) > 1]:
             raise ValueError(f"order names {', '.join(twice)} twice: each modality is read once")
+        for name in ("bag_width", "queries") if self.bag == "mean" else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is of bag=attention: leave it out")
         return self

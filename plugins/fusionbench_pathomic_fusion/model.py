@@ -81,6 +81,8 @@ class PathomicFusion(TorchModel):
         if not self.options.pretrained:
             return {}
         shared = self.options.model_dump(mode="json", include=_OF_ALONE, exclude_defaults=True)
+        if self.options.recipe == "own":  # which would set `bounded` in them
+            shared["bounded"] = self.options.bounded
         return {
             role: Member(PluginRef.of(self.name, **shared, alone=role), (spec.name,))
             for role, spec in roles(specs, self.options).items()

@@ -80,6 +80,8 @@ class PathomicOptions(Options):
     def _alone_or_whole(self) -> Self:
         if self.alone and self.pretrained:
             raise ValueError(f"alone={self.alone} is what is trained first: leave pretrained out")
+        if not self.pretrained and self.frozen_epochs != type(self).model_fields["frozen_epochs"].default:
+            raise ValueError("frozen_epochs is of pretrained=true: leave it out")
         return self
 
     @model_validator(mode="after")

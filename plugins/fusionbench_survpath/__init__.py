@@ -1,6 +1,6 @@
 """SurvPath: pathways and patches attend to one another, without the patches among themselves (Jaume et al. 2024).
 
-The package root is what other plugins may import: `SurvPath`, `SurvPathNetwork`, `SurvPathOptions`, `scaled_together`.
+The package root is what other plugins may import: `SurvPath`, `SurvPathNetwork` and `SurvPathOptions`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from fusionbench_survpath.model import SurvPath as SurvPath
     from fusionbench_survpath.network import SurvPathNetwork as SurvPathNetwork
     from fusionbench_survpath.options import SurvPathOptions as SurvPathOptions
-    from fusionbench_survpath.scaling import scaled_together as scaled_together
 
 _HOMES = {
     "SurvPath": "model",
     "SurvPathNetwork": "network",
     "SurvPathOptions": "options",
-    "scaled_together": "scaling",
 }
 
 

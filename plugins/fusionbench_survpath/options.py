@@ -27,7 +27,8 @@ class SurvPathOptions(Options):
         padded_to: of padding=attended. Published: 4,096.
         recipe: "own" = trained as published around the paper: RAdam with decoupled weight decay, 5 epochs at a constant
             rate, alpha = .5, one case a step, 4,096 patches, the last epoch's weights; for survival. The published
-            sampler, which draws cases with replacement by bin and censoring, is not there.
+            sampler, which draws cases with replacement by bin and censoring, is not there, and expression is
+            standardised column by column, where published by one range of all genes.
         head_scale: multiplies the output layer's start. Published: 1.
     """
 

@@ -136,14 +136,16 @@ def _rows(loss: InstanceLoss, instances: Tensor, scores: Tensor, batch: Batch, o
     return torch.cat(labels), torch.cat(predicted)
 
 
-def published_parts(config: ClamConfig) -> Parts:
-    """Our parameter to the published ones that it is made of."""
+def published_parts(config: ClamConfig, state: State) -> Parts:
+    """Our parameter to the published ones that it is made of; dropout, where there is one, shifts their numbers."""
     parts = linear_parts("embed.0", "attention_net.0")
+    attention = "attention_net.3" if any(name.startswith("attention_net.3.") for name in state) else "attention_net.2"
     if config.gate:
-        parts |= gated_parts("pool", "attention_net.3")
+        parts |= gated_parts("pool", attention)
     else:
-        parts |= linear_parts("pool.project", "attention_net.3.module.0")
-        parts |= linear_parts("pool.score", "attention_net.3.module.3")
+        score = next((n for n in ("3", "2") if f"{attention}.module.{n}.weight" in state), "3")
+        parts |= linear_parts("pool.project", f"{attention}.module.0")
+        parts |= linear_parts("pool.score", f"{attention}.module.{score}")
     each = range(config.n_classes)
     heads = ["classifiers"] if config.cls == "CLAM_SB" else [f"classifiers.{k}" for k in each]
     return (
@@ -166,8 +168,8 @@ def load_official(config: Mapping[str, Any], state: State) -> Official | None:
     net = ClamNetwork(
         [ModalitySpec(PATH, "bag", given.embed_dim)], given.n_classes, given.options, classes=given.n_classes
     )
-    parts = published_parts(given)
-    fill(net, state, parts, who=cls)
+    parts = published_parts(given, state)
+    fill(net, state, parts, unused=("instance_loss_fn.labels",), who=cls)
     return Official(net, ClamAdapter(given).knowing(parts))
 
 

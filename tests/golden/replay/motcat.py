@@ -30,6 +30,8 @@ class MotcatConfig(McatConfig):
     ot_reg: float
     ot_tau: float
     ot_reg_type: Literal["entropy", "kl"]
+    ot_max_iter: Literal[1000] = 1000
+    ot_stop: float | None = None
     microbatch: Size | None = Field(None)
 
 
@@ -133,7 +135,7 @@ def _plan(case: Mapping[str, Any], given: Mapping[str, Tensor]) -> dict[str, Ten
 
 def _block(case: Mapping[str, Any], given: Mapping[str, Tensor]) -> dict[str, Tensor]:
     solver = _SOLVERS[case["impl"]]
-    own = {"tau": case["tau"]} if solver == "unbalanced" else {}
+    own = {"tau": case["tau"], "regulariser": case.get("reg_type", "entropy")} if solver == "unbalanced" else {}
     block = Transport(MotcatOptions(solver=solver, reg=case["reg"], **own))  # type: ignore[arg-type]
     instances, tokens = (given[side].transpose(0, 1) for side in ("x", "y"))
     _, mass = block(tokens, instances, torch.ones(instances.shape[:2], dtype=torch.bool))

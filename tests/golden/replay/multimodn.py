@@ -118,7 +118,8 @@ class MultiModNAdapter(Adapter):
 
     def __call__(self, inputs: Mapping[str, Tensor]) -> Batch:
         given = {name: x for name, x in inputs.items() if name.startswith("x_")}
-        some = next(iter(given.values()))
+        # Where every modality is missing no input is there: what is predicted is the learned start.
+        some = next(iter(given.values()), torch.zeros(len(inputs["target/y"]), 1, dtype=torch.get_default_dtype()))
         there = inputs.get("mask", torch.ones(len(some), len(self.config.modality_dims), dtype=torch.bool))
         bags = {}
         for m, dim in enumerate(self.config.modality_dims):

@@ -9,7 +9,8 @@ from typing import Any, Literal, cast
 
 import numpy as np
 import torch
-from fusionbench_survpath import SurvPathNetwork, SurvPathOptions, scaled_together
+from fusionbench_survpath import SurvPathNetwork, SurvPathOptions
+from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -132,7 +133,7 @@ def pieces(file: Reference) -> Iterator[tuple[str, Comparison]]:
             yield name, compare(name, float(found["base"]) * np.array(factors), theirs)
         elif name.startswith("output/rna_"):
             values = file.arrays[f"input/{name.removeprefix('output/').removesuffix('_scaled')}"]
-            yield name, compare(name, scaled_together(values, file.arrays["input/rna_train"]), theirs)
+            yield name, compare(name, _scaled_together(values, file.arrays["input/rna_train"]), theirs)
 
 
 def _steps(file: Reference, settings: Mapping[str, float]) -> Tensor:
@@ -145,3 +146,13 @@ def _steps(file: Reference, settings: Mapping[str, float]) -> Tensor:
         made.step()
         path.append(parameter.detach().clone())
     return torch.stack(path)
+
+
+def _scaled_together(values: NDArray[Any], train: NDArray[Any]) -> NDArray[Any]:
+    """(case, gene) to [-1, 1] by one minimum and one maximum, of all genes and training cases; others may lie outside.
+
+    A value that is exactly 0 stays 0: as published, where it is meant for a missing one. Without it, nothing tells
+    genes apart in scale, unlike the standardised columns of a suite.
+    """
+    low, high = train.min(), train.max()
+    return np.asarray(np.where(values == 0, 0.0, 2.0 * (values - low) / (high - low) - 1.0))

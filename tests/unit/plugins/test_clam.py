@@ -204,6 +204,7 @@ def test_what_it_cannot_take(task, specs, options, reason):
         ({"instance": "label", "instances": 0}, "greater than or equal to 1"),
         ({"branches": "two"}, "'one' or 'output'"),
         ({"scale": 4}, "scale has no effect with fusion=none"),
+        ({"hidden": 64}, "hidden is of the layers behind a fusion"),
     ],
 )
 def test_options_are_strict(options, reason):

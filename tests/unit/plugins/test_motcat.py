@@ -82,7 +82,10 @@ def test_balanced_plans_of_a_batch_are_the_plain_loop_case_by_case():
 
 def test_a_regulariser_that_underflows_in_the_plain_loop_is_solved():
     cost, mask, *_ = ragged()
-    found = unbalanced_plan(cost, mask, 1e-4, 0.5).mass
+    plan = unbalanced_plan(cost, mask, 1e-4, 0.5)
+    assert plan.error.isfinite().all()
+    assert (plan.iterations > 1).all(), "factors beyond the largest float do not end it"
+    found = plan.mass
     plain, _ = unbalanced_scaling(cost[1, :2], 1e-4, 0.5, "entropy")
     assert not plain.isfinite().all()
     assert found.isfinite().all()

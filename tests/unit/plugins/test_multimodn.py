@@ -171,6 +171,7 @@ def test_what_it_cannot_read(specs, order, reason):
         ({"encoder": "rnn"}, "'full' or 'late'"),
         ({"error_penalty": 0}, "greater than 0"),
         ({"change_penalty": -1}, "greater than or equal to 0"),
+        ({"bag": "mean", "queries": 9}, "queries is of bag=attention"),
     ],
 )
 def test_options_are_strict(options, reason):

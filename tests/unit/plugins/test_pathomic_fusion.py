@@ -151,6 +151,13 @@ def test_networks_of_each_modality_are_trained_first_loaded_and_frozen(tmp_path)
     assert stages == [1, 1, 1, 1, 2, 2]
 
 
+def test_what_is_built_on_has_the_bound_of_the_whole():
+    specs = {spec.name: spec for spec in (IMAGE, OMIC)}
+    members = PathomicFusion(PathomicOptions(recipe="own", bounded=False)).members(TASK, specs)
+    assert members
+    assert [dict(member.model.options)["bounded"] for member in members] == [False] * len(members)
+
+
 def test_the_released_recipe_is_one_option():
     own = recipe_of(discover(), PluginRef.parse("pathomic-fusion[recipe=own]"), TrainRecipe(alpha=0.4, patience=3))
     assert (own.optimizer, own.betas, own.lr, own.weight_decay) == ("adam", (0.5, 0.999), 1e-4, 4e-4)

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from fusionbench_survpath import SurvPath, SurvPathOptions, scaled_together
+from fusionbench_survpath import SurvPath, SurvPathOptions
 from pydantic import ValidationError
 
 from fusionbench import Bag, Batch, DataError, ModalitySpec, PluginError
@@ -145,12 +145,6 @@ def test_its_own_recipe_is_the_published_one():
     own = overlay(TrainRecipe(), SurvPath(SurvPathOptions(recipe="own")).recipe())
     assert (own.optimizer, own.lr, own.weight_decay, own.alpha) == ("radamw", 5e-4, 1e-4, 0.5)
     assert (own.epochs, own.schedule, own.batch_size, own.max_instances) == (5, "constant", 1, 4096)
-
-
-def test_expression_is_scaled_together_and_zero_stays():
-    train, other = np.array([[-10.0, 0.0], [6.0, -2.0]]), np.array([[14.0, 0.0]])
-    np.testing.assert_allclose(scaled_together(train, train), [[-1.0, 0.0], [1.0, 0.0]])
-    np.testing.assert_allclose(scaled_together(other, train), [[2.0, 0.0]])
 
 
 @pytest.mark.parametrize("key", ["omic_sizes", "wsi_embedding_dim", "wsi_projection_dim", "num_classes", "heads"])

@@ -16,6 +16,7 @@ from fusionbench import (
     RestoreContext,
     State,
     SurvivalPrediction,
+    SurvivalTargets,
 )
 from numpy.typing import NDArray
 from pydantic import Field
@@ -94,13 +95,16 @@ class OwnLoop(FusionModel):
 
         Draw random numbers from `ctx.seed` alone: `np.random.default_rng(ctx.seed)`.
         """
+        known, checked_on = train.targets, val.targets
+        assert isinstance(known, SurvivalTargets)
+        assert isinstance(checked_on, SurvivalTargets)
         inside, outside = features(train, ctx.specs), features(val, ctx.specs)
         weights = np.zeros(inside.shape[1])
         best, lowest = weights, np.inf
         for step in range(self.options.steps):
-            loss, slope = cox_loss(inside @ weights, train.targets.time, train.targets.event)
+            loss, slope = cox_loss(inside @ weights, known.time, known.event)
             weights = weights - self.options.rate * (slope @ inside + self.options.decay * weights)
-            checked, _ = cox_loss(outside @ weights, val.targets.time, val.targets.event)
+            checked, _ = cox_loss(outside @ weights, checked_on.time, checked_on.event)
             ctx.log(step, {"loss": checked, "train_loss": loss})  # stored, and shown in MLflow
             if checked < lowest:
                 best, lowest = weights, checked

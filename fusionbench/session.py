@@ -40,7 +40,8 @@ if TYPE_CHECKING:
     from fusionbench.tools.explain import ExplainReport, Request
     from fusionbench.tools.predict_rows import PredictedRow, RowRequest
     from fusionbench.tools.profile import Profiled
-    from fusionbench.tools.run import Reporter, RunReport
+    from fusionbench.tools.reporter import Reporter
+    from fusionbench.tools.run import RunReport
     from fusionbench.tools.status import Status
     from fusionbench.tools.tracking import SyncReport
     from fusionbench.tools.tuning import TuneOptions, TuneProgress

@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Column
 
 from fusionbench.tools.progress import Lines, headline
-from fusionbench.tools.run import Reporter
+from fusionbench.tools.reporter import Reporter
 
 if TYPE_CHECKING:
     from fusionbench.core.cell_result import CellResult

@@ -15,7 +15,7 @@ from fusionbench.core.types import Case, Member
 from fusionbench.data.masks import Mask, make_masks, mask_hash
 from fusionbench.data.protocol_view import JOIN, apply_protocol
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cell_key, present_modalities
-from fusionbench.suites.suite import problem_text
+from fusionbench.suites.suite_problems import problem_text
 from fusionbench.suites.validation import Cohorts
 from fusionbench.tasks import task_kind
 

@@ -18,7 +18,8 @@ from fusionbench.data.mask_files import MaskTable, parse_masks
 from fusionbench.data.masks import Hidden
 from fusionbench.data.patterns import FILE, GIVEN, MNAR, PUBLISHED, parse_pattern, shown_pattern
 from fusionbench.data.protocol_view import protocol_modalities
-from fusionbench.suites.suite import Suite, problem_text
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_problems import problem_text
 from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:

@@ -25,7 +25,8 @@ from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import ORACLE, RESULTS_VERSION, Cell, Plan, canonical, cohorts_of
 from fusionbench.suites.given_masks import mask_notes, mask_texts
 from fusionbench.suites.provenance import Record, dataset_plugins, provenance
-from fusionbench.suites.suite import Suite, parse_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import parse_suite
 from fusionbench.tasks import task_kind
 
 if TYPE_CHECKING:

@@ -13,7 +13,8 @@ from fusionbench.core.registry import Registry
 from fusionbench.data.patterns import check_pattern
 from fusionbench.suites import published_numbers
 from fusionbench.suites.given_masks import read_masks
-from fusionbench.suites.suite import Suite, problem_text
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_problems import problem_text
 from fusionbench.tasks import TaskKind
 
 if TYPE_CHECKING:

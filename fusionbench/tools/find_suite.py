@@ -17,7 +17,8 @@ from fusionbench.results.added_models import added_models
 from fusionbench.results.store import Store
 from fusionbench.results.suite_file import places, recorded, remember
 from fusionbench.suites.lock import LOCK, read_lock, suite_from_lock
-from fusionbench.suites.suite import Suite, dataset_from_folder, how_to_rename, is_path, name_of_file, read_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import dataset_from_folder, how_to_rename, is_path, name_of_file, read_suite
 
 
 @dataclass(frozen=True)

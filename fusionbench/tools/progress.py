@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from fusionbench.core.plural import plural
-from fusionbench.tools.run import Reporter
+from fusionbench.tools.reporter import Reporter
 
 if TYPE_CHECKING:
     from fusionbench.core.cell_result import CellResult

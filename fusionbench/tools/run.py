@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from fusionbench.core.cell_result import CellResult
 from fusionbench.core.commands import command
@@ -36,9 +36,11 @@ from fusionbench.results.store import Store
 from fusionbench.suites.cell import RESULTS_VERSION, Cell, Plan, cohorts_of
 from fusionbench.suites.lock import LOCK, is_older, lock_text, read_lock
 from fusionbench.suites.selection import WHOLE, Selection
-from fusionbench.suites.suite import BASE, Suite, dataset_for_folder
+from fusionbench.suites.suite import BASE, Suite
+from fusionbench.suites.suite_files import dataset_for_folder
 from fusionbench.tools.find_suite import FoundSuite, find_suite
 from fusionbench.tools.planning import plan_suite, refuse_gone
+from fusionbench.tools.reporter import Reporter, SilentReporter
 from fusionbench.tools.reports import report_suite
 from fusionbench.tools.rescore import with_new_metrics
 from fusionbench.tools.status import count_outdated
@@ -46,35 +48,6 @@ from fusionbench.tools.tracking import refill
 
 SAME_SCORE = 1e-6
 """Scores that differ by less are the same: sums of other thread counts round otherwise."""
-
-
-class Reporter(Protocol):
-    """Is told how a run goes."""
-
-    def start(self, todo: int, done: int) -> None:
-        """The run begins: `todo` cells will be computed, `done` have a result already."""
-
-    def cell(self, cell: Cell) -> None:
-        """A cell begins."""
-
-    def epoch(self, epoch: int, epochs: int) -> None:
-        """An epoch of the cell in hand has ended."""
-
-    def finished(self, cell: Cell, result: CellResult) -> None:
-        """A cell's result is stored."""
-
-    def note(self, line: str) -> None:
-        """Something that the user should know."""
-
-
-class SilentReporter(Reporter):
-    """Shows nothing."""
-
-    def start(self, todo: int, done: int) -> None: ...
-    def cell(self, cell: Cell) -> None: ...
-    def epoch(self, epoch: int, epochs: int) -> None: ...
-    def finished(self, cell: Cell, result: CellResult) -> None: ...
-    def note(self, line: str) -> None: ...
 
 
 @dataclass(frozen=True)

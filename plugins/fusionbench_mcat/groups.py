@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from fusionbench import ModalitySpec
 
@@ -42,14 +43,15 @@ def parts_of(spec: ModalitySpec) -> dict[str, tuple[int, ...]]:
     return {name: tuple(columns) for name, columns in spec.groups.items() if columns}
 
 
-def without_columns(spec: ModalitySpec) -> str | None:
-    """A reason where a vector declares groups and none of them has a column."""
-    if not spec.groups or any(spec.groups.values()):
-        return None
-    return (
-        f"none of the {len(spec.groups)} feature groups of {spec.name!r} matches a column: declare groups of its "
-        "columns, or set groups=one"
-    )
+def without_columns(specs: Iterable[ModalitySpec], groups: Literal["declared", "one"]) -> str | None:
+    """A reason where a vector declares groups of which none has a column, and they are asked for."""
+    for spec in specs if groups == "declared" else ():
+        if spec.kind == "vector" and spec.groups and not any(spec.groups.values()):
+            return (
+                f"none of the {len(spec.groups)} feature groups of {spec.name!r} matches a column: declare groups of "
+                "its columns, or set groups=one"
+            )
+    return None
 
 
 def remarks(spec: ModalitySpec) -> Iterator[str]:

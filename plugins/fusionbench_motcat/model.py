@@ -54,10 +54,7 @@ class Motcat(TorchModel):
         return {**super().search_space(), **own}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
-        reasons = [not_bag_and_vectors(specs, SLIDES_AND_TABLES)]
-        if self.options.groups == "declared":
-            reasons += [without_columns(spec) for spec in specs.values() if spec.kind == "vector"]
-        return next(filter(None, reasons), None)
+        return not_bag_and_vectors(specs, SLIDES_AND_TABLES) or without_columns(specs.values(), self.options.groups)
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> MotcatNetwork:
         """

@@ -58,10 +58,7 @@ class SurvPath(TorchModel):
         return {**super().search_space(), "dropout": Interval(0.0, 0.5)}
 
     def skip(self, task: Task, specs: Mapping[str, ModalitySpec]) -> str | None:
-        reasons = [not_bag_and_vectors(specs, SLIDES_AND_TABLES)]
-        if self.options.groups == "declared":
-            reasons += [without_columns(spec) for spec in specs.values() if spec.kind == "vector"]
-        return next(filter(None, reasons), None)
+        return not_bag_and_vectors(specs, SLIDES_AND_TABLES) or without_columns(specs.values(), self.options.groups)
 
     def build(self, task: Task, specs: Mapping[str, ModalitySpec]) -> SurvPathNetwork:
         """

@@ -17,7 +17,7 @@ from fusionbench import discover
 from fusionbench.results.cell_files import CELL, PARTS, PREDICTIONS, WEIGHTS, sha256
 from fusionbench.session import Session
 from fusionbench.suites.selection import Selection
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 
 SUITE = """
 title = "Mine"

@@ -28,7 +28,7 @@ from fusionbench.execution.shared import SharedResources
 from fusionbench.results.audit_verdict import Line
 from fusionbench.session import Session
 from fusionbench.suites.lock import read_lock
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 
 N, GENES = 120, 12
 TOML = """\

@@ -27,7 +27,7 @@ from fusionbench.results.store import Store
 from fusionbench.session import Session
 from fusionbench.tools.audit import audit
 from fusionbench.tools.audit.evidence import read_results
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 from tests.conftest import Cli
 from tests.e2e.test_bad_input import one_error
 from tests.needs.prototypes import OfTokens, Prototypes

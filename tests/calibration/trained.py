@@ -31,7 +31,8 @@ from fusionbench.report.bootstrap import bootstrap
 from fusionbench.report.predictions import FoldPredictions, FollowUp, RowPattern
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import Suite, parse_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import parse_suite
 from fusionbench.survival.stats import percentile_interval
 from fusionbench.survival.stats.concordance import Floats
 

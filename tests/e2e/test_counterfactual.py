@@ -22,7 +22,7 @@ from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import load_suite
+from fusionbench.suites.suite_files import load_suite
 from tests.conftest import EXAMPLE
 
 OF_CLASSES = {"logistic[inner_folds=2,penalties=3]": "vector+bag", "random-forest[trees=20]": "vector+bag"}

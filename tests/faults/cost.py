@@ -14,7 +14,7 @@ SCRIPT = """
 import resource, sys, time
 from pathlib import Path
 import psutil
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 from fusionbench.session import Session
 
 class Memory(SilentReporter):

@@ -15,11 +15,11 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 
 from fusionbench.core.errors import FusionBenchError
-from fusionbench.core.protocol import Protocol, TrainRecipe
+from fusionbench.core.protocol import Protocol, TrainRecipe, overlay
 from fusionbench.core.registry import Registry, discover
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import overlay, parse_suite
+from fusionbench.suites.suite_files import parse_suite
 from fusionbench.suites.validation import check_names
 from tests.conftest import EXAMPLE
 from tests.fuzz.examples import FUZZ, SCALARS, TEXTS, VALUES, clear

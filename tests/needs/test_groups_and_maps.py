@@ -18,7 +18,7 @@ from fusionbench.session import Session
 from fusionbench.suites.lock import read_lock
 from fusionbench.testing import checks_for
 from fusionbench.tools.explain import Request
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 from tests.needs import groups, maps
 from tests.own_cohort import write_cohort
 

@@ -27,8 +27,8 @@ from fusionbench.tools.audit.published_tables import tables_agree
 from fusionbench.tools.audit.replay import difference
 from fusionbench.tools.explain import Request
 from fusionbench.tools.predict_rows import RowRequest
+from fusionbench.tools.reporter import SilentReporter
 from fusionbench.tools.reports import stored_frames
-from fusionbench.tools.run import SilentReporter
 from tests.needs import batch_losses, geometry, heads, losses, order, prototypes, recipe, stages, sub_bags, targets
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, TASK, named
 

@@ -17,7 +17,7 @@ from fusionbench.core.types import Source
 from fusionbench.data.downloads import local_path
 from fusionbench.report.document import Entry
 from fusionbench.report.html.page import heading, items, page, paragraph, table
-from fusionbench.suites.suite import name_of_file
+from fusionbench.suites.suite_files import name_of_file
 from fusionbench.tools.find_cell import find_cell
 
 PATHS = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import cached_property
 
 from fusionbench.core.registry import Registry
-from fusionbench.suites.suite import Suite, load_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import load_suite
 from fusionbench.suites.validation import check_names
 from fusionbench.testing.conformance.check import Check, Checklist, Failure, Promise, checks_of
 

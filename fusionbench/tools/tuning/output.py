@@ -13,7 +13,8 @@ from fusionbench.core.plugin_ref import PluginRef
 from fusionbench.core.registry import Registry
 from fusionbench.suites.cell import CellPosition
 from fusionbench.suites.given_masks import moved_patterns
-from fusionbench.suites.suite import Suite, dataset_for_folder
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import dataset_for_folder
 from fusionbench.suites.tuned_options import Study, TuningRecord, parse_record
 
 _HOW = ("suite", "objective", "inner_folds", "seed")

@@ -23,7 +23,7 @@ from fusionbench.data.cohort import Cohort, load_cohort
 from fusionbench.data.fingerprint import DIGITS, digest, rounded
 from fusionbench.suites.cell import ORACLE, Plan
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import parse_suite
+from fusionbench.suites.suite_files import parse_suite
 
 NOISE = 1e-14
 """Relative difference of what two processors compute."""

@@ -17,7 +17,7 @@ from fusionbench.suites import published_numbers
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.lock import make_lock
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import parse_suite
+from fusionbench.suites.suite_files import parse_suite
 from fusionbench.tools.audit import rules
 from fusionbench.tools.audit.evidence import Written
 

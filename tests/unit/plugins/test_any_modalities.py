@@ -13,7 +13,7 @@ from fusionbench.execution.run_cell import run_cell
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.cell import Cell
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import load_suite
+from fusionbench.suites.suite_files import load_suite
 from tests.unit.plugins.real_cohorts import real_home
 
 MODELS = (

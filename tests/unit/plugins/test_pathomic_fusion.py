@@ -12,7 +12,7 @@ from fusionbench.data.collate import collate
 from fusionbench.session import Session
 from fusionbench.suites.own_recipe import recipe_of
 from fusionbench.suites.selection import Selection
-from fusionbench.tools.run import SilentReporter
+from fusionbench.tools.reporter import SilentReporter
 from tests.unit.network_cases import CASES, CLINICAL, IMAGE, MAP, OMIC, TASK, named
 
 TWO, THREE = {"path": 32, "omic": 32}, {"path": 32, "graph": 32, "omic": 32}

@@ -15,7 +15,8 @@ from fusionbench.core.registry import Registry, discover
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites import published_numbers as references
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import Suite, load_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import load_suite
 from fusionbench.suites.validation import check_names
 
 ROOT = Path(__file__).parents[3]

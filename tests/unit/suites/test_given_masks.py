@@ -16,7 +16,7 @@ from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.given_masks import mask_notes, moved_patterns
 from fusionbench.suites.plan import expand
 from fusionbench.suites.selection import narrow_suite
-from fusionbench.suites.suite import parse_suite, read_suite
+from fusionbench.suites.suite_files import parse_suite, read_suite
 from fusionbench.suites.validation import check_names
 from tests.unit.suites.test_plan import SUITE, Toy, keys, registry
 

@@ -18,7 +18,7 @@ from fusionbench.core.registry import discover
 from fusionbench.data.downloads import data_home
 from fusionbench.execution.shared import SharedResources
 from fusionbench.suites.plan import expand
-from fusionbench.suites.suite import load_suite
+from fusionbench.suites.suite_files import load_suite
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "keys"
 SUITES = {"quickstart": False, "synthetic-fusion": False, "hancock": True, "tcga-lite": True, "fusion-zoo": True}

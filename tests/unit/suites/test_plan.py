@@ -37,7 +37,7 @@ from fusionbench.suites import plan as plans
 from fusionbench.suites.cell import Cell, Plan
 from fusionbench.suites.plan import expand, horizon
 from fusionbench.suites.selection import narrow_suite
-from fusionbench.suites.suite import parse_suite
+from fusionbench.suites.suite_files import parse_suite
 
 SUITE = """
 title = "A suite"

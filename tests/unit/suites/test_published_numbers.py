@@ -9,7 +9,8 @@ import pytest
 
 from fusionbench import SuiteError
 from fusionbench.suites import published_numbers as references
-from fusionbench.suites.suite import Suite, load_suite
+from fusionbench.suites.suite import Suite
+from fusionbench.suites.suite_files import load_suite
 from fusionbench.suites.validation import check_names
 from tests.unit.suites.test_suite import HEAD, registry
 

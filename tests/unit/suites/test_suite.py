@@ -16,7 +16,8 @@ from fusionbench.core.plugin_options import validate_options
 from fusionbench.core.protocol import overlay
 from fusionbench.core.registry import PluginRecord, Registry
 from fusionbench.suites.selection import narrow_suite
-from fusionbench.suites.suite import BASE, Suite, dataset_for_folder, load_suite, parse_suite
+from fusionbench.suites.suite import BASE, Suite
+from fusionbench.suites.suite_files import dataset_for_folder, load_suite, parse_suite
 from fusionbench.suites.validation import check_names
 
 HEAD = """

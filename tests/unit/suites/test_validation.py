@@ -6,7 +6,7 @@ import pytest
 
 from fusionbench import SuiteError
 from fusionbench.core.registry import discover
-from fusionbench.suites.suite import parse_suite
+from fusionbench.suites.suite_files import parse_suite
 from fusionbench.suites.validation import metrics_of
 from fusionbench.tasks import KINDS
 

@@ -23,7 +23,7 @@ from fusionbench.core.protocol import TrainRecipe
 from fusionbench.core.registry import discover
 from fusionbench.execution.fit_context import make_model
 from fusionbench.suites.cell import Cell
-from fusionbench.suites.suite import load_suite, parse_suite
+from fusionbench.suites.suite_files import load_suite, parse_suite
 from fusionbench.suites.tuned_options import Study, TunedOptions, TuningRecord, parse_record
 from fusionbench.tools.tuning import output as writing
 from fusionbench.tools.tuning.inner_folds import Objective, inner_cell, inner_folds
